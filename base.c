@@ -1,0 +1,102 @@
+/* base.c: the native half of Base. */
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "native.h"
+
+int glev_use_threads(void)
+{
+	return evthread_use_pthreads();
+}
+
+int glev_enable_lock_debugging(void)
+{
+	evthread_enable_lock_debugging();
+	return 0;
+}
+
+struct glev_base *glev_base_new(struct event_base *base, void *handle)
+{
+	struct glev_base *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->base = base;
+	b->handle = handle;
+	/* EV_FINALIZE: deleting one from another thread never waits for it. */
+	b->wake = event_new(base, -1, EV_FINALIZE, glev_on_wake, b);
+	b->keep = event_new(base, -1, EV_PERSIST | EV_FINALIZE, glev_on_nothing, b);
+	if (!b->wake || !b->keep) {
+		glev_base_free(b);
+		return NULL;
+	}
+	return b;
+}
+
+void glev_base_free(struct glev_base *b)
+{
+	if (b->wake)
+		event_free(b->wake);
+	if (b->keep)
+		event_free(b->keep);
+	free(b);
+}
+
+void glev_base_claim(struct glev_base *b)
+{
+	__atomic_store_n(&b->owner, (uintptr_t)pthread_self(), __ATOMIC_RELEASE);
+}
+
+void glev_base_unclaim(struct glev_base *b)
+{
+	__atomic_store_n(&b->owner, 0, __ATOMIC_RELEASE);
+}
+
+int glev_base_on_loop(struct glev_base *b)
+{
+	return __atomic_load_n(&b->owner, __ATOMIC_ACQUIRE) == (uintptr_t)pthread_self();
+}
+
+int glev_base_loop(struct glev_base *b, int flags)
+{
+	int rc;
+
+	errno = 0;
+	rc = event_base_loop(b->base, flags);
+	return rc < 0 ? -(errno ? errno : EIO) : rc;
+}
+
+/* A zero timer, not event_active: libevent drains its active queue before it
+ * polls again, so a function that posts itself would starve every socket. A
+ * timer fires after the next poll. */
+int glev_base_wake(struct glev_base *b)
+{
+	static const struct timeval now = {0, 0};
+
+	return event_add(b->wake, &now) < 0 ? -ENOMEM : 0;
+}
+
+int glev_base_keep(struct glev_base *b, int on)
+{
+	static const struct timeval day = {24 * 60 * 60, 0};
+	int rc = on ? event_add(b->keep, &day) : event_del(b->keep);
+
+	return rc < 0 ? -ENOMEM : 0;
+}
+
+void glev_base_settle(struct glev_base *b)
+{
+	int turn;
+
+	event_del(b->wake);
+	event_del(b->keep);
+	/* A finalizer may queue another (a wrapper its underlying), so a few
+	 * turns; the bound is there because nothing here may hang. */
+	for (turn = 0; turn < 1000; turn++) {
+		event_base_loop(b->base, EVLOOP_NONBLOCK);
+		if (event_base_get_num_events(b->base, EVENT_BASE_COUNT_ACTIVE) == 0)
+			break;
+	}
+}

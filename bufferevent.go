@@ -1,0 +1,591 @@
+package libevent
+
+/*
+#include "native.h"
+*/
+import "C"
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// BufferEvent is a socket, or one end of a pair, with an input and an output
+// buffer. libevent reads into the input and writes from the output; closures are
+// told when there is something to do.
+//
+//	NewSocket(-1) ── Connect ──► connecting ── EventConnected ──► open
+//	NewSocket(fd), NewPair ─────────────────────────────────────► open
+//
+//	open ── peer's end: EventEOF ──► reading is off, writing goes on
+//	     ── CloseWrite ────────────► output written, then shut down; reading goes on
+//	     ── EventError, EventTimeout ► the direction that failed is off
+//	     ── FreeAfterFlush ────────► output written ──► freed
+//	     ── Free ──────────────────► freed
+//
+// A new bufferevent has writing enabled and reading disabled, as in libevent.
+type BufferEvent struct {
+	object
+	c       *C.struct_glev_bev
+	in, out Buffer
+
+	closures  atomic.Pointer[closures]
+	cause     atomic.Pointer[error] // of the last event
+	ended     atomic.Pointer[error] // what Read returns once the input is empty
+	lingering atomic.Bool           // FreeAfterFlush waits
+	loopOnly  bool
+	pair      bool
+}
+
+type closures struct {
+	read, write func(*BufferEvent)
+	event       func(*BufferEvent, Events)
+}
+
+var noClosures closures
+
+// NewSocket makes a bufferevent for a stream socket or a pipe, or with fd -1 for
+// a socket that Connect or SetFD brings. If err is nil, fd was made non-blocking;
+// with OptCloseOnFree the bufferevent owns it, without that it stays the caller's,
+// who closes it after Free. If err is not nil, fd stays the caller's.
+// Safe for concurrent use. Wraps bufferevent_socket_new.
+func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
+	const op = "bufferevent_socket_new"
+	if fd < -1 {
+		return nil, badArgument(op, "fd is %d", fd)
+	}
+	flags, loopOnly, err := opts.native()
+	if err != nil {
+		return nil, badArgument(op, "%v", err)
+	}
+	if !b.enter() {
+		return nil, ErrClosed
+	}
+	defer b.exit()
+	bev := newBufferEvent(b, loopOnly)
+	var errno C.int
+	bev.c = C.glev_bev_new(b.c, C.int(fd), flags, cBool(loopOnly), bev.handle.p, &errno)
+	if bev.c == nil {
+		bev.handle.release()
+		return nil, &Error{op, syscall.Errno(errno)}
+	}
+	bev.adopted()
+	return bev, nil
+}
+
+// NewPair makes two bufferevents that are connected to each other: what one
+// writes the other reads. They have no descriptor. Freeing one gives the other no
+// EOF; CloseWrite does.
+// Safe for concurrent use. Wraps bufferevent_pair_new.
+func (b *Base) NewPair(opts Options) (*BufferEvent, *BufferEvent, error) {
+	const op = "bufferevent_pair_new"
+	flags, loopOnly, err := opts.native()
+	if err != nil {
+		return nil, nil, badArgument(op, "%v", err)
+	}
+	if !b.enter() {
+		return nil, nil, ErrClosed
+	}
+	defer b.exit()
+	ends := [2]*BufferEvent{newBufferEvent(b, loopOnly), newBufferEvent(b, loopOnly)}
+	handles := [2]unsafe.Pointer{ends[0].handle.p, ends[1].handle.p}
+	var records [2]*C.struct_glev_bev
+	rc := C.glev_bev_new_pair(b.c, flags, cBool(loopOnly), &handles[0], &records[0])
+	for i, end := range ends {
+		if rc != 0 {
+			end.handle.release()
+			continue
+		}
+		end.c, end.pair = records[i], true
+		end.adopted()
+	}
+	if rc != 0 {
+		return nil, nil, &Error{op, syscall.Errno(-rc)}
+	}
+	return ends[0], ends[1], nil
+}
+
+func newBufferEvent(b *Base, loopOnly bool) *BufferEvent {
+	bev := &BufferEvent{object: object{base: b, kind: kindBufferEvent}, loopOnly: loopOnly}
+	bev.handle = newHandle(bev)
+	bev.closures.Store(&noClosures)
+	return bev
+}
+
+func (b *BufferEvent) adopted() {
+	b.native = unsafe.Pointer(b.c.bev)
+	b.free = func() { C.glev_bev_free(b.c) }
+	b.in = Buffer{c: &b.c.in, owner: b}
+	b.out = Buffer{c: &b.c.out, owner: b}
+	b.base.adopt(&b.object, b)
+}
+
+// Base returns the base the bufferevent was made on.
+// Safe for concurrent use. Wraps bufferevent_get_base.
+func (b *BufferEvent) Base() *Base { return b.base }
+
+// --- callbacks ---------------------------------------------------------------
+
+// SetCallbacks sets the closures; nil is none. read is called when the input has
+// at least the low watermark of reading, write when the output has at most the low
+// watermark of writing after something was written, event for everything else.
+// What was queued for the closures before is delivered to the new ones.
+// Safe for concurrent use. Wraps bufferevent_setcb.
+func (b *BufferEvent) SetCallbacks(read, write func(*BufferEvent), event func(*BufferEvent, Events)) error {
+	set := C.int(0)
+	if read != nil {
+		set |= C.GLEV_CB_READ
+	}
+	if write != nil {
+		set |= C.GLEV_CB_WRITE
+	}
+	_, err := b.do("bufferevent_setcb", func() C.int64_t {
+		// Before libevent may call; and if it must not be changed from
+		// here, libevent's call changes nothing either.
+		b.closures.Store(&closures{read, write, event})
+		return C.glev_bev_closures(b.c, set)
+	})
+	return err
+}
+
+// call runs a closure that the loop asked for. It reports true if that has to wait
+// for the next run.
+func (b *BufferEvent) call(fn func(*BufferEvent)) (again bool) {
+	if fn == nil || b.base.panicked.Load() != nil {
+		b.leave()
+		return fn != nil
+	}
+	returned := false
+	defer b.ran(&returned)
+	b.base.callbacks.Add(1)
+	fn(b)
+	returned = true
+	return false
+}
+
+func (b *BufferEvent) happened(what Events, errno syscall.Errno, connecting bool) (again bool) {
+	if b.base.panicked.Load() != nil {
+		b.leave()
+		return true
+	}
+	returned := false
+	defer b.ran(&returned)
+	b.note(what, errno, connecting)
+	if fn := b.closures.Load().event; fn != nil {
+		b.base.callbacks.Add(1)
+		fn(b, what)
+	}
+	returned = true
+	return false
+}
+
+// note keeps what Err and Read tell of an event.
+func (b *BufferEvent) note(what Events, errno syscall.Errno, connecting bool) {
+	var cause error
+	switch {
+	case what&EventError != 0:
+		op := "read"
+		if connecting {
+			op = "connect"
+		} else if what&EventWriting != 0 {
+			op = "write"
+		}
+		cause = &Error{op, errno}
+		if errno == 0 {
+			cause = &Error{op, errFailed}
+		}
+		b.ended.Store(&cause)
+	case what&EventEOF != 0:
+		cause = io.EOF
+		if what&EventWriting == 0 {
+			b.ended.Store(&cause)
+		}
+	case what&EventTimeout != 0:
+		cause = os.ErrDeadlineExceeded
+	}
+	b.cause.Store(&cause)
+}
+
+// Err returns the cause of the last event: io.EOF, os.ErrDeadlineExceeded, an
+// *Error with the errno, or nil after EventConnected or before any. It stays after
+// Free. Safe for concurrent use.
+func (b *BufferEvent) Err() error {
+	if cause := b.cause.Load(); cause != nil {
+		return *cause
+	}
+	return nil
+}
+
+// --- enabling ------------------------------------------------------------------
+
+// Enable turns reading, writing or both on. Writing is on in a new bufferevent;
+// enabling it again calls the write closure once for nothing, as libevent does.
+// Safe for concurrent use. Wraps bufferevent_enable.
+func (b *BufferEvent) Enable(what What) error {
+	const op = "bufferevent_enable"
+	if err := direction(op, what); err != nil {
+		return err
+	}
+	_, err := b.do(op, func() C.int64_t { return C.glev_bev_enable(b.c, C.short(what)) })
+	return err
+}
+
+// Disable turns reading, writing or both off. A closure that is already due may
+// still be called.
+// Safe for concurrent use. Wraps bufferevent_disable.
+func (b *BufferEvent) Disable(what What) error {
+	const op = "bufferevent_disable"
+	if err := direction(op, what); err != nil {
+		return err
+	}
+	_, err := b.do(op, func() C.int64_t { return C.glev_bev_disable(b.c, C.short(what)) })
+	return err
+}
+
+// Enabled returns the directions that are on. libevent turns one off after EOF, an
+// error or a timeout in it.
+// Safe for concurrent use. Wraps bufferevent_get_enabled.
+func (b *BufferEvent) Enabled() What {
+	what, _ := b.do("bufferevent_get_enabled", func() C.int64_t { return C.glev_bev_enabled(b.c) })
+	return What(what)
+}
+
+func direction(op string, what What) error {
+	if what&^(EvRead|EvWrite) != 0 {
+		return badArgument(op, "what is %v, not a set of EV_READ and EV_WRITE", what)
+	}
+	return nil
+}
+
+// SetTimeouts sets how long reading and writing may wait without progress while
+// they are enabled and, for writing, while there is something to write; 0 is for
+// ever. On expiry that direction is turned off and the event closure gets
+// EventTimeout. The write timeout also limits Connect.
+// Safe for concurrent use. Wraps bufferevent_set_timeouts.
+func (b *BufferEvent) SetTimeouts(read, write time.Duration) error {
+	const op = "bufferevent_set_timeouts"
+	if read < 0 || write < 0 {
+		return badArgument(op, "a timeout is negative: %v, %v", read, write)
+	}
+	_, err := b.do(op, func() C.int64_t {
+		return C.glev_bev_timeouts(b.c, C.int64_t(microseconds(read)), C.int64_t(microseconds(write)))
+	})
+	return err
+}
+
+// SetWatermark sets the marks, in bytes, of EvRead, EvWrite or both; a high mark
+// of 0 is none.
+//
+// Reading: the read closure is called only when the input has at least low, and
+// reading stops while it has high or more. There it costs nothing: a read closure
+// that drained something and left high or more is called again, one that drained
+// nothing is called when the input has been below the mark.
+//
+// Writing: the write closure is called when the output has low or less. libevent
+// keeps the high mark for filters on top and does not stop Write at it: to bound
+// the output, stop reading while Output().Len() is large.
+// Safe for concurrent use. Wraps bufferevent_setwatermark.
+func (b *BufferEvent) SetWatermark(what What, low, high int) error {
+	const op = "bufferevent_setwatermark"
+	if err := direction(op, what); err != nil {
+		return err
+	}
+	if low < 0 || high < 0 {
+		return badArgument(op, "a mark is negative: low %d, high %d", low, high)
+	}
+	if what&EvRead != 0 && high > 0 && low > high {
+		return badArgument(op, "low %d is above high %d: the read closure would never be called", low, high)
+	}
+	_, err := b.do(op, func() C.int64_t {
+		return C.glev_bev_watermark(b.c, C.short(what), C.size_t(low), C.size_t(high))
+	})
+	return err
+}
+
+// Watermark returns the marks of EvRead or of EvWrite.
+// Safe for concurrent use. Wraps bufferevent_getwatermark.
+func (b *BufferEvent) Watermark(what What) (low, high int, err error) {
+	const op = "bufferevent_getwatermark"
+	if what != EvRead && what != EvWrite {
+		return 0, 0, badArgument(op, "what is %v, not EV_READ or EV_WRITE", what)
+	}
+	var l, h C.size_t
+	_, err = b.do(op, func() C.int64_t { return C.glev_bev_get_watermark(b.c, C.short(what), &l, &h) })
+	return int(l), int(h), err
+}
+
+// --- data ------------------------------------------------------------------------
+
+// Input returns the input buffer, the same one each time. It lives as long as the
+// bufferevent. Only libevent appends to it.
+// Safe for concurrent use. Wraps bufferevent_get_input.
+func (b *BufferEvent) Input() *Buffer { return &b.in }
+
+// Output returns the output buffer, the same one each time. It lives as long as
+// the bufferevent. What is appended to it is written; only libevent drains it.
+// Safe for concurrent use. Wraps bufferevent_get_output.
+func (b *BufferEvent) Output() *Buffer { return &b.out }
+
+// Write appends a copy of p to the output, all of it or, with an error, nothing.
+// The loop writes it to the socket; errors of that come as EventError.
+// Safe for concurrent use. Wraps bufferevent_write.
+func (b *BufferEvent) Write(p []byte) (int, error) {
+	return b.write(unsafe.SliceData(p), len(p))
+}
+
+// WriteString is Write for a string.
+// Safe for concurrent use. Wraps bufferevent_write.
+func (b *BufferEvent) WriteString(s string) (int, error) {
+	return b.write(unsafe.StringData(s), len(s))
+}
+
+func (b *BufferEvent) write(p *byte, n int) (int, error) {
+	_, err := b.do("bufferevent_write", func() C.int64_t {
+		return C.glev_bev_write(b.c, (*C.char)(unsafe.Pointer(p)), C.size_t(n))
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// WriteBuffer moves all of src to the end of the output, without a copy.
+// Safe for concurrent use. Wraps bufferevent_write_buffer.
+func (b *BufferEvent) WriteBuffer(src *Buffer) error {
+	const op = "bufferevent_write_buffer"
+	if src == nil {
+		return badArgument(op, "src is nil")
+	}
+	return src.with(func() error {
+		_, err := b.do(op, func() C.int64_t { return C.glev_bev_write_buffer(b.c, src.c) })
+		return err
+	})
+}
+
+// Read moves up to len(p) bytes from the input to p. When the input is empty it
+// returns io.EOF after EventEOF, Err after EventError, and ErrWouldBlock otherwise.
+// Safe for concurrent use. Wraps bufferevent_read.
+func (b *BufferEvent) Read(p []byte) (int, error) {
+	// Looked at before the input: the end comes after the last byte.
+	ended := b.ended.Load()
+	n, err := b.do("bufferevent_read", func() C.int64_t {
+		return C.glev_bev_read(b.c, (*C.char)(unsafe.Pointer(unsafe.SliceData(p))), C.size_t(len(p)))
+	})
+	if n > 0 || err != nil || len(p) == 0 {
+		return n, err
+	}
+	if ended != nil {
+		return 0, *ended
+	}
+	return 0, ErrWouldBlock
+}
+
+// ReadBuffer moves all of the input to the end of dst, without a copy.
+// Safe for concurrent use. Wraps bufferevent_read_buffer.
+func (b *BufferEvent) ReadBuffer(dst *Buffer) error {
+	const op = "bufferevent_read_buffer"
+	if dst == nil {
+		return badArgument(op, "dst is nil")
+	}
+	return dst.with(func() error {
+		_, err := b.do(op, func() C.int64_t { return C.glev_bev_read_buffer(b.c, dst.c) })
+		return err
+	})
+}
+
+// Flush asks for buffered bytes to be moved on. On a socket it does nothing. On a
+// pair it moves them whatever is enabled, and FlushFinished gives the other end
+// EOF. It reports whether anything was produced by a filter below.
+// Safe for concurrent use. Wraps bufferevent_flush.
+func (b *BufferEvent) Flush(what What, mode FlushMode) (bool, error) {
+	const op = "bufferevent_flush"
+	if err := direction(op, what); err != nil {
+		return false, err
+	}
+	if mode < FlushNormal || mode > FlushFinished {
+		return false, badArgument(op, "mode is %v", mode)
+	}
+	n, err := b.do(op, func() C.int64_t { return C.glev_bev_flush(b.c, C.short(what), C.int(mode)) })
+	return n > 0, err
+}
+
+// --- the socket -----------------------------------------------------------------
+
+// Connect starts connecting to a literal address: "tcp", "tcp4" or "tcp6" with an
+// IP address and a port, or "unix" with a path or an abstract name after "@". The
+// event closure gets EventConnected, or EventError with the cause in Err. An error
+// returned here is one known at once; then no event follows. Without a descriptor
+// a socket is made for it; it is closed by Free if OptCloseOnFree was given.
+// Safe for concurrent use. Wraps bufferevent_socket_connect.
+func (b *BufferEvent) Connect(network, address string) error {
+	const op = "bufferevent_socket_connect"
+	if b.pair {
+		return badArgument(op, "one end of a pair has no socket")
+	}
+	a, err := parseAddr(network, address)
+	if err != nil {
+		return badArgument(op, "%v", err)
+	}
+	if a.family != C.AF_UNIX && address[0] == ':' {
+		return badArgument(op, "address %q has no host", address)
+	}
+	_, err = b.do(op, func() C.int64_t {
+		// A process started meanwhile must not inherit the socket.
+		syscall.ForkLock.RLock()
+		rc := C.glev_bev_connect(b.c, &a)
+		syscall.ForkLock.RUnlock()
+		if rc >= 0 {
+			b.ended.Store(nil)
+		}
+		return rc
+	})
+	return err
+}
+
+// FD returns the descriptor, or -1 when there is none. It may be used to set socket
+// options; reading, writing or closing it is the bufferevent's.
+// Safe for concurrent use. Wraps bufferevent_getfd.
+func (b *BufferEvent) FD() int {
+	fd, err := b.do("bufferevent_getfd", func() C.int64_t {
+		if b.pair {
+			return C.GLEV_NO_SOCKET
+		}
+		return C.glev_bev_fd(b.c)
+	})
+	if err != nil {
+		return -1
+	}
+	return fd
+}
+
+// SetFD puts another descriptor in place of the present one, or none with -1. The
+// old one is not closed: it is the caller's from then on. What is buffered stays.
+// Safe for concurrent use. Wraps bufferevent_setfd.
+func (b *BufferEvent) SetFD(fd int) error {
+	const op = "bufferevent_setfd"
+	if fd < -1 {
+		return badArgument(op, "fd is %d", fd)
+	}
+	_, err := b.do(op, func() C.int64_t {
+		rc := C.glev_bev_setfd(b.c, C.int(fd))
+		if rc >= 0 {
+			b.ended.Store(nil)
+		}
+		return rc
+	})
+	return err
+}
+
+// LocalAddr returns the address of this end, or nil when there is none.
+// Safe for concurrent use.
+func (b *BufferEvent) LocalAddr() net.Addr { return b.addr(0) }
+
+// RemoteAddr returns the address of the peer, or nil when there is none.
+// Safe for concurrent use.
+func (b *BufferEvent) RemoteAddr() net.Addr { return b.addr(1) }
+
+func (b *BufferEvent) addr(peer C.int) net.Addr {
+	var a C.struct_glev_addr
+	_, err := b.do("getsockname", func() C.int64_t { return C.glev_bev_addr(b.c, peer, &a) })
+	if err != nil {
+		return nil
+	}
+	return netAddr(&a)
+}
+
+// --- ending ------------------------------------------------------------------------
+
+// Free ends the bufferevent: unwritten output is dropped, the descriptor is closed
+// if OptCloseOnFree was given, and is no longer used in any case. A closure that
+// runs now on the loop's goroutine goes on; none starts.
+// Safe for concurrent use. Wraps bufferevent_free.
+func (b *BufferEvent) Free() {
+	if b.close() {
+		b.endNow()
+	} else {
+		b.lingered()
+	}
+}
+
+// FreeAfterFlush is Free once the output is written, but at the latest after limit,
+// or on an error. From its return on no closure starts, nothing is read, and methods
+// return ErrClosed. Free cuts it short. On a pair the other end gets EOF.
+// Safe for concurrent use.
+func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
+	const op = "FreeAfterFlush"
+	if limit < 0 {
+		return badArgument(op, "limit is negative: %v", limit)
+	}
+	if b.loopOnly { // refused before anything has changed
+		if _, err := b.do(op, func() C.int64_t { return C.glev_bev_enabled(b.c) }); err != nil {
+			return err
+		}
+	}
+	if !b.close() {
+		return ErrClosed
+	}
+	// Set first: the flush may be done before the call below returns.
+	b.lingering.Store(true)
+	call := func() C.int64_t { return C.glev_bev_linger(b.c, C.int64_t(microseconds(limit))) }
+	rc := call()
+	if rc == C.GLEV_WRONG_LOOP {
+		rc = b.base.asLoop(call)
+	}
+	if rc != 0 { // nothing to wait for, or no way to
+		b.lingered()
+	}
+	_, err := result(op, rc)
+	return err
+}
+
+// lingered ends a FreeAfterFlush, whoever is first to say so.
+func (b *BufferEvent) lingered() {
+	if b.lingering.CompareAndSwap(true, false) {
+		b.endNow()
+	}
+}
+
+// endNow takes the native bufferevent out of use and leaves the object, which is
+// closed and was entered by whoever closed it.
+func (b *BufferEvent) endNow() {
+	if b.loopOnly { // no lock: only the loop's thread may touch it
+		b.leaveAtLoop(func() { C.glev_bev_quiet(b.c) })
+		return
+	}
+	C.glev_bev_quiet(b.c)
+	b.leave()
+}
+
+// CloseWrite shuts the writing side down when the output is written: the peer gets
+// EOF after the last byte. From its return on nothing more can be written; reading
+// goes on.
+// Safe for concurrent use. Stands for shutdown(SHUT_WR).
+func (b *BufferEvent) CloseWrite() error {
+	_, err := b.do("CloseWrite", func() C.int64_t { return C.glev_bev_close_write(b.c) })
+	return err
+}
+
+// do makes one C call on the bufferevent.
+func (b *BufferEvent) do(op string, call func() C.int64_t) (int, error) {
+	if !b.enter() {
+		return 0, ErrClosed
+	}
+	rc := call()
+	if rc == C.GLEV_WRONG_LOOP {
+		rc = b.base.asLoop(call)
+	}
+	b.leave()
+	return result(op, rc)
+}
+
+func cBool(v bool) C.int {
+	if v {
+		return 1
+	}
+	return 0
+}

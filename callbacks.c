@@ -1,0 +1,201 @@
+/*
+ * callbacks.c: every function that libevent calls.
+ *
+ * The recipe, for whoever adds one:
+ *
+ *  1. Its argument is the record of the object (native.h), which outlives every
+ *     callback: records are freed on the loop's thread with no callback of the
+ *     object below, after libevent was told to call no more.
+ *  2. It saves errno first, before anything else can change it.
+ *  3. It gathers what Go needs into plain arguments and calls one exported
+ *     trampoline (callbacks.go), with the handle and the native pointer. Go
+ *     checks that the handle still means the object that owns that pointer,
+ *     and runs the closure under the guard that catches its panic.
+ *  4. No libevent lock is held while Go runs. Bufferevents are made with
+ *     THREADSAFE, DEFER_CALLBACKS and UNLOCK_CALLBACKS, or, for their loop
+ *     alone, without any lock. A callback that libevent makes under a lock
+ *     stays in C. These are: glev_on_input (lock of the bufferevent).
+ *  5. A trampoline that returns nonzero could not run the closure now, because
+ *     a panic is on its way to the caller of the loop. The callback then asks
+ *     libevent to make the same call again when the loop next runs.
+ *
+ * All run on the loop's thread, but glev_on_input, which runs on the thread
+ * that changed the buffer.
+ */
+
+#include <errno.h>
+
+#include "native.h"
+#include "_cgo_export.h"
+
+/* --- Base and Event ------------------------------------------------------- */
+
+void glev_on_wake(evutil_socket_t fd, short what, void *arg)
+{
+	struct glev_base *b = arg;
+
+	(void)fd;
+	(void)what;
+	glevWake(b->handle, b->base);
+}
+
+void glev_on_nothing(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+}
+
+void glev_on_event(evutil_socket_t fd, short what, void *arg)
+{
+	struct glev_event *e = arg;
+
+	glevEvent(e->handle, e->ev, fd, what);
+}
+
+/* --- BufferEvent ---------------------------------------------------------- */
+
+static void again(struct bufferevent *bev, short what)
+{
+	bufferevent_trigger(bev, what, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+}
+
+void glev_on_bev_read(struct bufferevent *bev, void *arg)
+{
+	struct glev_bev *r = arg;
+	int has_closure = __atomic_load_n(&r->closures, __ATOMIC_RELAXED) & GLEV_CB_READ;
+
+	if (!__atomic_load_n(&r->high, __ATOMIC_RELAXED)) {
+		if (has_closure && glevBevRead(r->handle, bev))
+			again(bev, EV_READ);
+		return;
+	}
+
+	evbuffer_lock(r->in.evb);
+	r->drained = 0;
+	evbuffer_unlock(r->in.evb);
+	if (has_closure && glevBevRead(r->handle, bev)) {
+		again(bev, EV_READ);
+		return;
+	}
+	/* libevent calls again while the input is at its mark and READ is on.
+	 * That is right for a closure that drained something, and a busy loop
+	 * for one that did not: it is called again when there is room. */
+	evbuffer_lock(r->in.evb);
+	if (r->high && !r->drained && evbuffer_get_length(r->in.evb) >= r->high &&
+	    (bufferevent_get_enabled(bev) & EV_READ)) {
+		r->paused = 1;
+		glev_bev_apply(r);
+	}
+	evbuffer_unlock(r->in.evb);
+}
+
+/* Under the lock, on the thread that changed the input. */
+void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
+{
+	struct glev_bev *r = arg;
+
+	r->drained += info->n_deleted;
+	if (r->paused && evbuffer_get_length(buf) < r->high) {
+		r->paused = 0;
+		glev_bev_apply(r);
+	}
+}
+
+void glev_on_bev_write(struct bufferevent *bev, void *arg)
+{
+	struct glev_bev *r = arg;
+	int flushed;
+
+	evbuffer_lock(r->out.evb);
+	glev_bev_try_shut(r);
+	flushed = r->lingering && evbuffer_get_length(r->out.evb) == 0;
+	if (flushed && r->pair)
+		bufferevent_flush(bev, EV_WRITE, BEV_FINISHED);
+	evbuffer_unlock(r->out.evb);
+	if (flushed)
+		glevBevLingered(r->handle, bev);
+	else if ((__atomic_load_n(&r->closures, __ATOMIC_RELAXED) & GLEV_CB_WRITE) &&
+	    glevBevWrite(r->handle, bev))
+		again(bev, EV_WRITE);
+}
+
+void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
+{
+	int err = errno;
+	struct glev_bev *r = arg;
+	int lingering, connecting;
+
+	evbuffer_lock(r->in.evb);
+	lingering = r->lingering;
+	connecting = r->connecting;
+	if (what & (BEV_EVENT_CONNECTED | BEV_EVENT_ERROR)) {
+		r->connecting = 0;
+		glev_bev_try_shut(r);
+	}
+	evbuffer_unlock(r->in.evb);
+	if (lingering) {
+		if (!(what & BEV_EVENT_CONNECTED))
+			glevBevLingered(r->handle, bev);
+		return;
+	}
+	if (glevBevEvent(r->handle, bev, what, err, connecting)) {
+		evbuffer_lock(r->in.evb);
+		r->connecting = connecting;
+		evbuffer_unlock(r->in.evb);
+		errno = err;
+		bufferevent_trigger_event(bev, what, BEV_TRIG_DEFER_CALLBACKS);
+	}
+}
+
+void glev_on_bev_limit(evutil_socket_t fd, short what, void *arg)
+{
+	struct glev_bev *r = arg;
+
+	(void)fd;
+	(void)what;
+	glevBevLingered(r->handle, r->bev);
+}
+
+/* --- Listener ------------------------------------------------------------- */
+
+void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg)
+{
+	struct glev_lev *l = arg;
+	struct glev_addr addr;
+
+	l->backoff_ms = 0;
+	glev_addr_from(&addr, sa, (socklen_t)len);
+	glevAccept(l->handle, lev, fd, &addr);
+}
+
+/* Out of descriptors or memory, most likely. The listening socket stays
+ * readable, so libevent would call this in a busy loop: step back, and try
+ * again after a while that doubles up to a second. */
+void glev_on_accept_error(struct evconnlistener *lev, void *arg)
+{
+	int err = errno;
+	struct glev_lev *l = arg;
+	int first = l->backoff_ms == 0;
+	struct timeval tv;
+
+	l->backoff_ms = first ? 50 : l->backoff_ms * 2;
+	if (l->backoff_ms > 1000)
+		l->backoff_ms = 1000;
+	tv.tv_sec = l->backoff_ms / 1000;
+	tv.tv_usec = l->backoff_ms % 1000 * 1000;
+	evconnlistener_disable(lev);
+	event_add(l->retry, &tv);
+	if (first)
+		glevAcceptError(l->handle, lev, err);
+}
+
+void glev_on_accept_retry(evutil_socket_t fd, short what, void *arg)
+{
+	struct glev_lev *l = arg;
+
+	(void)fd;
+	(void)what;
+	if (l->wanted)
+		evconnlistener_enable(l->lev);
+}

@@ -1,0 +1,82 @@
+package libevent
+
+// The exported trampolines: what callbacks.c calls. Each finds the object behind
+// the handle and makes one guarded call. Nothing else of the package is exported
+// to C.
+
+/*
+#include "native.h"
+*/
+import "C"
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+//export glevWake
+func glevWake(h unsafe.Pointer, base *C.struct_event_base) {
+	if b, ok := restore[*Base](h); ok && b.event == base {
+		b.runQueue()
+	} else {
+		live.stale.Add(1)
+	}
+}
+
+//export glevEvent
+func glevEvent(h unsafe.Pointer, ev *C.struct_event, fd C.int, what C.short) {
+	if e, ok := called[*Event](h, unsafe.Pointer(ev)); ok {
+		e.fired(int(fd), What(what))
+	}
+}
+
+//export glevBevRead
+func glevBevRead(h unsafe.Pointer, bev *C.struct_bufferevent) (again C.int) {
+	if b, ok := called[*BufferEvent](h, unsafe.Pointer(bev)); ok {
+		again = cBool(b.call(b.closures.Load().read))
+	}
+	return again
+}
+
+//export glevBevWrite
+func glevBevWrite(h unsafe.Pointer, bev *C.struct_bufferevent) (again C.int) {
+	if b, ok := called[*BufferEvent](h, unsafe.Pointer(bev)); ok {
+		again = cBool(b.call(b.closures.Load().write))
+	}
+	return again
+}
+
+//export glevBevEvent
+func glevBevEvent(h unsafe.Pointer, bev *C.struct_bufferevent, what C.short, err, connecting C.int) (again C.int) {
+	if b, ok := called[*BufferEvent](h, unsafe.Pointer(bev)); ok {
+		again = cBool(b.happened(Events(what), syscall.Errno(err), connecting != 0))
+	}
+	return again
+}
+
+// A bufferevent that lingers is closed already, so it is not entered.
+//
+//export glevBevLingered
+func glevBevLingered(h unsafe.Pointer, bev *C.struct_bufferevent) {
+	if b, ok := restore[*BufferEvent](h); ok && b.native == unsafe.Pointer(bev) {
+		b.lingered()
+	} else {
+		live.stale.Add(1)
+	}
+}
+
+//export glevAccept
+func glevAccept(h unsafe.Pointer, lev *C.struct_evconnlistener, fd C.int, addr *C.struct_glev_addr) {
+	if l, ok := called[*Listener](h, unsafe.Pointer(lev)); ok {
+		l.accepted(int(fd), netAddr(addr))
+	} else {
+		closeFD(int(fd))
+	}
+}
+
+//export glevAcceptError
+func glevAcceptError(h unsafe.Pointer, lev *C.struct_evconnlistener, err C.int) {
+	if l, ok := called[*Listener](h, unsafe.Pointer(lev)); ok {
+		l.failed(syscall.Errno(err))
+	}
+}

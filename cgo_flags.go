@@ -1,0 +1,21 @@
+package libevent
+
+// Every compiler and linker setting of the package stands here, and nowhere
+// else.
+//
+// pkg-config is asked about libevent_core alone: on Debian and its relatives
+// the .pc files of libevent_pthreads and libevent_openssl also pull in
+// -levent, which is a second full copy of the core in the same process.
+
+/*
+#cgo pkg-config: libevent_core
+#cgo CFLAGS: -D_GNU_SOURCE -pthread
+#cgo LDFLAGS: -levent_core -levent_extra -levent_pthreads -pthread
+
+#include <event2/event.h>
+
+#if LIBEVENT_VERSION_NUMBER < 0x02010c00
+#error "libevent 2.1.12 or newer is needed; install a newer libevent-dev (Debian, Ubuntu), libevent-devel (Fedora) or libevent (Alpine: libevent-dev, Homebrew: libevent)"
+#endif
+*/
+import "C"

@@ -1,0 +1,118 @@
+package libevent
+
+/*
+#include "native.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+)
+
+// Sentinels. Match them with errors.Is.
+var (
+	// ErrClosed is the error of a method on a freed object. It matches
+	// net.ErrClosed.
+	ErrClosed error = &sentinel{"libevent: object is freed", net.ErrClosed}
+	// ErrWouldBlock is what Read returns when nothing is buffered yet. It
+	// matches syscall.EAGAIN.
+	ErrWouldBlock error = &sentinel{"libevent: nothing to read yet", syscall.EAGAIN}
+	// ErrWrongLoop is the error of a call that only the loop's goroutine may
+	// make, made from another one while the loop runs.
+	ErrWrongLoop = errors.New("libevent: loop goroutine only")
+	// ErrRunning is the error of a call that needs a loop that does not run:
+	// starting it, or freeing the base, also from inside a closure.
+	ErrRunning = errors.New("libevent: the loop is running")
+	// ErrLoopAborted is the error of every use of a loop after a closure
+	// ended its goroutine with runtime.Goexit, as t.FailNow does: that tears
+	// libevent's stack away under it, and the base cannot run again.
+	ErrLoopAborted = errors.New("libevent: a closure called runtime.Goexit (t.FailNow, perhaps); the base cannot run again")
+	// ErrLent is the error of a change to a buffer while a Peek or Pullup
+	// function has its bytes.
+	ErrLent = errors.New("libevent: buffer is lent to a Peek or Pullup")
+	// ErrFrozen is the error of a change at an end of a buffer that is
+	// frozen. A bufferevent freezes the ends where only it works: the back of
+	// its input, the front of its output.
+	ErrFrozen = errors.New("libevent: that end of the buffer is frozen")
+)
+
+// errFailed stands in where libevent says no more than that it failed.
+var errFailed = errors.New("failed")
+
+type sentinel struct {
+	text string
+	is   error
+}
+
+func (s *sentinel) Error() string { return s.text }
+func (s *sentinel) Unwrap() error { return s.is }
+
+// Error is the error of a call into libevent, or the cause of an EventError.
+// Err is a syscall.Errno, or says which argument was refused and why (then it
+// matches syscall.EINVAL). It implements net.Error.
+type Error struct {
+	Op  string // the libevent function, or "read", "write", "connect" for an event
+	Err error
+}
+
+func (e *Error) Error() string { return "libevent: " + e.Op + ": " + e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
+// Timeout reports whether the cause was a timeout.
+func (e *Error) Timeout() bool {
+	var t interface{ Timeout() bool }
+	return errors.Is(e.Err, os.ErrDeadlineExceeded) || errors.As(e.Err, &t) && t.Timeout()
+}
+
+// Temporary reports whether the same call may succeed later.
+func (e *Error) Temporary() bool {
+	var t interface{ Temporary() bool }
+	return errors.As(e.Err, &t) && t.Temporary()
+}
+
+// PanicError is what Dispatch, Loop and Run panic with after a closure
+// panicked: the panic's value, and the stack of the closure, which is no longer
+// on the stack by then.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("libevent: panic in a closure: %v\n\n%s", e.Value, e.Stack)
+}
+
+// Unwrap gives Value if it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// badArgument is the error of an argument that libevent would not survive, or
+// would silently take for something else.
+func badArgument(op, format string, args ...any) error {
+	return &Error{op, &sentinel{fmt.Sprintf(format, args...), syscall.EINVAL}}
+}
+
+// result turns what a native function returned into Go's form.
+func result(op string, rc C.int64_t) (int, error) {
+	switch {
+	case rc >= 0:
+		return int(rc), nil
+	case rc == C.GLEV_WRONG_LOOP:
+		return 0, ErrWrongLoop
+	case rc == C.GLEV_LENT:
+		return 0, ErrLent
+	case rc == C.GLEV_FROZEN:
+		return 0, ErrFrozen
+	case rc == C.GLEV_SHUT:
+		return 0, &Error{op, syscall.EPIPE}
+	case rc == C.GLEV_NO_SOCKET:
+		return 0, badArgument(op, "not a socket bufferevent")
+	}
+	return 0, &Error{op, syscall.Errno(-rc)}
+}

@@ -1,0 +1,287 @@
+/*
+ * evbuffer.c: the native half of Buffer.
+ *
+ * While a buffer is lent both its ends are frozen, so libevent itself refuses
+ * every change; the hot path pays nothing for it. The reason of a refusal is
+ * looked up afterwards, under the lock.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "native.h"
+
+#define CHECK_LOOP(b)                                                         \
+	do {                                                                  \
+		if ((b)->owner && (b)->owner->loop_only &&                    \
+		    !glev_base_on_loop((b)->owner->base))                     \
+			return GLEV_WRONG_LOOP;                               \
+	} while (0)
+
+/* Why libevent refused an operation at that end; 0: it is not the freezing. */
+static int64_t refusal(struct glev_buf *b, int end)
+{
+	if (b->lent)
+		return GLEV_LENT;
+	if (b->frozen & end)
+		return GLEV_FROZEN;
+	return 0;
+}
+
+/* Runs op, an int expression that is negative on failure. A failure is looked
+ * into under the lock; when nothing is frozen any more op gets its second
+ * chance, and fails for want of memory. */
+#define ATTEMPT(rc, b, end, op)                                               \
+	do {                                                                  \
+		(rc) = (op);                                                  \
+		if ((rc) < 0) {                                               \
+			evbuffer_lock((b)->evb);                              \
+			(rc) = refusal((b), (end));                           \
+			if ((rc) == 0 && ((rc) = (op)) < 0)                   \
+				(rc) = -ENOMEM;                               \
+			evbuffer_unlock((b)->evb);                            \
+		}                                                             \
+	} while (0)
+
+/* The same for an operation on two buffers. The locks are taken one after the
+ * other, never both: libevent orders them by address when it takes two. */
+#define ATTEMPT2(rc, a, a_end, b, b_end, op)                                  \
+	do {                                                                  \
+		(rc) = (op);                                                  \
+		if ((rc) < 0) {                                               \
+			evbuffer_lock((a)->evb);                              \
+			(rc) = refusal((a), (a_end));                         \
+			evbuffer_unlock((a)->evb);                            \
+			if ((rc) == 0) {                                      \
+				evbuffer_lock((b)->evb);                      \
+				(rc) = refusal((b), (b_end));                 \
+				evbuffer_unlock((b)->evb);                    \
+			}                                                     \
+			if ((rc) == 0 && ((rc) = (op)) < 0)                   \
+				(rc) = -ENOMEM;                               \
+		}                                                             \
+	} while (0)
+
+void glev_buf_refreeze(struct glev_buf *b)
+{
+	int ends = b->lent ? GLEV_FRONT | GLEV_BACK : b->frozen;
+
+	(ends & GLEV_FRONT ? evbuffer_freeze : evbuffer_unfreeze)(b->evb, 1);
+	(ends & GLEV_BACK ? evbuffer_freeze : evbuffer_unfreeze)(b->evb, 0);
+}
+
+struct glev_buf *glev_buf_new(void)
+{
+	struct glev_buf *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->evb = evbuffer_new();
+	if (!b->evb || evbuffer_enable_locking(b->evb, NULL) < 0) {
+		if (b->evb)
+			evbuffer_free(b->evb);
+		free(b);
+		return NULL;
+	}
+	return b;
+}
+
+void glev_buf_free(struct glev_buf *b)
+{
+	evbuffer_free(b->evb);
+	free(b);
+}
+
+int64_t glev_buf_len(struct glev_buf *b)
+{
+	CHECK_LOOP(b);
+	return (int64_t)evbuffer_get_length(b->evb);
+}
+
+int64_t glev_buf_add(struct glev_buf *b, const char *p, size_t n)
+{
+	int64_t rc;
+
+	CHECK_LOOP(b);
+	ATTEMPT(rc, b, GLEV_BACK, evbuffer_add(b->evb, p, n));
+	return rc;
+}
+
+int64_t glev_buf_prepend(struct glev_buf *b, const char *p, size_t n)
+{
+	int64_t rc;
+
+	CHECK_LOOP(b);
+	ATTEMPT(rc, b, GLEV_FRONT, evbuffer_prepend(b->evb, p, n));
+	return rc;
+}
+
+int64_t glev_buf_add_buffer(struct glev_buf *dst, struct glev_buf *src)
+{
+	int64_t rc;
+
+	CHECK_LOOP(dst);
+	CHECK_LOOP(src);
+	ATTEMPT2(rc, dst, GLEV_BACK, src, GLEV_FRONT,
+	    evbuffer_add_buffer(dst->evb, src->evb));
+	return rc;
+}
+
+int64_t glev_buf_prepend_buffer(struct glev_buf *dst, struct glev_buf *src)
+{
+	int64_t rc;
+
+	CHECK_LOOP(dst);
+	CHECK_LOOP(src);
+	ATTEMPT2(rc, dst, GLEV_FRONT, src, GLEV_FRONT,
+	    evbuffer_prepend_buffer(dst->evb, src->evb));
+	return rc;
+}
+
+int64_t glev_buf_remove(struct glev_buf *b, char *p, size_t n)
+{
+	int64_t rc;
+
+	CHECK_LOOP(b);
+	ATTEMPT(rc, b, GLEV_FRONT, evbuffer_remove(b->evb, p, n));
+	return rc;
+}
+
+int64_t glev_buf_remove_buffer(struct glev_buf *src, struct glev_buf *dst, size_t n)
+{
+	int64_t rc;
+
+	CHECK_LOOP(src);
+	CHECK_LOOP(dst);
+	ATTEMPT2(rc, src, GLEV_FRONT, dst, GLEV_BACK,
+	    evbuffer_remove_buffer(src->evb, dst->evb, n));
+	return rc;
+}
+
+int64_t glev_buf_drain(struct glev_buf *b, size_t n)
+{
+	int64_t rc;
+
+	CHECK_LOOP(b);
+	ATTEMPT(rc, b, GLEV_FRONT, evbuffer_drain(b->evb, n));
+	return rc;
+}
+
+int64_t glev_buf_copyout(struct glev_buf *b, char *p, size_t n)
+{
+	int64_t rc;
+
+	CHECK_LOOP(b);
+	rc = evbuffer_copyout(b->evb, p, n);
+	if (rc < 0) {
+		/* libevent refuses to copy from a frozen front, though a copy
+		 * changes nothing. */
+		evbuffer_lock(b->evb);
+		evbuffer_unfreeze(b->evb, 1);
+		rc = evbuffer_copyout(b->evb, p, n);
+		glev_buf_refreeze(b);
+		evbuffer_unlock(b->evb);
+	}
+	return rc < 0 ? -EIO : rc;
+}
+
+int64_t glev_buf_readln(struct glev_buf *b, int eol, char **line)
+{
+	size_t n = 0;
+	int64_t rc;
+
+	CHECK_LOOP(b);
+	evbuffer_lock(b->evb);
+	*line = evbuffer_readln(b->evb, &n, (enum evbuffer_eol_style)eol);
+	rc = *line ? (int64_t)n : refusal(b, GLEV_FRONT);
+	evbuffer_unlock(b->evb);
+	return rc;
+}
+
+int64_t glev_buf_search(struct glev_buf *b, const char *what, size_t n, size_t from)
+{
+	struct evbuffer_ptr start, found;
+	int64_t rc = -1;
+
+	CHECK_LOOP(b);
+	/* An evbuffer_ptr is a pair of raw pointers into the chains: it must
+	 * not outlive the lock. */
+	evbuffer_lock(b->evb);
+	if (from <= evbuffer_get_length(b->evb)) {
+		if (n == 0) {
+			rc = (int64_t)from;
+		} else if (evbuffer_ptr_set(b->evb, &start, from, EVBUFFER_PTR_SET) == 0) {
+			found = evbuffer_search(b->evb, what, n, &start);
+			rc = found.pos;
+		}
+	}
+	evbuffer_unlock(b->evb);
+	return rc;
+}
+
+int64_t glev_buf_freeze(struct glev_buf *b, int end, int on)
+{
+	CHECK_LOOP(b);
+	evbuffer_lock(b->evb);
+	if (on)
+		b->frozen |= end;
+	else
+		b->frozen &= ~end;
+	glev_buf_refreeze(b);
+	evbuffer_unlock(b->evb);
+	return 0;
+}
+
+int64_t glev_buf_lend(struct glev_buf *b, int64_t pull, struct evbuffer_iovec *vec, int nvec)
+{
+	int64_t n;
+
+	/* Only the loop changes a bufferevent's buffers without asking. */
+	if (b->owner && !glev_base_on_loop(b->owner->base))
+		return GLEV_WRONG_LOOP;
+	evbuffer_lock(b->evb);
+	if (pull == GLEV_PEEK) {
+		n = evbuffer_peek(b->evb, -1, NULL, vec, nvec);
+		if (n > nvec)
+			goto done;
+	} else {
+		int64_t len = (int64_t)evbuffer_get_length(b->evb);
+
+		if (b->lent) {
+			n = GLEV_LENT; /* linearizing moves what is lent */
+			goto done;
+		}
+		if (pull == GLEV_PULL_ALL)
+			pull = len;
+		if (pull > len) {
+			n = -EINVAL;
+			goto done;
+		}
+		vec->iov_len = (size_t)pull;
+		vec->iov_base = pull ? evbuffer_pullup(b->evb, pull) : NULL;
+		n = 1;
+		if (pull && !vec->iov_base) {
+			n = -ENOMEM;
+			goto done;
+		}
+	}
+	if (b->lent++ == 0) {
+		glev_buf_refreeze(b);
+		if (b->owner)
+			glev_bev_apply(b->owner);
+	}
+done:
+	evbuffer_unlock(b->evb);
+	return n;
+}
+
+void glev_buf_unlend(struct glev_buf *b)
+{
+	evbuffer_lock(b->evb);
+	if (--b->lent == 0) {
+		glev_buf_refreeze(b);
+		if (b->owner)
+			glev_bev_apply(b->owner);
+	}
+	evbuffer_unlock(b->evb);
+}

@@ -1,0 +1,213 @@
+package libevent
+
+/*
+#include "native.h"
+*/
+import "C"
+
+import (
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// Event waits for a descriptor, a time or a signal, or for Active, and then has
+// its closure called on the loop's goroutine. It does nothing before Add.
+type Event struct {
+	object
+	c      *C.struct_glev_event
+	what   What
+	fn     func(fd int, what What)
+	signal *signalWatch // only for signals
+}
+
+// NewEvent makes an event for a descriptor. what has EvRead, EvWrite or both, and
+// may have EvPersist (stay added after firing) and EvET. The descriptor stays the
+// caller's, who closes it after Free or Del. With fd -1 and no direction it is a
+// timer or, fired by Active, a user event; EvPersist makes a timer repeat.
+// Safe for concurrent use. Wraps event_new.
+func (b *Base) NewEvent(fd int, what What, fn func(fd int, what What)) (*Event, error) {
+	const op = "event_new"
+	switch {
+	case fn == nil:
+		return nil, badArgument(op, "fn is nil")
+	case what&EvSignal != 0:
+		return nil, badArgument(op, "what has EV_SIGNAL: use NewSignal")
+	case what&^(EvTimeout|EvRead|EvWrite|EvPersist|EvET) != 0:
+		return nil, badArgument(op, "what: unknown bits in %v", what)
+	case fd < -1 || fd == -1 && what&(EvRead|EvWrite) != 0:
+		return nil, badArgument(op, "fd is %d", fd)
+	}
+	return b.newEvent(op, fd, what, fn, nil)
+}
+
+// NewTimer makes an event that calls fn once each time it was added and its time
+// has passed.
+// Safe for concurrent use. Wraps evtimer_new.
+func (b *Base) NewTimer(fn func()) (*Event, error) {
+	const op = "evtimer_new"
+	if fn == nil {
+		return nil, badArgument(op, "fn is nil")
+	}
+	return b.newEvent(op, -1, 0, func(int, What) { fn() }, nil)
+}
+
+// NewSignal makes an event that calls fn on the loop's goroutine for each time the
+// process gets sig, from Add to Del. Signals that come faster than the loop turns
+// are merged. It is built on os/signal: a signal handler of libevent's own would
+// corrupt Go's stacks. Stands for evsignal_new.
+// Safe for concurrent use.
+func (b *Base) NewSignal(sig os.Signal, fn func(os.Signal)) (*Event, error) {
+	const op = "evsignal_new"
+	if fn == nil {
+		return nil, badArgument(op, "fn is nil")
+	}
+	if s, ok := sig.(syscall.Signal); !ok || s <= 0 {
+		return nil, badArgument(op, "sig is %v", sig)
+	}
+	return b.newEvent(op, -1, EvPersist, func(int, What) { fn(sig) }, &signalWatch{sig: sig})
+}
+
+func (b *Base) newEvent(op string, fd int, what What, fn func(int, What), sig *signalWatch) (*Event, error) {
+	if !b.enter() {
+		return nil, ErrClosed
+	}
+	defer b.exit()
+	e := &Event{object: object{base: b, kind: kindEvent}, what: what, fn: fn, signal: sig}
+	e.handle = newHandle(e)
+	e.c = C.glev_event_new(b.c, C.int(fd), C.short(what), e.handle.p)
+	if e.c == nil {
+		e.handle.release()
+		return nil, &Error{op, syscall.ENOMEM}
+	}
+	e.native = unsafe.Pointer(e.c.ev)
+	e.free = func() { C.glev_event_free(e.c) }
+	b.adopt(&e.object, e)
+	return e, nil
+}
+
+// Add makes the event wait, and fire with EvTimeout after d if nothing else
+// happens before. A negative d is no timeout; a signal takes none. Adding again
+// sets the time anew.
+// Safe for concurrent use. Wraps event_add.
+func (e *Event) Add(d time.Duration) error {
+	const op = "event_add"
+	if e.signal != nil {
+		if d >= 0 {
+			return badArgument(op, "a signal takes no timeout: %v", d)
+		}
+		return e.do(op, func() C.int { e.signal.start(e); return 0 })
+	}
+	us := int64(-1)
+	if d >= 0 {
+		us = microseconds(d)
+	}
+	return e.do(op, func() C.int { return C.glev_event_add(e.c, C.int64_t(us)) })
+}
+
+// Del makes the event wait no more. A closure that the loop has taken up already
+// may still start, if Del is called from another goroutine.
+// Safe for concurrent use. Wraps event_del.
+func (e *Event) Del() error {
+	return e.do("event_del", func() C.int {
+		if e.signal != nil {
+			e.signal.stop(e)
+		}
+		return C.event_del(e.c.ev)
+	})
+}
+
+// Active makes the event fire with what, added or not. Several calls before the
+// closure runs are one.
+// Safe for concurrent use. Wraps event_active.
+func (e *Event) Active(what What) error {
+	const op = "event_active"
+	if what&(EvTimeout|EvRead|EvWrite|EvSignal) == 0 ||
+		what&^(EvTimeout|EvRead|EvWrite|EvSignal) != 0 {
+		return badArgument(op, "what is %v, not a set of EV_TIMEOUT, EV_READ, EV_WRITE and EV_SIGNAL", what)
+	}
+	return e.do(op, func() C.int {
+		C.event_active(e.c.ev, C.int(what), 1)
+		return 0
+	})
+}
+
+// Free deletes the event and gives its memory back. The closure does not start
+// after Free has returned. Safe for concurrent use. Wraps event_free.
+func (e *Event) Free() {
+	if !e.close() {
+		return
+	}
+	if e.signal != nil {
+		e.signal.stop(e)
+	}
+	C.event_del(e.c.ev)
+	e.leave()
+}
+
+// do makes one C call on the event.
+func (e *Event) do(op string, call func() C.int) error {
+	if !e.enter() {
+		return ErrClosed
+	}
+	defer e.leave()
+	if e.base.dead.Load() {
+		return ErrLoopAborted
+	}
+	_, err := result(op, C.int64_t(call()))
+	return err
+}
+
+func (e *Event) fired(fd int, what What) {
+	returned := false
+	defer e.ran(&returned)
+	e.base.callbacks.Add(1)
+	e.fn(fd, what)
+	returned = true
+}
+
+// signalWatch brings a signal from os/signal to the loop.
+type signalWatch struct {
+	sig os.Signal
+
+	mu   sync.Mutex
+	ch   chan os.Signal
+	done chan struct{}
+}
+
+func (w *signalWatch) start(e *Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ch != nil {
+		return
+	}
+	ch, done := make(chan os.Signal, 16), make(chan struct{})
+	w.ch, w.done = ch, done
+	signal.Notify(ch, w.sig)
+	e.base.keep(1)
+	go func() {
+		for {
+			select {
+			case <-ch:
+				_ = e.Active(EvSignal) // freed meanwhile: nobody to tell
+			case <-done:
+				return
+			}
+		}
+	}()
+}
+
+func (w *signalWatch) stop(e *Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ch == nil {
+		return
+	}
+	signal.Stop(w.ch)
+	close(w.done)
+	w.ch, w.done = nil, nil
+	e.base.keep(-1)
+}

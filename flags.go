@@ -1,0 +1,198 @@
+package libevent
+
+/*
+#include "native.h"
+*/
+import "C"
+
+import (
+	"fmt"
+	"strings"
+)
+
+// What says what an event waits for and what made it fire. For bufferevents
+// EvRead and EvWrite name the two directions.
+type What int16
+
+const (
+	EvTimeout What = C.EV_TIMEOUT // the time given to Add has passed
+	EvRead    What = C.EV_READ    // the descriptor can be read
+	EvWrite   What = C.EV_WRITE   // the descriptor can be written
+	EvSignal  What = C.EV_SIGNAL  // a signal came, or Active said so
+	EvPersist What = C.EV_PERSIST // stay added after firing
+	EvET      What = C.EV_ET      // edge-triggered, where Features has FeatureET
+)
+
+// String gives libevent's names: "EV_READ|EV_PERSIST".
+func (w What) String() string {
+	return bitString(uint32(uint16(w)), []bitName{
+		{uint32(EvTimeout), "EV_TIMEOUT"}, {uint32(EvRead), "EV_READ"},
+		{uint32(EvWrite), "EV_WRITE"}, {uint32(EvSignal), "EV_SIGNAL"},
+		{uint32(EvPersist), "EV_PERSIST"}, {uint32(EvET), "EV_ET"},
+	})
+}
+
+// Events says what happened to a bufferevent other than data: one of EventEOF,
+// EventError, EventTimeout, or EventConnected, with the direction in which it
+// happened where there is one.
+type Events int16
+
+const (
+	EventReading   Events = C.BEV_EVENT_READING   // it happened while reading
+	EventWriting   Events = C.BEV_EVENT_WRITING   // it happened while writing
+	EventEOF       Events = C.BEV_EVENT_EOF       // the peer closed its writing side
+	EventError     Events = C.BEV_EVENT_ERROR     // it failed; Err has the cause
+	EventTimeout   Events = C.BEV_EVENT_TIMEOUT   // a timeout of SetTimeouts passed; that direction is now off
+	EventConnected Events = C.BEV_EVENT_CONNECTED // Connect succeeded
+)
+
+// String gives libevent's names: "BEV_EVENT_READING|BEV_EVENT_EOF".
+func (e Events) String() string {
+	return bitString(uint32(uint16(e)), []bitName{
+		{uint32(EventReading), "BEV_EVENT_READING"}, {uint32(EventWriting), "BEV_EVENT_WRITING"},
+		{uint32(EventEOF), "BEV_EVENT_EOF"}, {uint32(EventError), "BEV_EVENT_ERROR"},
+		{uint32(EventTimeout), "BEV_EVENT_TIMEOUT"}, {uint32(EventConnected), "BEV_EVENT_CONNECTED"},
+	})
+}
+
+// Options says how a bufferevent is made. The zero value is the right one for
+// most: safe for use from every goroutine, descriptor stays the caller's.
+type Options uint32
+
+const (
+	// OptCloseOnFree hands the descriptor to the bufferevent: Free closes it.
+	OptCloseOnFree Options = C.BEV_OPT_CLOSE_ON_FREE
+	// OptThreadSafe gives the bufferevent a lock. On already.
+	OptThreadSafe Options = C.BEV_OPT_THREADSAFE
+	// OptDeferCallbacks runs callbacks from the loop, never from inside the
+	// call that caused them. On already; with OptLoopOnly it is a choice.
+	OptDeferCallbacks Options = C.BEV_OPT_DEFER_CALLBACKS
+	// OptUnlockCallbacks runs callbacks without the bufferevent's lock, so
+	// that a closure may block on others that use it. On already.
+	OptUnlockCallbacks Options = C.BEV_OPT_UNLOCK_CALLBACKS
+	// OptLoopOnly leaves the three above out, for speed: no lock, and only
+	// the loop's goroutine may use the bufferevent. While the loop runs, a
+	// call from elsewhere returns ErrWrongLoop. Of the three only
+	// OptDeferCallbacks may be added to it.
+	OptLoopOnly Options = 1 << 16
+)
+
+// String gives libevent's names: "BEV_OPT_CLOSE_ON_FREE|BEV_OPT_THREADSAFE".
+func (o Options) String() string {
+	return bitString(uint32(o), []bitName{
+		{uint32(OptCloseOnFree), "BEV_OPT_CLOSE_ON_FREE"}, {uint32(OptThreadSafe), "BEV_OPT_THREADSAFE"},
+		{uint32(OptDeferCallbacks), "BEV_OPT_DEFER_CALLBACKS"},
+		{uint32(OptUnlockCallbacks), "BEV_OPT_UNLOCK_CALLBACKS"}, {uint32(OptLoopOnly), "OptLoopOnly"},
+	})
+}
+
+// native splits o into what libevent is told and what is ours.
+func (o Options) native() (flags C.int, loopOnly bool, err error) {
+	const shared = OptThreadSafe | OptDeferCallbacks | OptUnlockCallbacks
+	if unknown := o &^ (OptCloseOnFree | shared | OptLoopOnly); unknown != 0 {
+		return 0, false, fmt.Errorf("opts: unknown bits %v", unknown)
+	}
+	if o&OptLoopOnly == 0 {
+		return C.int(o | shared), false, nil
+	}
+	if refused := o & (OptThreadSafe | OptUnlockCallbacks); refused != 0 {
+		return 0, false, fmt.Errorf("opts: OptLoopOnly cannot be combined with %v", refused)
+	}
+	return C.int(o &^ OptLoopOnly), true, nil
+}
+
+// LoopFlags changes how Loop runs.
+type LoopFlags int
+
+const (
+	LoopOnce          LoopFlags = C.EVLOOP_ONCE             // wait until something is active, run it, return
+	LoopNonblock      LoopFlags = C.EVLOOP_NONBLOCK         // run what is active now, return
+	LoopNoExitOnEmpty LoopFlags = C.EVLOOP_NO_EXIT_ON_EMPTY // keep running though nothing is added
+)
+
+// String gives libevent's names: "EVLOOP_ONCE".
+func (f LoopFlags) String() string {
+	return bitString(uint32(f), []bitName{
+		{uint32(LoopOnce), "EVLOOP_ONCE"}, {uint32(LoopNonblock), "EVLOOP_NONBLOCK"},
+		{uint32(LoopNoExitOnEmpty), "EVLOOP_NO_EXIT_ON_EMPTY"},
+	})
+}
+
+// Features are abilities of a backend (epoll, kqueue, poll...).
+type Features int
+
+const (
+	FeatureET         Features = C.EV_FEATURE_ET          // edge-triggered events
+	FeatureO1         Features = C.EV_FEATURE_O1          // cost does not grow with the number of events
+	FeatureFDs        Features = C.EV_FEATURE_FDS         // every descriptor, not just sockets
+	FeatureEarlyClose Features = C.EV_FEATURE_EARLY_CLOSE // sees a close without reading up to it
+)
+
+// String gives libevent's names: "EV_FEATURE_ET|EV_FEATURE_O1".
+func (f Features) String() string {
+	return bitString(uint32(f), []bitName{
+		{uint32(FeatureET), "EV_FEATURE_ET"}, {uint32(FeatureO1), "EV_FEATURE_O1"},
+		{uint32(FeatureFDs), "EV_FEATURE_FDS"}, {uint32(FeatureEarlyClose), "EV_FEATURE_EARLY_CLOSE"},
+	})
+}
+
+// FlushMode says how much Flush should push through.
+type FlushMode int
+
+const (
+	FlushNormal   FlushMode = C.BEV_NORMAL   // what is ready anyway
+	FlushSync     FlushMode = C.BEV_FLUSH    // all there is
+	FlushFinished FlushMode = C.BEV_FINISHED // all there is, and nothing will follow: the other side gets EOF
+)
+
+// String gives libevent's name.
+func (m FlushMode) String() string {
+	return nameOf(int(m), "FlushMode", "BEV_NORMAL", "BEV_FLUSH", "BEV_FINISHED")
+}
+
+// EOL is a style of line ending for ReadLine and Lines.
+type EOL int
+
+const (
+	EOLAny        EOL = C.EVBUFFER_EOL_ANY         // any run of CR and LF
+	EOLCRLF       EOL = C.EVBUFFER_EOL_CRLF        // LF, with or without a CR before it
+	EOLCRLFStrict EOL = C.EVBUFFER_EOL_CRLF_STRICT // CR LF
+	EOLLF         EOL = C.EVBUFFER_EOL_LF          // LF
+	EOLNUL        EOL = C.EVBUFFER_EOL_NUL         // a zero byte
+)
+
+// String gives libevent's name.
+func (e EOL) String() string {
+	return nameOf(int(e), "EOL", "EVBUFFER_EOL_ANY", "EVBUFFER_EOL_CRLF",
+		"EVBUFFER_EOL_CRLF_STRICT", "EVBUFFER_EOL_LF", "EVBUFFER_EOL_NUL")
+}
+
+type bitName struct {
+	bit  uint32
+	name string
+}
+
+// bitString joins the names of the bits set, and shows what has no name.
+func bitString(v uint32, names []bitName) string {
+	if v == 0 {
+		return "0"
+	}
+	var parts []string
+	for _, n := range names {
+		if v&n.bit != 0 {
+			parts = append(parts, n.name)
+			v &^= n.bit
+		}
+	}
+	if v != 0 {
+		parts = append(parts, fmt.Sprintf("%#x", v))
+	}
+	return strings.Join(parts, "|")
+}
+
+func nameOf(v int, typ string, names ...string) string {
+	if v >= 0 && v < len(names) {
+		return names[v]
+	}
+	return fmt.Sprintf("%s(%d)", typ, v)
+}

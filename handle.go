@@ -1,0 +1,37 @@
+package libevent
+
+import (
+	"sync/atomic"
+	"unsafe"
+
+	pointer "github.com/mattn/go-pointer"
+)
+
+// handle is what C keeps in place of a Go pointer. This file is the only one
+// that uses go-pointer, for two of its edges are sharp: a second Unref aborts
+// the process, and a handle that was given back may be given out again, so that
+// a stale one leads to somebody else's object. Release is once only here, and
+// whoever restores compares the native pointer in the call with the one that
+// the object owns (see called).
+type handle struct {
+	p unsafe.Pointer
+}
+
+func newHandle(v any) handle {
+	live.handles.Add(1)
+	return handle{pointer.Save(v)}
+}
+
+// release gives the handle back. Only when no callback can come any more.
+func (h *handle) release() {
+	if p := atomic.SwapPointer(&h.p, nil); p != nil {
+		pointer.Unref(p)
+		live.handles.Add(-1)
+	}
+}
+
+// restore gives the object behind a handle, if it is a T.
+func restore[T any](p unsafe.Pointer) (T, bool) {
+	v, ok := pointer.Restore(p).(T)
+	return v, ok
+}

@@ -1,0 +1,315 @@
+// Package libevent is the real libevent, used from Go: its event loop, its
+// buffered sockets (bufferevents), its buffers and listeners, wrapped over cgo
+// around the system's shared library.
+//
+// # The picture
+//
+//	Go                                                   C (the system's libevent)
+//	your closures
+//	   ▲  guarded, on the loop's thread, no lock held
+//	trampolines (callbacks.go) ◄── C callbacks (callbacks.c): errno first, then in
+//	   ▲                                                     ▲
+//	handle table (handle.go)                           event_base_loop
+//	                                                         ▲
+//	Base Event BufferEvent Buffer Listener ── cgo calls ──► event_base bufferevent evbuffer evconnlistener
+//
+// A [Base] is an event loop. [Base.Dispatch] or [Base.Run] runs it on the calling
+// goroutine until nothing is left to wait for. On a base live an [Event] (a
+// descriptor, a timer, a signal), a [BufferEvent] (a socket with an input and an
+// output buffer) and a [Listener]. libevent decides which closure is called when;
+// all closures of a base run one at a time, on its loop's goroutine.
+//
+// # Goroutines
+//
+// A loop runs on a goroutine locked to its OS thread. Every method may be called
+// from any goroutine unless its doc ends with "Loop goroutine only."; many
+// goroutines may write to one bufferevent. No lock of libevent is held while a
+// closure runs, so a closure may block, panic, free its own object, or wait for a
+// goroutine that uses the same bufferevent. [Base.Post] runs a function on the
+// loop's goroutine.
+//
+// # Ownership
+//
+// What a constructor of this package made is freed with Free, exactly by those who
+// made it; the garbage collector frees nothing of it. Free may be called twice,
+// from any goroutine and from any closure. When it has returned no callback of
+// that object starts. Methods of a freed object return [ErrClosed]; those without
+// an error result do nothing and return the zero value. [Base.Free] frees what
+// still lives on the base. [Live] counts what exists.
+//
+// A descriptor given to a bufferevent stays the caller's unless [OptCloseOnFree]
+// is given. The accept closure of a listener owns the descriptor it gets.
+//
+// # Buffers
+//
+// [BufferEvent.Write] copies the slice, [BufferEvent.Read] copies into it. Without
+// a copy: [Buffer.AddBuffer] and its kin move memory between buffers, and
+// [Buffer.Peek] shows it to a function, whose slices die when it returns.
+//
+// # Errors
+//
+// Errors match with errors.Is: [ErrClosed] (also net.ErrClosed), io.EOF,
+// os.ErrDeadlineExceeded, and the errno of the system call inside an [*Error].
+// A panic in a closure ends the loop and is raised again from Dispatch, Loop or
+// Run as a [*PanicError] with the closure's stack; the base can run again.
+package libevent
+
+/*
+#include <stdlib.h>
+#include "native.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+)
+
+// Version returns the version of the libevent that runs, as in "2.1.12-stable".
+// Wraps event_get_version.
+func Version() string { return C.GoString(C.event_get_version()) }
+
+// HeaderVersion returns the version of the libevent that the program was compiled
+// against. Wraps LIBEVENT_VERSION.
+func HeaderVersion() string { return C.LIBEVENT_VERSION }
+
+// useThreads makes libevent's locks before the first base exists. It must be the
+// first thing libevent is asked to do, and a failure is the caller's to handle.
+var useThreads = sync.OnceValue(func() error {
+	if C.glev_use_threads() != 0 {
+		return errors.New("libevent: evthread_use_pthreads failed: this libevent was built without threads")
+	}
+	return nil
+})
+
+// Config says what kind of loop NewBaseConfig makes. The zero value is what
+// NewBase uses.
+type Config struct {
+	// AvoidMethods names backends not to use ("epoll", "poll", "select",
+	// "kqueue"...); names that this system lacks are ignored.
+	AvoidMethods []string
+	// RequireFeatures lists what the backend must be able to do.
+	RequireFeatures Features
+	// Priorities is the number of priorities of events, 1 to 255; 0 means 1.
+	// Everything is made with the middle one.
+	Priorities int
+	// CoarseTimer saves a system call a turn of the loop, for timers that may
+	// be some milliseconds late.
+	CoarseTimer bool
+}
+
+// Base is an event loop. Make it with NewBase, run it with Dispatch, Loop or Run.
+type Base struct {
+	usage
+	c      *C.struct_glev_base
+	event  *C.struct_event_base
+	handle handle
+	method string
+
+	// own decides who may act as the loop: Dispatch takes it to set running,
+	// and what must not happen while a loop runs is done with it held.
+	own      sync.Mutex
+	running  bool
+	borrowed atomic.Bool // own is held while a function of the user's runs
+
+	dead      atomic.Bool                // a closure called Goexit
+	panicked  atomic.Pointer[PanicError] // on its way to the caller of the loop
+	broken    atomic.Bool                // LoopBreak since the loop began
+	cancelled atomic.Bool                // the context of Run has ended
+	callbacks atomic.Uint64
+
+	mu       sync.Mutex
+	changed  sync.Cond // queue or children, while the base is being freed
+	queue    []task
+	spare    []task // the other of two slices that take turns as the queue
+	armed    bool   // the wake event is pending
+	keepers  int    // what keeps an empty loop running
+	children map[*object]interface{ Free() }
+	counts   [kinds]int
+}
+
+// NewBase makes an event loop with the best backend the system has.
+// Safe for concurrent use. Wraps event_base_new.
+func NewBase() (*Base, error) { return NewBaseConfig(Config{}) }
+
+// NewBaseConfig makes an event loop as cfg says. If no backend fits, the error
+// matches errors.ErrUnsupported.
+// Safe for concurrent use. Wraps event_base_new_with_config.
+func NewBaseConfig(cfg Config) (*Base, error) {
+	const op = "event_base_new_with_config"
+	if err := useThreads(); err != nil {
+		return nil, err
+	}
+	if cfg.Priorities < 0 || cfg.Priorities > 255 {
+		return nil, badArgument(op, "Priorities is %d, not 0 to 255", cfg.Priorities)
+	}
+	event, err := cfg.newEventBase(op)
+	if err != nil {
+		return nil, err
+	}
+	b := &Base{event: event, children: map[*object]interface{ Free() }{}}
+	b.changed.L = &b.mu
+	b.method = C.GoString(C.event_base_get_method(event))
+	b.handle = newHandle(b)
+	b.c = C.glev_base_new(event, b.handle.p)
+	if b.c == nil {
+		b.handle.release()
+		C.event_base_free(event)
+		return nil, &Error{op, syscall.ENOMEM}
+	}
+	live.objects[kindBase].Add(1)
+	b.open()
+	return b, nil
+}
+
+func (cfg Config) newEventBase(op string) (*C.struct_event_base, error) {
+	c := C.event_config_new()
+	if c == nil {
+		return nil, &Error{op, syscall.ENOMEM}
+	}
+	defer C.event_config_free(c)
+	for _, m := range cfg.AvoidMethods {
+		if strings.IndexByte(m, 0) >= 0 {
+			return nil, badArgument(op, "AvoidMethods: %q has a NUL", m)
+		}
+		name := C.CString(m)
+		rc := C.event_config_avoid_method(c, name)
+		C.free(unsafe.Pointer(name))
+		if rc != 0 {
+			return nil, &Error{op, syscall.ENOMEM}
+		}
+	}
+	if C.event_config_require_features(c, C.int(cfg.RequireFeatures)) != 0 {
+		return nil, badArgument(op, "RequireFeatures: %v", cfg.RequireFeatures)
+	}
+	if !cfg.CoarseTimer {
+		C.event_config_set_flag(c, C.EVENT_BASE_FLAG_PRECISE_TIMER)
+	}
+	event := C.event_base_new_with_config(c)
+	if event == nil {
+		return nil, &Error{op, fmt.Errorf("no backend is left of those with %v, without %q: %w",
+			cfg.RequireFeatures, cfg.AvoidMethods, errors.ErrUnsupported)}
+	}
+	if cfg.Priorities > 1 && C.event_base_priority_init(event, C.int(cfg.Priorities)) != 0 {
+		C.event_base_free(event)
+		return nil, badArgument(op, "Priorities: %d", cfg.Priorities)
+	}
+	return event, nil
+}
+
+// Method returns the name of the backend: "epoll", "kqueue", "poll"...
+// Safe for concurrent use. Wraps event_base_get_method.
+func (b *Base) Method() string { return b.method }
+
+// Stats returns the counters of the base, also after Free.
+// Safe for concurrent use.
+func (b *Base) Stats() Stats {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return Stats{
+		Callbacks:    b.callbacks.Load(),
+		Events:       b.counts[kindEvent],
+		BufferEvents: b.counts[kindBufferEvent],
+		Listeners:    b.counts[kindListener],
+	}
+}
+
+// Free frees the base and everything that still lives on it. Unwritten output and
+// functions that were posted and have not run are dropped. While the loop runs, and
+// so inside a closure, it returns ErrRunning and does nothing. On a base whose loop
+// was aborted by a Goexit it releases what can be released, leaves libevent's own
+// memory of the loop behind, and returns ErrLoopAborted.
+// Safe for concurrent use. Wraps event_base_free.
+func (b *Base) Free() error {
+	if !b.enter() {
+		return nil
+	}
+	if b.onLoop() {
+		b.exit()
+		return ErrRunning
+	}
+	b.own.Lock()
+	if b.running {
+		b.own.Unlock()
+		b.exit()
+		return ErrRunning
+	}
+	b.running = true // and stays so: nobody else begins
+	b.own.Unlock()
+	b.exit()
+	b.close()
+	for b.users() > 1 { // calls of a moment, from other goroutines
+		runtime.Gosched()
+	}
+
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	C.glev_base_claim(b.c)
+	b.freeChildren()
+	live.objects[kindBase].Add(-1)
+	if b.dead.Load() {
+		C.glev_base_unclaim(b.c)
+		b.handle.release()
+		return ErrLoopAborted
+	}
+	C.glev_base_settle(b.c)
+	C.glev_base_free(b.c)
+	C.event_base_free(b.event)
+	b.handle.release()
+	return nil
+}
+
+// freeChildren frees what lives on the base and does the work of the loop until
+// all of it is gone.
+func (b *Base) freeChildren() {
+	b.mu.Lock()
+	children := slices.Collect(maps.Values(b.children))
+	b.mu.Unlock()
+	for _, c := range children {
+		c.Free()
+	}
+
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(b.children) > 0 || len(b.queue) > 0 {
+		if len(b.queue) == 0 {
+			b.changed.Wait() // somebody is still in a call on a child
+			continue
+		}
+		t := b.queue[0]
+		b.queue = b.queue[1:]
+		if !t.posted {
+			b.mu.Unlock()
+			t.run()
+			b.mu.Lock()
+		}
+	}
+}
+
+// adopt puts a new object on the base.
+func (b *Base) adopt(o *object, child interface{ Free() }) {
+	b.mu.Lock()
+	b.children[o] = child
+	b.counts[o.kind]++
+	b.mu.Unlock()
+	live.objects[o.kind].Add(1)
+	o.open()
+}
+
+// disown is called when the object's memory is gone.
+func (b *Base) disown(o *object) {
+	live.objects[o.kind].Add(-1)
+	b.mu.Lock()
+	delete(b.children, o)
+	b.counts[o.kind]--
+	b.changed.Broadcast()
+	b.mu.Unlock()
+}

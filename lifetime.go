@@ -1,0 +1,134 @@
+package libevent
+
+import (
+	"runtime/debug"
+	"sync/atomic"
+	"unsafe"
+)
+
+// usage is the word that decides who frees an object: one bit for open, and the
+// number of goroutines that are inside a C call on it or in one of its closures.
+// Nobody gets in after close, and whoever leaves last frees. The zero value is
+// closed, so an object that no constructor made is refused like a freed one.
+type usage struct {
+	word atomic.Int64
+}
+
+const usageOpen = 1 << 62
+
+func (u *usage) open() { u.word.Store(usageOpen) }
+
+func (u *usage) enter() bool {
+	for {
+		w := u.word.Load()
+		if w&usageOpen == 0 {
+			return false
+		}
+		if u.word.CompareAndSwap(w, w+1) {
+			return true
+		}
+	}
+}
+
+// exit reports whether the object is closed and nobody is left inside.
+func (u *usage) exit() (last bool) { return u.word.Add(-1) == 0 }
+
+// close leaves the caller inside. It reports false when it was closed before.
+func (u *usage) close() bool {
+	for {
+		w := u.word.Load()
+		if w&usageOpen == 0 {
+			return false
+		}
+		if u.word.CompareAndSwap(w, w&^usageOpen+1) {
+			return true
+		}
+	}
+}
+
+// users is the number of those inside.
+func (u *usage) users() int64 { return u.word.Load() &^ usageOpen }
+
+// object is what Event, BufferEvent and Listener have in common: they live on a
+// base, libevent calls back for them, and their memory is given back by the
+// loop, after the last user has left.
+type object struct {
+	usage
+	base   *Base
+	kind   kind
+	handle handle
+	native unsafe.Pointer // what libevent passes to this object's callbacks
+	free   func()         // gives the C memory back
+	fd     func() int     // a descriptor to close when the memory cannot be given back
+}
+
+func (o *object) self() *object { return o }
+
+// leave is the counterpart of enter. The last one to leave a closed object sends
+// it to the loop: a callback of it may be below on the stack here.
+func (o *object) leave() {
+	if o.exit() {
+		o.base.later(o.finalize)
+	}
+}
+
+// leaveAtLoop runs fn, and then leaves: at once on the loop's goroutine or when no
+// loop runs, in a later turn otherwise. It reports whether fn has run.
+func (o *object) leaveAtLoop(fn func()) (done bool) {
+	if o.base.onLoop() {
+		fn()
+	} else if !o.base.ifIdle(fn) {
+		o.base.enqueue(task{run: func() { fn(); o.leave() }})
+		return false
+	}
+	o.leave()
+	return true
+}
+
+func (o *object) finalize() {
+	if !o.base.dead.Load() {
+		o.free()
+	} else if o.fd != nil {
+		// libevent believes its loop runs for ever, and would wait for it.
+		closeFD(o.fd())
+	}
+	o.handle.release()
+	o.base.disown(o)
+}
+
+// called finds the object a callback is for, and enters it. A handle that now
+// means another object, or none, is stale; an object that is freed gets no more
+// calls. After a true result ran must be called once, as a deferred call.
+func called[T interface{ self() *object }](h, native unsafe.Pointer) (T, bool) {
+	v, ok := restore[T](h)
+	if !ok || v.self().native != native {
+		live.stale.Add(1)
+		return v, false
+	}
+	return v, v.self().enter()
+}
+
+// ran is deferred by whoever runs a closure of the object; *returned says
+// whether the closure got to its end.
+func (o *object) ran(returned *bool) {
+	if !*returned {
+		o.base.failed(recover())
+	}
+	o.leave()
+}
+
+// failed takes note of a closure that did not return: of its panic, which is
+// raised again when libevent's frames are gone from the stack, or of a Goexit,
+// which cannot be stopped and takes those frames with it.
+func (b *Base) failed(panicked any) {
+	if panicked == nil {
+		b.dead.Store(true)
+		return
+	}
+	p, ok := panicked.(*PanicError) // one that came through an inner loop
+	if !ok {
+		p = &PanicError{Value: panicked, Stack: debug.Stack()}
+	}
+	b.panicked.CompareAndSwap(nil, p)
+	b.breakLoop()
+}

@@ -1,0 +1,220 @@
+package libevent
+
+/*
+#include "native.h"
+*/
+import "C"
+
+import (
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+)
+
+// ListenOptions says how Listen makes its socket. The zero value is a server's:
+// address reuse on, close-on-exec, accepted sockets non-blocking and close-on-exec.
+type ListenOptions struct {
+	Backlog        int  // connections waiting to be accepted; 0 is 4096, and the system's limit holds
+	Disabled       bool // accept nothing before Enable
+	NoReuseAddr    bool // without SO_REUSEADDR
+	ReusePort      bool // SO_REUSEPORT: several sockets share the address
+	IPv6Only       bool // a socket for IPv6 takes no IPv4
+	DeferredAccept bool // accept when the first bytes are there, where the system can
+}
+
+func (o ListenOptions) native(family C.int) (flags C.uint, backlog C.int) {
+	flags = C.LEV_OPT_CLOSE_ON_FREE | C.LEV_OPT_CLOSE_ON_EXEC
+	set := func(on bool, flag C.uint) {
+		if on {
+			flags |= flag
+		}
+	}
+	set(o.Disabled, C.LEV_OPT_DISABLED)
+	if family != C.AF_UNIX { // on a unix socket these mean nothing, and libevent 2.2 refuses them
+		set(!o.NoReuseAddr, C.LEV_OPT_REUSEABLE)
+		set(o.ReusePort, C.LEV_OPT_REUSEABLE_PORT)
+		set(o.DeferredAccept, C.LEV_OPT_DEFERRED_ACCEPT)
+	}
+	if family == C.AF_INET6 {
+		set(o.IPv6Only, C.LEV_OPT_BIND_IPV6ONLY)
+	}
+	backlog = C.int(o.Backlog)
+	if backlog == 0 {
+		backlog = 4096
+	}
+	return flags, backlog
+}
+
+// Listener accepts connections and gives their descriptors to a closure.
+type Listener struct {
+	object
+	c      *C.struct_glev_lev
+	addr   net.Addr
+	accept func(l *Listener, fd int, remote net.Addr)
+	onErr  atomic.Pointer[func(*Listener, error)]
+	off    atomic.Bool // disabled: no accept closure starts
+}
+
+// Listen makes a listening socket and calls accept on the loop's goroutine for
+// each connection. accept owns fd: it gives it to NewSocket with OptCloseOnFree, or
+// closes it. network is "tcp", "tcp4", "tcp6" or "unix". The host may be empty for
+// all addresses of the machine ("tcp": IPv6 and IPv4), or a name, which is looked
+// up before Listen returns; port 0 takes a free one, which Addr tells. The file of a
+// unix socket is not removed by Free.
+// Safe for concurrent use. Wraps evconnlistener_new_bind.
+func (b *Base) Listen(network, address string, opts ListenOptions, accept func(l *Listener, fd int, remote net.Addr)) (*Listener, error) {
+	const op = "evconnlistener_new_bind"
+	if accept == nil {
+		return nil, badArgument(op, "accept is nil")
+	}
+	if opts.Backlog < 0 || opts.Backlog > 1<<20 {
+		return nil, badArgument(op, "Backlog is %d", opts.Backlog)
+	}
+	a, err := listenAddr(network, address)
+	if err != nil {
+		return nil, badArgument(op, "%v", err)
+	}
+	if network == "tcp6" {
+		opts.IPv6Only = true
+	}
+	if !b.enter() {
+		return nil, ErrClosed
+	}
+	defer b.exit()
+	l := &Listener{object: object{base: b, kind: kindListener}, accept: accept}
+	l.off.Store(opts.Disabled)
+	l.handle = newHandle(l)
+	errno := l.bind(&a, opts)
+	if (errno == syscall.EAFNOSUPPORT || errno == syscall.EADDRNOTAVAIL) && network == "tcp" && address[0] == ':' {
+		// A machine without IPv6 still has all of its addresses.
+		if a, err = parseAddr("tcp4", address); err == nil {
+			errno = l.bind(&a, opts)
+		}
+	}
+	if errno != 0 {
+		l.handle.release()
+		return nil, &Error{op, errno}
+	}
+	l.native = unsafe.Pointer(l.c.lev)
+	l.addr, _ = fdAddr(C.evconnlistener_get_fd(l.c.lev), false)
+	l.free = func() { C.glev_lev_free(l.c) }
+	l.fd = func() int { return int(C.evconnlistener_get_fd(l.c.lev)) }
+	b.adopt(&l.object, l)
+	return l, nil
+}
+
+func (l *Listener) bind(a *C.struct_glev_addr, opts ListenOptions) syscall.Errno {
+	flags, backlog := opts.native(a.family)
+	var errno C.int
+	l.c = C.glev_lev_new(l.base.c, a, flags, backlog, l.handle.p, &errno)
+	if l.c == nil {
+		return syscall.Errno(errno)
+	}
+	return 0
+}
+
+// listenAddr is parseAddr that also looks host names up.
+func listenAddr(network, address string) (C.struct_glev_addr, error) {
+	a, err := parseAddr(network, address)
+	if err == nil || network == "unix" {
+		return a, err
+	}
+	tcp, lookup := net.ResolveTCPAddr(network, address)
+	if lookup != nil {
+		return a, lookup
+	}
+	return parseAddr(network, tcp.String())
+}
+
+// Addr returns the address the listener is bound to, also after Free.
+// Safe for concurrent use. Stands for evconnlistener_get_fd and getsockname.
+func (l *Listener) Addr() net.Addr { return l.addr }
+
+// SetErrorFunc sets what is called on the loop's goroutine when accepting fails, for
+// want of descriptors most likely. The listener then pauses and tries again after
+// 50 ms, later after up to a second; fn is called once until accepting works again.
+// Without fn the error is logged with SetLogger's logger or slog's default.
+// Safe for concurrent use. Wraps evconnlistener_set_error_cb.
+func (l *Listener) SetErrorFunc(fn func(*Listener, error)) {
+	l.onErr.Store(&fn)
+}
+
+// Enable accepts connections again.
+// Safe for concurrent use. Wraps evconnlistener_enable.
+func (l *Listener) Enable() error { return l.enable("evconnlistener_enable", true) }
+
+// Disable accepts no more until Enable. When it has returned no accept closure
+// starts; connections wait in the backlog, but one that the loop was just taking
+// from it may be closed.
+// Safe for concurrent use. Wraps evconnlistener_disable.
+func (l *Listener) Disable() error { return l.enable("evconnlistener_disable", false) }
+
+func (l *Listener) enable(op string, on bool) error {
+	if !l.enter() {
+		return ErrClosed
+	}
+	l.off.Store(!on)
+	var rc C.int
+	done := l.leaveAtLoop(func() {
+		if l.off.Load() == !on { // unless somebody has changed it since
+			rc = C.glev_lev_enable(l.c, cBool(on))
+		}
+	})
+	if !done { // posted: nothing is known yet
+		return nil
+	}
+	_, err := result(op, C.int64_t(rc))
+	return err
+}
+
+// Free closes the listening socket. When it has returned no accept closure starts.
+// Called on another goroutine while the loop runs, the address is free again a
+// turn of the loop later.
+// Safe for concurrent use. Wraps evconnlistener_free.
+func (l *Listener) Free() {
+	if !l.close() {
+		return
+	}
+	l.leaveAtLoop(func() {
+		if !l.base.dead.Load() {
+			C.glev_lev_enable(l.c, 0)
+		}
+	})
+}
+
+// accepted gives a connection to the closure, or closes it if there is none.
+func (l *Listener) accepted(fd int, remote net.Addr) {
+	if l.off.Load() {
+		closeFD(fd)
+		l.leave()
+		return
+	}
+	if l.base.panicked.Load() != nil {
+		// It was taken from the backlog and cannot go back: it waits for
+		// the next run of the loop.
+		l.base.enqueue(task{run: func() { l.accepted(fd, remote) }})
+		return
+	}
+	returned := false
+	defer l.ran(&returned)
+	l.base.callbacks.Add(1)
+	l.accept(l, fd, remote)
+	returned = true
+}
+
+func (l *Listener) failed(errno syscall.Errno) {
+	returned := false
+	defer l.ran(&returned)
+	err := &Error{"accept", errno}
+	if fn := l.onErr.Load(); fn != nil && *fn != nil {
+		l.base.callbacks.Add(1)
+		(*fn)(l, err)
+	} else {
+		logger().Warn("libevent: accepting is paused", slog.Any("addr", l.addr), slog.Any("err", err))
+	}
+	returned = true
+}
+
+func closeFD(fd int) { _ = syscall.Close(fd) }

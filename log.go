@@ -1,0 +1,90 @@
+package libevent
+
+/*
+#include <event2/event.h>
+#include "native.h"
+*/
+import "C"
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+)
+
+var (
+	logMu   sync.Mutex
+	logging atomic.Pointer[slog.Logger] // nil: libevent writes to stderr itself
+)
+
+// SetLogger sends libevent's messages to l; nil lets libevent write them to
+// standard error, as it does by itself. Messages reach l on a goroutine of their
+// own, for libevent logs with its locks held. When more than 256 wait, the rest is
+// dropped and counted.
+// Safe for concurrent use. Wraps event_set_log_callback.
+func SetLogger(l *slog.Logger) error {
+	logMu.Lock()
+	defer logMu.Unlock()
+	was := logging.Swap(l)
+	switch {
+	case was == nil && l != nil:
+		fd := C.glev_log_start()
+		if fd < 0 {
+			logging.Store(nil)
+			_, err := result("event_set_log_callback", C.int64_t(fd))
+			return err
+		}
+		go readLog(os.NewFile(uintptr(fd), "libevent log"))
+	case was != nil && l == nil:
+		C.glev_log_stop()
+	}
+	return nil
+}
+
+// logger is where the binding's own messages go.
+func logger() *slog.Logger {
+	if l := logging.Load(); l != nil {
+		return l
+	}
+	return slog.Default()
+}
+
+// readLog passes on what is in the ring, woken by the pipe, until that is closed.
+func readLog(wake *os.File) {
+	defer wake.Close()
+	text := make([]byte, 512)
+	for drain := make([]byte, 512); ; {
+		_, err := wake.Read(drain)
+		for logOne(text) {
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func logOne(text []byte) bool {
+	var severity C.int
+	var lost C.uint64_t
+	n := C.glev_log_next((*C.char)(unsafe.Pointer(&text[0])), C.int(len(text)), &severity, &lost)
+	if lost > 0 {
+		logger().Warn("libevent: messages lost", slog.Uint64("count", uint64(lost)))
+	}
+	if n < 0 {
+		return false
+	}
+	level := slog.LevelError
+	switch severity {
+	case C.EVENT_LOG_DEBUG:
+		level = slog.LevelDebug
+	case C.EVENT_LOG_MSG:
+		level = slog.LevelInfo
+	case C.EVENT_LOG_WARN:
+		level = slog.LevelWarn
+	}
+	logger().Log(context.Background(), level, string(text[:n]))
+	return true
+}

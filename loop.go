@@ -1,0 +1,350 @@
+package libevent
+
+/*
+#include "native.h"
+*/
+import "C"
+
+import (
+	"context"
+	"runtime"
+	"time"
+)
+
+// Dispatch runs the loop on the calling goroutine until nothing is left to wait
+// for, or LoopExit or LoopBreak ends it; then it returns nil. It returns ErrRunning
+// if the loop runs already, also when called inside one of its closures. A panic
+// in a closure is raised again from here, as a *PanicError.
+// Safe for concurrent use. Wraps event_base_dispatch.
+func (b *Base) Dispatch() error { return b.run("event_base_dispatch", 0, nil) }
+
+// Loop is Dispatch with flags.
+// Safe for concurrent use. Wraps event_base_loop.
+func (b *Base) Loop(flags LoopFlags) error {
+	if unknown := flags &^ (LoopOnce | LoopNonblock | LoopNoExitOnEmpty); unknown != 0 {
+		return badArgument("event_base_loop", "flags: unknown bits %v", unknown)
+	}
+	return b.run("event_base_loop", flags, nil)
+}
+
+// Run is Dispatch until ctx ends: then it returns context.Cause(ctx). A context
+// that can end keeps the loop running though nothing is left to wait for.
+// Safe for concurrent use. Wraps event_base_loop.
+func (b *Base) Run(ctx context.Context) error { return b.run("event_base_loop", 0, ctx) }
+
+func (b *Base) run(op string, flags LoopFlags, ctx context.Context) (err error) {
+	if err := b.begin(); err != nil {
+		return err
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer b.end()
+	if ctx != nil && ctx.Done() != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		unwatch := b.watch(ctx)
+		defer func() {
+			if unwatch(); err == nil && ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+		}()
+	}
+
+	C.glev_base_claim(b.c)
+	returned := false
+	defer func() {
+		if !returned { // a Goexit took libevent's frames away
+			b.dead.Store(true)
+		}
+		C.glev_base_unclaim(b.c)
+	}()
+	rc := C.glev_base_loop(b.c, C.int(flags))
+	returned = true
+	if p := b.panicked.Swap(nil); p != nil {
+		panic(p)
+	}
+	_, err = result(op, C.int64_t(rc))
+	return err
+}
+
+// begin makes the caller the one who runs the loop.
+func (b *Base) begin() error {
+	if !b.enter() {
+		return ErrClosed
+	}
+	err := ErrRunning
+	if !b.onLoop() {
+		b.own.Lock()
+		switch {
+		case b.dead.Load():
+			err = ErrLoopAborted
+		case !b.running:
+			b.running = true
+			b.broken.Store(false)
+			err = nil
+		}
+		b.own.Unlock()
+	}
+	if err != nil {
+		b.exit()
+	}
+	return err
+}
+
+func (b *Base) end() {
+	b.own.Lock()
+	b.running = false
+	b.own.Unlock()
+	b.exit()
+}
+
+// watch breaks the loop when ctx ends, through a flag that the loop's own thread
+// looks at: a loopbreak that comes before the loop is entered would be lost.
+func (b *Base) watch(ctx context.Context) (unwatch func()) {
+	b.keep(1)
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		b.cancelled.Store(true)
+		b.wake()
+	})
+	return func() {
+		if !stop() {
+			<-done
+		}
+		b.cancelled.Store(false)
+		b.keep(-1)
+	}
+}
+
+// keep counts what keeps the loop running though libevent sees no event.
+func (b *Base) keep(delta int) {
+	if !b.enter() {
+		return
+	}
+	b.mu.Lock()
+	b.keepers += delta
+	if b.keepers == 0 {
+		C.glev_base_keep(b.c, 0)
+	} else if delta > 0 && b.keepers == delta {
+		C.glev_base_keep(b.c, 1)
+	}
+	b.mu.Unlock()
+	b.exit()
+}
+
+// LoopExit ends the loop after d, when the closures that are due have run. Given
+// before the loop starts it ends the next one. A negative d is refused.
+// Safe for concurrent use. Wraps event_base_loopexit.
+func (b *Base) LoopExit(d time.Duration) error {
+	const op = "event_base_loopexit"
+	if d < 0 {
+		return badArgument(op, "d is negative: %v", d)
+	}
+	return b.call(op, func() C.int {
+		tv := C.struct_timeval{}
+		tv.tv_sec = C.time_t(d / time.Second)
+		tv.tv_usec = C.suseconds_t(microseconds(d % time.Second))
+		return C.event_base_loopexit(b.event, &tv)
+	})
+}
+
+// LoopBreak ends the loop after the closure that runs now; the rest waits for the
+// next run. While no loop runs it does nothing.
+// Safe for concurrent use. Wraps event_base_loopbreak.
+func (b *Base) LoopBreak() error {
+	return b.call("event_base_loopbreak", func() C.int { return b.breakLoop() })
+}
+
+func (b *Base) breakLoop() C.int {
+	b.broken.Store(true)
+	return C.event_base_loopbreak(b.event)
+}
+
+// call makes one C call on the base that returns 0 or -1.
+func (b *Base) call(op string, f func() C.int) error {
+	if !b.enter() {
+		return ErrClosed
+	}
+	defer b.exit()
+	if b.dead.Load() {
+		return ErrLoopAborted
+	}
+	if f() != 0 {
+		return &Error{op, errFailed}
+	}
+	return nil
+}
+
+// onLoop reports whether the caller is the loop's goroutine. The caller is inside
+// the base or one of its objects.
+func (b *Base) onLoop() bool { return C.glev_base_on_loop(b.c) != 0 }
+
+// --- what others want done on the loop's goroutine ---------------------------
+
+// task is a function for the loop's goroutine.
+type task struct {
+	run    func()
+	posted bool // by the user, so guarded; the binding's own cannot fail
+}
+
+// Post runs fn on the loop's goroutine, in the loop's next turn, after those that
+// were posted before. It returns at once. A function that posts itself again waits
+// for the next turn, so sockets are served in between. When no loop runs, fn waits
+// for the next run; a loop does not end for want of events before it has run.
+// Safe for concurrent use.
+func (b *Base) Post(fn func()) error {
+	if fn == nil {
+		return badArgument("Post", "fn is nil")
+	}
+	if !b.enter() {
+		return ErrClosed
+	}
+	defer b.exit()
+	if b.dead.Load() {
+		return ErrLoopAborted
+	}
+	b.enqueue(task{fn, true})
+	return nil
+}
+
+// later runs fn in a later turn of the loop, or at once when no loop runs.
+func (b *Base) later(fn func()) {
+	if !b.ifIdle(fn) {
+		b.enqueue(task{run: fn})
+	}
+}
+
+// ifIdle runs fn if no loop runs, and keeps one from starting meanwhile. It never
+// waits for a function of the user's.
+func (b *Base) ifIdle(fn func()) bool {
+	for !b.own.TryLock() {
+		if b.borrowed.Load() {
+			return false
+		}
+		runtime.Gosched()
+	}
+	defer b.own.Unlock()
+	if b.running {
+		return false
+	}
+	fn()
+	return true
+}
+
+// asLoop makes a C call as the loop's thread would, if no loop runs.
+func (b *Base) asLoop(call func() C.int64_t) C.int64_t {
+	rc := C.int64_t(C.GLEV_WRONG_LOOP)
+	b.ifIdle(func() { rc = b.claimed(call) })
+	return rc
+}
+
+// borrow is asLoop for a call that runs a function of the user's.
+func (b *Base) borrow(call func() C.int64_t) C.int64_t {
+	rc := C.int64_t(C.GLEV_WRONG_LOOP)
+	b.ifIdle(func() {
+		b.borrowed.Store(true)
+		defer b.borrowed.Store(false)
+		rc = b.claimed(call)
+	})
+	return rc
+}
+
+func (b *Base) claimed(call func() C.int64_t) C.int64_t {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	C.glev_base_claim(b.c)
+	defer C.glev_base_unclaim(b.c)
+	return call()
+}
+
+func (b *Base) enqueue(t task) {
+	// Inside the base until the wake is made: the moment the queue is
+	// unlocked, Base.Free may take the task and end.
+	open := b.enter()
+	b.mu.Lock()
+	b.queue = append(b.queue, t)
+	arm := open && !b.armed
+	if arm {
+		b.armed = true
+	}
+	b.changed.Broadcast()
+	b.mu.Unlock()
+	if arm {
+		C.glev_base_wake(b.c)
+	}
+	if open {
+		b.exit()
+	}
+}
+
+func (b *Base) wake() {
+	if b.enter() {
+		C.glev_base_wake(b.c)
+		b.exit()
+	}
+}
+
+// runQueue is the wake event's callback.
+func (b *Base) runQueue() {
+	b.mu.Lock()
+	batch := b.queue
+	b.queue, b.spare = b.spare[:0], nil
+	b.armed = false
+	b.mu.Unlock()
+
+	next := 0
+	defer func() { // also when a closure ends the goroutine
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if next == len(batch) {
+			b.spare = batch[:0]
+			return
+		}
+		b.queue = append(batch[next:len(batch):len(batch)], b.queue...)
+		if !b.armed {
+			b.armed = true
+			C.glev_base_wake(b.c)
+		}
+	}()
+	for next < len(batch) && !b.stopping() {
+		t := batch[next]
+		batch[next] = task{}
+		next++
+		if t.posted {
+			b.runPosted(t.run)
+		} else {
+			t.run()
+		}
+	}
+	if b.cancelled.Load() {
+		b.breakLoop()
+	}
+}
+
+// stopping reports whether what is queued must wait for the next run.
+func (b *Base) stopping() bool {
+	return b.panicked.Load() != nil || b.broken.Load() || b.cancelled.Load()
+}
+
+func (b *Base) runPosted(fn func()) {
+	returned := false
+	defer func() {
+		if !returned {
+			b.failed(recover())
+		}
+	}()
+	b.callbacks.Add(1)
+	fn()
+	returned = true
+}
+
+// microseconds rounds up: a timer must not fire early, and 0 means none.
+func microseconds(d time.Duration) int64 {
+	us := d / time.Microsecond
+	if d%time.Microsecond > 0 {
+		us++
+	}
+	return int64(us)
+}

@@ -1,0 +1,215 @@
+/*
+ * native.h: the C side of the binding, as Go sees it.
+ *
+ * Each Go object that libevent may call back for has a record here. A record
+ * is what libevent gets as its callback argument: it holds the native
+ * pointer, the handle that leads back to the Go object, and the little state
+ * that must change together with the native object, under libevent's own
+ * lock. Records are calloc'ed with the object and freed after it.
+ *
+ * Functions return a result >= 0, or the negative of an errno, or one of the
+ * GLEV_ codes below. Lock, operation and unlock are always one call: libevent's
+ * locks belong to OS threads and a goroutine may change its thread between two
+ * calls.
+ */
+#ifndef GLEV_NATIVE_H
+#define GLEV_NATIVE_H
+
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/listener.h>
+#include <event2/thread.h>
+#include <event2/util.h>
+
+enum {
+	GLEV_WRONG_LOOP = -1000001, /* loop goroutine only, called from elsewhere */
+	GLEV_LENT = -1000002,       /* the buffer is lent to a Peek or Pullup */
+	GLEV_FROZEN = -1000003,     /* that end of the buffer is frozen */
+	GLEV_SHUT = -1000004,       /* the writing side was closed */
+	GLEV_NO_SOCKET = -1000005,  /* the call needs a socket bufferevent */
+};
+
+/* --- sockaddr.c ---------------------------------------------------------- */
+
+/* An address in a form that is the same on every system. */
+struct glev_addr {
+	int family;          /* AF_INET, AF_INET6, AF_UNIX, or AF_UNSPEC */
+	int port;            /* host order */
+	uint32_t scope;      /* IPv6 zone */
+	int len;             /* bytes used of data */
+	unsigned char data[108]; /* the IP address, or the path of the socket */
+};
+
+void glev_addr_from(struct glev_addr *a, const struct sockaddr *sa, socklen_t len);
+/* Returns the length of what it wrote to ss, or -EINVAL. */
+int glev_addr_to(const struct glev_addr *a, struct sockaddr_storage *ss);
+int glev_addr_of_fd(int fd, int peer, struct glev_addr *a);
+
+/* --- base.c -------------------------------------------------------------- */
+
+struct glev_base {
+	struct event_base *base;
+	struct event *wake; /* a zero timer: runs the posted functions next turn */
+	struct event *keep; /* keeps an otherwise empty loop from returning */
+	void *handle;
+	uintptr_t owner;    /* the thread that acts as the loop, or 0; atomic */
+};
+
+int glev_use_threads(void);
+int glev_enable_lock_debugging(void);
+struct glev_base *glev_base_new(struct event_base *base, void *handle);
+void glev_base_free(struct glev_base *b);
+void glev_base_claim(struct glev_base *b);
+void glev_base_unclaim(struct glev_base *b);
+int glev_base_on_loop(struct glev_base *b);
+int glev_base_loop(struct glev_base *b, int flags);
+int glev_base_wake(struct glev_base *b);
+int glev_base_keep(struct glev_base *b, int on);
+/* Lets what libevent finalizes in its loop be finalized; runs no closure. */
+void glev_base_settle(struct glev_base *b);
+
+/* --- event.c ------------------------------------------------------------- */
+
+struct glev_event {
+	struct event *ev;
+	void *handle;
+};
+
+struct glev_event *glev_event_new(struct glev_base *b, int fd, short what, void *handle);
+int glev_event_add(struct glev_event *e, int64_t usec);
+void glev_event_free(struct glev_event *e);
+
+/* --- evbuffer.c ---------------------------------------------------------- */
+
+struct glev_bev;
+
+enum { GLEV_FRONT = 1, GLEV_BACK = 2 };
+
+struct glev_buf {
+	struct evbuffer *evb;
+	struct glev_bev *owner; /* the bufferevent whose buffer this is, or NULL */
+	int lent;               /* Peeks and Pullups in progress */
+	int frozen;             /* ends frozen when not lent */
+};
+
+struct glev_buf *glev_buf_new(void);
+void glev_buf_free(struct glev_buf *b);
+int64_t glev_buf_len(struct glev_buf *b);
+int64_t glev_buf_add(struct glev_buf *b, const char *p, size_t n);
+int64_t glev_buf_prepend(struct glev_buf *b, const char *p, size_t n);
+int64_t glev_buf_add_buffer(struct glev_buf *dst, struct glev_buf *src);
+int64_t glev_buf_prepend_buffer(struct glev_buf *dst, struct glev_buf *src);
+int64_t glev_buf_remove(struct glev_buf *b, char *p, size_t n);
+int64_t glev_buf_remove_buffer(struct glev_buf *src, struct glev_buf *dst, size_t n);
+int64_t glev_buf_drain(struct glev_buf *b, size_t n);
+int64_t glev_buf_copyout(struct glev_buf *b, char *p, size_t n);
+/* *line is malloc'ed; NULL when there is no whole line. */
+int64_t glev_buf_readln(struct glev_buf *b, int eol, char **line);
+int64_t glev_buf_search(struct glev_buf *b, const char *what, size_t n, size_t from);
+int64_t glev_buf_freeze(struct glev_buf *b, int end, int on);
+/* Lends the buffer and fills vec; returns the number of extents, which may be
+ * larger than nvec: then nothing is lent. pull is GLEV_PEEK, or the number of
+ * bytes to linearize into one extent first, or GLEV_PULL_ALL. Undone by
+ * glev_buf_unlend. */
+enum { GLEV_PEEK = -1, GLEV_PULL_ALL = -2 };
+int64_t glev_buf_lend(struct glev_buf *b, int64_t pull, struct evbuffer_iovec *vec, int nvec);
+void glev_buf_unlend(struct glev_buf *b);
+/* Brings the frozen ends back to what they should be; call with the lock. */
+void glev_buf_refreeze(struct glev_buf *b);
+
+/* --- bufferevent.c ------------------------------------------------------- */
+
+enum { GLEV_CB_READ = 1, GLEV_CB_WRITE = 2 };
+
+struct glev_bev {
+	struct bufferevent *bev;
+	struct glev_base *base;
+	void *handle;
+	struct glev_buf in, out;
+	struct event *limit;  /* ends a linger, or NULL */
+	struct evbuffer_cb_entry *in_cb;
+	size_t high;          /* read high watermark */
+	size_t drained;       /* bytes that left the input during a read closure */
+	int close_on_free;
+	int loop_only;
+	int pair;
+	int closures;         /* GLEV_CB_*: which closures the user has set */
+	int connecting;
+	int shut;             /* 1: shut down writing when the output is empty, 2: done */
+	int lingering;
+	int paused;           /* input at its high watermark, closure drained nothing */
+	short held;           /* directions the user has on and we keep off for now */
+};
+
+struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop_only, void *handle, int *err);
+int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, void *handles[2], struct glev_bev *out[2]);
+/* After it no callback starts, nothing is registered, and the descriptor is
+ * closed if it is ours. The memory stays until glev_bev_free. */
+void glev_bev_quiet(struct glev_bev *r);
+void glev_bev_free(struct glev_bev *r);
+int64_t glev_bev_closures(struct glev_bev *r, int closures);
+int64_t glev_bev_enable(struct glev_bev *r, short what);
+int64_t glev_bev_disable(struct glev_bev *r, short what);
+int64_t glev_bev_enabled(struct glev_bev *r);
+int64_t glev_bev_timeouts(struct glev_bev *r, int64_t read_usec, int64_t write_usec);
+int64_t glev_bev_watermark(struct glev_bev *r, short what, size_t low, size_t high);
+int64_t glev_bev_get_watermark(struct glev_bev *r, short what, size_t *low, size_t *high);
+int64_t glev_bev_write(struct glev_bev *r, const char *p, size_t n);
+int64_t glev_bev_write_buffer(struct glev_bev *r, struct glev_buf *src);
+int64_t glev_bev_read(struct glev_bev *r, char *p, size_t n);
+int64_t glev_bev_read_buffer(struct glev_bev *r, struct glev_buf *dst);
+int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a);
+int64_t glev_bev_fd(struct glev_bev *r);
+int64_t glev_bev_addr(struct glev_bev *r, int peer, struct glev_addr *a);
+int64_t glev_bev_setfd(struct glev_bev *r, int fd);
+int64_t glev_bev_flush(struct glev_bev *r, short what, int mode);
+int64_t glev_bev_close_write(struct glev_bev *r);
+/* Returns 1 when there is nothing to wait for. */
+int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec);
+/* Used by the callbacks. */
+void glev_bev_apply(struct glev_bev *r);
+void glev_bev_try_shut(struct glev_bev *r);
+
+/* --- listener.c ---------------------------------------------------------- */
+
+struct glev_lev {
+	struct evconnlistener *lev;
+	void *handle;
+	struct event *retry; /* enables again after accept failed */
+	int wanted;          /* the user wants it enabled */
+	int backoff_ms;      /* 0 while accept works */
+};
+
+struct glev_lev *glev_lev_new(struct glev_base *b, const struct glev_addr *a, unsigned flags, int backlog, void *handle, int *err);
+int glev_lev_enable(struct glev_lev *l, int on);
+void glev_lev_free(struct glev_lev *l);
+
+/* --- callbacks.c: the callbacks given to libevent ------------------------- */
+
+void glev_on_wake(evutil_socket_t fd, short what, void *arg);
+void glev_on_nothing(evutil_socket_t fd, short what, void *arg);
+void glev_on_event(evutil_socket_t fd, short what, void *arg);
+void glev_on_bev_read(struct bufferevent *bev, void *arg);
+void glev_on_bev_write(struct bufferevent *bev, void *arg);
+void glev_on_bev_event(struct bufferevent *bev, short what, void *arg);
+void glev_on_bev_limit(evutil_socket_t fd, short what, void *arg);
+void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
+void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg);
+void glev_on_accept_error(struct evconnlistener *lev, void *arg);
+void glev_on_accept_retry(evutil_socket_t fd, short what, void *arg);
+
+/* --- log.c ---------------------------------------------------------------- */
+
+/* Makes libevent log into the ring; returns the descriptor that becomes
+ * readable when there is something in it, or -errno. */
+int glev_log_start(void);
+void glev_log_stop(void);
+/* Takes the oldest message; returns its length or -1 when there is none. */
+int glev_log_next(char *buf, int size, int *severity, uint64_t *lost);
+
+#endif

@@ -1,0 +1,140 @@
+package libevent
+
+/*
+#include <sys/socket.h>
+#include "native.h"
+*/
+import "C"
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+	"unsafe"
+)
+
+// parseAddr reads a literal address of the networks that net.Dial knows as "tcp",
+// "tcp4", "tcp6" and "unix". An empty host gives the unspecified IP address.
+func parseAddr(network, address string) (C.struct_glev_addr, error) {
+	var a C.struct_glev_addr
+	switch network {
+	case "unix":
+		return unixAddr(address)
+	case "tcp", "tcp4", "tcp6":
+	default:
+		return a, net.UnknownNetworkError(network)
+	}
+	host, service, err := net.SplitHostPort(address)
+	if err != nil {
+		return a, err
+	}
+	port, err := net.DefaultResolver.LookupPort(context.Background(), network, service)
+	if err != nil {
+		return a, err
+	}
+	ip := netip.IPv6Unspecified()
+	if network == "tcp4" {
+		ip = netip.IPv4Unspecified()
+	}
+	if host != "" {
+		if ip, err = netip.ParseAddr(host); err != nil {
+			return a, fmt.Errorf("address %q: %w", address, errNotLiteral)
+		}
+		ip = ip.Unmap()
+	}
+	if network == "tcp4" && !ip.Is4() || network == "tcp6" && !ip.Is6() {
+		return a, fmt.Errorf("address %q is not of network %s", address, network)
+	}
+	return ipAddr(ip, port)
+}
+
+var errNotLiteral = errors.New("not a literal IP address (host names are not looked up here)")
+
+func ipAddr(ip netip.Addr, port int) (C.struct_glev_addr, error) {
+	var a C.struct_glev_addr
+	a.family = C.AF_INET
+	if ip.Is6() {
+		a.family = C.AF_INET6
+	}
+	if zone := ip.Zone(); zone != "" {
+		scope, err := strconv.Atoi(zone)
+		if err != nil {
+			ifc, err := net.InterfaceByName(zone)
+			if err != nil {
+				return a, fmt.Errorf("zone %q: %w", zone, err)
+			}
+			scope = ifc.Index
+		}
+		a.scope = C.uint32_t(scope)
+	}
+	a.port = C.int(port)
+	setData(&a, ip.AsSlice())
+	return a, nil
+}
+
+// unixAddr reads a path, or an abstract name after an "@".
+func unixAddr(path string) (C.struct_glev_addr, error) {
+	var a C.struct_glev_addr
+	a.family = C.AF_UNIX
+	data := []byte(path)
+	if len(data) == 0 {
+		return a, errors.New("address: the path is empty")
+	}
+	if data[0] == '@' {
+		data[0] = 0
+	}
+	if len(data) > len(a.data) {
+		return a, fmt.Errorf("address: the path has %d bytes, the system takes %d", len(data), len(a.data)-1)
+	}
+	setData(&a, data)
+	return a, nil
+}
+
+func setData(a *C.struct_glev_addr, data []byte) {
+	a.len = C.int(len(data))
+	for i, c := range data {
+		a.data[i] = C.uchar(c)
+	}
+}
+
+// netAddr gives the form that package net uses; nil for what has no address.
+func netAddr(a *C.struct_glev_addr) net.Addr {
+	data := unsafe.Slice((*byte)(unsafe.Pointer(&a.data[0])), len(a.data))[:a.len]
+	switch a.family {
+	case C.AF_INET, C.AF_INET6:
+		ip := make(net.IP, len(data))
+		copy(ip, data)
+		zone := ""
+		if a.scope != 0 {
+			zone = strconv.Itoa(int(a.scope))
+			if ifc, err := net.InterfaceByIndex(int(a.scope)); err == nil {
+				zone = ifc.Name
+			}
+		}
+		return &net.TCPAddr{IP: ip, Port: int(a.port), Zone: zone}
+	case C.AF_UNIX:
+		name := string(data)
+		if name != "" && name[0] == 0 {
+			name = "@" + name[1:]
+		}
+		return &net.UnixAddr{Name: name, Net: "unix"}
+	}
+	return nil
+}
+
+// fdAddr gives the address at this end of a descriptor, or at its peer's.
+func fdAddr(fd C.int, peer bool) (net.Addr, error) {
+	var a C.struct_glev_addr
+	side := C.int(0)
+	if peer {
+		side = 1
+	}
+	if rc := C.glev_addr_of_fd(fd, side, &a); rc < 0 {
+		return nil, syscall.Errno(-rc)
+	}
+	return netAddr(&a), nil
+}

@@ -1,0 +1,55 @@
+package libevent
+
+import "sync/atomic"
+
+// Stats are counters of one Base.
+type Stats struct {
+	Callbacks uint64 // closures run by the loop, posted functions among them
+
+	Events       int // live Event objects
+	BufferEvents int // live BufferEvent objects
+	Listeners    int // live Listener objects
+}
+
+// LiveObjects counts what exists in the process: made and not yet gone. An
+// object that was freed counts until its memory is given back, which may take a
+// turn of its loop. A count that grows is a leak.
+type LiveObjects struct {
+	Bases, Events, BufferEvents, Listeners, Buffers int
+
+	Handles int // entries in the table through which C finds Go objects
+}
+
+// Live returns the live objects of the process. Safe for concurrent use.
+func Live() LiveObjects {
+	return LiveObjects{
+		Bases:        int(live.objects[kindBase].Load()),
+		Events:       int(live.objects[kindEvent].Load()),
+		BufferEvents: int(live.objects[kindBufferEvent].Load()),
+		Listeners:    int(live.objects[kindListener].Load()),
+		Buffers:      int(live.objects[kindBuffer].Load()),
+		Handles:      int(live.handles.Load()),
+	}
+}
+
+// StaleCallbacks returns how many callbacks were dropped because their handle no
+// longer led to the object they were for. It stays 0 unless there is a bug in
+// the binding or in C code beside it. Safe for concurrent use.
+func StaleCallbacks() uint64 { return live.stale.Load() }
+
+type kind int
+
+const (
+	kindBase kind = iota
+	kindEvent
+	kindBufferEvent
+	kindListener
+	kindBuffer
+	kinds
+)
+
+var live struct {
+	objects [kinds]atomic.Int64
+	handles atomic.Int64
+	stale   atomic.Uint64
+}

@@ -173,6 +173,12 @@ void glev_bev_free(struct glev_bev *r)
 	free(r);
 }
 
+int64_t glev_bev_check(struct glev_bev *r)
+{
+	CHECK_LOOP(r);
+	return 0;
+}
+
 /* --- enabling -------------------------------------------------------------- */
 
 /* The directions that must be off in libevent whatever the user enabled.

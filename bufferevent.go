@@ -145,8 +145,10 @@ func (b *BufferEvent) SetCallbacks(read, write func(*BufferEvent), event func(*B
 		set |= C.GLEV_CB_WRITE
 	}
 	_, err := b.do("bufferevent_setcb", func() C.int64_t {
-		// Before libevent may call; and if it must not be changed from
-		// here, libevent's call changes nothing either.
+		if rc := C.glev_bev_check(b.c); rc != 0 {
+			return rc
+		}
+		// The closures first: libevent may call as soon as it knows of them.
 		b.closures.Store(&closures{read, write, event})
 		return C.glev_bev_closures(b.c, set)
 	})
@@ -522,7 +524,7 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 		return badArgument(op, "limit is negative: %v", limit)
 	}
 	if b.loopOnly { // refused before anything has changed
-		if _, err := b.do(op, func() C.int64_t { return C.glev_bev_enabled(b.c) }); err != nil {
+		if _, err := b.do(op, func() C.int64_t { return C.glev_bev_check(b.c) }); err != nil {
 			return err
 		}
 	}

@@ -241,7 +241,8 @@ int64_t glev_buf_lend(struct glev_buf *b, int64_t pull, struct evbuffer_iovec *v
 		return GLEV_WRONG_LOOP;
 	evbuffer_lock(b->evb);
 	if (pull == GLEV_PEEK) {
-		n = evbuffer_peek(b->evb, -1, NULL, vec, nvec);
+		/* With -1 for the length it would stop at nvec and not tell. */
+		n = evbuffer_peek(b->evb, (ev_ssize_t)evbuffer_get_length(b->evb), NULL, vec, nvec);
 		if (n > nvec)
 			goto done;
 	} else {

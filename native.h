@@ -152,6 +152,8 @@ int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, void *han
  * closed if it is ours. The memory stays until glev_bev_free. */
 void glev_bev_quiet(struct glev_bev *r);
 void glev_bev_free(struct glev_bev *r);
+/* GLEV_WRONG_LOOP if the caller may not use it now, else 0. */
+int64_t glev_bev_check(struct glev_bev *r);
 int64_t glev_bev_closures(struct glev_bev *r, int closures);
 int64_t glev_bev_enable(struct glev_bev *r, short what);
 int64_t glev_bev_disable(struct glev_bev *r, short what);

@@ -1,0 +1,379 @@
+package libevent_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/iotest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+)
+
+func TestBufferBasics(t *testing.T) {
+	b := newBuffer(t, "")
+	assert.Zero(t, b.Len())
+	require.NoError(t, b.Add([]byte("world")))
+	require.NoError(t, b.Prepend([]byte("hello ")))
+	require.NoError(t, b.Add(nil))
+	require.NoError(t, b.Prepend(nil))
+	assert.Equal(t, "hello world", content(t, b))
+	p := make([]byte, 6)
+	n, err := b.Remove(p)
+	require.NoError(t, err)
+	assert.Equal(t, "hello ", string(p[:n]))
+	require.NoError(t, b.Drain(1))
+	require.NoError(t, b.Drain(0))
+	assert.Equal(t, "orld", content(t, b))
+	n, err = b.CopyOut(p[:2])
+	require.NoError(t, err)
+	assert.Equal(t, "or", string(p[:n]))
+	n, err = b.Remove(p)
+	require.NoError(t, err)
+	assert.Equal(t, 4, n)
+	n, err = b.Remove(p)
+	require.NoError(t, err)
+	assert.Zero(t, n)
+	n, err = b.CopyOut(p)
+	require.NoError(t, err)
+	assert.Zero(t, n)
+	require.NoError(t, b.Drain(100), "more than there is")
+	assert.ErrorIs(t, b.Drain(-1), syscall.EINVAL)
+}
+
+func TestBufferMoves(t *testing.T) {
+	a, b := newBuffer(t, "one "), newBuffer(t, "two ")
+	require.NoError(t, a.AddBuffer(b))
+	assert.Zero(t, b.Len())
+	require.NoError(t, b.Add([]byte("zero ")))
+	require.NoError(t, a.PrependBuffer(b))
+	assert.Equal(t, "zero one two ", content(t, a))
+	n, err := a.RemoveBuffer(b, 5)
+	require.NoError(t, err)
+	assert.Equal(t, 5, n)
+	assert.Equal(t, "zero ", content(t, b))
+	n, err = a.RemoveBuffer(b, 1<<40)
+	require.NoError(t, err)
+	assert.Equal(t, 8, n)
+	assert.Equal(t, "zero one two ", content(t, b))
+
+	require.NoError(t, b.AddBuffer(b), "itself: nothing happens")
+	n, err = b.RemoveBuffer(b, 3)
+	require.NoError(t, err)
+	assert.Zero(t, n)
+	assert.Equal(t, "zero one two ", content(t, b))
+	assert.ErrorIs(t, b.AddBuffer(nil), syscall.EINVAL)
+	assert.ErrorIs(t, b.PrependBuffer(nil), syscall.EINVAL)
+	_, err = b.RemoveBuffer(nil, 1)
+	assert.ErrorIs(t, err, syscall.EINVAL)
+	_, err = b.RemoveBuffer(a, -1)
+	assert.ErrorIs(t, err, syscall.EINVAL)
+	freed := newBuffer(t, "x")
+	freed.Free()
+	assert.ErrorIs(t, b.AddBuffer(freed), libevent.ErrClosed)
+}
+
+// chunks makes a buffer of several chains, so that what crosses them is tested.
+func chunks(t *testing.T, parts ...string) *libevent.Buffer {
+	t.Helper()
+	b := newBuffer(t, "")
+	for _, part := range parts {
+		require.NoError(t, b.AddBuffer(newBuffer(t, part)))
+	}
+	return b
+}
+
+func TestBufferPullup(t *testing.T) {
+	b := chunks(t, "ab", "cd", "ef")
+	require.NoError(t, b.Pullup(3, func(p []byte) { assert.Equal(t, "abc", string(p)) }))
+	require.NoError(t, b.Pullup(0, func(p []byte) { assert.Empty(t, p) }))
+	require.NoError(t, b.Pullup(-1, func(p []byte) { assert.Equal(t, "abcdef", string(p)) }))
+	err := b.Pullup(7, func([]byte) { assert.Fail(t, "there are six bytes") })
+	assert.ErrorIs(t, err, io.ErrShortBuffer)
+	assert.ErrorIs(t, b.Pullup(1, nil), syscall.EINVAL)
+	require.NoError(t, newBuffer(t, "").Pullup(-1, func(p []byte) { assert.Empty(t, p) }))
+}
+
+func TestBufferPeek(t *testing.T) {
+	parts := strings.SplitAfter(strings.Repeat("0123456789 ", 100), " ")
+	b := chunks(t, parts...)
+	want := strings.Join(parts, "")
+	require.NoError(t, b.Peek(func(spans [][]byte) {
+		assert.Greater(t, len(spans), 16)
+		assert.Equal(t, want, string(bytes.Join(spans, nil)))
+	}))
+	assert.Equal(t, len(want), b.Len(), "Peek takes nothing")
+	require.NoError(t, newBuffer(t, "").Peek(func(spans [][]byte) { assert.Empty(t, bytes.Join(spans, nil)) }))
+	assert.ErrorIs(t, b.Peek(nil), syscall.EINVAL)
+}
+
+// While a function has the bytes nothing can move them.
+func TestBufferIsLent(t *testing.T) {
+	b := chunks(t, "ab", "cd\n")
+	other := newBuffer(t, "x")
+	require.NoError(t, b.Peek(func(spans [][]byte) {
+		for i, err := range []error{
+			b.Add([]byte("x")), b.Prepend([]byte("x")), b.Drain(1), b.AddBuffer(other), b.PrependBuffer(other),
+			other.AddBuffer(b), other.PrependBuffer(b), b.Pullup(-1, func([]byte) {}),
+			func() error { _, err := b.Remove(make([]byte, 1)); return err }(),
+			func() error { _, err := b.RemoveBuffer(other, 1); return err }(),
+			func() error { _, err := other.RemoveBuffer(b, 1); return err }(),
+			func() error { _, err := b.Write([]byte("x")); return err }(),
+			func() error { _, err := b.WriteTo(io.Discard); return err }(),
+		} {
+			assert.ErrorIs(t, err, libevent.ErrLent, "%d", i)
+		}
+		_, ok := b.ReadLine(libevent.EOLLF)
+		assert.False(t, ok)
+		assert.Equal(t, "abcd\n", content(t, b), "looking is allowed")
+		assert.Equal(t, 2, b.Search([]byte("cd"), 0))
+		assert.NoError(t, b.Peek(func(inner [][]byte) { assert.Equal(t, spans, inner) }), "and twice")
+		assert.ErrorIs(t, b.Drain(1), libevent.ErrLent, "still")
+		b.Free()
+		assert.Equal(t, "abcd\n", string(bytes.Join(spans, nil)), "Free waits")
+	}))
+	assert.ErrorIs(t, b.Add(nil), libevent.ErrClosed)
+	assert.Equal(t, "x", content(t, other))
+
+	// A panic gives the buffer back.
+	assert.Equal(t, "boom", raises(func() {
+		_ = other.Peek(func([][]byte) { panic("boom") })
+	}))
+	require.NoError(t, other.Drain(1))
+}
+
+func TestBufferOfBufferEventIsLent(t *testing.T) {
+	base := newBase(t)
+	socket, _ := newSocket(t, base, 0)
+	a, b := newPair(t, base)
+	require.NoError(t, b.Enable(rd))
+	_, err := a.WriteString("input of b")
+	require.NoError(t, err)
+	require.NoError(t, a.Disable(wr))
+	_, err = a.WriteString("output of a")
+	require.NoError(t, err)
+	_, err = socket.WriteString("output of socket")
+	require.NoError(t, err)
+
+	// While no loop runs, any goroutine may stand in for it.
+	for _, bev := range []*libevent.BufferEvent{socket, a} {
+		require.NoError(t, bev.Output().Peek(func(spans [][]byte) {
+			want := string(bytes.Join(spans, nil))
+			_, err := bev.WriteString("x")
+			assert.ErrorIs(t, err, libevent.ErrLent)
+			// Everything that makes the other end fetch the bytes.
+			assert.NoError(t, bev.Enable(wr))
+			assert.NoError(t, b.Disable(rd))
+			assert.NoError(t, b.Enable(rd))
+			if bev == a {
+				_, err = b.Flush(rd, libevent.FlushSync)
+				assert.ErrorIs(t, err, libevent.ErrLent)
+				_, err = a.Flush(wr, libevent.FlushFinished)
+				assert.ErrorIs(t, err, libevent.ErrLent)
+			}
+			assert.NotZero(t, bev.Enabled()&wr)
+			assert.Equal(t, want, string(bytes.Join(spans, nil)))
+			assert.ErrorIs(t, base.Dispatch(), libevent.ErrRunning)
+		}))
+	}
+	assert.Equal(t, "input of boutput of a", content(t, b.Input()), "what was held back came when it was over")
+
+	require.NoError(t, b.Input().Pullup(-1, func(p []byte) {
+		done := make(chan struct{})
+		go func() { // another goroutine, while this one is in the function
+			defer close(done)
+			_, err := a.WriteString(" and more")
+			assert.NoError(t, err)
+			assert.ErrorIs(t, b.Input().Drain(1), libevent.ErrLent)
+		}()
+		<-done
+		assert.Equal(t, "input of boutput of a", string(p))
+		assert.Equal(t, rd|wr, b.Enabled())
+	}))
+	assert.Equal(t, "input of boutput of a and more", content(t, b.Input()))
+
+	// While the loop runs, the loop's goroutine only.
+	stop := background(t, base)
+	onLoop(t, base, func() {
+		assert.NoError(t, b.Input().Peek(func(spans [][]byte) {
+			b.Free()
+			assert.Equal(t, "input of boutput of a and more", string(bytes.Join(spans, nil)))
+		}))
+	})
+	onLoop(t, base, func() {})
+	err = a.Output().Peek(func([][]byte) { assert.Fail(t, "not here") })
+	assert.ErrorIs(t, err, libevent.ErrWrongLoop)
+	stop()
+}
+
+func TestBufferReadLine(t *testing.T) {
+	for _, c := range []struct {
+		eol  libevent.EOL
+		want []string
+		rest string
+	}{
+		{libevent.EOLAny, []string{"a", "b", "c\x00d"}, "e"},
+		{libevent.EOLCRLF, []string{"a", "", "b\r", "c\x00d"}, "e"},
+		{libevent.EOLCRLFStrict, []string{"a", "\nb\r", "c\x00d"}, "e"},
+		{libevent.EOLLF, []string{"a\r", "", "b\r\r", "c\x00d\r"}, "e"},
+		{libevent.EOLNUL, []string{"a\r\n\nb\r\r\nc"}, "d\r\ne"},
+	} {
+		t.Run(c.eol.String(), func(t *testing.T) {
+			b := chunks(t, "a\r", "\n\nb\r\r\nc\x00d\r", "\ne")
+			var got []string
+			for line := range b.Lines(c.eol) {
+				got = append(got, string(line))
+			}
+			assert.Equal(t, c.want, got)
+			assert.Equal(t, c.rest, content(t, b))
+			_, ok := b.ReadLine(c.eol)
+			assert.False(t, ok)
+		})
+	}
+	b := newBuffer(t, "x\ny\nz\n")
+	for range b.Lines(libevent.EOLLF) {
+		break
+	}
+	assert.Equal(t, "y\nz\n", content(t, b), "a broken loop takes no more")
+	_, ok := b.ReadLine(17)
+	assert.False(t, ok)
+}
+
+func TestBufferSearch(t *testing.T) {
+	b := chunks(t, "abc", "abd", "abc")
+	for _, c := range []struct {
+		what string
+		from int
+		want int
+	}{
+		{"abc", 0, 0}, {"abc", 1, 6}, {"ca", 0, 2}, {"abcabdabc", 0, 0}, {"abcabdabcx", 0, -1},
+		{"x", 0, -1}, {"c", 8, 8}, {"c", 9, -1}, {"c", 10, -1}, {"c", -1, -1},
+		{"", 0, 0}, {"", 9, 9}, {"", 10, -1},
+	} {
+		assert.Equal(t, c.want, b.Search([]byte(c.what), c.from), "%q from %d", c.what, c.from)
+	}
+	assert.Equal(t, -1, newBuffer(t, "").Search([]byte("a"), 0))
+}
+
+func TestBufferFreeze(t *testing.T) {
+	b := newBuffer(t, "middle")
+	require.NoError(t, b.Freeze(true))
+	assert.ErrorIs(t, b.Drain(1), libevent.ErrFrozen)
+	assert.ErrorIs(t, b.Prepend([]byte("x")), libevent.ErrFrozen)
+	require.NoError(t, b.Add([]byte("!")))
+	require.NoError(t, b.Freeze(false))
+	assert.ErrorIs(t, b.Add([]byte("!")), libevent.ErrFrozen)
+	require.NoError(t, b.Peek(func([][]byte) {})) // must not thaw what was frozen
+	assert.ErrorIs(t, b.Add([]byte("!")), libevent.ErrFrozen)
+	require.NoError(t, b.Unfreeze(true))
+	require.NoError(t, b.Drain(1))
+	require.NoError(t, b.Unfreeze(false))
+	require.NoError(t, b.Add([]byte("?")))
+	assert.Equal(t, "iddle!?", content(t, b))
+}
+
+func TestBufferAsReaderAndWriter(t *testing.T) {
+	data := noise(300_000)
+	b := newBuffer(t, "")
+	n, err := b.ReadFrom(iotest.OneByteReader(bytes.NewReader(data[:1000])))
+	require.NoError(t, err)
+	assert.EqualValues(t, 1000, n)
+	_, err = io.Copy(b, bytes.NewReader(data[1000:]))
+	require.NoError(t, err)
+	var out bytes.Buffer
+	m, err := b.WriteTo(&out)
+	require.NoError(t, err)
+	assert.EqualValues(t, len(data), m)
+	same(t, data, out.Bytes())
+	assert.Zero(t, b.Len())
+
+	require.NoError(t, b.Add(data))
+	require.NoError(t, iotest.TestReader(b, data))
+	_, err = b.Read(make([]byte, 1))
+	assert.ErrorIs(t, err, io.EOF)
+	_, err = b.ReadByte()
+	assert.ErrorIs(t, err, io.EOF)
+	_, err = b.Write([]byte("z"))
+	require.NoError(t, err)
+	c, err := b.ReadByte()
+	require.NoError(t, err)
+	assert.Equal(t, byte('z'), c)
+
+	broken := errors.New("broken")
+	n, err = b.ReadFrom(io.MultiReader(strings.NewReader("kept"), iotest.ErrReader(broken)))
+	assert.ErrorIs(t, err, broken)
+	assert.EqualValues(t, 4, n)
+	assert.Equal(t, "kept", content(t, b))
+}
+
+// shortWriter takes n bytes and then fails.
+type shortWriter struct {
+	n   int
+	err error
+}
+
+func (w *shortWriter) Write(p []byte) (int, error) {
+	n := min(w.n, len(p))
+	w.n -= n
+	if n < len(p) {
+		return n, w.err
+	}
+	return n, nil
+}
+
+func TestBufferWriteToLosesNothing(t *testing.T) {
+	full := errors.New("full")
+	for _, w := range []*shortWriter{{5, full}, {0, full}, {5, nil}} {
+		b := newBuffer(t, "hello world")
+		took := w.n
+		n, err := b.WriteTo(w)
+		assert.EqualValues(t, took, n)
+		if w.err != nil {
+			assert.ErrorIs(t, err, full)
+		} else {
+			assert.ErrorIs(t, err, io.ErrShortWrite)
+		}
+		assert.Equal(t, "hello world"[took:], content(t, b))
+	}
+}
+
+func TestBufferFromManyGoroutines(t *testing.T) {
+	b := newBuffer(t, "")
+	const goroutines, each = 8, 500
+	var wg sync.WaitGroup
+	for range goroutines {
+		wg.Go(func() {
+			for range each {
+				for b.Add([]byte("line\n")) != nil {
+					// Another one peeks: ErrLent.
+				}
+				assert.NoError(t, b.Peek(func(spans [][]byte) {
+					for line := range bytes.Lines(bytes.Join(spans, nil)) {
+						assert.Equal(t, "line\n", string(line))
+					}
+				}))
+			}
+		})
+	}
+	lines := 0
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	for finished := false; !finished; {
+		select {
+		case <-done:
+			finished = true
+		default:
+		}
+		for line := range b.Lines(libevent.EOLLF) {
+			assert.Equal(t, "line", string(line))
+			lines++
+		}
+	}
+	assert.Equal(t, goroutines*each, lines)
+}

@@ -1,0 +1,261 @@
+package libevent_test
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+)
+
+// drop is an accept closure that closes at once.
+func drop(_ *libevent.Listener, fd int, _ net.Addr) { _ = syscall.Close(fd) }
+
+func listen(t testing.TB, base *libevent.Base, accept func(*libevent.Listener, int, net.Addr)) *libevent.Listener {
+	t.Helper()
+	l, err := base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{}, accept)
+	require.NoError(t, err)
+	return l
+}
+
+func dial(t testing.TB, l *libevent.Listener) net.Conn {
+	t.Helper()
+	conn, err := net.Dial(l.Addr().Network(), l.Addr().String())
+	require.NoError(t, err)
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+func TestListen(t *testing.T) {
+	for _, c := range []struct{ network, address string }{
+		{"tcp", "127.0.0.1:0"}, {"tcp4", "127.0.0.1:0"}, {"tcp", "[::1]:0"}, {"tcp6", "[::1]:0"},
+		{"tcp", "localhost:0"}, {"tcp", ":0"}, {"tcp4", ":0"},
+		{"unix", "path"}, {"unix", "@abstract"},
+	} {
+		t.Run(c.network+" "+c.address, func(t *testing.T) {
+			if c.network == "unix" {
+				if c.address == "path" {
+					c.address = filepath.Join(t.TempDir(), "sock")
+				} else {
+					c.address += t.Name()
+				}
+			}
+			base := newBase(t)
+			var l *libevent.Listener
+			var remote net.Addr
+			l, err := base.Listen(c.network, c.address, libevent.ListenOptions{}, func(got *libevent.Listener, fd int, addr net.Addr) {
+				assert.Same(t, l, got)
+				remote = addr
+				bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
+				if !assert.NoError(t, err) {
+					return
+				}
+				_, err = bev.WriteString("hello")
+				assert.NoError(t, err)
+				assert.NoError(t, bev.FreeAfterFlush(patience))
+				got.Free()
+			})
+			if errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT) {
+				t.Skip("this machine has no such address")
+			}
+			require.NoError(t, err)
+			conn := dial(t, l)
+			dispatch(t, base)
+			got, err := io.ReadAll(conn)
+			require.NoError(t, err)
+			assert.Equal(t, "hello", string(got))
+			require.NotNil(t, remote)
+			if c.network != "unix" && c.address != ":0" {
+				assert.Equal(t, conn.LocalAddr().String(), remote.String())
+			}
+			assert.NotNil(t, l.Addr(), "also after Free")
+		})
+	}
+}
+
+func TestListenArguments(t *testing.T) {
+	base := newBase(t)
+	for _, c := range []struct{ network, address string }{
+		{"udp", "127.0.0.1:0"}, {"tcp", "127.0.0.1"}, {"tcp4", "[::1]:0"}, {"tcp6", "127.0.0.1:0"},
+		{"tcp", "127.0.0.1:99999"}, {"unix", ""}, {"", ""},
+	} {
+		_, err := base.Listen(c.network, c.address, libevent.ListenOptions{}, drop)
+		assert.ErrorIs(t, err, syscall.EINVAL, "%+v", c)
+	}
+	_, err := base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{}, nil)
+	assert.ErrorIs(t, err, syscall.EINVAL)
+	_, err = base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{Backlog: -1}, drop)
+	assert.ErrorIs(t, err, syscall.EINVAL)
+
+	l := listen(t, base, drop)
+	_, err = base.Listen("tcp", l.Addr().String(), libevent.ListenOptions{}, drop)
+	assert.ErrorIs(t, err, syscall.EADDRINUSE)
+	assert.Equal(t, 1, base.Stats().Listeners)
+	_, err = base.Listen("unix", "/no/such/directory/sock", libevent.ListenOptions{}, drop)
+	assert.ErrorIs(t, err, syscall.ENOENT)
+}
+
+func TestListenOptions(t *testing.T) {
+	base := newBase(t)
+	first, err := base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{ReusePort: true, Backlog: 5}, drop)
+	require.NoError(t, err)
+	_, err = base.Listen("tcp", first.Addr().String(), libevent.ListenOptions{ReusePort: true}, drop)
+	require.NoError(t, err, "the port is shared")
+
+	accepted := 0
+	l, err := base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{Disabled: true, DeferredAccept: true, NoReuseAddr: true},
+		func(l *libevent.Listener, fd int, _ net.Addr) {
+			accepted++
+			drop(l, fd, nil)
+			first.Free()
+			assert.NoError(t, base.LoopBreak())
+		})
+	require.NoError(t, err)
+	conn := dial(t, l)
+	_, err = conn.Write([]byte("x")) // what a deferred accept waits for
+	require.NoError(t, err)
+	require.NoError(t, base.Loop(libevent.LoopNonblock))
+	assert.Zero(t, accepted)
+	require.NoError(t, l.Enable())
+	dispatch(t, base)
+	assert.Equal(t, 1, accepted)
+}
+
+// Disabling in the closure stops accepting at once, whatever else waits.
+func TestListenerDisableInClosure(t *testing.T) {
+	base := newBase(t)
+	accepted := 0
+	l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+		accepted++
+		drop(l, fd, nil)
+		assert.NoError(t, l.Disable())
+	})
+	for range 3 {
+		dial(t, l)
+	}
+	for i := range 3 {
+		require.NoError(t, l.Enable())
+		dispatch(t, base)
+		assert.Equal(t, i+1, accepted)
+	}
+}
+
+func TestListenerFreeInClosure(t *testing.T) {
+	base := newBase(t)
+	accepted := 0
+	l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+		accepted++
+		drop(l, fd, nil)
+		l.Free()
+	})
+	for range 3 {
+		dial(t, l)
+	}
+	dispatch(t, base)
+	assert.Equal(t, 1, accepted)
+	assert.Zero(t, base.Stats().Listeners)
+	assert.ErrorIs(t, l.Enable(), libevent.ErrClosed)
+	assert.ErrorIs(t, l.Disable(), libevent.ErrClosed)
+	_, err := net.Dial("tcp", l.Addr().String())
+	assert.ErrorIs(t, err, syscall.ECONNREFUSED)
+}
+
+// From other goroutines, under a storm of connections: no closure starts after
+// Disable or Free, no deadlock, and no connection is left hanging.
+func TestListenerFromOtherGoroutines(t *testing.T) {
+	base := newBase(t)
+	background(t, base)
+	for range 20 {
+		var off atomic.Bool
+		l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+			assert.False(t, off.Load())
+			drop(l, fd, nil)
+		})
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					if conn, err := net.DialTimeout("tcp", l.Addr().String(), patience); err == nil {
+						_ = conn.Close()
+					}
+				}
+			})
+		}
+		for i := range 10 {
+			require.NoError(t, l.Disable())
+			onLoop(t, base, func() { off.Store(true) }) // a closure that ran has ended
+			onLoop(t, base, func() { off.Store(false) })
+			require.NoError(t, l.Enable())
+			if i%3 == 0 {
+				onLoop(t, base, func() {})
+			}
+		}
+		l.Free()
+		close(stop)
+		wg.Wait()
+	}
+}
+
+// Out of descriptors: one report, no spin, and accepting again when there are some.
+func TestAcceptErrors(t *testing.T) {
+	for _, withFunc := range []bool{true, false} {
+		var logged countingHandler
+		require.NoError(t, libevent.SetLogger(slog.New(&logged)))
+		base := newBase(t)
+		var reports []error
+		accepted := 0
+		l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+			accepted++
+			drop(l, fd, nil)
+			assert.NoError(t, base.LoopBreak())
+		})
+		if withFunc {
+			l.SetErrorFunc(func(got *libevent.Listener, err error) {
+				assert.Same(t, l, got)
+				reports = append(reports, err)
+			})
+		}
+		conn := dial(t, l)
+		var limit syscall.Rlimit
+		require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+		low := limit
+		low.Cur = 0
+		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low))
+		before := cpuTime()
+		lerr := base.LoopExit(300 * time.Millisecond)
+		derr := base.Dispatch()
+		cpu := cpuTime() - before
+		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+		require.NoError(t, errors.Join(lerr, derr))
+		assert.Zero(t, accepted)
+		assert.Less(t, cpu, 150*time.Millisecond, "no spin")
+		if withFunc {
+			require.Len(t, reports, 1)
+			assert.ErrorIs(t, reports[0], syscall.EMFILE)
+		} else {
+			assert.EqualValues(t, 1, logged.n.Load())
+		}
+		dispatch(t, base)
+		assert.Equal(t, 1, accepted)
+		_, err := conn.Read(make([]byte, 1))
+		assert.ErrorIs(t, err, io.EOF)
+		require.NoError(t, libevent.SetLogger(nil))
+	}
+}

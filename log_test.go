@@ -1,0 +1,56 @@
+package libevent_test
+
+import (
+	"context"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+)
+
+// countingHandler counts records and keeps the last.
+type countingHandler struct {
+	n    atomic.Int64
+	last atomic.Pointer[slog.Record]
+}
+
+func (h *countingHandler) Enabled(context.Context, slog.Level) bool { return true }
+func (h *countingHandler) WithAttrs([]slog.Attr) slog.Handler       { return h }
+func (h *countingHandler) WithGroup(string) slog.Handler            { return h }
+func (h *countingHandler) Handle(_ context.Context, r slog.Record) error {
+	h.last.Store(&r)
+	h.n.Add(1)
+	return nil
+}
+
+func TestSetLogger(t *testing.T) {
+	goroutines := runtime.NumGoroutine()
+	fds := openFDs(t)
+	var h countingHandler
+	require.NoError(t, libevent.SetLogger(slog.New(&h)))
+	base := newBase(t)
+	e, err := base.NewEvent(1<<20, rd, func(int, libevent.What) {})
+	require.NoError(t, err)
+	assert.Error(t, e.Add(-1)) // epoll's refusal is something libevent logs
+	if strings.Contains(base.Method(), "poll") {
+		eventually(t, func() bool { return h.n.Load() == 1 }, "the message arrives")
+		assert.Equal(t, slog.LevelWarn, h.last.Load().Level)
+		assert.Contains(t, h.last.Load().Message, "1048576")
+	}
+	for range 1000 { // more than the ring holds, faster than it may be read
+		assert.Error(t, e.Add(-1))
+	}
+	require.NoError(t, libevent.SetLogger(slog.New(slog.DiscardHandler)), "another one")
+	require.NoError(t, libevent.SetLogger(nil))
+	require.NoError(t, libevent.SetLogger(nil), "twice")
+	eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines }, "the reader ends")
+	e.Free()
+	require.NoError(t, base.Free())
+	eventually(t, func() bool { return openFDs(t) <= fds }, "the pipe is closed")
+}

@@ -1,0 +1,272 @@
+package libevent_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+)
+
+func TestVersions(t *testing.T) {
+	assert.Regexp(t, `^2\.\d+\.\d+`, libevent.Version())
+	assert.Regexp(t, `^2\.\d+\.\d+`, libevent.HeaderVersion())
+	assert.NotEmpty(t, newBase(t).Method())
+}
+
+func TestNewBaseConfig(t *testing.T) {
+	def := newBase(t).Method()
+	other, err := libevent.NewBaseConfig(libevent.Config{AvoidMethods: []string{def, "no such method"}, Priorities: 3, CoarseTimer: true})
+	require.NoError(t, err)
+	assert.NotEqual(t, def, other.Method())
+	ran := false
+	require.NoError(t, other.Post(func() { ran = true }))
+	dispatch(t, other)
+	assert.True(t, ran)
+	require.NoError(t, other.Free())
+
+	_, err = libevent.NewBaseConfig(libevent.Config{RequireFeatures: libevent.FeatureO1 | libevent.FeatureFDs | libevent.FeatureET,
+		AvoidMethods: []string{"kqueue"}})
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
+	for _, bad := range []libevent.Config{{Priorities: -1}, {Priorities: 256}, {AvoidMethods: []string{"a\x00b"}}} {
+		_, err = libevent.NewBaseConfig(bad)
+		assert.ErrorIs(t, err, syscall.EINVAL, "%+v", bad)
+	}
+	one, err := libevent.NewBaseConfig(libevent.Config{RequireFeatures: libevent.FeatureET, Priorities: 255})
+	require.NoError(t, err)
+	require.NoError(t, one.Free())
+}
+
+// Timers are precise unless CoarseTimer was asked for.
+func TestPreciseTimer(t *testing.T) {
+	base := newBase(t)
+	var fired int
+	timer, err := base.NewEvent(-1, libevent.EvPersist, func(int, libevent.What) {
+		if fired++; fired == 50 {
+			assert.NoError(t, base.LoopBreak())
+		}
+	})
+	require.NoError(t, err)
+	require.NoError(t, timer.Add(time.Millisecond))
+	start := time.Now()
+	dispatch(t, base)
+	took := time.Since(start)
+	assert.GreaterOrEqual(t, took, 49*time.Millisecond)
+	// A coarse clock would need 4 ms a tick, 200 in all; a busy machine some more.
+	assert.Less(t, took, 180*time.Millisecond)
+}
+
+func TestDispatchEndsByItself(t *testing.T) {
+	base := newBase(t)
+	dispatch(t, base) // nothing to do
+	require.NoError(t, base.Loop(libevent.LoopOnce))
+	require.NoError(t, base.Loop(libevent.LoopNonblock|libevent.LoopNoExitOnEmpty))
+	assert.ErrorIs(t, base.Loop(1<<10), syscall.EINVAL)
+}
+
+func TestLoopExitAndBreak(t *testing.T) {
+	base := newBase(t)
+	require.NoError(t, base.LoopExit(0), "ends the next loop, too")
+	require.NoError(t, base.Loop(libevent.LoopNoExitOnEmpty))
+	start := time.Now()
+	require.NoError(t, base.LoopExit(20*time.Millisecond))
+	require.NoError(t, base.Loop(libevent.LoopNoExitOnEmpty))
+	assert.GreaterOrEqual(t, time.Since(start), 20*time.Millisecond)
+	assert.ErrorIs(t, base.LoopExit(-1), syscall.EINVAL)
+
+	// A break lets the closure that runs end, and keeps the rest for later.
+	var order []int
+	for i := range 3 {
+		require.NoError(t, base.Post(func() {
+			order = append(order, i)
+			if i == 0 {
+				assert.NoError(t, base.LoopBreak())
+			}
+		}))
+	}
+	require.NoError(t, base.Dispatch())
+	assert.Equal(t, []int{0}, order)
+	dispatch(t, base)
+	assert.Equal(t, []int{0, 1, 2}, order)
+
+	// From another goroutine it wakes a sleeping loop.
+	running := make(chan struct{})
+	require.NoError(t, base.Post(func() { close(running) }))
+	go func() {
+		<-running
+		assert.NoError(t, base.LoopBreak())
+	}()
+	require.NoError(t, base.Loop(libevent.LoopNoExitOnEmpty))
+}
+
+func TestRun(t *testing.T) {
+	base := newBase(t)
+	cause := errors.New("enough")
+
+	ended, cancel := context.WithCancelCause(context.Background())
+	cancel(cause)
+	assert.ErrorIs(t, base.Run(ended), cause)
+
+	// It stays for as long as the context may end, though nothing is added.
+	ctx, cancel := context.WithCancelCause(context.Background())
+	time.AfterFunc(20*time.Millisecond, func() { cancel(cause) })
+	assert.ErrorIs(t, base.Run(ctx), cause)
+
+	ctx, stop := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer stop()
+	assert.ErrorIs(t, base.Run(ctx), context.DeadlineExceeded)
+
+	// Cancelled from inside; what is posted waits for the next run.
+	ctx, cancel = context.WithCancelCause(context.Background())
+	var second bool
+	require.NoError(t, base.Post(func() { cancel(cause) }))
+	require.NoError(t, base.Post(func() {
+		assert.NoError(t, base.Post(func() {
+			assert.NoError(t, base.Post(func() { second = true }))
+		}))
+	}))
+	assert.ErrorIs(t, base.Run(ctx), cause)
+	dispatch(t, base)
+	assert.True(t, second)
+
+	// A context that cannot end: like Dispatch.
+	assert.NoError(t, base.Run(context.Background()))
+	ctx, cancel = context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	require.NoError(t, base.LoopExit(0))
+	assert.NoError(t, base.Run(ctx))
+	require.NoError(t, base.Post(func() { assert.NoError(t, base.LoopBreak()) }))
+	assert.NoError(t, base.Run(ctx))
+}
+
+// A cancel that comes at any moment ends Run, also just before the loop begins.
+func TestRunCancelledAtAnyMoment(t *testing.T) {
+	base := newBase(t)
+	for i := range 500 {
+		ctx, cancel := context.WithCancel(context.Background())
+		if i%2 == 0 {
+			go cancel()
+		} else {
+			time.AfterFunc(time.Duration(i)*time.Microsecond/4, cancel)
+		}
+		done := make(chan error, 1)
+		go func() { done <- base.Run(ctx) }()
+		require.ErrorIs(t, receive(t, done), context.Canceled)
+		cancel()
+	}
+}
+
+func TestErrRunning(t *testing.T) {
+	base := newBase(t)
+	other := newBase(t)
+	require.NoError(t, base.Post(func() {
+		assert.ErrorIs(t, base.Dispatch(), libevent.ErrRunning)
+		assert.ErrorIs(t, base.Run(context.Background()), libevent.ErrRunning)
+		assert.ErrorIs(t, base.Free(), libevent.ErrRunning)
+		assert.NoError(t, other.Post(func() {
+			assert.ErrorIs(t, base.Dispatch(), libevent.ErrRunning)
+			assert.ErrorIs(t, other.Dispatch(), libevent.ErrRunning)
+		}))
+		assert.NoError(t, other.Dispatch(), "another base may run inside")
+		fromElsewhere := make(chan error, 2)
+		go func() {
+			fromElsewhere <- base.Dispatch()
+			fromElsewhere <- base.Free()
+		}()
+		assert.ErrorIs(t, <-fromElsewhere, libevent.ErrRunning)
+		assert.ErrorIs(t, <-fromElsewhere, libevent.ErrRunning)
+	}))
+	dispatch(t, base)
+}
+
+// --- Post ------------------------------------------------------------------------
+
+func TestPost(t *testing.T) {
+	base := newBase(t)
+	assert.ErrorIs(t, base.Post(nil), syscall.EINVAL)
+	var order []int
+	for i := range 100 {
+		require.NoError(t, base.Post(func() { order = append(order, i) }))
+	}
+	dispatch(t, base)
+	for i, got := range order {
+		assert.Equal(t, i, got)
+	}
+	assert.Len(t, order, 100)
+	assert.EqualValues(t, 100, base.Stats().Callbacks)
+}
+
+func TestPostFromManyGoroutines(t *testing.T) {
+	base := newBase(t)
+	stop := background(t, base)
+	const goroutines, each = 8, 2000
+	var ran atomic.Int64
+	var wg sync.WaitGroup
+	for range goroutines {
+		wg.Go(func() {
+			for range each {
+				assert.NoError(t, base.Post(func() { ran.Add(1) }))
+			}
+		})
+	}
+	wg.Wait()
+	onLoop(t, base, func() {})
+	assert.EqualValues(t, goroutines*each, ran.Load())
+	stop()
+}
+
+// A function that posts itself without end must not keep sockets from being served.
+func TestPostItselfWhileSocketsAreBusy(t *testing.T) {
+	base := newBase(t)
+	bev, peer := newSocket(t, base, 0)
+	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+		assert.NoError(t, b.Output().AddBuffer(b.Input()))
+	}, nil, nil))
+	require.NoError(t, bev.Enable(rd))
+	var turns atomic.Int64
+	var again func()
+	again = func() {
+		turns.Add(1)
+		assert.NoError(t, base.Post(again))
+	}
+	require.NoError(t, base.Post(again))
+	stop := background(t, base)
+	p := make([]byte, 4)
+	for range 200 {
+		_, err := peer.Write([]byte("ping"))
+		require.NoError(t, err)
+		_, err = io.ReadFull(peer, p)
+		require.NoError(t, err)
+	}
+	stop()
+	assert.Greater(t, turns.Load(), int64(200))
+}
+
+func TestFreeBaseDropsPosted(t *testing.T) {
+	base, err := libevent.NewBase()
+	require.NoError(t, err)
+	require.NoError(t, base.Post(func() { assert.Fail(t, "runs") }))
+	require.NoError(t, base.Free())
+	require.NoError(t, base.Free())
+	assert.ErrorIs(t, base.Post(func() {}), libevent.ErrClosed)
+	assert.ErrorIs(t, base.Dispatch(), libevent.ErrClosed)
+	assert.ErrorIs(t, base.LoopBreak(), libevent.ErrClosed)
+	assert.ErrorIs(t, base.LoopExit(0), libevent.ErrClosed)
+	_, err = base.NewSocket(-1, 0)
+	assert.ErrorIs(t, err, libevent.ErrClosed)
+	_, _, err = base.NewPair(0)
+	assert.ErrorIs(t, err, libevent.ErrClosed)
+	_, err = base.NewTimer(func() {})
+	assert.ErrorIs(t, err, libevent.ErrClosed)
+	_, err = base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{}, drop)
+	assert.ErrorIs(t, err, libevent.ErrClosed)
+	assert.NotEmpty(t, base.Method())
+}

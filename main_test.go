@@ -19,15 +19,12 @@ func TestMain(m *testing.M) {
 		fmt.Printf("FAIL: objects left behind: %+v\n", live)
 		code = 1
 	}
-	if n := libevent.StaleCallbacks(); n != staleOnPurpose {
-		fmt.Printf("FAIL: %d stale callbacks, %d made by tests\n", n, staleOnPurpose)
+	if n := libevent.StaleCallbacks(); n != libevent.StaleOnPurpose {
+		fmt.Printf("FAIL: %d stale callbacks, %d made by tests\n", n, libevent.StaleOnPurpose)
 		code = 1
 	}
 	os.Exit(code)
 }
-
-// staleOnPurpose is counted by the tests that make stale callbacks.
-var staleOnPurpose uint64
 
 // patience bounds every wait of the tests; it is never what a passing test waits.
 const patience = 30 * time.Second

@@ -1,0 +1,280 @@
+package libevent_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+)
+
+// closureKinds arranges for a closure of each kind to be called once by the loop.
+// fail is what it does there.
+var closureKinds = map[string]func(t *testing.T, base *libevent.Base, fail func()){
+	"read": func(t *testing.T, base *libevent.Base, fail func()) {
+		bev, peer := newSocket(t, base, 0)
+		require.NoError(t, bev.SetCallbacks(func(*libevent.BufferEvent) { fail() }, nil, nil))
+		require.NoError(t, bev.Enable(rd))
+		_, err := peer.Write([]byte("x"))
+		require.NoError(t, err)
+	},
+	"read, loop only": func(t *testing.T, base *libevent.Base, fail func()) {
+		bev, peer := newSocket(t, base, libevent.OptLoopOnly)
+		require.NoError(t, bev.SetCallbacks(func(*libevent.BufferEvent) { fail() }, nil, nil))
+		require.NoError(t, bev.SetWatermark(rd, 0, 1))
+		require.NoError(t, bev.Enable(rd))
+		_, err := peer.Write([]byte("x"))
+		require.NoError(t, err)
+	},
+	"write": func(t *testing.T, base *libevent.Base, fail func()) {
+		bev, _ := newSocket(t, base, 0)
+		require.NoError(t, bev.SetCallbacks(nil, func(*libevent.BufferEvent) { fail() }, nil))
+		_, err := bev.WriteString("x")
+		require.NoError(t, err)
+	},
+	"event": func(t *testing.T, base *libevent.Base, fail func()) {
+		bev, peer := newSocket(t, base, 0)
+		require.NoError(t, bev.SetCallbacks(nil, nil, func(*libevent.BufferEvent, libevent.Events) { fail() }))
+		require.NoError(t, bev.Enable(rd))
+		require.NoError(t, peer.Close())
+	},
+	"fd event": func(t *testing.T, base *libevent.Base, fail func()) {
+		bev, _ := newSocket(t, base, 0)
+		e, err := base.NewEvent(bev.FD(), wr, func(int, libevent.What) { fail() })
+		require.NoError(t, err)
+		require.NoError(t, e.Add(-1))
+	},
+	"timer": func(t *testing.T, base *libevent.Base, fail func()) {
+		e, err := base.NewTimer(fail)
+		require.NoError(t, err)
+		require.NoError(t, e.Add(0))
+	},
+	"signal": func(t *testing.T, base *libevent.Base, fail func()) {
+		var e *libevent.Event
+		e, err := base.NewSignal(syscall.SIGUSR1, func(os.Signal) { e.Free(); fail() })
+		require.NoError(t, err)
+		require.NoError(t, e.Add(-1))
+		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGUSR1))
+	},
+	"accept": func(t *testing.T, base *libevent.Base, fail func()) {
+		l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+			drop(l, fd, nil)
+			l.Free()
+			fail()
+		})
+		dial(t, l)
+	},
+	"accept error": func(t *testing.T, base *libevent.Base, fail func()) {
+		l := listen(t, base, drop)
+		var limit syscall.Rlimit
+		require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+		l.SetErrorFunc(func(l *libevent.Listener, err error) {
+			assert.ErrorIs(t, err, syscall.EMFILE)
+			_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+			l.Free()
+			fail()
+		})
+		dial(t, l)
+		low := limit
+		low.Cur = 0
+		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low))
+	},
+	"post": func(t *testing.T, base *libevent.Base, fail func()) {
+		require.NoError(t, base.Post(fail))
+	},
+	"peek": func(t *testing.T, base *libevent.Base, fail func()) {
+		require.NoError(t, base.Post(func() {
+			bev, err := base.NewSocket(-1, 0)
+			assert.NoError(t, err)
+			_ = bev.Output().Peek(func([][]byte) { fail() })
+		}))
+	},
+}
+
+func explode() { panic(errBoom) }
+
+var errBoom = errors.New("boom")
+
+func TestPanicInEveryKindOfClosure(t *testing.T) {
+	for name, arrange := range closureKinds {
+		t.Run(name, func(t *testing.T) {
+			base := newBase(t)
+			arrange(t, base, explode)
+			v := raises(func() { _ = base.Dispatch() })
+			var p *libevent.PanicError
+			require.ErrorAs(t, asError(v), &p)
+			assert.Equal(t, errBoom, p.Value)
+			assert.ErrorIs(t, p, errBoom)
+			assert.Contains(t, string(p.Stack), "libevent_test.explode", "the stack is the closure's")
+			assert.Contains(t, p.Error(), "boom")
+
+			// The base is as good as new.
+			ran := false
+			require.NoError(t, base.Post(func() { ran = true }))
+			bev, peer := newSocket(t, base, 0)
+			require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+				assert.NoError(t, b.WriteBuffer(b.Input()))
+				assert.NoError(t, b.FreeAfterFlush(patience))
+				assert.NoError(t, base.LoopExit(20*time.Millisecond))
+			}, nil, nil))
+			require.NoError(t, bev.Enable(rd))
+			_, err := peer.Write([]byte("echo"))
+			require.NoError(t, err)
+			dispatch(t, base)
+			assert.True(t, ran)
+			got, err := io.ReadAll(peer)
+			require.NoError(t, err)
+			assert.Equal(t, "echo", string(got))
+		})
+	}
+}
+
+func asError(v any) error {
+	err, _ := v.(error)
+	return err
+}
+
+// What was pending when a closure panicked is delivered by the next run, once.
+func TestPanicKeepsWhatIsPending(t *testing.T) {
+	base := newBase(t)
+	calls := map[string]int{}
+	// One bufferevent with all three kinds of callback due in one go: the other
+	// end reads and writes and finishes before the loop first runs.
+	a, b := newPair(t, base)
+	note := func(name string) { calls[name]++ }
+	panics := true
+	require.NoError(t, a.SetCallbacks(func(*libevent.BufferEvent) {
+		note("read")
+		if panics {
+			panics = false
+			explode()
+		}
+	}, func(*libevent.BufferEvent) { note("write") }, func(_ *libevent.BufferEvent, what libevent.Events) {
+		assert.Equal(t, libevent.EventReading|libevent.EventEOF, what)
+		note("event")
+	}))
+	require.NoError(t, a.Enable(rd))
+	require.NoError(t, b.Enable(rd))
+	_, err := a.WriteString("to b")
+	require.NoError(t, err)
+	_, err = b.WriteString("to a")
+	require.NoError(t, err)
+	_, err = b.Flush(wr, libevent.FlushFinished)
+	require.NoError(t, err)
+
+	for range 5 {
+		bev, peer := newSocket(t, base, 0)
+		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+			note("socket")
+			b.Free()
+		}, nil, nil))
+		require.NoError(t, bev.Enable(rd))
+		_, err := peer.Write([]byte("x"))
+		require.NoError(t, err)
+	}
+	l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+		note("accept")
+		drop(l, fd, nil)
+		if calls["accept"] == 1 {
+			explode()
+		}
+		if calls["accept"] == 3 {
+			l.Free()
+		}
+	})
+	for range 3 {
+		dial(t, l)
+	}
+	for range 3 {
+		require.NoError(t, base.Post(func() {
+			note("post")
+			if calls["post"] == 1 {
+				explode()
+			}
+		}))
+	}
+	panicked := 0
+	for range 10 {
+		total := 0
+		v := raises(func() { dispatch(t, base) })
+		for _, n := range calls {
+			total += n
+		}
+		if v == nil {
+			break
+		}
+		panicked++
+		require.ErrorIs(t, asError(v), errBoom)
+	}
+	assert.Equal(t, 3, panicked)
+	assert.Equal(t, map[string]int{"read": 1, "write": 1, "event": 1, "socket": 5, "accept": 3, "post": 3}, calls)
+}
+
+// A panic passes through the loop of another base, with its first stack.
+func TestPanicThroughTwoLoops(t *testing.T) {
+	outer, inner := newBase(t), newBase(t)
+	require.NoError(t, inner.Post(explode))
+	require.NoError(t, outer.Post(func() { _ = inner.Dispatch() }))
+	v := raises(func() { _ = outer.Dispatch() })
+	var p *libevent.PanicError
+	require.ErrorAs(t, asError(v), &p)
+	assert.Equal(t, errBoom, p.Value)
+	assert.Contains(t, string(p.Stack), "libevent_test.explode")
+	dispatch(t, inner)
+	dispatch(t, outer)
+}
+
+func TestPanicWithOtherValues(t *testing.T) {
+	base := newBase(t)
+	require.NoError(t, base.Post(func() { panic("text") }))
+	v := raises(func() { _ = base.Dispatch() })
+	require.IsType(t, &libevent.PanicError{}, v)
+	assert.Equal(t, "text", v.(*libevent.PanicError).Value)
+	assert.NoError(t, v.(*libevent.PanicError).Unwrap())
+	require.NoError(t, base.Post(func() {
+		var nobody *libevent.BufferEvent
+		nobody.Free() // a nil dereference is a panic like any other
+	}))
+	assert.NotNil(t, raises(func() { _ = base.Dispatch() }))
+	dispatch(t, base)
+}
+
+// A Goexit takes libevent's stack with it: the base says so from then on, and what
+// can be given back is.
+func TestGoexitInEveryKindOfClosure(t *testing.T) {
+	for name, arrange := range closureKinds {
+		t.Run(name, func(t *testing.T) {
+			base, err := libevent.NewBase()
+			require.NoError(t, err)
+			l := listen(t, base, drop)
+			bev, peer := newSocket(t, base, 0)
+			arrange(t, base, runtime.Goexit)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				_ = base.Dispatch()
+				assert.Fail(t, "Dispatch returned")
+			}()
+			receive(t, done)
+			assert.ErrorIs(t, base.Dispatch(), libevent.ErrLoopAborted)
+			assert.ErrorIs(t, base.Post(func() {}), libevent.ErrLoopAborted)
+			assert.ErrorIs(t, base.LoopBreak(), libevent.ErrLoopAborted)
+			_, err = bev.WriteString("still no crash")
+			assert.NoError(t, err)
+			assert.ErrorIs(t, base.Free(), libevent.ErrLoopAborted)
+			assert.NoError(t, base.Free())
+			_, err = peer.Read(make([]byte, 1))
+			assert.ErrorIs(t, err, io.EOF, "descriptors are closed")
+			_, err = net.Dial("tcp", l.Addr().String())
+			assert.ErrorIs(t, err, syscall.ECONNREFUSED)
+		})
+	}
+}

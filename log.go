@@ -37,7 +37,7 @@ func SetLogger(l *slog.Logger) error {
 			_, err := result("event_set_log_callback", C.int64_t(fd))
 			return err
 		}
-		go readLog(os.NewFile(uintptr(fd), "libevent log"))
+		go readLog(os.NewFile(uintptr(fd), "libevent log"), l)
 	case was != nil && l == nil:
 		C.glev_log_stop()
 	}
@@ -53,12 +53,16 @@ func logger() *slog.Logger {
 }
 
 // readLog passes on what is in the ring, woken by the pipe, until that is closed.
-func readLog(wake *os.File) {
+// What is left then goes to the last logger there was.
+func readLog(wake *os.File, to *slog.Logger) {
 	defer wake.Close()
 	text := make([]byte, 512)
 	for drain := make([]byte, 512); ; {
 		_, err := wake.Read(drain)
-		for logOne(text) {
+		if l := logging.Load(); l != nil {
+			to = l
+		}
+		for logOne(to, text) {
 		}
 		if err != nil {
 			return
@@ -66,12 +70,12 @@ func readLog(wake *os.File) {
 	}
 }
 
-func logOne(text []byte) bool {
+func logOne(to *slog.Logger, text []byte) bool {
 	var severity C.int
 	var lost C.uint64_t
 	n := C.glev_log_next((*C.char)(unsafe.Pointer(&text[0])), C.int(len(text)), &severity, &lost)
 	if lost > 0 {
-		logger().Warn("libevent: messages lost", slog.Uint64("count", uint64(lost)))
+		to.Warn("libevent: messages lost", slog.Uint64("count", uint64(lost)))
 	}
 	if n < 0 {
 		return false
@@ -85,6 +89,6 @@ func logOne(text []byte) bool {
 	case C.EVENT_LOG_WARN:
 		level = slog.LevelWarn
 	}
-	logger().Log(context.Background(), level, string(text[:n]))
+	to.Log(context.Background(), level, string(text[:n]))
 	return true
 }

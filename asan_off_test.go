@@ -1,0 +1,5 @@
+//go:build !asan
+
+package libevent_test
+
+const asanEnabled = false

@@ -1,0 +1,5 @@
+//go:build !race
+
+package libevent_test
+
+const raceEnabled = false

@@ -147,6 +147,8 @@ void glev_bev_quiet(struct glev_bev *r)
 	r->paused = 0;
 	r->lingering = 0;
 	bufferevent_disable(r->bev, EV_READ | EV_WRITE);
+	if (r->rate)
+		bufferevent_set_rate_limit(r->bev, NULL);
 	if (!r->pair) {
 		if (!r->out.lent) {
 			evbuffer_unfreeze(r->out.evb, 1);
@@ -170,6 +172,8 @@ void glev_bev_free(struct glev_bev *r)
 	bufferevent_free(r->bev);
 	if (r->limit)
 		event_free(r->limit);
+	if (r->rate)
+		ev_token_bucket_cfg_free(r->rate);
 	free(r);
 }
 

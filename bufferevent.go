@@ -38,6 +38,7 @@ type BufferEvent struct {
 	cause     atomic.Pointer[error] // of the last event
 	ended     atomic.Pointer[error] // what Read returns once the input is empty
 	lingering atomic.Bool           // FreeAfterFlush waits
+	group     atomic.Pointer[RateLimitGroup]
 	loopOnly  bool
 	pair      bool
 }
@@ -119,7 +120,12 @@ func newBufferEvent(b *Base, loopOnly bool) *BufferEvent {
 
 func (b *BufferEvent) adopted() {
 	b.native = unsafe.Pointer(b.c.bev)
-	b.free = func() { C.glev_bev_free(b.c) }
+	b.free = func() {
+		if g := b.group.Load(); g != nil {
+			g.drop(b)
+		}
+		C.glev_bev_free(b.c)
+	}
 	b.in = Buffer{c: &b.c.in, owner: b}
 	b.out = Buffer{c: &b.c.out, owner: b}
 	b.base.adopt(&b.object, b)

@@ -111,6 +111,8 @@ func result(op string, rc C.int64_t) (int, error) {
 		return 0, ErrFrozen
 	case rc == C.GLEV_SHUT:
 		return 0, &Error{op, syscall.EPIPE}
+	case rc == C.GLEV_NO_LIMIT:
+		return 0, badArgument(op, "no rate limit is set")
 	case rc == C.GLEV_NO_SOCKET:
 		return 0, badArgument(op, "not a socket bufferevent")
 	}

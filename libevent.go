@@ -219,6 +219,7 @@ func (b *Base) Stats() Stats {
 		Events:       b.counts[kindEvent],
 		BufferEvents: b.counts[kindBufferEvent],
 		Listeners:    b.counts[kindListener],
+		Groups:       b.counts[kindGroup],
 	}
 }
 

@@ -32,6 +32,7 @@ enum {
 	GLEV_FROZEN = -1000003,     /* that end of the buffer is frozen */
 	GLEV_SHUT = -1000004,       /* the writing side was closed */
 	GLEV_NO_SOCKET = -1000005,  /* the call needs a socket bufferevent */
+	GLEV_NO_LIMIT = -1000006,   /* the call needs a rate limit */
 };
 
 /* --- sockaddr.c ---------------------------------------------------------- */
@@ -132,6 +133,8 @@ struct glev_bev {
 	void *handle;
 	struct glev_buf in, out;
 	struct event *limit;  /* ends a linger, or NULL */
+	struct ev_token_bucket_cfg *rate; /* its rate limit, or NULL */
+	int64_t rate_tick_msec;
 	struct evbuffer_cb_entry *in_cb;
 	size_t high;          /* read high watermark */
 	size_t drained;       /* bytes that left the input during a read closure */
@@ -176,6 +179,33 @@ int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec);
 /* Used by the callbacks. */
 void glev_bev_apply(struct glev_bev *r);
 void glev_bev_try_shut(struct glev_bev *r);
+
+/* --- ratelimit.c --------------------------------------------------------- */
+
+struct glev_rate {
+	size_t read_rate, read_burst, write_rate, write_burst; /* bytes a tick; rate 0: unlimited */
+	int64_t tick_msec;
+};
+
+enum {
+	GLEV_READ_LIMIT,
+	GLEV_WRITE_LIMIT,
+	GLEV_MAX_TO_READ,
+	GLEV_MAX_TO_WRITE,
+	GLEV_MAX_SINGLE_READ,
+	GLEV_MAX_SINGLE_WRITE,
+};
+
+/* NULL takes the limit away. */
+int64_t glev_bev_set_rate(struct glev_bev *r, const struct glev_rate *l);
+int64_t glev_bev_level(struct glev_bev *r, int which, int64_t *level);
+int64_t glev_bev_take(struct glev_bev *r, int which, int64_t n);
+int64_t glev_bev_set_max_single(struct glev_bev *r, int reading, size_t n);
+struct bufferevent_rate_limit_group *glev_group_new(struct glev_base *b, const struct glev_rate *l);
+int64_t glev_group_set(struct bufferevent_rate_limit_group *g, const struct glev_rate *l);
+int64_t glev_group_add(struct bufferevent_rate_limit_group *g, struct glev_bev *r);
+void glev_group_totals(struct bufferevent_rate_limit_group *g, uint64_t *read, uint64_t *written);
+int64_t glev_group_take(struct bufferevent_rate_limit_group *g, int which, int64_t n);
 
 /* --- listener.c ---------------------------------------------------------- */
 

@@ -9,13 +9,14 @@ type Stats struct {
 	Events       int // live Event objects
 	BufferEvents int // live BufferEvent objects
 	Listeners    int // live Listener objects
+	Groups       int // live RateLimitGroup objects
 }
 
 // LiveObjects counts what exists in the process: made and not yet gone. An
 // object that was freed counts until its memory is given back, which may take a
 // turn of its loop. A count that grows is a leak.
 type LiveObjects struct {
-	Bases, Events, BufferEvents, Listeners, Buffers int
+	Bases, Events, BufferEvents, Listeners, Groups, Buffers int
 
 	Handles int // entries in the table through which C finds Go objects
 }
@@ -27,6 +28,7 @@ func Live() LiveObjects {
 		Events:       int(live.objects[kindEvent].Load()),
 		BufferEvents: int(live.objects[kindBufferEvent].Load()),
 		Listeners:    int(live.objects[kindListener].Load()),
+		Groups:       int(live.objects[kindGroup].Load()),
 		Buffers:      int(live.objects[kindBuffer].Load()),
 		Handles:      int(live.handles.Load()),
 	}
@@ -44,6 +46,7 @@ const (
 	kindEvent
 	kindBufferEvent
 	kindListener
+	kindGroup
 	kindBuffer
 	kinds
 )

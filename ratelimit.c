@@ -1,0 +1,176 @@
+/*
+ * ratelimit.c: the native half of RateLimit and RateLimitGroup.
+ *
+ * libevent does not count references to a token bucket configuration, so the
+ * record of the bufferevent owns its own; a group has a copy. A bufferevent
+ * leaves its group on the loop's thread only, before it is freed: libevent would
+ * let it leave when it is finalized, and abort in a group_free before that.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "native.h"
+
+#define CHECK_LOOP(r)                                                         \
+	do {                                                                  \
+		if ((r)->loop_only && !glev_base_on_loop((r)->base))          \
+			return GLEV_WRONG_LOOP;                               \
+	} while (0)
+
+/* A rate of 0 is unlimited. */
+static struct ev_token_bucket_cfg *config(const struct glev_rate *l)
+{
+	struct timeval tick = {l->tick_msec / 1000, l->tick_msec % 1000 * 1000};
+	size_t unlimited = EV_RATE_LIMIT_MAX;
+
+	return ev_token_bucket_cfg_new(
+	    l->read_rate ? l->read_rate : unlimited, l->read_rate ? l->read_burst : unlimited,
+	    l->write_rate ? l->write_rate : unlimited, l->write_rate ? l->write_burst : unlimited,
+	    &tick);
+}
+
+int64_t glev_bev_set_rate(struct glev_bev *r, const struct glev_rate *l)
+{
+	struct ev_token_bucket_cfg *cfg = NULL, *old;
+	int64_t rc = 0;
+
+	CHECK_LOOP(r);
+	if (r->pair)
+		return GLEV_NO_SOCKET;
+	if (l && !(cfg = config(l)))
+		return -ENOMEM;
+	evbuffer_lock(r->in.evb);
+	/* libevent counts the ticks of a bucket in the unit of its limit, and does
+	 * not convert: after a change of the unit it may wait for days. Without a
+	 * limit in between it begins anew. */
+	if (cfg && r->rate && r->rate_tick_msec != l->tick_msec)
+		bufferevent_set_rate_limit(r->bev, NULL);
+	if (bufferevent_set_rate_limit(r->bev, cfg) < 0) {
+		old = cfg;
+		rc = -ENOMEM;
+	} else {
+		old = r->rate;
+		r->rate = cfg;
+		r->rate_tick_msec = l ? l->tick_msec : 0;
+	}
+	evbuffer_unlock(r->in.evb);
+	if (old)
+		ev_token_bucket_cfg_free(old);
+	return rc;
+}
+
+int64_t glev_bev_level(struct glev_bev *r, int which, int64_t *level)
+{
+	CHECK_LOOP(r);
+	switch (which) {
+	case GLEV_READ_LIMIT:
+		*level = bufferevent_get_read_limit(r->bev);
+		break;
+	case GLEV_WRITE_LIMIT:
+		*level = bufferevent_get_write_limit(r->bev);
+		break;
+	case GLEV_MAX_TO_READ:
+		*level = bufferevent_get_max_to_read(r->bev);
+		break;
+	case GLEV_MAX_TO_WRITE:
+		*level = bufferevent_get_max_to_write(r->bev);
+		break;
+	case GLEV_MAX_SINGLE_READ:
+		*level = bufferevent_get_max_single_read(r->bev);
+		break;
+	case GLEV_MAX_SINGLE_WRITE:
+		*level = bufferevent_get_max_single_write(r->bev);
+		break;
+	}
+	return 0;
+}
+
+/* Whether a bucket at that level can take n out, or -n in, and stay a number. */
+static int in_range(ev_ssize_t level, ev_ssize_t n)
+{
+	return n >= 0 ? level >= -EV_SSIZE_MAX + n : level <= EV_SSIZE_MAX + n;
+}
+
+int64_t glev_bev_take(struct glev_bev *r, int which, int64_t n)
+{
+	int64_t rc = 0;
+	int reading = which == GLEV_READ_LIMIT;
+
+	CHECK_LOOP(r);
+	evbuffer_lock(r->in.evb);
+	if (!r->rate) /* libevent would abort */
+		rc = GLEV_NO_LIMIT;
+	else if (!in_range(reading ? bufferevent_get_read_limit(r->bev)
+	                           : bufferevent_get_write_limit(r->bev), n))
+		rc = -ERANGE;
+	else if ((reading ? bufferevent_decrement_read_limit(r->bev, n)
+	                  : bufferevent_decrement_write_limit(r->bev, n)) < 0)
+		rc = -EIO;
+	evbuffer_unlock(r->in.evb);
+	return rc;
+}
+
+int64_t glev_bev_set_max_single(struct glev_bev *r, int reading, size_t n)
+{
+	int rc;
+
+	CHECK_LOOP(r);
+	rc = reading ? bufferevent_set_max_single_read(r->bev, n)
+	             : bufferevent_set_max_single_write(r->bev, n);
+	return rc < 0 ? -EINVAL : 0;
+}
+
+struct bufferevent_rate_limit_group *glev_group_new(struct glev_base *b, const struct glev_rate *l)
+{
+	struct ev_token_bucket_cfg *cfg = config(l);
+	struct bufferevent_rate_limit_group *g;
+
+	if (!cfg)
+		return NULL;
+	g = bufferevent_rate_limit_group_new(b->base, cfg);
+	ev_token_bucket_cfg_free(cfg);
+	return g;
+}
+
+int64_t glev_group_set(struct bufferevent_rate_limit_group *g, const struct glev_rate *l)
+{
+	struct ev_token_bucket_cfg *cfg = config(l);
+	int rc;
+
+	if (!cfg)
+		return -ENOMEM;
+	rc = bufferevent_rate_limit_group_set_cfg(g, cfg);
+	ev_token_bucket_cfg_free(cfg);
+	return rc < 0 ? -ENOMEM : 0;
+}
+
+int64_t glev_group_add(struct bufferevent_rate_limit_group *g, struct glev_bev *r)
+{
+	CHECK_LOOP(r);
+	if (r->pair)
+		return GLEV_NO_SOCKET;
+	return bufferevent_add_to_rate_limit_group(r->bev, g) < 0 ? -ENOMEM : 0;
+}
+
+void glev_group_totals(struct bufferevent_rate_limit_group *g, uint64_t *read, uint64_t *written)
+{
+	ev_uint64_t r = 0, w = 0;
+
+	bufferevent_rate_limit_group_get_totals(g, &r, &w);
+	*read = r;
+	*written = w;
+}
+
+int64_t glev_group_take(struct bufferevent_rate_limit_group *g, int which, int64_t n)
+{
+	int reading = which == GLEV_READ_LIMIT;
+	int rc;
+
+	if (!in_range(reading ? bufferevent_rate_limit_group_get_read_limit(g)
+	                      : bufferevent_rate_limit_group_get_write_limit(g), n))
+		return -ERANGE;
+	rc = reading ? bufferevent_rate_limit_group_decrement_read(g, n)
+	             : bufferevent_rate_limit_group_decrement_write(g, n);
+	return rc < 0 ? -EIO : 0;
+}

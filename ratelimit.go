@@ -1,0 +1,380 @@
+package libevent
+
+/*
+#include "native.h"
+*/
+import "C"
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// RateLimit says how many bytes may be read and written in each Tick on average, and
+// how many at once after a pause (the burst).
+type RateLimit struct {
+	ReadRate   int           // bytes per Tick; 0 is unlimited
+	ReadBurst  int           // bytes, at least ReadRate; 0 is ReadRate
+	WriteRate  int           // bytes per Tick; 0 is unlimited
+	WriteBurst int           // bytes, at least WriteRate; 0 is WriteRate
+	Tick       time.Duration // whole milliseconds; 0 is one second
+}
+
+// native checks the limit and brings it into C's form. libevent 2.1 itself takes a
+// tick below a millisecond, and divides by zero later.
+func (l RateLimit) native(op string) (C.struct_glev_rate, error) {
+	var c C.struct_glev_rate
+	direction := func(name string, rate, burst int) (C.size_t, C.size_t, error) {
+		switch {
+		case rate < 0 || burst < 0:
+			return 0, 0, fmt.Errorf("%sRate or %sBurst is negative: %d, %d", name, name, rate, burst)
+		case burst > 0 && burst < rate:
+			return 0, 0, fmt.Errorf("%sBurst %d is below %sRate %d", name, burst, name, rate)
+		case burst > 0 && rate == 0:
+			return 0, 0, fmt.Errorf("%sBurst %d without %sRate", name, burst, name)
+		}
+		return C.size_t(rate), C.size_t(max(rate, burst)), nil
+	}
+	var err error
+	if c.read_rate, c.read_burst, err = direction("Read", l.ReadRate, l.ReadBurst); err != nil {
+		return c, badArgument(op, "%v", err)
+	}
+	if c.write_rate, c.write_burst, err = direction("Write", l.WriteRate, l.WriteBurst); err != nil {
+		return c, badArgument(op, "%v", err)
+	}
+	tick := l.Tick
+	if tick == 0 {
+		tick = time.Second
+	}
+	if tick < time.Millisecond || tick%time.Millisecond != 0 || tick.Milliseconds() > math.MaxInt32 {
+		return c, badArgument(op, "Tick is %v, not 1 ms to %v in whole milliseconds", l.Tick, math.MaxInt32*time.Millisecond)
+	}
+	c.tick_msec = C.int64_t(tick.Milliseconds())
+	return c, nil
+}
+
+// SetRateLimit limits how fast this bufferevent reads and writes; nil takes the limit
+// away. Only sockets can be limited.
+// Safe for concurrent use. Wraps bufferevent_set_rate_limit, ev_token_bucket_cfg_new.
+func (b *BufferEvent) SetRateLimit(limit *RateLimit) error {
+	const op = "bufferevent_set_rate_limit"
+	if limit == nil {
+		_, err := b.do(op, func() C.int64_t { return C.glev_bev_set_rate(b.c, nil) })
+		return err
+	}
+	c, err := limit.native(op)
+	if err != nil {
+		return err
+	}
+	_, err = b.do(op, func() C.int64_t { return C.glev_bev_set_rate(b.c, &c) })
+	return err
+}
+
+// ReadLimit returns how many bytes may be read before the next tick; negative after
+// more was taken than there was, a very large number without a limit.
+// Safe for concurrent use. Wraps bufferevent_get_read_limit.
+func (b *BufferEvent) ReadLimit() int { return b.level(C.GLEV_READ_LIMIT) }
+
+// WriteLimit returns how many bytes may be written before the next tick.
+// Safe for concurrent use. Wraps bufferevent_get_write_limit.
+func (b *BufferEvent) WriteLimit() int { return b.level(C.GLEV_WRITE_LIMIT) }
+
+// TakeReadLimit takes n bytes out of what may be read in this tick, or with a negative
+// n puts them in: for bytes that came by another way.
+// Safe for concurrent use. Wraps bufferevent_decrement_read_limit.
+func (b *BufferEvent) TakeReadLimit(n int) error {
+	return b.take("bufferevent_decrement_read_limit", C.GLEV_READ_LIMIT, n)
+}
+
+// TakeWriteLimit takes n bytes out of what may be written in this tick, or with a
+// negative n puts them in.
+// Safe for concurrent use. Wraps bufferevent_decrement_write_limit.
+func (b *BufferEvent) TakeWriteLimit(n int) error {
+	return b.take("bufferevent_decrement_write_limit", C.GLEV_WRITE_LIMIT, n)
+}
+
+// MaxToRead returns how many bytes libevent would read at once now, in view of all
+// limits. Safe for concurrent use. Wraps bufferevent_get_max_to_read.
+func (b *BufferEvent) MaxToRead() int { return b.level(C.GLEV_MAX_TO_READ) }
+
+// MaxToWrite returns how many bytes libevent would write at once now, in view of all
+// limits. Safe for concurrent use. Wraps bufferevent_get_max_to_write.
+func (b *BufferEvent) MaxToWrite() int { return b.level(C.GLEV_MAX_TO_WRITE) }
+
+// SetMaxSingleRead bounds one read; 0 is libevent's default of 16384. libevent 2.1
+// reads no more than 4096 bytes at once in any case. A rate limit replaces it.
+// Safe for concurrent use. Wraps bufferevent_set_max_single_read.
+func (b *BufferEvent) SetMaxSingleRead(n int) error {
+	return b.setMaxSingle("bufferevent_set_max_single_read", 1, n)
+}
+
+// MaxSingleRead returns the bound of one read.
+// Safe for concurrent use. Wraps bufferevent_get_max_single_read.
+func (b *BufferEvent) MaxSingleRead() int { return b.level(C.GLEV_MAX_SINGLE_READ) }
+
+// SetMaxSingleWrite bounds one write; 0 is libevent's default of 16384. A rate limit
+// replaces it.
+// Safe for concurrent use. Wraps bufferevent_set_max_single_write.
+func (b *BufferEvent) SetMaxSingleWrite(n int) error {
+	return b.setMaxSingle("bufferevent_set_max_single_write", 0, n)
+}
+
+// MaxSingleWrite returns the bound of one write.
+// Safe for concurrent use. Wraps bufferevent_get_max_single_write.
+func (b *BufferEvent) MaxSingleWrite() int { return b.level(C.GLEV_MAX_SINGLE_WRITE) }
+
+func (b *BufferEvent) level(which C.int) int {
+	var n C.int64_t
+	_, _ = b.do("bufferevent_get_limit", func() C.int64_t { return C.glev_bev_level(b.c, which, &n) })
+	return int(n)
+}
+
+func (b *BufferEvent) take(op string, which C.int, n int) error {
+	_, err := b.do(op, func() C.int64_t { return C.glev_bev_take(b.c, which, C.int64_t(n)) })
+	return err
+}
+
+func (b *BufferEvent) setMaxSingle(op string, reading C.int, n int) error {
+	if n < 0 {
+		return badArgument(op, "n is negative: %d", n)
+	}
+	_, err := b.do(op, func() C.int64_t { return C.glev_bev_set_max_single(b.c, reading, C.size_t(n)) })
+	return err
+}
+
+// RateLimitGroup limits several bufferevents together: they share its rates. A member
+// may have a limit of its own besides. Its timer keeps the loop running, so Dispatch
+// does not return for want of events before Free.
+type RateLimitGroup struct {
+	object
+	c    *C.struct_bufferevent_rate_limit_group
+	tick C.int64_t // milliseconds
+
+	mu      sync.Mutex
+	members map[*BufferEvent]struct{}
+}
+
+// NewRateLimitGroup makes a group without members.
+// Safe for concurrent use. Wraps bufferevent_rate_limit_group_new.
+func (b *Base) NewRateLimitGroup(limit RateLimit) (*RateLimitGroup, error) {
+	const op = "bufferevent_rate_limit_group_new"
+	c, err := limit.native(op)
+	if err != nil {
+		return nil, err
+	}
+	if !b.enter() {
+		return nil, ErrClosed
+	}
+	defer b.exit()
+	g := &RateLimitGroup{
+		object:  object{base: b, kind: kindGroup},
+		tick:    c.tick_msec,
+		members: map[*BufferEvent]struct{}{},
+	}
+	g.c = C.glev_group_new(b.c, &c)
+	if g.c == nil {
+		return nil, &Error{op, syscall.ENOMEM}
+	}
+	g.free = g.dissolve
+	b.adopt(&g.object, g)
+	return g, nil
+}
+
+// Add makes bev, a socket on the group's base, a member. A member of another group
+// must leave that one first.
+// Safe for concurrent use. Wraps bufferevent_add_to_rate_limit_group.
+func (g *RateLimitGroup) Add(bev *BufferEvent) error {
+	const op = "bufferevent_add_to_rate_limit_group"
+	if bev == nil {
+		return badArgument(op, "bev is nil")
+	}
+	if bev.base != g.base {
+		return badArgument(op, "bev is on another base")
+	}
+	if !bev.enter() {
+		return ErrClosed
+	}
+	defer bev.leave() // with mu unlocked: the last one out makes bev leave the group
+	_, err := g.do(op, func() (C.int64_t, error) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if other := bev.group.Load(); other == g {
+			return 0, nil
+		} else if other != nil {
+			return 0, badArgument(op, "bev is in another group")
+		}
+		_, err := bev.do(op, func() C.int64_t {
+			rc := C.glev_group_add(g.c, bev.c)
+			if rc == 0 {
+				bev.group.Store(g)
+				g.members[bev] = struct{}{}
+			}
+			return rc
+		})
+		return 0, err
+	})
+	return err
+}
+
+// Remove makes bev leave the group; Free of either does so by itself. Called on another
+// goroutine while the loop runs, it takes effect in a later turn.
+// Safe for concurrent use. Wraps bufferevent_remove_from_rate_limit_group.
+func (g *RateLimitGroup) Remove(bev *BufferEvent) error {
+	const op = "bufferevent_remove_from_rate_limit_group"
+	if bev == nil {
+		return badArgument(op, "bev is nil")
+	}
+	if !g.enter() {
+		return ErrClosed
+	}
+	defer g.leave()
+	if !bev.enter() {
+		return ErrClosed
+	}
+	if bev.group.Load() != g {
+		bev.leave()
+		return badArgument(op, "bev is not in this group")
+	}
+	bev.leaveAtLoop(func() { g.drop(bev) })
+	return nil
+}
+
+// drop takes a member out. On the loop's thread, or while no loop runs.
+func (g *RateLimitGroup) drop(bev *BufferEvent) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, ok := g.members[bev]; ok {
+		delete(g.members, bev)
+		bev.group.Store(nil)
+		C.bufferevent_remove_from_rate_limit_group(bev.c.bev)
+	}
+}
+
+// dissolve gives the group's memory back when all members have left it.
+func (g *RateLimitGroup) dissolve() {
+	g.mu.Lock()
+	members := g.members
+	g.members = nil
+	for bev := range members {
+		bev.group.Store(nil)
+		C.bufferevent_remove_from_rate_limit_group(bev.c.bev)
+	}
+	g.mu.Unlock()
+	C.bufferevent_rate_limit_group_free(g.c)
+}
+
+// SetLimit changes the limit of the group, but not its Tick: libevent would take the
+// ticks it has counted for ticks of the new length, and may wait for days.
+// Safe for concurrent use. Wraps bufferevent_rate_limit_group_set_cfg.
+func (g *RateLimitGroup) SetLimit(limit RateLimit) error {
+	const op = "bufferevent_rate_limit_group_set_cfg"
+	c, err := limit.native(op)
+	if err != nil {
+		return err
+	}
+	if c.tick_msec != g.tick {
+		return badArgument(op, "Tick is %v, not the %v that the group was made with", limit.Tick, time.Duration(g.tick)*time.Millisecond)
+	}
+	_, err = g.do(op, func() (C.int64_t, error) { return C.glev_group_set(g.c, &c), nil })
+	return err
+}
+
+// SetMinShare sets how many bytes a member gets at least when it gets any, so that many
+// members do not move a byte at a time; libevent's own is 64.
+// Safe for concurrent use. Wraps bufferevent_rate_limit_group_set_min_share.
+func (g *RateLimitGroup) SetMinShare(n int) error {
+	const op = "bufferevent_rate_limit_group_set_min_share"
+	if n < 0 {
+		return badArgument(op, "n is negative: %d", n)
+	}
+	_, err := g.do(op, func() (C.int64_t, error) {
+		return C.int64_t(C.bufferevent_rate_limit_group_set_min_share(g.c, C.size_t(n))), nil
+	})
+	return err
+}
+
+// Totals returns how many bytes the members have read and written since the group was
+// made or ResetTotals.
+// Safe for concurrent use. Wraps bufferevent_rate_limit_group_get_totals.
+func (g *RateLimitGroup) Totals() (read, written uint64) {
+	var r, w C.uint64_t
+	_, _ = g.do("bufferevent_rate_limit_group_get_totals", func() (C.int64_t, error) {
+		C.glev_group_totals(g.c, &r, &w)
+		return 0, nil
+	})
+	return uint64(r), uint64(w)
+}
+
+// ResetTotals sets the totals to 0.
+// Safe for concurrent use. Wraps bufferevent_rate_limit_group_reset_totals.
+func (g *RateLimitGroup) ResetTotals() error {
+	_, err := g.do("bufferevent_rate_limit_group_reset_totals", func() (C.int64_t, error) {
+		C.bufferevent_rate_limit_group_reset_totals(g.c)
+		return 0, nil
+	})
+	return err
+}
+
+// ReadLimit returns how many bytes the members may read before the next tick; it may be
+// negative. Safe for concurrent use. Wraps bufferevent_rate_limit_group_get_read_limit.
+func (g *RateLimitGroup) ReadLimit() int {
+	return g.level(func() C.int64_t { return C.int64_t(C.bufferevent_rate_limit_group_get_read_limit(g.c)) })
+}
+
+// WriteLimit returns how many bytes the members may write before the next tick; it may
+// be negative. Safe for concurrent use. Wraps bufferevent_rate_limit_group_get_write_limit.
+func (g *RateLimitGroup) WriteLimit() int {
+	return g.level(func() C.int64_t { return C.int64_t(C.bufferevent_rate_limit_group_get_write_limit(g.c)) })
+}
+
+func (g *RateLimitGroup) level(get func() C.int64_t) (n int) {
+	_, _ = g.do("bufferevent_rate_limit_group_get_limit", func() (C.int64_t, error) {
+		n = int(get())
+		return 0, nil
+	})
+	return n
+}
+
+// TakeReadLimit takes n bytes out of what the members may read in this tick, or with a
+// negative n puts them in.
+// Safe for concurrent use. Wraps bufferevent_rate_limit_group_decrement_read.
+func (g *RateLimitGroup) TakeReadLimit(n int) error {
+	return g.take("bufferevent_rate_limit_group_decrement_read", C.GLEV_READ_LIMIT, n)
+}
+
+// TakeWriteLimit takes n bytes out of what the members may write in this tick, or with
+// a negative n puts them in.
+// Safe for concurrent use. Wraps bufferevent_rate_limit_group_decrement_write.
+func (g *RateLimitGroup) TakeWriteLimit(n int) error {
+	return g.take("bufferevent_rate_limit_group_decrement_write", C.GLEV_WRITE_LIMIT, n)
+}
+
+func (g *RateLimitGroup) take(op string, which C.int, n int) error {
+	_, err := g.do(op, func() (C.int64_t, error) { return C.glev_group_take(g.c, which, C.int64_t(n)), nil })
+	return err
+}
+
+// Free makes all members leave, and gives the group's memory back. The members go on
+// without its limit, from a later turn of the loop on if it runs elsewhere.
+// Safe for concurrent use. Wraps bufferevent_rate_limit_group_free.
+func (g *RateLimitGroup) Free() {
+	if g.close() {
+		g.leave()
+	}
+}
+
+// do makes one C call on the group.
+func (g *RateLimitGroup) do(op string, call func() (C.int64_t, error)) (int, error) {
+	if !g.enter() {
+		return 0, ErrClosed
+	}
+	defer g.leave()
+	rc, err := call()
+	if err != nil {
+		return 0, err
+	}
+	return result(op, rc)
+}

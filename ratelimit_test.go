@@ -1,0 +1,321 @@
+package libevent_test
+
+import (
+	"io"
+	"math"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+)
+
+func TestRateLimitArguments(t *testing.T) {
+	base := newBase(t)
+	bev, _ := newSocket(t, base, 0)
+	for _, bad := range []libevent.RateLimit{
+		{ReadRate: -1}, {WriteBurst: -1, WriteRate: 1}, {ReadRate: 10, ReadBurst: 9}, {WriteBurst: 5},
+		{Tick: -1}, {Tick: time.Microsecond}, {Tick: time.Millisecond + 1}, {Tick: math.MaxInt64},
+	} {
+		assert.ErrorIs(t, bev.SetRateLimit(&bad), syscall.EINVAL, "%+v", bad)
+		_, err := base.NewRateLimitGroup(bad)
+		assert.ErrorIs(t, err, syscall.EINVAL, "%+v", bad)
+	}
+	for _, good := range []libevent.RateLimit{
+		{}, {ReadRate: 1}, {WriteRate: 5, WriteBurst: 5, Tick: time.Millisecond},
+		{ReadRate: math.MaxInt, WriteRate: math.MaxInt, Tick: math.MaxInt32 * time.Millisecond},
+	} {
+		assert.NoError(t, bev.SetRateLimit(&good), "%+v", good)
+	}
+	pair, _ := newPair(t, base)
+	assert.ErrorIs(t, pair.SetRateLimit(&libevent.RateLimit{ReadRate: 1}), syscall.EINVAL)
+	assert.ErrorIs(t, bev.SetMaxSingleRead(-1), syscall.EINVAL)
+	assert.ErrorIs(t, bev.SetMaxSingleWrite(-1), syscall.EINVAL)
+}
+
+func TestRateLimitLevels(t *testing.T) {
+	base := newBase(t)
+	bev, _ := newSocket(t, base, 0)
+	assert.Equal(t, math.MaxInt, bev.ReadLimit(), "no limit")
+	assert.ErrorIs(t, bev.TakeReadLimit(1), syscall.EINVAL, "libevent would abort")
+	assert.ErrorIs(t, bev.TakeWriteLimit(-1), syscall.EINVAL)
+	require.NoError(t, bev.SetRateLimit(&libevent.RateLimit{ReadRate: 100, WriteRate: 200, WriteBurst: 300}))
+	assert.Equal(t, 100, bev.ReadLimit())
+	assert.Equal(t, 200, bev.WriteLimit(), "a tick's worth to begin with")
+	assert.Equal(t, 100, bev.MaxToRead())
+	require.NoError(t, bev.TakeReadLimit(2_000_000))
+	assert.Equal(t, 100-2_000_000, bev.ReadLimit())
+	require.NoError(t, bev.TakeReadLimit(-2_000_000))
+	assert.Equal(t, 100, bev.ReadLimit())
+	require.NoError(t, bev.TakeWriteLimit(100))
+	assert.Equal(t, 100, bev.WriteLimit())
+	assert.Equal(t, 100, bev.MaxToWrite())
+	assert.ErrorIs(t, bev.TakeReadLimit(math.MinInt), syscall.ERANGE)
+	require.NoError(t, bev.SetRateLimit(nil))
+	require.NoError(t, bev.SetRateLimit(&libevent.RateLimit{}))
+	assert.ErrorIs(t, bev.TakeReadLimit(-1), syscall.ERANGE, "unlimited is as much as there is")
+	require.NoError(t, bev.SetRateLimit(nil))
+	require.NoError(t, bev.SetRateLimit(nil))
+	assert.Equal(t, math.MaxInt, bev.WriteLimit())
+
+	assert.Equal(t, 16384, bev.MaxSingleRead())
+	require.NoError(t, bev.SetMaxSingleRead(10))
+	require.NoError(t, bev.SetMaxSingleWrite(20))
+	assert.Equal(t, []int{10, 20, 10, 20}, []int{bev.MaxSingleRead(), bev.MaxSingleWrite(), bev.MaxToRead(), bev.MaxToWrite()})
+	require.NoError(t, bev.SetMaxSingleWrite(0))
+	assert.Equal(t, 16384, bev.MaxSingleWrite())
+}
+
+func TestMaxSingleRead(t *testing.T) {
+	base := newBase(t)
+	bev, peer := newSocket(t, base, 0)
+	require.NoError(t, bev.SetMaxSingleRead(7))
+	var sizes []int
+	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+		sizes = append(sizes, b.Input().Len())
+		_ = b.Input().Drain(b.Input().Len())
+	}, nil, func(b *libevent.BufferEvent, _ libevent.Events) { b.Free() }))
+	require.NoError(t, bev.Enable(rd))
+	_, err := peer.Write(noise(20))
+	require.NoError(t, err)
+	require.NoError(t, peer.CloseWrite())
+	dispatch(t, base)
+	assert.Equal(t, []int{7, 7, 6}, sizes)
+}
+
+// A limit set and removed while bytes flow loses none of them.
+func TestRateLimitWhileBytesFlow(t *testing.T) {
+	base := newBase(t)
+	bev, peer := newSocket(t, base, 0)
+	var got []byte
+	calls := 0
+	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+		p, err := io.ReadAll(b.Input())
+		assert.NoError(t, err)
+		got = append(got, p...)
+		switch calls++; calls % 10 {
+		case 1:
+			assert.NoError(t, b.SetRateLimit(&libevent.RateLimit{ReadRate: 3000, WriteRate: 3000, Tick: time.Millisecond}))
+		case 5:
+			assert.NoError(t, b.SetRateLimit(&libevent.RateLimit{ReadRate: 5000, Tick: 2 * time.Millisecond}))
+		case 8:
+			assert.NoError(t, b.SetRateLimit(nil))
+		}
+	}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+		assert.Equal(t, libevent.EventReading|libevent.EventEOF, what)
+		b.Free()
+	}))
+	require.NoError(t, bev.Enable(rd))
+	data := noise(1 << 20)
+	go func() {
+		_, _ = peer.Write(data)
+		_ = peer.CloseWrite()
+	}()
+	dispatch(t, base)
+	same(t, data, got)
+}
+
+func TestRateLimitGroupMembers(t *testing.T) {
+	base, other := newBase(t), newBase(t)
+	g, err := base.NewRateLimitGroup(libevent.RateLimit{ReadRate: 1000})
+	require.NoError(t, err)
+	h, err := base.NewRateLimitGroup(libevent.RateLimit{WriteRate: 1000})
+	require.NoError(t, err)
+	assert.Equal(t, 2, base.Stats().Groups)
+	bev, _ := newSocket(t, base, 0)
+	foreign, _ := newSocket(t, other, 0)
+	pair, _ := newPair(t, base)
+	require.NoError(t, g.Add(bev))
+	require.NoError(t, g.Add(bev), "again")
+	assert.ErrorIs(t, h.Add(bev), syscall.EINVAL)
+	assert.ErrorIs(t, g.Add(foreign), syscall.EINVAL)
+	assert.ErrorIs(t, g.Add(pair), syscall.EINVAL)
+	assert.ErrorIs(t, g.Add(nil), syscall.EINVAL)
+	assert.ErrorIs(t, g.Remove(nil), syscall.EINVAL)
+	assert.ErrorIs(t, h.Remove(bev), syscall.EINVAL)
+	require.NoError(t, g.Remove(bev))
+	assert.ErrorIs(t, g.Remove(bev), syscall.EINVAL)
+	require.NoError(t, h.Add(bev))
+
+	assert.Equal(t, 1000, g.ReadLimit())
+	require.NoError(t, g.TakeReadLimit(1500))
+	assert.Equal(t, -500, g.ReadLimit())
+	require.NoError(t, h.TakeWriteLimit(1))
+	assert.Equal(t, 999, h.WriteLimit())
+	assert.ErrorIs(t, h.TakeWriteLimit(math.MinInt), syscall.ERANGE)
+	require.NoError(t, g.SetLimit(libevent.RateLimit{ReadRate: 5}))
+	assert.ErrorIs(t, g.SetLimit(libevent.RateLimit{ReadRate: -5}), syscall.EINVAL)
+	assert.ErrorIs(t, g.SetLimit(libevent.RateLimit{ReadRate: 5, Tick: time.Minute}), syscall.EINVAL)
+	require.NoError(t, g.SetMinShare(10))
+	assert.ErrorIs(t, g.SetMinShare(-1), syscall.EINVAL)
+	require.NoError(t, g.ResetTotals())
+
+	// Freed in any order, members or group first, libevent's abort is not met.
+	h.Free()
+	h.Free()
+	require.NoError(t, g.Add(bev))
+	bev.Free()
+	assert.ErrorIs(t, g.Add(bev), libevent.ErrClosed)
+	assert.ErrorIs(t, g.Remove(bev), libevent.ErrClosed)
+	g.Free()
+	assert.ErrorIs(t, g.SetLimit(libevent.RateLimit{}), libevent.ErrClosed)
+	assert.ErrorIs(t, g.Add(pair), libevent.ErrClosed)
+	assert.Zero(t, g.ReadLimit())
+	dispatch(t, base)
+	assert.Zero(t, base.Stats().Groups)
+}
+
+// Members come and go from many goroutines while the loop runs and bytes flow.
+func TestRateLimitGroupUnderLoad(t *testing.T) {
+	base := newBase(t)
+	background(t, base)
+	for range 30 {
+		g, err := base.NewRateLimitGroup(libevent.RateLimit{ReadRate: 50_000, WriteRate: 50_000, Tick: time.Millisecond})
+		require.NoError(t, err)
+		var wg sync.WaitGroup
+		for i := range 6 {
+			bev, peer := newSocket(t, base, 0)
+			require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+				_ = b.WriteBuffer(b.Input())
+			}, nil, nil))
+			require.NoError(t, bev.Enable(rd))
+			if err := g.Add(bev); err != nil { // freed below meanwhile
+				require.ErrorIs(t, err, libevent.ErrClosed)
+			}
+			wg.Go(func() {
+				_, err := peer.Write(noise(10_000))
+				assert.NoError(t, err)
+				p := make([]byte, 5000)
+				_, err = io.ReadFull(peer, p)
+				assert.NoError(t, err)
+				if i%2 == 0 {
+					_ = g.Remove(bev)
+				}
+				if i%3 == 0 {
+					g.Free()
+				}
+				bev.Free()
+			})
+		}
+		wg.Wait()
+		g.Free()
+	}
+	eventually(t, func() bool {
+		stats := base.Stats()
+		return stats.Groups == 0 && stats.BufferEvents == 0
+	}, "all are gone")
+}
+
+// flood gives a base n connections that write as fast as they may, and returns the
+// bytes each peer got within d.
+func flood(t *testing.T, n int, d time.Duration, limit func(base *libevent.Base, bev *libevent.BufferEvent)) (rates []float64) {
+	t.Helper()
+	base := newBase(t)
+	var wg sync.WaitGroup
+	counts := make([]int, n)
+	var peers []*net.TCPConn
+	for range n {
+		bev, peer := newSocket(t, base, 0)
+		require.NoError(t, peer.SetDeadline(time.Time{}))
+		limit(base, bev)
+		fill := func(b *libevent.BufferEvent) { _, _ = b.Write(make([]byte, 4096)) }
+		require.NoError(t, bev.SetCallbacks(nil, fill, nil))
+		fill(bev)
+		peers = append(peers, peer)
+	}
+	// The burst of the first tick is not the rate: count from the second on.
+	settle := 2 * time.Second
+	stop := background(t, base)
+	for i, peer := range peers {
+		wg.Go(func() {
+			p := make([]byte, 1<<16)
+			begin := time.Now().Add(settle)
+			for {
+				m, err := peer.Read(p)
+				if err != nil {
+					return
+				}
+				if time.Now().After(begin) {
+					counts[i] += m
+				}
+			}
+		})
+	}
+	time.Sleep(settle + d) // sleep: rates are bytes over time
+	for _, peer := range peers {
+		_ = peer.SetReadDeadline(time.Now())
+	}
+	wg.Wait()
+	stop()
+	for _, c := range counts {
+		rates = append(rates, float64(c)/d.Seconds())
+	}
+	return rates
+}
+
+func sum(v []float64) (s float64) {
+	for _, x := range v {
+		s += x
+	}
+	return s
+}
+
+// How well the rates are kept. In the ordinary run one short case with wide bounds;
+// scripts/ratelimit.sh asks for the bounds that libevent holds its own program to.
+func TestRateLimitRates(t *testing.T) {
+	if os.Getenv("LIBEVENT_RATELIMIT") == "" {
+		rates := flood(t, 1, time.Second, func(_ *libevent.Base, bev *libevent.BufferEvent) {
+			require.NoError(t, bev.SetRateLimit(&libevent.RateLimit{WriteRate: 1000, Tick: 100 * time.Millisecond}))
+		})
+		assert.InDelta(t, 10_000, rates[0], 3_000)
+		return
+	}
+	const long = 20 * time.Second
+	perTick := func(bytesPerSecond int) libevent.RateLimit {
+		return libevent.RateLimit{WriteRate: bytesPerSecond / 10, Tick: 100 * time.Millisecond}
+	}
+	t.Run("connection", func(t *testing.T) {
+		limit := perTick(1000)
+		rates := flood(t, 30, long, func(_ *libevent.Base, bev *libevent.BufferEvent) {
+			require.NoError(t, bev.SetRateLimit(&limit))
+		})
+		for i, rate := range rates {
+			assert.InDelta(t, 1000, rate, 50, "connection %d", i)
+		}
+		t.Logf("mean %.1f B/s of 1000", sum(rates)/float64(len(rates)))
+	})
+	t.Run("group", func(t *testing.T) {
+		var g *libevent.RateLimitGroup
+		rates := flood(t, 30, long, func(base *libevent.Base, bev *libevent.BufferEvent) {
+			if g == nil {
+				var err error
+				g, err = base.NewRateLimitGroup(perTick(30_000))
+				require.NoError(t, err)
+			}
+			require.NoError(t, g.Add(bev))
+		})
+		assert.InDelta(t, 30_000, sum(rates), 1000)
+		t.Logf("total %.1f B/s of 30000", sum(rates))
+	})
+	t.Run("both", func(t *testing.T) {
+		limit := perTick(1000)
+		var g *libevent.RateLimitGroup
+		rates := flood(t, 30, long, func(base *libevent.Base, bev *libevent.BufferEvent) {
+			if g == nil {
+				var err error
+				g, err = base.NewRateLimitGroup(perTick(20_000))
+				require.NoError(t, err)
+			}
+			require.NoError(t, g.Add(bev))
+			require.NoError(t, bev.SetRateLimit(&limit))
+		})
+		assert.InDelta(t, 20_000, sum(rates), 1000)
+		t.Logf("total %.1f B/s of 20000", sum(rates))
+	})
+}

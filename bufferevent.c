@@ -40,6 +40,13 @@ static struct timeval timeval_of(int64_t usec)
 	return tv;
 }
 
+struct glev_bev *glev_bev_bottom(struct glev_bev *r)
+{
+	while (r->under)
+		r = r->under;
+	return r;
+}
+
 /* --- making and freeing --------------------------------------------------- */
 
 /* Tells libevent which callbacks to make. The read and event callbacks are
@@ -47,7 +54,7 @@ static struct timeval timeval_of(int64_t usec)
  * its turn comes, and would deliver that stale event to the next closure. The
  * write callback is left out until somebody wants it, for it costs a deferred
  * callback per write; once wanted it stays, for the same reason. */
-static void install(struct glev_bev *r, int write)
+void glev_bev_install(struct glev_bev *r, int write)
 {
 	bufferevent_data_cb on_write = NULL;
 
@@ -57,25 +64,25 @@ static void install(struct glev_bev *r, int write)
 	bufferevent_setcb(r->bev, glev_on_bev_read, on_write, glev_on_bev_event, r);
 }
 
-static struct glev_bev *record(struct glev_base *b, struct bufferevent *bev, int options, int loop_only, void *handle)
+void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int kind, int options, int loop_only, void *handle)
 {
-	struct glev_bev *r = calloc(1, sizeof(*r));
-
-	if (!r)
-		return NULL;
 	r->bev = bev;
 	r->base = b;
 	r->handle = handle;
+	r->kind = kind;
 	r->close_on_free = (options & BEV_OPT_CLOSE_ON_FREE) != 0;
 	r->loop_only = loop_only;
 	r->in.evb = bufferevent_get_input(bev);
 	r->in.owner = r;
-	r->in.frozen = GLEV_BACK;   /* as libevent makes them: only it appends */
 	r->out.evb = bufferevent_get_output(bev);
 	r->out.owner = r;
-	r->out.frozen = GLEV_FRONT; /* to the input and drains the output */
-	install(r, 0);
-	return r;
+	if (kind != GLEV_FILTER) {
+		/* As libevent makes them: only it appends to the input and
+		 * drains the output. A filter's functions do both. */
+		r->in.frozen = GLEV_BACK;
+		r->out.frozen = GLEV_FRONT;
+	}
+	glev_bev_install(r, 0);
 }
 
 struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop_only, void *handle, int *err)
@@ -89,16 +96,16 @@ struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop
 		*err = errno;
 		return NULL;
 	}
+	*err = ENOMEM;
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return NULL;
 	bev = bufferevent_socket_new(b->base, fd, options & ~BEV_OPT_CLOSE_ON_FREE);
 	if (!bev) {
-		*err = ENOMEM;
+		free(r);
 		return NULL;
 	}
-	r = record(b, bev, options, loop_only, handle);
-	if (!r) {
-		*err = ENOMEM;
-		bufferevent_free(bev);
-	}
+	glev_bev_init(r, b, bev, GLEV_SOCKET, options, loop_only, handle);
 	return r;
 }
 
@@ -107,20 +114,16 @@ int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, void *han
 	struct bufferevent *pair[2];
 	int i;
 
-	if (bufferevent_pair_new(b->base, options, pair) < 0)
+	out[0] = calloc(1, sizeof(*out[0]));
+	out[1] = calloc(1, sizeof(*out[1]));
+	if (!out[0] || !out[1] || bufferevent_pair_new(b->base, options, pair) < 0) {
+		free(out[0]);
+		free(out[1]);
 		return -ENOMEM;
-	for (i = 0; i < 2; i++) {
-		out[i] = record(b, pair[i], options, loop_only, handles[i]);
-		if (out[i])
-			out[i]->pair = 1;
 	}
-	if (out[0] && out[1])
-		return 0;
-	for (i = 0; i < 2; i++) {
-		bufferevent_free(pair[i]);
-		free(out[i]);
-	}
-	return -ENOMEM;
+	for (i = 0; i < 2; i++)
+		glev_bev_init(out[i], b, pair[i], GLEV_PAIR, options, loop_only, handles[i]);
+	return 0;
 }
 
 /*
@@ -137,19 +140,26 @@ void glev_bev_quiet(struct glev_bev *r)
 	int fd = -1;
 
 	lock(r);
-	bufferevent_setcb(r->bev, NULL, NULL, NULL, NULL);
+	/* The callbacks of a filter on top stay; they find nothing to do. */
+	if (!r->filtered)
+		bufferevent_setcb(r->bev, NULL, NULL, NULL, NULL);
 	if (r->limit)
 		event_del(r->limit);
+	if (r->flushed)
+		event_del(r->flushed);
 	if (r->in_cb)
 		evbuffer_remove_cb_entry(r->in.evb, r->in_cb);
-	r->in_cb = NULL;
+	if (r->out_cb)
+		evbuffer_remove_cb_entry(glev_bev_bottom(r)->out.evb, r->out_cb);
+	r->in_cb = r->out_cb = NULL;
 	r->held = 0;
 	r->paused = 0;
 	r->lingering = 0;
+	r->quiet = 1;
 	bufferevent_disable(r->bev, EV_READ | EV_WRITE);
 	if (r->rate)
 		bufferevent_set_rate_limit(r->bev, NULL);
-	if (!r->pair) {
+	if (r->kind == GLEV_SOCKET) {
 		if (!r->out.lent) {
 			evbuffer_unfreeze(r->out.evb, 1);
 			evbuffer_drain(r->out.evb, (size_t)-1);
@@ -169,9 +179,21 @@ void glev_bev_quiet(struct glev_bev *r)
 
 void glev_bev_free(struct glev_bev *r)
 {
+	if (r->under && r->under->filtered) {
+		/* What is below is its own again. libevent leaves callbacks
+		 * alone that are no longer the filter's. */
+		evbuffer_lock(r->under->in.evb);
+		r->under->filtered = 0;
+		bufferevent_setcb(r->under->bev, NULL, NULL, NULL, NULL);
+		if (!r->under->quiet)
+			glev_bev_install(r->under, r->under->closures & GLEV_CB_WRITE);
+		evbuffer_unlock(r->under->in.evb);
+	}
 	bufferevent_free(r->bev);
 	if (r->limit)
 		event_free(r->limit);
+	if (r->flushed)
+		event_free(r->flushed);
 	if (r->rate)
 		ev_token_bucket_cfg_free(r->rate);
 	free(r);
@@ -188,17 +210,32 @@ int64_t glev_bev_check(struct glev_bev *r)
 /* The directions that must be off in libevent whatever the user enabled.
  *  - A read closure that drains nothing at the high watermark would be called
  *    again and again by libevent 2.1, at the cost of a whole core.
- *  - The other end of a pair moves bytes in and out of these buffers from
- *    whatever thread it is used on, also while they are lent. */
+ *  - The other end of a pair, and a filter's functions, move bytes in and out of
+ *    these buffers from whatever thread they are used on, also while they are lent. */
 static short kept_off(struct glev_bev *r)
 {
 	short what = 0;
 
-	if (r->paused || (r->pair && r->in.lent))
+	if (r->paused || (r->kind != GLEV_SOCKET && r->in.lent))
 		what |= EV_READ;
-	if (r->pair && r->out.lent)
+	if (r->kind != GLEV_SOCKET && r->out.lent)
 		what |= EV_WRITE;
 	return what;
+}
+
+/* bufferevent_enable that leaves nothing behind: a filter that is enabled looks at
+ * what waits for it only when more comes, so its socket is made to say that more
+ * came. */
+static int turn_on(struct glev_bev *r, short what)
+{
+	const int now = BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS;
+	int rc = bufferevent_enable(r->bev, what);
+
+	if (r->under && (what & EV_READ) && evbuffer_get_length(r->under->in.evb))
+		bufferevent_trigger(r->under->bev, EV_READ, now);
+	if (r->under && (what & EV_WRITE) && evbuffer_get_length(r->out.evb))
+		bufferevent_trigger(r->under->bev, EV_WRITE, now);
+	return rc;
 }
 
 /* Brings libevent's state in line with kept_off. Call with the lock. */
@@ -214,7 +251,7 @@ void glev_bev_apply(struct glev_bev *r)
 	}
 	if (on) {
 		r->held &= ~on;
-		bufferevent_enable(r->bev, on);
+		turn_on(r, on);
 	}
 }
 
@@ -228,7 +265,7 @@ int64_t glev_bev_enable(struct glev_bev *r, short what)
 	off = what & kept_off(r);
 	r->held |= off;
 	errno = 0;
-	if (bufferevent_enable(r->bev, what & ~off) < 0) {
+	if (turn_on(r, what & ~off) < 0) {
 		rc = -(errno ? errno : EIO);
 		bufferevent_disable(r->bev, what & ~off);
 	}
@@ -265,12 +302,18 @@ int64_t glev_bev_enabled(struct glev_bev *r)
 
 int64_t glev_bev_closures(struct glev_bev *r, int closures)
 {
+	int64_t rc = 0;
+
 	CHECK_LOOP(r);
 	lock(r);
-	__atomic_store_n(&r->closures, closures, __ATOMIC_RELAXED);
-	install(r, closures & GLEV_CB_WRITE);
+	if (r->filtered) {
+		rc = GLEV_FILTERED;
+	} else {
+		__atomic_store_n(&r->closures, closures, __ATOMIC_RELAXED);
+		glev_bev_install(r, closures & GLEV_CB_WRITE);
+	}
 	unlock(r);
-	return 0;
+	return rc;
 }
 
 int64_t glev_bev_timeouts(struct glev_bev *r, int64_t read_usec, int64_t write_usec)
@@ -372,7 +415,7 @@ int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a)
 	int had;
 
 	CHECK_LOOP(r);
-	if (r->pair)
+	if (r->kind != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	if (len < 0)
 		return len;
@@ -412,7 +455,7 @@ int64_t glev_bev_setfd(struct glev_bev *r, int fd)
 	int64_t rc = 0;
 
 	CHECK_LOOP(r);
-	if (r->pair)
+	if (r->kind != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	if (fd >= 0 && evutil_make_socket_nonblocking(fd) < 0)
 		return -errno;
@@ -439,16 +482,17 @@ static struct glev_bev *partner_of(struct glev_bev *r)
 
 int64_t glev_bev_flush(struct glev_bev *r, short what, int mode)
 {
+	struct glev_bev *p, *q;
 	int64_t rc;
 
 	CHECK_LOOP(r);
 	lock(r);
-	if (r->pair) {
-		/* A flush moves bytes whatever is enabled. */
-		struct glev_bev *p = partner_of(r);
-		int lent = r->in.lent || r->out.lent || (p && (p->in.lent || p->out.lent));
-
-		if (lent) {
+	/* A flush moves bytes whatever is enabled, down a stack of filters and
+	 * to the other end of a pair. */
+	for (p = r; p; p = p->under) {
+		q = p->kind == GLEV_PAIR ? partner_of(p) : NULL;
+		if (p->kind != GLEV_SOCKET && (p->in.lent || p->out.lent ||
+		    (q && (q->in.lent || q->out.lent)))) {
 			rc = GLEV_LENT;
 			goto done;
 		}
@@ -461,31 +505,57 @@ done:
 	return rc;
 }
 
+/* Whether the output, and those below it, are empty. */
+int glev_bev_all_written(struct glev_bev *r)
+{
+	for (; r; r = r->under)
+		if (evbuffer_get_length(r->out.evb))
+			return 0;
+	return 1;
+}
+
+/* Has the flushed event fire when an output in the stack becomes empty. */
+static int watch_output(struct glev_bev *r)
+{
+	if (r->flushed)
+		return 0;
+	r->flushed = event_new(r->base->base, -1, EV_FINALIZE, glev_on_bev_flushed, r);
+	if (r->flushed)
+		r->out_cb = evbuffer_add_cb(glev_bev_bottom(r)->out.evb, glev_on_output, r);
+	return r->out_cb ? 0 : -ENOMEM;
+}
+
 /* Shuts the writing side down when that was asked for and all is written. */
 void glev_bev_try_shut(struct glev_bev *r)
 {
-	if (r->shut != 1 || r->connecting || evbuffer_get_length(r->out.evb))
+	struct glev_bev *bottom = glev_bev_bottom(r);
+
+	if (r->shut != 1 || bottom->connecting || !glev_bev_all_written(r))
 		return;
 	r->shut = 2;
-	if (r->pair)
-		bufferevent_flush(r->bev, EV_WRITE, BEV_FINISHED);
+	if (bottom->kind == GLEV_PAIR)
+		bufferevent_flush(bottom->bev, EV_WRITE, BEV_FINISHED);
 	else
-		shutdown(bufferevent_getfd(r->bev), SHUT_WR);
+		shutdown(bufferevent_getfd(bottom->bev), SHUT_WR);
 }
 
 int64_t glev_bev_close_write(struct glev_bev *r)
 {
+	struct glev_bev *bottom = glev_bev_bottom(r);
 	int64_t rc = 0;
 
 	CHECK_LOOP(r);
 	lock(r);
-	if (!r->pair && bufferevent_getfd(r->bev) < 0) {
+	if (r->filtered)
+		rc = GLEV_FILTERED;
+	else if (bottom->kind == GLEV_SOCKET && bufferevent_getfd(bottom->bev) < 0)
 		rc = -ENOTCONN;
-	} else if (r->shut == 0) {
+	else if (r->shut == 0 && (rc = watch_output(r)) == 0) {
 		r->shut = 1;
+		if (r->kind == GLEV_FILTER) /* for what the functions still hold */
+			bufferevent_flush(r->bev, EV_WRITE, BEV_FINISHED);
 		r->out.frozen |= GLEV_BACK;
 		glev_buf_refreeze(&r->out);
-		install(r, 1);
 		glev_bev_try_shut(r);
 	}
 	unlock(r);
@@ -495,35 +565,40 @@ int64_t glev_bev_close_write(struct glev_bev *r)
 int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec)
 {
 	struct timeval tv = timeval_of(limit_usec);
-	int nothing_to_wait_for;
+	struct glev_bev *bottom = glev_bev_bottom(r);
+	int to_nowhere;
 	int64_t rc = 0;
 
 	CHECK_LOOP(r);
 	lock(r);
+	if (r->filtered) {
+		rc = GLEV_FILTERED;
+		goto done;
+	}
 	r->held &= ~EV_READ;
 	r->paused = 0;
 	bufferevent_disable(r->bev, EV_READ);
-	/* Without a descriptor or a partner the output goes nowhere. */
-	nothing_to_wait_for = evbuffer_get_length(r->out.evb) == 0 ||
-	    (r->pair ? !partner_of(r) : bufferevent_getfd(r->bev) < 0);
-	if (nothing_to_wait_for) {
-		if (r->pair)
-			bufferevent_flush(r->bev, EV_WRITE, BEV_FINISHED);
+	if (r->kind == GLEV_FILTER)
+		bufferevent_flush(r->bev, EV_WRITE, BEV_FINISHED);
+	to_nowhere = bottom->kind == GLEV_PAIR ? !partner_of(bottom)
+	                                       : bufferevent_getfd(bottom->bev) < 0;
+	if (to_nowhere || glev_bev_all_written(r)) {
+		if (bottom->kind == GLEV_PAIR)
+			bufferevent_flush(bottom->bev, EV_WRITE, BEV_FINISHED);
 		rc = 1;
 		goto done;
 	}
 	if (!r->limit)
 		r->limit = event_new(r->base->base, -1, EV_FINALIZE, glev_on_bev_limit, r);
-	if (!r->limit || event_add(r->limit, &tv) < 0) {
+	if (!r->limit || watch_output(r) < 0 || event_add(r->limit, &tv) < 0) {
 		rc = -ENOMEM;
 		goto done;
 	}
 	r->lingering = 1;
 	__atomic_store_n(&r->closures, 0, __ATOMIC_RELAXED);
-	install(r, 1);
 	/* Writing may be off, by the user or after an error; the flush means to
 	 * write, and a broken socket then says so at once. */
-	bufferevent_enable(r->bev, EV_WRITE);
+	turn_on(r, EV_WRITE);
 done:
 	unlock(r);
 	return rc;

@@ -41,6 +41,7 @@ type BufferEvent struct {
 	group     atomic.Pointer[RateLimitGroup]
 	loopOnly  bool
 	pair      bool
+	filter    *filter // of a filter
 }
 
 type closures struct {
@@ -196,6 +197,9 @@ func (b *BufferEvent) happened(what Events, errno syscall.Errno, connecting bool
 func (b *BufferEvent) note(what Events, errno syscall.Errno, connecting bool) {
 	var cause error
 	switch {
+	case what&EventError != 0 && b.filter != nil && b.filter.err.Load() != nil:
+		cause = *b.filter.err.Swap(nil)
+		b.ended.Store(&cause)
 	case what&EventError != 0:
 		op := "read"
 		if connecting {
@@ -539,11 +543,7 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	}
 	// Set first: the flush may be done before the call below returns.
 	b.lingering.Store(true)
-	call := func() C.int64_t { return C.glev_bev_linger(b.c, C.int64_t(microseconds(limit))) }
-	rc := call()
-	if rc == C.GLEV_WRONG_LOOP {
-		rc = b.base.asLoop(call)
-	}
+	rc := b.native64(func() C.int64_t { return C.glev_bev_linger(b.c, C.int64_t(microseconds(limit))) })
 	if rc != 0 { // nothing to wait for, or no way to
 		b.lingered()
 	}
@@ -561,6 +561,9 @@ func (b *BufferEvent) lingered() {
 // endNow takes the native bufferevent out of use and leaves the object, which is
 // closed and was entered by whoever closed it.
 func (b *BufferEvent) endNow() {
+	if b.filter != nil && b.filter.closeBelow {
+		defer b.below.Free()
+	}
 	if b.loopOnly { // no lock: only the loop's thread may touch it
 		b.leaveAtLoop(func() { C.glev_bev_quiet(b.c) })
 		return
@@ -583,12 +586,26 @@ func (b *BufferEvent) do(op string, call func() C.int64_t) (int, error) {
 	if !b.enter() {
 		return 0, ErrClosed
 	}
+	defer b.leave()
+	return result(op, b.native64(call))
+}
+
+// native64 makes a C call of somebody who is inside.
+func (b *BufferEvent) native64(call func() C.int64_t) C.int64_t {
+	if b.filter != nil {
+		defer b.filter.enter()()
+	}
 	rc := call()
 	if rc == C.GLEV_WRONG_LOOP {
 		rc = b.base.asLoop(call)
 	}
-	b.leave()
-	return result(op, rc)
+	return rc
+}
+
+// enter lets the functions of a filter in while they run, also when the filter
+// lingers and is closed to all others.
+func (b *BufferEvent) enter() bool {
+	return b.usage.enter() || b.filter != nil && b.filter.running.Load() && b.join()
 }
 
 func cBool(v bool) C.int {

@@ -14,13 +14,14 @@
  *  4. No libevent lock is held while Go runs. Bufferevents are made with
  *     THREADSAFE, DEFER_CALLBACKS and UNLOCK_CALLBACKS, or, for their loop
  *     alone, without any lock. A callback that libevent makes under a lock
- *     stays in C. These are: glev_on_input (lock of the bufferevent).
+ *     stays in C: glev_on_input, glev_on_output. The exception is a filter
+ *     function, whose answer libevent needs at once: glev_on_filter_in, _out.
  *  5. A trampoline that returns nonzero could not run the closure now, because
  *     a panic is on its way to the caller of the loop. The callback then asks
  *     libevent to make the same call again when the loop next runs.
  *
- * All run on the loop's thread, but glev_on_input, which runs on the thread
- * that changed the buffer.
+ * All run on the loop's thread, but those under a lock, which run on the thread
+ * that entered libevent.
  */
 
 #include <errno.h>
@@ -105,32 +106,51 @@ void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, vo
 void glev_on_bev_write(struct bufferevent *bev, void *arg)
 {
 	struct glev_bev *r = arg;
-	int flushed;
 
-	evbuffer_lock(r->out.evb);
-	glev_bev_try_shut(r);
-	flushed = r->lingering && evbuffer_get_length(r->out.evb) == 0;
-	if (flushed && r->pair)
-		bufferevent_flush(bev, EV_WRITE, BEV_FINISHED);
-	evbuffer_unlock(r->out.evb);
-	if (flushed)
-		glevBevLingered(r->handle, bev);
-	else if ((__atomic_load_n(&r->closures, __ATOMIC_RELAXED) & GLEV_CB_WRITE) &&
+	if ((__atomic_load_n(&r->closures, __ATOMIC_RELAXED) & GLEV_CB_WRITE) &&
 	    glevBevWrite(r->handle, bev))
 		again(bev, EV_WRITE);
+}
+
+/* Under the lock, on the thread that changed the output: the loop's next turn is
+ * soon enough for what is to follow. */
+void glev_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
+{
+	struct glev_bev *r = arg;
+
+	if (info->n_deleted && evbuffer_get_length(buf) == 0)
+		event_active(r->flushed, EV_WRITE, 0);
+}
+
+/* Everything was written, and CloseWrite or FreeAfterFlush waits for that. */
+void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
+{
+	struct glev_bev *r = arg;
+	int done;
+
+	(void)fd;
+	(void)what;
+	evbuffer_lock(r->out.evb);
+	glev_bev_try_shut(r);
+	done = r->lingering && glev_bev_all_written(r);
+	if (done && r->kind == GLEV_PAIR)
+		bufferevent_flush(r->bev, EV_WRITE, BEV_FINISHED);
+	evbuffer_unlock(r->out.evb);
+	if (done)
+		glevBevLingered(r->handle, r->bev);
 }
 
 void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 {
 	int err = errno;
-	struct glev_bev *r = arg;
+	struct glev_bev *r = arg, *socket = glev_bev_bottom(r);
 	int lingering, connecting;
 
 	evbuffer_lock(r->in.evb);
 	lingering = r->lingering;
-	connecting = r->connecting;
+	connecting = socket->connecting;
 	if (what & (BEV_EVENT_CONNECTED | BEV_EVENT_ERROR)) {
-		r->connecting = 0;
+		socket->connecting = 0;
 		glev_bev_try_shut(r);
 	}
 	evbuffer_unlock(r->in.evb);
@@ -141,7 +161,7 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	}
 	if (glevBevEvent(r->handle, bev, what, err, connecting)) {
 		evbuffer_lock(r->in.evb);
-		r->connecting = connecting;
+		socket->connecting = connecting;
 		evbuffer_unlock(r->in.evb);
 		errno = err;
 		bufferevent_trigger_event(bev, what, BEV_TRIG_DEFER_CALLBACKS);
@@ -155,6 +175,35 @@ void glev_on_bev_limit(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	glevBevLingered(r->handle, r->bev);
+}
+
+/* Under the lock of the filter, on the thread that entered libevent: the answer
+ * is needed at once. The function may use its two buffers and nothing else. */
+static enum bufferevent_filter_result filter(struct glev_bev *r, int out, struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, int mode)
+{
+	size_t src_len = evbuffer_get_length(src), dst_len = evbuffer_get_length(dst);
+	int rc = glevFilter(r->handle, r->bev, out, limit, mode);
+
+	/* libevent calls again after BEV_OK while there is input: a function
+	 * that did nothing would be called for ever. */
+	if (rc == BEV_OK && evbuffer_get_length(src) == src_len && evbuffer_get_length(dst) == dst_len)
+		return BEV_NEED_MORE;
+	/* Of an error libevent tells nobody. */
+	if (rc == BEV_ERROR)
+		bufferevent_trigger_event(r->bev,
+		    BEV_EVENT_ERROR | (out ? BEV_EVENT_WRITING : BEV_EVENT_READING),
+		    BEV_TRIG_DEFER_CALLBACKS);
+	return (enum bufferevent_filter_result)rc;
+}
+
+enum bufferevent_filter_result glev_on_filter_in(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg)
+{
+	return filter(arg, 0, src, dst, limit, mode);
+}
+
+enum bufferevent_filter_result glev_on_filter_out(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg)
+{
+	return filter(arg, 1, src, dst, limit, mode);
 }
 
 /* --- Listener ------------------------------------------------------------- */

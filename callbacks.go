@@ -65,6 +65,19 @@ func glevBevLingered(h unsafe.Pointer, bev *C.struct_bufferevent) {
 	}
 }
 
+// A filter that lingers is closed already, and still has its output to pass on.
+//
+//export glevFilter
+func glevFilter(h unsafe.Pointer, bev *C.struct_bufferevent, out C.int, limit C.int64_t, mode C.int) C.int {
+	b, ok := restore[*BufferEvent](h)
+	if !ok || b.native != unsafe.Pointer(bev) {
+		live.stale.Add(1)
+	} else if b.usage.enter() || b.lingering.Load() && b.join() {
+		return C.int(b.filtered(out != 0, int(limit), FlushMode(mode)))
+	}
+	return C.BEV_NEED_MORE
+}
+
 //export glevAccept
 func glevAccept(h unsafe.Pointer, lev *C.struct_evconnlistener, fd C.int, addr *C.struct_glev_addr) {
 	if l, ok := called[*Listener](h, unsafe.Pointer(lev)); ok {

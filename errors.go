@@ -111,10 +111,12 @@ func result(op string, rc C.int64_t) (int, error) {
 		return 0, ErrFrozen
 	case rc == C.GLEV_SHUT:
 		return 0, &Error{op, syscall.EPIPE}
+	case rc == C.GLEV_FILTERED:
+		return 0, badArgument(op, "a filter is on top of this bufferevent: use that")
 	case rc == C.GLEV_NO_LIMIT:
 		return 0, badArgument(op, "no rate limit is set")
 	case rc == C.GLEV_NO_SOCKET:
-		return 0, badArgument(op, "not a socket bufferevent")
+		return 0, badArgument(op, "not a socket, but one end of a pair or a filter")
 	}
 	return 0, &Error{op, syscall.Errno(-rc)}
 }

@@ -239,6 +239,8 @@ int64_t glev_buf_lend(struct glev_buf *b, int64_t pull, struct evbuffer_iovec *v
 	/* Only the loop changes a bufferevent's buffers without asking. */
 	if (b->owner && !glev_base_on_loop(b->owner->base))
 		return GLEV_WRONG_LOOP;
+	if (b->owner && b->owner->filtered)
+		return GLEV_FILTERED;
 	evbuffer_lock(b->evb);
 	if (pull == GLEV_PEEK) {
 		/* With -1 for the length it would stop at nvec and not tell. */

@@ -150,6 +150,20 @@ func (m FlushMode) String() string {
 	return nameOf(int(m), "FlushMode", "BEV_NORMAL", "BEV_FLUSH", "BEV_FINISHED")
 }
 
+// FilterResult is what a filter function says of its call.
+type FilterResult int
+
+const (
+	FilterOK       FilterResult = C.BEV_OK        // something was done; call again if there is more
+	FilterNeedMore FilterResult = C.BEV_NEED_MORE // nothing can be done before more comes
+	FilterError    FilterResult = C.BEV_ERROR     // the bytes make no sense
+)
+
+// String gives libevent's name.
+func (r FilterResult) String() string {
+	return nameOf(int(r), "FilterResult", "BEV_OK", "BEV_NEED_MORE", "BEV_ERROR")
+}
+
 // EOL is a style of line ending for ReadLine and Lines.
 type EOL int
 

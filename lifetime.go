@@ -30,6 +30,20 @@ func (u *usage) enter() bool {
 	}
 }
 
+// join is enter for a closed object that somebody is inside of, who stays there
+// meanwhile.
+func (u *usage) join() bool {
+	for {
+		w := u.word.Load()
+		if w&^usageOpen == 0 {
+			return false
+		}
+		if u.word.CompareAndSwap(w, w+1) {
+			return true
+		}
+	}
+}
+
 // exit reports whether the object is closed and nobody is left inside.
 func (u *usage) exit() (last bool) { return u.word.Add(-1) == 0 }
 
@@ -59,6 +73,7 @@ type object struct {
 	handle handle
 	native unsafe.Pointer // what libevent passes to this object's callbacks
 	free   func()         // gives the C memory back
+	below  *BufferEvent   // what a filter is on: entered until the filter is gone
 	fd     func() int     // a descriptor to close when the memory cannot be given back
 }
 
@@ -67,8 +82,19 @@ func (o *object) self() *object { return o }
 // leave is the counterpart of enter. The last one to leave a closed object sends
 // it to the loop: a callback of it may be below on the stack here.
 func (o *object) leave() {
-	if o.exit() {
-		o.base.later(o.finalize)
+	if !o.exit() {
+		return
+	}
+	if o.base.ifIdle(o.finalize) {
+		o.leaveBelow()
+	} else {
+		o.base.enqueue(task{run: func() { o.finalize(); o.leaveBelow() }})
+	}
+}
+
+func (o *object) leaveBelow() {
+	if o.below != nil {
+		o.below.leave()
 	}
 }
 
@@ -125,10 +151,16 @@ func (b *Base) failed(panicked any) {
 		b.dead.Store(true)
 		return
 	}
-	p, ok := panicked.(*PanicError) // one that came through an inner loop
+	b.panicked.CompareAndSwap(nil, panicError(panicked))
+	b.breakLoop()
+}
+
+// panicError gives a panic the stack of where it came from, which is still below;
+// one that came through an inner loop has it already.
+func panicError(panicked any) *PanicError {
+	p, ok := panicked.(*PanicError)
 	if !ok {
 		p = &PanicError{Value: panicked, Stack: debug.Stack()}
 	}
-	b.panicked.CompareAndSwap(nil, p)
-	b.breakLoop()
+	return p
 }

@@ -209,13 +209,6 @@ func (b *Base) Post(fn func()) error {
 	return nil
 }
 
-// later runs fn in a later turn of the loop, or at once when no loop runs.
-func (b *Base) later(fn func()) {
-	if !b.ifIdle(fn) {
-		b.enqueue(task{run: fn})
-	}
-}
-
 // ifIdle runs fn if no loop runs, and keeps one from starting meanwhile. It never
 // waits for a function of the user's.
 func (b *Base) ifIdle(fn func()) bool {

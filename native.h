@@ -33,6 +33,7 @@ enum {
 	GLEV_SHUT = -1000004,       /* the writing side was closed */
 	GLEV_NO_SOCKET = -1000005,  /* the call needs a socket bufferevent */
 	GLEV_NO_LIMIT = -1000006,   /* the call needs a rate limit */
+	GLEV_FILTERED = -1000007,   /* a filter on top has the callbacks */
 };
 
 /* --- sockaddr.c ---------------------------------------------------------- */
@@ -126,13 +127,16 @@ void glev_buf_refreeze(struct glev_buf *b);
 /* --- bufferevent.c ------------------------------------------------------- */
 
 enum { GLEV_CB_READ = 1, GLEV_CB_WRITE = 2 };
+enum { GLEV_SOCKET, GLEV_PAIR, GLEV_FILTER };
 
 struct glev_bev {
 	struct bufferevent *bev;
 	struct glev_base *base;
 	void *handle;
 	struct glev_buf in, out;
-	struct event *limit;  /* ends a linger, or NULL */
+	struct event *limit;   /* ends a linger, or NULL */
+	struct event *flushed; /* the output has become empty, and somebody waits */
+	struct evbuffer_cb_entry *out_cb; /* sees that, or NULL */
 	struct ev_token_bucket_cfg *rate; /* its rate limit, or NULL */
 	int64_t rate_tick_msec;
 	struct evbuffer_cb_entry *in_cb;
@@ -140,11 +144,14 @@ struct glev_bev {
 	size_t drained;       /* bytes that left the input during a read closure */
 	int close_on_free;
 	int loop_only;
-	int pair;
+	int kind;             /* GLEV_SOCKET... */
+	struct glev_bev *under; /* of a filter */
+	int filtered;         /* a filter is on top, and has libevent's callbacks */
 	int closures;         /* GLEV_CB_*: which closures the user has set */
 	int connecting;
 	int shut;             /* 1: shut down writing when the output is empty, 2: done */
 	int lingering;
+	int quiet;            /* glev_bev_quiet was called */
 	int paused;           /* input at its high watermark, closure drained nothing */
 	short held;           /* directions the user has on and we keep off for now */
 };
@@ -179,6 +186,21 @@ int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec);
 /* Used by the callbacks. */
 void glev_bev_apply(struct glev_bev *r);
 void glev_bev_try_shut(struct glev_bev *r);
+int glev_bev_all_written(struct glev_bev *r);
+/* Itself, or the socket or pair below a stack of filters. */
+struct glev_bev *glev_bev_bottom(struct glev_bev *r);
+/* Used by filter.c. */
+void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int kind, int options, int loop_only, void *handle);
+void glev_bev_install(struct glev_bev *r, int write);
+
+/* --- filter.c ------------------------------------------------------------- */
+
+struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, void *handle, int *err);
+/* Between the two, a filter function that this thread calls panics into the Go
+ * method that made the call; leave returns the handle of that panic, or NULL. */
+void glev_filter_enter(void);
+void *glev_filter_leave(void);
+int glev_filter_panicked(void *panic);
 
 /* --- ratelimit.c --------------------------------------------------------- */
 
@@ -230,6 +252,10 @@ void glev_on_bev_read(struct bufferevent *bev, void *arg);
 void glev_on_bev_write(struct bufferevent *bev, void *arg);
 void glev_on_bev_event(struct bufferevent *bev, short what, void *arg);
 void glev_on_bev_limit(evutil_socket_t fd, short what, void *arg);
+void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg);
+enum bufferevent_filter_result glev_on_filter_in(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg);
+enum bufferevent_filter_result glev_on_filter_out(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg);
+void glev_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg);
 void glev_on_accept_error(struct evconnlistener *lev, void *arg);

@@ -36,7 +36,7 @@ int64_t glev_bev_set_rate(struct glev_bev *r, const struct glev_rate *l)
 	int64_t rc = 0;
 
 	CHECK_LOOP(r);
-	if (r->pair)
+	if (r->kind != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	if (l && !(cfg = config(l)))
 		return -ENOMEM;
@@ -148,7 +148,7 @@ int64_t glev_group_set(struct bufferevent_rate_limit_group *g, const struct glev
 int64_t glev_group_add(struct bufferevent_rate_limit_group *g, struct glev_bev *r)
 {
 	CHECK_LOOP(r);
-	if (r->pair)
+	if (r->kind != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	return bufferevent_add_to_rate_limit_group(r->bev, g) < 0 ? -ENOMEM : 0;
 }

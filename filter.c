@@ -1,0 +1,71 @@
+/*
+ * filter.c: the native half of filters.
+ *
+ * A panic in a filter function cannot pass through libevent's frames, which hold
+ * the filter's lock. The function then fails, and the panic comes out of what
+ * called into libevent on this thread: a Go method between enter and leave, or
+ * else the loop. That a goroutine keeps its thread from enter to leave is the
+ * business of Go.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "native.h"
+
+static __thread int depth;
+static __thread void *panicked; /* handle of the first panic since enter */
+
+void glev_filter_enter(void)
+{
+	depth++;
+}
+
+void *glev_filter_leave(void)
+{
+	void *p = NULL;
+
+	if (--depth == 0) {
+		p = panicked;
+		panicked = NULL;
+	}
+	return p;
+}
+
+/* Returns 1 if it will come out of glev_filter_leave. */
+int glev_filter_panicked(void *panic)
+{
+	if (depth == 0 || panicked)
+		return 0;
+	panicked = panic;
+	return 1;
+}
+
+struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, void *handle, int *err)
+{
+	struct bufferevent *bev = NULL;
+	struct glev_bev *r = calloc(1, sizeof(*r));
+
+	*err = ENOMEM;
+	if (!r)
+		return NULL;
+	evbuffer_lock(under->in.evb);
+	if (under->filtered || under->lingering || under->shut) {
+		*err = EBUSY;
+	} else {
+		/* Not with CLOSE_ON_FREE: freeing the one below is Go's business. */
+		bev = bufferevent_filter_new(under->bev, in ? glev_on_filter_in : NULL,
+		    out ? glev_on_filter_out : NULL, options & ~BEV_OPT_CLOSE_ON_FREE, NULL, r);
+	}
+	if (bev) {
+		under->filtered = 1;
+		r->under = under;
+		glev_bev_init(r, under->base, bev, GLEV_FILTER, options, loop_only, handle);
+	}
+	evbuffer_unlock(under->in.evb);
+	if (!bev) {
+		free(r);
+		return NULL;
+	}
+	return r;
+}

@@ -1,0 +1,162 @@
+package libevent
+
+/*
+#include "native.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+)
+
+// FilterFunc moves bytes from src to dst and changes them on the way: from the
+// bufferevent below to the filter's input, or from the filter's output to the one
+// below. limit is how many bytes dst should get at most, -1 for no limit. With
+// FlushFinished nothing will follow: what the function still holds it gives now.
+//
+// It returns FilterOK if it did something and may be called again, FilterNeedMore if
+// it cannot go on before more comes, and FilterError with an error, which the event
+// closure gets as EventError and Err.
+//
+// It is the one kind of closure that runs under a lock of libevent, on whatever
+// goroutine made libevent need it: the loop's, or one that writes to the filter. So it
+// uses src and dst, waits for nobody, and does not keep them. A panic comes out of the
+// call that made libevent need it.
+type FilterFunc func(src, dst *Buffer, limit int, mode FlushMode) (FilterResult, error)
+
+// filter is what a BufferEvent that is a filter has besides.
+type filter struct {
+	in, out    FilterFunc
+	closeBelow bool
+	running    atomic.Bool           // one of the functions runs
+	err        atomic.Pointer[error] // of a FilterError, until its event is there
+}
+
+// NewFilter puts a filter on under: what is read from the filter went through in, what
+// is written to it goes through out, and nil passes bytes as they are. Until the filter
+// is freed under belongs to it: its closures are not called, and SetCallbacks, Peek,
+// CloseWrite and FreeAfterFlush of it return errors. With OptCloseOnFree Free of the
+// filter frees under, too; without, under has its closures back then.
+//
+// The filter reads nothing before Enable(EvRead). CloseWrite and FreeAfterFlush of the
+// filter call out with FlushFinished first, and wait for the bufferevents below.
+// Safe for concurrent use. Wraps bufferevent_filter_new.
+func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEvent, error) {
+	const op = "bufferevent_filter_new"
+	if under == nil {
+		return nil, badArgument(op, "under is nil")
+	}
+	flags, loopOnly, err := opts.native()
+	if err != nil {
+		return nil, badArgument(op, "%v", err)
+	}
+	if under.loopOnly && !loopOnly {
+		return nil, badArgument(op, "opts: under is OptLoopOnly, so its filter must be, too")
+	}
+	if !under.enter() {
+		return nil, ErrClosed
+	}
+	base := under.base
+	if !base.enter() {
+		under.leave()
+		return nil, ErrClosed
+	}
+	defer base.exit()
+	b := newBufferEvent(base, loopOnly)
+	b.filter = &filter{in: in, out: out, closeBelow: opts&OptCloseOnFree != 0}
+	var errno C.int
+	rc := under.native64(func() C.int64_t {
+		if rc := C.glev_bev_check(under.c); rc != 0 {
+			return rc
+		}
+		b.c = C.glev_filter_new(under.c, cBool(in != nil), cBool(out != nil), flags, cBool(loopOnly), b.handle.p, &errno)
+		return 0
+	})
+	if b.c == nil {
+		b.handle.release()
+		under.leave()
+		if _, err := result(op, rc); err != nil {
+			return nil, err
+		}
+		if syscall.Errno(errno) == syscall.EBUSY {
+			return nil, badArgument(op, "under has a filter already, or its writing side was closed")
+		}
+		return nil, &Error{op, syscall.Errno(errno)}
+	}
+	b.below = under // which stays entered
+	b.adopted()
+	return b, nil
+}
+
+// Underlying returns the bufferevent that a filter is on, or nil.
+// Safe for concurrent use. Wraps bufferevent_get_underlying.
+func (b *BufferEvent) Underlying() *BufferEvent { return b.below }
+
+// enter is called before a C call that may run a filter function; what it returns is
+// called after it, and raises the function's panic. libevent holds locks in between,
+// so the panic cannot just go on.
+func (f *filter) enter() (leave func()) {
+	runtime.LockOSThread() // the panic is left with the thread
+	C.glev_filter_enter()
+	return func() {
+		panicked := handle{C.glev_filter_leave()}
+		runtime.UnlockOSThread()
+		if panicked.p != nil {
+			p, _ := restore[*PanicError](panicked.p)
+			panicked.release()
+			panic(p)
+		}
+	}
+}
+
+// filtered runs one of the two functions for somebody who has entered.
+func (b *BufferEvent) filtered(out bool, limit int, mode FlushMode) (result FilterResult) {
+	fn, src, dst := b.filter.in, &b.below.in, &b.in
+	if out {
+		fn, src, dst = b.filter.out, &b.out, &b.below.out
+	}
+	returned := false
+	outermost := b.filter.running.CompareAndSwap(false, true)
+	defer func() {
+		if outermost {
+			b.filter.running.Store(false)
+		}
+		if !returned {
+			result = FilterError
+			b.filterFailed(recover())
+		}
+		b.leave()
+	}()
+	b.base.callbacks.Add(1)
+	result, err := fn(src, dst, limit, mode)
+	returned = true
+	if result == FilterOK || result == FilterNeedMore {
+		return result
+	}
+	if err == nil {
+		err = errors.New("a filter function failed and gave no reason")
+	}
+	err = &Error{"filter", err}
+	b.filter.err.Store(&err)
+	return FilterError
+}
+
+// filterFailed sends a panic to the Go method that called into libevent on this
+// thread, or else to the caller of the loop.
+func (b *BufferEvent) filterFailed(panicked any) {
+	var err error = &Error{"filter", errors.New("a filter function panicked")}
+	b.filter.err.Store(&err)
+	if panicked == nil {
+		b.base.failed(nil)
+		return
+	}
+	p := panicError(panicked)
+	h := newHandle(p)
+	if C.glev_filter_panicked(h.p) == 0 {
+		h.release()
+		b.base.failed(p)
+	}
+}

@@ -1,0 +1,404 @@
+package libevent_test
+
+import (
+	"bytes"
+	"compress/flate"
+	"errors"
+	"io"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+)
+
+// double writes every byte twice; halve undoes that.
+func double(src, dst *libevent.Buffer, limit int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+	n := src.Len()
+	if limit >= 0 {
+		n = min(n, limit/2)
+	}
+	if n == 0 {
+		return libevent.FilterNeedMore, nil
+	}
+	p := make([]byte, n)
+	if _, err := src.Remove(p); err != nil {
+		return libevent.FilterError, err
+	}
+	q := make([]byte, 0, 2*n)
+	for _, c := range p {
+		q = append(q, c, c)
+	}
+	if err := dst.Add(q); err != nil {
+		return libevent.FilterError, err
+	}
+	return libevent.FilterOK, nil
+}
+
+func halve(src, dst *libevent.Buffer, limit int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+	n := src.Len() / 2
+	if limit >= 0 {
+		n = min(n, limit)
+	}
+	if n == 0 {
+		return libevent.FilterNeedMore, nil
+	}
+	p := make([]byte, 2*n)
+	if _, err := src.Remove(p); err != nil {
+		return libevent.FilterError, err
+	}
+	for i := range n {
+		if p[2*i] != p[2*i+1] {
+			return libevent.FilterError, errors.New("not doubled")
+		}
+		p[i] = p[2*i]
+	}
+	if err := dst.Add(p[:n]); err != nil {
+		return libevent.FilterError, err
+	}
+	return libevent.FilterOK, nil
+}
+
+func newFilter(t testing.TB, under *libevent.BufferEvent, in, out libevent.FilterFunc, opts libevent.Options) *libevent.BufferEvent {
+	t.Helper()
+	f, err := libevent.NewFilter(under, in, out, opts)
+	require.NoError(t, err)
+	return f
+}
+
+func TestNewFilterArguments(t *testing.T) {
+	base := newBase(t)
+	_, err := libevent.NewFilter(nil, nil, nil, 0)
+	assert.ErrorIs(t, err, syscall.EINVAL)
+	bev, _ := newSocket(t, base, 0)
+	_, err = libevent.NewFilter(bev, nil, nil, 1<<20)
+	assert.ErrorIs(t, err, syscall.EINVAL)
+	loopOnly, _ := newSocket(t, base, libevent.OptLoopOnly)
+	_, err = libevent.NewFilter(loopOnly, nil, nil, 0)
+	assert.ErrorIs(t, err, syscall.EINVAL)
+
+	f := newFilter(t, bev, nil, nil, 0)
+	assert.Same(t, bev, f.Underlying())
+	assert.Nil(t, bev.Underlying())
+	assert.Equal(t, bev.FD(), f.FD())
+	assert.Equal(t, bev.RemoteAddr(), f.RemoteAddr())
+	_, err = libevent.NewFilter(bev, nil, nil, 0)
+	assert.ErrorIs(t, err, syscall.EINVAL, "one filter at a time")
+	assert.ErrorIs(t, bev.SetCallbacks(nil, nil, nil), syscall.EINVAL)
+	assert.ErrorIs(t, bev.CloseWrite(), syscall.EINVAL)
+	assert.ErrorIs(t, bev.Input().Peek(func([][]byte) {}), syscall.EINVAL)
+	assert.ErrorIs(t, f.SetFD(-1), syscall.EINVAL)
+	assert.ErrorIs(t, f.Connect("tcp", "127.0.0.1:1"), syscall.EINVAL)
+	assert.ErrorIs(t, f.SetRateLimit(&libevent.RateLimit{ReadRate: 1}), syscall.EINVAL)
+	f.Free()
+	_, err = libevent.NewFilter(f, nil, nil, 0)
+	assert.ErrorIs(t, err, libevent.ErrClosed)
+	freed, _ := newSocket(t, base, 0)
+	freed.Free()
+	_, err = libevent.NewFilter(freed, nil, nil, 0)
+	assert.ErrorIs(t, err, libevent.ErrClosed)
+}
+
+// Two ends with filters that undo each other, over sockets and pairs, one filter or a
+// stack of them.
+func TestFilterRoundTrip(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		in, out libevent.FilterFunc
+		layers  int
+	}{{"pass", nil, nil, 1}, {"double", halve, double, 1}, {"double twice", halve, double, 2}} {
+		t.Run(c.name, func(t *testing.T) {
+			base := newBase(t)
+			a, b := newPair(t, base)
+			socket, peer := newSocket(t, base, 0)
+			peerBev, err := base.NewSocket(connFD(t, peer), libevent.OptCloseOnFree)
+			require.NoError(t, err)
+			for _, ends := range [][2]*libevent.BufferEvent{{a, b}, {socket, peerBev}} {
+				from, to := ends[0], ends[1]
+				for range c.layers {
+					from = newFilter(t, from, c.in, c.out, libevent.OptCloseOnFree)
+					to = newFilter(t, to, c.in, c.out, libevent.OptCloseOnFree)
+				}
+				data := noise(300_000)
+				var got []byte
+				require.NoError(t, to.SetCallbacks(func(b *libevent.BufferEvent) {
+					p, err := io.ReadAll(b.Input())
+					assert.NoError(t, err)
+					got = append(got, p...)
+				}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+					assert.Equal(t, libevent.EventReading|libevent.EventEOF, what)
+					b.Free()
+				}))
+				require.NoError(t, to.Enable(rd))
+				for p := data; len(p) > 0; {
+					n, err := from.Write(p[:min(len(p), 12_345)])
+					require.NoError(t, err)
+					p = p[n:]
+				}
+				require.NoError(t, from.FreeAfterFlush(patience))
+				dispatch(t, base)
+				same(t, data, got)
+			}
+			assert.Zero(t, base.Stats().BufferEvents)
+		})
+	}
+}
+
+// Without OptCloseOnFree what is below goes on by itself.
+func TestFilterComesOff(t *testing.T) {
+	base := newBase(t)
+	bev, peer := newSocket(t, base, 0)
+	var got []string
+	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+		got = append(got, "below: "+content(t, b.Input()))
+		_ = b.Input().Drain(b.Input().Len())
+	}, nil, func(b *libevent.BufferEvent, _ libevent.Events) { b.Free() }))
+	f := newFilter(t, bev, halve, nil, 0)
+	require.NoError(t, f.SetCallbacks(func(f *libevent.BufferEvent) {
+		got = append(got, "filter: "+content(t, f.Input()))
+		f.Free()
+		_, err := peer.Write([]byte("plain"))
+		assert.NoError(t, err)
+		assert.NoError(t, peer.CloseWrite())
+	}, nil, nil))
+	require.NoError(t, f.Enable(rd))
+	_, err := peer.Write([]byte("hheelllloo"))
+	require.NoError(t, err)
+	dispatch(t, base)
+	assert.Equal(t, []string{"filter: hello", "below: plain"}, got)
+}
+
+// Bytes that were buffered before the filter came, or while it was off, get through.
+func TestFilterFindsWhatWaits(t *testing.T) {
+	base := newBase(t)
+	a, b := newPair(t, base)
+	require.NoError(t, b.Enable(rd))
+	_, err := a.WriteString("aabb")
+	require.NoError(t, err)
+	f := newFilter(t, b, halve, double, 0)
+	dispatch(t, base)
+	assert.Zero(t, f.Input().Len(), "reading is off")
+	require.NoError(t, f.Enable(rd))
+	dispatch(t, base)
+	assert.Equal(t, "ab", content(t, f.Input()))
+
+	require.NoError(t, a.Enable(rd))
+	require.NoError(t, f.Disable(wr))
+	_, err = f.WriteString("xy")
+	require.NoError(t, err)
+	dispatch(t, base)
+	assert.Zero(t, a.Input().Len(), "writing is off")
+	require.NoError(t, f.Enable(wr))
+	dispatch(t, base)
+	assert.Equal(t, "xxyy", content(t, a.Input()))
+}
+
+// The high watermark of a filter: no busy loop, and nothing stuck below.
+func TestFilterHighWatermark(t *testing.T) {
+	base := newBase(t)
+	bev, peer := newSocket(t, base, 0)
+	f := newFilter(t, bev, halve, nil, libevent.OptCloseOnFree)
+	const high, total = 100, 5000
+	calls := 0
+	require.NoError(t, f.SetWatermark(rd, 0, high))
+	require.NoError(t, f.SetCallbacks(func(f *libevent.BufferEvent) {
+		calls++
+		assert.LessOrEqual(t, f.Input().Len(), high)
+	}, nil, nil))
+	require.NoError(t, f.Enable(rd))
+	data := bytes.Repeat([]byte("xx"), total)
+	_, err := peer.Write(data)
+	require.NoError(t, err)
+	idle := func() {
+		require.NoError(t, base.LoopExit(20*time.Millisecond))
+		require.NoError(t, base.Loop(libevent.LoopNoExitOnEmpty))
+	}
+	idle()
+	for got := 0; got < total; got += high {
+		require.Equal(t, high, f.Input().Len())
+		calls = 0
+		idle()
+		require.Zero(t, calls)
+		require.NoError(t, f.Input().Drain(high))
+		idle()
+	}
+	assert.Zero(t, f.Input().Len())
+}
+
+func TestFilterErrors(t *testing.T) {
+	t.Run("reading", func(t *testing.T) {
+		base := newBase(t)
+		bev, peer := newSocket(t, base, 0)
+		f := newFilter(t, bev, halve, nil, libevent.OptCloseOnFree)
+		require.NoError(t, f.Enable(rd))
+		_, err := peer.Write([]byte("xy"))
+		require.NoError(t, err)
+		assert.Equal(t, libevent.EventReading|libevent.EventError, happening(t, f))
+		assert.ErrorContains(t, f.Err(), "not doubled")
+	})
+	t.Run("writing", func(t *testing.T) {
+		base := newBase(t)
+		bev, _ := newSocket(t, base, 0)
+		f := newFilter(t, bev, nil, func(_, _ *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+			return libevent.FilterError, nil
+		}, libevent.OptCloseOnFree)
+		_, err := f.WriteString("x")
+		require.NoError(t, err)
+		assert.Equal(t, libevent.EventWriting|libevent.EventError, happening(t, f))
+		assert.Error(t, f.Err())
+	})
+	t.Run("of the socket", func(t *testing.T) {
+		base := newBase(t)
+		bev, peer := newSocket(t, base, 0)
+		f := newFilter(t, bev, halve, double, libevent.OptCloseOnFree)
+		require.NoError(t, f.Enable(rd))
+		require.NoError(t, peer.SetLinger(0))
+		require.NoError(t, peer.Close())
+		assert.Equal(t, libevent.EventReading|libevent.EventError, happening(t, f))
+		assert.ErrorIs(t, f.Err(), syscall.ECONNRESET)
+	})
+	t.Run("a function that does nothing", func(t *testing.T) {
+		base := newBase(t)
+		a, b := newPair(t, base)
+		f := newFilter(t, b, func(_, _ *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+			return libevent.FilterOK, nil // libevent would call again for ever
+		}, nil, 0)
+		require.NoError(t, f.Enable(rd))
+		_, err := a.WriteString("x")
+		require.NoError(t, err)
+		dispatch(t, base)
+	})
+	t.Run("a result that is none", func(t *testing.T) {
+		base := newBase(t)
+		a, b := newPair(t, base)
+		f := newFilter(t, b, func(_, _ *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+			return 17, nil
+		}, nil, 0)
+		require.NoError(t, f.Enable(rd))
+		_, err := a.WriteString("x")
+		require.NoError(t, err)
+		assert.Equal(t, libevent.EventReading|libevent.EventError, happening(t, f))
+	})
+}
+
+func TestPanicInFilter(t *testing.T) {
+	boom := func(_, _ *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+		explode()
+		return libevent.FilterOK, nil
+	}
+	base := newBase(t)
+	a, b := newPair(t, base)
+	f := newFilter(t, b, boom, boom, 0)
+	check := func(v any) {
+		var p *libevent.PanicError
+		require.ErrorAs(t, asError(v), &p)
+		assert.ErrorIs(t, p, errBoom)
+		assert.Contains(t, string(p.Stack), "explode")
+	}
+	// Out of the Go method that made libevent call the function...
+	check(raises(func() { _, _ = f.WriteString("x") }))
+	check(raises(func() { _ = f.Output().Add([]byte("x")) }))
+	check(raises(func() { _, _ = f.Flush(wr, libevent.FlushSync) }))
+	// ...also through a closure...
+	require.NoError(t, base.Post(func() { _, _ = f.WriteString("x") }))
+	check(raises(func() { _ = base.Dispatch() }))
+	// ...or out of the loop.
+	require.NoError(t, f.Enable(rd))
+	_, err := a.WriteString("x")
+	require.NoError(t, err)
+	check(raises(func() { _ = base.Dispatch() }))
+	require.NoError(t, f.Disable(rd))
+	dispatch(t, base)
+	f.Free()
+}
+
+// CloseWrite of a filter: the function's last bytes, then the peer's EOF.
+func TestFilterCloseWrite(t *testing.T) {
+	base := newBase(t)
+	bev, peer := newSocket(t, base, 0)
+	trailer := func(src, dst *libevent.Buffer, limit int, mode libevent.FlushMode) (libevent.FilterResult, error) {
+		res, err := double(src, dst, limit, mode)
+		if mode == libevent.FlushFinished && src.Len() == 0 {
+			return libevent.FilterNeedMore, dst.Add([]byte("the end"))
+		}
+		return res, err
+	}
+	f := newFilter(t, bev, nil, trailer, libevent.OptCloseOnFree)
+	_, err := f.WriteString("abc")
+	require.NoError(t, err)
+	require.NoError(t, f.CloseWrite())
+	_, err = f.WriteString("too late")
+	assert.ErrorIs(t, err, syscall.EPIPE)
+	require.NoError(t, f.SetCallbacks(func(f *libevent.BufferEvent) {
+		assert.Equal(t, "answer", content(t, f.Input()))
+		f.Free()
+	}, nil, nil))
+	require.NoError(t, f.Enable(rd))
+	got := make(chan []byte, 1)
+	go func() {
+		p, _ := io.ReadAll(peer)
+		_, _ = peer.Write([]byte("answer"))
+		got <- p
+	}()
+	dispatch(t, base)
+	assert.Equal(t, "aabbccthe end", string(receive(t, got)))
+}
+
+func TestFilterFromManyGoroutines(t *testing.T) {
+	base := newBase(t)
+	background(t, base)
+	for range 30 {
+		bev, peer := newSocket(t, base, 0)
+		f := newFilter(t, bev, halve, double, libevent.OptCloseOnFree)
+		require.NoError(t, f.SetCallbacks(func(f *libevent.BufferEvent) {
+			_ = f.WriteBuffer(f.Input())
+		}, nil, nil))
+		require.NoError(t, f.Enable(rd))
+		got := readAll(peer)
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for range 100 {
+					_, err := f.WriteString("0123456789")
+					assert.NoError(t, err)
+				}
+			})
+		}
+		wg.Wait()
+		wg.Go(func() { _, _ = f.WriteString("") })
+		require.NoError(t, f.FreeAfterFlush(patience))
+		wg.Wait()
+		p := receive(t, got)
+		require.Equal(t, bytes.Repeat([]byte("00112233445566778899"), 400), p)
+	}
+	eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "all are gone")
+}
+
+// What is compressed on the way out is smaller on the wire, and whole behind it.
+func TestFilterCompression(t *testing.T) {
+	base := newBase(t)
+	bev, peer := newSocket(t, base, 0)
+	f := newFilter(t, bev, nil, compress(), libevent.OptCloseOnFree)
+	text := bytes.Repeat([]byte("the same words over and over again. "), 20_000)
+	onWire := make(chan []byte, 1)
+	plain := make(chan []byte, 1)
+	go func() {
+		var wire bytes.Buffer
+		p, err := io.ReadAll(flate.NewReader(io.TeeReader(peer, &wire)))
+		assert.NoError(t, err)
+		plain <- p
+		onWire <- wire.Bytes()
+	}()
+	for p := text; len(p) > 0; p = p[min(len(p), 10_000):] {
+		_, err := f.Write(p[:min(len(p), 10_000)])
+		require.NoError(t, err)
+	}
+	require.NoError(t, f.FreeAfterFlush(patience))
+	dispatch(t, base)
+	same(t, text, receive(t, plain))
+	assert.Less(t, len(receive(t, onWire)), len(text)/20)
+}

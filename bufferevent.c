@@ -13,7 +13,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <linux/sockios.h>
+#endif
 
 #include "native.h"
 
@@ -32,6 +37,18 @@ static void unlock(struct glev_bev *r)
 {
 	evbuffer_unlock(r->in.evb);
 }
+
+/* Takes the lock for a change, or leaves the function that makes it: the call may
+ * have come in before another thread freed the bufferevent. */
+#define LOCK_FOR_CHANGE(r)                                                    \
+	do {                                                                  \
+		CHECK_LOOP(r);                                                \
+		lock(r);                                                      \
+		if ((r)->quiet) {                                             \
+			unlock(r);                                            \
+			return GLEV_CLOSED;                                   \
+		}                                                             \
+	} while (0)
 
 static struct timeval timeval_of(int64_t usec)
 {
@@ -85,21 +102,32 @@ void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *
 	glev_bev_install(r, 0);
 }
 
+/* Makes a descriptor fit for a bufferevent, or says why it is not. What is always
+ * ready cannot be waited for, and epoll's refusal would come too late to be seen. */
+static int prepare(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
+		return -EPERM;
+	return evutil_make_socket_nonblocking(fd) < 0 ? -errno : 0;
+}
+
 struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop_only, void *handle, int *err)
 {
 	struct bufferevent *bev;
 	struct glev_bev *r;
 
-	/* Closing is ours (see glev_bev_quiet), so libevent is not asked to:
-	 * it would close the caller's descriptor when we fail here. */
-	if (fd >= 0 && evutil_make_socket_nonblocking(fd) < 0) {
-		*err = errno;
+	*err = fd < 0 ? 0 : -prepare(fd);
+	if (*err)
 		return NULL;
-	}
 	*err = ENOMEM;
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		return NULL;
+	/* Closing is ours (see glev_bev_quiet), so libevent is not asked to. */
 	bev = bufferevent_socket_new(b->base, fd, options & ~BEV_OPT_CLOSE_ON_FREE);
 	if (!bev) {
 		free(r);
@@ -121,8 +149,10 @@ int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, void *han
 		free(out[1]);
 		return -ENOMEM;
 	}
-	for (i = 0; i < 2; i++)
+	for (i = 0; i < 2; i++) {
 		glev_bev_init(out[i], b, pair[i], GLEV_PAIR, options, loop_only, handles[i]);
+		out[i]->partner = out[!i];
+	}
 	return 0;
 }
 
@@ -130,16 +160,17 @@ int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, void *han
  * Another thread may call this while the loop's thread stands at the lock in
  * libevent's own read or write callback, with the descriptor's number already
  * in its hand: when it gets the lock it would read from, or write to, whatever
- * that number means by then. So it must find nothing to do: the output is
- * emptied, and the input is over its high watermark. (A buffer that is lent is
- * left alone; its borrower is the loop's thread, so that thread stands nowhere
- * else.)
+ * that number means by then. So it must find nothing to do: the output is empty
+ * and frozen, for others may still be in a call that writes, and the input is
+ * over its high watermark. (A buffer that is lent is left alone; its borrower is
+ * the loop's thread, so that thread stands nowhere else.)
  */
 void glev_bev_quiet(struct glev_bev *r)
 {
 	int fd = -1;
 
 	lock(r);
+	__atomic_store_n(&r->quiet, 1, __ATOMIC_RELEASE);
 	/* The callbacks of a filter on top stay; they find nothing to do. */
 	if (!r->filtered)
 		bufferevent_setcb(r->bev, NULL, NULL, NULL, NULL);
@@ -155,7 +186,6 @@ void glev_bev_quiet(struct glev_bev *r)
 	r->held = 0;
 	r->paused = 0;
 	r->lingering = 0;
-	r->quiet = 1;
 	bufferevent_disable(r->bev, EV_READ | EV_WRITE);
 	if (r->rate)
 		bufferevent_set_rate_limit(r->bev, NULL);
@@ -172,8 +202,13 @@ void glev_bev_quiet(struct glev_bev *r)
 		fd = bufferevent_getfd(r->bev);
 		bufferevent_setfd(r->bev, -1);
 	}
+	r->in.frozen = r->out.frozen = GLEV_FRONT | GLEV_BACK;
+	glev_buf_refreeze(&r->in);
+	glev_buf_refreeze(&r->out);
 	if (fd >= 0 && r->close_on_free)
 		evutil_closesocket(fd);
+	if (r->partner && r->partner->lingering) /* for somebody who is gone */
+		event_active(r->partner->flushed, EV_WRITE, 0);
 	unlock(r);
 }
 
@@ -188,6 +223,11 @@ void glev_bev_free(struct glev_bev *r)
 		if (!r->under->quiet)
 			glev_bev_install(r->under, r->under->closures & GLEV_CB_WRITE);
 		evbuffer_unlock(r->under->in.evb);
+	}
+	if (r->partner) {
+		lock(r);
+		r->partner->partner = NULL;
+		unlock(r);
 	}
 	bufferevent_free(r->bev);
 	if (r->limit)
@@ -260,8 +300,7 @@ int64_t glev_bev_enable(struct glev_bev *r, short what)
 	short off;
 	int64_t rc = 0;
 
-	CHECK_LOOP(r);
-	lock(r);
+	LOCK_FOR_CHANGE(r);
 	off = what & kept_off(r);
 	r->held |= off;
 	errno = 0;
@@ -277,8 +316,7 @@ int64_t glev_bev_disable(struct glev_bev *r, short what)
 {
 	int rc;
 
-	CHECK_LOOP(r);
-	lock(r);
+	LOCK_FOR_CHANGE(r);
 	r->held &= ~what;
 	if (what & EV_READ)
 		r->paused = 0;
@@ -291,8 +329,7 @@ int64_t glev_bev_enabled(struct glev_bev *r)
 {
 	short what;
 
-	CHECK_LOOP(r);
-	lock(r);
+	LOCK_FOR_CHANGE(r);
 	what = bufferevent_get_enabled(r->bev) | r->held;
 	unlock(r);
 	return what;
@@ -304,8 +341,7 @@ int64_t glev_bev_closures(struct glev_bev *r, int closures)
 {
 	int64_t rc = 0;
 
-	CHECK_LOOP(r);
-	lock(r);
+	LOCK_FOR_CHANGE(r);
 	if (r->filtered) {
 		rc = GLEV_FILTERED;
 	} else {
@@ -321,8 +357,9 @@ int64_t glev_bev_timeouts(struct glev_bev *r, int64_t read_usec, int64_t write_u
 	struct timeval rd = timeval_of(read_usec), wr = timeval_of(write_usec);
 	int rc;
 
-	CHECK_LOOP(r);
+	LOCK_FOR_CHANGE(r);
 	rc = bufferevent_set_timeouts(r->bev, &rd, &wr);
+	unlock(r);
 	return rc < 0 ? -EIO : 0;
 }
 
@@ -330,8 +367,7 @@ int64_t glev_bev_watermark(struct glev_bev *r, short what, size_t low, size_t hi
 {
 	int64_t rc = 0;
 
-	CHECK_LOOP(r);
-	lock(r);
+	LOCK_FOR_CHANGE(r);
 	if (what & EV_READ) {
 		if (high && !r->in_cb) {
 			r->in_cb = evbuffer_add_cb(r->in.evb, glev_on_input, r);
@@ -407,28 +443,63 @@ static void new_descriptor(struct glev_bev *r, int connecting)
 	glev_buf_refreeze(&r->out);
 }
 
+/* Leaves the outcome of a connect that is known at once to the event callback, as
+ * that of any other. */
+static void connected_at_once(struct glev_bev *r, int err)
+{
+	if (err)
+		bufferevent_disable(r->bev, EV_READ | EV_WRITE);
+	errno = err;
+	bufferevent_trigger_event(r->bev, err ? BEV_EVENT_ERROR : BEV_EVENT_CONNECTED,
+	    BEV_TRIG_DEFER_CALLBACKS);
+}
+
+/*
+ * The connect(2) is ours, and what takes time is given to libevent, which waits for
+ * it. Left to libevent, a connect that succeeds at once (AF_UNIX) calls the write
+ * callback first, and the event callback only if WRITE is on.
+ */
 int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a)
 {
 	struct sockaddr_storage ss;
 	int len = glev_addr_to(a, &ss);
 	int64_t rc = 0;
-	int had;
+	int fd, ours, err = 0;
 
-	CHECK_LOOP(r);
 	if (r->kind != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	if (len < 0)
 		return len;
-	lock(r);
-	had = bufferevent_getfd(r->bev);
-	errno = 0;
-	if (bufferevent_socket_connect(r->bev, (struct sockaddr *)&ss, len) < 0) {
-		rc = -(errno ? errno : EIO);
-	} else {
-		if (had < 0) /* libevent 2.1 leaves its socket open across exec */
-			fcntl(bufferevent_getfd(r->bev), F_SETFD, FD_CLOEXEC);
-		new_descriptor(r, 1);
+	LOCK_FOR_CHANGE(r);
+	fd = bufferevent_getfd(r->bev);
+	ours = fd < 0;
+	if (ours) {
+		fd = socket(ss.ss_family, SOCK_STREAM, 0);
+		if (fd < 0 || evutil_make_socket_nonblocking(fd) < 0 ||
+		    evutil_make_socket_closeonexec(fd) < 0)
+			err = errno;
 	}
+	if (!err && connect(fd, (struct sockaddr *)&ss, (socklen_t)len) < 0)
+		err = errno;
+	switch (err) {
+	case EINPROGRESS:
+	case EINTR:
+		bufferevent_setfd(r->bev, fd);
+		if (bufferevent_socket_connect(r->bev, NULL, 0) < 0)
+			rc = -EIO;
+		break;
+	case 0:
+	case ECONNREFUSED:
+		bufferevent_setfd(r->bev, fd);
+		connected_at_once(r, err);
+		break;
+	default:
+		rc = -err;
+		if (ours && fd >= 0)
+			evutil_closesocket(fd);
+	}
+	if (rc == 0)
+		new_descriptor(r, 1);
 	unlock(r);
 	return rc;
 }
@@ -452,14 +523,18 @@ int64_t glev_bev_addr(struct glev_bev *r, int peer, struct glev_addr *a)
 
 int64_t glev_bev_setfd(struct glev_bev *r, int fd)
 {
-	int64_t rc = 0;
+	int64_t rc;
 
-	CHECK_LOOP(r);
 	if (r->kind != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
-	if (fd >= 0 && evutil_make_socket_nonblocking(fd) < 0)
-		return -errno;
-	lock(r);
+	/* Elsewhere the loop's thread may have the old number in its hand (see
+	 * glev_bev_quiet), and here the buffers cannot be emptied. */
+	if (!glev_base_on_loop(r->base))
+		return GLEV_WRONG_LOOP;
+	rc = fd < 0 ? 0 : prepare(fd);
+	if (rc < 0)
+		return rc;
+	LOCK_FOR_CHANGE(r);
 	if (bufferevent_setfd(r->bev, fd) < 0)
 		rc = -EIO;
 	new_descriptor(r, 0);
@@ -469,28 +544,16 @@ int64_t glev_bev_setfd(struct glev_bev *r, int fd)
 
 /* --- ending ---------------------------------------------------------------- */
 
-/* The record of the other end of a pair, or NULL when that was freed. */
-static struct glev_bev *partner_of(struct glev_bev *r)
-{
-	struct bufferevent *bev = bufferevent_pair_get_partner(r->bev);
-	void *arg = NULL;
-
-	if (bev)
-		bufferevent_getcb(bev, NULL, NULL, NULL, &arg);
-	return arg;
-}
-
 int64_t glev_bev_flush(struct glev_bev *r, short what, int mode)
 {
 	struct glev_bev *p, *q;
 	int64_t rc;
 
-	CHECK_LOOP(r);
-	lock(r);
+	LOCK_FOR_CHANGE(r);
 	/* A flush moves bytes whatever is enabled, down a stack of filters and
 	 * to the other end of a pair. */
 	for (p = r; p; p = p->under) {
-		q = p->kind == GLEV_PAIR ? partner_of(p) : NULL;
+		q = p->partner;
 		if (p->kind != GLEV_SOCKET && (p->in.lent || p->out.lent ||
 		    (q && (q->in.lent || q->out.lent)))) {
 			rc = GLEV_LENT;
@@ -526,17 +589,70 @@ static int watch_output(struct glev_bev *r)
 }
 
 /* Shuts the writing side down when that was asked for and all is written. */
-void glev_bev_try_shut(struct glev_bev *r)
+int64_t glev_bev_try_shut(struct glev_bev *r)
 {
 	struct glev_bev *bottom = glev_bev_bottom(r);
 
 	if (r->shut != 1 || bottom->connecting || !glev_bev_all_written(r))
-		return;
+		return 0;
 	r->shut = 2;
 	if (bottom->kind == GLEV_PAIR)
 		bufferevent_flush(bottom->bev, EV_WRITE, BEV_FINISHED);
-	else
-		shutdown(bufferevent_getfd(bottom->bev), SHUT_WR);
+	else if (shutdown(bufferevent_getfd(bottom->bev), SHUT_WR) < 0)
+		return -errno;
+	return 0;
+}
+
+/* Whether bytes of ours may still be under way. The kernel tells of them only when
+ * asked, so this looks again after a while. */
+static int discard_longer(struct glev_bev *r, int fd)
+{
+#ifdef SIOCOUTQ
+	static const struct timeval soon = {0, 50000};
+	int unread = 1, unsent = 1;
+
+	if (ioctl(fd, FIONREAD, &unread) == 0 && ioctl(fd, SIOCOUTQ, &unsent) == 0 &&
+	    unread == 0 && unsent == 0)
+		return 0;
+	event_add(r->flushed, &soon);
+#endif
+	return 1;
+}
+
+/*
+ * Whether a linger has nothing more to wait for: all is written, or there is nowhere
+ * to write it to. The other end of a pair is told of the end, if it was not before.
+ *
+ * A socket that is closed with bytes unread is reset, and the kernel then drops also
+ * what it has not sent yet. So a peer that is still sending is told of our end, and
+ * what it sends is dropped until its own end, or until it has all of ours.
+ */
+int glev_bev_lingered(struct glev_bev *r)
+{
+	struct glev_bev *bottom = glev_bev_bottom(r);
+	int fd = bufferevent_getfd(bottom->bev), unread = 0;
+
+	if (bottom->kind == GLEV_PAIR ? !bottom->partner || bottom->partner->quiet : fd < 0)
+		return 1;
+	if (!glev_bev_all_written(r))
+		return 0;
+	if (bottom->kind == GLEV_PAIR) {
+		if (r->shut != 2)
+			bufferevent_flush(bottom->bev, EV_WRITE, BEV_FINISHED);
+		return 1;
+	}
+	if (r->lingering == GLEV_DISCARDING)
+		return !discard_longer(r, fd);
+	if (bottom->connecting || ioctl(fd, FIONREAD, &unread) < 0 || unread == 0)
+		return 1;
+	shutdown(fd, SHUT_WR);
+	r->lingering = GLEV_DISCARDING;
+	evbuffer_unfreeze(r->in.evb, 1);
+	bufferevent_setwatermark(r->bev, EV_READ, 0, 0);
+	__atomic_store_n(&r->high, 0, __ATOMIC_RELAXED);
+	evbuffer_drain(r->in.evb, (size_t)-1);
+	turn_on(r, EV_READ);
+	return !discard_longer(r, fd);
 }
 
 int64_t glev_bev_close_write(struct glev_bev *r)
@@ -544,8 +660,7 @@ int64_t glev_bev_close_write(struct glev_bev *r)
 	struct glev_bev *bottom = glev_bev_bottom(r);
 	int64_t rc = 0;
 
-	CHECK_LOOP(r);
-	lock(r);
+	LOCK_FOR_CHANGE(r);
 	if (r->filtered)
 		rc = GLEV_FILTERED;
 	else if (bottom->kind == GLEV_SOCKET && bufferevent_getfd(bottom->bev) < 0)
@@ -556,7 +671,7 @@ int64_t glev_bev_close_write(struct glev_bev *r)
 			bufferevent_flush(r->bev, EV_WRITE, BEV_FINISHED);
 		r->out.frozen |= GLEV_BACK;
 		glev_buf_refreeze(&r->out);
-		glev_bev_try_shut(r);
+		rc = glev_bev_try_shut(r);
 	}
 	unlock(r);
 	return rc;
@@ -565,12 +680,9 @@ int64_t glev_bev_close_write(struct glev_bev *r)
 int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec)
 {
 	struct timeval tv = timeval_of(limit_usec);
-	struct glev_bev *bottom = glev_bev_bottom(r);
-	int to_nowhere;
 	int64_t rc = 0;
 
-	CHECK_LOOP(r);
-	lock(r);
+	LOCK_FOR_CHANGE(r);
 	if (r->filtered) {
 		rc = GLEV_FILTERED;
 		goto done;
@@ -580,22 +692,22 @@ int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec)
 	bufferevent_disable(r->bev, EV_READ);
 	if (r->kind == GLEV_FILTER)
 		bufferevent_flush(r->bev, EV_WRITE, BEV_FINISHED);
-	to_nowhere = bottom->kind == GLEV_PAIR ? !partner_of(bottom)
-	                                       : bufferevent_getfd(bottom->bev) < 0;
-	if (to_nowhere || glev_bev_all_written(r)) {
-		if (bottom->kind == GLEV_PAIR)
-			bufferevent_flush(bottom->bev, EV_WRITE, BEV_FINISHED);
-		rc = 1;
-		goto done;
-	}
 	if (!r->limit)
 		r->limit = event_new(r->base->base, -1, EV_FINALIZE, glev_on_bev_limit, r);
-	if (!r->limit || watch_output(r) < 0 || event_add(r->limit, &tv) < 0) {
+	if (!r->limit || watch_output(r) < 0) {
 		rc = -ENOMEM;
 		goto done;
 	}
-	r->lingering = 1;
+	r->lingering = GLEV_FLUSHING;
 	__atomic_store_n(&r->closures, 0, __ATOMIC_RELAXED);
+	if (glev_bev_lingered(r)) {
+		rc = 1;
+		goto done;
+	}
+	if (event_add(r->limit, &tv) < 0) {
+		rc = -ENOMEM;
+		goto done;
+	}
 	/* Writing may be off, by the user or after an error; the flush means to
 	 * write, and a broken socket then says so at once. */
 	turn_on(r, EV_WRITE);

@@ -65,8 +65,8 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 	if err != nil {
 		return nil, badArgument(op, "%v", err)
 	}
-	if !b.enter() {
-		return nil, ErrClosed
+	if err := b.enterAlive(); err != nil {
+		return nil, err
 	}
 	defer b.exit()
 	bev := newBufferEvent(b, loopOnly)
@@ -90,8 +90,8 @@ func (b *Base) NewPair(opts Options) (*BufferEvent, *BufferEvent, error) {
 	if err != nil {
 		return nil, nil, badArgument(op, "%v", err)
 	}
-	if !b.enter() {
-		return nil, nil, ErrClosed
+	if err := b.enterAlive(); err != nil {
+		return nil, nil, err
 	}
 	defer b.exit()
 	ends := [2]*BufferEvent{newBufferEvent(b, loopOnly), newBufferEvent(b, loopOnly)}
@@ -477,7 +477,7 @@ func (b *BufferEvent) FD() int {
 
 // SetFD puts another descriptor in place of the present one, or none with -1. The
 // old one is not closed: it is the caller's from then on. What is buffered stays.
-// Safe for concurrent use. Wraps bufferevent_setfd.
+// Loop goroutine only, or any goroutine while no loop runs. Wraps bufferevent_setfd.
 func (b *BufferEvent) SetFD(fd int) error {
 	const op = "bufferevent_setfd"
 	if fd < -1 {
@@ -514,7 +514,9 @@ func (b *BufferEvent) addr(peer C.int) net.Addr {
 
 // Free ends the bufferevent: unwritten output is dropped, the descriptor is closed
 // if OptCloseOnFree was given, and is no longer used in any case. A closure that
-// runs now on the loop's goroutine goes on; none starts.
+// runs now on the loop's goroutine goes on; none starts. With OptLoopOnly, from
+// another goroutine while the loop runs, the descriptor is let go in a later turn:
+// who closes it himself does so after a Post has run.
 // Safe for concurrent use. Wraps bufferevent_free.
 func (b *BufferEvent) Free() {
 	if b.close() {
@@ -526,7 +528,9 @@ func (b *BufferEvent) Free() {
 
 // FreeAfterFlush is Free once the output is written, but at the latest after limit,
 // or on an error. From its return on no closure starts, nothing is read, and methods
-// return ErrClosed. Free cuts it short. On a pair the other end gets EOF.
+// return ErrClosed. Free cuts it short. On a pair the other end gets EOF. A peer that
+// is still sending gets EOF, and what it sends is dropped until it ends, too: closing
+// with bytes unread would reset the connection, and what is on its way would be lost.
 // Safe for concurrent use.
 func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	const op = "FreeAfterFlush"
@@ -537,6 +541,14 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 		if _, err := b.do(op, func() C.int64_t { return C.glev_bev_check(b.c) }); err != nil {
 			return err
 		}
+	}
+	if !b.enter() {
+		return ErrClosed
+	}
+	defer b.leave()
+	if b.base.dead.Load() {
+		b.Free()
+		return ErrLoopAborted
 	}
 	if !b.close() {
 		return ErrClosed
@@ -587,6 +599,9 @@ func (b *BufferEvent) do(op string, call func() C.int64_t) (int, error) {
 		return 0, ErrClosed
 	}
 	defer b.leave()
+	if b.base.dead.Load() {
+		return 0, ErrLoopAborted
+	}
 	return result(op, b.native64(call))
 }
 

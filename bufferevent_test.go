@@ -295,20 +295,17 @@ func TestDisable(t *testing.T) {
 	assert.Equal(t, "later", string(got))
 }
 
-// What epoll cannot wait for is an error, not a silent nothing.
-func TestEnableOnFile(t *testing.T) {
+// What cannot be waited for is refused, not silently never read or written.
+func TestNewSocketOnFile(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
 	require.NoError(t, err)
 	defer f.Close()
 	base := newBase(t)
-	if base.Method() != "epoll" {
-		t.Skip("only epoll refuses files")
-	}
-	quiet(t)
-	bev, err := base.NewSocket(int(f.Fd()), 0)
+	_, err = base.NewSocket(int(f.Fd()), 0)
+	assert.ErrorIs(t, err, syscall.EPERM)
+	bev, err := base.NewSocket(-1, 0)
 	require.NoError(t, err)
-	assert.ErrorIs(t, bev.Enable(rd), syscall.EPERM)
-	assert.Equal(t, wr, bev.Enabled())
+	assert.ErrorIs(t, bev.SetFD(int(f.Fd())), syscall.EPERM)
 }
 
 // --- watermarks ------------------------------------------------------------------

@@ -65,16 +65,22 @@ void glev_on_bev_read(struct bufferevent *bev, void *arg)
 {
 	struct glev_bev *r = arg;
 	int has_closure = __atomic_load_n(&r->closures, __ATOMIC_RELAXED) & GLEV_CB_READ;
+	size_t before;
 
+	if (r->lingering == GLEV_DISCARDING) {
+		evbuffer_drain(r->in.evb, (size_t)-1);
+		return;
+	}
+	/* The EOF of a pair comes with a read callback for nothing. */
+	if (r->kind == GLEV_PAIR && evbuffer_get_length(r->in.evb) == 0)
+		return;
 	if (!__atomic_load_n(&r->high, __ATOMIC_RELAXED)) {
 		if (has_closure && glevBevRead(r->handle, bev))
 			again(bev, EV_READ);
 		return;
 	}
 
-	evbuffer_lock(r->in.evb);
-	r->drained = 0;
-	evbuffer_unlock(r->in.evb);
+	before = evbuffer_get_length(r->in.evb);
 	if (has_closure && glevBevRead(r->handle, bev)) {
 		again(bev, EV_READ);
 		return;
@@ -83,7 +89,8 @@ void glev_on_bev_read(struct bufferevent *bev, void *arg)
 	 * That is right for a closure that drained something, and a busy loop
 	 * for one that did not: it is called again when there is room. */
 	evbuffer_lock(r->in.evb);
-	if (r->high && !r->drained && evbuffer_get_length(r->in.evb) >= r->high &&
+	if (r->high && evbuffer_get_length(r->in.evb) >= r->high &&
+	    evbuffer_get_length(r->in.evb) >= before &&
 	    (bufferevent_get_enabled(bev) & EV_READ)) {
 		r->paused = 1;
 		glev_bev_apply(r);
@@ -96,7 +103,7 @@ void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, vo
 {
 	struct glev_bev *r = arg;
 
-	r->drained += info->n_deleted;
+	(void)info;
 	if (r->paused && evbuffer_get_length(buf) < r->high) {
 		r->paused = 0;
 		glev_bev_apply(r);
@@ -132,9 +139,7 @@ void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	evbuffer_lock(r->out.evb);
 	glev_bev_try_shut(r);
-	done = r->lingering && glev_bev_all_written(r);
-	if (done && r->kind == GLEV_PAIR)
-		bufferevent_flush(r->bev, EV_WRITE, BEV_FINISHED);
+	done = r->lingering && glev_bev_lingered(r);
 	evbuffer_unlock(r->out.evb);
 	if (done)
 		glevBevLingered(r->handle, r->bev);
@@ -149,11 +154,17 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	evbuffer_lock(r->in.evb);
 	lingering = r->lingering;
 	connecting = socket->connecting;
+	/* libevent does not forget that it was connecting when it gets another
+	 * descriptor, or after a timeout, and then says this of the new one. */
+	if ((what & BEV_EVENT_CONNECTED) && !connecting)
+		what &= ~BEV_EVENT_CONNECTED;
 	if (what & (BEV_EVENT_CONNECTED | BEV_EVENT_ERROR)) {
 		socket->connecting = 0;
 		glev_bev_try_shut(r);
 	}
 	evbuffer_unlock(r->in.evb);
+	if (what == 0)
+		return;
 	if (lingering) {
 		if (!(what & BEV_EVENT_CONNECTED))
 			glevBevLingered(r->handle, bev);

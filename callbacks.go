@@ -90,6 +90,6 @@ func glevAccept(h unsafe.Pointer, lev *C.struct_evconnlistener, fd C.int, addr *
 //export glevAcceptError
 func glevAcceptError(h unsafe.Pointer, lev *C.struct_evconnlistener, err C.int) {
 	if l, ok := called[*Listener](h, unsafe.Pointer(lev)); ok {
-		l.failed(syscall.Errno(err))
+		l.acceptFailed(syscall.Errno(err))
 	}
 }

@@ -7,6 +7,7 @@
  */
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #include "native.h"
@@ -18,9 +19,17 @@
 			return GLEV_WRONG_LOOP;                               \
 	} while (0)
 
+/* A call may have come in before another thread freed the bufferevent. */
+static int gone(struct glev_buf *b)
+{
+	return b->owner && __atomic_load_n(&b->owner->quiet, __ATOMIC_ACQUIRE);
+}
+
 /* Why libevent refused an operation at that end; 0: it is not the freezing. */
 static int64_t refusal(struct glev_buf *b, int end)
 {
+	if (gone(b))
+		return GLEV_CLOSED;
 	if (b->lent)
 		return GLEV_LENT;
 	if (b->frozen & end)
@@ -94,8 +103,11 @@ void glev_buf_free(struct glev_buf *b)
 
 int64_t glev_buf_len(struct glev_buf *b)
 {
+	int64_t n;
+
 	CHECK_LOOP(b);
-	return (int64_t)evbuffer_get_length(b->evb);
+	n = (int64_t)evbuffer_get_length(b->evb);
+	return gone(b) ? GLEV_CLOSED : n; /* asked after it was looked at */
 }
 
 int64_t glev_buf_add(struct glev_buf *b, const char *p, size_t n)
@@ -143,6 +155,8 @@ int64_t glev_buf_remove(struct glev_buf *b, char *p, size_t n)
 	int64_t rc;
 
 	CHECK_LOOP(b);
+	if (n > INT_MAX) /* libevent's result is an int */
+		n = INT_MAX;
 	ATTEMPT(rc, b, GLEV_FRONT, evbuffer_remove(b->evb, p, n));
 	return rc;
 }
@@ -172,7 +186,11 @@ int64_t glev_buf_copyout(struct glev_buf *b, char *p, size_t n)
 	int64_t rc;
 
 	CHECK_LOOP(b);
+	if (n > INT_MAX)
+		n = INT_MAX;
 	rc = evbuffer_copyout(b->evb, p, n);
+	if (gone(b))
+		return GLEV_CLOSED;
 	if (rc < 0) {
 		/* libevent refuses to copy from a frozen front, though a copy
 		 * changes nothing. */
@@ -207,7 +225,9 @@ int64_t glev_buf_search(struct glev_buf *b, const char *what, size_t n, size_t f
 	/* An evbuffer_ptr is a pair of raw pointers into the chains: it must
 	 * not outlive the lock. */
 	evbuffer_lock(b->evb);
-	if (from <= evbuffer_get_length(b->evb)) {
+	if (gone(b)) {
+		rc = -1;
+	} else if (from <= evbuffer_get_length(b->evb)) {
 		if (n == 0) {
 			rc = (int64_t)from;
 		} else if (evbuffer_ptr_set(b->evb, &start, from, EVBUFFER_PTR_SET) == 0) {
@@ -221,15 +241,18 @@ int64_t glev_buf_search(struct glev_buf *b, const char *what, size_t n, size_t f
 
 int64_t glev_buf_freeze(struct glev_buf *b, int end, int on)
 {
+	int64_t rc = 0;
+
 	CHECK_LOOP(b);
 	evbuffer_lock(b->evb);
-	if (on)
-		b->frozen |= end;
-	else
-		b->frozen &= ~end;
-	glev_buf_refreeze(b);
+	if (gone(b)) {
+		rc = GLEV_CLOSED;
+	} else {
+		b->frozen = on ? b->frozen | end : b->frozen & ~end;
+		glev_buf_refreeze(b);
+	}
 	evbuffer_unlock(b->evb);
-	return 0;
+	return rc;
 }
 
 int64_t glev_buf_lend(struct glev_buf *b, int64_t pull, struct evbuffer_iovec *vec, int nvec)
@@ -242,6 +265,10 @@ int64_t glev_buf_lend(struct glev_buf *b, int64_t pull, struct evbuffer_iovec *v
 	if (b->owner && b->owner->filtered)
 		return GLEV_FILTERED;
 	evbuffer_lock(b->evb);
+	if (gone(b)) {
+		n = GLEV_CLOSED;
+		goto done;
+	}
 	if (pull == GLEV_PEEK) {
 		/* With -1 for the length it would stop at nvec and not tell. */
 		n = evbuffer_peek(b->evb, (ev_ssize_t)evbuffer_get_length(b->evb), NULL, vec, nvec);

@@ -91,7 +91,8 @@ func (b *Buffer) do(op string, call func() C.int64_t) (int, error) {
 	return result(op, rc)
 }
 
-// do2 makes one C call on the buffer and another one.
+// do2 makes one C call on the buffer and another one. If both belong to bufferevents
+// for their loops alone, these must be on the same base.
 func (b *Buffer) do2(op, name string, other *Buffer, call func() C.int64_t) (n int, err error) {
 	if other == nil {
 		return 0, badArgument(op, "%s is nil", name)
@@ -99,10 +100,11 @@ func (b *Buffer) do2(op, name string, other *Buffer, call func() C.int64_t) (n i
 	err = other.with(func() (err error) {
 		n, err = b.do(op, func() C.int64_t {
 			rc := call()
-			if rc == C.GLEV_WRONG_LOOP && other.owner != nil {
-				rc = other.owner.base.asLoop(call)
+			if rc != C.GLEV_WRONG_LOOP || other.owner == nil || !other.owner.loopOnly ||
+				b.owner != nil && b.owner.loopOnly {
+				return rc // do tries again as b's loop
 			}
-			return rc
+			return other.owner.base.asLoop(call)
 		})
 		return err
 	})
@@ -331,6 +333,9 @@ func (b *Buffer) lend(op string, pull C.int64_t, peek func([][]byte), pullup fun
 		return ErrClosed
 	}
 	defer b.owner.leave()
+	if b.owner.base.dead.Load() {
+		return ErrLoopAborted
+	}
 	rc := b.lent(pull, peek, pullup)
 	if rc == C.GLEV_WRONG_LOOP {
 		rc = b.owner.base.borrow(func() C.int64_t { return b.lent(pull, peek, pullup) })
@@ -431,19 +436,27 @@ func (b *Buffer) WriteTo(w io.Writer) (int64, error) {
 		if n == 0 || err != nil {
 			return total, err
 		}
-		m, err := w.Write(p[:n])
-		if m < 0 || m > n {
-			m, err = 0, errors.New("libevent: invalid count from Write")
-		}
+		m, err := b.giveTo(w, p[:n])
 		total += int64(m)
-		if m < n {
-			if err == nil {
-				err = io.ErrShortWrite
-			}
-			return total, errors.Join(err, b.Prepend(p[m:n]))
-		}
 		if err != nil {
 			return total, err
 		}
 	}
+}
+
+// giveTo writes p, and puts back what w did not take, also when w panics.
+func (b *Buffer) giveTo(w io.Writer, p []byte) (n int, err error) {
+	defer func() {
+		if n < len(p) {
+			err = errors.Join(err, b.Prepend(p[n:]))
+		}
+	}()
+	m, err := w.Write(p)
+	if m < 0 || m > len(p) {
+		return 0, errors.New("libevent: invalid count from Write")
+	}
+	if m < len(p) && err == nil {
+		err = io.ErrShortWrite
+	}
+	return m, err
 }

@@ -18,9 +18,10 @@ import (
 // its closure called on the loop's goroutine. It does nothing before Add.
 type Event struct {
 	object
-	c      *C.struct_glev_event
-	what   What
-	fn     func(fd int, what What)
+	c  *C.struct_glev_event
+	fn func(fd int, what What)
+
+	mu     sync.Mutex   // no call on the native event comes after Free's
 	signal *signalWatch // only for signals
 }
 
@@ -72,11 +73,11 @@ func (b *Base) NewSignal(sig os.Signal, fn func(os.Signal)) (*Event, error) {
 }
 
 func (b *Base) newEvent(op string, fd int, what What, fn func(int, What), sig *signalWatch) (*Event, error) {
-	if !b.enter() {
-		return nil, ErrClosed
+	if err := b.enterAlive(); err != nil {
+		return nil, err
 	}
 	defer b.exit()
-	e := &Event{object: object{base: b, kind: kindEvent}, what: what, fn: fn, signal: sig}
+	e := &Event{object: object{base: b, kind: kindEvent}, fn: fn, signal: sig}
 	e.handle = newHandle(e)
 	e.c = C.glev_event_new(b.c, C.int(fd), C.short(what), e.handle.p)
 	if e.c == nil {
@@ -113,9 +114,7 @@ func (e *Event) Add(d time.Duration) error {
 // Safe for concurrent use. Wraps event_del.
 func (e *Event) Del() error {
 	return e.do("event_del", func() C.int {
-		if e.signal != nil {
-			e.signal.stop(e)
-		}
+		e.signal.stop(e)
 		return C.event_del(e.c.ev)
 	})
 }
@@ -138,17 +137,21 @@ func (e *Event) Active(what What) error {
 // Free deletes the event and gives its memory back. The closure does not start
 // after Free has returned. Safe for concurrent use. Wraps event_free.
 func (e *Event) Free() {
-	if !e.close() {
-		return
-	}
-	if e.signal != nil {
+	e.mu.Lock()
+	closed := e.close()
+	if closed {
 		e.signal.stop(e)
+		C.event_del(e.c.ev)
 	}
-	C.event_del(e.c.ev)
-	e.leave()
+	e.mu.Unlock()
+	if closed {
+		e.leave()
+	}
 }
 
-// do makes one C call on the event.
+// do makes one C call on the event. None waits for the loop, so mu is held for a
+// moment only: an event that was added again after Free's event_del would stay
+// registered when its descriptor is closed and reused.
 func (e *Event) do(op string, call func() C.int) error {
 	if !e.enter() {
 		return ErrClosed
@@ -156,6 +159,11 @@ func (e *Event) do(op string, call func() C.int) error {
 	defer e.leave()
 	if e.base.dead.Load() {
 		return ErrLoopAborted
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.isOpen() {
+		return ErrClosed
 	}
 	_, err := result(op, C.int64_t(call()))
 	return err
@@ -169,18 +177,14 @@ func (e *Event) fired(fd int, what What) {
 	returned = true
 }
 
-// signalWatch brings a signal from os/signal to the loop.
+// signalWatch brings a signal from os/signal to the loop. The event's mu guards it.
 type signalWatch struct {
-	sig os.Signal
-
-	mu   sync.Mutex
-	ch   chan os.Signal
+	sig  os.Signal
+	ch   chan os.Signal // nil when not watching
 	done chan struct{}
 }
 
 func (w *signalWatch) start(e *Event) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	if w.ch != nil {
 		return
 	}
@@ -192,7 +196,7 @@ func (w *signalWatch) start(e *Event) {
 		for {
 			select {
 			case <-ch:
-				_ = e.Active(EvSignal) // freed meanwhile: nobody to tell
+				w.came(e, ch)
 			case <-done:
 				return
 			}
@@ -200,10 +204,19 @@ func (w *signalWatch) start(e *Event) {
 	}()
 }
 
+// came fires the event, unless the watch has ended since the signal came.
+func (w *signalWatch) came(e *Event, ch chan os.Signal) {
+	_ = e.do("event_active", func() C.int {
+		if w.ch == ch {
+			C.event_active(e.c.ev, C.EV_SIGNAL, 1)
+		}
+		return 0
+	})
+}
+
+// stop does nothing on a nil watch, which an event without a signal has.
 func (w *signalWatch) stop(e *Event) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.ch == nil {
+	if w == nil || w.ch == nil {
 		return
 	}
 	signal.Stop(w.ch)

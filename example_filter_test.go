@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/go-libevent/libevent"
@@ -50,9 +51,7 @@ func ExampleNewFilter() {
 				fmt.Println(err)
 				return
 			}
-			for range 1000 {
-				_, _ = f.WriteString("all work and no play makes a dull stream. ")
-			}
+			_, _ = f.WriteString(strings.Repeat("all work and no play makes a dull stream. ", 1000))
 			_ = f.FreeAfterFlush(time.Minute)
 		})
 

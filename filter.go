@@ -60,9 +60,9 @@ func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEve
 		return nil, ErrClosed
 	}
 	base := under.base
-	if !base.enter() {
+	if err := base.enterAlive(); err != nil {
 		under.leave()
-		return nil, ErrClosed
+		return nil, err
 	}
 	defer base.exit()
 	b := newBufferEvent(base, loopOnly)

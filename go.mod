@@ -1,6 +1,6 @@
 module github.com/go-libevent/libevent
 
-go 1.25
+go 1.25.0
 
 require github.com/mattn/go-pointer v0.0.1
 

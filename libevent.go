@@ -118,6 +118,7 @@ type Base struct {
 	// and what must not happen while a loop runs is done with it held.
 	own      sync.Mutex
 	running  bool
+	freeing  bool
 	borrowed atomic.Bool // own is held while a function of the user's runs
 
 	dead      atomic.Bool                // a closure called Goexit
@@ -233,19 +234,22 @@ func (b *Base) Free() error {
 	if !b.enter() {
 		return nil
 	}
-	if b.onLoop() {
-		b.exit()
-		return ErrRunning
-	}
-	b.own.Lock()
-	if b.running {
+	idle := b.lockOwn()
+	if idle {
+		if b.freeing { // by another goroutine
+			b.own.Unlock()
+			b.exit()
+			return nil
+		}
+		idle = !b.running
+		b.freeing = idle
+		b.running = true // and stays so: nobody else begins
 		b.own.Unlock()
-		b.exit()
+	}
+	b.exit()
+	if !idle {
 		return ErrRunning
 	}
-	b.running = true // and stays so: nobody else begins
-	b.own.Unlock()
-	b.exit()
 	b.close()
 	for b.users() > 1 { // calls of a moment, from other goroutines
 		runtime.Gosched()

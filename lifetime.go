@@ -18,6 +18,8 @@ const usageOpen = 1 << 62
 
 func (u *usage) open() { u.word.Store(usageOpen) }
 
+func (u *usage) isOpen() bool { return u.word.Load()&usageOpen != 0 }
+
 func (u *usage) enter() bool {
 	for {
 		w := u.word.Load()

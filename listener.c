@@ -1,7 +1,7 @@
 /*
- * listener.c: the native half of Listener. Every function runs on the loop's
- * thread or while no loop runs: from elsewhere evconnlistener_disable and
- * evconnlistener_free can deadlock with a running accept callback.
+ * listener.c: the native half of Listener. Enabling, disabling and freeing is done
+ * on the loop's thread or while no loop runs: from elsewhere evconnlistener_disable
+ * and evconnlistener_free can deadlock with a running accept callback.
  */
 
 #include <errno.h>

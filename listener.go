@@ -60,7 +60,8 @@ type Listener struct {
 // Listen makes a listening socket and calls accept on the loop's goroutine for
 // each connection. accept owns fd: it gives it to NewSocket with OptCloseOnFree, or
 // closes it. network is "tcp", "tcp4", "tcp6" or "unix". The host may be empty for
-// all addresses of the machine ("tcp": IPv6 and IPv4), or a name, which is looked
+// all addresses of the machine ("tcp": IPv6 and, unless the system says otherwise,
+// IPv4), or a name, which is looked
 // up before Listen returns; port 0 takes a free one, which Addr tells. The file of a
 // unix socket is not removed by Free.
 // Safe for concurrent use. Wraps evconnlistener_new_bind.
@@ -79,8 +80,8 @@ func (b *Base) Listen(network, address string, opts ListenOptions, accept func(l
 	if network == "tcp6" {
 		opts.IPv6Only = true
 	}
-	if !b.enter() {
-		return nil, ErrClosed
+	if err := b.enterAlive(); err != nil {
+		return nil, err
 	}
 	defer b.exit()
 	l := &Listener{object: object{base: b, kind: kindListener}, accept: accept}
@@ -155,10 +156,14 @@ func (l *Listener) enable(op string, on bool) error {
 	if !l.enter() {
 		return ErrClosed
 	}
+	if l.base.dead.Load() { // libevent would wait for a callback that never ends
+		l.leave()
+		return ErrLoopAborted
+	}
 	l.off.Store(!on)
 	var rc C.int
 	done := l.leaveAtLoop(func() {
-		if l.off.Load() == !on { // unless somebody has changed it since
+		if l.off.Load() == !on && !l.base.dead.Load() { // unless somebody has changed it since
 			rc = C.glev_lev_enable(l.c, cBool(on))
 		}
 	})
@@ -186,8 +191,11 @@ func (l *Listener) Free() {
 
 // accepted gives a connection to the closure, or closes it if there is none.
 func (l *Listener) accepted(fd int, remote net.Addr) {
-	if l.off.Load() {
+	if l.off.Load() || !l.isOpen() {
+		// Disabled or freed from elsewhere, which the loop has yet to do. At
+		// once, or all of the backlog would be accepted and closed.
 		closeFD(fd)
+		C.glev_lev_enable(l.c, 0)
 		l.leave()
 		return
 	}
@@ -204,11 +212,17 @@ func (l *Listener) accepted(fd int, remote net.Addr) {
 	returned = true
 }
 
-func (l *Listener) failed(errno syscall.Errno) {
+func (l *Listener) acceptFailed(errno syscall.Errno) {
+	if l.base.panicked.Load() != nil {
+		l.base.enqueue(task{run: func() { l.acceptFailed(errno) }})
+		return
+	}
 	returned := false
 	defer l.ran(&returned)
 	err := &Error{"accept", errno}
-	if fn := l.onErr.Load(); fn != nil && *fn != nil {
+	if !l.isOpen() {
+		// Nobody to tell.
+	} else if fn := l.onErr.Load(); fn != nil && *fn != nil {
 		l.base.callbacks.Add(1)
 		(*fn)(l, err)
 	} else {

@@ -74,8 +74,7 @@ func (b *Base) begin() error {
 		return ErrClosed
 	}
 	err := ErrRunning
-	if !b.onLoop() {
-		b.own.Lock()
+	if b.lockOwn() {
 		switch {
 		case b.dead.Load():
 			err = ErrLoopAborted
@@ -150,11 +149,20 @@ func (b *Base) LoopExit(d time.Duration) error {
 	})
 }
 
-// LoopBreak ends the loop after the closure that runs now; the rest waits for the
-// next run. While no loop runs it does nothing.
+// LoopBreak ends the loop after the callback that runs now; the rest waits for the
+// next run. What is due for one bufferevent is one callback: its read, write and event
+// closures. While no loop runs it does nothing.
 // Safe for concurrent use. Wraps event_base_loopbreak.
 func (b *Base) LoopBreak() error {
-	return b.call("event_base_loopbreak", func() C.int { return b.breakLoop() })
+	return b.call("event_base_loopbreak", func() C.int {
+		rc := b.breakLoop()
+		if !b.onLoop() {
+			// libevent forgets a break that comes while it enters the
+			// loop; the queue remembers.
+			C.glev_base_wake(b.c)
+		}
+		return rc
+	})
 }
 
 func (b *Base) breakLoop() C.int {
@@ -162,15 +170,24 @@ func (b *Base) breakLoop() C.int {
 	return C.event_base_loopbreak(b.event)
 }
 
-// call makes one C call on the base that returns 0 or -1.
-func (b *Base) call(op string, f func() C.int) error {
+// enterAlive is enter for what a loop that was aborted cannot do.
+func (b *Base) enterAlive() error {
 	if !b.enter() {
 		return ErrClosed
 	}
-	defer b.exit()
 	if b.dead.Load() {
+		b.exit()
 		return ErrLoopAborted
 	}
+	return nil
+}
+
+// call makes one C call on the base that returns 0 or -1.
+func (b *Base) call(op string, f func() C.int) error {
+	if err := b.enterAlive(); err != nil {
+		return err
+	}
+	defer b.exit()
 	if f() != 0 {
 		return &Error{op, errFailed}
 	}
@@ -198,13 +215,10 @@ func (b *Base) Post(fn func()) error {
 	if fn == nil {
 		return badArgument("Post", "fn is nil")
 	}
-	if !b.enter() {
-		return ErrClosed
+	if err := b.enterAlive(); err != nil {
+		return err
 	}
 	defer b.exit()
-	if b.dead.Load() {
-		return ErrLoopAborted
-	}
 	b.enqueue(task{fn, true})
 	return nil
 }
@@ -212,17 +226,26 @@ func (b *Base) Post(fn func()) error {
 // ifIdle runs fn if no loop runs, and keeps one from starting meanwhile. It never
 // waits for a function of the user's.
 func (b *Base) ifIdle(fn func()) bool {
-	for !b.own.TryLock() {
-		if b.borrowed.Load() {
-			return false
-		}
-		runtime.Gosched()
+	if !b.lockOwn() {
+		return false
 	}
 	defer b.own.Unlock()
 	if b.running {
 		return false
 	}
 	fn()
+	return true
+}
+
+// lockOwn locks own, but does not wait for a function of the user's: neither for the
+// caller's own, nor for one that may be waiting for the caller.
+func (b *Base) lockOwn() bool {
+	for !b.own.TryLock() {
+		if b.borrowed.Load() {
+			return false
+		}
+		runtime.Gosched()
+	}
 	return true
 }
 
@@ -279,6 +302,9 @@ func (b *Base) wake() {
 	}
 }
 
+// maxSpare bounds the memory that a storm of posts leaves behind, in tasks.
+const maxSpare = 4096
+
 // runQueue is the wake event's callback.
 func (b *Base) runQueue() {
 	b.mu.Lock()
@@ -292,7 +318,9 @@ func (b *Base) runQueue() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if next == len(batch) {
-			b.spare = batch[:0]
+			if cap(batch) <= maxSpare {
+				b.spare = batch[:0]
+			}
 			return
 		}
 		b.queue = append(batch[next:len(batch):len(batch)], b.queue...)
@@ -311,8 +339,8 @@ func (b *Base) runQueue() {
 			t.run()
 		}
 	}
-	if b.cancelled.Load() {
-		b.breakLoop()
+	if b.stopping() {
+		C.event_base_loopbreak(b.event)
 	}
 }
 

@@ -33,6 +33,7 @@ enum {
 	GLEV_SHUT = -1000004,       /* the writing side was closed */
 	GLEV_NO_SOCKET = -1000005,  /* the call needs a socket bufferevent */
 	GLEV_NO_LIMIT = -1000006,   /* the call needs a rate limit */
+	GLEV_CLOSED = -1000008,     /* freed by another thread meanwhile */
 	GLEV_FILTERED = -1000007,   /* a filter on top has the callbacks */
 };
 
@@ -128,6 +129,7 @@ void glev_buf_refreeze(struct glev_buf *b);
 
 enum { GLEV_CB_READ = 1, GLEV_CB_WRITE = 2 };
 enum { GLEV_SOCKET, GLEV_PAIR, GLEV_FILTER };
+enum { GLEV_FLUSHING = 1, GLEV_DISCARDING };
 
 struct glev_bev {
 	struct bufferevent *bev;
@@ -141,17 +143,17 @@ struct glev_bev {
 	int64_t rate_tick_msec;
 	struct evbuffer_cb_entry *in_cb;
 	size_t high;          /* read high watermark */
-	size_t drained;       /* bytes that left the input during a read closure */
 	int close_on_free;
 	int loop_only;
 	int kind;             /* GLEV_SOCKET... */
-	struct glev_bev *under; /* of a filter */
+	struct glev_bev *under;   /* of a filter */
+	struct glev_bev *partner; /* of an end of a pair, until that is gone altogether */
 	int filtered;         /* a filter is on top, and has libevent's callbacks */
 	int closures;         /* GLEV_CB_*: which closures the user has set */
-	int connecting;
+	int connecting;       /* EventConnected is due */
 	int shut;             /* 1: shut down writing when the output is empty, 2: done */
-	int lingering;
-	int quiet;            /* glev_bev_quiet was called */
+	int lingering;        /* GLEV_FLUSHING... */
+	int quiet;            /* glev_bev_quiet was called: nothing may change any more */
 	int paused;           /* input at its high watermark, closure drained nothing */
 	short held;           /* directions the user has on and we keep off for now */
 };
@@ -185,7 +187,8 @@ int64_t glev_bev_close_write(struct glev_bev *r);
 int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec);
 /* Used by the callbacks. */
 void glev_bev_apply(struct glev_bev *r);
-void glev_bev_try_shut(struct glev_bev *r);
+int64_t glev_bev_try_shut(struct glev_bev *r);
+int glev_bev_lingered(struct glev_bev *r);
 int glev_bev_all_written(struct glev_bev *r);
 /* Itself, or the socket or pair below a stack of filters. */
 struct glev_bev *glev_bev_bottom(struct glev_bev *r);

@@ -41,6 +41,12 @@ int64_t glev_bev_set_rate(struct glev_bev *r, const struct glev_rate *l)
 	if (l && !(cfg = config(l)))
 		return -ENOMEM;
 	evbuffer_lock(r->in.evb);
+	if (r->quiet) {
+		evbuffer_unlock(r->in.evb);
+		if (cfg)
+			ev_token_bucket_cfg_free(cfg);
+		return GLEV_CLOSED;
+	}
 	/* libevent counts the ticks of a bucket in the unit of its limit, and does
 	 * not convert: after a change of the unit it may wait for days. Without a
 	 * limit in between it begins anew. */

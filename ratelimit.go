@@ -165,8 +165,8 @@ func (b *Base) NewRateLimitGroup(limit RateLimit) (*RateLimitGroup, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !b.enter() {
-		return nil, ErrClosed
+	if err := b.enterAlive(); err != nil {
+		return nil, err
 	}
 	defer b.exit()
 	g := &RateLimitGroup{

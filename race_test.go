@@ -1,0 +1,542 @@
+package libevent_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+)
+
+// What two goroutines, or a goroutine and the loop, may do to each other's work.
+
+func TestFreeAfterFlushAgainstFree(t *testing.T) {
+	base := newBase(t)
+	background(t, base)
+	for range 3000 {
+		a, b, err := base.NewPair(0)
+		require.NoError(t, err)
+		_, err = a.WriteString("x")
+		require.NoError(t, err)
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = a.FreeAfterFlush(time.Second) })
+		wg.Go(a.Free)
+		wg.Go(b.Free)
+		wg.Wait()
+	}
+	eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "all are gone")
+}
+
+// A write that was on its way when the bufferevent was freed must not reach the
+// descriptor, whose number may mean something else by then.
+func TestWriteAgainstFreeAndReuse(t *testing.T) {
+	base := newBase(t)
+	background(t, base)
+	for range 3000 {
+		fd, peer := socketpair(t)
+		bev, err := base.NewSocket(fd, 0)
+		require.NoError(t, err)
+		require.NoError(t, bev.Enable(rd))
+		var stop atomic.Bool
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for !stop.Load() {
+				_, _ = bev.WriteString("old")
+			}
+		})
+		_, _ = syscall.Write(peer, []byte("x"))
+		runtime.Gosched()
+		bev.Free()
+		require.NoError(t, syscall.Close(fd))
+		require.NoError(t, syscall.Close(peer))
+		again, other := socketpair(t) // the same numbers
+		_, err = syscall.Write(other, []byte("new"))
+		require.NoError(t, err)
+		stop.Store(true)
+		wg.Wait()
+		onLoop(t, base, func() {})
+		p := make([]byte, 16)
+		require.NoError(t, syscall.SetNonblock(other, true))
+		_, err = syscall.Read(other, p)
+		require.ErrorIs(t, err, syscall.EAGAIN, "foreign bytes: %q", p)
+		n, err := syscall.Read(again, p)
+		require.NoError(t, err)
+		require.Equal(t, "new", string(p[:n]))
+		require.NoError(t, syscall.Close(again))
+		require.NoError(t, syscall.Close(other))
+	}
+}
+
+// A closure that reads while another goroutine frees gets bytes that were sent, or
+// ErrClosed.
+func TestReadAgainstFree(t *testing.T) {
+	base := newBase(t)
+	background(t, base)
+	for range 1000 {
+		bev, peer := newSocket(t, base, 0)
+		started := make(chan struct{})
+		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+			close(started)
+			p := make([]byte, 16)
+			for {
+				n, err := b.Read(p)
+				assert.NotContains(t, string(p[:n]), "\x00")
+				if errors.Is(err, libevent.ErrClosed) {
+					return
+				}
+				assert.LessOrEqual(t, b.Input().Len(), 4)
+				q := make([]byte, 8)
+				n, _ = b.Input().CopyOut(q)
+				assert.NotContains(t, string(q[:n]), "\x00")
+			}
+		}, nil, nil))
+		require.NoError(t, bev.Enable(rd))
+		_, err := peer.Write([]byte("data"))
+		require.NoError(t, err)
+		receive(t, started)
+		bev.Free()
+		_ = peer.Close()
+	}
+}
+
+func TestSetFDFromElsewhere(t *testing.T) {
+	base := newBase(t)
+	bev, _ := newSocket(t, base, 0)
+	require.NoError(t, bev.SetFD(bev.FD()), "no loop runs")
+	background(t, base)
+	onLoop(t, base, func() { assert.NoError(t, bev.SetFD(bev.FD())) })
+	assert.ErrorIs(t, bev.SetFD(-1), libevent.ErrWrongLoop)
+}
+
+// Freeing what is lent takes nothing away from the borrower, whatever the other end
+// of the pair does.
+func TestFreeWhileLent(t *testing.T) {
+	base := newBase(t)
+	a, b := newPair(t, base)
+	want := bytes.Repeat([]byte("lent "), 10_000)
+	_, err := a.Write(want)
+	require.NoError(t, err)
+	require.NoError(t, a.Output().Peek(func(spans [][]byte) {
+		a.Free()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, err := b.Flush(rd, libevent.FlushFinished)
+			assert.ErrorIs(t, err, libevent.ErrLent)
+			_ = b.Enable(rd)
+			_ = b.Input().Drain(1 << 20)
+		}()
+		<-done
+		same(t, want, bytes.Join(spans, nil))
+	}))
+	socket, peer := newSocket(t, base, 0)
+	require.NoError(t, socket.Enable(rd))
+	_, err = peer.Write(want[:1000])
+	require.NoError(t, err)
+	for socket.Input().Len() < 1000 {
+		require.NoError(t, base.Loop(libevent.LoopOnce))
+	}
+	require.NoError(t, socket.Input().Peek(func(spans [][]byte) {
+		socket.Free()
+		assert.ErrorIs(t, socket.Input().Drain(1), libevent.ErrClosed)
+		same(t, want[:1000], bytes.Join(spans, nil))
+	}))
+}
+
+// An Add that was on its way when the event was freed must not leave its descriptor
+// registered: whoever has the number next would wait for ever.
+func TestEventAddAgainstFreeAndReuse(t *testing.T) {
+	base := newBase(t)
+	background(t, base)
+	for range 2000 {
+		fd, peer := socketpair(t)
+		e, err := base.NewEvent(fd, rd, func(int, libevent.What) {})
+		require.NoError(t, err)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for e.Add(-1) == nil {
+				runtime.Gosched()
+			}
+		})
+		runtime.Gosched()
+		e.Free()
+		require.NoError(t, syscall.Close(fd))
+		require.NoError(t, syscall.Close(peer))
+		again, other := socketpair(t)
+		fired := make(chan struct{})
+		next, err := base.NewEvent(again, rd, func(int, libevent.What) { close(fired) })
+		require.NoError(t, err)
+		require.NoError(t, next.Add(-1))
+		_, err = syscall.Write(other, []byte("x"))
+		require.NoError(t, err)
+		receive(t, fired)
+		next.Free()
+		wg.Wait()
+		require.NoError(t, syscall.Close(again))
+		require.NoError(t, syscall.Close(other))
+	}
+}
+
+// breaking is a context that breaks the loop at the last moment before it begins.
+type breaking struct {
+	context.Context
+	base *libevent.Base
+}
+
+func (c breaking) Err() error {
+	_ = c.base.LoopBreak()
+	return c.Context.Err()
+}
+
+func TestLoopBreakWhileTheLoopStarts(t *testing.T) {
+	base := newBase(t)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ran := false
+	require.NoError(t, base.Post(func() { ran = true }))
+	before := cpuTime()
+	require.NoError(t, base.Run(breaking{ctx, base}), "the break is not lost")
+	assert.Less(t, cpuTime()-before, time.Second)
+	dispatch(t, base)
+	assert.True(t, ran)
+}
+
+// Connections that were accepted while a panic was on its way are closed, not handed
+// over, when the listener is freed before the loop runs again.
+func TestPostponedAcceptAfterFree(t *testing.T) {
+	for _, freeBase := range []bool{false, true} {
+		base, err := libevent.NewBase()
+		require.NoError(t, err)
+		accepted := 0
+		l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+			accepted++
+			drop(l, fd, nil)
+			explode()
+		})
+		var conns []net.Conn
+		for range 3 {
+			conns = append(conns, dial(t, l))
+		}
+		require.ErrorIs(t, asError(raises(func() { _ = base.Dispatch() })), errBoom)
+		if !freeBase {
+			l.Free()
+			dispatch(t, base)
+		}
+		require.NoError(t, base.Free())
+		assert.Equal(t, 1, accepted)
+		for _, conn := range conns {
+			_, err := conn.Read(make([]byte, 1))
+			assert.Error(t, err)
+			assert.NotErrorIs(t, err, os.ErrDeadlineExceeded, "closed, not left hanging")
+		}
+	}
+}
+
+func TestLoopOnlyBuffersOfTwoIdleBases(t *testing.T) {
+	one, two := newBase(t), newBase(t)
+	x, err := one.NewSocket(-1, libevent.OptLoopOnly)
+	require.NoError(t, err)
+	y, err := two.NewSocket(-1, libevent.OptLoopOnly)
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	for _, c := range [][2]*libevent.BufferEvent{{x, y}, {y, x}} {
+		wg.Go(func() {
+			for range 200 {
+				err := c[0].Output().AddBuffer(c[1].Input())
+				assert.ErrorIs(t, err, libevent.ErrWrongLoop)
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	receive(t, done)
+	alone := newBuffer(t, "z")
+	require.NoError(t, x.Output().AddBuffer(alone))
+	require.NoError(t, alone.AddBuffer(y.Input()))
+}
+
+// A socket that Connect makes after Free has looked for one is nobody's.
+func TestConnectAgainstFree(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.Close()
+		}
+	}()
+	base := newBase(t)
+	fds := openFDs(t)
+	for range 200 {
+		bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+		require.NoError(t, err)
+		syscall.ForkLock.Lock() // where Connect stops on its way
+		done := make(chan error, 1)
+		go func() { done <- bev.Connect("tcp", ln.Addr().String()) }()
+		runtime.Gosched()
+		bev.Free()
+		syscall.ForkLock.Unlock()
+		if err := receive(t, done); err != nil {
+			require.ErrorIs(t, err, libevent.ErrClosed)
+		}
+	}
+	eventually(t, func() bool { return openFDs(t) <= fds+1 }, "no socket is left")
+}
+
+func TestSignalAddAgainstFree(t *testing.T) {
+	base := newBase(t)
+	goroutines := runtime.NumGoroutine()
+	for range 3000 {
+		e, err := base.NewSignal(syscall.SIGUSR1, nop)
+		require.NoError(t, err)
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = e.Add(-1) })
+		wg.Go(e.Free)
+		wg.Wait()
+	}
+	eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, "no watcher is left")
+	dispatch(t, base) // and nothing keeps the loop
+}
+
+// After Del on the loop's goroutine the closure does not start.
+func TestSignalDelOnLoop(t *testing.T) {
+	base := newBase(t)
+	background(t, base)
+	for range 1000 {
+		var deleted bool
+		e, err := base.NewSignal(syscall.SIGUSR2, func(os.Signal) { assert.False(t, deleted) })
+		require.NoError(t, err)
+		require.NoError(t, e.Add(-1))
+		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGUSR2))
+		onLoop(t, base, func() {
+			assert.NoError(t, e.Del())
+			deleted = true
+		})
+		onLoop(t, base, func() {})
+		e.Free()
+	}
+}
+
+// A closure that takes bytes out and puts them back has drained nothing.
+func TestReadHighWatermarkAndPuttingBack(t *testing.T) {
+	base := newBase(t)
+	bev, peer := newSocket(t, base, 0)
+	calls := 0
+	require.NoError(t, bev.SetWatermark(rd, 0, 100))
+	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+		calls++
+		_, err := b.Input().WriteTo(&shortWriter{10, syscall.EAGAIN})
+		assert.ErrorIs(t, err, syscall.EAGAIN)
+		assert.NoError(t, b.Input().Prepend(make([]byte, 10)))
+	}, nil, nil))
+	require.NoError(t, bev.Enable(rd))
+	_, err := peer.Write(noise(1000))
+	require.NoError(t, err)
+	require.NoError(t, base.LoopExit(50*time.Millisecond))
+	require.NoError(t, base.Loop(libevent.LoopNoExitOnEmpty))
+	assert.Equal(t, 100, bev.Input().Len())
+	assert.LessOrEqual(t, calls, 2)
+}
+
+// Disable from elsewhere leaves the backlog alone but for one.
+func TestListenerDisableKeepsTheBacklog(t *testing.T) {
+	base := newBase(t)
+	const clients = 100
+	accepted := make(chan int, clients)
+	var l *libevent.Listener
+	disabled := make(chan struct{})
+	l = listen(t, base, func(_ *libevent.Listener, fd int, _ net.Addr) {
+		if len(accepted) == 0 { // during the first, another goroutine disables
+			go func() {
+				assert.NoError(t, l.Disable())
+				close(disabled)
+			}()
+			<-disabled
+		}
+		accepted <- fd
+	})
+	for range clients {
+		dial(t, l)
+	}
+	stop := background(t, base)
+	receive(t, disabled)
+	onLoop(t, base, func() {})
+	assert.Len(t, accepted, 1)
+	require.NoError(t, l.Enable())
+	eventually(t, func() bool { return len(accepted) >= clients-1 }, "the rest is accepted")
+	stop()
+	for len(accepted) > 0 {
+		_ = syscall.Close(<-accepted)
+	}
+}
+
+// A connection to a unix socket is there at once; the order is that of any other.
+func TestConnectUnixOrder(t *testing.T) {
+	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "sock"))
+	require.NoError(t, err)
+	defer ln.Close()
+	for _, writing := range []bool{true, false} {
+		base := newBase(t)
+		bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+		require.NoError(t, err)
+		var order []string
+		require.NoError(t, bev.SetCallbacks(nil,
+			func(*libevent.BufferEvent) { order = append(order, "write") },
+			func(_ *libevent.BufferEvent, what libevent.Events) { order = append(order, what.String()) }))
+		if writing {
+			_, err = bev.WriteString("x")
+			require.NoError(t, err)
+		} else {
+			require.NoError(t, bev.Disable(wr))
+		}
+		require.NoError(t, bev.Connect("unix", ln.Addr().String()))
+		dispatch(t, base)
+		if writing {
+			assert.Equal(t, []string{"BEV_EVENT_CONNECTED", "write"}, order)
+		} else {
+			assert.Equal(t, []string{"BEV_EVENT_CONNECTED"}, order)
+		}
+	}
+}
+
+// libevent would report the connect of the old descriptor for the new one.
+func TestSetFDWhileConnecting(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	base := newBase(t)
+	bev, err := base.NewSocket(-1, 0)
+	require.NoError(t, err)
+	require.NoError(t, bev.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) {
+		assert.Fail(t, "no event", "%v", what)
+	}))
+	require.NoError(t, bev.Connect("tcp", ln.Addr().String()))
+	old := bev.FD()
+	fd, peer := tcpPair(t)
+	defer syscall.Close(fd)
+	require.NoError(t, bev.SetFD(fd))
+	require.NoError(t, syscall.Close(old))
+	_, err = bev.WriteString("x")
+	require.NoError(t, err)
+	dispatch(t, base)
+	p := make([]byte, 1)
+	_, err = peer.Read(p)
+	require.NoError(t, err)
+	assert.Equal(t, "x", string(p))
+}
+
+func TestAcceptErrorWhilePanicking(t *testing.T) {
+	base := newBase(t)
+	var limit syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	calls := 0
+	l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+		drop(l, fd, nil)
+		low := limit
+		low.Cur = 0
+		_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low)
+		explode()
+	})
+	l.SetErrorFunc(func(l *libevent.Listener, err error) {
+		calls++
+		_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+		l.Free()
+		panic("second")
+	})
+	dial(t, l)
+	dial(t, l)
+	require.ErrorIs(t, asError(raises(func() { _ = base.Dispatch() })), errBoom)
+	assert.Zero(t, calls, "not before the panic is out")
+	v := raises(func() { _ = base.Dispatch() })
+	_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+	require.IsType(t, &libevent.PanicError{}, v)
+	assert.Equal(t, "second", v.(*libevent.PanicError).Value)
+	dispatch(t, base)
+	assert.Equal(t, 1, calls)
+}
+
+// The end of a pair is told once, with no read callback for nothing.
+func TestEndOfPairIsToldOnce(t *testing.T) {
+	base := newBase(t)
+	a, b := newPair(t, base)
+	events := 0
+	require.NoError(t, b.SetCallbacks(func(*libevent.BufferEvent) {
+		assert.Fail(t, "nothing to read")
+	}, nil, func(*libevent.BufferEvent, libevent.Events) { events++ }))
+	require.NoError(t, b.Enable(rd))
+	require.NoError(t, a.CloseWrite())
+	require.NoError(t, a.FreeAfterFlush(time.Second))
+	dispatch(t, base)
+	assert.Equal(t, 1, events)
+}
+
+func TestFreeAfterFlushWhenThePartnerGoes(t *testing.T) {
+	base := newBase(t)
+	a, b := newPair(t, base)
+	_, err := a.WriteString("nobody will read this")
+	require.NoError(t, err)
+	require.NoError(t, a.FreeAfterFlush(time.Hour))
+	b.Free()
+	dispatch(t, base)
+	assert.Zero(t, base.Stats().BufferEvents)
+}
+
+// A peer that still sends does not lose what is on its way to it.
+func TestFreeAfterFlushWithUnreadInput(t *testing.T) {
+	base := newBase(t)
+	bev, peer := newSocket(t, base, 0)
+	data := noise(4 << 20)
+	_, err := peer.Write([]byte("a request that is never read"))
+	require.NoError(t, err)
+	_, err = bev.Write(data)
+	require.NoError(t, err)
+	require.NoError(t, bev.FreeAfterFlush(patience))
+	got := make(chan []byte, 1)
+	go func() {
+		first := make([]byte, 1000)
+		_, _ = io.ReadFull(peer, first)
+		_, _ = peer.Write(noise(100_000)) // and more, while we answer
+		rest, _ := io.ReadAll(peer)
+		got <- append(first, rest...)
+	}()
+	dispatch(t, base)
+	same(t, data, receive(t, got))
+}
+
+func TestTwoFreesOfABase(t *testing.T) {
+	for range 500 {
+		base, err := libevent.NewBase()
+		require.NoError(t, err)
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() { assert.NoError(t, base.Free()) })
+		}
+		wg.Wait()
+	}
+}
+
+func TestCloseWriteWithoutPeer(t *testing.T) {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	base := newBase(t)
+	bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	assert.ErrorIs(t, bev.CloseWrite(), syscall.ENOTCONN)
+}

@@ -1,0 +1,104 @@
+# Sourced by the commands of this folder, from the repository's root: makes sure
+# that a build can succeed. When nothing is missing, no package manager is called
+# and no network is needed.
+# shellcheck shell=sh
+
+libevent=2.1.12
+
+fail() {
+	printf '%s\n' "$@" >&2
+	exit 1
+}
+
+step() { printf '==> %s\n' "$*"; }
+
+# at_least says whether Go version $1 is $2 or newer.
+at_least() {
+	awk -v have="$1" -v want="$2" 'BEGIN {
+		split(have, h, "."); split(want, w, ".")
+		for (i = 1; i <= 3; i++)
+			if (h[i] + 0 != w[i] + 0) exit !(h[i] + 0 > w[i] + 0)
+	}'
+}
+
+# compiles says whether the C program on stdin compiles and links with these flags.
+compiles() (
+	out=$(mktemp)
+	trap 'rm -f "$out"' EXIT
+	# shellcheck disable=SC2046 # CC may be a command with options.
+	$(go env CC) -x c - -o "$out" "$@" >/dev/null 2>&1
+)
+
+# lacking prints the first thing that a build of the package lacks.
+# shellcheck disable=SC2046 # Flags are words.
+lacking() {
+	pkg_config=$(go env PKG_CONFIG)
+	if ! echo 'int main(void) { return 0; }' | compiles; then
+		echo "a C compiler"
+	elif ! command -v "$pkg_config" >/dev/null; then
+		echo "pkg-config"
+	elif ! "$pkg_config" --exists libevent_core; then
+		echo "libevent with its headers, $libevent or newer"
+	elif ! "$pkg_config" --atleast-version="$libevent" libevent_core; then
+		echo "libevent $libevent or newer (this is $("$pkg_config" --modversion libevent_core))"
+	elif ! printf '#include <event2/event.h>\nint main(void) { return !event_get_version(); }\n' |
+		compiles $("$pkg_config" --cflags --libs libevent_core); then
+		echo "libevent with its headers, $libevent or newer (what pkg-config finds does not compile)"
+	fi
+}
+
+# installer prints the command that installs everything here.
+installer() {
+	if [ "$(uname)" = Darwin ]; then
+		xcode-select -p >/dev/null 2>&1 ||
+			fail "A C compiler is missing. Type: xcode-select --install"
+		command -v brew >/dev/null ||
+			fail "Missing: $1. Install Homebrew, then type: brew install libevent pkg-config"
+		echo "brew install libevent pkg-config"
+	elif command -v apt-get >/dev/null; then
+		echo "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends gcc libc6-dev libevent-dev pkg-config"
+	elif command -v apk >/dev/null; then
+		echo "apk add gcc musl-dev libevent-dev pkgconf"
+	elif command -v dnf >/dev/null; then
+		echo "dnf install -y gcc libevent-devel pkgconf-pkg-config"
+	else
+		fail "Missing: $1. How to install it on this system is not known here." \
+			"Needed: a C compiler, the C library's headers, pkg-config, and libevent $libevent or newer with its headers."
+	fi
+}
+
+install_missing() {
+	missing=$(lacking)
+	[ -n "$missing" ] || return 0
+	install=$(installer "$missing")
+	# Homebrew refuses to run as root.
+	if [ "$(id -u)" = 0 ] || [ "$(uname)" = Darwin ]; then
+		as_root=
+	elif command -v sudo >/dev/null; then
+		as_root=sudo
+	else
+		fail "Missing: $missing. Type this as root:" "$install"
+	fi
+	step "missing: $missing; installing: $install"
+	$as_root sh -c "$install" || fail "That did not work. Type this as root:" "$install"
+	missing=$(lacking)
+	[ -z "$missing" ] || fail "Still missing after the installation: $missing"
+}
+
+check_go() {
+	# Where Go's own installation puts it, often before PATH is told.
+	command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
+	want=$(awk '$1 == "go" { print $2 }' go.mod)
+	command -v go >/dev/null ||
+		fail "Go $want or newer is needed, and none is on PATH: see https://go.dev/dl/"
+	# Inside the module a Go that may fetch toolchains answers with the one it
+	# will build with, or fails if it cannot have that.
+	if found=$(go version 2>&1); then
+		version=${found#go version go}
+		! at_least "${version%% *}" "$want" || return 0
+	fi
+	fail "Go $want or newer is needed: see https://go.dev/dl/ (go version says: $(echo "$found" | tail -n 1))"
+}
+
+check_go
+install_missing

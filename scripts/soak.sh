@@ -1,0 +1,15 @@
+#!/bin/sh
+# Runs the tests many times over: takes long, and is not part of test.sh.
+set -eu
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+. scripts/deps.sh
+
+soak() {
+	step "$*"
+	env "$@" -timeout 60m ./...
+}
+
+soak go test -race -count=10 -cpu 1,2,8
+soak GOGC=1 go test -count=5
+soak go test -gcflags=all=-d=checkptr -count=5
+soak go test -shuffle=on -count=10

@@ -1,0 +1,70 @@
+#!/bin/sh
+# Runs every check and every test, and stops at the first that fails.
+set -eu
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+. scripts/deps.sh
+
+# c_warnings compiles the package's C as cgo would, but with all warnings, as
+# errors. Not by CGO_CFLAGS: runtime/cgo would get them too, and it fails on them.
+# shellcheck disable=SC2046,SC2086 # Flags and lists of files are words.
+c_warnings() (
+	generated=$(mktemp -d)
+	trap 'rm -rf "$generated"' EXIT
+	cflags="-I. -D_GNU_SOURCE -pthread $(go env CGO_CFLAGS) $($(go env PKG_CONFIG) --cflags libevent_core)"
+	go tool cgo -objdir "$generated" -- $cflags $(go list -f '{{join .CgoFiles " "}}' .)
+	for file in $(go list -f '{{join .CFiles " "}}' .); do
+		$(go env CC) $cflags -Wall -Wextra -Werror -isystem "$generated" -c "$file" -o "$generated/o"
+	done
+)
+
+# nocgo_remedy expects the build without cgo to fail with the advice in nocgo.go.
+nocgo_remedy() {
+	! said=$(CGO_ENABLED=0 go build . 2>&1) || fail "the build without cgo succeeded"
+	case $said in
+	*libevent_needs_cgo*) ;;
+	*) fail "the build without cgo does not say what is needed:" "$said" ;;
+	esac
+}
+
+step "shell syntax"
+for script in scripts/*.sh; do sh -n "$script"; done
+bash -n .ci/run
+if command -v shellcheck >/dev/null; then
+	step "shellcheck"
+	shellcheck -x -S warning scripts/*.sh .ci/run
+fi
+
+step "gofmt"
+unformatted=$(gofmt -l .)
+[ -z "$unformatted" ] || fail "gofmt would change:" "$unformatted"
+
+step "go mod tidy"
+go mod tidy -diff
+
+step "go vet"
+go vet ./...
+
+step "staticcheck"
+go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+step "lint"
+go run ./scripts/lint
+
+step "C warnings"
+c_warnings
+
+step "without cgo"
+nocgo_remedy
+
+step "tests, with the race detector"
+go test -race -count=1 -cpu 1,2 -timeout 10m ./...
+
+if go list -asan . >/dev/null 2>&1 && echo 'int main(void) { return 0; }' | compiles -fsanitize=address; then
+	step "tests, with the address sanitizer"
+	go test -asan -count=1 -timeout 10m ./...
+else
+	step "skipped: no address sanitizer here"
+fi
+
+step "tests, with checks of the pointers given to C"
+GOEXPERIMENT=cgocheck2 go test -count=1 -timeout 10m ./...

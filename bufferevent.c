@@ -87,6 +87,7 @@ void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *
 	r->base = b;
 	r->handle = handle;
 	r->kind = kind;
+	r->priority = -1;
 	r->close_on_free = (options & BEV_OPT_CLOSE_ON_FREE) != 0;
 	r->loop_only = loop_only;
 	r->in.evb = bufferevent_get_input(bev);
@@ -439,6 +440,8 @@ static void new_descriptor(struct glev_bev *r, int connecting)
 	r->connecting = connecting;
 	r->shut = 0;
 	r->out.frozen &= ~GLEV_BACK;
+	if (r->priority >= 0) /* libevent forgets it */
+		bufferevent_priority_set(r->bev, r->priority);
 	glev_buf_refreeze(&r->in);
 	glev_buf_refreeze(&r->out);
 }
@@ -540,6 +543,59 @@ int64_t glev_bev_setfd(struct glev_bev *r, int fd)
 	new_descriptor(r, 0);
 	unlock(r);
 	return rc;
+}
+
+/* --- asking for callbacks, and their order -------------------------------- */
+
+/* Always deferred: a closure called from inside this call would find its caller's
+ * frames below, and a panic in it no way past them. */
+int64_t glev_bev_trigger(struct glev_bev *r, short what, int flags)
+{
+	LOCK_FOR_CHANGE(r);
+	if (r->filtered) {
+		unlock(r);
+		return GLEV_FILTERED;
+	}
+	if (what & EV_READ)
+		r->triggered = 1;
+	bufferevent_trigger(r->bev, what, flags | BEV_TRIG_DEFER_CALLBACKS);
+	unlock(r);
+	return 0;
+}
+
+int64_t glev_bev_trigger_event(struct glev_bev *r, short what)
+{
+	LOCK_FOR_CHANGE(r);
+	if (r->filtered) {
+		unlock(r);
+		return GLEV_FILTERED;
+	}
+	r->triggered_events |= what;
+	errno = 0;
+	bufferevent_trigger_event(r->bev, what, BEV_TRIG_DEFER_CALLBACKS);
+	unlock(r);
+	return 0;
+}
+
+int64_t glev_bev_set_priority(struct glev_bev *r, int priority)
+{
+	int64_t rc = 0;
+
+	if (r->kind != GLEV_SOCKET)
+		return GLEV_NO_SOCKET;
+	LOCK_FOR_CHANGE(r);
+	if (bufferevent_priority_set(r->bev, priority) < 0)
+		rc = -EBUSY;
+	else
+		r->priority = priority;
+	unlock(r);
+	return rc;
+}
+
+int64_t glev_bev_priority(struct glev_bev *r)
+{
+	CHECK_LOOP(r);
+	return bufferevent_get_priority(r->bev);
 }
 
 /* --- ending ---------------------------------------------------------------- */

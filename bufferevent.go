@@ -40,8 +40,8 @@ type BufferEvent struct {
 	lingering atomic.Bool           // FreeAfterFlush waits
 	group     atomic.Pointer[RateLimitGroup]
 	loopOnly  bool
-	pair      bool
-	filter    *filter // of a filter
+	partner   *BufferEvent // of an end of a pair
+	filter    *filter      // of a filter
 }
 
 type closures struct {
@@ -103,7 +103,7 @@ func (b *Base) NewPair(opts Options) (*BufferEvent, *BufferEvent, error) {
 			end.handle.release()
 			continue
 		}
-		end.c, end.pair = records[i], true
+		end.c, end.partner = records[i], ends[1-i]
 		end.adopted()
 	}
 	if rc != 0 {
@@ -436,7 +436,7 @@ func (b *BufferEvent) Flush(what What, mode FlushMode) (bool, error) {
 // Safe for concurrent use. Wraps bufferevent_socket_connect.
 func (b *BufferEvent) Connect(network, address string) error {
 	const op = "bufferevent_socket_connect"
-	if b.pair {
+	if b.partner != nil {
 		return badArgument(op, "one end of a pair has no socket")
 	}
 	a, err := parseAddr(network, address)
@@ -464,7 +464,7 @@ func (b *BufferEvent) Connect(network, address string) error {
 // Safe for concurrent use. Wraps bufferevent_getfd.
 func (b *BufferEvent) FD() int {
 	fd, err := b.do("bufferevent_getfd", func() C.int64_t {
-		if b.pair {
+		if b.partner != nil {
 			return C.GLEV_NO_SOCKET
 		}
 		return C.glev_bev_fd(b.c)

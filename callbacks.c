@@ -56,9 +56,10 @@ void glev_on_event(evutil_socket_t fd, short what, void *arg)
 
 /* --- BufferEvent ---------------------------------------------------------- */
 
-static void again(struct bufferevent *bev, short what)
+static void again(struct glev_bev *r, short what)
 {
-	bufferevent_trigger(bev, what, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+	r->triggered = 1;
+	bufferevent_trigger(r->bev, what, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 
 void glev_on_bev_read(struct bufferevent *bev, void *arg)
@@ -72,17 +73,18 @@ void glev_on_bev_read(struct bufferevent *bev, void *arg)
 		return;
 	}
 	/* The EOF of a pair comes with a read callback for nothing. */
-	if (r->kind == GLEV_PAIR && evbuffer_get_length(r->in.evb) == 0)
+	if (r->kind == GLEV_PAIR && !r->triggered && evbuffer_get_length(r->in.evb) == 0)
 		return;
+	r->triggered = 0;
 	if (!__atomic_load_n(&r->high, __ATOMIC_RELAXED)) {
 		if (has_closure && glevBevRead(r->handle, bev))
-			again(bev, EV_READ);
+			again(r, EV_READ);
 		return;
 	}
 
 	before = evbuffer_get_length(r->in.evb);
 	if (has_closure && glevBevRead(r->handle, bev)) {
-		again(bev, EV_READ);
+		again(r, EV_READ);
 		return;
 	}
 	/* libevent calls again while the input is at its mark and READ is on.
@@ -116,7 +118,7 @@ void glev_on_bev_write(struct bufferevent *bev, void *arg)
 
 	if ((__atomic_load_n(&r->closures, __ATOMIC_RELAXED) & GLEV_CB_WRITE) &&
 	    glevBevWrite(r->handle, bev))
-		again(bev, EV_WRITE);
+		again(r, EV_WRITE);
 }
 
 /* Under the lock, on the thread that changed the output: the loop's next turn is
@@ -156,8 +158,10 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	connecting = socket->connecting;
 	/* libevent does not forget that it was connecting when it gets another
 	 * descriptor, or after a timeout, and then says this of the new one. */
-	if ((what & BEV_EVENT_CONNECTED) && !connecting)
+	if ((what & BEV_EVENT_CONNECTED) && !connecting &&
+	    !(r->triggered_events & BEV_EVENT_CONNECTED))
 		what &= ~BEV_EVENT_CONNECTED;
+	r->triggered_events &= ~what;
 	if (what & (BEV_EVENT_CONNECTED | BEV_EVENT_ERROR)) {
 		socket->connecting = 0;
 		glev_bev_try_shut(r);
@@ -173,6 +177,7 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	if (glevBevEvent(r->handle, bev, what, err, connecting)) {
 		evbuffer_lock(r->in.evb);
 		socket->connecting = connecting;
+		r->triggered_events |= what;
 		evbuffer_unlock(r->in.evb);
 		errno = err;
 		bufferevent_trigger_event(bev, what, BEV_TRIG_DEFER_CALLBACKS);

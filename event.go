@@ -134,6 +134,93 @@ func (e *Event) Active(what What) error {
 	})
 }
 
+// Pending returns those of what that the event waits for or is due for.
+// Safe for concurrent use. Wraps event_pending.
+func (e *Event) Pending(what What) What {
+	var pending C.int
+	_ = e.do("event_pending", func() C.int {
+		pending = C.event_pending(e.c.ev, C.short(what&(EvTimeout|EvRead|EvWrite|EvSignal)), nil)
+		return 0
+	})
+	return What(pending)
+}
+
+// FD returns the descriptor, or -1.
+// Safe for concurrent use. Wraps event_get_fd.
+func (e *Event) FD() int {
+	fd := C.int(-1)
+	_ = e.do("event_get_fd", func() C.int { fd = C.event_get_fd(e.c.ev); return 0 })
+	return int(fd)
+}
+
+// Base returns the base the event was made on.
+// Safe for concurrent use. Wraps event_get_base.
+func (e *Event) Base() *Base { return e.base }
+
+// SetPriority sets the priority, 0 (first) to one less than Config.Priorities. It fails
+// while the event is due.
+// Safe for concurrent use. Wraps event_priority_set.
+func (e *Event) SetPriority(priority int) error {
+	const op = "event_priority_set"
+	if err := e.base.checkPriority(op, priority); err != nil {
+		return err
+	}
+	return e.do(op, func() C.int {
+		if C.event_priority_set(e.c.ev, C.int(priority)) < 0 {
+			return -C.int(syscall.EBUSY)
+		}
+		return 0
+	})
+}
+
+// Priority returns the priority.
+// Safe for concurrent use. Wraps event_get_priority.
+func (e *Event) Priority() int {
+	var n C.int
+	_ = e.do("event_get_priority", func() C.int { n = C.event_get_priority(e.c.ev); return 0 })
+	return int(n)
+}
+
+// CommonTimeout is a time that many events of one base wait for: such events cost less
+// than others. Make it with Base.NewCommonTimeout.
+type CommonTimeout struct {
+	base *Base
+	tv   *C.struct_timeval // libevent's, with a mark in it; lives as long as the base
+}
+
+// NewCommonTimeout tells libevent that many events will have the timeout d. A base
+// takes 256 of them.
+// Safe for concurrent use. Wraps event_base_init_common_timeout.
+func (b *Base) NewCommonTimeout(d time.Duration) (*CommonTimeout, error) {
+	const op = "event_base_init_common_timeout"
+	if d < 0 {
+		return nil, badArgument(op, "d is negative: %v", d)
+	}
+	if err := b.enterAlive(); err != nil {
+		return nil, err
+	}
+	defer b.exit()
+	tv := timeval(d)
+	common := C.event_base_init_common_timeout(b.event, &tv)
+	if common == nil {
+		return nil, &Error{op, syscall.ENOSPC}
+	}
+	return &CommonTimeout{b, common}, nil
+}
+
+// AddCommon is Add with a common timeout of the same base.
+// Safe for concurrent use. Wraps event_add.
+func (e *Event) AddCommon(timeout *CommonTimeout) error {
+	const op = "event_add"
+	if timeout == nil || timeout.base != e.base {
+		return badArgument(op, "timeout is nil or of another base")
+	}
+	if e.signal != nil {
+		return badArgument(op, "a signal takes no timeout")
+	}
+	return e.do(op, func() C.int { return C.event_add(e.c.ev, timeout.tv) })
+}
+
 // Free deletes the event and gives its memory back. The closure does not start
 // after Free has returned. Safe for concurrent use. Wraps event_free.
 func (e *Event) Free() {

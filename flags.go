@@ -136,6 +136,23 @@ func (f Features) String() string {
 	})
 }
 
+// EventCount names kinds of events for NumEvents and MaxEvents.
+type EventCount uint
+
+const (
+	CountActive  EventCount = C.EVENT_BASE_COUNT_ACTIVE  // due to be called
+	CountVirtual EventCount = C.EVENT_BASE_COUNT_VIRTUAL // what keeps the loop running without an event
+	CountAdded   EventCount = C.EVENT_BASE_COUNT_ADDED   // added
+)
+
+// String gives libevent's names: "EVENT_BASE_COUNT_ACTIVE".
+func (c EventCount) String() string {
+	return bitString(uint32(c), []bitName{
+		{uint32(CountActive), "EVENT_BASE_COUNT_ACTIVE"}, {uint32(CountVirtual), "EVENT_BASE_COUNT_VIRTUAL"},
+		{uint32(CountAdded), "EVENT_BASE_COUNT_ADDED"},
+	})
+}
+
 // FlushMode says how much Flush should push through.
 type FlushMode int
 
@@ -148,6 +165,17 @@ const (
 // String gives libevent's name.
 func (m FlushMode) String() string {
 	return nameOf(int(m), "FlushMode", "BEV_NORMAL", "BEV_FLUSH", "BEV_FINISHED")
+}
+
+// TriggerFlags changes what Trigger does.
+type TriggerFlags int
+
+// TriggerIgnoreWatermarks has the closures called whatever the watermarks say.
+const TriggerIgnoreWatermarks TriggerFlags = C.BEV_TRIG_IGNORE_WATERMARKS
+
+// String gives libevent's name.
+func (f TriggerFlags) String() string {
+	return bitString(uint32(f), []bitName{{uint32(TriggerIgnoreWatermarks), "BEV_TRIG_IGNORE_WATERMARKS"}})
 }
 
 // FilterResult is what a filter function says of its call.

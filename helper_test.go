@@ -101,8 +101,9 @@ func socketpair(t testing.TB) (a, b int) {
 	return fds[0], fds[1]
 }
 
-// connFD gives the descriptor of a connection of package net, which is closed.
-func connFD(t testing.TB, conn net.Conn) int {
+// connFD gives the descriptor of a connection or listener of package net, which is
+// closed.
+func connFD(t testing.TB, conn io.Closer) int {
 	t.Helper()
 	f, err := conn.(interface{ File() (*os.File, error) }).File()
 	require.NoError(t, err)

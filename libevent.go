@@ -70,6 +70,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -104,6 +105,22 @@ type Config struct {
 	// CoarseTimer saves a system call a turn of the loop, for timers that may
 	// be some milliseconds late.
 	CoarseTimer bool
+	// NoCacheTime asks the clock for each timer instead of once a turn.
+	NoCacheTime bool
+	// IgnoreEnv disregards libevent's environment variables, EVENT_NOEPOLL and
+	// its like.
+	IgnoreEnv bool
+	// EpollChangelist saves system calls when descriptors are added and deleted
+	// in one turn of the loop. Not for descriptors that were duplicated.
+	EpollChangelist bool
+
+	// MaxDispatchInterval and MaxDispatchCallbacks bound, if not 0, how long and
+	// how many callbacks the loop runs before it looks for new events of a
+	// higher priority; callbacks of a priority above (so before)
+	// MinDispatchPriority are not bounded.
+	MaxDispatchInterval  time.Duration
+	MaxDispatchCallbacks int
+	MinDispatchPriority  int
 }
 
 // Base is an event loop. Make it with NewBase, run it with Dispatch, Loop or Run.
@@ -191,8 +208,18 @@ func (cfg Config) newEventBase(op string) (*C.struct_event_base, error) {
 	if C.event_config_require_features(c, C.int(cfg.RequireFeatures)) != 0 {
 		return nil, badArgument(op, "RequireFeatures: %v", cfg.RequireFeatures)
 	}
-	if !cfg.CoarseTimer {
-		C.event_config_set_flag(c, C.EVENT_BASE_FLAG_PRECISE_TIMER)
+	for flag, on := range map[C.int]bool{
+		C.EVENT_BASE_FLAG_PRECISE_TIMER:        !cfg.CoarseTimer,
+		C.EVENT_BASE_FLAG_NO_CACHE_TIME:        cfg.NoCacheTime,
+		C.EVENT_BASE_FLAG_IGNORE_ENV:           cfg.IgnoreEnv,
+		C.EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST: cfg.EpollChangelist,
+	} {
+		if on {
+			C.event_config_set_flag(c, flag)
+		}
+	}
+	if err := cfg.setDispatchInterval(op, c); err != nil {
+		return nil, err
 	}
 	event := C.event_base_new_with_config(c)
 	if event == nil {
@@ -204,6 +231,102 @@ func (cfg Config) newEventBase(op string) (*C.struct_event_base, error) {
 		return nil, badArgument(op, "Priorities: %d", cfg.Priorities)
 	}
 	return event, nil
+}
+
+func (cfg Config) setDispatchInterval(op string, c *C.struct_event_config) error {
+	if cfg.MaxDispatchInterval < 0 || cfg.MaxDispatchCallbacks < 0 || cfg.MinDispatchPriority < 0 {
+		return badArgument(op, "a bound of dispatching is negative: %v, %d, %d",
+			cfg.MaxDispatchInterval, cfg.MaxDispatchCallbacks, cfg.MinDispatchPriority)
+	}
+	if cfg.MaxDispatchInterval == 0 && cfg.MaxDispatchCallbacks == 0 {
+		return nil
+	}
+	var tv C.struct_timeval
+	var interval *C.struct_timeval
+	if cfg.MaxDispatchInterval > 0 {
+		tv = timeval(cfg.MaxDispatchInterval)
+		interval = &tv
+	}
+	callbacks := cfg.MaxDispatchCallbacks
+	if callbacks == 0 {
+		callbacks = -1
+	}
+	C.event_config_set_max_dispatch_interval(c, interval, C.int(callbacks), C.int(cfg.MinDispatchPriority))
+	return nil
+}
+
+// SupportedMethods returns the backends that this libevent was built with, the best
+// first. Safe for concurrent use. Wraps event_get_supported_methods.
+func SupportedMethods() []string {
+	var names []string
+	methods := C.event_get_supported_methods()
+	for _, m := range unsafe.Slice(methods, 32) {
+		if m == nil {
+			break
+		}
+		names = append(names, C.GoString(m))
+	}
+	return names
+}
+
+// Features returns what the backend can do.
+// Safe for concurrent use. Wraps event_base_get_features.
+func (b *Base) Features() Features {
+	return Features(b.ask(func() C.int { return C.event_base_get_features(b.event) }))
+}
+
+// Priorities returns the number of priorities.
+// Safe for concurrent use. Wraps event_base_get_npriorities.
+func (b *Base) Priorities() int {
+	return b.ask(func() C.int { return C.event_base_get_npriorities(b.event) })
+}
+
+// ask makes a C call that returns a number; 0 on a freed base.
+func (b *Base) ask(f func() C.int) int {
+	if !b.enter() {
+		return 0
+	}
+	defer b.exit()
+	return int(f())
+}
+
+func (b *Base) checkPriority(op string, priority int) error {
+	if n := b.Priorities(); n > 0 && (priority < 0 || priority >= n) {
+		return badArgument(op, "priority is %d, not 0 to %d", priority, n-1)
+	}
+	return nil
+}
+
+// NumEvents returns how many events the base has of the kinds in which; libevent counts
+// its own and the binding's among them.
+// Safe for concurrent use. Wraps event_base_get_num_events.
+func (b *Base) NumEvents(which EventCount) int {
+	return b.ask(func() C.int { return C.event_base_get_num_events(b.event, C.uint(which)) })
+}
+
+// MaxEvents returns the largest number of events of the kinds in which that the base has
+// had, and with reset begins to count anew.
+// Safe for concurrent use. Wraps event_base_get_max_events.
+func (b *Base) MaxEvents(which EventCount, reset bool) int {
+	return b.ask(func() C.int { return C.event_base_get_max_events(b.event, C.uint(which), cBool(reset)) })
+}
+
+// CachedTime returns the time at which the present turn of the loop began, or the
+// current time when no loop runs. Loop goroutine only, or any while no loop runs.
+// Wraps event_base_gettimeofday_cached.
+func (b *Base) CachedTime() time.Time {
+	var tv C.struct_timeval
+	if b.ask(func() C.int { return 1 + C.event_base_gettimeofday_cached(b.event, &tv) }) != 1 {
+		return time.Time{}
+	}
+	return time.Unix(int64(tv.tv_sec), int64(tv.tv_usec)*1000)
+}
+
+// UpdateCachedTime makes the present time that of the turn, for a closure that took
+// long before it adds timers. Loop goroutine only, or any while no loop runs.
+// Wraps event_base_update_cache_time.
+func (b *Base) UpdateCachedTime() error {
+	return b.call("event_base_update_cache_time", func() C.int { return C.event_base_update_cache_time(b.event) })
 }
 
 // Method returns the name of the backend: "epoll", "kqueue", "poll"...

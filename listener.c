@@ -9,39 +9,68 @@
 
 #include "native.h"
 
+static struct glev_lev *record(struct glev_base *b, unsigned flags, void *handle)
+{
+	struct glev_lev *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	l->handle = handle;
+	l->wanted = !(flags & LEV_OPT_DISABLED);
+	l->retry = event_new(b->base, -1, EV_FINALIZE, glev_on_accept_retry, l);
+	if (!l->retry) {
+		free(l);
+		return NULL;
+	}
+	return l;
+}
+
+/* Takes what evconnlistener_new or _new_bind returned. */
+static struct glev_lev *complete(struct glev_lev *l, struct evconnlistener *lev, int *err)
+{
+	if (!lev) {
+		*err = errno ? errno : EINVAL;
+		event_free(l->retry);
+		free(l);
+		return NULL;
+	}
+	l->lev = lev;
+	evconnlistener_set_error_cb(lev, glev_on_accept_error);
+	return l;
+}
+
 struct glev_lev *glev_lev_new(struct glev_base *b, const struct glev_addr *a, unsigned flags, int backlog, void *handle, int *err)
 {
 	struct sockaddr_storage ss;
 	int len = glev_addr_to(a, &ss);
 	struct glev_lev *l;
 
-	if (len < 0) {
-		*err = -len;
+	*err = len < 0 ? -len : ENOMEM;
+	if (len < 0 || !(l = record(b, flags, handle)))
+		return NULL;
+	errno = 0;
+	return complete(l, evconnlistener_new_bind(b->base, glev_on_accept, l, flags, backlog,
+	    (struct sockaddr *)&ss, len), err);
+}
+
+struct glev_lev *glev_lev_new_fd(struct glev_base *b, int fd, unsigned flags, int backlog, void *handle, int *err)
+{
+	int listening = 0;
+	socklen_t size = sizeof(listening);
+	struct glev_lev *l;
+
+	/* accept(2) tells of a socket that does not listen only when it is too late. */
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0 ||
+	    evutil_make_socket_nonblocking(fd) < 0) {
+		*err = errno;
 		return NULL;
 	}
 	*err = ENOMEM;
-	l = calloc(1, sizeof(*l));
-	if (!l)
+	if (!(l = record(b, flags, handle)))
 		return NULL;
-	l->handle = handle;
-	l->wanted = !(flags & LEV_OPT_DISABLED);
-	l->retry = event_new(b->base, -1, EV_FINALIZE, glev_on_accept_retry, l);
-	if (!l->retry)
-		goto fail;
 	errno = 0;
-	l->lev = evconnlistener_new_bind(b->base, glev_on_accept, l, flags, backlog,
-	    (struct sockaddr *)&ss, len);
-	if (!l->lev) {
-		*err = errno ? errno : EINVAL;
-		goto fail;
-	}
-	evconnlistener_set_error_cb(l->lev, glev_on_accept_error);
-	return l;
-fail:
-	if (l->retry)
-		event_free(l->retry);
-	free(l);
-	return NULL;
+	return complete(l, evconnlistener_new(b->base, glev_on_accept, l, flags,
+	    listening ? 0 : backlog, fd), err);
 }
 
 int glev_lev_enable(struct glev_lev *l, int on)

@@ -22,16 +22,20 @@ type ListenOptions struct {
 	ReusePort      bool // SO_REUSEPORT: several sockets share the address
 	IPv6Only       bool // a socket for IPv6 takes no IPv4
 	DeferredAccept bool // accept when the first bytes are there, where the system can
+	NoCloseOnExec  bool // the accepted sockets, and the listening one, pass to other programs
+	Blocking       bool // leave the accepted sockets blocking
 }
 
 func (o ListenOptions) native(family C.int) (flags C.uint, backlog C.int) {
-	flags = C.LEV_OPT_CLOSE_ON_FREE | C.LEV_OPT_CLOSE_ON_EXEC
+	flags = C.LEV_OPT_CLOSE_ON_FREE
 	set := func(on bool, flag C.uint) {
 		if on {
 			flags |= flag
 		}
 	}
 	set(o.Disabled, C.LEV_OPT_DISABLED)
+	set(!o.NoCloseOnExec, C.LEV_OPT_CLOSE_ON_EXEC)
+	set(o.Blocking, C.LEV_OPT_LEAVE_SOCKETS_BLOCKING)
 	if family != C.AF_UNIX { // on a unix socket these mean nothing, and libevent 2.2 refuses them
 		set(!o.NoReuseAddr, C.LEV_OPT_REUSEABLE)
 		set(o.ReusePort, C.LEV_OPT_REUSEABLE_PORT)
@@ -67,18 +71,52 @@ type Listener struct {
 // Safe for concurrent use. Wraps evconnlistener_new_bind.
 func (b *Base) Listen(network, address string, opts ListenOptions, accept func(l *Listener, fd int, remote net.Addr)) (*Listener, error) {
 	const op = "evconnlistener_new_bind"
-	if accept == nil {
-		return nil, badArgument(op, "accept is nil")
-	}
-	if opts.Backlog < 0 || opts.Backlog > 1<<20 {
-		return nil, badArgument(op, "Backlog is %d", opts.Backlog)
-	}
 	a, err := listenAddr(network, address)
 	if err != nil {
 		return nil, badArgument(op, "%v", err)
 	}
 	if network == "tcp6" {
 		opts.IPv6Only = true
+	}
+	return b.newListener(op, opts, accept, func(l *Listener) syscall.Errno {
+		errno := l.bind(&a, opts)
+		if (errno == syscall.EAFNOSUPPORT || errno == syscall.EADDRNOTAVAIL) && network == "tcp" && address[0] == ':' {
+			// A machine without IPv6 still has all of its addresses.
+			if v4, err := parseAddr("tcp4", address); err == nil {
+				errno = l.bind(&v4, opts)
+			}
+		}
+		return errno
+	})
+}
+
+// ListenFD is Listen on a socket that is bound, or listening already: of a service
+// manager, or a duplicate of the one of a net.Listener (its File method gives one). Of
+// opts those that are about making the socket are not used. If err is nil the listener
+// owns fd, which was made non-blocking; otherwise it stays the caller's.
+// Safe for concurrent use. Wraps evconnlistener_new.
+func (b *Base) ListenFD(fd int, opts ListenOptions, accept func(l *Listener, fd int, remote net.Addr)) (*Listener, error) {
+	const op = "evconnlistener_new"
+	if fd < 0 {
+		return nil, badArgument(op, "fd is %d", fd)
+	}
+	return b.newListener(op, opts, accept, func(l *Listener) syscall.Errno {
+		flags, backlog := opts.native(C.AF_UNIX)
+		var errno C.int
+		l.c = C.glev_lev_new_fd(b.c, C.int(fd), flags, backlog, l.handle.p, &errno)
+		if l.c == nil {
+			return syscall.Errno(errno)
+		}
+		return 0
+	})
+}
+
+func (b *Base) newListener(op string, opts ListenOptions, accept func(*Listener, int, net.Addr), open func(*Listener) syscall.Errno) (*Listener, error) {
+	if accept == nil {
+		return nil, badArgument(op, "accept is nil")
+	}
+	if opts.Backlog < 0 || opts.Backlog > 1<<20 {
+		return nil, badArgument(op, "Backlog is %d", opts.Backlog)
 	}
 	if err := b.enterAlive(); err != nil {
 		return nil, err
@@ -87,14 +125,7 @@ func (b *Base) Listen(network, address string, opts ListenOptions, accept func(l
 	l := &Listener{object: object{base: b, kind: kindListener}, accept: accept}
 	l.off.Store(opts.Disabled)
 	l.handle = newHandle(l)
-	errno := l.bind(&a, opts)
-	if (errno == syscall.EAFNOSUPPORT || errno == syscall.EADDRNOTAVAIL) && network == "tcp" && address[0] == ':' {
-		// A machine without IPv6 still has all of its addresses.
-		if a, err = parseAddr("tcp4", address); err == nil {
-			errno = l.bind(&a, opts)
-		}
-	}
-	if errno != 0 {
+	if errno := open(l); errno != 0 {
 		l.handle.release()
 		return nil, &Error{op, errno}
 	}
@@ -128,6 +159,20 @@ func listenAddr(network, address string) (C.struct_glev_addr, error) {
 	}
 	return parseAddr(network, tcp.String())
 }
+
+// FD returns the listening descriptor, or -1 after Free. It stays the listener's.
+// Safe for concurrent use. Wraps evconnlistener_get_fd.
+func (l *Listener) FD() int {
+	if !l.enter() {
+		return -1
+	}
+	defer l.leave()
+	return int(C.evconnlistener_get_fd(l.c.lev))
+}
+
+// Base returns the base the listener was made on.
+// Safe for concurrent use. Wraps evconnlistener_get_base.
+func (l *Listener) Base() *Base { return l.base }
 
 // Addr returns the address the listener is bound to, also after Free.
 // Safe for concurrent use. Stands for evconnlistener_get_fd and getsockname.

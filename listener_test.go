@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -257,5 +258,62 @@ func TestAcceptErrors(t *testing.T) {
 		_, err := conn.Read(make([]byte, 1))
 		assert.ErrorIs(t, err, io.EOF)
 		require.NoError(t, libevent.SetLogger(nil))
+	}
+}
+
+// On a socket of package net, and on one that is only bound.
+func TestListenFD(t *testing.T) {
+	base := newBase(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := ln.Addr().String()
+	listening := connFD(t, ln.(*net.TCPListener))
+	bound, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	require.NoError(t, syscall.Bind(bound, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	accepted := 0
+	for _, fd := range []int{listening, bound} {
+		l, err := base.ListenFD(fd, libevent.ListenOptions{}, func(l *libevent.Listener, conn int, _ net.Addr) {
+			accepted++
+			drop(l, conn, nil)
+			l.Free()
+		})
+		require.NoError(t, err)
+		assert.Equal(t, fd, l.FD())
+		assert.Same(t, base, l.Base())
+		if fd == listening {
+			assert.Equal(t, addr, l.Addr().String())
+		}
+		dial(t, l)
+		dispatch(t, base)
+		assert.Equal(t, -1, l.FD())
+	}
+	assert.Equal(t, 2, accepted)
+	_, err = base.ListenFD(-1, libevent.ListenOptions{}, drop)
+	assert.ErrorIs(t, err, syscall.EINVAL)
+	_, err = base.ListenFD(bound, libevent.ListenOptions{}, drop)
+	assert.ErrorIs(t, err, syscall.EBADF, "the listener has closed it")
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	defer w.Close()
+	_, err = base.ListenFD(int(r.Fd()), libevent.ListenOptions{}, drop)
+	assert.ErrorIs(t, err, syscall.ENOTSOCK)
+}
+
+func TestAcceptedDescriptors(t *testing.T) {
+	for _, opts := range []libevent.ListenOptions{{}, {Blocking: true, NoCloseOnExec: true}} {
+		base := newBase(t)
+		l, err := base.Listen("tcp", "127.0.0.1:0", opts, func(l *libevent.Listener, fd int, _ net.Addr) {
+			status, _, _ := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFL, 0)
+			flags, _, _ := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFD, 0)
+			assert.Equal(t, !opts.Blocking, status&syscall.O_NONBLOCK != 0)
+			assert.Equal(t, !opts.NoCloseOnExec, flags&syscall.FD_CLOEXEC != 0)
+			drop(l, fd, nil)
+			l.Free()
+		})
+		require.NoError(t, err)
+		dial(t, l)
+		dispatch(t, base)
 	}
 }

@@ -142,9 +142,7 @@ func (b *Base) LoopExit(d time.Duration) error {
 		return badArgument(op, "d is negative: %v", d)
 	}
 	return b.call(op, func() C.int {
-		tv := C.struct_timeval{}
-		tv.tv_sec = C.time_t(d / time.Second)
-		tv.tv_usec = C.suseconds_t(microseconds(d % time.Second))
+		tv := timeval(d)
 		return C.event_base_loopexit(b.event, &tv)
 	})
 }
@@ -163,6 +161,25 @@ func (b *Base) LoopBreak() error {
 		}
 		return rc
 	})
+}
+
+// LoopContinue has the loop look for new events after the callback that runs now,
+// before the others that are due.
+// Safe for concurrent use. Wraps event_base_loopcontinue.
+func (b *Base) LoopContinue() error {
+	return b.call("event_base_loopcontinue", func() C.int { return C.event_base_loopcontinue(b.event) })
+}
+
+// GotExit reports whether the loop ended because of LoopExit.
+// Safe for concurrent use. Wraps event_base_got_exit.
+func (b *Base) GotExit() bool {
+	return b.ask(func() C.int { return C.event_base_got_exit(b.event) }) != 0
+}
+
+// GotBreak reports whether the loop ended because of LoopBreak.
+// Safe for concurrent use. Wraps event_base_got_break.
+func (b *Base) GotBreak() bool {
+	return b.ask(func() C.int { return C.event_base_got_break(b.event) }) != 0
 }
 
 func (b *Base) breakLoop() C.int {
@@ -359,6 +376,12 @@ func (b *Base) runPosted(fn func()) {
 	b.callbacks.Add(1)
 	fn()
 	returned = true
+}
+
+// timeval is d, rounded up to microseconds.
+func timeval(d time.Duration) C.struct_timeval {
+	us := microseconds(d)
+	return C.struct_timeval{tv_sec: C.time_t(us / 1e6), tv_usec: C.suseconds_t(us % 1e6)}
 }
 
 // microseconds rounds up: a timer must not fire early, and 0 means none.

@@ -270,3 +270,99 @@ func TestFreeBaseDropsPosted(t *testing.T) {
 	assert.ErrorIs(t, err, libevent.ErrClosed)
 	assert.NotEmpty(t, base.Method())
 }
+
+func TestWhatABaseTells(t *testing.T) {
+	base := newBase(t)
+	assert.Contains(t, libevent.SupportedMethods(), base.Method())
+	if base.Method() == "epoll" {
+		assert.NotZero(t, base.Features()&libevent.FeatureO1)
+	}
+	assert.Equal(t, 1, base.Priorities())
+	before := base.NumEvents(libevent.CountAdded)
+	timer, err := base.NewTimer(func() {})
+	require.NoError(t, err)
+	require.NoError(t, timer.Add(time.Hour))
+	assert.Equal(t, before+1, base.NumEvents(libevent.CountAdded))
+	assert.Equal(t, libevent.EvTimeout, timer.Pending(libevent.EvTimeout|rd))
+	assert.Equal(t, -1, timer.FD())
+	assert.Same(t, base, timer.Base())
+	require.NoError(t, timer.Del())
+	assert.Zero(t, timer.Pending(libevent.EvTimeout))
+	assert.GreaterOrEqual(t, base.MaxEvents(libevent.CountAdded, true), before+1)
+	assert.WithinDuration(t, time.Now(), base.CachedTime(), 10*time.Second)
+
+	require.NoError(t, base.Post(func() {
+		start := base.CachedTime()
+		for time.Since(start) < 2*time.Millisecond {
+			assert.Equal(t, start, base.CachedTime(), "one time a turn")
+		}
+		assert.NoError(t, base.UpdateCachedTime())
+		assert.True(t, base.CachedTime().After(start))
+		assert.NoError(t, base.LoopBreak())
+	}))
+	require.NoError(t, base.Dispatch())
+	assert.True(t, base.GotBreak())
+	assert.False(t, base.GotExit())
+	require.NoError(t, base.LoopExit(0))
+	require.NoError(t, base.Loop(libevent.LoopNoExitOnEmpty))
+	assert.True(t, base.GotExit())
+	require.NoError(t, base.LoopContinue())
+}
+
+func TestCommonTimeouts(t *testing.T) {
+	base, other := newBase(t), newBase(t)
+	common, err := base.NewCommonTimeout(10 * time.Millisecond)
+	require.NoError(t, err)
+	fired := 0
+	var timers []*libevent.Event
+	start := time.Now()
+	for range 1000 {
+		e, err := base.NewTimer(func() { fired++ })
+		require.NoError(t, err)
+		require.NoError(t, e.AddCommon(common))
+		timers = append(timers, e)
+	}
+	require.NoError(t, timers[0].Del())
+	dispatch(t, base)
+	assert.Equal(t, 999, fired)
+	assert.GreaterOrEqual(t, time.Since(start), 10*time.Millisecond)
+	foreign, err := other.NewTimer(func() {})
+	require.NoError(t, err)
+	assert.ErrorIs(t, foreign.AddCommon(common), syscall.EINVAL)
+	assert.ErrorIs(t, timers[0].AddCommon(nil), syscall.EINVAL)
+	_, err = base.NewCommonTimeout(-1)
+	assert.ErrorIs(t, err, syscall.EINVAL)
+	for i := 0; err == nil || errors.Is(err, syscall.EINVAL); i++ {
+		require.Less(t, i, 300)
+		_, err = base.NewCommonTimeout(time.Duration(i+20) * time.Millisecond)
+	}
+	assert.ErrorIs(t, err, syscall.ENOSPC)
+}
+
+func TestDispatchBounds(t *testing.T) {
+	for _, bad := range []libevent.Config{{MaxDispatchInterval: -1}, {MaxDispatchCallbacks: -1}, {MinDispatchPriority: -1}} {
+		_, err := libevent.NewBaseConfig(bad)
+		assert.ErrorIs(t, err, syscall.EINVAL)
+	}
+	base, err := libevent.NewBaseConfig(libevent.Config{Priorities: 2, MaxDispatchCallbacks: 1, MinDispatchPriority: 1,
+		NoCacheTime: true, IgnoreEnv: true, EpollChangelist: true})
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, base.Free()) }()
+	// After each of the many that are due, the loop looks for what is urgent.
+	var order []string
+	urgent, err := base.NewEvent(-1, 0, func(int, libevent.What) { order = append(order, "urgent") })
+	require.NoError(t, err)
+	require.NoError(t, urgent.SetPriority(0))
+	for range 3 {
+		e, err := base.NewEvent(-1, 0, func(int, libevent.What) {
+			order = append(order, "one of many")
+			if len(order) == 1 {
+				assert.NoError(t, urgent.Active(rd))
+			}
+		})
+		require.NoError(t, err)
+		require.NoError(t, e.Active(rd))
+	}
+	dispatch(t, base)
+	assert.Equal(t, []string{"one of many", "urgent", "one of many", "one of many"}, order)
+}

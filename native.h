@@ -155,6 +155,9 @@ struct glev_bev {
 	int lingering;        /* GLEV_FLUSHING... */
 	int quiet;            /* glev_bev_quiet was called: nothing may change any more */
 	int paused;           /* input at its high watermark, closure drained nothing */
+	int priority;         /* the user's, or -1 */
+	int triggered;        /* a read callback was asked for, whatever the input */
+	short triggered_events; /* the same of event callbacks */
 	short held;           /* directions the user has on and we keep off for now */
 };
 
@@ -182,6 +185,10 @@ int64_t glev_bev_fd(struct glev_bev *r);
 int64_t glev_bev_addr(struct glev_bev *r, int peer, struct glev_addr *a);
 int64_t glev_bev_setfd(struct glev_bev *r, int fd);
 int64_t glev_bev_flush(struct glev_bev *r, short what, int mode);
+int64_t glev_bev_trigger(struct glev_bev *r, short what, int flags);
+int64_t glev_bev_trigger_event(struct glev_bev *r, short what);
+int64_t glev_bev_set_priority(struct glev_bev *r, int priority);
+int64_t glev_bev_priority(struct glev_bev *r);
 int64_t glev_bev_close_write(struct glev_bev *r);
 /* Returns 1 when there is nothing to wait for. */
 int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec);
@@ -243,6 +250,8 @@ struct glev_lev {
 };
 
 struct glev_lev *glev_lev_new(struct glev_base *b, const struct glev_addr *a, unsigned flags, int backlog, void *handle, int *err);
+/* On a bound or listening socket. */
+struct glev_lev *glev_lev_new_fd(struct glev_base *b, int fd, unsigned flags, int backlog, void *handle, int *err);
 int glev_lev_enable(struct glev_lev *l, int on);
 void glev_lev_free(struct glev_lev *l);
 

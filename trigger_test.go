@@ -1,0 +1,82 @@
+package libevent_test
+
+import (
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+)
+
+func TestTrigger(t *testing.T) {
+	forSocketAndPair(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent, _ func([]byte)) {
+		var reads, writes int
+		var events []libevent.Events
+		require.NoError(t, bev.SetCallbacks(func(*libevent.BufferEvent) { reads++ },
+			func(*libevent.BufferEvent) { writes++ },
+			func(_ *libevent.BufferEvent, what libevent.Events) { events = append(events, what) }))
+		require.NoError(t, bev.SetWatermark(rd, 10, 0))
+		require.NoError(t, bev.Trigger(rd, 0))
+		dispatch(t, base)
+		assert.Zero(t, reads, "below the low watermark")
+		require.NoError(t, bev.Trigger(rd|wr, libevent.TriggerIgnoreWatermarks))
+		assert.Zero(t, reads, "never from inside the call")
+		dispatch(t, base)
+		assert.Equal(t, []int{1, 1}, []int{reads, writes})
+		require.NoError(t, bev.TriggerEvent(libevent.EventReading|libevent.EventTimeout))
+		dispatch(t, base)
+		require.NoError(t, bev.TriggerEvent(-1)) // CONNECTED comes by itself, as in libevent
+		dispatch(t, base)
+		assert.Equal(t, []libevent.Events{libevent.EventReading | libevent.EventTimeout,
+			libevent.EventConnected, ^libevent.EventConnected}, events)
+		assert.ErrorIs(t, bev.Trigger(libevent.EvTimeout, 0), syscall.EINVAL)
+		assert.ErrorIs(t, bev.Trigger(rd, 1<<12), syscall.EINVAL)
+		assert.ErrorIs(t, bev.TriggerEvent(0), syscall.EINVAL)
+	})
+}
+
+func TestPartner(t *testing.T) {
+	base := newBase(t)
+	a, b := newPair(t, base)
+	assert.Same(t, b, a.Partner())
+	assert.Same(t, a, b.Partner())
+	b.Free()
+	assert.Nil(t, a.Partner())
+	assert.Nil(t, b.Partner())
+	socket, _ := newSocket(t, base, 0)
+	assert.Nil(t, socket.Partner())
+}
+
+// With priorities what is urgent goes first, and setting one is checked.
+func TestPriorities(t *testing.T) {
+	base, err := libevent.NewBaseConfig(libevent.Config{Priorities: 3})
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, base.Free()) }()
+	assert.Equal(t, 3, base.Priorities())
+	var order []int
+	for _, p := range []int{2, 0, 1} {
+		e, err := base.NewEvent(-1, 0, func(int, libevent.What) { order = append(order, p) })
+		require.NoError(t, err)
+		assert.Equal(t, 1, e.Priority())
+		require.NoError(t, e.SetPriority(p))
+		assert.Equal(t, p, e.Priority())
+		require.NoError(t, e.Active(rd))
+		assert.ErrorIs(t, e.SetPriority(0), syscall.EBUSY, "it is due")
+		assert.ErrorIs(t, e.SetPriority(3), syscall.EINVAL)
+		assert.ErrorIs(t, e.SetPriority(-1), syscall.EINVAL)
+	}
+	bev, peer := newSocket(t, base, 0)
+	require.NoError(t, bev.SetPriority(0))
+	assert.Equal(t, 0, bev.Priority())
+	require.NoError(t, bev.SetFD(bev.FD()))
+	assert.Equal(t, 0, bev.Priority(), "libevent itself would forget it")
+	assert.ErrorIs(t, bev.SetPriority(3), syscall.EINVAL)
+	pair, _ := newPair(t, base)
+	assert.ErrorIs(t, pair.SetPriority(0), syscall.EINVAL)
+	assert.Equal(t, 1, pair.Priority())
+	_ = peer.Close()
+	dispatch(t, base)
+	assert.Equal(t, []int{0, 1, 2}, order)
+}

@@ -220,6 +220,10 @@ void glev_bev_free(struct glev_bev *r)
 		 * alone that are no longer the filter's. */
 		evbuffer_lock(r->under->in.evb);
 		r->under->filtered = 0;
+		if (r->under_in_cb)
+			evbuffer_remove_cb_entry(r->under->in.evb, r->under_in_cb);
+		if (r->under_out_cb)
+			evbuffer_remove_cb_entry(r->under->out.evb, r->under_out_cb);
 		bufferevent_setcb(r->under->bev, NULL, NULL, NULL, NULL);
 		if (!r->under->quiet)
 			glev_bev_install(r->under, r->under->closures & GLEV_CB_WRITE);

@@ -14,7 +14,7 @@
  *  4. No libevent lock is held while Go runs. Bufferevents are made with
  *     THREADSAFE, DEFER_CALLBACKS and UNLOCK_CALLBACKS, or, for their loop
  *     alone, without any lock. A callback that libevent makes under a lock
- *     stays in C: glev_on_input, glev_on_output. The exception is a filter
+ *     stays in C: glev_on_input, _output, _filter_change. The exception is a filter
  *     function, whose answer libevent needs at once: glev_on_filter_in, _out.
  *  5. A trampoline that returns nonzero could not run the closure now, because
  *     a panic is on its way to the caller of the loop. The callback then asks
@@ -195,14 +195,14 @@ void glev_on_bev_limit(evutil_socket_t fd, short what, void *arg)
 
 /* Under the lock of the filter, on the thread that entered libevent: the answer
  * is needed at once. The function may use its two buffers and nothing else. */
-static enum bufferevent_filter_result filter(struct glev_bev *r, int out, struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, int mode)
+static enum bufferevent_filter_result filter(struct glev_bev *r, int out, ev_ssize_t limit, int mode)
 {
-	size_t src_len = evbuffer_get_length(src), dst_len = evbuffer_get_length(dst);
+	uint64_t changes = __atomic_load_n(&r->changes, __ATOMIC_RELAXED);
 	int rc = glevFilter(r->handle, r->bev, out, limit, mode);
 
 	/* libevent calls again after BEV_OK while there is input: a function
 	 * that did nothing would be called for ever. */
-	if (rc == BEV_OK && evbuffer_get_length(src) == src_len && evbuffer_get_length(dst) == dst_len)
+	if (rc == BEV_OK && __atomic_load_n(&r->changes, __ATOMIC_RELAXED) == changes)
 		return BEV_NEED_MORE;
 	/* Of an error libevent tells nobody. */
 	if (rc == BEV_ERROR)
@@ -214,12 +214,26 @@ static enum bufferevent_filter_result filter(struct glev_bev *r, int out, struct
 
 enum bufferevent_filter_result glev_on_filter_in(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg)
 {
-	return filter(arg, 0, src, dst, limit, mode);
+	(void)src; /* Go has them as Buffers of the two bufferevents */
+	(void)dst;
+	return filter(arg, 0, limit, mode);
 }
 
 enum bufferevent_filter_result glev_on_filter_out(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg)
 {
-	return filter(arg, 1, src, dst, limit, mode);
+	(void)src;
+	(void)dst;
+	return filter(arg, 1, limit, mode);
+}
+
+/* Under the lock of the buffer. */
+void glev_on_filter_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
+{
+	struct glev_bev *r = arg;
+
+	(void)buf;
+	(void)info;
+	__atomic_fetch_add(&r->changes, 1, __ATOMIC_RELAXED);
 }
 
 /* --- Listener ------------------------------------------------------------- */

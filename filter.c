@@ -61,6 +61,10 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 		under->filtered = 1;
 		r->under = under;
 		glev_bev_init(r, under->base, bev, GLEV_FILTER, options, loop_only, handle);
+		r->under_in_cb = evbuffer_add_cb(under->in.evb, glev_on_filter_change, r);
+		r->under_out_cb = evbuffer_add_cb(under->out.evb, glev_on_filter_change, r);
+		evbuffer_add_cb(r->in.evb, glev_on_filter_change, r);
+		evbuffer_add_cb(r->out.evb, glev_on_filter_change, r);
 	}
 	evbuffer_unlock(under->in.evb);
 	if (!bev) {

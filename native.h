@@ -147,6 +147,8 @@ struct glev_bev {
 	int loop_only;
 	int kind;             /* GLEV_SOCKET... */
 	struct glev_bev *under;   /* of a filter */
+	struct evbuffer_cb_entry *under_in_cb, *under_out_cb;
+	uint64_t changes;     /* of the buffers that a filter's functions see; atomic */
 	struct glev_bev *partner; /* of an end of a pair, until that is gone altogether */
 	int filtered;         /* a filter is on top, and has libevent's callbacks */
 	int closures;         /* GLEV_CB_*: which closures the user has set */
@@ -267,6 +269,7 @@ void glev_on_bev_limit(evutil_socket_t fd, short what, void *arg);
 void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg);
 enum bufferevent_filter_result glev_on_filter_in(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg);
 enum bufferevent_filter_result glev_on_filter_out(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg);
+void glev_on_filter_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg);

@@ -61,10 +61,12 @@ int glev_base_on_loop(struct glev_base *b)
 
 int glev_base_loop(struct glev_base *b, int flags)
 {
+	struct glev_base *outer = glev_enter_loop(b);
 	int rc;
 
 	errno = 0;
 	rc = event_base_loop(b->base, flags);
+	glev_enter_loop(outer);
 	return rc < 0 ? -(errno ? errno : EIO) : rc;
 }
 

@@ -340,6 +340,25 @@ int64_t glev_bev_enabled(struct glev_bev *r)
 	return what;
 }
 
+/* libevent takes a sendfile(2) that would block for the end of the connection, and
+ * stops writing. Then writing goes on; but if it got nowhere since the last time, it is
+ * the file that has ended too soon, and the event stands. */
+int glev_bev_would_block(struct glev_bev *r, int err)
+{
+	size_t len;
+	int again;
+
+	lock(r);
+	len = evbuffer_get_length(r->out.evb);
+	again = r->kind == GLEV_SOCKET && r->out.files && !r->quiet &&
+	    (err == EAGAIN || err == EINTR) && len != r->retried;
+	r->retried = again ? len : 0;
+	if (again)
+		bufferevent_enable(r->bev, EV_WRITE);
+	unlock(r);
+	return again;
+}
+
 /* --- settings -------------------------------------------------------------- */
 
 int64_t glev_bev_closures(struct glev_bev *r, int closures)

@@ -582,6 +582,7 @@ func (b *BufferEvent) endNow() {
 	}
 	C.glev_bev_quiet(b.c)
 	b.leave()
+	runDone()
 }
 
 // CloseWrite shuts the writing side down when the output is written: the peer gets
@@ -602,7 +603,9 @@ func (b *BufferEvent) do(op string, call func() C.int64_t) (int, error) {
 	if b.base.dead.Load() {
 		return 0, ErrLoopAborted
 	}
-	return result(op, b.native64(call))
+	rc := b.native64(call)
+	runDone()
+	return result(op, rc)
 }
 
 // native64 makes a C call of somebody who is inside.

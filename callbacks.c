@@ -153,6 +153,8 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	struct glev_bev *r = arg, *socket = glev_bev_bottom(r);
 	int lingering, connecting;
 
+	if (what == (BEV_EVENT_EOF | BEV_EVENT_WRITING) && glev_bev_would_block(r, err))
+		return;
 	evbuffer_lock(r->in.evb);
 	lingering = r->lingering;
 	connecting = socket->connecting;

@@ -107,6 +107,8 @@ func result(op string, rc C.int64_t) (int, error) {
 		return 0, ErrWrongLoop
 	case rc == C.GLEV_CLOSED:
 		return 0, ErrClosed
+	case rc == C.GLEV_IN_FILE:
+		return 0, &Error{op, fmt.Errorf("bytes that are still in a file cannot be looked at: %w", errors.ErrUnsupported)}
 	case rc == C.GLEV_LENT:
 		return 0, ErrLent
 	case rc == C.GLEV_FROZEN:

@@ -25,8 +25,8 @@ static int gone(struct glev_buf *b)
 	return b->owner && __atomic_load_n(&b->owner->quiet, __ATOMIC_ACQUIRE);
 }
 
-/* Why libevent refused an operation at that end; 0: it is not the freezing. */
-static int64_t refusal(struct glev_buf *b, int end)
+/* Why libevent refuses an operation at that end; 0: it is not the freezing. */
+int64_t glev_buf_refusal(struct glev_buf *b, int end)
 {
 	if (gone(b))
 		return GLEV_CLOSED;
@@ -45,7 +45,7 @@ static int64_t refusal(struct glev_buf *b, int end)
 		(rc) = (op);                                                  \
 		if ((rc) < 0) {                                               \
 			evbuffer_lock((b)->evb);                              \
-			(rc) = refusal((b), (end));                           \
+			(rc) = glev_buf_refusal((b), (end));                           \
 			if ((rc) == 0 && ((rc) = (op)) < 0)                   \
 				(rc) = -ENOMEM;                               \
 			evbuffer_unlock((b)->evb);                            \
@@ -59,11 +59,11 @@ static int64_t refusal(struct glev_buf *b, int end)
 		(rc) = (op);                                                  \
 		if ((rc) < 0) {                                               \
 			evbuffer_lock((a)->evb);                              \
-			(rc) = refusal((a), (a_end));                         \
+			(rc) = glev_buf_refusal((a), (a_end));                         \
 			evbuffer_unlock((a)->evb);                            \
 			if ((rc) == 0) {                                      \
 				evbuffer_lock((b)->evb);                      \
-				(rc) = refusal((b), (b_end));                 \
+				(rc) = glev_buf_refusal((b), (b_end));                 \
 				evbuffer_unlock((b)->evb);                    \
 			}                                                     \
 			if ((rc) == 0 && ((rc) = (op)) < 0)                   \
@@ -77,6 +77,23 @@ void glev_buf_refreeze(struct glev_buf *b)
 
 	(ends & GLEV_FRONT ? evbuffer_freeze : evbuffer_unfreeze)(b->evb, 1);
 	(ends & GLEV_BACK ? evbuffer_freeze : evbuffer_unfreeze)(b->evb, 0);
+}
+
+static void lend(struct glev_buf *b)
+{
+	if (b->lent++ == 0) {
+		glev_buf_refreeze(b);
+		if (b->owner)
+			glev_bev_apply(b->owner);
+	}
+}
+
+static void unlend(struct glev_buf *b)
+{
+	--b->lent;
+	glev_buf_refreeze(b);
+	if (b->lent == 0 && b->owner)
+		glev_bev_apply(b->owner);
 }
 
 struct glev_buf *glev_buf_new(void)
@@ -181,6 +198,14 @@ int64_t glev_buf_drain(struct glev_buf *b, size_t n)
 	return rc;
 }
 
+/* Whether there may be bytes without memory, which cannot be looked at. */
+static int in_file(struct glev_buf *b)
+{
+	if (b->files && evbuffer_get_length(b->evb) == 0)
+		b->files = 0;
+	return b->files;
+}
+
 int64_t glev_buf_copyout(struct glev_buf *b, char *p, size_t n)
 {
 	int64_t rc;
@@ -188,6 +213,8 @@ int64_t glev_buf_copyout(struct glev_buf *b, char *p, size_t n)
 	CHECK_LOOP(b);
 	if (n > INT_MAX)
 		n = INT_MAX;
+	if (b->files)
+		return glev_buf_copyout_from(b, p, n, 0);
 	rc = evbuffer_copyout(b->evb, p, n);
 	if (gone(b))
 		return GLEV_CLOSED;
@@ -211,30 +238,195 @@ int64_t glev_buf_readln(struct glev_buf *b, int eol, char **line)
 	CHECK_LOOP(b);
 	evbuffer_lock(b->evb);
 	*line = evbuffer_readln(b->evb, &n, (enum evbuffer_eol_style)eol);
-	rc = *line ? (int64_t)n : refusal(b, GLEV_FRONT);
+	rc = *line ? (int64_t)n : glev_buf_refusal(b, GLEV_FRONT);
 	evbuffer_unlock(b->evb);
 	return rc;
 }
 
 int64_t glev_buf_search(struct glev_buf *b, const char *what, size_t n, size_t from)
 {
-	struct evbuffer_ptr start, found;
+	return glev_buf_search_range(b, what, n, from, SIZE_MAX);
+}
+
+/* An evbuffer_ptr is a pair of raw pointers into the chains: none of them outlives the
+ * lock in what follows. */
+
+int64_t glev_buf_search_range(struct glev_buf *b, const char *what, size_t n, size_t from, size_t to)
+{
+	struct evbuffer_ptr start, end;
+	int64_t rc = -1;
+	size_t len;
+
+	CHECK_LOOP(b);
+	evbuffer_lock(b->evb);
+	len = evbuffer_get_length(b->evb);
+	if (to > len)
+		to = len;
+	if (gone(b) || in_file(b) || from > to || n > to - from)
+		goto done;
+	if (n == 0)
+		rc = (int64_t)from;
+	else if (evbuffer_ptr_set(b->evb, &start, from, EVBUFFER_PTR_SET) == 0 &&
+	    evbuffer_ptr_set(b->evb, &end, to, EVBUFFER_PTR_SET) == 0)
+		rc = evbuffer_search_range(b->evb, what, n, &start, &end).pos;
+done:
+	evbuffer_unlock(b->evb);
+	return rc;
+}
+
+int64_t glev_buf_search_eol(struct glev_buf *b, size_t from, int eol, size_t *eol_len)
+{
+	struct evbuffer_ptr start;
 	int64_t rc = -1;
 
 	CHECK_LOOP(b);
-	/* An evbuffer_ptr is a pair of raw pointers into the chains: it must
-	 * not outlive the lock. */
+	evbuffer_lock(b->evb);
+	if (!gone(b) && !in_file(b) && from <= evbuffer_get_length(b->evb) &&
+	    evbuffer_ptr_set(b->evb, &start, from, EVBUFFER_PTR_SET) == 0)
+		rc = evbuffer_search_eol(b->evb, &start, eol_len, (enum evbuffer_eol_style)eol).pos;
+	evbuffer_unlock(b->evb);
+	return rc;
+}
+
+int64_t glev_buf_copyout_from(struct glev_buf *b, char *p, size_t n, size_t from)
+{
+	struct evbuffer_ptr start;
+	int64_t rc = 0;
+
+	CHECK_LOOP(b);
+	if (n > INT_MAX)
+		n = INT_MAX;
 	evbuffer_lock(b->evb);
 	if (gone(b)) {
-		rc = -1;
-	} else if (from <= evbuffer_get_length(b->evb)) {
-		if (n == 0) {
-			rc = (int64_t)from;
-		} else if (evbuffer_ptr_set(b->evb, &start, from, EVBUFFER_PTR_SET) == 0) {
-			found = evbuffer_search(b->evb, what, n, &start);
-			rc = found.pos;
-		}
+		rc = GLEV_CLOSED;
+	} else if (in_file(b)) {
+		rc = GLEV_IN_FILE;
+	} else if (from < evbuffer_get_length(b->evb)) {
+		evbuffer_unfreeze(b->evb, 1);
+		rc = evbuffer_ptr_set(b->evb, &start, from, EVBUFFER_PTR_SET) < 0 ? -EIO
+		    : evbuffer_copyout_from(b->evb, &start, p, n);
+		glev_buf_refreeze(b);
 	}
+	evbuffer_unlock(b->evb);
+	return rc;
+}
+
+int64_t glev_buf_add_iovec(struct glev_buf *b, struct evbuffer_iovec *vec, int n)
+{
+	size_t before, added;
+	int64_t rc;
+
+	CHECK_LOOP(b);
+	evbuffer_lock(b->evb);
+	rc = glev_buf_refusal(b, GLEV_BACK);
+	if (rc == 0) {
+		before = evbuffer_get_length(b->evb);
+		added = evbuffer_add_iovec(b->evb, vec, n);
+		rc = (int64_t)added;
+		if (added == 0 && before == evbuffer_get_length(b->evb))
+			for (; n > 0; n--)
+				if (vec[n - 1].iov_len)
+					rc = -ENOMEM;
+	}
+	evbuffer_unlock(b->evb);
+	return rc;
+}
+
+int64_t glev_buf_expand(struct glev_buf *b, size_t n)
+{
+	int64_t rc;
+
+	CHECK_LOOP(b);
+	evbuffer_lock(b->evb);
+	rc = glev_buf_refusal(b, GLEV_BACK);
+	if (rc == 0 && evbuffer_expand(b->evb, n) < 0)
+		rc = -ENOMEM;
+	evbuffer_unlock(b->evb);
+	return rc;
+}
+
+int64_t glev_buf_contiguous_space(struct glev_buf *b)
+{
+	CHECK_LOOP(b);
+	return (int64_t)evbuffer_get_contiguous_space(b->evb);
+}
+
+/* errno of op on a descriptor, for which the ends may not be frozen. */
+static int64_t transferred(struct glev_buf *b, int end, int64_t rc, int err)
+{
+	int64_t why;
+
+	if (rc >= 0)
+		return rc;
+	why = glev_buf_refusal(b, end);
+	return why ? why : -(err ? err : EIO);
+}
+
+int64_t glev_buf_read(struct glev_buf *b, int fd, int n)
+{
+	int64_t rc;
+
+	CHECK_LOOP(b);
+	evbuffer_lock(b->evb);
+	errno = 0;
+	rc = evbuffer_read(b->evb, fd, n);
+	rc = transferred(b, GLEV_BACK, rc, errno);
+	evbuffer_unlock(b->evb);
+	return rc;
+}
+
+int64_t glev_buf_write(struct glev_buf *b, int fd, int64_t n)
+{
+	int64_t rc;
+
+	CHECK_LOOP(b);
+	evbuffer_lock(b->evb);
+	if (evbuffer_get_length(b->evb) == 0) { /* libevent calls it an error */
+		evbuffer_unlock(b->evb);
+		return gone(b) ? GLEV_CLOSED : 0;
+	}
+	errno = 0;
+	rc = evbuffer_write_atmost(b->evb, fd, n);
+	rc = transferred(b, GLEV_FRONT, rc, errno);
+	evbuffer_unlock(b->evb);
+	return rc;
+}
+
+int64_t glev_buf_reserve(struct glev_buf *b, size_t n, struct evbuffer_iovec vec[2])
+{
+	int64_t rc;
+
+	if (b->owner && !glev_base_on_loop(b->owner->base))
+		return GLEV_WRONG_LOOP;
+	evbuffer_lock(b->evb);
+	rc = glev_buf_refusal(b, GLEV_BACK);
+	if (rc == 0)
+		rc = evbuffer_reserve_space(b->evb, (ev_ssize_t)n, vec, 2);
+	if (rc == -1)
+		rc = -ENOMEM;
+	if (rc > 0)
+		lend(b);
+	evbuffer_unlock(b->evb);
+	return rc;
+}
+
+int64_t glev_buf_commit(struct glev_buf *b, size_t used, struct evbuffer_iovec vec[2], int nvec)
+{
+	int64_t rc = 0;
+	int i;
+
+	evbuffer_lock(b->evb);
+	for (i = 0; i < nvec; i++) {
+		if (vec[i].iov_len > used)
+			vec[i].iov_len = used;
+		used -= vec[i].iov_len;
+	}
+	evbuffer_unfreeze(b->evb, 0);
+	if (gone(b))
+		rc = GLEV_CLOSED;
+	else if (evbuffer_commit_space(b->evb, vec, nvec) < 0)
+		rc = -EIO;
+	unlend(b);
 	evbuffer_unlock(b->evb);
 	return rc;
 }
@@ -265,8 +457,8 @@ int64_t glev_buf_lend(struct glev_buf *b, int64_t pull, struct evbuffer_iovec *v
 	if (b->owner && b->owner->filtered)
 		return GLEV_FILTERED;
 	evbuffer_lock(b->evb);
-	if (gone(b)) {
-		n = GLEV_CLOSED;
+	if (gone(b) || in_file(b)) {
+		n = gone(b) ? GLEV_CLOSED : GLEV_IN_FILE;
 		goto done;
 	}
 	if (pull == GLEV_PEEK) {
@@ -295,11 +487,7 @@ int64_t glev_buf_lend(struct glev_buf *b, int64_t pull, struct evbuffer_iovec *v
 			goto done;
 		}
 	}
-	if (b->lent++ == 0) {
-		glev_buf_refreeze(b);
-		if (b->owner)
-			glev_bev_apply(b->owner);
-	}
+	lend(b);
 done:
 	evbuffer_unlock(b->evb);
 	return n;
@@ -308,10 +496,6 @@ done:
 void glev_buf_unlend(struct glev_buf *b)
 {
 	evbuffer_lock(b->evb);
-	if (--b->lent == 0) {
-		glev_buf_refreeze(b);
-		if (b->owner)
-			glev_bev_apply(b->owner);
-	}
+	unlend(b);
 	evbuffer_unlock(b->evb);
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"runtime"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -59,6 +60,7 @@ func (b *Buffer) leave() {
 	if b.exit() {
 		C.glev_buf_free(b.c)
 		live.objects[kindBuffer].Add(-1)
+		runDone()
 	}
 }
 
@@ -88,6 +90,7 @@ func (b *Buffer) do(op string, call func() C.int64_t) (int, error) {
 	}
 	rc := call()
 	b.leave()
+	runDone()
 	return result(op, rc)
 }
 
@@ -211,16 +214,10 @@ func (b *Buffer) Search(what []byte, from int) int {
 	if from < 0 {
 		return -1
 	}
-	at := -1
-	_, err := b.do("evbuffer_search", func() C.int64_t {
+	return b.find("evbuffer_search", func() C.int64_t {
 		c, n := bytesOf(what)
-		at = int(C.glev_buf_search(b.c, c, n, C.size_t(from)))
-		return min(C.int64_t(at), 0)
+		return C.glev_buf_search(b.c, c, n, C.size_t(from))
 	})
-	if err != nil {
-		return -1
-	}
-	return at
 }
 
 // ReadLine removes the first line and its ending, and returns the line without the
@@ -255,6 +252,138 @@ func (b *Buffer) Lines(eol EOL) iter.Seq[[]byte] {
 			}
 		}
 	}
+}
+
+// SearchRange is Search that looks at no byte at or after the offset to.
+// Safe for concurrent use. Wraps evbuffer_search_range.
+func (b *Buffer) SearchRange(what []byte, from, to int) int {
+	if from < 0 || to < from {
+		return -1
+	}
+	return b.find("evbuffer_search_range", func() C.int64_t {
+		c, n := bytesOf(what)
+		return C.glev_buf_search_range(b.c, c, n, C.size_t(from), C.size_t(to))
+	})
+}
+
+// SearchEOL returns the offset of the first line ending at or after the offset from, and
+// how many bytes it has; -1 when there is none.
+// Safe for concurrent use. Wraps evbuffer_search_eol.
+func (b *Buffer) SearchEOL(from int, eol EOL) (at, length int) {
+	if from < 0 || eol < EOLAny || eol > EOLNUL {
+		return -1, 0
+	}
+	var n C.size_t
+	at = b.find("evbuffer_search_eol", func() C.int64_t {
+		return C.glev_buf_search_eol(b.c, C.size_t(from), C.int(eol), &n)
+	})
+	if at < 0 {
+		return -1, 0
+	}
+	return at, int(n)
+}
+
+// find makes a C call that returns an offset, or -1.
+func (b *Buffer) find(op string, call func() C.int64_t) int {
+	at := C.int64_t(-1)
+	_, err := b.do(op, func() C.int64_t {
+		at = call()
+		if at == -1 {
+			return 0
+		}
+		return at
+	})
+	if err != nil {
+		return -1
+	}
+	return int(at)
+}
+
+// CopyOutFrom is CopyOut from an offset on.
+// Safe for concurrent use. Wraps evbuffer_copyout_from.
+func (b *Buffer) CopyOutFrom(p []byte, from int) (int, error) {
+	const op = "evbuffer_copyout_from"
+	if from < 0 {
+		return 0, badArgument(op, "from is negative: %d", from)
+	}
+	return b.do(op, func() C.int64_t {
+		c, n := bytesOf(p)
+		return C.glev_buf_copyout_from(b.c, c, n, C.size_t(from))
+	})
+}
+
+// AddVec appends copies of several slices in one go.
+// Safe for concurrent use. Wraps evbuffer_add_iovec.
+func (b *Buffer) AddVec(spans [][]byte) error {
+	var pinner runtime.Pinner // C gets a list of them, which Go does not see through
+	defer pinner.Unpin()
+	vec := make([]C.struct_evbuffer_iovec, 0, len(spans)+1)
+	for _, p := range spans {
+		if len(p) > 0 {
+			pinner.Pin(&p[0])
+			vec = append(vec, C.struct_evbuffer_iovec{iov_base: unsafe.Pointer(&p[0]), iov_len: C.size_t(len(p))})
+		}
+	}
+	if len(vec) == 0 {
+		return b.Add(nil)
+	}
+	_, err := b.do("evbuffer_add_iovec", func() C.int64_t {
+		return C.glev_buf_add_iovec(b.c, &vec[0], C.int(len(vec)))
+	})
+	return err
+}
+
+// Expand makes room for n more bytes in one piece at the end.
+// Safe for concurrent use. Wraps evbuffer_expand.
+func (b *Buffer) Expand(n int) error {
+	const op = "evbuffer_expand"
+	if n < 0 {
+		return badArgument(op, "n is negative: %d", n)
+	}
+	_, err := b.do(op, func() C.int64_t { return C.glev_buf_expand(b.c, C.size_t(n)) })
+	return err
+}
+
+// ContiguousSpace returns how many bytes from the front are in one piece.
+// Safe for concurrent use. Wraps evbuffer_get_contiguous_space.
+func (b *Buffer) ContiguousSpace() int {
+	n, _ := b.do("evbuffer_get_contiguous_space", func() C.int64_t { return C.glev_buf_contiguous_space(b.c) })
+	return n
+}
+
+// ReadFD appends what one read(2) of fd gives, at most n bytes, or with a negative n as
+// much as libevent reads at once. It returns io.EOF at the end, and ErrWouldBlock when
+// there is nothing yet; with a blocking descriptor it blocks, holding the buffer's lock.
+// Safe for concurrent use. Wraps evbuffer_read.
+func (b *Buffer) ReadFD(fd, n int) (int, error) {
+	const op = "evbuffer_read"
+	if n == 0 {
+		return 0, nil // libevent would take it for the end
+	}
+	got, err := b.do(op, func() C.int64_t { return C.glev_buf_read(b.c, C.int(fd), C.int(min(n, 1<<30))) })
+	if errors.Is(err, syscall.EAGAIN) {
+		return 0, ErrWouldBlock
+	}
+	if got == 0 && err == nil {
+		return 0, io.EOF
+	}
+	return got, err
+}
+
+// WriteFD writes from the front to fd with one writev(2) or sendfile(2), at most n
+// bytes, or with a negative n as much as libevent writes at once, and removes what was
+// written. It returns ErrWouldBlock when fd takes nothing now; with a blocking
+// descriptor it blocks, holding the buffer's lock.
+// Safe for concurrent use. Wraps evbuffer_write_atmost.
+func (b *Buffer) WriteFD(fd, n int) (int, error) {
+	if n < 0 {
+		n = -1
+	}
+	put, err := b.do("evbuffer_write_atmost", func() C.int64_t { return C.glev_buf_write(b.c, C.int(fd), C.int64_t(n)) })
+	if errors.Is(err, syscall.EAGAIN) {
+		return 0, ErrWouldBlock
+	}
+	return put, err
 }
 
 // Freeze makes changes at the front, or else at the back, fail with ErrFrozen.
@@ -319,14 +448,62 @@ func (b *Buffer) Pullup(n int, fn func(p []byte)) error {
 	return err
 }
 
+// Reserve lends fn room for n bytes at the end, in one or two pieces, and makes the
+// first bytes of it, as many as fn returns, part of the buffer. The rules of Peek hold,
+// but that fn writes to the slices. If it returns more than n or less than 0, nothing is
+// added.
+// A buffer of a bufferevent: loop goroutine only. One alone: safe for concurrent
+// use. Wraps evbuffer_reserve_space, evbuffer_commit_space.
+func (b *Buffer) Reserve(n int, fn func(spans [][]byte) (used int)) error {
+	const op = "evbuffer_reserve_space"
+	if fn == nil {
+		return badArgument(op, "fn is nil")
+	}
+	if n <= 0 {
+		return badArgument(op, "n is %d", n)
+	}
+	return b.atLoop(op, func() C.int64_t { return b.reserve(n, fn) })
+}
+
+func (b *Buffer) reserve(n int, fn func([][]byte) int) (rc C.int64_t) {
+	vec := make([]C.struct_evbuffer_iovec, 2)
+	pieces := C.glev_buf_reserve(b.c, C.size_t(n), &vec[0])
+	if pieces < 0 {
+		return pieces
+	}
+	used := 0
+	defer func() { // also after a panic, with nothing used
+		if done := C.glev_buf_commit(b.c, C.size_t(used), &vec[0], C.int(pieces)); rc == 0 {
+			rc = done
+		}
+	}()
+	var spans [][]byte
+	room := n
+	for _, v := range vec[:pieces] {
+		span := unsafe.Slice((*byte)(v.iov_base), min(room, int(v.iov_len)))
+		room -= len(span)
+		spans = append(spans, span)
+	}
+	if got := fn(spans); got >= 0 && got <= n {
+		used = got
+		return 0
+	}
+	return -C.int64_t(syscall.EINVAL)
+}
+
 // lend runs one of peek and pullup, whichever is there, on the bytes.
 func (b *Buffer) lend(op string, pull C.int64_t, peek func([][]byte), pullup func([]byte)) error {
+	return b.atLoop(op, func() C.int64_t { return b.lent(pull, peek, pullup) })
+}
+
+// atLoop makes a call that lends the buffer to a function of the user's.
+func (b *Buffer) atLoop(op string, call func() C.int64_t) error {
 	if b.owner == nil {
 		if !b.enter() {
 			return ErrClosed
 		}
 		defer b.leave()
-		_, err := result(op, b.lent(pull, peek, pullup))
+		_, err := result(op, call())
 		return err
 	}
 	if !b.owner.enter() {
@@ -336,9 +513,9 @@ func (b *Buffer) lend(op string, pull C.int64_t, peek func([][]byte), pullup fun
 	if b.owner.base.dead.Load() {
 		return ErrLoopAborted
 	}
-	rc := b.lent(pull, peek, pullup)
+	rc := call()
 	if rc == C.GLEV_WRONG_LOOP {
-		rc = b.owner.base.borrow(func() C.int64_t { return b.lent(pull, peek, pullup) })
+		rc = b.owner.base.borrow(call)
 	}
 	_, err := result(op, rc)
 	return err

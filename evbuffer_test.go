@@ -377,3 +377,128 @@ func TestBufferFromManyGoroutines(t *testing.T) {
 	}
 	assert.Equal(t, goroutines*each, lines)
 }
+
+func TestBufferReserve(t *testing.T) {
+	b := newBuffer(t, "<")
+	require.NoError(t, b.Reserve(10_000, func(spans [][]byte) int {
+		room := 0
+		for _, s := range spans {
+			room += len(s)
+		}
+		assert.Equal(t, 10_000, room)
+		assert.ErrorIs(t, b.Add([]byte("x")), libevent.ErrLent)
+		assert.ErrorIs(t, b.Reserve(1, func([][]byte) int { return 0 }), libevent.ErrLent)
+		return copy(spans[0], "written in place")
+	}))
+	require.NoError(t, b.Add([]byte(">")))
+	assert.Equal(t, "<written in place>", content(t, b))
+	for _, used := range []int{-1, 11} {
+		assert.ErrorIs(t, b.Reserve(10, func([][]byte) int { return used }), syscall.EINVAL)
+	}
+	assert.Equal(t, "boom", raises(func() {
+		_ = b.Reserve(10, func([][]byte) int { panic("boom") })
+	}))
+	require.NoError(t, b.Reserve(10, func([][]byte) int { return 0 }))
+	assert.Equal(t, 18, b.Len())
+	assert.ErrorIs(t, b.Reserve(0, func([][]byte) int { return 0 }), syscall.EINVAL)
+	assert.ErrorIs(t, b.Reserve(1, nil), syscall.EINVAL)
+	if !asanEnabled { // which takes such an allocation for a mistake
+		assert.Error(t, b.Reserve(1<<62, func([][]byte) int { return 0 }))
+	}
+	bev, _ := newPair(t, newBase(t))
+	assert.ErrorIs(t, bev.Input().Reserve(1, func([][]byte) int { return 1 }), libevent.ErrFrozen)
+	require.NoError(t, bev.Output().Reserve(5, func(s [][]byte) int { return copy(s[0], "hello") }))
+	assert.Equal(t, "hello", content(t, bev.Output()))
+}
+
+func TestBufferOffsets(t *testing.T) {
+	b := chunks(t, "abc", "abd\r", "\nabc")
+	assert.Equal(t, 3, b.SearchRange([]byte("ab"), 1, 6))
+	assert.Equal(t, -1, b.SearchRange([]byte("abd"), 1, 5))
+	assert.Equal(t, 8, b.SearchRange([]byte("abc"), 1, 100))
+	assert.Equal(t, -1, b.SearchRange([]byte("abc"), 5, 2))
+	assert.Equal(t, 5, b.SearchRange(nil, 5, 5))
+	for eol, want := range map[libevent.EOL][2]int{
+		libevent.EOLAny: {6, 2}, libevent.EOLCRLF: {6, 2}, libevent.EOLCRLFStrict: {6, 2},
+		libevent.EOLLF: {7, 1}, libevent.EOLNUL: {-1, 0}, libevent.EOL(9): {-1, 0},
+	} {
+		at, n := b.SearchEOL(0, eol)
+		assert.Equal(t, want, [2]int{at, n}, "%v", eol)
+	}
+	at, _ := b.SearchEOL(8, libevent.EOLAny)
+	assert.Equal(t, -1, at)
+	at, _ = b.SearchEOL(-1, libevent.EOLAny)
+	assert.Equal(t, -1, at)
+	p := make([]byte, 4)
+	n, err := b.CopyOutFrom(p, 2)
+	require.NoError(t, err)
+	assert.Equal(t, "cabd", string(p[:n]))
+	n, err = b.CopyOutFrom(p, 9)
+	require.NoError(t, err)
+	assert.Equal(t, "bc", string(p[:n]))
+	n, err = b.CopyOutFrom(p, 100)
+	require.NoError(t, err)
+	assert.Zero(t, n)
+	_, err = b.CopyOutFrom(p, -1)
+	assert.ErrorIs(t, err, syscall.EINVAL)
+}
+
+func TestBufferVecAndRoom(t *testing.T) {
+	b := newBuffer(t, "")
+	require.NoError(t, b.AddVec([][]byte{[]byte("one "), nil, []byte("two "), {}, []byte("three")}))
+	assert.Equal(t, "one two three", content(t, b))
+	require.NoError(t, b.AddVec(nil))
+	assert.Equal(t, 13, b.ContiguousSpace())
+	require.NoError(t, b.Expand(10_000))
+	if !asanEnabled {
+		assert.Error(t, b.Expand(1<<62))
+	}
+	assert.ErrorIs(t, b.Expand(-1), syscall.EINVAL)
+	assert.Equal(t, "one two three", content(t, b))
+	require.NoError(t, b.Peek(func([][]byte) {
+		assert.ErrorIs(t, b.Expand(1), libevent.ErrLent)
+		assert.ErrorIs(t, b.AddVec([][]byte{{1}}), libevent.ErrLent)
+	}))
+}
+
+func TestBufferDescriptors(t *testing.T) {
+	x, y := socketpair(t)
+	require.NoError(t, syscall.SetNonblock(x, true))
+	require.NoError(t, syscall.SetNonblock(y, true))
+	b := newBuffer(t, "")
+	_, err := b.ReadFD(x, -1)
+	assert.ErrorIs(t, err, libevent.ErrWouldBlock)
+	n, err := b.WriteFD(x, -1)
+	require.NoError(t, err, "nothing to write")
+	assert.Zero(t, n)
+	require.NoError(t, b.Add([]byte("hello world")))
+	n, err = b.WriteFD(x, 5)
+	require.NoError(t, err)
+	assert.Equal(t, 5, n)
+	n, err = b.WriteFD(x, -1)
+	require.NoError(t, err)
+	assert.Equal(t, 6, n)
+	n, err = b.ReadFD(y, 7)
+	require.NoError(t, err)
+	assert.Equal(t, 7, n)
+	n, err = b.ReadFD(y, 0)
+	require.NoError(t, err)
+	assert.Zero(t, n)
+	_, err = b.ReadFD(y, -1)
+	require.NoError(t, err)
+	assert.Equal(t, "hello world", content(t, b))
+	for err == nil {
+		require.NoError(t, b.Add(noise(1<<16)))
+		_, err = b.WriteFD(x, -1)
+	}
+	assert.ErrorIs(t, err, libevent.ErrWouldBlock)
+	require.NoError(t, syscall.Close(y))
+	_, err = b.WriteFD(x, -1)
+	assert.ErrorIs(t, err, syscall.EPIPE)
+	require.NoError(t, b.Freeze(true))
+	_, err = b.WriteFD(x, -1)
+	assert.ErrorIs(t, err, libevent.ErrFrozen)
+	require.NoError(t, syscall.Close(x))
+	_, err = newBuffer(t, "").ReadFD(x, -1)
+	assert.ErrorIs(t, err, syscall.EBADF)
+}

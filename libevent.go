@@ -389,9 +389,23 @@ func (b *Base) Free() error {
 		return ErrLoopAborted
 	}
 	C.glev_base_settle(b.c)
+	var let []func() // go of on the loop's thread, and not yet said so
+	for {
+		done, ok := takeDone(b.c)
+		if !ok {
+			break
+		}
+		let = append(let, done)
+	}
 	C.glev_base_free(b.c)
 	C.event_base_free(b.event)
 	b.handle.release()
+	for _, done := range let {
+		if done != nil {
+			done()
+		}
+	}
+	runDone()
 	return nil
 }
 
@@ -414,7 +428,7 @@ func (b *Base) freeChildren() {
 		}
 		t := b.queue[0]
 		b.queue = b.queue[1:]
-		if !t.posted {
+		if !t.posted || t.owed {
 			b.mu.Unlock()
 			t.run()
 			b.mu.Lock()

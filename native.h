@@ -33,6 +33,7 @@ enum {
 	GLEV_SHUT = -1000004,       /* the writing side was closed */
 	GLEV_NO_SOCKET = -1000005,  /* the call needs a socket bufferevent */
 	GLEV_NO_LIMIT = -1000006,   /* the call needs a rate limit */
+	GLEV_IN_FILE = -1000009,    /* bytes that are in a file have no memory */
 	GLEV_CLOSED = -1000008,     /* freed by another thread meanwhile */
 	GLEV_FILTERED = -1000007,   /* a filter on top has the callbacks */
 };
@@ -61,6 +62,7 @@ struct glev_base {
 	struct event *keep; /* keeps an otherwise empty loop from returning */
 	void *handle;
 	uintptr_t owner;    /* the thread that acts as the loop, or 0; atomic */
+	struct glev_done *done; /* let go on the loop's thread */
 };
 
 int glev_use_threads(void);
@@ -98,6 +100,7 @@ struct glev_buf {
 	struct glev_bev *owner; /* the bufferevent whose buffer this is, or NULL */
 	int lent;               /* Peeks and Pullups in progress */
 	int frozen;             /* ends frozen when not lent */
+	int files;              /* some bytes may be in a file, for sendfile(2) */
 };
 
 struct glev_buf *glev_buf_new(void);
@@ -114,6 +117,19 @@ int64_t glev_buf_copyout(struct glev_buf *b, char *p, size_t n);
 /* *line is malloc'ed; NULL when there is no whole line. */
 int64_t glev_buf_readln(struct glev_buf *b, int eol, char **line);
 int64_t glev_buf_search(struct glev_buf *b, const char *what, size_t n, size_t from);
+/* All offsets; -1 when there is none. */
+int64_t glev_buf_search_range(struct glev_buf *b, const char *what, size_t n, size_t from, size_t to);
+int64_t glev_buf_search_eol(struct glev_buf *b, size_t from, int eol, size_t *eol_len);
+int64_t glev_buf_copyout_from(struct glev_buf *b, char *p, size_t n, size_t from);
+int64_t glev_buf_add_iovec(struct glev_buf *b, struct evbuffer_iovec *vec, int n);
+int64_t glev_buf_expand(struct glev_buf *b, size_t n);
+int64_t glev_buf_contiguous_space(struct glev_buf *b);
+int64_t glev_buf_read(struct glev_buf *b, int fd, int n);
+int64_t glev_buf_write(struct glev_buf *b, int fd, int64_t n);
+/* Lends n bytes of room at the end, in at most two extents; commit gives it back, and
+ * with used > 0 makes that many of its bytes part of the buffer. */
+int64_t glev_buf_reserve(struct glev_buf *b, size_t n, struct evbuffer_iovec vec[2]);
+int64_t glev_buf_commit(struct glev_buf *b, size_t used, struct evbuffer_iovec vec[2], int nvec);
 int64_t glev_buf_freeze(struct glev_buf *b, int end, int on);
 /* Lends the buffer and fills vec; returns the number of extents, which may be
  * larger than nvec: then nothing is lent. pull is GLEV_PEEK, or the number of
@@ -122,8 +138,30 @@ int64_t glev_buf_freeze(struct glev_buf *b, int end, int on);
 enum { GLEV_PEEK = -1, GLEV_PULL_ALL = -2 };
 int64_t glev_buf_lend(struct glev_buf *b, int64_t pull, struct evbuffer_iovec *vec, int nvec);
 void glev_buf_unlend(struct glev_buf *b);
+/* Why a change at that end is refused now, or 0; call with the lock. */
+int64_t glev_buf_refusal(struct glev_buf *b, int end);
 /* Brings the frozen ends back to what they should be; call with the lock. */
 void glev_buf_refreeze(struct glev_buf *b);
+
+/* --- filesegment.c ------------------------------------------------------- */
+
+enum { GLEV_MMAP = 1, GLEV_SENDFILE = 2 };
+
+/* fd passes to the segment, and is closed also if there will be none. */
+struct evbuffer_file_segment *glev_seg_new(int fd, int64_t offset, int64_t length, int how, int *err);
+int64_t glev_buf_add_segment(struct glev_buf *b, struct evbuffer_file_segment *seg, int64_t offset, int64_t length, int sendfile);
+
+/* --- reference.c --------------------------------------------------------- */
+
+/* done is pushed where glev_take_done finds it when the last byte is gone. */
+int64_t glev_buf_add_reference(struct glev_buf *b, const char *p, size_t n, void *done);
+/* How many wait that no loop will take. Atomic. */
+extern uint32_t glev_done_elsewhere;
+/* Takes one that the loop of b let go on its thread, or with NULL one of the others;
+ * NULL when there is none. */
+void *glev_take_done(struct glev_base *b);
+/* Tells this thread whose loop it runs; returns whose it ran before. */
+struct glev_base *glev_enter_loop(struct glev_base *b);
 
 /* --- bufferevent.c ------------------------------------------------------- */
 
@@ -158,6 +196,7 @@ struct glev_bev {
 	int quiet;            /* glev_bev_quiet was called: nothing may change any more */
 	int paused;           /* input at its high watermark, closure drained nothing */
 	int priority;         /* the user's, or -1 */
+	size_t retried;       /* length of the output at a sendfile(2) that would block */
 	int triggered;        /* a read callback was asked for, whatever the input */
 	short triggered_events; /* the same of event callbacks */
 	short held;           /* directions the user has on and we keep off for now */
@@ -198,6 +237,7 @@ int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec);
 void glev_bev_apply(struct glev_bev *r);
 int64_t glev_bev_try_shut(struct glev_bev *r);
 int glev_bev_lingered(struct glev_bev *r);
+int glev_bev_would_block(struct glev_bev *r, int err);
 int glev_bev_all_written(struct glev_bev *r);
 /* Itself, or the socket or pair below a stack of filters. */
 struct glev_bev *glev_bev_bottom(struct glev_bev *r);

@@ -16,7 +16,9 @@ type Stats struct {
 // object that was freed counts until its memory is given back, which may take a
 // turn of its loop. A count that grows is a leak.
 type LiveObjects struct {
-	Bases, Events, BufferEvents, Listeners, Groups, Buffers int
+	Bases, Events, BufferEvents, Listeners, Groups, Buffers, FileSegments int
+
+	References int // slices that are part of a buffer
 
 	Handles int // entries in the table through which C finds Go objects
 }
@@ -30,6 +32,8 @@ func Live() LiveObjects {
 		Listeners:    int(live.objects[kindListener].Load()),
 		Groups:       int(live.objects[kindGroup].Load()),
 		Buffers:      int(live.objects[kindBuffer].Load()),
+		FileSegments: int(live.objects[kindFileSegment].Load()),
+		References:   int(live.objects[kindReference].Load()),
 		Handles:      int(live.handles.Load()),
 	}
 }
@@ -48,6 +52,8 @@ const (
 	kindListener
 	kindGroup
 	kindBuffer
+	kindFileSegment
+	kindReference
 	kinds
 )
 

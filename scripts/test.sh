@@ -50,6 +50,9 @@ go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 step "lint"
 go run ./scripts/lint
 
+step "coverage of libevent's headers"
+go run ./scripts/coverage
+
 step "C warnings"
 c_warnings
 

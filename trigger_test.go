@@ -80,3 +80,14 @@ func TestPriorities(t *testing.T) {
 	dispatch(t, base)
 	assert.Equal(t, []int{0, 1, 2}, order)
 }
+
+// Each event flag reaches the closure as it is, alone too.
+func TestEventFlagsAlone(t *testing.T) {
+	base := newBase(t)
+	bev, _ := newSocket(t, base, 0)
+	for _, what := range []libevent.Events{libevent.EventReading, libevent.EventWriting, libevent.EventEOF,
+		libevent.EventError, libevent.EventTimeout, libevent.EventConnected} {
+		require.NoError(t, bev.TriggerEvent(what))
+		assert.Equal(t, what, happening(t, bev))
+	}
+}

@@ -21,6 +21,7 @@
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/dns.h>
 #include <event2/event.h>
 #include <event2/listener.h>
 #include <event2/thread.h>
@@ -61,6 +62,7 @@ struct glev_base {
 	struct event *keep; /* keeps an otherwise empty loop from returning */
 	void *handle;
 	uintptr_t owner;    /* the thread that acts as the loop, or 0; atomic */
+	int dns_freeing;    /* DNS bases that wait for a quiet moment to be freed in */
 };
 
 int glev_use_threads(void);
@@ -246,6 +248,48 @@ struct glev_lev *glev_lev_new(struct glev_base *b, const struct glev_addr *a, un
 int glev_lev_enable(struct glev_lev *l, int on);
 void glev_lev_free(struct glev_lev *l);
 
+/* --- dns.c ----------------------------------------------------------------- */
+
+struct glev_dns {
+	struct evdns_base *evdns;
+	struct glev_base *base;
+	void *handle;
+	struct event *step;          /* looks for a quiet moment */
+	struct glev_lookup *lookups; /* that were started and are not yet freed */
+	int clearing;                /* the name servers go at the next quiet moment */
+	int freeing;                 /* all of it goes then */
+};
+
+struct glev_lookup {
+	struct glev_dns *dns;
+	struct glev_lookup *next, **link; /* link is NULL before the start */
+	void *handle;                     /* NULL when Go has done with it */
+	struct evdns_getaddrinfo_request *req;
+	int busy;                         /* libevent will call back */
+	int wanted;                       /* Go waits for an answer */
+	int family;
+	char host[];
+};
+
+struct glev_dns *glev_dns_new(struct glev_base *b, void *handle);
+/* At once; only if there was no lookup yet. */
+void glev_dns_discard(struct glev_dns *d);
+/* Frees it as soon as that is safe, and all its lookups are. These, and the
+ * functions of lookups but glev_lookup_new, run on the loop's thread. */
+void glev_dns_free(struct glev_dns *d);
+/* Returns 1 if it is done, 0 if it has to wait; then glevDNSCleared is called. */
+int glev_dns_clear(struct glev_dns *d);
+int glev_dns_add_nameserver(struct glev_dns *d, const struct glev_addr *a);
+/* Returns 0 when there are no more than i. */
+int glev_dns_nameserver(struct glev_dns *d, int i, struct glev_addr *a);
+int glev_dns_resolv_conf(struct glev_dns *d, int options, const char *path);
+struct glev_lookup *glev_lookup_new(struct glev_dns *d, const char *host, int family, void *handle);
+void glev_lookup_start(struct glev_lookup *l);
+void glev_lookup_free(struct glev_lookup *l);
+/* Used by the callbacks. */
+int glev_dns_step(struct glev_dns *d, short what);
+int glev_lookup_answered(struct glev_lookup *l, int code);
+
 /* --- callbacks.c: the callbacks given to libevent ------------------------- */
 
 void glev_on_wake(evutil_socket_t fd, short what, void *arg);
@@ -263,6 +307,8 @@ void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, vo
 void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg);
 void glev_on_accept_error(struct evconnlistener *lev, void *arg);
 void glev_on_accept_retry(evutil_socket_t fd, short what, void *arg);
+void glev_on_dns_step(evutil_socket_t fd, short what, void *arg);
+void glev_on_addrinfo(int code, struct evutil_addrinfo *res, void *arg);
 
 /* --- log.c ---------------------------------------------------------------- */
 

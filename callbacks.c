@@ -159,8 +159,11 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	 * descriptor, or after a timeout, and then says this of the new one. */
 	if ((what & BEV_EVENT_CONNECTED) && !connecting)
 		what &= ~BEV_EVENT_CONNECTED;
-	if (what & (BEV_EVENT_CONNECTED | BEV_EVENT_ERROR)) {
+	/* An error of one attempt of ConnectHostname is not the last word. */
+	if ((what & BEV_EVENT_CONNECTED) || ((what & BEV_EVENT_ERROR) && !socket->dialing)) {
 		socket->connecting = 0;
+		if (!lingering)
+			glev_bev_connected(socket);
 		glev_bev_try_shut(r);
 	}
 	evbuffer_unlock(r->in.evb);

@@ -445,7 +445,7 @@ func (d *DNSBase) Free() {
 	d.mu.Unlock()
 	for l := range lookups {
 		if l.end() {
-			if l.failing {
+			if l.internal {
 				l.fn(nil, &Error{opLookup, ErrClosed})
 			}
 			l.leave()
@@ -463,12 +463,14 @@ type DNSLookup struct {
 	dns  *DNSBase
 	host string
 	fn   func([]netip.Addr, error)
-	// failing says that fn is the binding's own, that it may be called from
+	// internal says that fn is the binding's own, that it may be called from
 	// everywhere, and that it wants to know when there will be no answer.
-	failing bool
+	internal bool
 }
 
 const opLookup = "lookup"
+
+var families = map[string]C.int{"ip": C.AF_UNSPEC, "ip4": C.AF_INET, "ip6": C.AF_INET6}
 
 // Lookup looks a host name up and calls fn with its addresses, or with an error, on the
 // loop's goroutine, also when the answer is known at once. network is "ip" for both kinds
@@ -478,7 +480,7 @@ const opLookup = "lookup"
 // Safe for concurrent use. Wraps evdns_getaddrinfo.
 func (d *DNSBase) Lookup(network, host string, fn func([]netip.Addr, error)) (*DNSLookup, error) {
 	const op = "evdns_getaddrinfo"
-	family, ok := map[string]C.int{"ip": C.AF_UNSPEC, "ip4": C.AF_INET, "ip6": C.AF_INET6}[network]
+	family, ok := families[network]
 	if !ok {
 		return nil, badArgument(op, "%v", net.UnknownNetworkError(network))
 	}
@@ -493,7 +495,7 @@ func (d *DNSBase) Lookup(network, host string, fn func([]netip.Addr, error)) (*D
 	return d.lookup(op, host, family, fn, false)
 }
 
-func (d *DNSBase) lookup(op, host string, family C.int, fn func([]netip.Addr, error), failing bool) (*DNSLookup, error) {
+func (d *DNSBase) lookup(op, host string, family C.int, fn func([]netip.Addr, error), internal bool) (*DNSLookup, error) {
 	if err := d.base.enterAlive(); err != nil {
 		return nil, err
 	}
@@ -504,7 +506,7 @@ func (d *DNSBase) lookup(op, host string, family C.int, fn func([]netip.Addr, er
 	defer d.leave()
 	l := &DNSLookup{
 		object: object{base: d.base, kind: kindDNSLookup},
-		dns:    d, host: host, fn: fn, failing: failing,
+		dns:    d, host: host, fn: fn, internal: internal,
 	}
 	name := C.CString(host)
 	defer C.free(unsafe.Pointer(name))
@@ -586,7 +588,9 @@ func (l *DNSLookup) deliver(addrs []netip.Addr, err error) {
 	l.leave() // the caller's own; that of end is left below
 	returned := false
 	defer l.ran(&returned)
-	l.base.callbacks.Add(1)
+	if !l.internal {
+		l.base.callbacks.Add(1)
+	}
 	l.fn(addrs, err)
 	returned = true
 }

@@ -132,6 +132,7 @@ void glev_buf_refreeze(struct glev_buf *b);
 enum { GLEV_CB_READ = 1, GLEV_CB_WRITE = 2 };
 enum { GLEV_SOCKET, GLEV_PAIR, GLEV_FILTER };
 enum { GLEV_FLUSHING = 1, GLEV_DISCARDING };
+enum { GLEV_LOOKING_UP = 1, GLEV_TRYING, GLEV_GAVE_UP };
 
 struct glev_bev {
 	struct bufferevent *bev;
@@ -157,6 +158,9 @@ struct glev_bev {
 	int lingering;        /* GLEV_FLUSHING... */
 	int quiet;            /* glev_bev_quiet was called: nothing may change any more */
 	int paused;           /* input at its high watermark, closure drained nothing */
+	int64_t dials;        /* how often glev_bev_dial was called */
+	int dialing;          /* GLEV_LOOKING_UP..., of the last of them, until it is connected */
+	int given;            /* that one started with a descriptor */
 	short held;           /* directions the user has on and we keep off for now */
 };
 
@@ -180,6 +184,15 @@ int64_t glev_bev_write_buffer(struct glev_bev *r, struct glev_buf *src);
 int64_t glev_bev_read(struct glev_bev *r, char *p, size_t n);
 int64_t glev_bev_read_buffer(struct glev_bev *r, struct glev_buf *dst);
 int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a);
+/* Begins to connect by name; returns a number for it, 1 or more. */
+int64_t glev_bev_dial(struct glev_bev *r);
+/* Tries an address, or with NULL gives up; on the loop's thread. GLEV_CLOSED if
+ * something else has begun since. */
+int64_t glev_bev_try(struct glev_bev *r, int64_t dial, const struct glev_addr *a);
+/* Has the event callback told that there is no address. */
+int64_t glev_bev_dial_failed(struct glev_bev *r, int64_t dial);
+/* Whether that one is still under way. */
+int glev_bev_dialing(struct glev_bev *r, int64_t dial);
 int64_t glev_bev_fd(struct glev_bev *r);
 int64_t glev_bev_addr(struct glev_bev *r, int peer, struct glev_addr *a);
 int64_t glev_bev_setfd(struct glev_bev *r, int fd);
@@ -191,6 +204,7 @@ int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec);
 void glev_bev_apply(struct glev_bev *r);
 int64_t glev_bev_try_shut(struct glev_bev *r);
 int glev_bev_lingered(struct glev_bev *r);
+void glev_bev_connected(struct glev_bev *r);
 int glev_bev_all_written(struct glev_bev *r);
 /* Itself, or the socket or pair below a stack of filters. */
 struct glev_bev *glev_bev_bottom(struct glev_bev *r);

@@ -98,7 +98,8 @@ void glev_base_settle(struct glev_base *b)
 	 * turns; the bound is there because nothing here may hang. */
 	for (turn = 0; turn < 1000; turn++) {
 		event_base_loop(b->base, EVLOOP_NONBLOCK);
-		if (event_base_get_num_events(b->base, EVENT_BASE_COUNT_ACTIVE) == 0)
+		if (event_base_get_num_events(b->base, EVENT_BASE_COUNT_ACTIVE) == 0 &&
+		    b->dns_freeing == 0)
 			break;
 	}
 }

@@ -157,6 +157,13 @@ int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, void *han
 	return 0;
 }
 
+/* Whether the descriptor is the socket of an attempt of ConnectHostname, which no
+ * one else knows. */
+static int attempt_is_ours(struct glev_bev *r)
+{
+	return r->dialing == GLEV_TRYING && !r->given;
+}
+
 /*
  * Another thread may call this while the loop's thread stands at the lock in
  * libevent's own read or write callback, with the descriptor's number already
@@ -206,8 +213,9 @@ void glev_bev_quiet(struct glev_bev *r)
 	r->in.frozen = r->out.frozen = GLEV_FRONT | GLEV_BACK;
 	glev_buf_refreeze(&r->in);
 	glev_buf_refreeze(&r->out);
-	if (fd >= 0 && r->close_on_free)
+	if (fd >= 0 && (r->close_on_free || attempt_is_ours(r)))
 		evutil_closesocket(fd);
+	r->dialing = 0;
 	if (r->partner && r->partner->lingering) /* for somebody who is gone */
 		event_active(r->partner->flushed, EV_WRITE, 0);
 	unlock(r);
@@ -255,12 +263,15 @@ int64_t glev_bev_check(struct glev_bev *r)
 /* The directions that must be off in libevent whatever the user enabled.
  *  - A read closure that drains nothing at the high watermark would be called
  *    again and again by libevent 2.1, at the cost of a whole core.
+ *  - Before there is a connection there is nothing to time out (see dial below).
  *  - The other end of a pair, and a filter's functions, move bytes in and out of
  *    these buffers from whatever thread they are used on, also while they are lent. */
 static short kept_off(struct glev_bev *r)
 {
 	short what = 0;
 
+	if (r->dialing)
+		what |= EV_READ | EV_WRITE;
 	if (r->paused || (r->kind != GLEV_SOCKET && r->in.lent))
 		what |= EV_READ;
 	if (r->kind != GLEV_SOCKET && r->out.lent)
@@ -469,6 +480,33 @@ static void new_descriptor(struct glev_bev *r, int connecting)
 	glev_buf_refreeze(&r->out);
 }
 
+/* Takes the socket of an attempt of ConnectHostname away, or, if it is the caller's,
+ * what libevent waits for on it. */
+static void end_attempt(struct glev_bev *r)
+{
+	int fd = bufferevent_getfd(r->bev);
+
+	bufferevent_disable(r->bev, EV_READ | EV_WRITE);
+	bufferevent_setfd(r->bev, r->given ? fd : -1);
+	if (fd >= 0 && !r->given)
+		evutil_closesocket(fd);
+}
+
+/* Ends a ConnectHostname for something else. That is for the loop's thread, which
+ * may have the number of the socket in its hand elsewhere (see glev_bev_quiet). */
+static int64_t hang_up(struct glev_bev *r)
+{
+	if (!r->dialing)
+		return 0;
+	if (r->dialing != GLEV_GAVE_UP && !glev_base_on_loop(r->base))
+		return GLEV_WRONG_LOOP;
+	if (r->dialing == GLEV_TRYING)
+		end_attempt(r);
+	r->dialing = 0;
+	glev_bev_apply(r);
+	return 0;
+}
+
 /* Leaves the outcome of a connect that is known at once to the event callback, as
  * that of any other. */
 static void connected_at_once(struct glev_bev *r, int err)
@@ -485,45 +523,49 @@ static void connected_at_once(struct glev_bev *r, int err)
  * it. Left to libevent, a connect that succeeds at once (AF_UNIX) calls the write
  * callback first, and the event callback only if WRITE is on.
  */
+static int64_t start_connect(struct glev_bev *r, const struct sockaddr *sa, int len)
+{
+	int fd = bufferevent_getfd(r->bev);
+	int ours = fd < 0, err = 0;
+
+	if (ours) {
+		fd = socket(sa->sa_family, SOCK_STREAM, 0);
+		if (fd < 0 || evutil_make_socket_nonblocking(fd) < 0 ||
+		    evutil_make_socket_closeonexec(fd) < 0)
+			err = errno;
+	}
+	if (!err && connect(fd, sa, (socklen_t)len) < 0)
+		err = errno;
+	switch (err) {
+	case EINPROGRESS:
+	case EINTR:
+		bufferevent_setfd(r->bev, fd);
+		return bufferevent_socket_connect(r->bev, NULL, 0) < 0 ? -EIO : 0;
+	case 0:
+	case ECONNREFUSED:
+		bufferevent_setfd(r->bev, fd);
+		connected_at_once(r, err);
+		return 0;
+	}
+	if (ours && fd >= 0)
+		evutil_closesocket(fd);
+	return -err;
+}
+
 int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a)
 {
 	struct sockaddr_storage ss;
 	int len = glev_addr_to(a, &ss);
-	int64_t rc = 0;
-	int fd, ours, err = 0;
+	int64_t rc;
 
 	if (r->kind != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	if (len < 0)
 		return len;
 	LOCK_FOR_CHANGE(r);
-	fd = bufferevent_getfd(r->bev);
-	ours = fd < 0;
-	if (ours) {
-		fd = socket(ss.ss_family, SOCK_STREAM, 0);
-		if (fd < 0 || evutil_make_socket_nonblocking(fd) < 0 ||
-		    evutil_make_socket_closeonexec(fd) < 0)
-			err = errno;
-	}
-	if (!err && connect(fd, (struct sockaddr *)&ss, (socklen_t)len) < 0)
-		err = errno;
-	switch (err) {
-	case EINPROGRESS:
-	case EINTR:
-		bufferevent_setfd(r->bev, fd);
-		if (bufferevent_socket_connect(r->bev, NULL, 0) < 0)
-			rc = -EIO;
-		break;
-	case 0:
-	case ECONNREFUSED:
-		bufferevent_setfd(r->bev, fd);
-		connected_at_once(r, err);
-		break;
-	default:
-		rc = -err;
-		if (ours && fd >= 0)
-			evutil_closesocket(fd);
-	}
+	rc = hang_up(r);
+	if (rc == 0)
+		rc = start_connect(r, (struct sockaddr *)&ss, len);
 	if (rc == 0)
 		new_descriptor(r, 1);
 	unlock(r);
@@ -561,11 +603,107 @@ int64_t glev_bev_setfd(struct glev_bev *r, int fd)
 	if (rc < 0)
 		return rc;
 	LOCK_FOR_CHANGE(r);
+	rc = hang_up(r);
 	if (bufferevent_setfd(r->bev, fd) < 0)
 		rc = -EIO;
 	new_descriptor(r, 0);
 	unlock(r);
 	return rc;
+}
+
+/* --- connecting by name ------------------------------------------------------ */
+
+/*
+ * Go looks the name up, and says which address to try, one after the other. From
+ * dial until there is a connection `held` has all that the user enabled: an attempt
+ * that fails makes libevent forget it, and on no descriptor libevent would time out.
+ * So it stays when all attempts have failed, until there is another descriptor.
+ */
+int64_t glev_bev_dial(struct glev_bev *r)
+{
+	int64_t rc;
+
+	if (r->kind != GLEV_SOCKET)
+		return GLEV_NO_SOCKET;
+	LOCK_FOR_CHANGE(r);
+	rc = hang_up(r);
+	if (rc == 0) {
+		r->given = bufferevent_getfd(r->bev) >= 0;
+		r->dialing = GLEV_LOOKING_UP;
+		glev_bev_apply(r);
+		new_descriptor(r, 1);
+		rc = ++r->dials;
+	}
+	unlock(r);
+	return rc;
+}
+
+static int under_way(struct glev_bev *r, int64_t dial)
+{
+	return dial == r->dials && r->dialing && r->dialing != GLEV_GAVE_UP;
+}
+
+int64_t glev_bev_try(struct glev_bev *r, int64_t dial, const struct glev_addr *a)
+{
+	struct sockaddr_storage ss;
+	int len = a ? glev_addr_to(a, &ss) : 0;
+	int64_t rc = 0;
+
+	LOCK_FOR_CHANGE(r);
+	if (!under_way(r, dial)) {
+		rc = GLEV_CLOSED;
+		goto done;
+	}
+	if (r->dialing == GLEV_TRYING) {
+		if (a && r->given) { /* a socket tries once */
+			rc = -EALREADY;
+			goto done;
+		}
+		end_attempt(r);
+	}
+	r->connecting = a != NULL;
+	r->dialing = a ? GLEV_TRYING : GLEV_GAVE_UP;
+	glev_bev_apply(r);
+	if (a) {
+		/* libevent is to write as soon as it is connected. */
+		if (r->held & EV_WRITE)
+			bufferevent_enable(r->bev, EV_WRITE);
+		rc = start_connect(r, (struct sockaddr *)&ss, len);
+	}
+	glev_buf_refreeze(&r->in);
+	glev_buf_refreeze(&r->out);
+done:
+	unlock(r);
+	return rc;
+}
+
+int glev_bev_dialing(struct glev_bev *r, int64_t dial)
+{
+	int yes;
+
+	lock(r);
+	yes = under_way(r, dial);
+	unlock(r);
+	return yes;
+}
+
+int64_t glev_bev_dial_failed(struct glev_bev *r, int64_t dial)
+{
+	LOCK_FOR_CHANGE(r);
+	if (under_way(r, dial))
+		bufferevent_trigger_event(r->bev, BEV_EVENT_ERROR, BEV_TRIG_DEFER_CALLBACKS);
+	unlock(r);
+	return 0;
+}
+
+/* Ends what dial began, if EventConnected is here. Call with the lock. */
+void glev_bev_connected(struct glev_bev *r)
+{
+	if (r->dialing) {
+		r->dialing = 0;
+		r->held &= ~bufferevent_get_enabled(r->bev);
+		glev_bev_apply(r);
+	}
 }
 
 /* --- asking for callbacks, and their order -------------------------------- */
@@ -742,7 +880,7 @@ int64_t glev_bev_close_write(struct glev_bev *r)
 	LOCK_FOR_CHANGE(r);
 	if (r->filtered)
 		rc = GLEV_FILTERED;
-	else if (bottom->kind == GLEV_SOCKET && bufferevent_getfd(bottom->bev) < 0)
+	else if (bottom->kind == GLEV_SOCKET && bufferevent_getfd(bottom->bev) < 0 && !bottom->connecting)
 		rc = -ENOTCONN;
 	else if (r->shut == 0 && (rc = watch_output(r)) == 0) {
 		r->shut = 1;

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -19,7 +20,7 @@ import (
 // buffer. libevent reads into the input and writes from the output; closures are
 // told when there is something to do.
 //
-//	NewSocket(-1) ── Connect ──► connecting ── EventConnected ──► open
+//	NewSocket(-1) ── Connect, ConnectHostname ── EventConnected ► open
 //	NewSocket(fd), NewPair ─────────────────────────────────────► open
 //
 //	open ── peer's end: EventEOF ──► reading is off, writing goes on
@@ -42,6 +43,9 @@ type BufferEvent struct {
 	loopOnly  bool
 	partner   *BufferEvent // of an end of a pair
 	filter    *filter      // of a filter
+
+	dialing sync.Mutex
+	dial    *dial // ConnectHostname is under way
 }
 
 type closures struct {
@@ -184,22 +188,30 @@ func (b *BufferEvent) happened(what Events, errno syscall.Errno, connecting bool
 	}
 	returned := false
 	defer b.ran(&returned)
-	b.note(what, errno, connecting)
-	if fn := b.closures.Load().event; fn != nil {
-		b.base.callbacks.Add(1)
-		fn(b, what)
+	cause := b.causeOf(what, errno, connecting)
+	if what, cause = b.bottom().dialled(what, cause); what != 0 {
+		b.note(what, cause)
+		if fn := b.closures.Load().event; fn != nil {
+			b.base.callbacks.Add(1)
+			fn(b, what)
+		}
 	}
 	returned = true
 	return false
 }
 
 // note keeps what Err and Read tell of an event.
-func (b *BufferEvent) note(what Events, errno syscall.Errno, connecting bool) {
-	var cause error
+func (b *BufferEvent) note(what Events, cause error) {
+	if what&EventError != 0 || what&EventEOF != 0 && what&EventWriting == 0 {
+		b.ended.Store(&cause)
+	}
+	b.cause.Store(&cause)
+}
+
+func (b *BufferEvent) causeOf(what Events, errno syscall.Errno, connecting bool) error {
 	switch {
 	case what&EventError != 0 && b.filter != nil && b.filter.err.Load() != nil:
-		cause = *b.filter.err.Swap(nil)
-		b.ended.Store(&cause)
+		return *b.filter.err.Swap(nil)
 	case what&EventError != 0:
 		op := "read"
 		if connecting {
@@ -207,20 +219,16 @@ func (b *BufferEvent) note(what Events, errno syscall.Errno, connecting bool) {
 		} else if what&EventWriting != 0 {
 			op = "write"
 		}
-		cause = &Error{op, errno}
 		if errno == 0 {
-			cause = &Error{op, errFailed}
+			return &Error{op, errFailed}
 		}
-		b.ended.Store(&cause)
+		return &Error{op, errno}
 	case what&EventEOF != 0:
-		cause = io.EOF
-		if what&EventWriting == 0 {
-			b.ended.Store(&cause)
-		}
+		return io.EOF
 	case what&EventTimeout != 0:
-		cause = os.ErrDeadlineExceeded
+		return os.ErrDeadlineExceeded
 	}
-	b.cause.Store(&cause)
+	return nil
 }
 
 // Err returns the cause of the last event: io.EOF, os.ErrDeadlineExceeded, an
@@ -446,17 +454,10 @@ func (b *BufferEvent) Connect(network, address string) error {
 	if a.family != C.AF_UNIX && address[0] == ':' {
 		return badArgument(op, "address %q has no host", address)
 	}
-	_, err = b.do(op, func() C.int64_t {
-		// A process started meanwhile must not inherit the socket.
-		syscall.ForkLock.RLock()
-		rc := C.glev_bev_connect(b.c, &a)
-		syscall.ForkLock.RUnlock()
-		if rc >= 0 {
-			b.ended.Store(nil)
-		}
-		return rc
-	})
-	return err
+	// A process started meanwhile must not inherit the socket.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return b.redial(op, nil, func() C.int64_t { return C.glev_bev_connect(b.c, &a) })
 }
 
 // FD returns the descriptor, or -1 when there is none. It may be used to set socket
@@ -483,14 +484,7 @@ func (b *BufferEvent) SetFD(fd int) error {
 	if fd < -1 {
 		return badArgument(op, "fd is %d", fd)
 	}
-	_, err := b.do(op, func() C.int64_t {
-		rc := C.glev_bev_setfd(b.c, C.int(fd))
-		if rc >= 0 {
-			b.ended.Store(nil)
-		}
-		return rc
-	})
-	return err
+	return b.redial(op, nil, func() C.int64_t { return C.glev_bev_setfd(b.c, C.int(fd)) })
 }
 
 // LocalAddr returns the address of this end, or nil when there is none.
@@ -520,6 +514,7 @@ func (b *BufferEvent) addr(peer C.int) net.Addr {
 // Safe for concurrent use. Wraps bufferevent_free.
 func (b *BufferEvent) Free() {
 	if b.close() {
+		b.hangUp()
 		b.endNow()
 	} else {
 		b.lingered()
@@ -553,6 +548,7 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	if !b.close() {
 		return ErrClosed
 	}
+	b.hangUp()
 	// Set first: the flush may be done before the call below returns.
 	b.lingering.Store(true)
 	rc := b.native64(func() C.int64_t { return C.glev_bev_linger(b.c, C.int64_t(microseconds(limit))) })

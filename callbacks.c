@@ -25,6 +25,7 @@
  */
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "native.h"
 #include "_cgo_export.h"
@@ -164,8 +165,11 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	    !(r->triggered_events & BEV_EVENT_CONNECTED))
 		what &= ~BEV_EVENT_CONNECTED;
 	r->triggered_events &= ~what;
-	if (what & (BEV_EVENT_CONNECTED | BEV_EVENT_ERROR)) {
+	/* An error of one attempt of ConnectHostname is not the last word. */
+	if ((what & BEV_EVENT_CONNECTED) || ((what & BEV_EVENT_ERROR) && !socket->dialing)) {
 		socket->connecting = 0;
+		if (!lingering)
+			glev_bev_connected(socket);
 		glev_bev_try_shut(r);
 	}
 	evbuffer_unlock(r->in.evb);
@@ -279,4 +283,39 @@ void glev_on_accept_retry(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (l->wanted)
 		evconnlistener_enable(l->lev);
+}
+
+/* --- DNSBase ---------------------------------------------------------------- */
+
+void glev_on_dns_step(evutil_socket_t fd, short what, void *arg)
+{
+	struct glev_dns *d = arg;
+
+	(void)fd;
+	if (glev_dns_step(d, what))
+		glevDNSCleared(d->handle, d);
+}
+
+/* Also from inside the call that asks, on the thread that acts as the loop; so Go
+ * only queues the answer. */
+void glev_on_addrinfo(int code, struct evutil_addrinfo *res, void *arg)
+{
+	struct glev_lookup *l = arg;
+	struct evutil_addrinfo *ai;
+	struct glev_addr *addrs;
+	int n = 0;
+
+	if (glev_lookup_answered(l, code)) {
+		for (ai = res; ai; ai = ai->ai_next)
+			n++;
+		addrs = calloc((size_t)n + 1, sizeof(*addrs));
+		if (!addrs)
+			code = EVUTIL_EAI_MEMORY;
+		for (ai = res, n = 0; addrs && ai; ai = ai->ai_next)
+			glev_addr_from(&addrs[n++], ai->ai_addr, (socklen_t)ai->ai_addrlen);
+		glevLookup(l->handle, l, code, addrs, n);
+		free(addrs);
+	}
+	if (res)
+		evutil_freeaddrinfo(res);
 }

@@ -93,3 +93,18 @@ func glevAcceptError(h unsafe.Pointer, lev *C.struct_evconnlistener, err C.int) 
 		l.acceptFailed(syscall.Errno(err))
 	}
 }
+
+//export glevDNSCleared
+func glevDNSCleared(h unsafe.Pointer, dns *C.struct_glev_dns) {
+	if d, ok := called[*DNSBase](h, unsafe.Pointer(dns)); ok {
+		d.cleared()
+		d.leave()
+	}
+}
+
+//export glevLookup
+func glevLookup(h unsafe.Pointer, lookup *C.struct_glev_lookup, code C.int, addrs *C.struct_glev_addr, n C.int) {
+	if l, ok := called[*DNSLookup](h, unsafe.Pointer(lookup)); ok {
+		l.answered(int(code), unsafe.Slice(addrs, n))
+	}
+}

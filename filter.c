@@ -59,6 +59,8 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 	}
 	if (bev) {
 		under->filtered = 1;
+		if (under->dialing) /* libevent has enabled it */
+			glev_bev_apply(under);
 		r->under = under;
 		glev_bev_init(r, under->base, bev, GLEV_FILTER, options, loop_only, handle);
 		r->under_in_cb = evbuffer_add_cb(under->in.evb, glev_on_filter_change, r);

@@ -153,6 +153,27 @@ func (c EventCount) String() string {
 	})
 }
 
+// DNSOptions says what ParseResolvConf takes from a file.
+type DNSOptions int
+
+const (
+	DNSSearch               DNSOptions = C.DNS_OPTION_SEARCH                 // "domain", "search" and ndots
+	DNSNameservers          DNSOptions = C.DNS_OPTION_NAMESERVERS            // "nameserver"
+	DNSMisc                 DNSOptions = C.DNS_OPTION_MISC                   // the other "options"
+	DNSHostsFile            DNSOptions = C.DNS_OPTION_HOSTSFILE              // load the system's hosts file, too
+	DNSNameserversNoDefault DNSOptions = C.DNS_OPTION_NAMESERVERS_NO_DEFAULT // without a name server in it, not 127.0.0.1 either
+	DNSAll                  DNSOptions = DNSSearch | DNSNameservers | DNSMisc | DNSHostsFile
+)
+
+// String gives libevent's names: "DNS_OPTION_SEARCH|DNS_OPTION_MISC".
+func (o DNSOptions) String() string {
+	return bitString(uint32(o), []bitName{
+		{uint32(DNSSearch), "DNS_OPTION_SEARCH"}, {uint32(DNSNameservers), "DNS_OPTION_NAMESERVERS"},
+		{uint32(DNSMisc), "DNS_OPTION_MISC"}, {uint32(DNSHostsFile), "DNS_OPTION_HOSTSFILE"},
+		{uint32(DNSNameserversNoDefault), "DNS_OPTION_NAMESERVERS_NO_DEFAULT"},
+	})
+}
+
 // FlushMode says how much Flush should push through.
 type FlushMode int
 

@@ -344,6 +344,8 @@ func (b *Base) Stats() Stats {
 		BufferEvents: b.counts[kindBufferEvent],
 		Listeners:    b.counts[kindListener],
 		Groups:       b.counts[kindGroup],
+		DNSBases:     b.counts[kindDNSBase],
+		DNSLookups:   b.counts[kindDNSLookup],
 	}
 }
 

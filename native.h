@@ -21,6 +21,7 @@
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/dns.h>
 #include <event2/event.h>
 #include <event2/listener.h>
 #include <event2/thread.h>
@@ -63,6 +64,7 @@ struct glev_base {
 	void *handle;
 	uintptr_t owner;    /* the thread that acts as the loop, or 0; atomic */
 	struct glev_done *done; /* let go on the loop's thread */
+	int dns_freeing;    /* DNS bases that wait for a quiet moment to be freed in */
 };
 
 int glev_use_threads(void);
@@ -168,6 +170,7 @@ struct glev_base *glev_enter_loop(struct glev_base *b);
 enum { GLEV_CB_READ = 1, GLEV_CB_WRITE = 2 };
 enum { GLEV_SOCKET, GLEV_PAIR, GLEV_FILTER };
 enum { GLEV_FLUSHING = 1, GLEV_DISCARDING };
+enum { GLEV_LOOKING_UP = 1, GLEV_TRYING, GLEV_GAVE_UP };
 
 struct glev_bev {
 	struct bufferevent *bev;
@@ -199,6 +202,9 @@ struct glev_bev {
 	size_t retried;       /* length of the output at a sendfile(2) that would block */
 	int triggered;        /* a read callback was asked for, whatever the input */
 	short triggered_events; /* the same of event callbacks */
+	int64_t dials;        /* how often glev_bev_dial was called */
+	int dialing;          /* GLEV_LOOKING_UP..., of the last of them, until it is connected */
+	int given;            /* that one started with a descriptor */
 	short held;           /* directions the user has on and we keep off for now */
 };
 
@@ -222,6 +228,15 @@ int64_t glev_bev_write_buffer(struct glev_bev *r, struct glev_buf *src);
 int64_t glev_bev_read(struct glev_bev *r, char *p, size_t n);
 int64_t glev_bev_read_buffer(struct glev_bev *r, struct glev_buf *dst);
 int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a);
+/* Begins to connect by name; returns a number for it, 1 or more. */
+int64_t glev_bev_dial(struct glev_bev *r);
+/* Tries an address, or with NULL gives up; on the loop's thread. GLEV_CLOSED if
+ * something else has begun since. */
+int64_t glev_bev_try(struct glev_bev *r, int64_t dial, const struct glev_addr *a);
+/* Has the event callback told that there is no address. */
+int64_t glev_bev_dial_failed(struct glev_bev *r, int64_t dial);
+/* Whether that one is still under way. */
+int glev_bev_dialing(struct glev_bev *r, int64_t dial);
 int64_t glev_bev_fd(struct glev_bev *r);
 int64_t glev_bev_addr(struct glev_bev *r, int peer, struct glev_addr *a);
 int64_t glev_bev_setfd(struct glev_bev *r, int fd);
@@ -238,6 +253,7 @@ void glev_bev_apply(struct glev_bev *r);
 int64_t glev_bev_try_shut(struct glev_bev *r);
 int glev_bev_lingered(struct glev_bev *r);
 int glev_bev_would_block(struct glev_bev *r, int err);
+void glev_bev_connected(struct glev_bev *r);
 int glev_bev_all_written(struct glev_bev *r);
 /* Itself, or the socket or pair below a stack of filters. */
 struct glev_bev *glev_bev_bottom(struct glev_bev *r);
@@ -297,6 +313,48 @@ struct glev_lev *glev_lev_new_fd(struct glev_base *b, int fd, unsigned flags, in
 int glev_lev_enable(struct glev_lev *l, int on);
 void glev_lev_free(struct glev_lev *l);
 
+/* --- dns.c ----------------------------------------------------------------- */
+
+struct glev_dns {
+	struct evdns_base *evdns;
+	struct glev_base *base;
+	void *handle;
+	struct event *step;          /* looks for a quiet moment */
+	struct glev_lookup *lookups; /* that were started and are not yet freed */
+	int clearing;                /* the name servers go at the next quiet moment */
+	int freeing;                 /* all of it goes then */
+};
+
+struct glev_lookup {
+	struct glev_dns *dns;
+	struct glev_lookup *next, **link; /* link is NULL before the start */
+	void *handle;                     /* NULL when Go has done with it */
+	struct evdns_getaddrinfo_request *req;
+	int busy;                         /* libevent will call back */
+	int wanted;                       /* Go waits for an answer */
+	int family;
+	char host[];
+};
+
+struct glev_dns *glev_dns_new(struct glev_base *b, void *handle);
+/* At once; only if there was no lookup yet. */
+void glev_dns_discard(struct glev_dns *d);
+/* Frees it as soon as that is safe, and all its lookups are. These, and the
+ * functions of lookups but glev_lookup_new, run on the loop's thread. */
+void glev_dns_free(struct glev_dns *d);
+/* Returns 1 if it is done, 0 if it has to wait; then glevDNSCleared is called. */
+int glev_dns_clear(struct glev_dns *d);
+int glev_dns_add_nameserver(struct glev_dns *d, const struct glev_addr *a);
+/* Returns 0 when there are no more than i. */
+int glev_dns_nameserver(struct glev_dns *d, int i, struct glev_addr *a);
+int glev_dns_resolv_conf(struct glev_dns *d, int options, const char *path);
+struct glev_lookup *glev_lookup_new(struct glev_dns *d, const char *host, int family, void *handle);
+void glev_lookup_start(struct glev_lookup *l);
+void glev_lookup_free(struct glev_lookup *l);
+/* Used by the callbacks. */
+int glev_dns_step(struct glev_dns *d, short what);
+int glev_lookup_answered(struct glev_lookup *l, int code);
+
 /* --- callbacks.c: the callbacks given to libevent ------------------------- */
 
 void glev_on_wake(evutil_socket_t fd, short what, void *arg);
@@ -315,6 +373,8 @@ void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, vo
 void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg);
 void glev_on_accept_error(struct evconnlistener *lev, void *arg);
 void glev_on_accept_retry(evutil_socket_t fd, short what, void *arg);
+void glev_on_dns_step(evutil_socket_t fd, short what, void *arg);
+void glev_on_addrinfo(int code, struct evutil_addrinfo *res, void *arg);
 
 /* --- log.c ---------------------------------------------------------------- */
 

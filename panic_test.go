@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"syscall"
@@ -86,6 +87,10 @@ var closureKinds = map[string]func(t *testing.T, base *libevent.Base, fail func(
 		low := limit
 		low.Cur = 0
 		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low))
+	},
+	"lookup": func(t *testing.T, base *libevent.Base, fail func()) {
+		_, err := newDNS(t, base, nil).Lookup("ip", "127.0.0.1", func([]netip.Addr, error) { fail() })
+		require.NoError(t, err)
 	},
 	"post": func(t *testing.T, base *libevent.Base, fail func()) {
 		require.NoError(t, base.Post(fail))

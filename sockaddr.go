@@ -103,27 +103,34 @@ func setData(a *C.struct_glev_addr, data []byte) {
 
 // netAddr gives the form that package net uses; nil for what has no address.
 func netAddr(a *C.struct_glev_addr) net.Addr {
-	data := unsafe.Slice((*byte)(unsafe.Pointer(&a.data[0])), len(a.data))[:a.len]
 	switch a.family {
 	case C.AF_INET, C.AF_INET6:
-		ip := make(net.IP, len(data))
-		copy(ip, data)
-		zone := ""
-		if a.scope != 0 {
-			zone = strconv.Itoa(int(a.scope))
-			if ifc, err := net.InterfaceByIndex(int(a.scope)); err == nil {
-				zone = ifc.Name
-			}
-		}
-		return &net.TCPAddr{IP: ip, Port: int(a.port), Zone: zone}
+		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netIP(a), uint16(a.port)))
 	case C.AF_UNIX:
-		name := string(data)
+		name := string(data(a))
 		if name != "" && name[0] == 0 {
 			name = "@" + name[1:]
 		}
 		return &net.UnixAddr{Name: name, Net: "unix"}
 	}
 	return nil
+}
+
+func data(a *C.struct_glev_addr) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(&a.data[0])), len(a.data))[:a.len]
+}
+
+// netIP gives the IP address of an address that has one.
+func netIP(a *C.struct_glev_addr) netip.Addr {
+	ip, _ := netip.AddrFromSlice(data(a))
+	if a.scope == 0 {
+		return ip
+	}
+	zone := strconv.Itoa(int(a.scope))
+	if ifc, err := net.InterfaceByIndex(int(a.scope)); err == nil {
+		zone = ifc.Name
+	}
+	return ip.WithZone(zone)
 }
 
 // fdAddr gives the address at this end of a descriptor, or at its peer's.

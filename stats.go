@@ -10,13 +10,15 @@ type Stats struct {
 	BufferEvents int // live BufferEvent objects
 	Listeners    int // live Listener objects
 	Groups       int // live RateLimitGroup objects
+	DNSBases     int // live DNSBase objects
+	DNSLookups   int // live DNSLookup objects, those of ConnectHostname among them
 }
 
 // LiveObjects counts what exists in the process: made and not yet gone. An
 // object that was freed counts until its memory is given back, which may take a
 // turn of its loop. A count that grows is a leak.
 type LiveObjects struct {
-	Bases, Events, BufferEvents, Listeners, Groups, Buffers, FileSegments int
+	Bases, Events, BufferEvents, Listeners, Groups, DNSBases, DNSLookups, Buffers, FileSegments int
 
 	References int // slices that are part of a buffer
 
@@ -31,6 +33,8 @@ func Live() LiveObjects {
 		BufferEvents: int(live.objects[kindBufferEvent].Load()),
 		Listeners:    int(live.objects[kindListener].Load()),
 		Groups:       int(live.objects[kindGroup].Load()),
+		DNSBases:     int(live.objects[kindDNSBase].Load()),
+		DNSLookups:   int(live.objects[kindDNSLookup].Load()),
 		Buffers:      int(live.objects[kindBuffer].Load()),
 		FileSegments: int(live.objects[kindFileSegment].Load()),
 		References:   int(live.objects[kindReference].Load()),
@@ -51,6 +55,8 @@ const (
 	kindBufferEvent
 	kindListener
 	kindGroup
+	kindDNSBase
+	kindDNSLookup
 	kindBuffer
 	kindFileSegment
 	kindReference

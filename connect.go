@@ -1,0 +1,269 @@
+package libevent
+
+/*
+#include "native.h"
+*/
+import "C"
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+)
+
+// ConnectHostname looks host up and connects to the first of its addresses that takes
+// the connection. network is "tcp", or "tcp4" or "tcp6" for one kind of addresses; host
+// may be an IP address. dns does the lookup, or, when it is nil, Go's resolver on another
+// goroutine. The loop does not return before the outcome for want of events.
+//
+// The event closure gets EventConnected, or EventError when there is no address or none
+// takes the connection, and nothing of what happens before. The cause is an *Error with
+// Op "lookup" and a *DNSError or *net.DNSError, or with Op "connect" and the failure of
+// the first address. The write timeout limits each attempt, as it does Connect, and comes
+// as such a failure; it does not limit the lookup. Nothing times out in between, Enabled
+// says what was enabled, and what is written waits for the connection.
+//
+// The sockets of attempts that fail are closed. If there is a descriptor already only
+// the first address is tried. Free, Connect, SetFD and another ConnectHostname end what
+// is under way; the last three are then for the loop's goroutine, or any while no loop
+// runs, and return ErrWrongLoop elsewhere.
+// Safe for concurrent use. Wraps bufferevent_socket_connect_hostname, of which it uses
+// evdns_getaddrinfo: that one tries the first address only.
+func (b *BufferEvent) ConnectHostname(dns *DNSBase, network, host string, port int) error {
+	const op = "bufferevent_socket_connect_hostname"
+	if b.partner != nil {
+		return badArgument(op, "one end of a pair has no socket")
+	}
+	ipNetwork, ok := map[string]string{"tcp": "ip", "tcp4": "ip4", "tcp6": "ip6"}[network]
+	if !ok {
+		return badArgument(op, "%v", net.UnknownNetworkError(network))
+	}
+	if port < 1 || port > 65535 {
+		return badArgument(op, "port is %d", port)
+	}
+	ip, err := netip.ParseAddr(host)
+	literal := err == nil
+	if literal {
+		ip = ip.Unmap()
+		if ip.Is4() && network == "tcp6" || ip.Is6() && network == "tcp4" {
+			return badArgument(op, "host %q is not of network %s", host, network)
+		}
+	} else if err := checkName(op, "host", host); err != nil {
+		return err
+	}
+	if dns != nil && !dns.isOpen() {
+		return ErrClosed
+	}
+	if !b.enter() {
+		return ErrClosed
+	}
+	defer b.leave()
+	d := &dial{b: b, port: port}
+	b.base.keep(1)
+	err = b.redial(op, d, func() C.int64_t {
+		d.id = C.glev_bev_dial(b.c)
+		return d.id
+	})
+	if err != nil {
+		d.stop()
+		return err
+	}
+	switch {
+	case literal:
+		d.found([]netip.Addr{ip}, nil)
+	case dns == nil:
+		d.resolve(ipNetwork, host)
+	default:
+		d.ask(dns, ipNetwork, host)
+	}
+	if !b.isOpen() { // since enter; Free may not have seen the dial
+		b.hangUp()
+	}
+	return nil
+}
+
+// dial is a ConnectHostname that is under way.
+type dial struct {
+	b     *BufferEvent
+	id    C.int64_t // what C knows it by
+	port  int
+	known bool         // the outcome of the lookup
+	addrs []netip.Addr // still to be tried
+	cause error        // of the first failure
+
+	mu      sync.Mutex
+	stopped bool
+	cancel  func() // ends the lookup
+}
+
+// resolve looks the name up with Go's resolver.
+func (d *dial) resolve(network, host string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	d.onStop(cancel)
+	go func() {
+		addrs, err := net.DefaultResolver.LookupNetIP(ctx, network, host)
+		if err != nil {
+			err = &Error{opLookup, err}
+		}
+		d.found(addrs, err)
+	}()
+}
+
+// ask looks the name up with evdns.
+func (d *dial) ask(dns *DNSBase, network, host string) {
+	l, err := dns.lookup(opLookup, host, families[network], d.found, true)
+	if err != nil {
+		d.found(nil, &Error{opLookup, err})
+		return
+	}
+	d.onStop(l.Cancel)
+}
+
+// found takes the outcome of the lookup to the loop. It is called on any goroutine.
+func (d *dial) found(addrs []netip.Addr, err error) {
+	d.b.base.enqueue(task{run: func() {
+		if !d.b.enter() {
+			return
+		}
+		defer d.b.leave()
+		d.known, d.addrs, d.cause = true, addrs, err
+		if !d.next() {
+			C.glev_bev_dial_failed(d.b.c, d.id)
+		}
+	}})
+}
+
+// next starts to connect to the next address. It returns false when there is none, or
+// for none of them that can be done.
+func (d *dial) next() bool {
+	for len(d.addrs) > 0 {
+		ip := d.addrs[0].Unmap()
+		d.addrs = d.addrs[1:]
+		err := d.try(ip)
+		if err == nil || errors.Is(err, ErrClosed) { // or something else has begun
+			return true
+		}
+		d.failed(err)
+	}
+	return false
+}
+
+func (d *dial) try(ip netip.Addr) error {
+	const op = "connect"
+	a, err := ipAddr(ip, d.port)
+	if err != nil {
+		return &Error{op, err}
+	}
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	_, err = result(op, C.glev_bev_try(d.b.c, d.id, &a))
+	return err
+}
+
+func (d *dial) failed(cause error) {
+	if d.cause == nil {
+		d.cause = cause
+	}
+}
+
+// onStop sets what ends the lookup.
+func (d *dial) onStop(cancel func()) {
+	d.mu.Lock()
+	d.cancel = cancel
+	stopped := d.stopped
+	d.mu.Unlock()
+	if stopped {
+		cancel()
+	}
+}
+
+// stop ends the lookup if there still is one, and lets the loop go. It does nothing on
+// nil.
+func (d *dial) stop() {
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	first, cancel := !d.stopped, d.cancel
+	d.stopped = true
+	d.mu.Unlock()
+	if !first {
+		return
+	}
+	d.b.base.keep(-1)
+	if cancel != nil {
+		cancel()
+	}
+}
+
+// --- what a bufferevent does about it ----------------------------------------------
+
+// redial makes a C call that gives the bufferevent another descriptor, or begins to, and
+// ends the dial that was under way before; d takes its place.
+func (b *BufferEvent) redial(op string, d *dial, call func() C.int64_t) error {
+	var old *dial
+	_, err := b.do(op, func() C.int64_t {
+		b.dialing.Lock()
+		defer b.dialing.Unlock()
+		rc := call()
+		if b.dial != nil && C.glev_bev_dialing(b.c, b.dial.id) == 0 {
+			old, b.dial = b.dial, nil
+		}
+		if rc >= 0 {
+			b.ended.Store(nil)
+			b.dial = d
+		}
+		return rc
+	})
+	old.stop()
+	return err
+}
+
+// hangUp ends the dial that is under way.
+func (b *BufferEvent) hangUp() {
+	b.dialing.Lock()
+	d := b.dial
+	b.dial = nil
+	b.dialing.Unlock()
+	d.stop()
+}
+
+// dialled looks at an event of a socket before its closure does: the failure of an
+// address is none of the closure's business while there are others. It returns the
+// event to tell, or 0 if there is none.
+func (b *BufferEvent) dialled(what Events, cause error) (Events, error) {
+	b.dialing.Lock()
+	d := b.dial
+	b.dialing.Unlock()
+	if d == nil || what&(EventConnected|EventError|EventTimeout) == 0 {
+		return what, cause
+	}
+	if !d.known { // it was queued before, and is of what d took the place of
+		return 0, nil
+	}
+	if what&EventConnected == 0 {
+		if what&EventTimeout != 0 {
+			cause = &Error{"connect", os.ErrDeadlineExceeded}
+		}
+		d.failed(cause)
+		if d.next() {
+			return 0, nil
+		}
+		what, cause = EventError, d.cause
+		C.glev_bev_try(b.c, d.id, nil)
+	}
+	b.hangUp()
+	return what, cause
+}
+
+// bottom is the bufferevent itself, or the one below a stack of filters.
+func (b *BufferEvent) bottom() *BufferEvent {
+	for b.below != nil {
+		b = b.below
+	}
+	return b
+}

@@ -1,0 +1,246 @@
+/*
+ * dns.c: the native half of DNSBase and DNSLookup.
+ *
+ * evdns has a lock, and still its requests belong to the loop: to cancel one, or to
+ * free a name server, it deletes events under that lock, and waits for their
+ * callbacks if the loop's thread is in one, which wait for the lock. So whatever
+ * touches requests runs on the loop's thread or while no loop runs. Settings may
+ * be changed from everywhere.
+ *
+ * Two more things libevent leaves to its user:
+ *  - answers are queued in the event base, and may be there still when the name
+ *    servers or the evdns base that they refer to are freed;
+ *  - taking a name server away can look for work for the others, and find those
+ *    that are gone, if lookups are waiting.
+ * So both happen only when no lookup is in libevent's hands and nothing else is
+ * active on the event base: see step below.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "native.h"
+
+/* --- lookups --------------------------------------------------------------- */
+
+struct glev_lookup *glev_lookup_new(struct glev_dns *d, const char *host, int family, void *handle)
+{
+	size_t n = strlen(host) + 1;
+	struct glev_lookup *l = calloc(1, sizeof(*l) + n);
+
+	if (!l)
+		return NULL;
+	l->dns = d;
+	l->handle = handle;
+	l->family = family;
+	memcpy(l->host, host, n);
+	return l;
+}
+
+static void unlist(struct glev_lookup *l)
+{
+	if (l->next)
+		l->next->link = l->link;
+	*l->link = l->next;
+	free(l);
+}
+
+static void ask(struct glev_lookup *l)
+{
+	struct evutil_addrinfo hints;
+	struct evdns_getaddrinfo_request *req;
+
+	memset(&hints, 0, sizeof(hints));
+	hints.ai_family = l->family;
+	hints.ai_socktype = SOCK_STREAM; /* one answer for an address, not one for each protocol */
+	hints.ai_protocol = IPPROTO_TCP;
+	l->busy = 1;
+	/* May call back before it returns. */
+	req = evdns_getaddrinfo(l->dns->evdns, l->host, NULL, &hints, glev_on_addrinfo, l);
+	if (l->busy)
+		l->req = req;
+}
+
+void glev_lookup_start(struct glev_lookup *l)
+{
+	struct glev_dns *d = l->dns;
+
+	l->link = &d->lookups;
+	l->next = d->lookups;
+	if (l->next)
+		l->next->link = &l->next;
+	d->lookups = l;
+	l->wanted = 1;
+	if (!d->clearing)
+		ask(l);
+}
+
+void glev_lookup_free(struct glev_lookup *l)
+{
+	if (!l->link) { /* never started */
+		free(l);
+	} else if (!l->busy) {
+		unlist(l);
+	} else {
+		l->handle = NULL;
+		if (l->req)
+			evdns_getaddrinfo_cancel(l->req);
+	}
+}
+
+/* Takes note that libevent has called back, for the last time. Returns whether Go
+ * is to be told. */
+int glev_lookup_answered(struct glev_lookup *l, int code)
+{
+	l->busy = 0;
+	l->req = NULL;
+	if (!l->handle) {
+		unlist(l);
+		return 0;
+	}
+	if (code == EVUTIL_EAI_CANCEL) /* by clear: asked again after it */
+		return 0;
+	l->wanted = 0;
+	return 1;
+}
+
+/* --- the base ---------------------------------------------------------------- */
+
+struct glev_dns *glev_dns_new(struct glev_base *b, void *handle)
+{
+	struct glev_dns *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return NULL;
+	d->base = b;
+	d->handle = handle;
+	d->step = event_new(b->base, -1, EV_FINALIZE, glev_on_dns_step, d);
+	/* With EVDNS_BASE_INITIALIZE_NAMESERVERS libevent 2.1 would add the
+	 * sockets of those name servers to the loop before it sees the other
+	 * flag, and they would keep the loop running. */
+	d->evdns = evdns_base_new(b->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+	if (!d->step || !d->evdns) {
+		glev_dns_discard(d);
+		return NULL;
+	}
+	return d;
+}
+
+void glev_dns_discard(struct glev_dns *d)
+{
+	if (d->evdns)
+		evdns_base_free(d->evdns, 0);
+	if (d->step)
+		event_free(d->step);
+	free(d);
+}
+
+/* Does what waits for a quiet moment, if this is one. Returns whether it was. */
+static int step(struct glev_dns *d)
+{
+	struct glev_lookup *l;
+
+	for (l = d->lookups; l; l = l->next)
+		if (l->busy || d->freeing)
+			return 0;
+	if (event_base_get_num_events(d->base->base, EVENT_BASE_COUNT_ACTIVE) > 0)
+		return 0;
+	/* Also before evdns_base_free, which closes the sockets first and only
+	 * then takes them from the loop: their numbers may be in use again. */
+	evdns_base_clear_nameservers_and_suspend(d->evdns);
+	d->clearing = 0;
+	if (!d->freeing) {
+		for (l = d->lookups; l; l = l->next)
+			if (l->wanted)
+				ask(l);
+		return 1;
+	}
+	d->base->dns_freeing--;
+	glev_dns_discard(d);
+	return 1;
+}
+
+static void in_next_turn(struct glev_dns *d)
+{
+	static const struct timeval now = {0, 0};
+
+	event_add(d->step, &now);
+}
+
+/* Returns 1 when somebody waits for the clearing and it is done. */
+int glev_dns_step(struct glev_dns *d, short what)
+{
+	int clearing = d->clearing && !d->freeing;
+
+	if (step(d))
+		return clearing;
+	/* In a busy loop something is always active when a timer fires. So look
+	 * again when all that is active now has been called. */
+	if (what & EV_TIMEOUT)
+		event_active(d->step, EV_WRITE, 0);
+	else
+		in_next_turn(d);
+	return 0;
+}
+
+int glev_dns_clear(struct glev_dns *d)
+{
+	struct glev_lookup *l;
+
+	d->clearing = 1;
+	for (l = d->lookups; l; l = l->next)
+		if (l->req)
+			evdns_getaddrinfo_cancel(l->req);
+	if (step(d))
+		return 1;
+	in_next_turn(d);
+	return 0;
+}
+
+void glev_dns_free(struct glev_dns *d)
+{
+	d->handle = NULL;
+	d->freeing = 1;
+	d->base->dns_freeing++;
+	if (!step(d))
+		in_next_turn(d);
+}
+
+/* --- settings ----------------------------------------------------------------- */
+
+int glev_dns_add_nameserver(struct glev_dns *d, const struct glev_addr *a)
+{
+	struct sockaddr_storage ss;
+	int len = glev_addr_to(a, &ss);
+
+	if (len < 0)
+		return len;
+	errno = 0;
+	switch (evdns_base_nameserver_sockaddr_add(d->evdns, (struct sockaddr *)&ss, (ev_socklen_t)len, 0)) {
+	case 0:
+		return 0;
+	case 3:
+		return -EEXIST;
+	}
+	return -(errno ? errno : EIO);
+}
+
+int glev_dns_nameserver(struct glev_dns *d, int i, struct glev_addr *a)
+{
+	struct sockaddr_storage ss;
+	int len = evdns_base_get_nameserver_addr(d->evdns, i, (struct sockaddr *)&ss, sizeof(ss));
+
+	if (len < 0)
+		return 0;
+	glev_addr_from(a, (struct sockaddr *)&ss, (socklen_t)len);
+	return 1;
+}
+
+int glev_dns_resolv_conf(struct glev_dns *d, int options, const char *path)
+{
+	enum { NO_NAMESERVER_IN_IT = 6 };
+	int rc = evdns_base_resolv_conf_parse(d->evdns, options, path);
+
+	return rc == 0 || rc == NO_NAMESERVER_IN_IT ? 0 : -EIO;
+}

@@ -1,0 +1,623 @@
+package libevent
+
+/*
+#include <stdlib.h>
+#include "native.h"
+*/
+import "C"
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"unsafe"
+)
+
+// DNSConfig says what NewDNSBase asks whom. The zero value is what the system uses:
+// /etc/resolv.conf and /etc/hosts.
+type DNSConfig struct {
+	// NoSystemConfig leaves /etc/resolv.conf and /etc/hosts out.
+	NoSystemConfig bool
+	// ResolvConf is a file to use in place of /etc/resolv.conf.
+	ResolvConf string
+	// Hosts is a file to use in place of /etc/hosts.
+	Hosts string
+	// Nameservers are asked besides those of resolv.conf: IP addresses, with a
+	// port if it is not 53.
+	Nameservers []string
+	// Options are those of SetOption. They go before those of resolv.conf.
+	Options map[string]string
+	// Search lists domains to look names up in, in place of resolv.conf's.
+	Search []string
+	// Ndots is for SetNdots; 0 leaves it as it is.
+	Ndots int
+}
+
+// DNSBase looks host names up without ever blocking the loop: libevent's evdns. It
+// asks over UDP, and remembers nothing. It does not keep a loop from returning that
+// has no lookups to wait for, with one exception: when a name server has failed,
+// libevent asks it for google.com from time to time to see whether it is back (option
+// "initial-probe-timeout"), and waits for that.
+type DNSBase struct {
+	object
+	c *C.struct_glev_dns
+
+	mu       sync.Mutex
+	lookups  map[*DNSLookup]struct{} // nil after Free
+	clearing bool
+	held     []func() (done bool) // for when the clearing is done
+}
+
+// NewDNSBase makes a resolver.
+// Safe for concurrent use. Wraps evdns_base_new.
+func (b *Base) NewDNSBase(cfg DNSConfig) (*DNSBase, error) {
+	const op = "evdns_base_new"
+	if err := b.enterAlive(); err != nil {
+		return nil, err
+	}
+	defer b.exit()
+	d := &DNSBase{
+		object:  object{base: b, kind: kindDNSBase},
+		lookups: map[*DNSLookup]struct{}{},
+	}
+	d.handle = newHandle(d)
+	d.c = C.glev_dns_new(b.c, d.handle.p)
+	if d.c == nil {
+		d.handle.release()
+		return nil, &Error{op, syscall.ENOMEM}
+	}
+	d.native = unsafe.Pointer(d.c)
+	d.free = func() { C.glev_dns_free(d.c) }
+	b.adopt(&d.object, d)
+	if err := d.configure(cfg); err != nil {
+		d.Free()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *DNSBase) configure(cfg DNSConfig) error {
+	const systemResolvConf = "/etc/resolv.conf"
+	options := DNSSearch | DNSNameservers | DNSMisc
+	if len(cfg.Nameservers) > 0 {
+		options |= DNSNameserversNoDefault
+	}
+	if cfg.Hosts == "" && !cfg.NoSystemConfig {
+		options |= DNSHostsFile
+	}
+	// The options first, for some are about name servers to come; and again, for
+	// resolv.conf has options, too.
+	if err := d.setOptions(cfg.Options); err != nil {
+		return err
+	}
+	if cfg.ResolvConf != "" {
+		if err := d.ParseResolvConf(cfg.ResolvConf, options); err != nil {
+			return err
+		}
+	} else if !cfg.NoSystemConfig {
+		// A system without that file has a name server on 127.0.0.1.
+		_ = d.parseResolvConf(systemResolvConf, options)
+	}
+	if cfg.Hosts != "" {
+		if err := d.LoadHosts(cfg.Hosts); err != nil {
+			return err
+		}
+	}
+	for _, addr := range cfg.Nameservers {
+		if err := d.AddNameserver(addr); err != nil {
+			return err
+		}
+	}
+	if cfg.Search != nil {
+		if err := d.ClearSearch(); err != nil {
+			return err
+		}
+		for _, domain := range slices.Backward(cfg.Search) {
+			if err := d.AddSearch(domain); err != nil {
+				return err
+			}
+		}
+	}
+	if err := d.setOptions(cfg.Options); err != nil {
+		return err
+	}
+	if cfg.Ndots != 0 {
+		return d.SetNdots(cfg.Ndots)
+	}
+	return nil
+}
+
+func (d *DNSBase) setOptions(options map[string]string) error {
+	for name, value := range options {
+		if err := d.SetOption(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// --- settings ------------------------------------------------------------------
+
+// AddNameserver adds a name server: an IP address, with a port if it is not 53. One
+// that is there already gives an error that matches syscall.EEXIST.
+// Safe for concurrent use. Wraps evdns_base_nameserver_sockaddr_add.
+func (d *DNSBase) AddNameserver(addr string) error {
+	const op = "evdns_base_nameserver_sockaddr_add"
+	ap, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		ip, err := netip.ParseAddr(strings.Trim(addr, "[]"))
+		if err != nil {
+			return badArgument(op, "addr: %v", err)
+		}
+		ap = netip.AddrPortFrom(ip, 53)
+	}
+	if ap.Port() == 0 {
+		return badArgument(op, "addr %q has port 0", addr)
+	}
+	a, err := ipAddr(ap.Addr().Unmap(), int(ap.Port()))
+	if err != nil {
+		return badArgument(op, "addr: %v", err)
+	}
+	return d.set(op, func() C.int { return C.glev_dns_add_nameserver(d.c, &a) })
+}
+
+// Nameservers returns the addresses of the name servers, in no particular order.
+// Safe for concurrent use. Wraps evdns_base_get_nameserver_addr.
+func (d *DNSBase) Nameservers() []net.Addr {
+	if !d.enter() {
+		return nil
+	}
+	defer d.leave()
+	var addrs []net.Addr
+	var a C.struct_glev_addr
+	for i := C.int(0); C.glev_dns_nameserver(d.c, i, &a) != 0; i++ {
+		addrs = append(addrs, net.UDPAddrFromAddrPort(netip.AddrPortFrom(netIP(&a), uint16(a.port))))
+	}
+	return addrs
+}
+
+// ClearNameservers takes all name servers away. Lookups that wait for an answer are
+// asked again, and they and later ones wait until name servers were added and Resume
+// is called. It may take effect only when the loop has nothing else to do; AddNameserver,
+// ParseResolvConf and Resume then wait for that, and only report errors that are known
+// at once.
+// Safe for concurrent use. Wraps evdns_base_clear_nameservers_and_suspend.
+func (d *DNSBase) ClearNameservers() error {
+	if err := d.enterAlive(); err != nil {
+		return err
+	}
+	clearNow := func() (done bool) { return C.glev_dns_clear(d.c) != 0 }
+	d.mu.Lock()
+	wait := d.clearing
+	if wait {
+		d.held = append(d.held, clearNow)
+	}
+	d.clearing = true
+	d.mu.Unlock()
+	if wait {
+		d.leave()
+		return nil
+	}
+	d.leaveAtLoop(func() {
+		if clearNow() {
+			d.cleared()
+		}
+	})
+	return nil
+}
+
+// cleared does what has waited for the name servers to be cleared.
+func (d *DNSBase) cleared() {
+	for done := true; done; {
+		d.mu.Lock()
+		d.clearing = len(d.held) > 0
+		if !d.clearing {
+			d.mu.Unlock()
+			return
+		}
+		next := d.held[0]
+		d.held = d.held[1:]
+		d.mu.Unlock()
+		done = next()
+	}
+}
+
+// hold keeps fn back while the name servers are being cleared.
+func (d *DNSBase) hold(fn func()) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.clearing {
+		d.held = append(d.held, func() bool { fn(); return true })
+	}
+	return d.clearing
+}
+
+// Resume sends the lookups that wait since ClearNameservers.
+// Safe for concurrent use. Wraps evdns_base_resume.
+func (d *DNSBase) Resume() error {
+	if err := d.enterAlive(); err != nil {
+		return err
+	}
+	resume := func() { C.evdns_base_resume(d.c.evdns) }
+	if d.hold(resume) {
+		d.leave()
+	} else {
+		d.leaveAtLoop(resume)
+	}
+	return nil
+}
+
+// ParseResolvConf reads a file in the form of resolv.conf. Name servers are added to
+// those that are there, search domains take their place.
+// Safe for concurrent use. Wraps evdns_base_resolv_conf_parse.
+func (d *DNSBase) ParseResolvConf(path string, what DNSOptions) error {
+	const op = "evdns_base_resolv_conf_parse"
+	if unknown := what &^ (DNSAll | DNSNameserversNoDefault); unknown != 0 {
+		return badArgument(op, "what: unknown bits %v", unknown)
+	}
+	if err := readable(op, path); err != nil {
+		return err
+	}
+	return d.parseResolvConf(path, what)
+}
+
+func (d *DNSBase) parseResolvConf(path string, what DNSOptions) error {
+	return d.set("evdns_base_resolv_conf_parse", func() C.int {
+		p := C.CString(path)
+		defer C.free(unsafe.Pointer(p))
+		return C.glev_dns_resolv_conf(d.c, C.int(what), p)
+	})
+}
+
+// readable says why a file cannot be read, which libevent does not; and where there is
+// none it makes something up.
+func readable(op, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return &Error{op, err}
+	}
+	return f.Close()
+}
+
+// LoadHosts adds the names and addresses of a file in the form of /etc/hosts. Names
+// that are in it are not asked of a name server.
+// Safe for concurrent use. Wraps evdns_base_load_hosts.
+func (d *DNSBase) LoadHosts(path string) error {
+	const op = "evdns_base_load_hosts"
+	if err := readable(op, path); err != nil {
+		return err
+	}
+	return d.set(op, func() C.int {
+		p := C.CString(path)
+		defer C.free(unsafe.Pointer(p))
+		return failed(C.evdns_base_load_hosts(d.c.evdns, p))
+	})
+}
+
+// ClearHosts forgets the names of hosts files.
+// Safe for concurrent use. Wraps evdns_base_clear_host_addresses.
+func (d *DNSBase) ClearHosts() error {
+	return d.set("evdns_base_clear_host_addresses", func() C.int {
+		C.evdns_base_clear_host_addresses(d.c.evdns)
+		return 0
+	})
+}
+
+// AddSearch puts a domain before those that are searched already. A name with fewer
+// dots than SetNdots says is looked up in the domains first and then as it is, another
+// one as it is first.
+// Safe for concurrent use. Wraps evdns_base_search_add.
+func (d *DNSBase) AddSearch(domain string) error {
+	const op = "evdns_base_search_add"
+	if err := checkName(op, "domain", strings.TrimPrefix(domain, ".")); err != nil {
+		return err
+	}
+	return d.set(op, func() C.int {
+		p := C.CString(domain)
+		defer C.free(unsafe.Pointer(p))
+		C.evdns_base_search_add(d.c.evdns, p)
+		return 0
+	})
+}
+
+// ClearSearch removes all search domains, and sets what SetNdots sets back to 1.
+// Safe for concurrent use. Wraps evdns_base_search_clear.
+func (d *DNSBase) ClearSearch() error {
+	return d.set("evdns_base_search_clear", func() C.int {
+		C.evdns_base_search_clear(d.c.evdns)
+		return 0
+	})
+}
+
+// SetNdots sets how many dots a name must have to be looked up as it is first.
+// Safe for concurrent use. Wraps evdns_base_search_ndots_set.
+func (d *DNSBase) SetNdots(n int) error {
+	const op, most = "evdns_base_search_ndots_set", 255
+	if n < 0 || n > most {
+		return badArgument(op, "n is %d, not 0 to %d", n, most)
+	}
+	return d.set(op, func() C.int {
+		C.evdns_base_search_ndots_set(d.c.evdns, C.int(n))
+		return 0
+	})
+}
+
+// dnsOptions are those of libevent 2.1, which says nothing of a name it does not know.
+var dnsOptions = []string{
+	"ndots", "timeout", "getaddrinfo-allow-skew", "max-timeouts", "max-inflight", "attempts",
+	"randomize-case", "bind-to", "initial-probe-timeout", "so-rcvbuf", "so-sndbuf",
+}
+
+// SetOption sets an option of resolv.conf or one of libevent's own, by name: "timeout"
+// (seconds to wait for an answer, with a fraction), "attempts" (how often to ask),
+// "max-timeouts", "max-inflight", "ndots", "randomize-case", "bind-to",
+// "initial-probe-timeout", "getaddrinfo-allow-skew", "so-rcvbuf", "so-sndbuf". Those
+// about sockets are for name servers that are added later.
+// Safe for concurrent use. Wraps evdns_base_set_option.
+func (d *DNSBase) SetOption(name, value string) error {
+	const op = "evdns_base_set_option"
+	name = strings.TrimSuffix(name, ":")
+	if !slices.Contains(dnsOptions, name) {
+		return badArgument(op, "name is %q, not one of %q", name, dnsOptions)
+	}
+	if value == "" || strings.IndexByte(value, 0) >= 0 {
+		return badArgument(op, "value of %s is %q", name, value)
+	}
+	if number, err := strconv.ParseFloat(value, 64); name != "bind-to" && (err != nil || number < 0 || number > 1<<30) {
+		return badArgument(op, "value of %s is %q, not a number in range", name, value)
+	}
+	rc := C.int(0)
+	err := d.set(op, func() C.int {
+		n, v := C.CString(name+":"), C.CString(value)
+		defer C.free(unsafe.Pointer(n))
+		defer C.free(unsafe.Pointer(v))
+		rc = C.evdns_base_set_option(d.c.evdns, n, v)
+		return 0
+	})
+	if err == nil && rc != 0 {
+		return badArgument(op, "value of %s is %q", name, value)
+	}
+	return err
+}
+
+// checkName refuses what cannot be sent as a name, or would be sent as another one.
+func checkName(op, arg, name string) error {
+	trimmed := strings.TrimSuffix(name, ".")
+	if len(trimmed) == 0 || len(trimmed) > 253 || strings.IndexByte(name, 0) >= 0 {
+		return badArgument(op, "%s is %q", arg, name)
+	}
+	for label := range strings.SplitSeq(trimmed, ".") {
+		if len(label) == 0 || len(label) > 63 {
+			return badArgument(op, "%s is %q", arg, name)
+		}
+	}
+	return nil
+}
+
+// set changes a setting, now or when the name servers are cleared.
+func (d *DNSBase) set(op string, call func() C.int) error {
+	if err := d.enterAlive(); err != nil {
+		return err
+	}
+	defer d.leave()
+	if d.hold(func() { call() }) {
+		return nil
+	}
+	_, err := result(op, C.int64_t(call()))
+	return err
+}
+
+func (d *DNSBase) enterAlive() error {
+	if !d.enter() {
+		return ErrClosed
+	}
+	if d.base.dead.Load() {
+		d.leave()
+		return ErrLoopAborted
+	}
+	return nil
+}
+
+// failed gives the -1 of libevent the form of a result.
+func failed(rc C.int) C.int {
+	if rc != 0 {
+		return -C.EIO
+	}
+	return 0
+}
+
+// Free ends the resolver. The closures of lookups that wait for an answer are not
+// called; bufferevents that ConnectHostname connects get EventError, and ErrClosed as
+// the cause.
+// Safe for concurrent use. Wraps evdns_base_free.
+func (d *DNSBase) Free() {
+	if !d.close() {
+		return
+	}
+	d.mu.Lock()
+	lookups := d.lookups
+	d.lookups = nil
+	d.mu.Unlock()
+	for l := range lookups {
+		if l.end() {
+			if l.internal {
+				l.fn(nil, &Error{opLookup, ErrClosed})
+			}
+			l.leave()
+		}
+	}
+	d.leave()
+}
+
+// --- lookups -----------------------------------------------------------------------
+
+// DNSLookup is a lookup that waits for its answer.
+type DNSLookup struct {
+	object
+	c    *C.struct_glev_lookup
+	dns  *DNSBase
+	host string
+	fn   func([]netip.Addr, error)
+	// internal says that fn is the binding's own, that it may be called from
+	// everywhere, and that it wants to know when there will be no answer.
+	internal bool
+}
+
+const opLookup = "lookup"
+
+var families = map[string]C.int{"ip": C.AF_UNSPEC, "ip4": C.AF_INET, "ip6": C.AF_INET6}
+
+// Lookup looks a host name up and calls fn with its addresses, or with an error, on the
+// loop's goroutine, also when the answer is known at once. network is "ip" for both kinds
+// of addresses, the IPv4 ones first, or "ip4" or "ip6". host may be an IP address. The
+// loop does not return before that for want of events. A failed lookup gives an *Error
+// with a *DNSError.
+// Safe for concurrent use. Wraps evdns_getaddrinfo.
+func (d *DNSBase) Lookup(network, host string, fn func([]netip.Addr, error)) (*DNSLookup, error) {
+	const op = "evdns_getaddrinfo"
+	family, ok := families[network]
+	if !ok {
+		return nil, badArgument(op, "%v", net.UnknownNetworkError(network))
+	}
+	if fn == nil {
+		return nil, badArgument(op, "fn is nil")
+	}
+	if _, err := netip.ParseAddr(host); err != nil {
+		if err := checkName(op, "host", host); err != nil {
+			return nil, err
+		}
+	}
+	return d.lookup(op, host, family, fn, false)
+}
+
+func (d *DNSBase) lookup(op, host string, family C.int, fn func([]netip.Addr, error), internal bool) (*DNSLookup, error) {
+	if err := d.base.enterAlive(); err != nil {
+		return nil, err
+	}
+	defer d.base.exit()
+	if !d.enter() {
+		return nil, ErrClosed
+	}
+	defer d.leave()
+	l := &DNSLookup{
+		object: object{base: d.base, kind: kindDNSLookup},
+		dns:    d, host: host, fn: fn, internal: internal,
+	}
+	name := C.CString(host)
+	defer C.free(unsafe.Pointer(name))
+	l.handle = newHandle(l)
+	l.c = C.glev_lookup_new(d.c, name, family, l.handle.p)
+	if l.c == nil {
+		l.handle.release()
+		return nil, &Error{op, syscall.ENOMEM}
+	}
+	l.native = unsafe.Pointer(l.c)
+	l.free = func() { C.glev_lookup_free(l.c) }
+	d.base.adopt(&l.object, freer(l.Cancel))
+	d.base.keep(1)
+	l.enter()
+	d.mu.Lock()
+	closed := d.lookups == nil
+	if !closed {
+		d.lookups[l] = struct{}{}
+	}
+	d.mu.Unlock()
+	if closed { // since enter
+		l.Cancel()
+	}
+	l.leaveAtLoop(func() {
+		if l.isOpen() {
+			C.glev_lookup_start(l.c)
+		}
+	})
+	if closed {
+		return nil, ErrClosed
+	}
+	return l, nil
+}
+
+// Cancel ends the lookup. When it has returned fn is not called any more.
+// Safe for concurrent use. Wraps evdns_getaddrinfo_cancel.
+func (l *DNSLookup) Cancel() {
+	if l.end() {
+		l.leave()
+	}
+}
+
+// end closes the lookup. After true the caller leaves it.
+func (l *DNSLookup) end() bool {
+	if !l.close() {
+		return false
+	}
+	l.base.keep(-1)
+	l.dns.mu.Lock()
+	delete(l.dns.lookups, l)
+	l.dns.mu.Unlock()
+	return true
+}
+
+// answered is called on the loop's thread, or the thread that acts as it; fn runs in
+// the next turn.
+func (l *DNSLookup) answered(code int, answer []C.struct_glev_addr) {
+	var addrs []netip.Addr
+	for i := range answer {
+		addrs = append(addrs, netIP(&answer[i]))
+	}
+	if code == 0 && len(addrs) == 0 {
+		// In a hosts file, but with no address of that family.
+		code = C.EVUTIL_EAI_NODATA
+	}
+	var err error
+	if code != 0 {
+		addrs, err = nil, &Error{opLookup, &DNSError{l.host, code}}
+	}
+	l.base.enqueue(task{run: func() { l.deliver(addrs, err) }})
+}
+
+// deliver runs fn, unless the lookup was cancelled; the lookup was entered.
+func (l *DNSLookup) deliver(addrs []netip.Addr, err error) {
+	if !l.end() {
+		l.leave()
+		return
+	}
+	l.leave() // the caller's own; that of end is left below
+	returned := false
+	defer l.ran(&returned)
+	if !l.internal {
+		l.base.callbacks.Add(1)
+	}
+	l.fn(addrs, err)
+	returned = true
+}
+
+// freer is what a base calls to free an object whose own method has another name.
+type freer func()
+
+func (f freer) Free() { f() }
+
+// DNSError is why evdns has no address for a host name. libevent tells little: a name
+// server that does not answer, refuses or fails is EAI_FAIL, and so is a name that has
+// no address of the kind looked for.
+type DNSError struct {
+	Host string
+	Code int // EVUTIL_EAI_...
+}
+
+// Error gives the text of evutil_gai_strerror.
+func (e *DNSError) Error() string {
+	return e.Host + ": " + C.GoString(C.evutil_gai_strerror(C.int(e.Code)))
+}
+
+// IsNotFound reports whether the name does not exist, or has no address.
+// Safe for concurrent use.
+func (e *DNSError) IsNotFound() bool {
+	return e.Code == C.EVUTIL_EAI_NONAME || e.Code == C.EVUTIL_EAI_NODATA
+}
+
+// Temporary reports whether the same lookup may succeed later.
+func (e *DNSError) Temporary() bool { return e.Code == C.EVUTIL_EAI_AGAIN }

@@ -88,6 +88,12 @@ var closureKinds = map[string]func(t *testing.T, base *libevent.Base, fail func(
 		low.Cur = 0
 		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low))
 	},
+	"connect by name": func(t *testing.T, base *libevent.Base, fail func()) {
+		bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+		require.NoError(t, err)
+		require.NoError(t, bev.SetCallbacks(nil, nil, func(*libevent.BufferEvent, libevent.Events) { fail() }))
+		require.NoError(t, bev.ConnectHostname(newDNS(t, base, nil), "tcp", "127.0.0.2", 1))
+	},
 	"lookup": func(t *testing.T, base *libevent.Base, fail func()) {
 		_, err := newDNS(t, base, nil).Lookup("ip", "127.0.0.1", func([]netip.Addr, error) { fail() })
 		require.NoError(t, err)

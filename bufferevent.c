@@ -22,12 +22,6 @@
 
 #include "native.h"
 
-#define CHECK_LOOP(r)                                                         \
-	do {                                                                  \
-		if ((r)->loop_only && !glev_base_on_loop((r)->base))          \
-			return GLEV_WRONG_LOOP;                               \
-	} while (0)
-
 static void lock(struct glev_bev *r)
 {
 	evbuffer_lock(r->in.evb);
@@ -42,7 +36,7 @@ static void unlock(struct glev_bev *r)
  * have come in before another thread freed the bufferevent. */
 #define LOCK_FOR_CHANGE(r)                                                    \
 	do {                                                                  \
-		CHECK_LOOP(r);                                                \
+		GLEV_CHECK_LOOP(r);                                           \
 		lock(r);                                                      \
 		if ((r)->quiet) {                                             \
 			unlock(r);                                            \
@@ -254,7 +248,7 @@ void glev_bev_free(struct glev_bev *r)
 
 int64_t glev_bev_check(struct glev_bev *r)
 {
-	CHECK_LOOP(r);
+	GLEV_CHECK_LOOP(r);
 	return 0;
 }
 
@@ -428,7 +422,7 @@ done:
 
 int64_t glev_bev_get_watermark(struct glev_bev *r, short what, size_t *low, size_t *high)
 {
-	CHECK_LOOP(r);
+	GLEV_CHECK_LOOP(r);
 	return bufferevent_getwatermark(r->bev, what, low, high) != 0 ? -EINVAL : 0;
 }
 
@@ -442,7 +436,7 @@ static int64_t shut_if_frozen(struct glev_bev *r, int64_t rc)
 
 int64_t glev_bev_write(struct glev_bev *r, const char *p, size_t n)
 {
-	CHECK_LOOP(r);
+	GLEV_CHECK_LOOP(r);
 	if (bufferevent_write(r->bev, p, n) == 0)
 		return 0;
 	return shut_if_frozen(r, glev_buf_add(&r->out, p, n));
@@ -450,7 +444,7 @@ int64_t glev_bev_write(struct glev_bev *r, const char *p, size_t n)
 
 int64_t glev_bev_write_buffer(struct glev_bev *r, struct glev_buf *src)
 {
-	CHECK_LOOP(r);
+	GLEV_CHECK_LOOP(r);
 	return shut_if_frozen(r, glev_buf_add_buffer(&r->out, src));
 }
 
@@ -461,7 +455,7 @@ int64_t glev_bev_read(struct glev_bev *r, char *p, size_t n)
 
 int64_t glev_bev_read_buffer(struct glev_bev *r, struct glev_buf *dst)
 {
-	CHECK_LOOP(r);
+	GLEV_CHECK_LOOP(r);
 	return glev_buf_add_buffer(dst, &r->in);
 }
 
@@ -574,7 +568,7 @@ int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a)
 
 int64_t glev_bev_fd(struct glev_bev *r)
 {
-	CHECK_LOOP(r);
+	GLEV_CHECK_LOOP(r);
 	return bufferevent_getfd(r->bev);
 }
 
@@ -582,7 +576,7 @@ int64_t glev_bev_addr(struct glev_bev *r, int peer, struct glev_addr *a)
 {
 	int64_t rc;
 
-	CHECK_LOOP(r);
+	GLEV_CHECK_LOOP(r);
 	lock(r); /* the descriptor must not be closed and reused meanwhile */
 	rc = glev_addr_of_fd(bufferevent_getfd(r->bev), peer, a);
 	unlock(r);
@@ -755,7 +749,7 @@ int64_t glev_bev_set_priority(struct glev_bev *r, int priority)
 
 int64_t glev_bev_priority(struct glev_bev *r)
 {
-	CHECK_LOOP(r);
+	GLEV_CHECK_LOOP(r);
 	return bufferevent_get_priority(r->bev);
 }
 

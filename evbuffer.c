@@ -12,13 +12,6 @@
 
 #include "native.h"
 
-#define CHECK_LOOP(b)                                                         \
-	do {                                                                  \
-		if ((b)->owner && (b)->owner->loop_only &&                    \
-		    !glev_base_on_loop((b)->owner->base))                     \
-			return GLEV_WRONG_LOOP;                               \
-	} while (0)
-
 /* A call may have come in before another thread freed the bufferevent. */
 static int gone(struct glev_buf *b)
 {
@@ -122,7 +115,7 @@ int64_t glev_buf_len(struct glev_buf *b)
 {
 	int64_t n;
 
-	CHECK_LOOP(b);
+	GLEV_CHECK_LOOP(b->owner);
 	n = (int64_t)evbuffer_get_length(b->evb);
 	return gone(b) ? GLEV_CLOSED : n; /* asked after it was looked at */
 }
@@ -131,7 +124,7 @@ int64_t glev_buf_add(struct glev_buf *b, const char *p, size_t n)
 {
 	int64_t rc;
 
-	CHECK_LOOP(b);
+	GLEV_CHECK_LOOP(b->owner);
 	ATTEMPT(rc, b, GLEV_BACK, evbuffer_add(b->evb, p, n));
 	return rc;
 }
@@ -140,7 +133,7 @@ int64_t glev_buf_prepend(struct glev_buf *b, const char *p, size_t n)
 {
 	int64_t rc;
 
-	CHECK_LOOP(b);
+	GLEV_CHECK_LOOP(b->owner);
 	ATTEMPT(rc, b, GLEV_FRONT, evbuffer_prepend(b->evb, p, n));
 	return rc;
 }
@@ -149,8 +142,8 @@ int64_t glev_buf_add_buffer(struct glev_buf *dst, struct glev_buf *src)
 {
 	int64_t rc;
 
-	CHECK_LOOP(dst);
-	CHECK_LOOP(src);
+	GLEV_CHECK_LOOP(dst->owner);
+	GLEV_CHECK_LOOP(src->owner);
 	ATTEMPT2(rc, dst, GLEV_BACK, src, GLEV_FRONT,
 	    evbuffer_add_buffer(dst->evb, src->evb));
 	return rc;
@@ -160,8 +153,8 @@ int64_t glev_buf_prepend_buffer(struct glev_buf *dst, struct glev_buf *src)
 {
 	int64_t rc;
 
-	CHECK_LOOP(dst);
-	CHECK_LOOP(src);
+	GLEV_CHECK_LOOP(dst->owner);
+	GLEV_CHECK_LOOP(src->owner);
 	ATTEMPT2(rc, dst, GLEV_FRONT, src, GLEV_FRONT,
 	    evbuffer_prepend_buffer(dst->evb, src->evb));
 	return rc;
@@ -171,7 +164,7 @@ int64_t glev_buf_remove(struct glev_buf *b, char *p, size_t n)
 {
 	int64_t rc;
 
-	CHECK_LOOP(b);
+	GLEV_CHECK_LOOP(b->owner);
 	if (n > INT_MAX) /* libevent's result is an int */
 		n = INT_MAX;
 	ATTEMPT(rc, b, GLEV_FRONT, evbuffer_remove(b->evb, p, n));
@@ -182,8 +175,8 @@ int64_t glev_buf_remove_buffer(struct glev_buf *src, struct glev_buf *dst, size_
 {
 	int64_t rc;
 
-	CHECK_LOOP(src);
-	CHECK_LOOP(dst);
+	GLEV_CHECK_LOOP(src->owner);
+	GLEV_CHECK_LOOP(dst->owner);
 	ATTEMPT2(rc, src, GLEV_FRONT, dst, GLEV_BACK,
 	    evbuffer_remove_buffer(src->evb, dst->evb, n));
 	return rc;
@@ -193,7 +186,7 @@ int64_t glev_buf_drain(struct glev_buf *b, size_t n)
 {
 	int64_t rc;
 
-	CHECK_LOOP(b);
+	GLEV_CHECK_LOOP(b->owner);
 	ATTEMPT(rc, b, GLEV_FRONT, evbuffer_drain(b->evb, n));
 	return rc;
 }
@@ -210,7 +203,7 @@ int64_t glev_buf_copyout(struct glev_buf *b, char *p, size_t n)
 {
 	int64_t rc;
 
-	CHECK_LOOP(b);
+	GLEV_CHECK_LOOP(b->owner);
 	if (n > INT_MAX)
 		n = INT_MAX;
 	if (b->files)
@@ -235,7 +228,7 @@ int64_t glev_buf_readln(struct glev_buf *b, int eol, char **line)
 	size_t n = 0;
 	int64_t rc;
 
-	CHECK_LOOP(b);
+	GLEV_CHECK_LOOP(b->owner);
 	evbuffer_lock(b->evb);
 	*line = evbuffer_readln(b->evb, &n, (enum evbuffer_eol_style)eol);
 	rc = *line ? (int64_t)n : glev_buf_refusal(b, GLEV_FRONT);
@@ -257,7 +250,7 @@ int64_t glev_buf_search_range(struct glev_buf *b, const char *what, size_t n, si
 	int64_t rc = -1;
 	size_t len;
 
-	CHECK_LOOP(b);
+	GLEV_CHECK_LOOP(b->owner);
 	evbuffer_lock(b->evb);
 	len = evbuffer_get_length(b->evb);
 	if (to > len)
@@ -279,7 +272,7 @@ int64_t glev_buf_search_eol(struct glev_buf *b, size_t from, int eol, size_t *eo
 	struct evbuffer_ptr start;
 	int64_t rc = -1;
 
-	CHECK_LOOP(b);
+	GLEV_CHECK_LOOP(b->owner);
 	evbuffer_lock(b->evb);
 	if (!gone(b) && !in_file(b) && from <= evbuffer_get_length(b->evb) &&
 	    evbuffer_ptr_set(b->evb, &start, from, EVBUFFER_PTR_SET) == 0)
@@ -293,7 +286,7 @@ int64_t glev_buf_copyout_from(struct glev_buf *b, char *p, size_t n, size_t from
 	struct evbuffer_ptr start;
 	int64_t rc = 0;
 
-	CHECK_LOOP(b);
+	GLEV_CHECK_LOOP(b->owner);
 	if (n > INT_MAX)
 		n = INT_MAX;
 	evbuffer_lock(b->evb);
@@ -316,7 +309,7 @@ int64_t glev_buf_add_iovec(struct glev_buf *b, struct evbuffer_iovec *vec, int n
 	size_t before, added;
 	int64_t rc;
 
-	CHECK_LOOP(b);
+	GLEV_CHECK_LOOP(b->owner);
 	evbuffer_lock(b->evb);
 	rc = glev_buf_refusal(b, GLEV_BACK);
 	if (rc == 0) {
@@ -336,7 +329,7 @@ int64_t glev_buf_expand(struct glev_buf *b, size_t n)
 {
 	int64_t rc;
 
-	CHECK_LOOP(b);
+	GLEV_CHECK_LOOP(b->owner);
 	evbuffer_lock(b->evb);
 	rc = glev_buf_refusal(b, GLEV_BACK);
 	if (rc == 0 && evbuffer_expand(b->evb, n) < 0)
@@ -347,7 +340,7 @@ int64_t glev_buf_expand(struct glev_buf *b, size_t n)
 
 int64_t glev_buf_contiguous_space(struct glev_buf *b)
 {
-	CHECK_LOOP(b);
+	GLEV_CHECK_LOOP(b->owner);
 	return (int64_t)evbuffer_get_contiguous_space(b->evb);
 }
 
@@ -366,7 +359,7 @@ int64_t glev_buf_read(struct glev_buf *b, int fd, int n)
 {
 	int64_t rc;
 
-	CHECK_LOOP(b);
+	GLEV_CHECK_LOOP(b->owner);
 	evbuffer_lock(b->evb);
 	errno = 0;
 	rc = evbuffer_read(b->evb, fd, n);
@@ -379,7 +372,7 @@ int64_t glev_buf_write(struct glev_buf *b, int fd, int64_t n)
 {
 	int64_t rc;
 
-	CHECK_LOOP(b);
+	GLEV_CHECK_LOOP(b->owner);
 	evbuffer_lock(b->evb);
 	if (evbuffer_get_length(b->evb) == 0) { /* libevent calls it an error */
 		evbuffer_unlock(b->evb);
@@ -435,7 +428,7 @@ int64_t glev_buf_freeze(struct glev_buf *b, int end, int on)
 {
 	int64_t rc = 0;
 
-	CHECK_LOOP(b);
+	GLEV_CHECK_LOOP(b->owner);
 	evbuffer_lock(b->evb);
 	if (gone(b)) {
 		rc = GLEV_CLOSED;

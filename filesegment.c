@@ -27,8 +27,7 @@ int64_t glev_buf_add_segment(struct glev_buf *b, struct evbuffer_file_segment *s
 {
 	int64_t rc;
 
-	if (b->owner && b->owner->loop_only && !glev_base_on_loop(b->owner->base))
-		return GLEV_WRONG_LOOP;
+	GLEV_CHECK_LOOP(b->owner);
 	evbuffer_lock(b->evb);
 	/* A failing add takes the caller's reference along, or does not: so what
 	 * can be known before is looked at before. */

@@ -208,6 +208,16 @@ struct glev_bev {
 	short held;           /* directions the user has on and we keep off for now */
 };
 
+/* Leaves the function with GLEV_WRONG_LOOP if the bufferevent, which may be NULL, is
+ * for its loop alone and this is another thread. */
+#define GLEV_CHECK_LOOP(r)                                                    \
+	do {                                                                  \
+		const struct glev_bev *checked = (r);                         \
+		if (checked && checked->loop_only &&                          \
+		    !glev_base_on_loop(checked->base))                        \
+			return GLEV_WRONG_LOOP;                               \
+	} while (0)
+
 struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop_only, void *handle, int *err);
 int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, void *handles[2], struct glev_bev *out[2]);
 /* After it no callback starts, nothing is registered, and the descriptor is

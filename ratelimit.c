@@ -12,12 +12,6 @@
 
 #include "native.h"
 
-#define CHECK_LOOP(r)                                                         \
-	do {                                                                  \
-		if ((r)->loop_only && !glev_base_on_loop((r)->base))          \
-			return GLEV_WRONG_LOOP;                               \
-	} while (0)
-
 /* A rate of 0 is unlimited. */
 static struct ev_token_bucket_cfg *config(const struct glev_rate *l)
 {
@@ -35,7 +29,7 @@ int64_t glev_bev_set_rate(struct glev_bev *r, const struct glev_rate *l)
 	struct ev_token_bucket_cfg *cfg = NULL, *old;
 	int64_t rc = 0;
 
-	CHECK_LOOP(r);
+	GLEV_CHECK_LOOP(r);
 	if (r->kind != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	if (l && !(cfg = config(l)))
@@ -68,7 +62,7 @@ int64_t glev_bev_set_rate(struct glev_bev *r, const struct glev_rate *l)
 
 int64_t glev_bev_level(struct glev_bev *r, int which, int64_t *level)
 {
-	CHECK_LOOP(r);
+	GLEV_CHECK_LOOP(r);
 	switch (which) {
 	case GLEV_READ_LIMIT:
 		*level = bufferevent_get_read_limit(r->bev);
@@ -103,7 +97,7 @@ int64_t glev_bev_take(struct glev_bev *r, int which, int64_t n)
 	int64_t rc = 0;
 	int reading = which == GLEV_READ_LIMIT;
 
-	CHECK_LOOP(r);
+	GLEV_CHECK_LOOP(r);
 	evbuffer_lock(r->in.evb);
 	if (!r->rate) /* libevent would abort */
 		rc = GLEV_NO_LIMIT;
@@ -121,7 +115,7 @@ int64_t glev_bev_set_max_single(struct glev_bev *r, int reading, size_t n)
 {
 	int rc;
 
-	CHECK_LOOP(r);
+	GLEV_CHECK_LOOP(r);
 	rc = reading ? bufferevent_set_max_single_read(r->bev, n)
 	             : bufferevent_set_max_single_write(r->bev, n);
 	return rc < 0 ? -EINVAL : 0;
@@ -153,7 +147,7 @@ int64_t glev_group_set(struct bufferevent_rate_limit_group *g, const struct glev
 
 int64_t glev_group_add(struct bufferevent_rate_limit_group *g, struct glev_bev *r)
 {
-	CHECK_LOOP(r);
+	GLEV_CHECK_LOOP(r);
 	if (r->kind != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	return bufferevent_add_to_rate_limit_group(r->bev, g) < 0 ? -ENOMEM : 0;

@@ -81,8 +81,7 @@ int64_t glev_buf_add_reference(struct glev_buf *b, const char *p, size_t n, void
 	struct glev_done *d;
 	int64_t rc;
 
-	if (b->owner && b->owner->loop_only && !glev_base_on_loop(b->owner->base))
-		return GLEV_WRONG_LOOP;
+	GLEV_CHECK_LOOP(b->owner);
 	d = malloc(sizeof(*d));
 	if (!d)
 		return -ENOMEM;

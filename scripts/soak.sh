@@ -13,3 +13,4 @@ soak go test -race -count=10 -cpu 1,2,8
 soak GOGC=1 go test -count=5
 soak go test -gcflags=all=-d=checkptr -count=5
 soak go test -shuffle=on -count=10
+soak LIBEVENT_LOCK_DEBUGGING=1 go test -count=3

@@ -17,6 +17,8 @@ int glev_enable_lock_debugging(void)
 	return 0;
 }
 
+static __thread struct glev_base *here;
+
 struct glev_base *glev_base_new(struct event_base *base, void *handle)
 {
 	struct glev_base *b = calloc(1, sizeof(*b));
@@ -25,6 +27,7 @@ struct glev_base *glev_base_new(struct event_base *base, void *handle)
 		return NULL;
 	b->base = base;
 	b->handle = handle;
+	glev_dues_init(&b->dues);
 	/* EV_FINALIZE: deleting one from another thread never waits for it. */
 	b->wake = event_new(base, -1, EV_FINALIZE, glev_on_wake, b);
 	b->keep = event_new(base, -1, EV_PERSIST | EV_FINALIZE, glev_on_nothing, b);
@@ -41,17 +44,26 @@ void glev_base_free(struct glev_base *b)
 		event_free(b->wake);
 	if (b->keep)
 		event_free(b->keep);
+	pthread_mutex_destroy(&b->dues.lock);
 	free(b);
 }
 
 void glev_base_claim(struct glev_base *b)
 {
+	b->outer = here;
+	here = b;
 	__atomic_store_n(&b->owner, (uintptr_t)pthread_self(), __ATOMIC_RELEASE);
 }
 
 void glev_base_unclaim(struct glev_base *b)
 {
+	here = b->outer;
 	__atomic_store_n(&b->owner, 0, __ATOMIC_RELEASE);
+}
+
+struct glev_base *glev_base_here(void)
+{
+	return here;
 }
 
 int glev_base_on_loop(struct glev_base *b)
@@ -61,12 +73,10 @@ int glev_base_on_loop(struct glev_base *b)
 
 int glev_base_loop(struct glev_base *b, int flags)
 {
-	struct glev_base *outer = glev_enter_loop(b);
 	int rc;
 
 	errno = 0;
 	rc = event_base_loop(b->base, flags);
-	glev_enter_loop(outer);
 	return rc < 0 ? -(errno ? errno : EIO) : rc;
 }
 
@@ -77,6 +87,8 @@ int glev_base_wake(struct glev_base *b)
 {
 	static const struct timeval now = {0, 0};
 
+	if (!b->wake) /* the base is being freed */
+		return 0;
 	return event_add(b->wake, &now) < 0 ? -ENOMEM : 0;
 }
 
@@ -92,7 +104,8 @@ void glev_base_settle(struct glev_base *b)
 {
 	int turn;
 
-	event_del(b->wake);
+	event_free(b->wake);
+	b->wake = NULL;
 	event_del(b->keep);
 	/* A finalizer may queue another (a wrapper its underlying), so a few
 	 * turns; the bound is there because nothing here may hang. */

@@ -185,6 +185,7 @@ void glev_bev_quiet(struct glev_bev *r)
 	if (r->out_cb)
 		evbuffer_remove_cb_entry(glev_bev_bottom(r)->out.evb, r->out_cb);
 	r->in_cb = r->out_cb = NULL;
+	glev_buf_out_of_file(&r->out);
 	r->held = 0;
 	r->paused = 0;
 	r->lingering = 0;
@@ -217,6 +218,8 @@ void glev_bev_quiet(struct glev_bev *r)
 
 void glev_bev_free(struct glev_bev *r)
 {
+	glev_buf_cb_remove_all(&r->in);
+	glev_buf_cb_remove_all(&r->out);
 	if (r->under && r->under->filtered) {
 		/* What is below is its own again. libevent leaves callbacks
 		 * alone that are no longer the filter's. */
@@ -244,6 +247,21 @@ void glev_bev_free(struct glev_bev *r)
 	if (r->rate)
 		ev_token_bucket_cfg_free(r->rate);
 	free(r);
+}
+
+static void empty(struct glev_buf *b)
+{
+	glev_buf_cb_remove_all(b);
+	evbuffer_unfreeze(b->evb, 1);
+	evbuffer_drain(b->evb, (size_t)-1);
+}
+
+void glev_bev_abandon(struct glev_bev *r)
+{
+	lock(r);
+	empty(&r->in);
+	empty(&r->out);
+	unlock(r);
 }
 
 int64_t glev_bev_check(struct glev_bev *r)
@@ -343,25 +361,6 @@ int64_t glev_bev_enabled(struct glev_bev *r)
 	what = bufferevent_get_enabled(r->bev) | r->held;
 	unlock(r);
 	return what;
-}
-
-/* libevent takes a sendfile(2) that would block for the end of the connection, and
- * stops writing. Then writing goes on; but if it got nowhere since the last time, it is
- * the file that has ended too soon, and the event stands. */
-int glev_bev_would_block(struct glev_bev *r, int err)
-{
-	size_t len;
-	int again;
-
-	lock(r);
-	len = evbuffer_get_length(r->out.evb);
-	again = r->kind == GLEV_SOCKET && r->out.files && !r->quiet &&
-	    (err == EAGAIN || err == EINTR) && len != r->retried;
-	r->retried = again ? len : 0;
-	if (again)
-		bufferevent_enable(r->bev, EV_WRITE);
-	unlock(r);
-	return again;
 }
 
 /* --- settings -------------------------------------------------------------- */

@@ -131,6 +131,7 @@ func (b *BufferEvent) adopted() {
 		}
 		C.glev_bev_free(b.c)
 	}
+	b.abandon = func() { C.glev_bev_abandon(b.c) }
 	b.in = Buffer{c: &b.c.in, owner: b}
 	b.out = Buffer{c: &b.c.out, owner: b}
 	b.base.adopt(&b.object, b)
@@ -537,6 +538,7 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 			return err
 		}
 	}
+	defer collect().end()
 	if !b.enter() {
 		return ErrClosed
 	}
@@ -569,6 +571,7 @@ func (b *BufferEvent) lingered() {
 // endNow takes the native bufferevent out of use and leaves the object, which is
 // closed and was entered by whoever closed it.
 func (b *BufferEvent) endNow() {
+	defer collect().end()
 	if b.filter != nil && b.filter.closeBelow {
 		defer b.below.Free()
 	}
@@ -578,7 +581,6 @@ func (b *BufferEvent) endNow() {
 	}
 	C.glev_bev_quiet(b.c)
 	b.leave()
-	runDone()
 }
 
 // CloseWrite shuts the writing side down when the output is written: the peer gets
@@ -592,6 +594,7 @@ func (b *BufferEvent) CloseWrite() error {
 
 // do makes one C call on the bufferevent.
 func (b *BufferEvent) do(op string, call func() C.int64_t) (int, error) {
+	defer collect().end()
 	if !b.enter() {
 		return 0, ErrClosed
 	}
@@ -599,9 +602,7 @@ func (b *BufferEvent) do(op string, call func() C.int64_t) (int, error) {
 	if b.base.dead.Load() {
 		return 0, ErrLoopAborted
 	}
-	rc := b.native64(call)
-	runDone()
-	return result(op, rc)
+	return result(op, b.native64(call))
 }
 
 // native64 makes a C call of somebody who is inside.

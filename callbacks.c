@@ -14,8 +14,10 @@
  *  4. No libevent lock is held while Go runs. Bufferevents are made with
  *     THREADSAFE, DEFER_CALLBACKS and UNLOCK_CALLBACKS, or, for their loop
  *     alone, without any lock. A callback that libevent makes under a lock
- *     stays in C: glev_on_input, _output, _filter_change. The exception is a filter
- *     function, whose answer libevent needs at once: glev_on_filter_in, _out.
+ *     stays in C: glev_on_input, _output, _filter_change, and of any buffer
+ *     glev_on_in_file, _buf_change, _reference, _segment. What Go is to know of
+ *     one of these it is told later (due.c). The exception is a filter function,
+ *     whose answer libevent needs at once: glev_on_filter_in, _out.
  *  5. A trampoline that returns nonzero could not run the closure now, because
  *     a panic is on its way to the caller of the loop. The callback then asks
  *     libevent to make the same call again when the loop next runs.
@@ -154,8 +156,6 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	struct glev_bev *r = arg, *socket = glev_bev_bottom(r);
 	int lingering, connecting;
 
-	if (what == (BEV_EVENT_EOF | BEV_EVENT_WRITING) && glev_bev_would_block(r, err))
-		return;
 	evbuffer_lock(r->in.evb);
 	lingering = r->lingering;
 	connecting = socket->connecting;
@@ -204,8 +204,11 @@ void glev_on_bev_limit(evutil_socket_t fd, short what, void *arg)
 static enum bufferevent_filter_result filter(struct glev_bev *r, int out, ev_ssize_t limit, int mode)
 {
 	uint64_t changes = __atomic_load_n(&r->changes, __ATOMIC_RELAXED);
-	int rc = glevFilter(r->handle, r->bev, out, limit, mode);
+	int rc;
 
+	glev_filter_begin();
+	rc = glevFilter(r->handle, r->bev, out, limit, mode);
+	glev_filter_end();
 	/* libevent calls again after BEV_OK while there is input: a function
 	 * that did nothing would be called for ever. */
 	if (rc == BEV_OK && __atomic_load_n(&r->changes, __ATOMIC_RELAXED) == changes)
@@ -240,6 +243,39 @@ void glev_on_filter_change(struct evbuffer *buf, const struct evbuffer_cb_info *
 	(void)buf;
 	(void)info;
 	__atomic_fetch_add(&r->changes, 1, __ATOMIC_RELAXED);
+}
+
+/* --- Buffer --------------------------------------------------------------- */
+
+/* All under the lock of the buffer, on the thread that changed it. */
+
+void glev_on_buf_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
+{
+	(void)buf;
+	glev_buf_cb_changed(arg, info->n_added, info->n_deleted);
+}
+
+void glev_on_in_file(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
+{
+	(void)info;
+	if (evbuffer_get_length(buf) == 0)
+		glev_buf_out_of_file(arg);
+}
+
+void glev_on_reference(const void *p, size_t n, void *arg)
+{
+	struct glev_ref *ref = arg;
+
+	(void)p;
+	(void)n;
+	glev_due(&ref->due, glev_base_here());
+}
+
+void glev_on_segment(const struct evbuffer_file_segment *seg, int flags, void *arg)
+{
+	(void)seg;
+	(void)flags;
+	glev_file_release(arg);
 }
 
 /* --- Listener ------------------------------------------------------------- */

@@ -31,9 +31,9 @@ var (
 	// ended its goroutine with runtime.Goexit, as t.FailNow does: that tears
 	// libevent's stack away under it, and the base cannot run again.
 	ErrLoopAborted = errors.New("libevent: a closure called runtime.Goexit (t.FailNow, perhaps); the base cannot run again")
-	// ErrLent is the error of a change to a buffer while a Peek or Pullup
-	// function has its bytes.
-	ErrLent = errors.New("libevent: buffer is lent to a Peek or Pullup")
+	// ErrLent is the error of a change to a buffer while a function of Peek,
+	// Pullup or Reserve has its bytes.
+	ErrLent = errors.New("libevent: buffer is lent to a Peek, Pullup or Reserve")
 	// ErrFrozen is the error of a change at an end of a buffer that is
 	// frozen. A bufferevent freezes the ends where only it works: the back of
 	// its input, the front of its output.
@@ -108,7 +108,7 @@ func result(op string, rc C.int64_t) (int, error) {
 	case rc == C.GLEV_CLOSED:
 		return 0, ErrClosed
 	case rc == C.GLEV_IN_FILE:
-		return 0, &Error{op, fmt.Errorf("bytes that are still in a file cannot be looked at: %w", errors.ErrUnsupported)}
+		return 0, &Error{op, &sentinel{"bytes that are still in a file cannot be looked at", errors.ErrUnsupported}}
 	case rc == C.GLEV_LENT:
 		return 0, ErrLent
 	case rc == C.GLEV_FROZEN:

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "native.h"
 
@@ -18,14 +19,36 @@ static int gone(struct glev_buf *b)
 	return b->owner && __atomic_load_n(&b->owner->quiet, __ATOMIC_ACQUIRE);
 }
 
-/* Why libevent refuses an operation at that end; 0: it is not the freezing. */
+int64_t glev_buf_lock(struct glev_buf *b)
+{
+	GLEV_CHECK_LOOP(b->owner);
+	evbuffer_lock(b->evb);
+	if (gone(b)) {
+		evbuffer_unlock(b->evb);
+		return GLEV_CLOSED;
+	}
+	return 0;
+}
+
+/* The ends that are frozen by the user, or by us.
+ *
+ * libevent sends a file to a socket without reading it. The bytes of such a chain
+ * have no memory, which libevent does not notice when it copies them, or moves them
+ * to a buffer that is not written to a socket. So nobody may take it from the
+ * output, but libevent, which thaws the front while it writes. */
+static int frozen(struct glev_buf *b)
+{
+	return b->in_file ? b->frozen | GLEV_FRONT : b->frozen;
+}
+
+/* Why libevent refused an operation at that end; 0: it is not the freezing. */
 int64_t glev_buf_refusal(struct glev_buf *b, int end)
 {
 	if (gone(b))
 		return GLEV_CLOSED;
 	if (b->lent)
 		return GLEV_LENT;
-	if (b->frozen & end)
+	if (frozen(b) & end)
 		return GLEV_FROZEN;
 	return 0;
 }
@@ -66,27 +89,19 @@ int64_t glev_buf_refusal(struct glev_buf *b, int end)
 
 void glev_buf_refreeze(struct glev_buf *b)
 {
-	int ends = b->lent ? GLEV_FRONT | GLEV_BACK : b->frozen;
+	int ends = b->lent ? GLEV_FRONT | GLEV_BACK : frozen(b);
 
 	(ends & GLEV_FRONT ? evbuffer_freeze : evbuffer_unfreeze)(b->evb, 1);
 	(ends & GLEV_BACK ? evbuffer_freeze : evbuffer_unfreeze)(b->evb, 0);
 }
 
-static void lend(struct glev_buf *b)
+void glev_buf_out_of_file(struct glev_buf *b)
 {
-	if (b->lent++ == 0) {
-		glev_buf_refreeze(b);
-		if (b->owner)
-			glev_bev_apply(b->owner);
-	}
-}
-
-static void unlend(struct glev_buf *b)
-{
-	--b->lent;
+	if (!b->in_file)
+		return;
+	evbuffer_remove_cb_entry(b->evb, b->in_file);
+	b->in_file = NULL;
 	glev_buf_refreeze(b);
-	if (b->lent == 0 && b->owner)
-		glev_bev_apply(b->owner);
 }
 
 struct glev_buf *glev_buf_new(void)
@@ -107,8 +122,15 @@ struct glev_buf *glev_buf_new(void)
 
 void glev_buf_free(struct glev_buf *b)
 {
+	glev_buf_cb_remove_all(b);
 	evbuffer_free(b->evb);
 	free(b);
+}
+
+int64_t glev_buf_check(struct glev_buf *b)
+{
+	GLEV_CHECK_LOOP(b->owner);
+	return gone(b) ? GLEV_CLOSED : 0;
 }
 
 int64_t glev_buf_len(struct glev_buf *b)
@@ -120,12 +142,27 @@ int64_t glev_buf_len(struct glev_buf *b)
 	return gone(b) ? GLEV_CLOSED : n; /* asked after it was looked at */
 }
 
+/* evbuffer_add with no more memory than it needs. libevent's own allocates as much
+ * as the last chain has, also if that is a file of many gigabytes. */
+static int add_exactly(struct evbuffer *evb, const char *p, size_t n)
+{
+	struct evbuffer_iovec space;
+
+	if (evbuffer_reserve_space(evb, (ev_ssize_t)n, &space, 1) < 0)
+		return -1;
+	memcpy(space.iov_base, p, n);
+	space.iov_len = n;
+	return evbuffer_commit_space(evb, &space, 1);
+}
+
 int64_t glev_buf_add(struct glev_buf *b, const char *p, size_t n)
 {
 	int64_t rc;
 
 	GLEV_CHECK_LOOP(b->owner);
-	ATTEMPT(rc, b, GLEV_BACK, evbuffer_add(b->evb, p, n));
+	if (evbuffer_add(b->evb, p, n) == 0)
+		return 0;
+	ATTEMPT(rc, b, GLEV_BACK, add_exactly(b->evb, p, n));
 	return rc;
 }
 
@@ -146,6 +183,15 @@ int64_t glev_buf_add_buffer(struct glev_buf *dst, struct glev_buf *src)
 	GLEV_CHECK_LOOP(src->owner);
 	ATTEMPT2(rc, dst, GLEV_BACK, src, GLEV_FRONT,
 	    evbuffer_add_buffer(dst->evb, src->evb));
+	return rc;
+}
+
+int64_t glev_buf_take(struct glev_buf *b, struct evbuffer *scratch)
+{
+	int64_t rc;
+
+	GLEV_CHECK_LOOP(b->owner);
+	ATTEMPT(rc, b, GLEV_BACK, evbuffer_add_buffer(b->evb, scratch));
 	return rc;
 }
 
@@ -191,14 +237,6 @@ int64_t glev_buf_drain(struct glev_buf *b, size_t n)
 	return rc;
 }
 
-/* Whether there may be bytes without memory, which cannot be looked at. */
-static int in_file(struct glev_buf *b)
-{
-	if (b->files && evbuffer_get_length(b->evb) == 0)
-		b->files = 0;
-	return b->files;
-}
-
 int64_t glev_buf_copyout(struct glev_buf *b, char *p, size_t n)
 {
 	int64_t rc;
@@ -206,21 +244,40 @@ int64_t glev_buf_copyout(struct glev_buf *b, char *p, size_t n)
 	GLEV_CHECK_LOOP(b->owner);
 	if (n > INT_MAX)
 		n = INT_MAX;
-	if (b->files)
-		return glev_buf_copyout_from(b, p, n, 0);
 	rc = evbuffer_copyout(b->evb, p, n);
 	if (gone(b))
 		return GLEV_CLOSED;
-	if (rc < 0) {
-		/* libevent refuses to copy from a frozen front, though a copy
-		 * changes nothing. */
-		evbuffer_lock(b->evb);
+	/* libevent refuses to copy from a frozen front, though a copy changes
+	 * nothing. */
+	return rc < 0 ? glev_buf_copyout_from(b, p, n, 0) : rc;
+}
+
+/* Below, an evbuffer_ptr is a pair of raw pointers into the chains: it must not
+ * outlive the lock. */
+
+int64_t glev_buf_copyout_from(struct glev_buf *b, char *p, size_t n, size_t from)
+{
+	struct evbuffer_ptr start;
+	int64_t rc = glev_buf_lock(b);
+
+	if (rc)
+		return rc;
+	if (n > INT_MAX)
+		n = INT_MAX;
+	if (b->in_file) {
+		rc = GLEV_IN_FILE;
+	} else if (from > evbuffer_get_length(b->evb)) {
+		rc = -EINVAL;
+	} else {
 		evbuffer_unfreeze(b->evb, 1);
-		rc = evbuffer_copyout(b->evb, p, n);
+		evbuffer_ptr_set(b->evb, &start, from, EVBUFFER_PTR_SET);
+		rc = evbuffer_copyout_from(b->evb, &start, p, n);
 		glev_buf_refreeze(b);
-		evbuffer_unlock(b->evb);
+		if (rc < 0)
+			rc = -EIO;
 	}
-	return rc < 0 ? -EIO : rc;
+	evbuffer_unlock(b->evb);
+	return rc;
 }
 
 int64_t glev_buf_readln(struct glev_buf *b, int eol, char **line)
@@ -236,33 +293,23 @@ int64_t glev_buf_readln(struct glev_buf *b, int eol, char **line)
 	return rc;
 }
 
-int64_t glev_buf_search(struct glev_buf *b, const char *what, size_t n, size_t from)
-{
-	return glev_buf_search_range(b, what, n, from, SIZE_MAX);
-}
-
-/* An evbuffer_ptr is a pair of raw pointers into the chains: none of them outlives the
- * lock in what follows. */
-
-int64_t glev_buf_search_range(struct glev_buf *b, const char *what, size_t n, size_t from, size_t to)
+int64_t glev_buf_search(struct glev_buf *b, const char *what, size_t n, size_t from, size_t to)
 {
 	struct evbuffer_ptr start, end;
-	int64_t rc = -1;
+	int64_t rc = glev_buf_lock(b);
 	size_t len;
 
-	GLEV_CHECK_LOOP(b->owner);
-	evbuffer_lock(b->evb);
+	if (rc)
+		return rc;
+	rc = -1;
 	len = evbuffer_get_length(b->evb);
 	if (to > len)
 		to = len;
-	if (gone(b) || in_file(b) || from > to || n > to - from)
-		goto done;
-	if (n == 0)
-		rc = (int64_t)from;
-	else if (evbuffer_ptr_set(b->evb, &start, from, EVBUFFER_PTR_SET) == 0 &&
-	    evbuffer_ptr_set(b->evb, &end, to, EVBUFFER_PTR_SET) == 0)
-		rc = evbuffer_search_range(b->evb, what, n, &start, &end).pos;
-done:
+	if (!b->in_file && from <= to && n <= to - from) {
+		evbuffer_ptr_set(b->evb, &start, from, EVBUFFER_PTR_SET);
+		evbuffer_ptr_set(b->evb, &end, to, EVBUFFER_PTR_SET);
+		rc = n ? evbuffer_search_range(b->evb, what, n, &start, &end).pos : (int64_t)from;
+	}
 	evbuffer_unlock(b->evb);
 	return rc;
 }
@@ -270,35 +317,14 @@ done:
 int64_t glev_buf_search_eol(struct glev_buf *b, size_t from, int eol, size_t *eol_len)
 {
 	struct evbuffer_ptr start;
-	int64_t rc = -1;
+	int64_t rc = glev_buf_lock(b);
 
-	GLEV_CHECK_LOOP(b->owner);
-	evbuffer_lock(b->evb);
-	if (!gone(b) && !in_file(b) && from <= evbuffer_get_length(b->evb) &&
-	    evbuffer_ptr_set(b->evb, &start, from, EVBUFFER_PTR_SET) == 0)
+	if (rc)
+		return rc;
+	rc = -1;
+	if (!b->in_file && from <= evbuffer_get_length(b->evb)) {
+		evbuffer_ptr_set(b->evb, &start, from, EVBUFFER_PTR_SET);
 		rc = evbuffer_search_eol(b->evb, &start, eol_len, (enum evbuffer_eol_style)eol).pos;
-	evbuffer_unlock(b->evb);
-	return rc;
-}
-
-int64_t glev_buf_copyout_from(struct glev_buf *b, char *p, size_t n, size_t from)
-{
-	struct evbuffer_ptr start;
-	int64_t rc = 0;
-
-	GLEV_CHECK_LOOP(b->owner);
-	if (n > INT_MAX)
-		n = INT_MAX;
-	evbuffer_lock(b->evb);
-	if (gone(b)) {
-		rc = GLEV_CLOSED;
-	} else if (in_file(b)) {
-		rc = GLEV_IN_FILE;
-	} else if (from < evbuffer_get_length(b->evb)) {
-		evbuffer_unfreeze(b->evb, 1);
-		rc = evbuffer_ptr_set(b->evb, &start, from, EVBUFFER_PTR_SET) < 0 ? -EIO
-		    : evbuffer_copyout_from(b->evb, &start, p, n);
-		glev_buf_refreeze(b);
 	}
 	evbuffer_unlock(b->evb);
 	return rc;
@@ -306,34 +332,26 @@ int64_t glev_buf_copyout_from(struct glev_buf *b, char *p, size_t n, size_t from
 
 int64_t glev_buf_add_iovec(struct glev_buf *b, struct evbuffer_iovec *vec, int n)
 {
-	size_t before, added;
-	int64_t rc;
+	int64_t rc = glev_buf_lock(b);
 
-	GLEV_CHECK_LOOP(b->owner);
-	evbuffer_lock(b->evb);
+	if (rc)
+		return rc;
+	/* Asked first: libevent makes room before it finds the end frozen, and
+	 * throws away empty chains, which may be lent. */
 	rc = glev_buf_refusal(b, GLEV_BACK);
-	if (rc == 0) {
-		before = evbuffer_get_length(b->evb);
-		added = evbuffer_add_iovec(b->evb, vec, n);
-		rc = (int64_t)added;
-		if (added == 0 && before == evbuffer_get_length(b->evb))
-			for (; n > 0; n--)
-				if (vec[n - 1].iov_len)
-					rc = -ENOMEM;
-	}
+	if (rc == 0)
+		rc = (int64_t)evbuffer_add_iovec(b->evb, vec, n);
 	evbuffer_unlock(b->evb);
 	return rc;
 }
 
 int64_t glev_buf_expand(struct glev_buf *b, size_t n)
 {
-	int64_t rc;
+	int64_t rc = glev_buf_lock(b);
 
-	GLEV_CHECK_LOOP(b->owner);
-	evbuffer_lock(b->evb);
-	rc = glev_buf_refusal(b, GLEV_BACK);
-	if (rc == 0 && evbuffer_expand(b->evb, n) < 0)
-		rc = -ENOMEM;
+	if (rc)
+		return rc;
+	rc = b->lent ? GLEV_LENT : evbuffer_expand(b->evb, n) < 0 ? -ENOMEM : 0;
 	evbuffer_unlock(b->evb);
 	return rc;
 }
@@ -344,84 +362,70 @@ int64_t glev_buf_contiguous_space(struct glev_buf *b)
 	return (int64_t)evbuffer_get_contiguous_space(b->evb);
 }
 
-/* errno of op on a descriptor, for which the ends may not be frozen. */
-static int64_t transferred(struct glev_buf *b, int end, int64_t rc, int err)
-{
-	int64_t why;
-
-	if (rc >= 0)
-		return rc;
-	why = glev_buf_refusal(b, end);
-	return why ? why : -(err ? err : EIO);
-}
-
 int64_t glev_buf_read(struct glev_buf *b, int fd, int n)
 {
-	int64_t rc;
+	int64_t rc = glev_buf_lock(b);
 
-	GLEV_CHECK_LOOP(b->owner);
-	evbuffer_lock(b->evb);
-	errno = 0;
-	rc = evbuffer_read(b->evb, fd, n);
-	rc = transferred(b, GLEV_BACK, rc, errno);
+	if (rc)
+		return rc;
+	rc = glev_buf_refusal(b, GLEV_BACK);
+	if (rc == 0) {
+		errno = ENOMEM;
+		do {
+			rc = evbuffer_read(b->evb, fd, n);
+		} while (rc < 0 && errno == EINTR);
+		if (rc < 0)
+			rc = -errno;
+	}
 	evbuffer_unlock(b->evb);
 	return rc;
 }
 
 int64_t glev_buf_write(struct glev_buf *b, int fd, int64_t n)
 {
-	int64_t rc;
+	int64_t rc = glev_buf_lock(b);
 
+	if (rc)
+		return rc;
+	rc = glev_buf_refusal(b, GLEV_FRONT);
+	/* To write nothing is an error for libevent. */
+	if (rc == 0 && n != 0 && evbuffer_get_length(b->evb)) {
+		do {
+			rc = evbuffer_write_atmost(b->evb, fd, (ev_ssize_t)n);
+		} while (rc < 0 && errno == EINTR);
+		if (rc < 0)
+			rc = -errno;
+	}
+	evbuffer_unlock(b->evb);
+	return rc;
+}
+
+int64_t glev_buf_set_max_read(struct glev_buf *b, size_t n)
+{
+#if LIBEVENT_VERSION_NUMBER >= 0x02020100
+	int64_t rc = glev_buf_lock(b);
+
+	if (rc)
+		return rc;
+	rc = evbuffer_set_max_read(b->evb, n) < 0 ? -EINVAL : 0;
+	evbuffer_unlock(b->evb);
+	return rc;
+#else
+	(void)b;
+	(void)n;
+	return -ENOTSUP;
+#endif
+}
+
+int64_t glev_buf_max_read(struct glev_buf *b)
+{
+#if LIBEVENT_VERSION_NUMBER >= 0x02020100
 	GLEV_CHECK_LOOP(b->owner);
-	evbuffer_lock(b->evb);
-	if (evbuffer_get_length(b->evb) == 0) { /* libevent calls it an error */
-		evbuffer_unlock(b->evb);
-		return gone(b) ? GLEV_CLOSED : 0;
-	}
-	errno = 0;
-	rc = evbuffer_write_atmost(b->evb, fd, n);
-	rc = transferred(b, GLEV_FRONT, rc, errno);
-	evbuffer_unlock(b->evb);
-	return rc;
-}
-
-int64_t glev_buf_reserve(struct glev_buf *b, size_t n, struct evbuffer_iovec vec[2])
-{
-	int64_t rc;
-
-	if (b->owner && !glev_base_on_loop(b->owner->base))
-		return GLEV_WRONG_LOOP;
-	evbuffer_lock(b->evb);
-	rc = glev_buf_refusal(b, GLEV_BACK);
-	if (rc == 0)
-		rc = evbuffer_reserve_space(b->evb, (ev_ssize_t)n, vec, 2);
-	if (rc == -1)
-		rc = -ENOMEM;
-	if (rc > 0)
-		lend(b);
-	evbuffer_unlock(b->evb);
-	return rc;
-}
-
-int64_t glev_buf_commit(struct glev_buf *b, size_t used, struct evbuffer_iovec vec[2], int nvec)
-{
-	int64_t rc = 0;
-	int i;
-
-	evbuffer_lock(b->evb);
-	for (i = 0; i < nvec; i++) {
-		if (vec[i].iov_len > used)
-			vec[i].iov_len = used;
-		used -= vec[i].iov_len;
-	}
-	evbuffer_unfreeze(b->evb, 0);
-	if (gone(b))
-		rc = GLEV_CLOSED;
-	else if (evbuffer_commit_space(b->evb, vec, nvec) < 0)
-		rc = -EIO;
-	unlend(b);
-	evbuffer_unlock(b->evb);
-	return rc;
+	return (int64_t)evbuffer_get_max_read(b->evb);
+#else
+	(void)b;
+	return -ENOTSUP;
+#endif
 }
 
 int64_t glev_buf_freeze(struct glev_buf *b, int end, int on)
@@ -440,50 +444,107 @@ int64_t glev_buf_freeze(struct glev_buf *b, int end, int on)
 	return rc;
 }
 
-int64_t glev_buf_lend(struct glev_buf *b, int64_t pull, struct evbuffer_iovec *vec, int nvec)
-{
-	int64_t n;
+/* --- lending -------------------------------------------------------------- */
 
-	/* Only the loop changes a bufferevent's buffers without asking. */
+/* Takes the lock to lend. Only the loop changes a bufferevent's buffers without
+ * asking. */
+static int64_t begin_loan(struct glev_buf *b)
+{
 	if (b->owner && !glev_base_on_loop(b->owner->base))
 		return GLEV_WRONG_LOOP;
 	if (b->owner && b->owner->filtered)
 		return GLEV_FILTERED;
-	evbuffer_lock(b->evb);
-	if (gone(b) || in_file(b)) {
-		n = gone(b) ? GLEV_CLOSED : GLEV_IN_FILE;
-		goto done;
-	}
-	if (pull == GLEV_PEEK) {
-		/* With -1 for the length it would stop at nvec and not tell. */
-		n = evbuffer_peek(b->evb, (ev_ssize_t)evbuffer_get_length(b->evb), NULL, vec, nvec);
-		if (n > nvec)
-			goto done;
-	} else {
-		int64_t len = (int64_t)evbuffer_get_length(b->evb);
+	return glev_buf_lock(b);
+}
 
-		if (b->lent) {
-			n = GLEV_LENT; /* linearizing moves what is lent */
-			goto done;
-		}
-		if (pull == GLEV_PULL_ALL)
-			pull = len;
-		if (pull > len) {
-			n = -EINVAL;
-			goto done;
-		}
-		vec->iov_len = (size_t)pull;
-		vec->iov_base = pull ? evbuffer_pullup(b->evb, pull) : NULL;
-		n = 1;
-		if (pull && !vec->iov_base) {
-			n = -ENOMEM;
-			goto done;
-		}
+static void lend(struct glev_buf *b)
+{
+	if (b->lent++ == 0) {
+		glev_buf_refreeze(b);
+		if (b->owner)
+			glev_bev_apply(b->owner);
 	}
-	lend(b);
-done:
+}
+
+static void unlend(struct glev_buf *b)
+{
+	if (--b->lent == 0) {
+		glev_buf_refreeze(b);
+		if (b->owner)
+			glev_bev_apply(b->owner);
+	}
+}
+
+int64_t glev_buf_peek(struct glev_buf *b, size_t from, int64_t n, struct evbuffer_iovec *vec, int nvec)
+{
+	struct evbuffer_ptr start;
+	int64_t rc = begin_loan(b);
+	size_t len;
+
+	if (rc)
+		return rc;
+	len = evbuffer_get_length(b->evb);
+	if (b->in_file) {
+		rc = GLEV_IN_FILE;
+	} else if (from > len) {
+		rc = -EINVAL;
+	} else {
+		if (n < 0 || (size_t)n > len - from)
+			n = (int64_t)(len - from);
+		evbuffer_ptr_set(b->evb, &start, from, EVBUFFER_PTR_SET);
+		/* With -1 for the length it would stop at nvec and not tell. */
+		rc = evbuffer_peek(b->evb, (ev_ssize_t)n, &start, vec, nvec);
+	}
+	if (rc >= 0 && rc <= nvec)
+		lend(b);
 	evbuffer_unlock(b->evb);
-	return n;
+	return rc;
+}
+
+int64_t glev_buf_pullup(struct glev_buf *b, int64_t n, struct evbuffer_iovec *vec)
+{
+	int64_t rc = begin_loan(b);
+	int64_t len;
+
+	if (rc)
+		return rc;
+	len = (int64_t)evbuffer_get_length(b->evb);
+	if (n < 0)
+		n = len;
+	vec->iov_len = (size_t)n;
+	vec->iov_base = NULL;
+	if (b->in_file)
+		rc = GLEV_IN_FILE;
+	else if (b->lent)
+		rc = GLEV_LENT; /* linearizing moves what is lent */
+	else if (n > len)
+		rc = -EINVAL;
+	else if (n && !(vec->iov_base = evbuffer_pullup(b->evb, n)))
+		rc = -ENOMEM;
+	else
+		rc = 1;
+	if (rc == 1)
+		lend(b);
+	evbuffer_unlock(b->evb);
+	return rc;
+}
+
+int64_t glev_buf_reserve(struct glev_buf *b, size_t n, struct evbuffer_iovec vec[2])
+{
+	int64_t rc = begin_loan(b);
+
+	if (rc)
+		return rc;
+	rc = glev_buf_refusal(b, GLEV_BACK);
+	if (rc == 0) {
+		rc = evbuffer_reserve_space(b->evb, (ev_ssize_t)n, vec, 2);
+		if (rc < 0)
+			rc = -ENOMEM;
+		else
+			lend(b);
+	}
+	evbuffer_unlock(b->evb);
+	return rc;
 }
 
 void glev_buf_unlend(struct glev_buf *b)
@@ -491,4 +552,32 @@ void glev_buf_unlend(struct glev_buf *b)
 	evbuffer_lock(b->evb);
 	unlend(b);
 	evbuffer_unlock(b->evb);
+}
+
+int64_t glev_buf_commit(struct glev_buf *b, struct evbuffer_iovec *vec, int nvec, size_t used)
+{
+	int64_t rc = 0;
+	int i;
+
+	for (i = 0; i < nvec; i++) {
+		if (vec[i].iov_len > used)
+			vec[i].iov_len = used;
+		used -= vec[i].iov_len;
+	}
+	evbuffer_lock(b->evb);
+	/* Another one may have peeked meanwhile, and still have the bytes before
+	 * these, which stay where they are. */
+	if (gone(b)) {
+		rc = GLEV_CLOSED;
+	} else if (b->frozen & GLEV_BACK) {
+		rc = GLEV_FROZEN;
+	} else {
+		evbuffer_unfreeze(b->evb, 0);
+		if (evbuffer_commit_space(b->evb, vec, nvec) < 0)
+			rc = -EIO;
+		glev_buf_refreeze(b);
+	}
+	unlend(b);
+	evbuffer_unlock(b->evb);
+	return rc;
 }

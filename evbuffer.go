@@ -10,8 +10,8 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"math"
 	"runtime"
-	"sync"
 	"syscall"
 	"unsafe"
 )
@@ -58,9 +58,9 @@ func (b *Buffer) Free() {
 // leave is the counterpart of enter for a buffer alone.
 func (b *Buffer) leave() {
 	if b.exit() {
+		defer collect().end()
 		C.glev_buf_free(b.c)
 		live.objects[kindBuffer].Add(-1)
-		runDone()
 	}
 }
 
@@ -85,12 +85,12 @@ func (b *Buffer) do(op string, call func() C.int64_t) (int, error) {
 	if b.owner != nil {
 		return b.owner.do(op, call)
 	}
+	defer collect().end()
 	if !b.enter() {
 		return 0, ErrClosed
 	}
 	rc := call()
 	b.leave()
-	runDone()
 	return result(op, rc)
 }
 
@@ -208,16 +208,81 @@ func (b *Buffer) CopyOut(p []byte) (int, error) {
 	})
 }
 
+// CopyOutFrom is CopyOut from an offset on. One beyond the end is an error.
+// Safe for concurrent use. Wraps evbuffer_copyout_from.
+func (b *Buffer) CopyOutFrom(p []byte, from int) (int, error) {
+	const op = "evbuffer_copyout_from"
+	if from < 0 {
+		return 0, badArgument(op, "from is negative: %d", from)
+	}
+	n, err := b.do(op, func() C.int64_t {
+		c, n := bytesOf(p)
+		return C.glev_buf_copyout_from(b.c, c, n, C.size_t(from))
+	})
+	return n, beyondEnd(op, from, err)
+}
+
+func beyondEnd(op string, from int, err error) error {
+	if errors.Is(err, syscall.EINVAL) {
+		return badArgument(op, "from is beyond the end: %d", from)
+	}
+	return err
+}
+
 // Search returns the offset of what at or after the offset from, or -1.
 // Safe for concurrent use. Wraps evbuffer_search.
 func (b *Buffer) Search(what []byte, from int) int {
-	if from < 0 {
+	return b.search("evbuffer_search", what, from, math.MaxInt)
+}
+
+// SearchRange is Search in the bytes before the offset to.
+// Safe for concurrent use. Wraps evbuffer_search_range.
+func (b *Buffer) SearchRange(what []byte, from, to int) int {
+	return b.search("evbuffer_search_range", what, from, to)
+}
+
+func (b *Buffer) search(op string, what []byte, from, to int) int {
+	if from < 0 || to < from {
 		return -1
 	}
-	return b.find("evbuffer_search", func() C.int64_t {
+	return b.find(op, func() C.int64_t {
 		c, n := bytesOf(what)
-		return C.glev_buf_search(b.c, c, n, C.size_t(from))
+		return C.glev_buf_search(b.c, c, n, C.size_t(from), C.size_t(to))
 	})
+}
+
+// SearchEOL returns the offset of the first line ending at or after the offset from, and
+// its length; -1 and 0 when there is none.
+// Safe for concurrent use. Wraps evbuffer_search_eol.
+func (b *Buffer) SearchEOL(from int, eol EOL) (at, length int) {
+	if from < 0 || eol < EOLAny || eol > EOLNUL {
+		return -1, 0
+	}
+	var n C.size_t
+	at = b.find("evbuffer_search_eol", func() C.int64_t {
+		return C.glev_buf_search_eol(b.c, C.size_t(from), C.int(eol), &n)
+	})
+	if at < 0 {
+		return -1, 0
+	}
+	return at, int(n)
+}
+
+// find makes a C call that returns an offset, or -1.
+func (b *Buffer) find(op string, call func() C.int64_t) int {
+	at := -1
+	_, err := b.do(op, func() C.int64_t {
+		rc := call()
+		if rc == -1 {
+			return 0
+		}
+		at = int(rc)
+		return rc
+	})
+	if err != nil {
+		return -1
+	}
+	return at
 }
 
 // ReadLine removes the first line and its ending, and returns the line without the
@@ -254,138 +319,6 @@ func (b *Buffer) Lines(eol EOL) iter.Seq[[]byte] {
 	}
 }
 
-// SearchRange is Search that looks at no byte at or after the offset to.
-// Safe for concurrent use. Wraps evbuffer_search_range.
-func (b *Buffer) SearchRange(what []byte, from, to int) int {
-	if from < 0 || to < from {
-		return -1
-	}
-	return b.find("evbuffer_search_range", func() C.int64_t {
-		c, n := bytesOf(what)
-		return C.glev_buf_search_range(b.c, c, n, C.size_t(from), C.size_t(to))
-	})
-}
-
-// SearchEOL returns the offset of the first line ending at or after the offset from, and
-// how many bytes it has; -1 when there is none.
-// Safe for concurrent use. Wraps evbuffer_search_eol.
-func (b *Buffer) SearchEOL(from int, eol EOL) (at, length int) {
-	if from < 0 || eol < EOLAny || eol > EOLNUL {
-		return -1, 0
-	}
-	var n C.size_t
-	at = b.find("evbuffer_search_eol", func() C.int64_t {
-		return C.glev_buf_search_eol(b.c, C.size_t(from), C.int(eol), &n)
-	})
-	if at < 0 {
-		return -1, 0
-	}
-	return at, int(n)
-}
-
-// find makes a C call that returns an offset, or -1.
-func (b *Buffer) find(op string, call func() C.int64_t) int {
-	at := C.int64_t(-1)
-	_, err := b.do(op, func() C.int64_t {
-		at = call()
-		if at == -1 {
-			return 0
-		}
-		return at
-	})
-	if err != nil {
-		return -1
-	}
-	return int(at)
-}
-
-// CopyOutFrom is CopyOut from an offset on.
-// Safe for concurrent use. Wraps evbuffer_copyout_from.
-func (b *Buffer) CopyOutFrom(p []byte, from int) (int, error) {
-	const op = "evbuffer_copyout_from"
-	if from < 0 {
-		return 0, badArgument(op, "from is negative: %d", from)
-	}
-	return b.do(op, func() C.int64_t {
-		c, n := bytesOf(p)
-		return C.glev_buf_copyout_from(b.c, c, n, C.size_t(from))
-	})
-}
-
-// AddVec appends copies of several slices in one go.
-// Safe for concurrent use. Wraps evbuffer_add_iovec.
-func (b *Buffer) AddVec(spans [][]byte) error {
-	var pinner runtime.Pinner // C gets a list of them, which Go does not see through
-	defer pinner.Unpin()
-	vec := make([]C.struct_evbuffer_iovec, 0, len(spans)+1)
-	for _, p := range spans {
-		if len(p) > 0 {
-			pinner.Pin(&p[0])
-			vec = append(vec, C.struct_evbuffer_iovec{iov_base: unsafe.Pointer(&p[0]), iov_len: C.size_t(len(p))})
-		}
-	}
-	if len(vec) == 0 {
-		return b.Add(nil)
-	}
-	_, err := b.do("evbuffer_add_iovec", func() C.int64_t {
-		return C.glev_buf_add_iovec(b.c, &vec[0], C.int(len(vec)))
-	})
-	return err
-}
-
-// Expand makes room for n more bytes in one piece at the end.
-// Safe for concurrent use. Wraps evbuffer_expand.
-func (b *Buffer) Expand(n int) error {
-	const op = "evbuffer_expand"
-	if n < 0 {
-		return badArgument(op, "n is negative: %d", n)
-	}
-	_, err := b.do(op, func() C.int64_t { return C.glev_buf_expand(b.c, C.size_t(n)) })
-	return err
-}
-
-// ContiguousSpace returns how many bytes from the front are in one piece.
-// Safe for concurrent use. Wraps evbuffer_get_contiguous_space.
-func (b *Buffer) ContiguousSpace() int {
-	n, _ := b.do("evbuffer_get_contiguous_space", func() C.int64_t { return C.glev_buf_contiguous_space(b.c) })
-	return n
-}
-
-// ReadFD appends what one read(2) of fd gives, at most n bytes, or with a negative n as
-// much as libevent reads at once. It returns io.EOF at the end, and ErrWouldBlock when
-// there is nothing yet; with a blocking descriptor it blocks, holding the buffer's lock.
-// Safe for concurrent use. Wraps evbuffer_read.
-func (b *Buffer) ReadFD(fd, n int) (int, error) {
-	const op = "evbuffer_read"
-	if n == 0 {
-		return 0, nil // libevent would take it for the end
-	}
-	got, err := b.do(op, func() C.int64_t { return C.glev_buf_read(b.c, C.int(fd), C.int(min(n, 1<<30))) })
-	if errors.Is(err, syscall.EAGAIN) {
-		return 0, ErrWouldBlock
-	}
-	if got == 0 && err == nil {
-		return 0, io.EOF
-	}
-	return got, err
-}
-
-// WriteFD writes from the front to fd with one writev(2) or sendfile(2), at most n
-// bytes, or with a negative n as much as libevent writes at once, and removes what was
-// written. It returns ErrWouldBlock when fd takes nothing now; with a blocking
-// descriptor it blocks, holding the buffer's lock.
-// Safe for concurrent use. Wraps evbuffer_write_atmost.
-func (b *Buffer) WriteFD(fd, n int) (int, error) {
-	if n < 0 {
-		n = -1
-	}
-	put, err := b.do("evbuffer_write_atmost", func() C.int64_t { return C.glev_buf_write(b.c, C.int(fd), C.int64_t(n)) })
-	if errors.Is(err, syscall.EAGAIN) {
-		return 0, ErrWouldBlock
-	}
-	return put, err
-}
-
 // Freeze makes changes at the front, or else at the back, fail with ErrFrozen.
 // libevent freezes the back of an input and the front of an output itself, and does
 // so again after each read and write.
@@ -405,148 +338,120 @@ func (b *Buffer) freeze(op string, front bool, on C.int) error {
 	return err
 }
 
-// --- without a copy -----------------------------------------------------------------
+// --- memory ----------------------------------------------------------------------------
 
-// loan is what a Peek needs besides the buffer. Loans are pooled: Peek allocates
-// nothing.
-type loan struct {
-	vec   []C.struct_evbuffer_iovec
-	spans [][]byte
+// AddVec appends copies of all spans, in order, and returns how many bytes it added: all
+// of them, or fewer with an error for want of memory.
+// Safe for concurrent use. Wraps evbuffer_add_iovec.
+func (b *Buffer) AddVec(spans [][]byte) (int, error) {
+	const op = "evbuffer_add_iovec"
+	var pin runtime.Pinner // what Go does not see go to C, it might move
+	defer pin.Unpin()
+	vec := make([]C.struct_evbuffer_iovec, 0, len(spans)+1)
+	total := 0
+	for _, p := range spans {
+		if len(p) > 0 {
+			pin.Pin(&p[0])
+			vec = append(vec, C.struct_evbuffer_iovec{iov_base: unsafe.Pointer(&p[0]), iov_len: C.size_t(len(p))})
+			total += len(p)
+		}
+	}
+	if len(vec) > math.MaxInt32 {
+		return 0, badArgument(op, "%d spans are too many", len(vec))
+	}
+	n, err := b.do(op, func() C.int64_t {
+		return C.glev_buf_add_iovec(b.c, unsafe.SliceData(vec), C.int(len(vec)))
+	})
+	if err == nil && n < total {
+		err = &Error{op, syscall.ENOMEM}
+	}
+	return n, err
 }
 
-var loans = sync.Pool{New: func() any { return &loan{vec: make([]C.struct_evbuffer_iovec, 16)} }}
-
-// Peek shows fn all bytes of the buffer, in its chunks, without a copy. The slices
-// are C memory: they must not be changed, and die when fn returns. Until then the
-// buffer is lent: a change to it returns ErrLent, and Free takes effect afterwards.
-// A buffer of a bufferevent: loop goroutine only. One alone: safe for concurrent
-// use. Wraps evbuffer_peek.
-func (b *Buffer) Peek(fn func(spans [][]byte)) error {
-	if fn == nil {
-		return badArgument("evbuffer_peek", "fn is nil")
-	}
-	return b.lend("evbuffer_peek", C.GLEV_PEEK, fn, nil)
-}
-
-// Pullup makes the first n bytes contiguous, all if n < 0, and shows them to fn
-// under the rules of Peek. More than there are is an error that matches
-// io.ErrShortBuffer.
-// A buffer of a bufferevent: loop goroutine only. One alone: safe for concurrent
-// use. Wraps evbuffer_pullup.
-func (b *Buffer) Pullup(n int, fn func(p []byte)) error {
-	if fn == nil {
-		return badArgument("evbuffer_pullup", "fn is nil")
-	}
-	pull := C.int64_t(n)
+// Expand makes room for n more bytes in one piece at the end.
+// Safe for concurrent use. Wraps evbuffer_expand.
+func (b *Buffer) Expand(n int) error {
+	const op = "evbuffer_expand"
 	if n < 0 {
-		pull = C.GLEV_PULL_ALL
+		return badArgument(op, "n is negative: %d", n)
 	}
-	err := b.lend("evbuffer_pullup", pull, nil, fn)
-	if errors.Is(err, syscall.EINVAL) {
-		return &Error{"evbuffer_pullup", io.ErrShortBuffer}
-	}
+	_, err := b.do(op, func() C.int64_t { return C.glev_buf_expand(b.c, C.size_t(n)) })
 	return err
 }
 
-// Reserve lends fn room for n bytes at the end, in one or two pieces, and makes the
-// first bytes of it, as many as fn returns, part of the buffer. The rules of Peek hold,
-// but that fn writes to the slices. If it returns more than n or less than 0, nothing is
-// added.
-// A buffer of a bufferevent: loop goroutine only. One alone: safe for concurrent
-// use. Wraps evbuffer_reserve_space, evbuffer_commit_space.
-func (b *Buffer) Reserve(n int, fn func(spans [][]byte) (used int)) error {
-	const op = "evbuffer_reserve_space"
-	if fn == nil {
-		return badArgument(op, "fn is nil")
-	}
-	if n <= 0 {
-		return badArgument(op, "n is %d", n)
-	}
-	return b.atLoop(op, func() C.int64_t { return b.reserve(n, fn) })
+// ContiguousSpace returns how many bytes from the front on are in one piece, so that
+// Pullup of them copies nothing.
+// Safe for concurrent use. Wraps evbuffer_get_contiguous_space.
+func (b *Buffer) ContiguousSpace() int {
+	n, _ := b.do("evbuffer_get_contiguous_space", func() C.int64_t { return C.glev_buf_contiguous_space(b.c) })
+	return n
 }
 
-func (b *Buffer) reserve(n int, fn func([][]byte) int) (rc C.int64_t) {
-	vec := make([]C.struct_evbuffer_iovec, 2)
-	pieces := C.glev_buf_reserve(b.c, C.size_t(n), &vec[0])
-	if pieces < 0 {
-		return pieces
+// --- descriptors -----------------------------------------------------------------------
+
+// ReadFD appends what one read of fd gives, at most n bytes, or with a negative n as much
+// as libevent reads at a time. It returns io.EOF at the end, and ErrWouldBlock when there
+// is nothing yet. It blocks if fd does, and everybody who uses the buffer with it.
+// Safe for concurrent use. Wraps evbuffer_read.
+func (b *Buffer) ReadFD(fd, n int) (int, error) {
+	const op = "evbuffer_read"
+	if n == 0 {
+		return 0, b.check(op) // libevent would take it for the end
 	}
-	used := 0
-	defer func() { // also after a panic, with nothing used
-		if done := C.glev_buf_commit(b.c, C.size_t(used), &vec[0], C.int(pieces)); rc == 0 {
-			rc = done
-		}
-	}()
-	var spans [][]byte
-	room := n
-	for _, v := range vec[:pieces] {
-		span := unsafe.Slice((*byte)(v.iov_base), min(room, int(v.iov_len)))
-		room -= len(span)
-		spans = append(spans, span)
+	n, err := b.transfer(op, fd, n, func(n int) C.int64_t {
+		return C.glev_buf_read(b.c, C.int(fd), C.int(n))
+	})
+	if n == 0 && err == nil {
+		err = io.EOF
 	}
-	if got := fn(spans); got >= 0 && got <= n {
-		used = got
-		return 0
-	}
-	return -C.int64_t(syscall.EINVAL)
+	return n, err
 }
 
-// lend runs one of peek and pullup, whichever is there, on the bytes.
-func (b *Buffer) lend(op string, pull C.int64_t, peek func([][]byte), pullup func([]byte)) error {
-	return b.atLoop(op, func() C.int64_t { return b.lent(pull, peek, pullup) })
+// WriteFD writes bytes from the front to fd in one write, at most n, or with a negative n
+// as many as libevent writes at a time, and removes what was written. It returns
+// ErrWouldBlock when fd takes nothing now. It blocks if fd does, and everybody who uses
+// the buffer with it.
+// Safe for concurrent use. Wraps evbuffer_write_atmost.
+func (b *Buffer) WriteFD(fd, n int) (int, error) {
+	return b.transfer("evbuffer_write_atmost", fd, n, func(n int) C.int64_t {
+		return C.glev_buf_write(b.c, C.int(fd), C.int64_t(n))
+	})
 }
 
-// atLoop makes a call that lends the buffer to a function of the user's.
-func (b *Buffer) atLoop(op string, call func() C.int64_t) error {
-	if b.owner == nil {
-		if !b.enter() {
-			return ErrClosed
-		}
-		defer b.leave()
-		_, err := result(op, call())
-		return err
+func (b *Buffer) transfer(op string, fd, n int, call func(n int) C.int64_t) (int, error) {
+	if fd < 0 {
+		return 0, badArgument(op, "fd is %d", fd)
 	}
-	if !b.owner.enter() {
-		return ErrClosed
+	n = max(min(n, math.MaxInt32), -1) // an int in C
+	n, err := b.do(op, func() C.int64_t { return call(n) })
+	if errors.Is(err, syscall.EAGAIN) {
+		err = ErrWouldBlock
 	}
-	defer b.owner.leave()
-	if b.owner.base.dead.Load() {
-		return ErrLoopAborted
+	return n, err
+}
+
+// SetMaxRead sets how many bytes ReadFD, or the bufferevent, reads at a time at most. In
+// libevent 2.1, where that is fixed, the error matches errors.ErrUnsupported.
+// Safe for concurrent use. Wraps evbuffer_set_max_read.
+func (b *Buffer) SetMaxRead(n int) error {
+	const op = "evbuffer_set_max_read"
+	if n <= 0 || n > math.MaxInt32 {
+		return badArgument(op, "n is %d, not 1 to %d", n, math.MaxInt32)
 	}
-	rc := call()
-	if rc == C.GLEV_WRONG_LOOP {
-		rc = b.owner.base.borrow(call)
-	}
-	_, err := result(op, rc)
+	_, err := b.do(op, func() C.int64_t { return C.glev_buf_set_max_read(b.c, C.size_t(n)) })
 	return err
 }
 
-func (b *Buffer) lent(pull C.int64_t, peek func([][]byte), pullup func([]byte)) C.int64_t {
-	l := loans.Get().(*loan)
-	n := C.glev_buf_lend(b.c, pull, &l.vec[0], C.int(len(l.vec)))
-	for int(n) > len(l.vec) {
-		l.vec = make([]C.struct_evbuffer_iovec, 2*int(n))
-		n = C.glev_buf_lend(b.c, pull, &l.vec[0], C.int(len(l.vec)))
-	}
-	if n < 0 {
-		loans.Put(l)
-		return n
-	}
-	defer func() {
-		C.glev_buf_unlend(b.c)
-		clear(l.spans)
-		l.spans = l.spans[:0]
-		loans.Put(l)
-	}()
-	for _, v := range l.vec[:n] {
-		l.spans = append(l.spans, unsafe.Slice((*byte)(v.iov_base), int(v.iov_len)))
-	}
-	if peek != nil {
-		peek(l.spans)
-	} else {
-		pullup(l.spans[0])
-	}
-	return 0
+// MaxRead returns what SetMaxRead set, with the same error in libevent 2.1.
+// Safe for concurrent use. Wraps evbuffer_get_max_read.
+func (b *Buffer) MaxRead() (int, error) {
+	return b.do("evbuffer_get_max_read", func() C.int64_t { return C.glev_buf_max_read(b.c) })
+}
+
+// check is for a call that has nothing to do in C.
+func (b *Buffer) check(op string) error {
+	_, err := b.do(op, func() C.int64_t { return C.glev_buf_check(b.c) })
+	return err
 }
 
 // --- package io ----------------------------------------------------------------------

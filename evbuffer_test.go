@@ -385,14 +385,14 @@ func TestBufferReserve(t *testing.T) {
 		for _, s := range spans {
 			room += len(s)
 		}
-		assert.Equal(t, 10_000, room)
+		assert.GreaterOrEqual(t, room, 10_000)
 		assert.ErrorIs(t, b.Add([]byte("x")), libevent.ErrLent)
 		assert.ErrorIs(t, b.Reserve(1, func([][]byte) int { return 0 }), libevent.ErrLent)
 		return copy(spans[0], "written in place")
 	}))
 	require.NoError(t, b.Add([]byte(">")))
 	assert.Equal(t, "<written in place>", content(t, b))
-	for _, used := range []int{-1, 11} {
+	for _, used := range []int{-1, 1 << 30} {
 		assert.ErrorIs(t, b.Reserve(10, func([][]byte) int { return used }), syscall.EINVAL)
 	}
 	assert.Equal(t, "boom", raises(func() {
@@ -436,18 +436,20 @@ func TestBufferOffsets(t *testing.T) {
 	n, err = b.CopyOutFrom(p, 9)
 	require.NoError(t, err)
 	assert.Equal(t, "bc", string(p[:n]))
-	n, err = b.CopyOutFrom(p, 100)
-	require.NoError(t, err)
-	assert.Zero(t, n)
-	_, err = b.CopyOutFrom(p, -1)
-	assert.ErrorIs(t, err, syscall.EINVAL)
+	for _, from := range []int{-1, 100} {
+		_, err = b.CopyOutFrom(p, from)
+		assert.ErrorIs(t, err, syscall.EINVAL)
+	}
 }
 
 func TestBufferVecAndRoom(t *testing.T) {
 	b := newBuffer(t, "")
-	require.NoError(t, b.AddVec([][]byte{[]byte("one "), nil, []byte("two "), {}, []byte("three")}))
+	n, err := b.AddVec([][]byte{[]byte("one "), nil, []byte("two "), {}, []byte("three")})
+	require.NoError(t, err)
+	assert.Equal(t, 13, n)
 	assert.Equal(t, "one two three", content(t, b))
-	require.NoError(t, b.AddVec(nil))
+	_, err = b.AddVec(nil)
+	require.NoError(t, err)
 	assert.Equal(t, 13, b.ContiguousSpace())
 	require.NoError(t, b.Expand(10_000))
 	if !asanEnabled {
@@ -457,7 +459,8 @@ func TestBufferVecAndRoom(t *testing.T) {
 	assert.Equal(t, "one two three", content(t, b))
 	require.NoError(t, b.Peek(func([][]byte) {
 		assert.ErrorIs(t, b.Expand(1), libevent.ErrLent)
-		assert.ErrorIs(t, b.AddVec([][]byte{{1}}), libevent.ErrLent)
+		_, err := b.AddVec([][]byte{{1}})
+		assert.ErrorIs(t, err, libevent.ErrLent)
 	}))
 }
 

@@ -1,44 +1,161 @@
-/* filesegment.c: the native half of FileSegment. */
+/*
+ * filesegment.c: the native half of FileSegment.
+ *
+ * libevent drops the caller's reference to a segment when adding it fails, in some
+ * places and not in others, and which is which changed between its releases. So
+ * each chain gets a segment of its own, whose one reference we can follow, and what
+ * they share, the descriptor, is counted here.
+ *
+ * Where a file cannot go out by sendfile it is read, with pread. libevent 2.1 would
+ * move the offset that the descriptor shares with the caller's file, which others
+ * may be reading at the same time.
+ */
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "native.h"
 
-struct evbuffer_file_segment *glev_seg_new(int fd, int64_t offset, int64_t length, int how, int *err)
+struct glev_file *glev_file_new(int fd, int mmap, int no_sendfile, void *handle, int *err)
 {
-	unsigned flags = EVBUF_FS_CLOSE_ON_FREE;
-	struct evbuffer_file_segment *seg;
+	struct glev_file *f = calloc(1, sizeof(*f));
 
-	if (!(how & GLEV_MMAP))
-		flags |= EVBUF_FS_DISABLE_MMAP;
-	if (!(how & GLEV_SENDFILE))
-		flags |= EVBUF_FS_DISABLE_SENDFILE;
-	errno = 0;
-	seg = evbuffer_file_segment_new(fd, offset, length, flags);
-	if (!seg) {
-		*err = errno ? errno : ENOMEM;
-		close(fd); /* libevent leaves it open then */
+	*err = ENOMEM;
+	if (!f)
+		return NULL;
+	f->due.handle = handle;
+	f->mmap = mmap;
+	f->no_sendfile = no_sendfile;
+	f->refs = 1;
+	f->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (f->fd < 0) {
+		*err = errno;
+		free(f);
+		return NULL;
 	}
-	return seg;
+	return f;
 }
 
-int64_t glev_buf_add_segment(struct glev_buf *b, struct evbuffer_file_segment *seg, int64_t offset, int64_t length, int sendfile)
+void glev_file_release(struct glev_file *f)
 {
+	if (__atomic_sub_fetch(&f->refs, 1, __ATOMIC_ACQ_REL) == 0) {
+		close(f->fd);
+		glev_due(&f->due, glev_base_here());
+	}
+}
+
+/* Whether libevent uses sendfile for the buffer: it does for what it writes to a
+ * descriptor itself. */
+static int goes_to_fd(struct glev_buf *b)
+{
+	return b->owner && b == &b->owner->out && b->owner->kind == GLEV_SOCKET;
+}
+
+static void freed(const struct evbuffer_file_segment *seg, int flags, void *arg)
+{
+	(void)seg;
+	(void)flags;
+	*(int *)arg = 1;
+}
+
+/* Call with the lock, which makes one of the segment superfluous. */
+static int64_t add_segment(struct glev_buf *b, struct glev_file *f, int64_t offset, int64_t length)
+{
+	unsigned flags = EVBUF_FS_DISABLE_LOCKING;
+	struct evbuffer_file_segment *seg;
+	int gone = 0;
+
+	if (!f->mmap)
+		flags |= EVBUF_FS_DISABLE_MMAP;
+	if (f->no_sendfile)
+		flags |= EVBUF_FS_DISABLE_SENDFILE;
+	errno = 0;
+	seg = evbuffer_file_segment_new(f->fd, offset, length, flags);
+	if (!seg)
+		return -(errno ? errno : ENOMEM);
+	evbuffer_file_segment_add_cleanup_cb(seg, freed, &gone);
+	if (evbuffer_add_file_segment(b->evb, seg, 0, length) < 0) {
+		if (!gone)
+			evbuffer_file_segment_free(seg);
+		return -(errno ? errno : ENOMEM);
+	}
+	__atomic_add_fetch(&f->refs, 1, __ATOMIC_RELAXED);
+	evbuffer_file_segment_add_cleanup_cb(seg, glev_on_segment, f);
+	evbuffer_file_segment_free(seg); /* the chain has its own reference */
+	return 0;
+}
+
+static int64_t send_file(struct glev_buf *b, struct glev_file *f, int64_t offset, int64_t length)
+{
+	int first = !b->in_file;
 	int64_t rc;
 
-	GLEV_CHECK_LOOP(b->owner);
-	evbuffer_lock(b->evb);
-	/* A failing add takes the caller's reference along, or does not: so what
-	 * can be known before is looked at before. */
-	rc = glev_buf_refusal(b, GLEV_BACK);
-	if (rc == 0) {
-		errno = 0;
-		if (evbuffer_add_file_segment(b->evb, seg, offset, length) < 0)
-			rc = -(errno ? errno : EIO);
-		else if (sendfile && b->owner && b->owner->kind == GLEV_SOCKET)
-			b->files = 1;
+	if (first)
+		b->in_file = evbuffer_add_cb(b->evb, glev_on_in_file, b);
+	if (!b->in_file)
+		return -ENOMEM;
+	rc = add_segment(b, f, offset, length);
+	if (rc < 0 && first)
+		glev_buf_out_of_file(b);
+	glev_buf_refreeze(b);
+	return rc;
+}
+
+static int64_t read_file(struct evbuffer *scratch, struct glev_file *f, int64_t offset, int64_t length)
+{
+	enum { MOST = 1 << 20 };
+	struct evbuffer_iovec space;
+	ssize_t n;
+
+	while (length > 0) {
+		if (evbuffer_reserve_space(scratch, length < MOST ? length : MOST, &space, 1) < 0)
+			return -ENOMEM;
+		if ((int64_t)space.iov_len > length)
+			space.iov_len = (size_t)length;
+		n = pread(f->fd, space.iov_base, space.iov_len, offset);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ENODATA; /* it became shorter */
+		space.iov_len = (size_t)n;
+		evbuffer_commit_space(scratch, &space, 1);
+		offset += n;
+		length -= n;
 	}
+	return 0;
+}
+
+static int64_t copy_file(struct glev_buf *b, struct glev_file *f, int64_t offset, int64_t length)
+{
+	struct evbuffer *scratch = evbuffer_new();
+	int64_t rc = -ENOMEM;
+
+	if (scratch) {
+		rc = read_file(scratch, f, offset, length);
+		if (rc == 0)
+			rc = glev_buf_take(b, scratch);
+		evbuffer_free(scratch);
+	}
+	return rc;
+}
+
+int64_t glev_buf_add_file(struct glev_buf *b, struct glev_file *f, int64_t offset, int64_t length)
+{
+	int send = goes_to_fd(b) && !f->no_sendfile;
+	int64_t rc = glev_buf_lock(b);
+
+	if (rc)
+		return rc;
+	rc = glev_buf_refusal(b, GLEV_BACK);
+	if (rc == 0 && send)
+		rc = send_file(b, f, offset, length);
+	else if (rc == 0 && f->mmap)
+		rc = add_segment(b, f, offset, length);
 	evbuffer_unlock(b->evb);
+	/* Reading may take long, so not under the lock. */
+	if (rc == 0 && !send && !f->mmap)
+		rc = copy_file(b, f, offset, length);
 	return rc;
 }

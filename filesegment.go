@@ -1,98 +1,118 @@
 package libevent
 
 /*
+#include <stdlib.h>
 #include "native.h"
 */
 import "C"
 
 import (
 	"os"
+	"sync/atomic"
 	"syscall"
+	"unsafe"
 )
 
-// FileSegmentOptions says how the bytes of a file come into a buffer. The zero value
-// sends them from the file where that is possible, to a socket, and otherwise reads
-// them into memory once.
-type FileSegmentOptions struct {
-	NoSendfile bool // read into memory at once, whatever the buffer
-	Mmap       bool // map instead of reading; a file that is then cut short kills the process
-}
-
-// FileSegment is a part of a file that can be put into several buffers, without
-// reading it for each.
+// FileSegment is a part of a file that can be added to many buffers.
+//
+// In the output of a socket bufferevent it goes from the file to the socket by
+// sendfile, without a copy in this process. Meanwhile that output is frozen in front,
+// whatever Unfreeze said, and its bytes cannot be looked at: Peek, Pullup and CopyOut
+// return an error that matches errors.ErrUnsupported, Search finds nothing. That ends
+// when the output has become empty. If the file became shorter, the bufferevent gets
+// EventEOF|EventWriting. Rate limits do not hold within one such chain.
+//
+// Any other buffer gets a copy, read when the segment is added.
 type FileSegment struct {
 	usage
-	c        *C.struct_evbuffer_file_segment
-	length   int64
-	sendfile bool
+	c       *C.struct_glev_file
+	handle  handle
+	offset  int64
+	length  int64
+	cleanup atomic.Pointer[func()]
+}
+
+// FileSegmentOptions say how a FileSegment gets its bytes.
+type FileSegmentOptions struct {
+	// DisableSendfile reads the file also for sockets.
+	DisableSendfile bool
+	// Mmap maps the file in place of reading it. The file must not become shorter
+	// while the segment is in use: the process would die of SIGBUS.
+	Mmap bool
 }
 
 // NewFileSegment makes a segment of length bytes of f from offset on; a negative length
-// is up to the end. It duplicates f, which the caller may close. Free lets go of it.
+// goes to the present end of f. A range that f does not have is an error, and so is
+// what is not a regular file. f is duplicated: the caller may close it, and its offset
+// does not matter.
 // Safe for concurrent use. Wraps evbuffer_file_segment_new.
 func NewFileSegment(f *os.File, offset, length int64, opts FileSegmentOptions) (*FileSegment, error) {
 	const op = "evbuffer_file_segment_new"
-	if f == nil {
-		return nil, badArgument(op, "f is nil")
-	}
 	if err := useThreads(); err != nil {
 		return nil, err
 	}
-	st, err := f.Stat()
+	info, err := f.Stat()
 	if err != nil {
 		return nil, &Error{op, err}
 	}
-	if !st.Mode().IsRegular() {
-		return nil, badArgument(op, "%s is not a regular file", f.Name())
+	if !info.Mode().IsRegular() {
+		return nil, badArgument(op, "f is not a regular file: %v", info.Mode())
 	}
-	if offset < 0 || offset > st.Size() || length > st.Size()-offset {
-		return nil, badArgument(op, "offset %d, length %d: the file has %d bytes", offset, length, st.Size())
+	length, err = within(op, offset, length, info.Size())
+	if err != nil {
+		return nil, err
 	}
-	if length < 0 {
-		length = st.Size() - offset
-	}
-	fd, err := duplicate(f)
+	conn, err := f.SyscallConn()
 	if err != nil {
 		return nil, &Error{op, err}
 	}
-	how := C.int(0)
-	if opts.Mmap {
-		how |= C.GLEV_MMAP
-	}
-	if !opts.NoSendfile || length == 0 { // nothing cannot be read or mapped
-		how |= C.GLEV_SENDFILE
-	}
-	s := &FileSegment{length: length, sendfile: how&C.GLEV_SENDFILE != 0}
+	s := &FileSegment{offset: offset, length: length}
+	s.handle = newHandle(s)
 	var errno C.int
-	s.c = C.glev_seg_new(C.int(fd), C.int64_t(offset), C.int64_t(length), how, &errno)
+	err = conn.Control(func(fd uintptr) {
+		s.c = C.glev_file_new(C.int(fd), cBool(opts.Mmap), cBool(opts.DisableSendfile), s.handle.p, &errno)
+	})
 	if s.c == nil {
-		return nil, &Error{op, syscall.Errno(errno)}
+		s.handle.release()
+		if err == nil {
+			err = syscall.Errno(errno)
+		}
+		return nil, &Error{op, err}
 	}
 	live.objects[kindFileSegment].Add(1)
+	causes.Add(1)
 	s.open()
 	return s, nil
 }
 
-// duplicate makes a descriptor of the same file that other programs do not inherit.
-func duplicate(f *os.File) (fd int, err error) {
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return -1, err
+// within returns the length of a range of something of that size, or why it is none.
+func within(op string, offset, length, size int64) (int64, error) {
+	if offset < 0 || offset > size {
+		return 0, badArgument(op, "offset is %d, and there are %d bytes", offset, size)
 	}
-	cerr := conn.Control(func(of uintptr) {
-		syscall.ForkLock.RLock()
-		defer syscall.ForkLock.RUnlock()
-		if fd, err = syscall.Dup(int(of)); err == nil {
-			syscall.CloseOnExec(fd)
-		}
-	})
-	if cerr != nil {
-		return -1, cerr
+	if length < 0 {
+		return size - offset, nil
 	}
-	return fd, err
+	if length > size-offset {
+		return 0, badArgument(op, "length is %d at offset %d, and there are %d bytes", length, offset, size)
+	}
+	return length, nil
 }
 
-// Free lets go of the segment; what buffers have of it they keep.
+// SetCleanup sets the function to call once when the segment was freed, no buffer has a
+// part of it any more, and its descriptor is closed: when and where, is as with
+// AddReference.
+// Safe for concurrent use. Wraps evbuffer_file_segment_add_cleanup_cb.
+func (s *FileSegment) SetCleanup(fn func()) error {
+	if !s.enter() {
+		return ErrClosed
+	}
+	s.cleanup.Store(&fn)
+	s.leave()
+	return nil
+}
+
+// Free lets the segment go. Buffers keep what they have of it.
 // Safe for concurrent use. Wraps evbuffer_file_segment_free.
 func (s *FileSegment) Free() {
 	if s.close() {
@@ -102,48 +122,56 @@ func (s *FileSegment) Free() {
 
 func (s *FileSegment) leave() {
 	if s.exit() {
-		C.evbuffer_file_segment_free(s.c)
-		live.objects[kindFileSegment].Add(-1)
+		defer collect().end()
+		C.glev_file_release(s.c)
 	}
 }
 
-// AddFileSegment appends length bytes of the segment from offset on; a negative length
-// is up to its end. In the output of a socket they may stay in the file until they are
-// sent with sendfile(2): Peek, Pullup and CopyOut of it then return an error that
-// matches errors.ErrUnsupported, and Search finds nothing.
-// Safe for concurrent use. Wraps evbuffer_add_file_segment.
-func (b *Buffer) AddFileSegment(seg *FileSegment, offset, length int64) error {
-	const op = "evbuffer_add_file_segment"
-	if seg == nil {
-		return badArgument(op, "seg is nil")
+func (s *FileSegment) ready() func() {
+	s.handle.release()
+	C.free(unsafe.Pointer(s.c))
+	live.objects[kindFileSegment].Add(-1)
+	causes.Add(-1)
+	if fn := s.cleanup.Load(); fn != nil {
+		return *fn
 	}
-	if !seg.enter() {
+	return nil
+}
+
+// AddFileSegment appends length bytes of s from offset on; a negative length goes to
+// the end of s.
+// Safe for concurrent use. Wraps evbuffer_add_file_segment.
+func (b *Buffer) AddFileSegment(s *FileSegment, offset, length int64) error {
+	const op = "evbuffer_add_file_segment"
+	if s == nil {
+		return badArgument(op, "s is nil")
+	}
+	length, err := within(op, offset, length, s.length)
+	if err != nil {
+		return err
+	}
+	if !s.enter() {
 		return ErrClosed
 	}
-	defer seg.leave()
-	if offset < 0 || offset > seg.length || length > seg.length-offset {
-		return badArgument(op, "offset %d, length %d: the segment has %d bytes", offset, length, seg.length)
-	}
-	if length < 0 {
-		length = seg.length - offset
-	}
+	defer s.leave()
 	if length == 0 {
-		return nil
+		return b.check(op)
 	}
-	_, err := b.do(op, func() C.int64_t {
-		return C.glev_buf_add_segment(b.c, seg.c, C.int64_t(offset), C.int64_t(length), cBool(seg.sendfile))
+	_, err = b.do(op, func() C.int64_t {
+		return C.glev_buf_add_file(b.c, s.c, C.int64_t(s.offset+offset), C.int64_t(length))
 	})
 	return err
 }
 
-// AddFile appends length bytes of f from offset on; a negative length is up to the end.
-// It duplicates f, which the caller may close. See AddFileSegment.
-// Safe for concurrent use. Wraps evbuffer_add_file.
+// AddFile appends length bytes of f from offset on, as a FileSegment of its own; a
+// negative length goes to the present end of f. f is duplicated: the caller may close
+// it, and its offset does not matter.
+// Safe for concurrent use. Wraps evbuffer_file_segment_new, evbuffer_add_file_segment.
 func (b *Buffer) AddFile(f *os.File, offset, length int64) error {
-	seg, err := NewFileSegment(f, offset, length, FileSegmentOptions{})
+	s, err := NewFileSegment(f, offset, length, FileSegmentOptions{})
 	if err != nil {
 		return err
 	}
-	defer seg.Free()
-	return b.AddFileSegment(seg, 0, -1)
+	defer s.Free()
+	return b.AddFileSegment(s, 0, -1)
 }

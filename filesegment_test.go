@@ -3,8 +3,10 @@ package libevent_test
 import (
 	"errors"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -14,125 +16,373 @@ import (
 	"github.com/go-libevent/libevent"
 )
 
-func newFile(t *testing.T, data []byte) *os.File {
+// newFile makes a file that is open for reading and writing.
+func newFile(t testing.TB, data []byte) *os.File {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "file")
-	require.NoError(t, os.WriteFile(path, data, 0o600))
-	f, err := os.Open(path)
+	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = f.Close() })
+	_, err = f.Write(data)
+	require.NoError(t, err)
 	return f
 }
 
-// Parts of a file arrive at the other end of a socket, a pair, or out of a buffer, by
-// sendfile, by mmap and by reading.
+// silent makes a bufferevent that does not write what is in its output.
+func silent(t testing.TB, base *libevent.Base) *libevent.BufferEvent {
+	t.Helper()
+	bev, _ := newSocket(t, base, 0)
+	require.NoError(t, bev.Disable(wr))
+	return bev
+}
+
 func TestAddFile(t *testing.T) {
 	data := noise(3 << 20)
 	f := newFile(t, data)
+	for _, c := range []struct{ offset, length, want int64 }{
+		{0, -1, 3 << 20}, {0, 3 << 20, 3 << 20}, {12345, 100, 100}, {1 << 20, -1, 2 << 20},
+		{0, 0, 0}, {3 << 20, 0, 0}, {3 << 20, -1, 0},
+	} {
+		b := newBuffer(t, "")
+		require.NoError(t, b.AddFile(f, c.offset, c.length), c)
+		same(t, data[c.offset:c.offset+c.want], []byte(content(t, b)))
+	}
+	at, err := f.Seek(0, io.SeekCurrent)
+	require.NoError(t, err)
+	assert.EqualValues(t, len(data), at, "the offset of the file is left alone")
+
+	b := newBuffer(t, "")
+	for _, c := range []struct{ offset, length int64 }{
+		{-1, 1}, {3<<20 + 1, 0}, {3<<20 + 1, -1}, {3 << 20, 1}, {1, 3 << 20}, {1, math.MaxInt64}, {math.MaxInt64, 1},
+	} {
+		assert.ErrorIs(t, b.AddFile(f, c.offset, c.length), syscall.EINVAL, "%v", c)
+	}
+	assert.Zero(t, b.Len())
+	require.NoError(t, b.AddFile(newFile(t, nil), 0, -1), "an empty file")
+	assert.Zero(t, b.Len())
+}
+
+func TestAddFileIsSent(t *testing.T) {
+	base := newBase(t)
+	data := noise(3 << 20)
+	f := newFile(t, data)
+	bev, peer := newSocket(t, base, 0)
+	got := readAll(peer)
+	for _, text := range []string{"before", "between", "after"} {
+		_, err := bev.WriteString(text)
+		require.NoError(t, err)
+		if text != "after" {
+			require.NoError(t, bev.Output().AddFile(f, 1000, -1))
+		}
+	}
+	require.NoError(t, f.Close())
+	require.NoError(t, bev.CloseWrite())
+	dispatch(t, base)
+	want := append([]byte("before"), data[1000:]...)
+	want = append(append(want, "between"...), data[1000:]...)
+	same(t, append(want, "after"...), receive(t, got))
+	assert.Zero(t, libevent.Live().FileSegments)
+}
+
+func TestAddFileFails(t *testing.T) {
+	base := newBase(t)
+	b, out := newBuffer(t, ""), silent(t, base).Output()
+	f := newFile(t, []byte("0123456789"))
 	fds := openFDs(t)
+	closed := newFile(t, nil)
+	require.NoError(t, closed.Close())
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	dir, err := os.Open(t.TempDir())
+	require.NoError(t, err)
+	for _, bad := range []*os.File{r, w, dir} {
+		assert.ErrorIs(t, b.AddFile(bad, 0, -1), syscall.EINVAL)
+		require.NoError(t, bad.Close())
+	}
+	assert.ErrorIs(t, b.AddFile(closed, 0, -1), os.ErrClosed)
+	assert.ErrorIs(t, b.AddFile(nil, 0, -1), os.ErrInvalid)
+	for _, b := range []*libevent.Buffer{b, out} {
+		require.NoError(t, b.Freeze(false))
+		assert.ErrorIs(t, b.AddFile(f, 0, -1), libevent.ErrFrozen)
+		require.NoError(t, b.Unfreeze(false))
+		require.NoError(t, b.Peek(func([][]byte) {
+			assert.ErrorIs(t, b.AddFile(f, 0, -1), libevent.ErrLent)
+		}))
+		assert.Zero(t, b.Len())
+	}
+	b.Free()
+	assert.ErrorIs(t, b.AddFile(f, 0, -1), libevent.ErrClosed)
+	assert.ErrorIs(t, b.AddFile(f, 0, 0), libevent.ErrClosed)
+	assert.Equal(t, fds, openFDs(t))
+	dispatch(t, base) // as whose loop the Peek ran
+	assert.Zero(t, libevent.Live().FileSegments)
+}
+
+// A write-only file cannot be read, which is found when it is.
+func TestAddFileThatCannotBeRead(t *testing.T) {
+	path := newFile(t, []byte("data")).Name()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer f.Close()
+	b := newBuffer(t, "kept")
+	assert.ErrorIs(t, b.AddFile(f, 0, -1), syscall.EBADF)
+	assert.Equal(t, "kept", content(t, b))
+
+	quiet(t)
+	s, err := libevent.NewFileSegment(f, 0, -1, libevent.FileSegmentOptions{Mmap: true})
+	require.NoError(t, err)
+	defer s.Free()
+	assert.Error(t, b.AddFileSegment(s, 0, -1))
+	assert.Equal(t, "kept", content(t, b))
+	base := newBase(t)
+	out := silent(t, base).Output()
+	s, err = libevent.NewFileSegment(f, 0, -1, libevent.FileSegmentOptions{Mmap: true, DisableSendfile: true})
+	require.NoError(t, err)
+	defer s.Free()
+	assert.Error(t, out.AddFileSegment(s, 0, -1))
+	require.NoError(t, out.Add([]byte("x")))
+	assert.Equal(t, "x", content(t, out), "and no file is in it")
+}
+
+// The bytes of a file on its way have no memory, and libevent does not know.
+func TestFileInAnOutputCannotBeLookedAt(t *testing.T) {
+	base := newBase(t)
+	f := newFile(t, noise(100_000))
+	bev := silent(t, base)
+	out, other := bev.Output(), newBuffer(t, "x")
+	_, err := bev.WriteString("line\nthen ")
+	require.NoError(t, err)
+	require.NoError(t, out.Unfreeze(true))
+	require.NoError(t, out.AddFile(f, 0, -1))
+	_, err = bev.WriteString("at last")
+	require.NoError(t, err)
+	require.NoError(t, out.Unfreeze(true))
+	length := out.Len()
+	assert.Equal(t, 10+100_000+7, length)
+	p := make([]byte, length)
+
+	for name, err := range map[string]error{
+		"Peek":        out.Peek(func([][]byte) { assert.Fail(t, "peek") }),
+		"PeekRange":   out.PeekRange(3, 1, func([][]byte) { assert.Fail(t, "peek") }),
+		"Pullup":      out.Pullup(-1, func([]byte) { assert.Fail(t, "pullup") }),
+		"Pullup 3":    out.Pullup(3, func([]byte) { assert.Fail(t, "pullup") }),
+		"CopyOut":     func() error { _, err := out.CopyOut(p); return err }(),
+		"CopyOutFrom": func() error { _, err := out.CopyOutFrom(p, 5); return err }(),
+	} {
+		assert.ErrorIs(t, err, errors.ErrUnsupported, name)
+	}
+	for name, err := range map[string]error{
+		"Drain":              out.Drain(1),
+		"Prepend":            out.Prepend([]byte("x")),
+		"PrependBuffer":      out.PrependBuffer(other),
+		"WriteFD":            func() error { _, err := out.WriteFD(1, -1); return err }(),
+		"Remove":             func() error { _, err := out.Remove(p); return err }(),
+		"Read":               func() error { _, err := out.Read(p); return err }(),
+		"ReadByte":           func() error { _, err := out.ReadByte(); return err }(),
+		"WriteTo":            func() error { _, err := out.WriteTo(io.Discard); return err }(),
+		"RemoveBuffer":       func() error { _, err := out.RemoveBuffer(other, 20); return err }(),
+		"AddBuffer from":     other.AddBuffer(out),
+		"PrependBuffer from": other.PrependBuffer(out),
+		"WriteBuffer from":   silent(t, base).WriteBuffer(out),
+	} {
+		assert.ErrorIs(t, err, libevent.ErrFrozen, name)
+	}
+	assert.Equal(t, -1, out.Search([]byte("last"), 0))
+	assert.Equal(t, -1, out.SearchRange([]byte("last"), 0, length))
+	at, _ := out.SearchEOL(0, libevent.EOLLF)
+	assert.Equal(t, -1, at)
+	_, ok := out.ReadLine(libevent.EOLLF)
+	assert.False(t, ok)
+	require.NoError(t, out.Expand(10))
+	require.NoError(t, out.Reserve(10, func(spans [][]byte) int { return copy(spans[0], "!") }))
+	assert.Equal(t, 10, out.ContiguousSpace())
+	assert.Equal(t, length+1, out.Len())
+	assert.Equal(t, "x", content(t, other))
+}
+
+func TestFileInAnOutputHasLeft(t *testing.T) {
+	base := newBase(t)
+	f := newFile(t, noise(100_000))
+	bev, peer := newSocket(t, base, 0)
+	out := bev.Output()
+	received := make(chan int)
+	go func() {
+		n, _ := io.Copy(io.Discard, peer)
+		received <- int(n)
+	}()
+	require.NoError(t, bev.SetCallbacks(nil, func(bev *libevent.BufferEvent) {
+		assert.NoError(t, bev.Disable(wr))
+		assert.NoError(t, base.LoopBreak())
+	}, nil))
+	for range 3 {
+		require.NoError(t, out.AddFile(f, 0, -1))
+		assert.ErrorIs(t, out.Peek(func([][]byte) {}), errors.ErrUnsupported)
+		require.NoError(t, bev.Enable(wr))
+		dispatch(t, base)
+		assert.Zero(t, out.Len())
+		require.NoError(t, out.Add([]byte("abc")))
+		assert.Equal(t, "abc", content(t, out))
+		require.NoError(t, out.Unfreeze(true))
+		require.NoError(t, out.Drain(1))
+		require.NoError(t, out.Freeze(true))
+		assert.ErrorIs(t, out.Drain(1), libevent.ErrFrozen)
+	}
+	bev.Free()
+	assert.Equal(t, 3*100_000+2*2, receive(t, received))
+}
+
+// A file that became shorter: no crash, and the end of writing.
+func TestAddFileTruncated(t *testing.T) {
+	base := newBase(t)
+	f := newFile(t, noise(100_000))
+	bev, peer := newSocket(t, base, 0)
+	got := readAll(peer)
+	require.NoError(t, bev.Output().AddFile(f, 0, -1))
+	s, err := libevent.NewFileSegment(f, 0, -1, libevent.FileSegmentOptions{})
+	require.NoError(t, err)
+	defer s.Free()
+	require.NoError(t, f.Truncate(50_000))
+	events := libevent.Events(0)
+	require.NoError(t, bev.SetCallbacks(nil, nil, func(bev *libevent.BufferEvent, what libevent.Events) {
+		events |= what
+		bev.Free()
+	}))
+	dispatch(t, base)
+	assert.Equal(t, libevent.EventEOF|libevent.EventWriting, events)
+	assert.Len(t, receive(t, got), 50_000)
+
+	b := newBuffer(t, "kept")
+	assert.ErrorIs(t, b.AddFileSegment(s, 0, -1), syscall.ENODATA)
+	require.NoError(t, b.AddFileSegment(s, 0, 3))
+	assert.Equal(t, 7, b.Len())
+}
+
+// libevent's own appending would allocate as much as the file has up to its end.
+func TestAddAfterAnEnormousFile(t *testing.T) {
+	if asanEnabled {
+		t.Skip("the address sanitizer ends the process when malloc fails")
+	}
+	base := newBase(t)
+	f := newFile(t, nil)
+	if err := f.Truncate(1 << 42); err != nil {
+		t.Skip("no sparse files here: ", err)
+	}
+	bev := silent(t, base)
+	require.NoError(t, bev.Output().AddFile(f, 1<<42-5, -1))
+	_, err := bev.WriteString("behind it")
+	require.NoError(t, err)
+	require.NoError(t, bev.Output().Add([]byte("!")))
+	assert.Equal(t, 5+9+1, bev.Output().Len())
+	require.NoError(t, bev.Output().AddFile(f, 0, -1), "four terabytes")
+}
+
+func TestFileSegment(t *testing.T) {
+	data := noise(100_000)
 	for name, opts := range map[string]libevent.FileSegmentOptions{
-		"sendfile": {}, "read": {NoSendfile: true}, "mmap": {NoSendfile: true, Mmap: true},
+		"sendfile or copy": {}, "copy": {DisableSendfile: true},
+		"sendfile or mmap": {Mmap: true}, "mmap": {Mmap: true, DisableSendfile: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, part := range [][2]int64{{0, -1}, {4097, 100_000}, {1 << 20, -1}, {3<<20 - 1, 1}} {
-				want := data[part[0]:]
-				if part[1] >= 0 {
-					want = want[:part[1]]
+			base := newBase(t)
+			f := newFile(t, data)
+			s, err := libevent.NewFileSegment(f, 5000, 90_000, opts)
+			require.NoError(t, err)
+			require.NoError(t, f.Close())
+			done, calls := counter()
+			require.NoError(t, s.SetCleanup(done))
+			fds := openFDs(t)
+
+			bev, peer := newSocket(t, base, 0)
+			got := readAll(peer)
+			b := newBuffer(t, "")
+			for _, b := range []*libevent.Buffer{b, bev.Output()} {
+				require.NoError(t, b.AddFileSegment(s, 0, -1))
+				require.NoError(t, b.AddFileSegment(s, 10_000, 10_001))
+				require.NoError(t, b.AddFileSegment(s, 7, 0))
+				require.NoError(t, b.AddFileSegment(s, 90_000, -1))
+				for _, c := range []struct{ offset, length int64 }{{-1, 1}, {90_001, 0}, {1, 90_000}} {
+					assert.ErrorIs(t, b.AddFileSegment(s, c.offset, c.length), syscall.EINVAL)
 				}
-				seg, err := libevent.NewFileSegment(f, part[0], part[1], opts)
-				require.NoError(t, err)
+			}
+			assert.ErrorIs(t, b.AddFileSegment(nil, 0, -1), syscall.EINVAL)
+			s.Free()
+			s.Free()
+			assert.ErrorIs(t, b.AddFileSegment(s, 0, -1), libevent.ErrClosed)
+			assert.ErrorIs(t, s.SetCleanup(done), libevent.ErrClosed)
+			want := append(append([]byte{}, data[5000:95_000]...), data[15_000:25_001]...)
+			same(t, want, []byte(content(t, b)))
 
-				base := newBase(t)
-				bev, peer := newSocket(t, base, 0)
-				_, err = bev.WriteString("before ")
-				require.NoError(t, err)
-				require.NoError(t, bev.Output().AddFileSegment(seg, 0, -1))
-				_, err = bev.WriteString(" after")
-				require.NoError(t, err)
-				got := readAll(peer)
-				require.NoError(t, bev.FreeAfterFlush(patience))
-				dispatch(t, base)
-				same(t, append(append([]byte("before "), want...), " after"...), receive(t, got))
+			require.NoError(t, bev.CloseWrite())
+			dispatch(t, base)
+			same(t, want, receive(t, got))
+			if opts.Mmap {
+				assert.Zero(t, *calls, "what is mapped is still in a buffer")
+			}
+			require.NoError(t, b.Drain(b.Len()))
+			assert.Equal(t, 1, *calls)
+			assert.Zero(t, libevent.Live().FileSegments)
+			bev.Free()
+			require.NoError(t, peer.Close())
+			assert.Equal(t, fds-1, openFDs(t))
+		})
+	}
+}
 
-				a, b := newPair(t, base)
-				require.NoError(t, b.Enable(rd))
-				require.NoError(t, a.Output().AddFileSegment(seg, 0, -1))
-				same(t, want, []byte(content(t, b.Input())))
+func TestFileSegmentCleanup(t *testing.T) {
+	f := newFile(t, []byte("0123456789"))
+	done, calls := counter()
+	newSegment := func() *libevent.FileSegment {
+		s, err := libevent.NewFileSegment(f, 0, -1, libevent.FileSegmentOptions{Mmap: true})
+		require.NoError(t, err)
+		require.NoError(t, s.SetCleanup(done))
+		return s
+	}
+	newSegment().Free()
+	assert.Equal(t, 1, *calls, "by Free")
 
-				alone := newBuffer(t, "")
-				require.NoError(t, alone.AddFileSegment(seg, 0, -1))
-				seg.Free()
-				seg.Free()
-				assert.ErrorIs(t, alone.AddFileSegment(seg, 0, 1), libevent.ErrClosed)
-				same(t, want, []byte(content(t, alone)))
-				alone.Free()
-				require.NoError(t, base.Free())
+	b := newBuffer(t, "")
+	s := newSegment()
+	require.NoError(t, b.AddFileSegment(s, 0, -1))
+	require.NoError(t, b.Drain(100))
+	assert.Equal(t, 1, *calls)
+	s.Free()
+	assert.Equal(t, 2, *calls)
+
+	base, err := libevent.NewBase()
+	require.NoError(t, err)
+	s = newSegment()
+	require.NoError(t, silent(t, base).Output().AddFileSegment(s, 0, -1))
+	s.Free()
+	assert.Equal(t, 2, *calls)
+	require.NoError(t, base.Free())
+	assert.Equal(t, 3, *calls, "with its base")
+
+	s = newSegment()
+	require.NoError(t, s.SetCleanup(explode))
+	assert.Equal(t, errBoom, raises(s.Free))
+	assert.Zero(t, libevent.Live().FileSegments)
+}
+
+// One file, many goroutines that read, and its offset is nobody's business.
+func TestAddFileFromManyGoroutines(t *testing.T) {
+	data := noise(200_000)
+	f := newFile(t, data)
+	s, err := libevent.NewFileSegment(f, 0, -1, libevent.FileSegmentOptions{})
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for range 20 {
+				b := newBuffer(t, "")
+				if i%2 == 0 {
+					assert.NoError(t, b.AddFile(f, 0, -1))
+				} else {
+					assert.NoError(t, b.AddFileSegment(s, 0, -1))
+				}
+				same(t, data, []byte(content(t, b)))
+				b.Free()
 			}
 		})
 	}
-	assert.Zero(t, libevent.Live().FileSegments)
-	assert.LessOrEqual(t, openFDs(t), fds+24, "the duplicates are closed")
-}
-
-// Bytes that are still in a file have no memory to look at; asking is an error.
-func TestLookingAtSentFiles(t *testing.T) {
-	f := newFile(t, noise(1000))
-	base := newBase(t)
-	bev, peer := newSocket(t, base, 0)
-	out := bev.Output()
-	require.NoError(t, out.AddFile(f, 0, -1))
-	require.NoError(t, f.Close(), "the caller may")
-	assert.Equal(t, 1000, out.Len())
-	_, err := out.CopyOut(make([]byte, 10))
-	assert.ErrorIs(t, err, errors.ErrUnsupported)
-	_, err = out.CopyOutFrom(make([]byte, 10), 5)
-	assert.ErrorIs(t, err, errors.ErrUnsupported)
-	assert.ErrorIs(t, out.Peek(func([][]byte) {}), errors.ErrUnsupported)
-	assert.ErrorIs(t, out.Pullup(-1, func([]byte) {}), errors.ErrUnsupported)
-	assert.Equal(t, -1, out.Search([]byte("x"), 0))
-	at, _ := out.SearchEOL(0, libevent.EOLLF)
-	assert.Equal(t, -1, at)
-	p := make([]byte, 1000)
-	go func() { _ = base.Dispatch() }()
-	_, err = io.ReadFull(peer, p)
-	require.NoError(t, err)
-	same(t, noise(1000), p)
-	eventually(t, func() bool { return out.Len() == 0 }, "all is sent")
-	_, err = out.CopyOut(p)
-	assert.NoError(t, err, "nothing is in a file any more")
-	eventually(t, func() bool { return base.Loop(libevent.LoopNonblock) == nil }, "the loop ends")
-}
-
-// A file that gets shorter is an event, not a busy loop.
-func TestFileThatGetsShorter(t *testing.T) {
-	f := newFile(t, noise(1<<20))
-	base := newBase(t)
-	bev, peer := newSocket(t, base, 0)
-	go func() { _, _ = io.Copy(io.Discard, peer) }()
-	require.NoError(t, bev.Output().AddFile(f, 0, -1))
-	require.NoError(t, os.Truncate(f.Name(), 1000))
-	assert.Equal(t, libevent.EventWriting|libevent.EventEOF, happening(t, bev))
-}
-
-func TestAddFileArguments(t *testing.T) {
-	f := newFile(t, noise(100))
-	b := newBuffer(t, "")
-	for _, c := range [][2]int64{{-1, 1}, {101, 0}, {101, -1}, {0, 101}, {50, 51}, {1 << 62, 1 << 62}} {
-		assert.ErrorIs(t, b.AddFile(f, c[0], c[1]), syscall.EINVAL, "%v", c)
-	}
-	assert.ErrorIs(t, b.AddFile(nil, 0, 0), syscall.EINVAL)
-	assert.ErrorIs(t, b.AddFileSegment(nil, 0, 0), syscall.EINVAL)
-	r, w, err := os.Pipe()
-	require.NoError(t, err)
-	defer r.Close()
-	defer w.Close()
-	assert.ErrorIs(t, b.AddFile(r, 0, -1), syscall.EINVAL)
-	require.NoError(t, b.AddFile(newFile(t, nil), 0, -1), "an empty file adds nothing")
-	require.NoError(t, b.AddFile(f, 100, -1))
-	assert.Zero(t, b.Len())
-	require.NoError(t, b.Freeze(false))
-	assert.ErrorIs(t, b.AddFile(f, 0, -1), libevent.ErrFrozen)
-	require.NoError(t, f.Close())
-	assert.Error(t, b.AddFile(f, 0, -1))
-	assert.Zero(t, libevent.Live().FileSegments)
+	wg.Wait()
+	s.Free()
 }

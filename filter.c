@@ -14,6 +14,7 @@
 #include "native.h"
 
 static __thread int depth;
+static __thread int within;
 static __thread void *panicked; /* handle of the first panic since enter */
 
 void glev_filter_enter(void)
@@ -39,6 +40,21 @@ int glev_filter_panicked(void *panic)
 		return 0;
 	panicked = panic;
 	return 1;
+}
+
+void glev_filter_begin(void)
+{
+	within++;
+}
+
+void glev_filter_end(void)
+{
+	within--;
+}
+
+int glev_filter_within(void)
+{
+	return within > 0;
 }
 
 struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, void *handle, int *err)

@@ -152,6 +152,8 @@ type Base struct {
 	keepers  int    // what keeps an empty loop running
 	children map[*object]interface{ Free() }
 	counts   [kinds]int
+
+	dues dues // taken by the loop, not yet run
 }
 
 // NewBase makes an event loop with the best backend the system has.
@@ -350,7 +352,8 @@ func (b *Base) Stats() Stats {
 }
 
 // Free frees the base and everything that still lives on it. Unwritten output and
-// functions that were posted and have not run are dropped. While the loop runs, and
+// functions that were posted and have not run are dropped. Functions of AddReference
+// and SetCleanup that are due run before it returns. While the loop runs, and
 // so inside a closure, it returns ErrRunning and does nothing. On a base whose loop
 // was aborted by a Goexit it releases what can be released, leaves libevent's own
 // memory of the loop behind, and returns ErrLoopAborted.
@@ -385,29 +388,20 @@ func (b *Base) Free() error {
 	C.glev_base_claim(b.c)
 	b.freeChildren()
 	live.objects[kindBase].Add(-1)
+	defer b.dues.run()
+	defer collect().end()
 	if b.dead.Load() {
+		b.takeDues()
 		C.glev_base_unclaim(b.c)
 		b.handle.release()
 		return ErrLoopAborted
 	}
 	C.glev_base_settle(b.c)
-	var let []func() // go of on the loop's thread, and not yet said so
-	for {
-		done, ok := takeDone(b.c)
-		if !ok {
-			break
-		}
-		let = append(let, done)
-	}
+	b.takeDues()
+	C.glev_base_unclaim(b.c)
 	C.glev_base_free(b.c)
 	C.event_base_free(b.event)
 	b.handle.release()
-	for _, done := range let {
-		if done != nil {
-			done()
-		}
-	}
-	runDone()
 	return nil
 }
 
@@ -430,7 +424,7 @@ func (b *Base) freeChildren() {
 		}
 		t := b.queue[0]
 		b.queue = b.queue[1:]
-		if !t.posted || t.owed {
+		if !t.posted {
 			b.mu.Unlock()
 			t.run()
 			b.mu.Lock()

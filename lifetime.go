@@ -76,7 +76,8 @@ type object struct {
 	native unsafe.Pointer // what libevent passes to this object's callbacks
 	free   func()         // gives the C memory back
 	below  *BufferEvent   // what a filter is on: entered until the filter is gone
-	fd     func() int     // a descriptor to close when the memory cannot be given back
+	// abandon gives back what is not memory when that cannot be given back.
+	abandon func()
 }
 
 func (o *object) self() *object { return o }
@@ -116,9 +117,9 @@ func (o *object) leaveAtLoop(fn func()) (done bool) {
 func (o *object) finalize() {
 	if !o.base.dead.Load() {
 		o.free()
-	} else if o.fd != nil {
+	} else if o.abandon != nil {
 		// libevent believes its loop runs for ever, and would wait for it.
-		closeFD(o.fd())
+		o.abandon()
 	}
 	o.handle.release()
 	o.base.disown(o)

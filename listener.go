@@ -132,7 +132,7 @@ func (b *Base) newListener(op string, opts ListenOptions, accept func(*Listener,
 	l.native = unsafe.Pointer(l.c.lev)
 	l.addr, _ = fdAddr(C.evconnlistener_get_fd(l.c.lev), false)
 	l.free = func() { C.glev_lev_free(l.c) }
-	l.fd = func() int { return int(C.evconnlistener_get_fd(l.c.lev)) }
+	l.abandon = func() { closeFD(int(C.evconnlistener_get_fd(l.c.lev))) }
 	b.adopt(&l.object, l)
 	return l, nil
 }

@@ -56,7 +56,6 @@ func (b *Base) run(op string, flags LoopFlags, ctx context.Context) (err error) 
 	defer func() {
 		if !returned { // a Goexit took libevent's frames away
 			b.dead.Store(true)
-			C.glev_enter_loop(nil)
 		}
 		C.glev_base_unclaim(b.c)
 	}()
@@ -222,7 +221,6 @@ func (b *Base) onLoop() bool { return C.glev_base_on_loop(b.c) != 0 }
 type task struct {
 	run    func()
 	posted bool // by the user, so guarded; the binding's own cannot fail
-	owed   bool // runs also if the base is freed first
 }
 
 // Post runs fn on the loop's goroutine, in the loop's next turn, after those that
@@ -238,7 +236,7 @@ func (b *Base) Post(fn func()) error {
 		return err
 	}
 	defer b.exit()
-	b.enqueue(task{run: fn, posted: true})
+	b.enqueue(task{fn, true})
 	return nil
 }
 
@@ -326,21 +324,12 @@ const maxSpare = 4096
 
 // runQueue is the wake event's callback.
 func (b *Base) runQueue() {
+	b.runDues()
 	b.mu.Lock()
 	batch := b.queue
 	b.queue, b.spare = b.spare[:0], nil
 	b.armed = false
 	b.mu.Unlock()
-
-	for {
-		done, ok := takeDone(b.c)
-		if !ok {
-			break
-		}
-		if done != nil {
-			batch = append(batch, task{done, true, true})
-		}
-	}
 
 	next := 0
 	defer func() { // also when a closure ends the goroutine

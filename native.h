@@ -15,6 +15,7 @@
 #ifndef GLEV_NATIVE_H
 #define GLEV_NATIVE_H
 
+#include <pthread.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -34,9 +35,9 @@ enum {
 	GLEV_SHUT = -1000004,       /* the writing side was closed */
 	GLEV_NO_SOCKET = -1000005,  /* the call needs a socket bufferevent */
 	GLEV_NO_LIMIT = -1000006,   /* the call needs a rate limit */
-	GLEV_IN_FILE = -1000009,    /* bytes that are in a file have no memory */
 	GLEV_CLOSED = -1000008,     /* freed by another thread meanwhile */
 	GLEV_FILTERED = -1000007,   /* a filter on top has the callbacks */
+	GLEV_IN_FILE = -1000009,    /* bytes that are still in a file */
 };
 
 /* --- sockaddr.c ---------------------------------------------------------- */
@@ -55,6 +56,33 @@ void glev_addr_from(struct glev_addr *a, const struct sockaddr *sa, socklen_t le
 int glev_addr_to(const struct glev_addr *a, struct sockaddr_storage *ss);
 int glev_addr_of_fd(int fd, int peer, struct glev_addr *a);
 
+/* --- due.c --------------------------------------------------------------- */
+
+/* What C, under a lock of libevent, wants Go to do: first member of the record
+ * that it is about. */
+struct glev_due {
+	struct glev_due *next;
+	void *handle;
+	const void *thread; /* that of the Go call that caused it */
+};
+
+struct glev_base;
+
+struct glev_dues {
+	pthread_mutex_t lock;
+	struct glev_due *first, **end;
+};
+
+/* How many wait for the Go calls that caused them; atomic. */
+extern int glev_due_waiting;
+
+void glev_dues_init(struct glev_dues *d);
+/* Gives it to the loop of base, or if that is NULL to the Go call on this thread. */
+void glev_due(struct glev_due *d, struct glev_base *base);
+/* Takes what is for the loop of base, or if that is NULL what this thread's Go call
+ * caused, or with all what any caused. */
+struct glev_due *glev_due_take(struct glev_base *base, int all);
+
 /* --- base.c -------------------------------------------------------------- */
 
 struct glev_base {
@@ -63,8 +91,9 @@ struct glev_base {
 	struct event *keep; /* keeps an otherwise empty loop from returning */
 	void *handle;
 	uintptr_t owner;    /* the thread that acts as the loop, or 0; atomic */
-	struct glev_done *done; /* let go on the loop's thread */
 	int dns_freeing;    /* DNS bases that wait for a quiet moment to be freed in */
+	struct glev_base *outer; /* for which that thread acts besides */
+	struct glev_dues dues;
 };
 
 int glev_use_threads(void);
@@ -74,6 +103,8 @@ void glev_base_free(struct glev_base *b);
 void glev_base_claim(struct glev_base *b);
 void glev_base_unclaim(struct glev_base *b);
 int glev_base_on_loop(struct glev_base *b);
+/* The base as whose loop this thread acts, or NULL. */
+struct glev_base *glev_base_here(void);
 int glev_base_loop(struct glev_base *b, int flags);
 int glev_base_wake(struct glev_base *b);
 int glev_base_keep(struct glev_base *b, int on);
@@ -100,13 +131,17 @@ enum { GLEV_FRONT = 1, GLEV_BACK = 2 };
 struct glev_buf {
 	struct evbuffer *evb;
 	struct glev_bev *owner; /* the bufferevent whose buffer this is, or NULL */
-	int lent;               /* Peeks and Pullups in progress */
+	int lent;               /* Peeks and their kin in progress */
 	int frozen;             /* ends frozen when not lent */
-	int files;              /* some bytes may be in a file, for sendfile(2) */
+	/* Not NULL while bytes of it may have no memory, but be in a file. */
+	struct evbuffer_cb_entry *in_file;
+	struct glev_buf_cb *callbacks;
 };
 
 struct glev_buf *glev_buf_new(void);
 void glev_buf_free(struct glev_buf *b);
+/* Whether the caller may use it now. */
+int64_t glev_buf_check(struct glev_buf *b);
 int64_t glev_buf_len(struct glev_buf *b);
 int64_t glev_buf_add(struct glev_buf *b, const char *p, size_t n);
 int64_t glev_buf_prepend(struct glev_buf *b, const char *p, size_t n);
@@ -118,52 +153,88 @@ int64_t glev_buf_drain(struct glev_buf *b, size_t n);
 int64_t glev_buf_copyout(struct glev_buf *b, char *p, size_t n);
 /* *line is malloc'ed; NULL when there is no whole line. */
 int64_t glev_buf_readln(struct glev_buf *b, int eol, char **line);
-int64_t glev_buf_search(struct glev_buf *b, const char *what, size_t n, size_t from);
-/* All offsets; -1 when there is none. */
-int64_t glev_buf_search_range(struct glev_buf *b, const char *what, size_t n, size_t from, size_t to);
-int64_t glev_buf_search_eol(struct glev_buf *b, size_t from, int eol, size_t *eol_len);
 int64_t glev_buf_copyout_from(struct glev_buf *b, char *p, size_t n, size_t from);
+/* Looks at no byte at or after to. */
+int64_t glev_buf_search(struct glev_buf *b, const char *what, size_t n, size_t from, size_t to);
+int64_t glev_buf_search_eol(struct glev_buf *b, size_t from, int eol, size_t *eol_len);
 int64_t glev_buf_add_iovec(struct glev_buf *b, struct evbuffer_iovec *vec, int n);
 int64_t glev_buf_expand(struct glev_buf *b, size_t n);
 int64_t glev_buf_contiguous_space(struct glev_buf *b);
 int64_t glev_buf_read(struct glev_buf *b, int fd, int n);
 int64_t glev_buf_write(struct glev_buf *b, int fd, int64_t n);
-/* Lends n bytes of room at the end, in at most two extents; commit gives it back, and
- * with used > 0 makes that many of its bytes part of the buffer. */
-int64_t glev_buf_reserve(struct glev_buf *b, size_t n, struct evbuffer_iovec vec[2]);
-int64_t glev_buf_commit(struct glev_buf *b, size_t used, struct evbuffer_iovec vec[2], int nvec);
+int64_t glev_buf_set_max_read(struct glev_buf *b, size_t n);
+int64_t glev_buf_max_read(struct glev_buf *b);
 int64_t glev_buf_freeze(struct glev_buf *b, int end, int on);
-/* Lends the buffer and fills vec; returns the number of extents, which may be
- * larger than nvec: then nothing is lent. pull is GLEV_PEEK, or the number of
- * bytes to linearize into one extent first, or GLEV_PULL_ALL. Undone by
- * glev_buf_unlend. */
-enum { GLEV_PEEK = -1, GLEV_PULL_ALL = -2 };
-int64_t glev_buf_lend(struct glev_buf *b, int64_t pull, struct evbuffer_iovec *vec, int nvec);
+/* These lend the buffer and fill vec, and return the number of extents. */
+/* May return more than nvec: then nothing is lent. n < 0: all. The last extent may
+ * go on after the n bytes. */
+int64_t glev_buf_peek(struct glev_buf *b, size_t from, int64_t n, struct evbuffer_iovec *vec, int nvec);
+/* The first n bytes in one extent; n < 0: all. */
+int64_t glev_buf_pullup(struct glev_buf *b, int64_t n, struct evbuffer_iovec *vec);
+/* Room for n bytes, in up to two extents. */
+int64_t glev_buf_reserve(struct glev_buf *b, size_t n, struct evbuffer_iovec vec[2]);
+/* Undo that; commit makes used bytes of what was reserved part of the buffer. */
 void glev_buf_unlend(struct glev_buf *b);
-/* Why a change at that end is refused now, or 0; call with the lock. */
-int64_t glev_buf_refusal(struct glev_buf *b, int end);
+int64_t glev_buf_commit(struct glev_buf *b, struct evbuffer_iovec *vec, int nvec, size_t used);
 /* Brings the frozen ends back to what they should be; call with the lock. */
 void glev_buf_refreeze(struct glev_buf *b);
-
-/* --- filesegment.c ------------------------------------------------------- */
-
-enum { GLEV_MMAP = 1, GLEV_SENDFILE = 2 };
-
-/* fd passes to the segment, and is closed also if there will be none. */
-struct evbuffer_file_segment *glev_seg_new(int fd, int64_t offset, int64_t length, int how, int *err);
-int64_t glev_buf_add_segment(struct glev_buf *b, struct evbuffer_file_segment *seg, int64_t offset, int64_t length, int sendfile);
+/* Takes the lock, or says why the caller may not use the buffer. */
+int64_t glev_buf_lock(struct glev_buf *b);
+/* Why libevent refuses an operation at that end, or 0; call with the lock. */
+int64_t glev_buf_refusal(struct glev_buf *b, int end);
+/* Forgets that bytes may be in a file; call with the lock. */
+void glev_buf_out_of_file(struct glev_buf *b);
+/* Appends scratch, or fails and leaves it. */
+int64_t glev_buf_take(struct glev_buf *b, struct evbuffer *scratch);
 
 /* --- reference.c --------------------------------------------------------- */
 
-/* done is pushed where glev_take_done finds it when the last byte is gone. */
-int64_t glev_buf_add_reference(struct glev_buf *b, const char *p, size_t n, void *done);
-/* How many wait that no loop will take. Atomic. */
-extern uint32_t glev_done_elsewhere;
-/* Takes one that the loop of b let go on its thread, or with NULL one of the others;
- * NULL when there is none. */
-void *glev_take_done(struct glev_base *b);
-/* Tells this thread whose loop it runs; returns whose it ran before. */
-struct glev_base *glev_enter_loop(struct glev_base *b);
+struct glev_ref {
+	struct glev_due due;
+};
+
+struct glev_ref *glev_ref_new(void *handle);
+/* It is due when libevent is done with the bytes. */
+int64_t glev_buf_add_reference(struct glev_buf *b, const char *p, size_t n, struct glev_ref *ref);
+
+/* --- filesegment.c ------------------------------------------------------- */
+
+struct glev_file {
+	struct glev_due due;
+	int fd;   /* ours */
+	int mmap; /* may be mapped */
+	int no_sendfile;
+	int refs; /* its own, and one for each chain that reads from it; atomic */
+};
+
+/* Duplicates fd. */
+struct glev_file *glev_file_new(int fd, int mmap, int no_sendfile, void *handle, int *err);
+/* Closes the descriptor with the last reference; then it is due. */
+void glev_file_release(struct glev_file *f);
+/* length > 0, and the range is one of the file. */
+int64_t glev_buf_add_file(struct glev_buf *b, struct glev_file *f, int64_t offset, int64_t length);
+
+/* --- buffercallback.c ---------------------------------------------------- */
+
+struct glev_buf_cb {
+	struct glev_due due;
+	struct glev_buf_cb *next; /* of the same buffer */
+	struct glev_buf *buf;
+	struct evbuffer_cb_entry *entry;
+	uint64_t added, deleted; /* since Go last looked; atomic */
+	int state;               /* GLEV_CB_DUE...; atomic */
+};
+
+struct glev_buf_cb *glev_buf_cb_new(void *handle);
+int64_t glev_buf_cb_add(struct glev_buf *b, struct glev_buf_cb *cb);
+int64_t glev_buf_cb_enable(struct glev_buf_cb *cb, int on);
+/* Once, by remove or by remove_all; then it is due for a last time. */
+int64_t glev_buf_cb_remove(struct glev_buf *b, struct glev_buf_cb *cb);
+void glev_buf_cb_remove_all(struct glev_buf *b);
+/* Makes it due with one more change; call with the lock. */
+void glev_buf_cb_changed(struct glev_buf_cb *cb, size_t added, size_t deleted);
+/* What came together since it was taken last; returns 1 if this is the last time. */
+int glev_buf_cb_collect(struct glev_buf_cb *cb, uint64_t *added, uint64_t *deleted);
 
 /* --- bufferevent.c ------------------------------------------------------- */
 
@@ -199,7 +270,6 @@ struct glev_bev {
 	int quiet;            /* glev_bev_quiet was called: nothing may change any more */
 	int paused;           /* input at its high watermark, closure drained nothing */
 	int priority;         /* the user's, or -1 */
-	size_t retried;       /* length of the output at a sendfile(2) that would block */
 	int triggered;        /* a read callback was asked for, whatever the input */
 	short triggered_events; /* the same of event callbacks */
 	int64_t dials;        /* how often glev_bev_dial was called */
@@ -224,6 +294,8 @@ int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, void *han
  * closed if it is ours. The memory stays until glev_bev_free. */
 void glev_bev_quiet(struct glev_bev *r);
 void glev_bev_free(struct glev_bev *r);
+/* In its place, when libevent cannot free: lets go what the buffers hold of Go. */
+void glev_bev_abandon(struct glev_bev *r);
 /* GLEV_WRONG_LOOP if the caller may not use it now, else 0. */
 int64_t glev_bev_check(struct glev_bev *r);
 int64_t glev_bev_closures(struct glev_bev *r, int closures);
@@ -262,7 +334,6 @@ int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec);
 void glev_bev_apply(struct glev_bev *r);
 int64_t glev_bev_try_shut(struct glev_bev *r);
 int glev_bev_lingered(struct glev_bev *r);
-int glev_bev_would_block(struct glev_bev *r, int err);
 void glev_bev_connected(struct glev_bev *r);
 int glev_bev_all_written(struct glev_bev *r);
 /* Itself, or the socket or pair below a stack of filters. */
@@ -279,6 +350,10 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 void glev_filter_enter(void);
 void *glev_filter_leave(void);
 int glev_filter_panicked(void *panic);
+/* Around a filter function; within reports whether this thread is inside of one. */
+void glev_filter_begin(void);
+void glev_filter_end(void);
+int glev_filter_within(void);
 
 /* --- ratelimit.c --------------------------------------------------------- */
 
@@ -380,6 +455,10 @@ enum bufferevent_filter_result glev_on_filter_out(struct evbuffer *src, struct e
 void glev_on_filter_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
+void glev_on_in_file(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
+void glev_on_buf_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
+void glev_on_reference(const void *p, size_t n, void *arg);
+void glev_on_segment(const struct evbuffer_file_segment *seg, int flags, void *arg);
 void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg);
 void glev_on_accept_error(struct evconnlistener *lev, void *arg);
 void glev_on_accept_retry(evutil_socket_t fd, short what, void *arg);

@@ -1,39 +1,54 @@
 package libevent
 
 /*
+#include <stdlib.h>
 #include "native.h"
 */
 import "C"
 
 import (
 	"runtime"
-	"sync/atomic"
+	"syscall"
 	"unsafe"
 )
 
-// reference is memory of Go's that is part of a buffer.
+// reference is memory of Go that is in a buffer.
 type reference struct {
-	pinner runtime.Pinner
-	handle handle
+	pin    runtime.Pinner
 	done   func()
+	handle handle
+	c      *C.struct_glev_ref
 }
 
-// AddReference appends p itself, not a copy: p must not be changed until its last byte
-// is gone, read, written or freed with the buffer. Then done, which may be nil, is
-// called once: by the loop, in a later turn, if the loop let go of the byte, and
-// otherwise by the method that did, before it returns. If there is an error done is not
-// called. Below some kilobytes a copy (Add) is cheaper.
+// AddReference appends p itself, not a copy: p must not be changed before done is
+// called, which is once, when its last byte has left the last buffer that it was moved
+// to, or that buffer is freed, with its bufferevent and its base perhaps. done may be
+// nil. After an error it is not called, and p is the caller's as before.
+//
+// If the loop lets the last byte go, or a call on the loop's goroutine, done is called
+// by the loop in a later turn, under the rules of all closures, and at the latest
+// before Base.Free returns. In every other case it is called by the method that let the
+// last byte go, before that returns.
+//
+// libevent 2.1 allocates a kilobyte for each reference: it pays for large p.
 // Safe for concurrent use. Wraps evbuffer_add_reference.
 func (b *Buffer) AddReference(p []byte, done func()) error {
+	const op = "evbuffer_add_reference"
 	r := &reference{done: done}
-	if len(p) > 0 {
-		r.pinner.Pin(&p[0])
-	}
 	r.handle = newHandle(r)
+	r.c = C.glev_ref_new(r.handle.p)
+	if r.c == nil {
+		r.handle.release()
+		return &Error{op, syscall.ENOMEM}
+	}
+	if len(p) > 0 {
+		r.pin.Pin(&p[0])
+	}
 	live.objects[kindReference].Add(1)
-	_, err := b.do("evbuffer_add_reference", func() C.int64_t {
+	causes.Add(1)
+	_, err := b.do(op, func() C.int64_t {
 		c, n := bytesOf(p)
-		return C.glev_buf_add_reference(b.c, c, n, r.handle.p)
+		return C.glev_buf_add_reference(b.c, c, n, r.c)
 	})
 	if err != nil {
 		r.release()
@@ -41,30 +56,15 @@ func (b *Buffer) AddReference(p []byte, done func()) error {
 	return err
 }
 
-func (r *reference) release() {
-	r.pinner.Unpin()
-	r.handle.release()
-	live.objects[kindReference].Add(-1)
-}
-
-// takeDone returns the next function of a reference that was let go on the thread of
-// the loop of c, or with nil elsewhere; nil when there is none.
-func takeDone(c *C.struct_glev_base) (done func(), ok bool) {
-	h := C.glev_take_done(c)
-	if h == nil {
-		return nil, false
-	}
-	r, _ := restore[*reference](h)
+func (r *reference) ready() func() {
 	r.release()
-	return r.done, true
+	return r.done
 }
 
-// runDone calls what waits because of a Go call. It is one atomic load when nothing
-// does.
-func runDone() {
-	for atomic.LoadUint32((*uint32)(unsafe.Pointer(&C.glev_done_elsewhere))) != 0 {
-		if done, ok := takeDone(nil); ok && done != nil {
-			done()
-		}
-	}
+func (r *reference) release() {
+	r.pin.Unpin()
+	r.handle.release()
+	C.free(unsafe.Pointer(r.c))
+	live.objects[kindReference].Add(-1)
+	causes.Add(-1)
 }

@@ -18,9 +18,10 @@ type Stats struct {
 // object that was freed counts until its memory is given back, which may take a
 // turn of its loop. A count that grows is a leak.
 type LiveObjects struct {
-	Bases, Events, BufferEvents, Listeners, Groups, DNSBases, DNSLookups, Buffers, FileSegments int
+	Bases, Events, BufferEvents, Listeners, Groups, DNSBases, DNSLookups, Buffers int
 
-	References int // slices that are part of a buffer
+	References   int // slices that AddReference put into a buffer
+	FileSegments int
 
 	Handles int // entries in the table through which C finds Go objects
 }
@@ -36,8 +37,8 @@ func Live() LiveObjects {
 		DNSBases:     int(live.objects[kindDNSBase].Load()),
 		DNSLookups:   int(live.objects[kindDNSLookup].Load()),
 		Buffers:      int(live.objects[kindBuffer].Load()),
-		FileSegments: int(live.objects[kindFileSegment].Load()),
 		References:   int(live.objects[kindReference].Load()),
+		FileSegments: int(live.objects[kindFileSegment].Load()),
 		Handles:      int(live.handles.Load()),
 	}
 }
@@ -58,8 +59,8 @@ const (
 	kindDNSBase
 	kindDNSLookup
 	kindBuffer
-	kindFileSegment
 	kindReference
+	kindFileSegment
 	kinds
 )
 

@@ -1,0 +1,110 @@
+/*
+ * buffercallback.c: the native half of BufferCallback.
+ *
+ * A record is in one list of due.c at most. It leaves it for the last time after
+ * it was removed from the buffer; then Go frees it.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "native.h"
+
+enum { DUE = 1, REMOVED = 2 };
+
+struct glev_buf_cb *glev_buf_cb_new(void *handle)
+{
+	struct glev_buf_cb *cb = calloc(1, sizeof(*cb));
+
+	if (cb)
+		cb->due.handle = handle;
+	return cb;
+}
+
+int64_t glev_buf_cb_add(struct glev_buf *b, struct glev_buf_cb *cb)
+{
+	int64_t rc = glev_buf_lock(b);
+
+	if (rc)
+		return rc;
+	cb->buf = b;
+	cb->entry = evbuffer_add_cb(b->evb, glev_on_buf_change, cb);
+	if (cb->entry) {
+		cb->next = b->callbacks;
+		b->callbacks = cb;
+	} else {
+		rc = -ENOMEM;
+	}
+	evbuffer_unlock(b->evb);
+	return rc;
+}
+
+int64_t glev_buf_cb_enable(struct glev_buf_cb *cb, int on)
+{
+	struct evbuffer *evb = cb->buf->evb;
+	int64_t rc = glev_buf_lock(cb->buf);
+
+	if (rc)
+		return rc;
+	if (cb->entry)
+		(on ? evbuffer_cb_set_flags : evbuffer_cb_clear_flags)(evb, cb->entry, EVBUFFER_CB_ENABLED);
+	evbuffer_unlock(evb);
+	return 0;
+}
+
+/* A buffer of a bufferevent has a loop to tell. */
+static void due(struct glev_buf_cb *cb, int why)
+{
+	if (!(__atomic_fetch_or(&cb->state, why | DUE, __ATOMIC_ACQ_REL) & DUE))
+		glev_due(&cb->due, cb->buf->owner ? cb->buf->owner->base : NULL);
+}
+
+void glev_buf_cb_changed(struct glev_buf_cb *cb, size_t added, size_t deleted)
+{
+	__atomic_fetch_add(&cb->added, added, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&cb->deleted, deleted, __ATOMIC_RELAXED);
+	due(cb, 0);
+}
+
+/* Takes the one out that *at leads to; call with the lock. */
+static void drop(struct glev_buf *b, struct glev_buf_cb **at)
+{
+	struct glev_buf_cb *cb = *at;
+
+	*at = cb->next;
+	evbuffer_remove_cb_entry(b->evb, cb->entry);
+	cb->entry = NULL;
+	due(cb, REMOVED);
+}
+
+int64_t glev_buf_cb_remove(struct glev_buf *b, struct glev_buf_cb *cb)
+{
+	struct glev_buf_cb **at;
+	int64_t rc = glev_buf_lock(b);
+
+	if (rc)
+		return rc;
+	for (at = &b->callbacks; *at && *at != cb; at = &(*at)->next)
+		;
+	if (*at)
+		drop(b, at);
+	evbuffer_unlock(b->evb);
+	return 0;
+}
+
+void glev_buf_cb_remove_all(struct glev_buf *b)
+{
+	evbuffer_lock(b->evb);
+	while (b->callbacks)
+		drop(b, &b->callbacks);
+	evbuffer_unlock(b->evb);
+}
+
+int glev_buf_cb_collect(struct glev_buf_cb *cb, uint64_t *added, uint64_t *deleted)
+{
+	int state = __atomic_fetch_and(&cb->state, ~DUE, __ATOMIC_ACQ_REL);
+
+	*added = __atomic_exchange_n(&cb->added, 0, __ATOMIC_RELAXED);
+	*deleted = __atomic_exchange_n(&cb->deleted, 0, __ATOMIC_RELAXED);
+	return state & REMOVED;
+}

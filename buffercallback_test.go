@@ -1,0 +1,260 @@
+package libevent_test
+
+import (
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+)
+
+type change struct{ added, deleted int }
+
+// watch notes the changes of a buffer.
+func watch(t testing.TB, b *libevent.Buffer) (*libevent.BufferCallback, *[]change) {
+	t.Helper()
+	changes := &[]change{}
+	cb, err := b.AddCallback(func(which *libevent.Buffer, added, deleted int) {
+		assert.Same(t, b, which)
+		*changes = append(*changes, change{added, deleted})
+	})
+	require.NoError(t, err)
+	return cb, changes
+}
+
+func TestBufferCallback(t *testing.T) {
+	b, other := newBuffer(t, "old"), newBuffer(t, "other")
+	cb, changes := watch(t, b)
+	_, others := watch(t, other)
+	require.NoError(t, b.Add([]byte("12345")))
+	assert.Equal(t, []change{{5, 0}}, *changes, "before Add returns")
+	require.NoError(t, b.Drain(2))
+	require.NoError(t, b.Add(nil))
+	require.NoError(t, b.AddBuffer(other))
+	require.NoError(t, other.PrependBuffer(b))
+	assert.Equal(t, []change{{5, 0}, {0, 2}, {5, 0}, {0, 11}}, *changes)
+	assert.Equal(t, []change{{0, 5}, {11, 0}}, *others)
+	require.NoError(t, b.AddReference([]byte("xyz"), nil))
+	require.NoError(t, b.Pullup(-1, func([]byte) {}))
+	_, err := b.ReadByte()
+	require.NoError(t, err)
+	*changes = nil
+
+	require.NoError(t, cb.Disable())
+	require.NoError(t, b.Add([]byte("unseen")))
+	require.NoError(t, cb.Enable())
+	require.NoError(t, b.Add([]byte("seen")))
+	assert.Equal(t, []change{{4, 0}}, *changes)
+
+	cb.Remove()
+	cb.Remove()
+	require.NoError(t, b.Add([]byte("unseen")))
+	assert.Len(t, *changes, 1)
+	assert.ErrorIs(t, cb.Enable(), libevent.ErrClosed)
+	assert.ErrorIs(t, cb.Disable(), libevent.ErrClosed)
+}
+
+func TestBufferCallbackRefused(t *testing.T) {
+	b := newBuffer(t, "")
+	_, err := b.AddCallback(nil)
+	assert.ErrorIs(t, err, syscall.EINVAL)
+	b.Free()
+	_, err = b.AddCallback(func(*libevent.Buffer, int, int) {})
+	assert.ErrorIs(t, err, libevent.ErrClosed)
+	assert.Zero(t, libevent.Live().Handles)
+}
+
+func TestBufferCallbackGoesWithItsBuffer(t *testing.T) {
+	b := newBuffer(t, "x")
+	cb, changes := watch(t, b)
+	_, more := watch(t, b)
+	b.Free()
+	assert.Zero(t, libevent.Live().Handles)
+	cb.Remove()
+	assert.ErrorIs(t, cb.Enable(), libevent.ErrClosed)
+	assert.Empty(t, append(*changes, *more...))
+
+	base, err := libevent.NewBase()
+	require.NoError(t, err)
+	bev := silent(t, base)
+	cb, changes = watch(t, bev.Input())
+	_, more = watch(t, bev.Output())
+	_, err = bev.WriteString("x")
+	require.NoError(t, err)
+	bev.Free()
+	cb.Remove()
+	dispatch(t, base)
+	assert.Empty(t, append(*changes, *more...), "not after Free")
+	require.NoError(t, base.Free())
+	assert.Zero(t, libevent.Live().Handles)
+}
+
+// fn may change the buffer, remove itself and free the buffer.
+func TestBufferCallbackChangesItsBuffer(t *testing.T) {
+	b := newBuffer(t, "")
+	var seen []change
+	running := false
+	_, err := b.AddCallback(func(b *libevent.Buffer, added, deleted int) {
+		assert.False(t, running, "not while it runs")
+		running = true
+		seen = append(seen, change{added, deleted})
+		if len(seen) < 1000 {
+			assert.NoError(t, b.Add([]byte("ab")))
+			assert.NoError(t, b.Drain(1))
+			assert.Len(t, seen, len(seen))
+		}
+		running = false
+	})
+	require.NoError(t, err)
+	require.NoError(t, b.Add([]byte("x")))
+	assert.Len(t, seen, 1000)
+	assert.Equal(t, []change{{1, 0}, {2, 1}}, seen[:2])
+
+	b = newBuffer(t, "")
+	calls := 0
+	var cb *libevent.BufferCallback
+	cb, err = b.AddCallback(func(b *libevent.Buffer, _, _ int) {
+		calls++
+		assert.NoError(t, b.Add([]byte("y")))
+		cb.Remove()
+	})
+	require.NoError(t, err)
+	require.NoError(t, b.Add([]byte("x")))
+	assert.Equal(t, 1, calls)
+	assert.Equal(t, "xy", content(t, b))
+
+	_, err = b.AddCallback(func(b *libevent.Buffer, _, _ int) { b.Free() })
+	require.NoError(t, err)
+	require.NoError(t, b.Add([]byte("z")))
+	assert.ErrorIs(t, b.Add(nil), libevent.ErrClosed)
+}
+
+func TestBufferCallbackPanics(t *testing.T) {
+	b := newBuffer(t, "")
+	cb, err := b.AddCallback(func(_ *libevent.Buffer, added, _ int) {
+		if added == 1 {
+			explode()
+		}
+		assert.Equal(t, 2, added)
+	})
+	require.NoError(t, err)
+	_, others := watch(t, b)
+	assert.Equal(t, errBoom, raises(func() { _ = b.Add([]byte("x")) }), "from the method")
+	assert.Equal(t, []change{{1, 0}}, *others)
+	require.NoError(t, b.Add([]byte("xx")), "and it goes on")
+	assert.Len(t, *others, 2)
+	cb.Remove()
+
+	base := newBase(t)
+	bev := silent(t, base)
+	_, err = bev.Output().AddCallback(func(*libevent.Buffer, int, int) { explode() })
+	require.NoError(t, err)
+	_, err = bev.WriteString("x")
+	require.NoError(t, err)
+	v := raises(func() { _ = base.Dispatch() })
+	require.IsType(t, &libevent.PanicError{}, v, "from the loop")
+	dispatch(t, base)
+}
+
+// On a bufferevent's buffer the loop tells it, wherever the change was made.
+func TestBufferCallbackOfABufferEvent(t *testing.T) {
+	base := newBase(t)
+	bev, peer := newSocket(t, base, 0)
+	got := readAll(peer)
+	added, deleted := 0, 0
+	_, err := bev.Output().AddCallback(func(b *libevent.Buffer, a, d int) {
+		assert.Same(t, bev.Output(), b)
+		assert.ErrorIs(t, base.Dispatch(), libevent.ErrRunning, "on the loop")
+		added += a
+		deleted += d
+		if deleted == 400 {
+			assert.NoError(t, base.LoopBreak())
+		}
+	})
+	require.NoError(t, err)
+	for range 4 {
+		_, err = bev.Write(make([]byte, 100))
+		require.NoError(t, err)
+	}
+	assert.Zero(t, added, "not here")
+	dispatch(t, base)
+	assert.Equal(t, change{400, 400}, change{added, deleted})
+	bev.Free()
+	assert.Len(t, receive(t, got), 400)
+}
+
+func TestBufferCallbackLoopOnly(t *testing.T) {
+	base := newBase(t)
+	a, _, err := base.NewPair(libevent.OptLoopOnly)
+	require.NoError(t, err)
+	cb, changes := watch(t, a.Output())
+	stop := background(t, base)
+	onLoop(t, base, func() {})
+	_, err = a.Output().AddCallback(func(*libevent.Buffer, int, int) {})
+	assert.ErrorIs(t, err, libevent.ErrWrongLoop)
+	assert.ErrorIs(t, cb.Disable(), libevent.ErrWrongLoop)
+	cb.Remove()
+	onLoop(t, base, func() { assert.NoError(t, a.Output().Add([]byte("x"))) })
+	onLoop(t, base, func() { assert.Empty(t, *changes, "removed all the same") })
+	stop()
+}
+
+// Every byte is told of once, and fn runs one at a time.
+func TestBufferCallbackFromManyGoroutines(t *testing.T) {
+	b := newBuffer(t, "")
+	var added, deleted, inside atomic.Int64
+	_, err := b.AddCallback(func(_ *libevent.Buffer, a, d int) {
+		assert.EqualValues(t, 1, inside.Add(1))
+		added.Add(int64(a))
+		deleted.Add(int64(d))
+		inside.Add(-1)
+	})
+	require.NoError(t, err)
+	const goroutines, each = 8, 500
+	var wg sync.WaitGroup
+	for range goroutines {
+		wg.Go(func() {
+			for range each {
+				assert.NoError(t, b.Add([]byte("ab")))
+				assert.NoError(t, b.Drain(1))
+			}
+		})
+		wg.Go(func() {
+			for range each / 10 {
+				cb, err := b.AddCallback(func(*libevent.Buffer, int, int) {})
+				assert.NoError(t, err)
+				assert.NoError(t, cb.Disable())
+				cb.Remove()
+			}
+		})
+	}
+	wg.Wait()
+	assert.EqualValues(t, goroutines*each*2, added.Load())
+	assert.EqualValues(t, goroutines*each, deleted.Load())
+}
+
+// Removing, freeing and changing at the same time.
+func TestBufferCallbackRaces(t *testing.T) {
+	base := newBase(t)
+	stop := background(t, base)
+	for range 100 {
+		a, _ := newPair(t, base)
+		b := newBuffer(t, "")
+		var wg sync.WaitGroup
+		for _, b := range []*libevent.Buffer{a.Output(), b} {
+			cb, err := b.AddCallback(func(*libevent.Buffer, int, int) {})
+			require.NoError(t, err)
+			wg.Go(func() { _ = b.Add([]byte("x")) })
+			wg.Go(cb.Remove)
+			wg.Go(func() { _ = cb.Disable(); _ = cb.Enable() })
+		}
+		wg.Go(a.Free)
+		wg.Go(b.Free)
+		wg.Wait()
+	}
+	stop()
+}

@@ -1,0 +1,197 @@
+package libevent
+
+/*
+#include "native.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"io"
+	"math"
+	"sync"
+	"syscall"
+	"unsafe"
+)
+
+// loan is the memory of a buffer in the hands of a function of the user's. Loans are
+// pooled: Peek allocates nothing.
+type loan struct {
+	vec   []C.struct_evbuffer_iovec
+	used  int // of vec
+	spans [][]byte
+}
+
+var loans = sync.Pool{New: func() any { return &loan{vec: make([]C.struct_evbuffer_iovec, 16)} }}
+
+// show makes what was lent visible to Go, up to limit bytes.
+func (l *loan) show(n C.int64_t, limit int) [][]byte {
+	l.used = int(n)
+	for _, v := range l.vec[:l.used] {
+		size := min(int(v.iov_len), limit)
+		limit -= size
+		l.spans = append(l.spans, unsafe.Slice((*byte)(v.iov_base), size))
+	}
+	return l.spans
+}
+
+// forget is called before the buffer has its memory back. That of a reference (see
+// AddReference) is Go's, and the garbage collector did not see C put it here: it must
+// find nothing of it once it is no longer pinned.
+func (l *loan) forget() {
+	clear(l.vec[:l.used])
+	clear(l.spans)
+	l.spans = l.spans[:0]
+}
+
+// lend makes a call that lends the buffer to a function of the user's.
+func (b *Buffer) lend(op string, call func() C.int64_t) error {
+	defer collect().end()
+	if b.owner == nil {
+		if !b.enter() {
+			return ErrClosed
+		}
+		defer b.leave()
+		_, err := result(op, call())
+		return err
+	}
+	if !b.owner.enter() {
+		return ErrClosed
+	}
+	defer b.owner.leave()
+	if b.owner.base.dead.Load() {
+		return ErrLoopAborted
+	}
+	rc := call()
+	if rc == C.GLEV_WRONG_LOOP {
+		rc = b.owner.base.borrow(call)
+	}
+	_, err := result(op, rc)
+	return err
+}
+
+// Peek shows fn all bytes of the buffer, in its chunks, without a copy. The slices
+// are C memory: they must not be changed, and die when fn returns. Until then the
+// buffer is lent: a change to it returns ErrLent, and Free takes effect afterwards.
+// A buffer of a bufferevent: loop goroutine only. One alone: safe for concurrent
+// use. Wraps evbuffer_peek.
+func (b *Buffer) Peek(fn func(spans [][]byte)) error { return b.PeekRange(0, -1, fn) }
+
+// PeekRange is Peek for n bytes from an offset on, or as many as there are; all if n < 0.
+// An offset beyond the end is an error.
+// A buffer of a bufferevent: loop goroutine only. One alone: safe for concurrent
+// use. Wraps evbuffer_peek.
+func (b *Buffer) PeekRange(from, n int, fn func(spans [][]byte)) error {
+	const op = "evbuffer_peek"
+	if fn == nil {
+		return badArgument(op, "fn is nil")
+	}
+	if from < 0 {
+		return badArgument(op, "from is negative: %d", from)
+	}
+	err := b.lend(op, func() C.int64_t { return b.peek(from, n, fn) })
+	return beyondEnd(op, from, err)
+}
+
+func (b *Buffer) peek(from, n int, fn func([][]byte)) C.int64_t {
+	if n < 0 {
+		n = math.MaxInt
+	}
+	l := loans.Get().(*loan)
+	got := C.glev_buf_peek(b.c, C.size_t(from), C.int64_t(n), &l.vec[0], C.int(len(l.vec)))
+	for int(got) > len(l.vec) {
+		l.vec = make([]C.struct_evbuffer_iovec, 2*int(got))
+		got = C.glev_buf_peek(b.c, C.size_t(from), C.int64_t(n), &l.vec[0], C.int(len(l.vec)))
+	}
+	if got < 0 {
+		loans.Put(l)
+		return got
+	}
+	defer b.takeBack(l)
+	fn(l.show(got, n))
+	return 0
+}
+
+func (b *Buffer) takeBack(l *loan) {
+	l.forget()
+	C.glev_buf_unlend(b.c)
+	loans.Put(l)
+}
+
+// Pullup makes the first n bytes contiguous, all if n < 0, and shows them to fn
+// under the rules of Peek. More than there are is an error that matches
+// io.ErrShortBuffer.
+// A buffer of a bufferevent: loop goroutine only. One alone: safe for concurrent
+// use. Wraps evbuffer_pullup.
+func (b *Buffer) Pullup(n int, fn func(p []byte)) error {
+	const op = "evbuffer_pullup"
+	if fn == nil {
+		return badArgument(op, "fn is nil")
+	}
+	err := b.lend(op, func() C.int64_t { return b.pullup(n, fn) })
+	if errors.Is(err, syscall.EINVAL) {
+		return &Error{op, io.ErrShortBuffer}
+	}
+	return err
+}
+
+func (b *Buffer) pullup(n int, fn func([]byte)) C.int64_t {
+	l := loans.Get().(*loan)
+	got := C.glev_buf_pullup(b.c, C.int64_t(n), &l.vec[0])
+	if got < 0 {
+		loans.Put(l)
+		return got
+	}
+	defer b.takeBack(l)
+	fn(l.show(got, math.MaxInt)[0])
+	return 0
+}
+
+// Reserve gives fn room for n bytes, or more, at the end of the buffer, in one piece or
+// two, and then makes the first used bytes of it part of the buffer. The rules of Peek
+// hold, but that the slices are there to be written to. If used is negative, or more than
+// there is room for, that is an error; then, and if fn panics, the buffer is as before.
+// A buffer of a bufferevent: loop goroutine only. One alone: safe for concurrent
+// use. Wraps evbuffer_reserve_space, evbuffer_commit_space.
+func (b *Buffer) Reserve(n int, fn func(spans [][]byte) (used int)) error {
+	const op = "evbuffer_reserve_space"
+	if fn == nil {
+		return badArgument(op, "fn is nil")
+	}
+	if n <= 0 {
+		return badArgument(op, "n is not positive: %d", n)
+	}
+	err := b.lend(op, func() C.int64_t { return b.reserve(n, fn) })
+	if errors.Is(err, syscall.EINVAL) {
+		return badArgument(op, "used is negative, or more than there is room for")
+	}
+	return err
+}
+
+func (b *Buffer) reserve(n int, fn func([][]byte) int) (rc C.int64_t) {
+	l := loans.Get().(*loan)
+	pieces := C.glev_buf_reserve(b.c, C.size_t(n), &l.vec[0])
+	if pieces < 0 {
+		loans.Put(l)
+		return pieces
+	}
+	used := -1
+	defer func() { // also when fn panics
+		if rc = -C.int64_t(syscall.EINVAL); used >= 0 {
+			rc = C.glev_buf_commit(b.c, &l.vec[0], C.int(pieces), C.size_t(used))
+			l.forget()
+			loans.Put(l)
+		} else {
+			b.takeBack(l)
+		}
+	}()
+	spans := l.show(pieces, math.MaxInt)
+	room := 0
+	for _, span := range spans {
+		room += len(span)
+	}
+	if got := fn(spans); got <= room {
+		used = got
+	}
+	return 0
+}

@@ -152,7 +152,9 @@ func newBuffer(t testing.TB, content string) *libevent.Buffer {
 	b, err := libevent.NewBuffer()
 	require.NoError(t, err)
 	t.Cleanup(b.Free)
-	require.NoError(t, b.Add([]byte(content)))
+	if content != "" { // which libevent would make a chunk for
+		require.NoError(t, b.Add([]byte(content)))
+	}
 	return b
 }
 

@@ -1,0 +1,954 @@
+package libevent_test
+
+import (
+	"bytes"
+	"io"
+	"math"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+)
+
+// What libevent's own regression tests ask of evbuffers, asked of the binding, under the
+// names of those cases. They also look at libevent's chains; here it is the length, the
+// bytes in their chunks and the bytes in one piece that must agree.
+
+func TestConformanceBuffer(t *testing.T) {
+	for name, test := range map[string]func(t *testing.T){
+		"evbuffer":                                        conformBuffer,
+		"remove_buffer_with_empty":                        conformRemoveWithEmpty,
+		"remove_buffer_with_empty2":                       conformRemoveWithEmpty2,
+		"remove_buffer_with_empty3":                       conformRemoveWithEmpty3,
+		"remove_buffer_with_empty_front":                  conformRemoveWithEmptyFront,
+		"remove_buffer_adjust_last_with_datap_with_empty": conformRemoveAdjustLast,
+		"add_buffer_with_empty":                           func(t *testing.T) { conformAddWithEmpty(t, "abc") },
+		"add_buffer_with_empty2":                          func(t *testing.T) { conformAddWithEmpty(t, "") },
+		"reserve2":                                        conformReserve2,
+		"reserve_many":                                    func(t *testing.T) { conformReserveMany(t, 0, false) },
+		"reserve_many2":                                   func(t *testing.T) { conformReserveMany(t, 1, false) },
+		"reserve_many3":                                   func(t *testing.T) { conformReserveMany(t, 0, true) },
+		"reserve_with_empty":                              conformReserveWithEmpty,
+		"reserve_invalid_last_with_datap":                 conformReserveInvalidLast,
+		"expand":                                          conformExpand,
+		"expand_overflow":                                 conformExpandOverflow,
+		"add1":                                            conformAdd1,
+		"add2":                                            func(t *testing.T) { conformAdd2(t, (*libevent.Buffer).Add) },
+		"reference":                                       conformReference,
+		"reference2":                                      func(t *testing.T) { conformAdd2(t, addReference) },
+		"iterative":                                       conformIterative,
+		"readln":                                          conformReadLine,
+		"search_eol":                                      conformSearchEOL,
+		"find":                                            conformFind,
+		"ptr_set":                                         conformPtrSet,
+		"search":                                          conformSearch,
+		"callbacks":                                       conformCallbacks,
+		"add_reference":                                   conformAddReference,
+		"prepend":                                         conformPrepend,
+		"empty_reference_prepend":                         conformEmptyPrepend,
+		"empty_reference_prepend_buffer":                  conformEmptyPrependBuffer,
+		"pullup_with_empty":                               conformPullupWithEmpty,
+		"peek":                                            conformPeek,
+		"peek_first_gt":                                   conformPeekFirst,
+		"freeze_start":                                    func(t *testing.T) { conformFreeze(t, true) },
+		"freeze_end":                                      func(t *testing.T) { conformFreeze(t, false) },
+		"add_iovec":                                       conformAddVec,
+		"copyout":                                         conformCopyOut,
+		"file_segment_add_cleanup_cb":                     conformSegmentCleanup,
+	} {
+		t.Run(name, test)
+	}
+
+	// The cases of one name differ in how the bytes get from the file to the socket.
+	for name, c := range map[string]fileCase{
+		"add_file":         {size: 34},
+		"add_big_file":     {size: 512 << 10},
+		"add_file_offset":  {size: 512 << 10, partOfFile: true},
+		"add_file_offset2": {size: 512 << 10, partOfSegment: true},
+		"add_file_offset3": {size: 512 << 10, partOfFile: true, partOfSegment: true},
+	} {
+		for how, opts := range map[string]*libevent.FileSegmentOptions{
+			"sendfile": {}, "mmap": {Mmap: true, DisableSendfile: true},
+			"linear": {DisableSendfile: true}, "nosegment": nil,
+		} {
+			if opts == nil && c.partOfSegment {
+				continue // there is no such case
+			}
+			t.Run(name+"_"+how, func(t *testing.T) { conformAddFile(t, c, opts) })
+		}
+	}
+}
+
+// holds says that a buffer has exactly these bytes, however one looks at it.
+func holds(t testing.TB, want string, b *libevent.Buffer) {
+	t.Helper()
+	assert.Equal(t, len(want), b.Len())
+	assert.NoError(t, b.Peek(func(spans [][]byte) { assert.Equal(t, want, string(bytes.Join(spans, nil))) }))
+	assert.Equal(t, want, content(t, b))
+	assert.NoError(t, b.Pullup(-1, func(p []byte) { assert.Equal(t, want, string(p)) }))
+	assert.GreaterOrEqual(t, b.ContiguousSpace(), len(want))
+}
+
+func addReference(b *libevent.Buffer, p []byte) error { return b.AddReference(p, nil) }
+
+// addEmpty adds a chain without bytes.
+func addEmpty(t testing.TB, b *libevent.Buffer) {
+	t.Helper()
+	require.NoError(t, b.AddReference(nil, nil))
+}
+
+func add(t testing.TB, b *libevent.Buffer, text string) {
+	t.Helper()
+	require.NoError(t, b.Add([]byte(text)))
+}
+
+func prepend(t testing.TB, b *libevent.Buffer, text string) {
+	t.Helper()
+	require.NoError(t, b.Prepend([]byte(text)))
+}
+
+// take removes the first n bytes, or as many as there are.
+func take(t testing.TB, b *libevent.Buffer, n int) string {
+	t.Helper()
+	p := make([]byte, n)
+	n, err := b.Remove(p)
+	require.NoError(t, err)
+	return string(p[:n])
+}
+
+// pieces reserves n bytes, fills the pieces with as many bytes each as fill says, and
+// returns how long the pieces were and where they began.
+func pieces(t testing.TB, b *libevent.Buffer, n int, fill ...string) (lengths []int, starts []*byte) {
+	t.Helper()
+	require.NoError(t, b.Reserve(n, func(spans [][]byte) (used int) {
+		total := 0
+		for i, span := range spans {
+			lengths = append(lengths, len(span))
+			starts = append(starts, &span[0])
+			total += len(span)
+			if i < len(fill) {
+				used += copy(span, fill[i])
+				assert.True(t, i == len(fill)-1 || len(fill[i]) == len(span), "Reserve uses bytes in order")
+			}
+		}
+		assert.GreaterOrEqual(t, total, n)
+		return used
+	}))
+	return lengths, starts
+}
+
+func conformBuffer(t *testing.T) {
+	a, b := newBuffer(t, "first/1"), newBuffer(t, "")
+	holds(t, "first/1", a)
+	require.NoError(t, a.AddBuffer(b))
+	require.NoError(t, a.Drain(len("first/")))
+	holds(t, "1", a)
+	add(t, b, "/second")
+	require.NoError(t, a.AddBuffer(b))
+	holds(t, "", b)
+	holds(t, "1/second", a)
+	zeros := string(make([]byte, 512))
+	add(t, a, zeros)
+	holds(t, "1/second"+zeros, a)
+	prepend(t, a, "in front ")
+	prepend(t, a, "even more ")
+	holds(t, "even more in front 1/second"+zeros, a)
+	require.NoError(t, a.Drain(math.MaxInt))
+	require.NoError(t, b.Drain(math.MaxInt))
+	holds(t, "", a)
+
+	for range 3 {
+		add(t, b, zeros)
+		require.NoError(t, a.AddBuffer(b))
+	}
+	holds(t, "", b)
+	n, err := a.RemoveBuffer(b, 512*5/2)
+	require.NoError(t, err)
+	assert.Equal(t, 512*5/2, n)
+	holds(t, zeros[:256], a)
+	holds(t, zeros+zeros+zeros[:256], b)
+
+	text := strings.Repeat("0123456789", 1000)
+	for range 3 {
+		pieces(t, a, len(text), text)
+		assert.GreaterOrEqual(t, a.Len(), 1)
+		require.NoError(t, a.Drain(a.Len()/2))
+	}
+}
+
+func conformRemoveWithEmpty(t *testing.T) {
+	src, dst := newBuffer(t, ""), newBuffer(t, "AA")
+	require.NoError(t, addReference(src, []byte("AA")))
+	require.NoError(t, addReference(src, []byte("AA")))
+	addEmpty(t, dst)
+	holds(t, "AAAA", src)
+	holds(t, "AA", dst)
+	n, err := src.RemoveBuffer(dst, 3)
+	require.NoError(t, err)
+	assert.Equal(t, 3, n)
+	holds(t, "A", src)
+	holds(t, "AAAAA", dst)
+}
+
+func conformRemoveWithEmpty2(t *testing.T) {
+	src, dst, other := newBuffer(t, ""), newBuffer(t, ""), newBuffer(t, "")
+	for _, b := range []*libevent.Buffer{src, dst} {
+		add(t, other, "abc")
+		require.NoError(t, addReference(other, []byte("def")))
+		require.NoError(t, addReference(b, []byte("xyz")))
+		addEmpty(t, b)
+		require.NoError(t, b.AddBuffer(other))
+		assert.Equal(t, "xyzabcdef", content(t, b))
+	}
+	n, err := src.RemoveBuffer(dst, 8)
+	require.NoError(t, err)
+	assert.Equal(t, 8, n)
+	holds(t, "f", src)
+	holds(t, "xyzabcdefxyzabcde", dst)
+}
+
+func conformRemoveWithEmpty3(t *testing.T) {
+	src, dst, other := newBuffer(t, ""), newBuffer(t, ""), newBuffer(t, "")
+	for _, b := range []*libevent.Buffer{src, dst} {
+		add(t, other, "abc")
+		addEmpty(t, other)
+		require.NoError(t, addReference(b, []byte("xyz")))
+		addEmpty(t, b)
+		require.NoError(t, b.PrependBuffer(other))
+		holds(t, "abcxyz", b)
+	}
+	n, err := src.RemoveBuffer(dst, 5)
+	require.NoError(t, err)
+	assert.Equal(t, 5, n)
+	holds(t, "z", src)
+	holds(t, "abcxyzabcxy", dst)
+}
+
+func conformRemoveWithEmptyFront(t *testing.T) {
+	a, b := newBuffer(t, ""), newBuffer(t, "")
+	require.NoError(t, addReference(a, []byte("abc")))
+	require.NoError(t, a.Prepend(nil))
+	n, err := a.RemoveBuffer(b, 1)
+	require.NoError(t, err)
+	assert.Equal(t, 1, n)
+	add(t, a, "def")
+	holds(t, "bcdef", a)
+	holds(t, "a", b)
+}
+
+func conformRemoveAdjustLast(t *testing.T) {
+	a, b := newBuffer(t, "aaaaaa"), newBuffer(t, "cc")
+	lengths, _ := pieces(t, a, 971, "b")
+	assert.Len(t, lengths, 2, "one of them stays empty")
+	prepend(t, b, "ddd")
+	require.NoError(t, b.PrependBuffer(a))
+	assert.Equal(t, "aaaaaabdddcc", content(t, b))
+	require.NoError(t, a.AddBuffer(b))
+	assert.Equal(t, "aaaaaabdddcc", content(t, a))
+	n, err := a.RemoveBuffer(b, 11)
+	require.NoError(t, err)
+	assert.Equal(t, 11, n)
+	holds(t, "aaaaaabdddc", b)
+	holds(t, "c", a)
+}
+
+func conformAddWithEmpty(t *testing.T, first string) {
+	a, b, other := newBuffer(t, ""), newBuffer(t, ""), newBuffer(t, "")
+	for _, b := range []*libevent.Buffer{a, b} {
+		add(t, other, "def")
+		if first != "" {
+			require.NoError(t, addReference(b, []byte(first)))
+		}
+		addEmpty(t, b)
+		require.NoError(t, b.AddBuffer(other))
+		holds(t, first+"def", b)
+	}
+}
+
+func conformReserve2(t *testing.T) {
+	b := newBuffer(t, "")
+	x, y, z := strings.Repeat("x", 512), strings.Repeat("y", 8), "z"
+	lengths, starts := pieces(t, b, 1024, x)
+	require.Len(t, lengths, 1, "the first is one chunk")
+	first, room := starts[0], lengths[0]-512
+	assert.Equal(t, 512, b.Len())
+
+	lengths, _ = pieces(t, b, 32, y)
+	assert.Equal(t, []int{room}, lengths, "the same chunk, where it was left")
+	room -= 8
+	lengths, starts = pieces(t, b, room+64, z)
+	require.Len(t, lengths, 2, "the rest of it, and a new one")
+	assert.Equal(t, room, lengths[0])
+	assert.GreaterOrEqual(t, lengths[1], 64)
+	second := starts[1]
+	room--
+
+	w, v := strings.Repeat("w", room), strings.Repeat("v", 60)
+	lengths, starts = pieces(t, b, room+64, w, v)
+	require.Len(t, lengths, 2)
+	assert.Equal(t, room, lengths[0])
+	assert.Same(t, second, starts[1])
+	require.NoError(t, b.Peek(func(spans [][]byte) {
+		assert.Len(t, spans, 2)
+		assert.Same(t, first, &spans[0][0])
+		assert.Same(t, second, &spans[1][0])
+		assert.Equal(t, x+y+z+w, string(spans[0]))
+		assert.Equal(t, v, string(spans[1]))
+	}))
+	holds(t, x+y+z+w+v, b)
+}
+
+func conformReserveMany(t *testing.T, used int, fill bool) {
+	b := newBuffer(t, "")
+	lengths, starts := pieces(t, b, 128, strings.Repeat("x", used))
+	require.Len(t, lengths, 1)
+	size, start := lengths[0]-used, starts[0]
+	if fill {
+		pieces(t, b, 128, strings.Repeat("x", size))
+		lengths, starts = pieces(t, b, 128)
+		require.Len(t, lengths, 1)
+		assert.NotSame(t, start, starts[0], "the first is full")
+		size, start = lengths[0], starts[0]
+	}
+	before := content(t, b)
+
+	lengths, starts = pieces(t, b, size+128)
+	require.Len(t, lengths, 2, "one more")
+	assert.Equal(t, size, lengths[0])
+	assert.GreaterOrEqual(t, lengths[1], 128)
+	if used == 0 {
+		assert.Same(t, start, starts[0])
+	}
+	again, starts2 := pieces(t, b, size+128)
+	assert.Equal(t, lengths, again, "what was not used is there again")
+	assert.Equal(t, starts, starts2)
+
+	more, starts3 := pieces(t, b, lengths[0]+lengths[1]+128)
+	if used > 0 {
+		require.Len(t, more, 2, "the empty one made way for a larger one")
+		assert.Same(t, starts[0], starts3[0])
+	} else {
+		assert.Len(t, more, 1, "the empty ones made way for one")
+	}
+	holds(t, before, b)
+}
+
+func conformReserveWithEmpty(t *testing.T) {
+	b := newBuffer(t, "a")
+	lengths, _ := pieces(t, b, 1<<12, "b")
+	assert.Len(t, lengths, 2)
+	add(t, b, "c")
+	holds(t, "abc", b)
+}
+
+func conformReserveInvalidLast(t *testing.T) {
+	b := newBuffer(t, "")
+	addEmpty(t, b)
+	prepend(t, b, "foo")
+	require.NoError(t, b.Add(nil))
+	pieces(t, b, 1<<12)
+	pieces(t, b, 1<<13)
+	holds(t, "foo", b)
+}
+
+func conformExpand(t *testing.T) {
+	data := strings.Repeat("x", 4096)
+	b := newBuffer(t, "")
+	require.NoError(t, b.Expand(20000))
+	assert.Zero(t, b.Len())
+	lengths, starts := pieces(t, b, 20000, data[:1024])
+	require.Len(t, lengths, 1, "there is room in one piece")
+	require.NoError(t, b.Expand(1024))
+	require.NoError(t, b.Peek(func(spans [][]byte) {
+		assert.Len(t, spans, 1)
+		assert.Same(t, starts[0], &spans[0][0], "there was room enough, so nothing moved")
+	}))
+
+	// One byte at the end of a chunk moves to its front.
+	b = newBuffer(t, data[:400])
+	lengths, _ = pieces(t, b, 1)
+	add(t, b, data[:lengths[0]-1])
+	require.NoError(t, b.Peek(func(spans [][]byte) { starts[0] = &spans[0][0] }))
+	require.NoError(t, b.Drain(b.Len()-1))
+	require.NoError(t, b.Expand(40))
+	require.NoError(t, b.Peek(func(spans [][]byte) {
+		assert.Len(t, spans, 1)
+		assert.Same(t, starts[0], &spans[0][0])
+	}))
+	holds(t, "x", b)
+
+	b = newBuffer(t, data)
+	add(t, b, data)
+	add(t, b, data)
+	require.NoError(t, b.Expand(1024))
+	holds(t, data+data+data, b)
+}
+
+func conformExpandOverflow(t *testing.T) {
+	b := newBuffer(t, "1")
+	assert.ErrorIs(t, b.Expand(math.MaxInt), syscall.ENOMEM)
+	assert.ErrorIs(t, b.Expand(-1), syscall.EINVAL, "the largest size_t")
+	holds(t, "1", b)
+	add(t, b, "2")
+	holds(t, "12", b)
+}
+
+func conformAdd1(t *testing.T) {
+	b := newBuffer(t, "1")
+	require.NoError(t, b.Expand(2048))
+	add(t, b, "2")
+	add(t, b, "3")
+	holds(t, "123", b)
+}
+
+// The first chunk has almost no room left.
+func conformAdd2(t *testing.T, second func(*libevent.Buffer, []byte) error) {
+	b := newBuffer(t, "")
+	lengths, _ := pieces(t, b, 1)
+	full := strings.Repeat("p", lengths[0]-10)
+	add(t, b, full)
+	require.NoError(t, b.Expand(100))
+	require.NoError(t, second(b, []byte("2")))
+	add(t, b, "3")
+	holds(t, full+"23", b)
+}
+
+func conformReference(t *testing.T) {
+	const data = "memory that nobody may change"
+	done, calls := counter()
+	src, dst := newBuffer(t, ""), newBuffer(t, "")
+	p := []byte(data)
+	require.NoError(t, src.AddReference(p, done))
+	require.NoError(t, dst.Reserve(len(data), func(spans [][]byte) int {
+		n, err := src.Remove(spans[0][:10])
+		assert.NoError(t, err)
+		assert.Equal(t, 10, n)
+		assert.NoError(t, src.Prepend([]byte("aaaaa")))
+		assert.NoError(t, src.Drain(5))
+		assert.Zero(t, *calls)
+		n, err = src.Remove(spans[0][10:len(data)])
+		assert.NoError(t, err)
+		return 10 + n
+	}))
+	assert.Equal(t, 1, *calls)
+	assert.Equal(t, data, string(p))
+	holds(t, data, dst)
+	holds(t, "", src)
+}
+
+func conformIterative(t *testing.T) {
+	b := newBuffer(t, "")
+	abc := []byte(strings.Repeat("abcdefghijklmnopqrstvuwxyz", 4))
+	sum := 0
+	for range 1000 {
+		for j := 1; j < len(abc); j++ {
+			require.NoError(t, b.Add(abc[:j]))
+			sum += j
+		}
+	}
+	assert.Equal(t, sum, b.Len())
+	require.NoError(t, b.Peek(func(spans [][]byte) {
+		// Chunks of 4 KiB, with no more than an eighth of them empty.
+		assert.Less(t, len(spans)*4096, sum*8/7)
+		at := 0
+		for _, span := range spans {
+			at += len(span)
+		}
+		assert.Equal(t, sum, at)
+	}))
+}
+
+func conformReadLine(t *testing.T) {
+	b := newBuffer(t, "")
+	next := func(eol libevent.EOL, want string) {
+		t.Helper()
+		line, ok := b.ReadLine(eol)
+		assert.True(t, ok)
+		assert.Equal(t, want, string(line))
+	}
+	none := func(eol libevent.EOL) {
+		t.Helper()
+		before := content(t, b)
+		_, ok := b.ReadLine(eol)
+		assert.False(t, ok)
+		holds(t, before, b)
+	}
+	add(t, b, "a strange newline\r\n\n\r\n\n\rmore\x00\n")
+	next(libevent.EOLAny, "a strange newline")
+	next(libevent.EOLAny, "more\x00")
+	holds(t, "", b)
+	add(t, b, "\nno newline")
+	next(libevent.EOLAny, "")
+	none(libevent.EOLAny)
+	require.NoError(t, b.Drain(b.Len()))
+
+	add(t, b, "a\rwithin\na good crlf\r\n\nlast\n")
+	next(libevent.EOLCRLF, "a\rwithin")
+	next(libevent.EOLCRLF, "a good crlf")
+	next(libevent.EOLCRLF, "")
+	next(libevent.EOLCRLF, "last")
+	add(t, b, "x")
+	none(libevent.EOLCRLF)
+
+	add(t, b, " a bad crlf\nand a good one\r\n\r\nMore\r")
+	next(libevent.EOLCRLFStrict, "x a bad crlf\nand a good one")
+	next(libevent.EOLCRLFStrict, "")
+	none(libevent.EOLCRLFStrict)
+	add(t, b, "\n")
+	next(libevent.EOLCRLFStrict, "More")
+	add(t, b, "a CR\r does not end it\r\nnor does nothing")
+	next(libevent.EOLCRLFStrict, "a CR\r does not end it")
+	none(libevent.EOLCRLFStrict)
+	add(t, b, "\r\n")
+	next(libevent.EOLCRLFStrict, "nor does nothing")
+
+	add(t, b, "a\rand a newline\n\ntext")
+	next(libevent.EOLLF, "a\rand a newline")
+	next(libevent.EOLLF, "")
+	none(libevent.EOLLF)
+	add(t, b, "\n")
+	next(libevent.EOLLF, "text")
+
+	add(t, b, "NUL\n\x00\x00another\x00not yet")
+	next(libevent.EOLNUL, "NUL\n")
+	next(libevent.EOLNUL, "")
+	next(libevent.EOLNUL, "another")
+	none(libevent.EOLNUL)
+	require.NoError(t, b.Drain(b.Len()))
+
+	require.NoError(t, b.AddBuffer(chunks(t, " a bad crlf\nand a good one\r", "\n\r", "\nMore\r")))
+	next(libevent.EOLCRLFStrict, " a bad crlf\nand a good one")
+	next(libevent.EOLCRLFStrict, "")
+	none(libevent.EOLCRLFStrict)
+	add(t, b, "\n")
+	next(libevent.EOLCRLFStrict, "More")
+	holds(t, "", b)
+}
+
+func conformSearchEOL(t *testing.T) {
+	b := newBuffer(t, "string! \r\n\r\nx\n")
+	for _, c := range []struct {
+		from       int
+		eol        libevent.EOL
+		at, length int
+	}{
+		{0, libevent.EOLCRLF, 8, 2}, {8, libevent.EOLCRLF, 8, 2}, {9, libevent.EOLCRLF, 9, 1},
+		{9, libevent.EOLCRLFStrict, 10, 2}, {0, libevent.EOLLF, 9, 1}, {9, libevent.EOLLF, 9, 1},
+		{10, libevent.EOLLF, 11, 1}, {b.Len(), libevent.EOLLF, -1, 0}, {0, libevent.EOLAny, 8, 4},
+		{0, libevent.EOLNUL, -1, 0}, {b.Len() + 1, libevent.EOLLF, -1, 0}, {-1, libevent.EOLLF, -1, 0},
+		{0, libevent.EOL(17), -1, 0},
+	} {
+		at, length := b.SearchEOL(c.from, c.eol)
+		assert.Equal(t, []int{c.at, c.length}, []int{at, length}, "%v", c)
+	}
+}
+
+func conformFind(t *testing.T) {
+	b := newBuffer(t, "1234567890\r\n")
+	require.NoError(t, b.Drain(12))
+	add(t, b, "1234567890\r")
+	assert.Equal(t, -1, b.Search([]byte("\r\n"), 0), "not what lay behind the end before")
+	require.NoError(t, b.Drain(11))
+	add(t, b, strings.Repeat("a", 255)+"x")
+	assert.Equal(t, -1, b.Search([]byte("xy"), 0))
+	assert.Equal(t, 254, b.Search([]byte("ax"), 0))
+}
+
+// Positions are offsets here: what takes one can tell where it leads.
+func conformPtrSet(t *testing.T) {
+	b := newBuffer(t, "")
+	at := func(from int) (string, error) {
+		p := make([]byte, 1)
+		n, err := b.CopyOutFrom(p, from)
+		return string(p[:n]), err
+	}
+	got, err := at(0)
+	require.NoError(t, err)
+	assert.Empty(t, got)
+	_, err = at(1)
+	assert.ErrorIs(t, err, syscall.EINVAL)
+	require.NoError(t, b.AddBuffer(chunks(t,
+		strings.Repeat("1", 5000), strings.Repeat("2", 4000), strings.Repeat("3", 3000))))
+	require.Equal(t, 12000, b.Len())
+	for from, want := range map[int]string{
+		0: "1", 2500: "1", 4999: "1", 5000: "2", 8999: "2", 9000: "3", 11999: "3", 12000: "",
+	} {
+		got, err := at(from)
+		require.NoError(t, err)
+		assert.Equal(t, want, got, from)
+		require.NoError(t, b.PeekRange(from, 1, func(spans [][]byte) {
+			assert.Equal(t, want, string(bytes.Join(spans, nil)), from)
+		}))
+	}
+	for _, from := range []int{-1, 12001, 13000, math.MaxInt} {
+		_, err := at(from)
+		assert.ErrorIs(t, err, syscall.EINVAL)
+		err = b.PeekRange(from, 1, func([][]byte) { assert.Fail(t, "there is nothing") })
+		assert.ErrorIs(t, err, syscall.EINVAL)
+	}
+}
+
+func conformSearch(t *testing.T) {
+	b := chunks(t, "hello", "foocat", "attack")
+	for _, c := range []struct {
+		what     string
+		from, to int
+		want     int
+	}{
+		{"attack", 0, 17, 11}, {"attacker", 0, 17, -1}, {"oc", 0, 17, 7}, {"cat", 7, 17, 8}, {"tacking", 8, 17, -1},
+		{"foo", 5, 17, 5}, {"tat", 7, 17, 10}, {"foo", 0, 12, 5}, {"foocata", 0, 12, 5}, {"foocatat", 0, 12, -1},
+		{"ack", 0, 12, -1}, {"attack", 11, 17, 11}, {"attack", 17, 17, -1}, {"attack", 0, 1000, 11},
+		{"", 3, 3, 3}, {"", 18, 20, -1}, {"h", 1, 0, -1}, {"h", -1, 3, -1}, {"h", 0, -1, -1},
+	} {
+		assert.Equal(t, c.want, b.SearchRange([]byte(c.what), c.from, c.to), "%v", c)
+		if c.to == 17 {
+			assert.Equal(t, c.want, b.Search([]byte(c.what), c.from), "%v", c)
+		}
+	}
+	assert.Equal(t, -1, newBuffer(t, "").SearchRange([]byte("a"), 0, 10))
+}
+
+func conformCallbacks(t *testing.T) {
+	b := newBuffer(t, "")
+	first, changes1 := watch(t, b)
+	second, changes2 := watch(t, b)
+	add(t, b, strings.Repeat("x", 36))
+	require.NoError(t, second.Disable())
+	require.NoError(t, b.Drain(10))
+	prepend(t, b, "hello")
+	require.NoError(t, second.Enable())
+	require.NoError(t, addReference(b, []byte("goodbye")))
+	first.Remove()
+	require.NoError(t, b.Drain(b.Len()))
+	first.Remove()
+	add(t, b, "x")
+	second.Remove()
+	add(t, b, "unseen")
+	assert.Equal(t, []change{{36, 0}, {0, 10}, {5, 0}, {7, 0}}, *changes1)
+	assert.Equal(t, []change{{36, 0}, {7, 0}, {0, 38}, {1, 0}}, *changes2)
+
+	b = newBuffer(t, "")
+	drain, err := b.AddCallback(func(b *libevent.Buffer, added, deleted int) {
+		if added > deleted {
+			assert.NoError(t, b.Drain(added))
+		}
+	})
+	require.NoError(t, err)
+	add(t, b, "drained right away")
+	assert.Zero(t, b.Len())
+	drain.Remove()
+	add(t, b, "not this")
+	holds(t, "not this", b)
+}
+
+func conformAddReference(t *testing.T) {
+	const one, two = "If you find a solution to such a problem", "you should publish it"
+	done1, calls1 := counter()
+	done2, calls2 := counter()
+	a, b := newBuffer(t, ""), newBuffer(t, "I ")
+	p := []byte(one)
+	require.NoError(t, a.AddReference(p, done1))
+	add(t, a, ", ")
+	require.NoError(t, a.AddReference([]byte(two), done2))
+	assert.Equal(t, len(one)+2+len(two), a.Len())
+	assert.Equal(t, "If you", take(t, a, 6))
+	assert.Equal(t, " find", take(t, a, 5))
+	prepend(t, a, "We have ")
+	assert.Equal(t, one, string(p))
+	require.NoError(t, a.Drain(8))
+	require.NoError(t, a.Drain(len(one)-11-1))
+	assert.Zero(t, *calls1)
+	assert.Equal(t, "m", take(t, a, 1))
+	assert.Equal(t, 1, *calls1)
+
+	require.NoError(t, a.Drain(len(", you ")))
+	require.NoError(t, b.AddBuffer(a))
+	assert.Zero(t, *calls2)
+	assert.Equal(t, "I should publish", take(t, b, 16))
+	require.NoError(t, b.Drain(b.Len()))
+	assert.Equal(t, 1, *calls2)
+
+	add(t, a, "before ")
+	require.NoError(t, a.AddReference([]byte("within"), done1))
+	add(t, a, " after")
+	a.Free()
+	assert.Equal(t, 2, *calls1)
+}
+
+func conformPrepend(t *testing.T) {
+	a, b := newBuffer(t, ""), newBuffer(t, "")
+	prepend(t, a, "A text of some 32 characters ...")
+	prepend(t, a, "Short.")
+	require.NoError(t, a.Drain(6+7))
+	prepend(t, a, "it is ")
+	require.NoError(t, a.Peek(func(spans [][]byte) {
+		assert.Equal(t, "it is of some", string(spans[0][:13]), "in the room that was drained")
+	}))
+	prepend(t, a, "It is no longer true to say that ")
+	assert.Equal(t, "It is no longer true to say that it is of some 32 characters ...", take(t, a, 128))
+
+	add(t, a, "string 999. ")
+	require.NoError(t, b.PrependBuffer(a))
+	add(t, a, "string 1000. ")
+	require.NoError(t, b.PrependBuffer(a))
+	holds(t, "", a)
+	holds(t, "string 1000. string 999. ", b)
+
+	b = newBuffer(t, "")
+	prepend(t, b, "foo")
+	cb, changes := watch(t, b)
+	long := strings.Repeat("A", 8096)
+	prepend(t, b, long)
+	cb.Remove()
+	assert.Equal(t, []change{{8096, 0}}, *changes)
+	holds(t, long+"foo", b)
+	require.NoError(t, b.Drain(8096))
+	holds(t, "foo", b)
+}
+
+func conformEmptyPrepend(t *testing.T) {
+	b := newBuffer(t, "")
+	addEmpty(t, b)
+	prepend(t, b, "foo")
+	holds(t, "foo", b)
+}
+
+func conformEmptyPrependBuffer(t *testing.T) {
+	a, b := newBuffer(t, ""), newBuffer(t, "foo")
+	addEmpty(t, a)
+	require.NoError(t, b.PrependBuffer(a))
+	holds(t, "foo", b)
+	holds(t, "", a)
+}
+
+func conformPullupWithEmpty(t *testing.T) {
+	b := newBuffer(t, "foo")
+	addEmpty(t, b)
+	holds(t, "foo", b)
+	holds(t, "", newBuffer(t, ""))
+	b = newBuffer(t, "foo")
+	addEmpty(t, b)
+	require.NoError(t, b.Pullup(3, func(p []byte) { assert.Equal(t, "foo", string(p)) }))
+}
+
+// peeks shows what PeekRange gives.
+func peeks(t testing.TB, b *libevent.Buffer, from, n int) (got []string) {
+	t.Helper()
+	require.NoError(t, b.PeekRange(from, n, func(spans [][]byte) {
+		for _, span := range spans {
+			got = append(got, string(span))
+		}
+	}))
+	return got
+}
+
+func conformPeek(t *testing.T) {
+	var parts []string
+	for c := 'a'; c < 'a'+16; c++ {
+		parts = append(parts, strings.Repeat(string(c), 20))
+	}
+	b := chunks(t, parts...)
+	assert.Equal(t, parts, peeks(t, b, 0, -1))
+	assert.Equal(t, parts, peeks(t, b, 0, 65536), "more than there is")
+	assert.Equal(t, parts[:1], peeks(t, b, 0, 20))
+	assert.Equal(t, parts[:2], peeks(t, b, 0, 40))
+	assert.Equal(t, []string{parts[0], parts[1], "c"}, peeks(t, b, 0, 41), "no more than asked for")
+	assert.Len(t, peeks(t, b, 0, 100), 5)
+	assert.Equal(t, []string{parts[1][:10], parts[2], parts[3], parts[4][:5]}, peeks(t, b, 30, 55))
+	assert.Equal(t, []string{parts[2], parts[3], "eeee"}, peeks(t, b, 40, 44), "from the start of a chunk")
+	assert.Empty(t, strings.Join(peeks(t, b, 30, 0), ""))
+	assert.Empty(t, peeks(t, b, b.Len(), 44))
+	for _, n := range []int{-1, 0, 50} {
+		assert.Empty(t, peeks(t, newBuffer(t, ""), 0, n))
+	}
+}
+
+func conformPeekFirst(t *testing.T) {
+	b := chunks(t, "a first chunk that is longer\n", "than the second\n")
+	assert.Len(t, peeks(t, b, 0, -1), 2)
+	assert.Equal(t, []string{"\n", "than the second\n"}, peeks(t, b, 28, -1))
+	assert.Equal(t, []string{"r\n"}, peeks(t, b, 27, 2))
+	assert.Equal(t, []string{"r\n", "t"}, peeks(t, b, 27, 3))
+}
+
+func conformFreeze(t *testing.T, front bool) {
+	const text = "frozen where it fell\nand held in ice\nall winter long"
+	b, two, other := newBuffer(t, text), newBuffer(t, "abc"), newBuffer(t, "xyz")
+	f := newFile(t, []byte("a file"))
+	x, y := socketpair(t)
+	defer syscall.Close(x)
+	defer syscall.Close(y)
+	require.NoError(t, b.Freeze(front))
+	require.NoError(t, two.Freeze(front))
+	// works says whether what changes one end does.
+	works := func(does bool, op string, err error) {
+		t.Helper()
+		if does {
+			assert.NoError(t, err, op)
+		} else {
+			assert.ErrorIs(t, err, libevent.ErrFrozen, op)
+		}
+	}
+	send := func(text string) {
+		t.Helper()
+		_, err := syscall.Write(x, []byte(text))
+		require.NoError(t, err)
+	}
+
+	before := b.Len()
+	works(front, "Add", b.Add(nil))
+	works(front, "Add", b.Add([]byte("abc")))
+	works(front, "Reserve", b.Reserve(10, func(spans [][]byte) int { return copy(spans[0], "0123456789") }))
+	works(front, "AddReference", addReference(b, []byte(text[:5])))
+	_, err := b.AddVec([][]byte{[]byte("a"), []byte("b")})
+	works(front, "AddVec", err)
+	works(front, "AddBuffer", b.AddBuffer(other))
+	works(front, "AddFile", b.AddFile(f, 0, -1))
+	send("from the socket")
+	_, err = b.ReadFD(y, -1)
+	works(front, "ReadFD", err)
+	if !front {
+		assert.Equal(t, before, b.Len())
+		_, err = other.ReadFD(y, -1)
+		require.NoError(t, err)
+	}
+
+	before = b.Len()
+	works(!front, "Remove", func() error { _, err := b.Remove(make([]byte, 1)); return err }())
+	works(!front, "Drain", b.Drain(3))
+	works(!front, "Prepend", b.Prepend([]byte("dummy")))
+	_, ok := b.ReadLine(libevent.EOLLF)
+	assert.Equal(t, !front, ok)
+	add(t, other, "xyz")
+	_, err = b.RemoveBuffer(other, 3)
+	works(!front, "RemoveBuffer", err)
+	works(!front, "PrependBuffer", b.PrependBuffer(other))
+	for _, b := range []*libevent.Buffer{b, two} {
+		length := b.Len()
+		n, err := b.WriteFD(y, -1)
+		works(!front, "WriteFD", err)
+		if !front {
+			assert.Equal(t, length, n)
+		}
+	}
+	if front {
+		assert.Equal(t, before, b.Len())
+		assert.Equal(t, text+"abc"+"0123456789"+text[:5]+"ab"+"xyz"+"a file"+"from the socket", content(t, b))
+	}
+}
+
+func conformAddVec(t *testing.T) {
+	spans := [][]byte{[]byte("a sword with "), nil, []byte("two edges "), {}, []byte("cuts "), []byte("twice")}
+	b := newBuffer(t, "")
+	n, err := b.AddVec(spans)
+	require.NoError(t, err)
+	assert.Equal(t, b.Len(), n)
+	for _, span := range spans {
+		assert.Equal(t, string(span), take(t, b, len(span)))
+	}
+	assert.Zero(t, b.Len())
+	n, err = b.AddVec(nil)
+	require.NoError(t, err)
+	assert.Zero(t, n)
+}
+
+func conformCopyOut(t *testing.T) {
+	text := string(noise(206))
+	b := newBuffer(t, "")
+	require.NoError(t, addReference(b, []byte(text[:80])))
+	require.NoError(t, addReference(b, []byte(text[80:160])))
+	add(t, b, text[160:])
+	for _, n := range []int{0, 10, 100, 206, 230} {
+		p := make([]byte, n)
+		got, err := b.CopyOut(p)
+		require.NoError(t, err)
+		assert.Equal(t, text[:min(n, 206)], string(p[:got]))
+	}
+	for _, n := range []int{0, 10, 65, 90, 160, 999} {
+		p := make([]byte, n)
+		got, err := b.CopyOutFrom(p, 15)
+		require.NoError(t, err)
+		assert.Equal(t, text[15:min(15+n, 206)], string(p[:got]))
+	}
+	holds(t, text, b)
+}
+
+func conformSegmentCleanup(t *testing.T) {
+	f := newFile(t, []byte("contents of the file"))
+	s, err := libevent.NewFileSegment(f, 0, -1, libevent.FileSegmentOptions{Mmap: true})
+	require.NoError(t, err)
+	done, calls := counter()
+	require.NoError(t, s.SetCleanup(done))
+	b := newBuffer(t, "")
+	require.NoError(t, b.AddFileSegment(s, 0, -1))
+	assert.Zero(t, *calls)
+	s.Free()
+	assert.Zero(t, *calls)
+	holds(t, "contents of the file", b)
+	b.Free()
+	assert.Equal(t, 1, *calls)
+}
+
+type fileCase struct {
+	size                      int
+	partOfFile, partOfSegment bool
+}
+
+func conformAddFile(t *testing.T, c fileCase, opts *libevent.FileSegmentOptions) {
+	data := noise(c.size)
+	f := newFile(t, data)
+	offset, length := int64(0), int64(-1)
+	if c.partOfFile {
+		offset, length = int64(c.size/4+1), int64(c.size/2-1)
+		data = data[offset : offset+length]
+	}
+	base := newBase(t)
+	x, y := socketpair(t)
+	bev, err := base.NewSocket(x, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	if opts == nil {
+		require.NoError(t, bev.Output().AddFile(f, offset, length))
+	} else {
+		s, err := libevent.NewFileSegment(f, offset, length, *opts)
+		require.NoError(t, err)
+		from, n := int64(0), int64(-1)
+		if c.partOfSegment {
+			from, n = int64(len(data)/3), int64(len(data)/2)
+			data = data[from : from+n]
+		}
+		require.NoError(t, bev.Output().AddFileSegment(s, from, n))
+		s.Free()
+	}
+	assert.Equal(t, len(data), bev.Output().Len())
+
+	// The reader is on the same loop, and reads with ReadFD.
+	got := newBuffer(t, "")
+	require.NoError(t, syscall.SetNonblock(y, true))
+	e, err := base.NewEvent(y, rd|libevent.EvPersist, func(fd int, _ libevent.What) {
+		for {
+			switch _, err := got.ReadFD(fd, 1024); err {
+			case nil:
+			case libevent.ErrWouldBlock:
+				return
+			case io.EOF:
+				assert.NoError(t, base.LoopBreak())
+				return
+			default:
+				assert.NoError(t, err)
+				assert.NoError(t, base.LoopBreak())
+				return
+			}
+		}
+	})
+	require.NoError(t, err)
+	require.NoError(t, e.Add(-1))
+	require.NoError(t, bev.CloseWrite())
+	dispatch(t, base)
+	e.Free()
+	require.NoError(t, syscall.Close(y))
+	same(t, data, []byte(content(t, got)))
+}

@@ -100,11 +100,12 @@ void glev_buf_cb_remove_all(struct glev_buf *b)
 	evbuffer_unlock(b->evb);
 }
 
-int glev_buf_cb_collect(struct glev_buf_cb *cb, uint64_t *added, uint64_t *deleted)
+struct glev_change glev_buf_cb_collect(struct glev_buf_cb *cb)
 {
-	int state = __atomic_fetch_and(&cb->state, ~DUE, __ATOMIC_ACQ_REL);
+	struct glev_change c;
 
-	*added = __atomic_exchange_n(&cb->added, 0, __ATOMIC_RELAXED);
-	*deleted = __atomic_exchange_n(&cb->deleted, 0, __ATOMIC_RELAXED);
-	return state & REMOVED;
+	c.last = (__atomic_fetch_and(&cb->state, ~DUE, __ATOMIC_ACQ_REL) & REMOVED) != 0;
+	c.added = __atomic_exchange_n(&cb->added, 0, __ATOMIC_RELAXED);
+	c.deleted = __atomic_exchange_n(&cb->deleted, 0, __ATOMIC_RELAXED);
+	return c;
 }

@@ -93,14 +93,20 @@ func (cb *BufferCallback) free() {
 }
 
 func (cb *BufferCallback) ready() func() {
-	var added, deleted C.uint64_t
-	if C.glev_buf_cb_collect(cb.c, &added, &deleted) != 0 {
-		cb.close() // if it goes with its buffer
+	// Inside, for what is asked here may already be due again, for the last time,
+	// on another goroutine. Remove stays inside until then.
+	if !cb.enter() {
+		cb.join()
+	}
+	defer cb.leave()
+	change := C.glev_buf_cb_collect(cb.c)
+	if change.last != 0 {
+		cb.close() // unless Remove did
 		cb.leave()
 		return nil
 	}
-	cb.added.Add(int64(added))
-	cb.deleted.Add(int64(deleted))
+	cb.added.Add(int64(change.added))
+	cb.deleted.Add(int64(change.deleted))
 	return cb.run
 }
 

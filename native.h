@@ -233,8 +233,13 @@ int64_t glev_buf_cb_remove(struct glev_buf *b, struct glev_buf_cb *cb);
 void glev_buf_cb_remove_all(struct glev_buf *b);
 /* Makes it due with one more change; call with the lock. */
 void glev_buf_cb_changed(struct glev_buf_cb *cb, size_t added, size_t deleted);
-/* What came together since it was taken last; returns 1 if this is the last time. */
-int glev_buf_cb_collect(struct glev_buf_cb *cb, uint64_t *added, uint64_t *deleted);
+struct glev_change {
+	uint64_t added, deleted;
+	int last; /* there will be no more */
+};
+
+/* What came together since this was asked last. */
+struct glev_change glev_buf_cb_collect(struct glev_buf_cb *cb);
 
 /* --- bufferevent.c ------------------------------------------------------- */
 

@@ -583,7 +583,7 @@ func TestDNSFreeWithAnswerOfProbeQueued(t *testing.T) {
 			})
 			require.NoError(t, err)
 			eventually(t, func() bool {
-				assert.NoError(t, base.Loop(libevent.LoopOnce))
+				assert.NoError(t, base.Loop(libevent.LoopNonblock))
 				return s.wasAsked("google.com") > 0
 			}, "the probe")
 			// In the next turn the answer is read first, and then this ends it.

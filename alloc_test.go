@@ -44,6 +44,10 @@ func TestNoAllocations(t *testing.T) {
 			total += len(s)
 		}
 	}
+	fill := func(spans [][]byte) int { return len(p) }
+	watched := newBuffer(t, "")
+	_, err = watched.AddCallback(func(_ *libevent.Buffer, added, deleted int) { total += added - deleted })
+	require.NoError(t, err)
 	whole := func(p []byte) { total += len(p) }
 
 	for name, fn := range map[string]func(){
@@ -51,6 +55,10 @@ func TestNoAllocations(t *testing.T) {
 		"Write, Read":   func() { _, _ = buf.Write(p); _, _ = buf.Read(p) },
 		"CopyOut, Len":  func() { _ = buf.Add(p); _, _ = buf.CopyOut(p); _ = buf.Drain(buf.Len()) },
 		"Peek":          func() { _ = buf.Add(p); _ = buf.Peek(count); _ = buf.Drain(len(p)) },
+		"PeekRange":     func() { _ = buf.Add(p); _ = buf.PeekRange(1, 2, count); _ = buf.Drain(len(p)) },
+		"Reserve":       func() { _ = buf.Reserve(len(p), fill); _ = buf.Drain(len(p)) },
+		"watched":       func() { _ = watched.Add(p); _ = watched.Drain(len(p)) },
+		"Search":        func() { _ = buf.Search(p, 0); _ = buf.SearchRange(p, 0, 10) },
 		"Pullup":        func() { _ = buf.Add(p); _ = buf.Pullup(-1, whole); _ = buf.Drain(len(p)) },
 		"Enabled":       func() { _ = a.Enabled(); _ = a.Disable(rd); _ = a.Enable(rd) },
 		"WriteString":   func() { _, _ = a.WriteString(text); _ = base.Loop(libevent.LoopNonblock) },

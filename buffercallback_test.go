@@ -258,3 +258,17 @@ func TestBufferCallbackRaces(t *testing.T) {
 	}
 	stop()
 }
+
+// One goroutine looks at what is due, the other takes it away for the last time: the
+// record lives until both have left it.
+func TestBufferCallbackRemovedWhileItIsDue(t *testing.T) {
+	b := newBuffer(t, "")
+	for range 5000 {
+		cb, err := b.AddCallback(func(*libevent.Buffer, int, int) {})
+		require.NoError(t, err)
+		var wg sync.WaitGroup
+		wg.Go(func() { assert.NoError(t, b.Add([]byte("x"))) })
+		wg.Go(cb.Remove)
+		wg.Wait()
+	}
+}

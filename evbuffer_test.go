@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"strings"
 	"sync"
 	"syscall"
@@ -504,4 +505,103 @@ func TestBufferDescriptors(t *testing.T) {
 	require.NoError(t, syscall.Close(x))
 	_, err = newBuffer(t, "").ReadFD(x, -1)
 	assert.ErrorIs(t, err, syscall.EBADF)
+}
+
+func TestBufferIsLentToReserve(t *testing.T) {
+	b, other := newBuffer(t, "abc"), newBuffer(t, "x")
+	require.NoError(t, b.Reserve(2000, func(spans [][]byte) int {
+		n := 0
+		for _, span := range spans {
+			n += copy(span, bytes.Repeat([]byte("d"), 2000-n))
+		}
+		for i, err := range []error{
+			b.Add(nil), b.Drain(1), b.Prepend([]byte("x")), b.AddBuffer(other), b.Expand(100_000),
+			b.Pullup(-1, func([]byte) {}), b.AddReference([]byte("x"), nil),
+			b.Reserve(1, func([][]byte) int { return 1 }),
+			func() error { _, err := b.AddVec([][]byte{{1}}); return err }(),
+			func() error { _, err := b.ReadFD(0, 1); return err }(),
+			func() error { _, err := b.WriteFD(1, 1); return err }(),
+		} {
+			assert.ErrorIs(t, err, libevent.ErrLent, "%d", i)
+		}
+		assert.NoError(t, b.Peek(func(spans [][]byte) { assert.Equal(t, "abc", string(bytes.Join(spans, nil))) }))
+		return n
+	}))
+	assert.Equal(t, "abc"+strings.Repeat("d", 2000), content(t, b))
+
+	// Somebody freezes the back, or frees, while it is lent.
+	err := b.Reserve(10, func([][]byte) int { assert.NoError(t, b.Freeze(false)); return 10 })
+	assert.ErrorIs(t, err, libevent.ErrFrozen)
+	assert.ErrorIs(t, b.Reserve(1, func([][]byte) int { return 1 }), libevent.ErrFrozen)
+	require.NoError(t, b.Unfreeze(false))
+	require.NoError(t, b.Reserve(10, func(spans [][]byte) int { b.Free(); spans[0][9] = 1; return 10 }))
+	assert.ErrorIs(t, b.Add(nil), libevent.ErrClosed)
+}
+
+func TestBufferOfBufferEventReserve(t *testing.T) {
+	base := newBase(t)
+	bev, peer := newSocket(t, base, 0)
+	got := readAll(peer)
+	reserve := func(b *libevent.Buffer, then func()) error {
+		return b.Reserve(3, func(spans [][]byte) int { then(); return copy(spans[0], "abc") })
+	}
+	assert.ErrorIs(t, reserve(bev.Input(), func() {}), libevent.ErrFrozen)
+	require.NoError(t, reserve(bev.Output(), func() {}))
+	stop := background(t, base)
+	onLoop(t, base, func() {
+		assert.NoError(t, reserve(bev.Output(), func() {
+			_, err := bev.WriteString("x")
+			assert.ErrorIs(t, err, libevent.ErrLent)
+		}))
+	})
+	assert.ErrorIs(t, reserve(bev.Output(), func() {}), libevent.ErrWrongLoop)
+	onLoop(t, base, func() {
+		assert.ErrorIs(t, reserve(bev.Output(), func() { assert.NoError(t, bev.CloseWrite()) }), libevent.ErrFrozen)
+	})
+	assert.Equal(t, "abcabc", string(receive(t, got)))
+	onLoop(t, base, func() {
+		other, err := base.NewSocket(-1, 0)
+		assert.NoError(t, err)
+		assert.ErrorIs(t, reserve(other.Output(), other.Free), libevent.ErrClosed)
+	})
+	stop()
+}
+
+func TestBufferMaxRead(t *testing.T) {
+	b := newBuffer(t, "")
+	for _, n := range []int{0, -1, math.MaxInt32 + 1} {
+		assert.ErrorIs(t, b.SetMaxRead(n), syscall.EINVAL)
+	}
+	_, err := b.MaxRead()
+	if strings.HasPrefix(libevent.HeaderVersion(), "2.1") {
+		assert.ErrorIs(t, err, errors.ErrUnsupported)
+		assert.ErrorIs(t, b.SetMaxRead(100), errors.ErrUnsupported)
+		return
+	}
+	require.NoError(t, err)
+	require.NoError(t, b.SetMaxRead(100))
+	n, err := b.MaxRead()
+	require.NoError(t, err)
+	assert.Equal(t, 100, n)
+}
+
+// What only looks works on a frozen buffer, and finds nothing in a freed one.
+func TestBufferLookAt(t *testing.T) {
+	b := chunks(t, "one\n", "two\n")
+	require.NoError(t, b.Freeze(true))
+	require.NoError(t, b.Freeze(false))
+	look := func() []any {
+		p := make([]byte, 4)
+		n, err1 := b.CopyOutFrom(p, 3)
+		var peeked []byte
+		err2 := b.PeekRange(3, 4, func(spans [][]byte) { peeked = bytes.Join(spans, nil) })
+		at, length := b.SearchEOL(4, libevent.EOLLF)
+		return []any{string(p[:n]), err1, string(peeked), err2, at, length,
+			b.SearchRange([]byte("t"), 0, 8), b.ContiguousSpace()}
+	}
+	assert.Equal(t, []any{"\ntwo", error(nil), "\ntwo", error(nil), 7, 1, 4, 4}, look())
+	assert.ErrorIs(t, b.Drain(1), libevent.ErrFrozen, "still")
+	assert.ErrorIs(t, b.PeekRange(0, 1, nil), syscall.EINVAL)
+	b.Free()
+	assert.Equal(t, []any{"", libevent.ErrClosed, "", libevent.ErrClosed, -1, 0, -1, 0}, look())
 }

@@ -60,3 +60,22 @@ func ExampleBase_NewRateLimitGroup() {
 	fmt.Println(read, written)
 	// Output: 0 0
 }
+
+// Learn when a buffer gets full, and when it no longer is.
+func ExampleBuffer_AddCallback() {
+	b, _ := libevent.NewBuffer()
+	defer b.Free()
+	const full = 8
+	cb, _ := b.AddCallback(func(b *libevent.Buffer, added, deleted int) {
+		fmt.Printf("+%d -%d, full: %v\n", added, deleted, b.Len() >= full)
+	})
+	_ = b.Add([]byte("12345"))
+	_ = b.Add([]byte("67890"))
+	_ = b.Drain(7)
+	cb.Remove()
+	_ = b.Drain(1)
+	// Output:
+	// +5 -0, full: false
+	// +5 -0, full: true
+	// +0 -7, full: false
+}

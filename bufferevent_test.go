@@ -354,21 +354,19 @@ func TestReadLowWatermark(t *testing.T) {
 		b.Free()
 	}))
 	require.NoError(t, bev.Enable(rd))
-	go func() {
-		for range 3 {
-			for range low { // one byte at a time, each seen by the loop
-				_, _ = peer.Write([]byte("x"))
-				time.Sleep(time.Millisecond) // sleep: lets each byte arrive alone
-			}
+	for i := range 3 * low { // one byte at a time, each seen by the loop
+		_, err := peer.Write([]byte("x"))
+		require.NoError(t, err)
+		for arrived := false; !arrived; {
+			require.NoError(t, base.Loop(libevent.LoopOnce))
+			arrived = bev.Input().Len()+low*len(seen) == i+1
 		}
-		_, _ = peer.Write([]byte("rest"))
-		_ = peer.CloseWrite()
-	}()
-	dispatch(t, base)
-	require.NotEmpty(t, seen)
-	for _, n := range seen {
-		assert.GreaterOrEqual(t, n, low)
 	}
+	_, err := peer.Write([]byte("rest"))
+	require.NoError(t, err)
+	require.NoError(t, peer.CloseWrite())
+	dispatch(t, base)
+	assert.Equal(t, []int{low, low, low}, seen)
 }
 
 // forSocketAndPair runs a test for each kind of bufferevent that has no other below.

@@ -25,7 +25,7 @@
 // from any goroutine unless its doc ends with "Loop goroutine only."; many
 // goroutines may write to one bufferevent. No lock of libevent is held while a
 // closure runs, so a closure may block, panic, free its own object, or wait for a
-// goroutine that uses the same bufferevent. [Base.Post] runs a function on the
+// goroutine that uses the same bufferevent. (The one exception is a [FilterFunc].) [Base.Post] runs a function on the
 // loop's goroutine.
 //
 // # Ownership

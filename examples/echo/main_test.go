@@ -217,7 +217,15 @@ func TestEchoStopDrains(t *testing.T) {
 	require.NoError(t, err)
 	got := make(chan []byte, 1)
 	go func() {
-		time.Sleep(200 * time.Millisecond) // sleep: the server is told to stop before this client reads on
+		// This client reads on when the server has been told to stop, and so
+		// accepts no more.
+		for {
+			other, err := net.Dial("tcp", s.addr)
+			if err != nil {
+				break
+			}
+			_ = other.Close()
+		}
 		p, _ := io.ReadAll(conn)
 		got <- append(first, p...)
 	}()

@@ -45,6 +45,7 @@ void glev_base_free(struct glev_base *b)
 	if (b->keep)
 		event_free(b->keep);
 	pthread_mutex_destroy(&b->dues.lock);
+	free(b->spare);
 	free(b);
 }
 
@@ -71,12 +72,19 @@ int glev_base_on_loop(struct glev_base *b)
 	return __atomic_load_n(&b->owner, __ATOMIC_ACQUIRE) == (uintptr_t)pthread_self();
 }
 
+int glev_base_running(struct glev_base *b)
+{
+	return __atomic_load_n(&b->running, __ATOMIC_RELAXED);
+}
+
 int glev_base_loop(struct glev_base *b, int flags)
 {
 	int rc;
 
 	errno = 0;
+	__atomic_store_n(&b->running, 1, __ATOMIC_RELAXED);
 	rc = event_base_loop(b->base, flags);
+	__atomic_store_n(&b->running, 0, __ATOMIC_RELAXED);
 	return rc < 0 ? -(errno ? errno : EIO) : rc;
 }
 

@@ -99,27 +99,33 @@ void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *
 
 /* Makes a descriptor fit for a bufferevent, or says why it is not. What is always
  * ready cannot be waited for, and epoll's refusal would come too late to be seen. */
-static int prepare(int fd)
+static int prepare(int fd, int *stream)
 {
 	struct stat st;
+	int type = 0;
+	socklen_t len = sizeof(type);
 
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
-		return -EPERM;
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0) {
+		if (fstat(fd, &st) < 0)
+			return -errno;
+		if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
+			return -EPERM;
+	}
+	*stream = type == SOCK_STREAM;
 	return evutil_make_socket_nonblocking(fd) < 0 ? -errno : 0;
 }
 
-struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop_only, void *handle, int *err)
+struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop_only, int plain, void *handle, int *err)
 {
 	struct bufferevent *bev;
 	struct glev_bev *r;
+	int stream = 0;
 
-	*err = fd < 0 ? 0 : -prepare(fd);
+	*err = fd < 0 ? 0 : -prepare(fd, &stream);
 	if (*err)
 		return NULL;
 	*err = ENOMEM;
-	r = calloc(1, sizeof(*r));
+	r = calloc(1, sizeof(*r) + event_get_struct_event_size());
 	if (!r)
 		return NULL;
 	/* Closing is ours (see glev_bev_quiet), so libevent is not asked to. */
@@ -129,6 +135,10 @@ struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop
 		return NULL;
 	}
 	glev_bev_init(r, b, bev, GLEV_SOCKET, options, loop_only, handle);
+	r->reader = (struct event *)(r + 1);
+	r->plain = plain;
+	r->stream = r->open = stream;
+	glev_fast_choose(r);
 	return r;
 }
 
@@ -189,6 +199,7 @@ void glev_bev_quiet(struct glev_bev *r)
 	r->held = 0;
 	r->paused = 0;
 	r->lingering = 0;
+	glev_fast_choose(r);
 	bufferevent_disable(r->bev, EV_READ | EV_WRITE);
 	if (r->rate)
 		bufferevent_set_rate_limit(r->bev, NULL);
@@ -230,8 +241,10 @@ void glev_bev_free(struct glev_bev *r)
 		if (r->under_out_cb)
 			evbuffer_remove_cb_entry(r->under->out.evb, r->under_out_cb);
 		bufferevent_setcb(r->under->bev, NULL, NULL, NULL, NULL);
-		if (!r->under->quiet)
+		if (!r->under->quiet) {
 			glev_bev_install(r->under, r->under->closures & GLEV_CB_WRITE);
+			glev_fast_choose(r->under);
+		}
 		evbuffer_unlock(r->under->in.evb);
 	}
 	if (r->partner) {
@@ -239,6 +252,7 @@ void glev_bev_free(struct glev_bev *r)
 		r->partner->partner = NULL;
 		unlock(r);
 	}
+	glev_fast_free(r);
 	bufferevent_free(r->bev);
 	if (r->limit)
 		event_free(r->limit);
@@ -277,7 +291,8 @@ int64_t glev_bev_check(struct glev_bev *r)
  *    again and again by libevent 2.1, at the cost of a whole core.
  *  - Before there is a connection there is nothing to time out (see dial below).
  *  - The other end of a pair, and a filter's functions, move bytes in and out of
- *    these buffers from whatever thread they are used on, also while they are lent. */
+ *    these buffers from whatever thread they are used on, also while they are lent.
+ *  - What the fast path carries is done there. */
 static short kept_off(struct glev_bev *r)
 {
 	short what = 0;
@@ -288,7 +303,7 @@ static short kept_off(struct glev_bev *r)
 		what |= EV_READ;
 	if (r->kind != GLEV_SOCKET && r->out.lent)
 		what |= EV_WRITE;
-	return what;
+	return what | glev_fast_carries(r);
 }
 
 /* bufferevent_enable that leaves nothing behind: a filter that is enabled looks at
@@ -313,28 +328,49 @@ void glev_bev_apply(struct glev_bev *r)
 	short off = bufferevent_get_enabled(r->bev) & want_off;
 	short on = r->held & ~want_off;
 
-	if (off) {
-		r->held |= off;
+	r->held = (r->held | off) & ~on;
+	/* First on, then off: as long as somebody waits for the descriptor, going
+	 * from one to the other costs no system call. */
+	if (r->fast)
+		glev_fast_sync(r);
+	if (off)
 		bufferevent_disable(r->bev, off);
-	}
-	if (on) {
-		r->held &= ~on;
+	if (on)
 		turn_on(r, on);
-	}
+	if (r->reading && !r->fast)
+		glev_fast_sync(r);
+}
+
+/* Whether enabling WRITE has an effect besides: a write callback as soon as the
+ * socket can be written to, or what was appended while it was off. */
+static int enabling_shows(const struct glev_bev *r)
+{
+	return (r->closures & GLEV_CB_WRITE) || r->write_timed ||
+	    evbuffer_get_length(r->out.evb);
 }
 
 int64_t glev_bev_enable(struct glev_bev *r, short what)
 {
-	short off;
+	short off, on;
 	int64_t rc = 0;
 
 	LOCK_FOR_CHANGE(r);
+	if (what & EV_WRITE) {
+		r->mute = 0;
+		if (r->fast && enabling_shows(r))
+			r->spilled = 1;
+	}
 	off = what & kept_off(r);
-	r->held |= off;
+	on = what & ~off;
+	r->held = (r->held | off) & ~on;
 	errno = 0;
-	if (turn_on(r, what & ~off) < 0) {
+	if (on && turn_on(r, on) < 0) {
 		rc = -(errno ? errno : EIO);
-		bufferevent_disable(r->bev, what & ~off);
+		bufferevent_disable(r->bev, on);
+	}
+	if ((off & EV_READ) && glev_fast_restart(r) < 0) {
+		rc = -(errno ? errno : EIO);
+		r->held &= ~EV_READ;
 	}
 	unlock(r);
 	return rc;
@@ -349,6 +385,7 @@ int64_t glev_bev_disable(struct glev_bev *r, short what)
 	if (what & EV_READ)
 		r->paused = 0;
 	rc = bufferevent_disable(r->bev, what);
+	glev_fast_sync(r);
 	unlock(r);
 	return rc < 0 ? -EIO : 0;
 }
@@ -387,6 +424,9 @@ int64_t glev_bev_timeouts(struct glev_bev *r, int64_t read_usec, int64_t write_u
 
 	LOCK_FOR_CHANGE(r);
 	rc = bufferevent_set_timeouts(r->bev, &rd, &wr);
+	r->read_timeout = rd;
+	r->write_timed = write_usec > 0;
+	glev_fast_timeout(r);
 	unlock(r);
 	return rc < 0 ? -EIO : 0;
 }
@@ -408,8 +448,10 @@ int64_t glev_bev_watermark(struct glev_bev *r, short what, size_t low, size_t hi
 			r->in_cb = NULL;
 		}
 		__atomic_store_n(&r->high, high, __ATOMIC_RELAXED);
+		r->low = low;
 	}
 	bufferevent_setwatermark(r->bev, what, low, high);
+	glev_fast_sync(r);
 	if (r->paused && (!r->high || evbuffer_get_length(r->in.evb) < r->high)) {
 		r->paused = 0;
 		glev_bev_apply(r);
@@ -433,10 +475,27 @@ static int64_t shut_if_frozen(struct glev_bev *r, int64_t rc)
 	return rc == GLEV_FROZEN && r->shut ? GLEV_SHUT : rc;
 }
 
+/* From another thread than the loop's, which may be waiting for events. */
+static int64_t write_at_once(struct glev_bev *r, const char *p, size_t n)
+{
+	int64_t rc;
+
+	LOCK_FOR_CHANGE(r);
+	r->direct++;
+	rc = shut_if_frozen(r, glev_buf_add(&r->out, p, n));
+	r->direct--;
+	if (rc == 0)
+		glev_fast_write(r);
+	unlock(r);
+	return rc;
+}
+
 int64_t glev_bev_write(struct glev_bev *r, const char *p, size_t n)
 {
 	GLEV_CHECK_LOOP(r);
-	if (bufferevent_write(r->bev, p, n) == 0)
+	if (r->reader && glev_base_running(r->base) && !glev_base_on_loop(r->base))
+		return write_at_once(r, p, n);
+	if (evbuffer_add(r->out.evb, p, n) == 0)
 		return 0;
 	return shut_if_frozen(r, glev_buf_add(&r->out, p, n));
 }
@@ -465,12 +524,21 @@ int64_t glev_bev_read_buffer(struct glev_bev *r, struct glev_buf *dst)
 static void new_descriptor(struct glev_bev *r, int connecting)
 {
 	r->connecting = connecting;
+	r->open = !connecting && r->stream;
 	r->shut = 0;
 	r->out.frozen &= ~GLEV_BACK;
 	if (r->priority >= 0) /* libevent forgets it */
 		bufferevent_priority_set(r->bev, r->priority);
 	glev_buf_refreeze(&r->in);
 	glev_buf_refreeze(&r->out);
+	glev_fast_choose(r);
+}
+
+/* For a change of the descriptor: it is plain libevent that changes it. */
+static void leave_descriptor(struct glev_bev *r)
+{
+	r->open = 0;
+	glev_fast_choose(r);
 }
 
 /* Takes the socket of an attempt of ConnectHostname away, or, if it is the caller's,
@@ -548,7 +616,7 @@ static int64_t start_connect(struct glev_bev *r, const struct sockaddr *sa, int 
 int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a)
 {
 	struct sockaddr_storage ss;
-	int len = glev_addr_to(a, &ss);
+	int len = glev_addr_to(a, &ss), was_open;
 	int64_t rc;
 
 	if (r->kind != GLEV_SOCKET)
@@ -557,10 +625,17 @@ int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a)
 		return len;
 	LOCK_FOR_CHANGE(r);
 	rc = hang_up(r);
-	if (rc == 0)
+	if (rc == 0) {
+		was_open = r->open;
+		leave_descriptor(r);
 		rc = start_connect(r, (struct sockaddr *)&ss, len);
-	if (rc == 0)
-		new_descriptor(r, 1);
+		if (rc == 0) {
+			new_descriptor(r, 1);
+		} else {
+			r->open = was_open;
+			glev_fast_choose(r);
+		}
+	}
 	unlock(r);
 	return rc;
 }
@@ -585,6 +660,7 @@ int64_t glev_bev_addr(struct glev_bev *r, int peer, struct glev_addr *a)
 int64_t glev_bev_setfd(struct glev_bev *r, int fd)
 {
 	int64_t rc;
+	int stream = 0;
 
 	if (r->kind != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
@@ -592,14 +668,22 @@ int64_t glev_bev_setfd(struct glev_bev *r, int fd)
 	 * glev_bev_quiet), and here the buffers cannot be emptied. */
 	if (!glev_base_on_loop(r->base))
 		return GLEV_WRONG_LOOP;
-	rc = fd < 0 ? 0 : prepare(fd);
+	rc = fd < 0 ? 0 : prepare(fd, &stream);
 	if (rc < 0)
 		return rc;
 	LOCK_FOR_CHANGE(r);
 	rc = hang_up(r);
+	leave_descriptor(r);
 	if (bufferevent_setfd(r->bev, fd) < 0)
 		rc = -EIO;
+	r->mute = 0;
+	r->stream = stream;
 	new_descriptor(r, 0);
+	/* libevent has begun to wait until it can write. */
+	if (r->fast && (r->held & EV_WRITE) && enabling_shows(r)) {
+		r->spilled = 1;
+		glev_bev_apply(r);
+	}
 	unlock(r);
 	return rc;
 }
@@ -621,6 +705,7 @@ int64_t glev_bev_dial(struct glev_bev *r)
 	LOCK_FOR_CHANGE(r);
 	rc = hang_up(r);
 	if (rc == 0) {
+		leave_descriptor(r);
 		r->given = bufferevent_getfd(r->bev) >= 0;
 		r->dialing = GLEV_LOOKING_UP;
 		glev_bev_apply(r);
@@ -689,14 +774,17 @@ int64_t glev_bev_dial_failed(struct glev_bev *r, int64_t dial)
 	return 0;
 }
 
-/* Ends what dial began, if EventConnected is here. Call with the lock. */
-void glev_bev_connected(struct glev_bev *r)
+/* Connecting is over, and also what dial began. Call with the lock. */
+void glev_bev_connected(struct glev_bev *r, int indeed)
 {
+	if (indeed)
+		r->stream = r->open = 1;
 	if (r->dialing) {
 		r->dialing = 0;
 		r->held &= ~bufferevent_get_enabled(r->bev);
 		glev_bev_apply(r);
 	}
+	glev_fast_choose(r);
 }
 
 /* --- asking for callbacks, and their order -------------------------------- */
@@ -712,6 +800,8 @@ int64_t glev_bev_trigger(struct glev_bev *r, short what, int flags)
 	}
 	if (what & EV_READ)
 		r->triggered = 1;
+	if (what & EV_WRITE)
+		r->mute = 0;
 	bufferevent_trigger(r->bev, what, flags | BEV_TRIG_DEFER_CALLBACKS);
 	unlock(r);
 	return 0;
@@ -738,7 +828,8 @@ int64_t glev_bev_set_priority(struct glev_bev *r, int priority)
 	if (r->kind != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	LOCK_FOR_CHANGE(r);
-	if (bufferevent_priority_set(r->bev, priority) < 0)
+	if ((r->fast && event_priority_set(r->reader, priority) < 0) ||
+	    bufferevent_priority_set(r->bev, priority) < 0)
 		rc = -EBUSY;
 	else
 		r->priority = priority;
@@ -855,6 +946,7 @@ int glev_bev_lingered(struct glev_bev *r)
 		return !discard_longer(r, fd);
 	if (bottom->connecting || ioctl(fd, FIONREAD, &unread) < 0 || unread == 0)
 		return 1;
+	glev_fast_choose(r);
 	shutdown(fd, SHUT_WR);
 	r->lingering = GLEV_DISCARDING;
 	evbuffer_unfreeze(r->in.evb, 1);
@@ -881,6 +973,7 @@ int64_t glev_bev_close_write(struct glev_bev *r)
 			bufferevent_flush(r->bev, EV_WRITE, BEV_FINISHED);
 		r->out.frozen |= GLEV_BACK;
 		glev_buf_refreeze(&r->out);
+		glev_fast_write(r);
 		rc = glev_bev_try_shut(r);
 	}
 	unlock(r);
@@ -900,6 +993,7 @@ int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec)
 	r->held &= ~EV_READ;
 	r->paused = 0;
 	bufferevent_disable(r->bev, EV_READ);
+	glev_fast_sync(r);
 	if (r->kind == GLEV_FILTER)
 		bufferevent_flush(r->bev, EV_WRITE, BEV_FINISHED);
 	if (!r->limit)
@@ -908,8 +1002,9 @@ int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec)
 		rc = -ENOMEM;
 		goto done;
 	}
-	r->lingering = GLEV_FLUSHING;
 	__atomic_store_n(&r->closures, 0, __ATOMIC_RELAXED);
+	glev_fast_write(r);
+	r->lingering = GLEV_FLUSHING;
 	if (glev_bev_lingered(r)) {
 		rc = 1;
 		goto done;
@@ -920,8 +1015,18 @@ int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec)
 	}
 	/* Writing may be off, by the user or after an error; the flush means to
 	 * write, and a broken socket then says so at once. */
+	glev_fast_choose(r);
 	turn_on(r, EV_WRITE);
 done:
 	unlock(r);
 	return rc;
+}
+
+struct bufferevent *glev_bev_expose(struct glev_bev *r)
+{
+	lock(r);
+	r->plain = 1;
+	glev_fast_choose(r);
+	unlock(r);
+	return r->bev;
 }

@@ -75,7 +75,8 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 	defer b.exit()
 	bev := newBufferEvent(b, loopOnly)
 	var errno C.int
-	bev.c = C.glev_bev_new(b.c, C.int(fd), flags, cBool(loopOnly), bev.handle.p, &errno)
+	plain := b.plainIO || opts&OptPlainIO != 0
+	bev.c = C.glev_bev_new(b.c, C.int(fd), flags, cBool(loopOnly), cBool(plain), bev.handle.p, &errno)
 	if bev.c == nil {
 		bev.handle.release()
 		return nil, &Error{op, syscall.Errno(errno)}
@@ -140,6 +141,23 @@ func (b *BufferEvent) adopted() {
 // Base returns the base the bufferevent was made on.
 // Safe for concurrent use. Wraps bufferevent_get_base.
 func (b *BufferEvent) Base() *Base { return b.base }
+
+// Pointer returns the native struct bufferevent, for C code on the loop's thread. It
+// lives until Free; C must not free it, or take its callbacks. From the first call on
+// the fast path is off for this bufferevent: C may see and change all of it. nil when
+// it is freed.
+// Safe for concurrent use.
+func (b *BufferEvent) Pointer() unsafe.Pointer {
+	var p unsafe.Pointer
+	b.do("Pointer", func() C.int64_t {
+		if rc := C.glev_bev_check(b.c); rc != 0 {
+			return rc
+		}
+		p = unsafe.Pointer(C.glev_bev_expose(b.c))
+		return 0
+	})
+	return p
+}
 
 // --- callbacks ---------------------------------------------------------------
 

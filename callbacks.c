@@ -32,6 +32,12 @@
 #include "native.h"
 #include "_cgo_export.h"
 
+/* What Go has appended to the outputs is written when the callback is done. */
+static void flush(void)
+{
+	glev_base_flush(glev_base_here());
+}
+
 /* --- Base and Event ------------------------------------------------------- */
 
 void glev_on_wake(evutil_socket_t fd, short what, void *arg)
@@ -41,6 +47,7 @@ void glev_on_wake(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	glevWake(b->handle, b->base);
+	flush();
 }
 
 void glev_on_nothing(evutil_socket_t fd, short what, void *arg)
@@ -55,6 +62,7 @@ void glev_on_event(evutil_socket_t fd, short what, void *arg)
 	struct glev_event *e = arg;
 
 	glevEvent(e->handle, e->ev, fd, what);
+	flush();
 }
 
 /* --- BufferEvent ---------------------------------------------------------- */
@@ -65,9 +73,8 @@ static void again(struct glev_bev *r, short what)
 	bufferevent_trigger(r->bev, what, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 
-void glev_on_bev_read(struct bufferevent *bev, void *arg)
+static void read_closure(struct glev_bev *r)
 {
-	struct glev_bev *r = arg;
 	int has_closure = __atomic_load_n(&r->closures, __ATOMIC_RELAXED) & GLEV_CB_READ;
 	size_t before;
 
@@ -80,13 +87,13 @@ void glev_on_bev_read(struct bufferevent *bev, void *arg)
 		return;
 	r->triggered = 0;
 	if (!__atomic_load_n(&r->high, __ATOMIC_RELAXED)) {
-		if (has_closure && glevBevRead(r->handle, bev))
+		if (has_closure && glevBevRead(r->handle, r->bev))
 			again(r, EV_READ);
 		return;
 	}
 
 	before = evbuffer_get_length(r->in.evb);
-	if (has_closure && glevBevRead(r->handle, bev)) {
+	if (has_closure && glevBevRead(r->handle, r->bev)) {
 		again(r, EV_READ);
 		return;
 	}
@@ -95,12 +102,34 @@ void glev_on_bev_read(struct bufferevent *bev, void *arg)
 	 * for one that did not: it is called again when there is room. */
 	evbuffer_lock(r->in.evb);
 	if (r->high && evbuffer_get_length(r->in.evb) >= r->high &&
-	    evbuffer_get_length(r->in.evb) >= before &&
-	    (bufferevent_get_enabled(bev) & EV_READ)) {
-		r->paused = 1;
-		glev_bev_apply(r);
+	    ((bufferevent_get_enabled(r->bev) | r->held) & EV_READ)) {
+		if (evbuffer_get_length(r->in.evb) >= before) {
+			r->paused = 1;
+			glev_bev_apply(r);
+		} else if (r->fast) {
+			bufferevent_trigger(r->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
+		}
 	}
 	evbuffer_unlock(r->in.evb);
+}
+
+void glev_on_bev_read(struct bufferevent *bev, void *arg)
+{
+	(void)bev;
+	read_closure(arg);
+	flush();
+}
+
+/* The fast path's own reader. */
+void glev_on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct glev_bev *r = arg;
+
+	(void)fd;
+	if (glev_fast_read(r, what)) {
+		read_closure(r);
+		flush();
+	}
 }
 
 /* Under the lock, on the thread that changed the input. */
@@ -113,15 +142,35 @@ void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, vo
 		r->paused = 0;
 		glev_bev_apply(r);
 	}
+	glev_fast_sync(r);
+}
+
+/* Under the lock, on the thread that changed the output, which libevent and the fast
+ * path do, too. */
+void glev_on_unsent(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
+{
+	(void)buf;
+	if (info->n_added)
+		glev_fast_unsent(arg);
+	if (info->n_deleted)
+		glev_fast_written(arg);
 }
 
 void glev_on_bev_write(struct bufferevent *bev, void *arg)
 {
 	struct glev_bev *r = arg;
+	int mute;
 
+	evbuffer_lock(r->out.evb);
+	mute = r->mute;
+	glev_fast_written(r);
+	evbuffer_unlock(r->out.evb);
+	if (mute)
+		return;
 	if ((__atomic_load_n(&r->closures, __ATOMIC_RELAXED) & GLEV_CB_WRITE) &&
 	    glevBevWrite(r->handle, bev))
 		again(r, EV_WRITE);
+	flush();
 }
 
 /* Under the lock, on the thread that changed the output: the loop's next turn is
@@ -148,6 +197,7 @@ void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
 	evbuffer_unlock(r->out.evb);
 	if (done)
 		glevBevLingered(r->handle, r->bev);
+	flush();
 }
 
 void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
@@ -169,7 +219,7 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	if ((what & BEV_EVENT_CONNECTED) || ((what & BEV_EVENT_ERROR) && !socket->dialing)) {
 		socket->connecting = 0;
 		if (!lingering)
-			glev_bev_connected(socket);
+			glev_bev_connected(socket, connecting && (what & BEV_EVENT_CONNECTED));
 		glev_bev_try_shut(r);
 	}
 	evbuffer_unlock(r->in.evb);
@@ -188,6 +238,7 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 		errno = err;
 		bufferevent_trigger_event(bev, what, BEV_TRIG_DEFER_CALLBACKS);
 	}
+	flush();
 }
 
 void glev_on_bev_limit(evutil_socket_t fd, short what, void *arg)
@@ -288,6 +339,7 @@ void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct socka
 	l->backoff_ms = 0;
 	glev_addr_from(&addr, sa, (socklen_t)len);
 	glevAccept(l->handle, lev, fd, &addr);
+	flush();
 }
 
 /* Out of descriptors or memory, most likely. The listening socket stays
@@ -309,6 +361,7 @@ void glev_on_accept_error(struct evconnlistener *lev, void *arg)
 	event_add(l->retry, &tv);
 	if (first)
 		glevAcceptError(l->handle, lev, err);
+	flush();
 }
 
 void glev_on_accept_retry(evutil_socket_t fd, short what, void *arg)
@@ -330,6 +383,7 @@ void glev_on_dns_step(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	if (glev_dns_step(d, what))
 		glevDNSCleared(d->handle, d);
+	flush();
 }
 
 /* Also from inside the call that asks, on the thread that acts as the loop; so Go

@@ -69,12 +69,17 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 	if (under->filtered || under->lingering || under->shut) {
 		*err = EBUSY;
 	} else {
+		under->filtered = 1;
+		glev_fast_choose(under);
 		/* Not with CLOSE_ON_FREE: freeing the one below is Go's business. */
 		bev = bufferevent_filter_new(under->bev, in ? glev_on_filter_in : NULL,
 		    out ? glev_on_filter_out : NULL, options & ~BEV_OPT_CLOSE_ON_FREE, NULL, r);
 	}
+	if (*err == ENOMEM && !bev) {
+		under->filtered = 0;
+		glev_fast_choose(under);
+	}
 	if (bev) {
-		under->filtered = 1;
 		if (under->dialing) /* libevent has enabled it */
 			glev_bev_apply(under);
 		r->under = under;

@@ -75,6 +75,9 @@ const (
 	// call from elsewhere returns ErrWrongLoop. Of the three only
 	// OptDeferCallbacks may be added to it.
 	OptLoopOnly Options = 1 << 16
+	// OptPlainIO has libevent do all reading and writing by itself, without the
+	// fast path (see Config.PlainIO).
+	OptPlainIO Options = 1 << 17
 )
 
 // String gives libevent's names: "BEV_OPT_CLOSE_ON_FREE|BEV_OPT_THREADSAFE".
@@ -83,15 +86,17 @@ func (o Options) String() string {
 		{uint32(OptCloseOnFree), "BEV_OPT_CLOSE_ON_FREE"}, {uint32(OptThreadSafe), "BEV_OPT_THREADSAFE"},
 		{uint32(OptDeferCallbacks), "BEV_OPT_DEFER_CALLBACKS"},
 		{uint32(OptUnlockCallbacks), "BEV_OPT_UNLOCK_CALLBACKS"}, {uint32(OptLoopOnly), "OptLoopOnly"},
+		{uint32(OptPlainIO), "OptPlainIO"},
 	})
 }
 
 // native splits o into what libevent is told and what is ours.
 func (o Options) native() (flags C.int, loopOnly bool, err error) {
 	const shared = OptThreadSafe | OptDeferCallbacks | OptUnlockCallbacks
-	if unknown := o &^ (OptCloseOnFree | shared | OptLoopOnly); unknown != 0 {
+	if unknown := o &^ (OptCloseOnFree | shared | OptLoopOnly | OptPlainIO); unknown != 0 {
 		return 0, false, fmt.Errorf("opts: unknown bits %v", unknown)
 	}
+	o &^= OptPlainIO
 	if o&OptLoopOnly == 0 {
 		return C.int(o | shared), false, nil
 	}

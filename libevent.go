@@ -113,6 +113,12 @@ type Config struct {
 	// EpollChangelist saves system calls when descriptors are added and deleted
 	// in one turn of the loop. Not for descriptors that were duplicated.
 	EpollChangelist bool
+	// PlainIO has libevent do all reading and writing of bufferevents by itself.
+	// Without it, connected stream sockets take a fast path of the binding:
+	// larger reads, and output that is written without a wait for the socket
+	// first. Closures see the same either way; OptPlainIO is the same for one
+	// bufferevent.
+	PlainIO bool
 
 	// MaxDispatchInterval and MaxDispatchCallbacks bound, if not 0, how long and
 	// how many callbacks the loop runs before it looks for new events of a
@@ -130,6 +136,8 @@ type Base struct {
 	event  *C.struct_event_base
 	handle handle
 	method string
+
+	plainIO bool
 
 	// own decides who may act as the loop: Dispatch takes it to set running,
 	// and what must not happen while a loop runs is done with it held.
@@ -152,6 +160,7 @@ type Base struct {
 	keepers  int    // what keeps an empty loop running
 	children map[*object]interface{ Free() }
 	counts   [kinds]int
+	io       C.struct_glev_fast_counters // when the base was freed
 
 	dues dues // taken by the loop, not yet run
 }
@@ -175,7 +184,7 @@ func NewBaseConfig(cfg Config) (*Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Base{event: event, children: map[*object]interface{ Free() }{}}
+	b := &Base{event: event, plainIO: cfg.PlainIO, children: map[*object]interface{ Free() }{}}
 	b.changed.L = &b.mu
 	b.method = C.GoString(C.event_base_get_method(event))
 	b.handle = newHandle(b)
@@ -340,8 +349,16 @@ func (b *Base) Method() string { return b.method }
 func (b *Base) Stats() Stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	io := b.io
+	if b.enter() {
+		C.glev_fast_counters(b.c, &io)
+		b.exit()
+	}
 	return Stats{
 		Callbacks:    b.callbacks.Load(),
+		FastReads:    uint64(io.reads),
+		FastWrites:   uint64(io.writes),
+		FastSpills:   uint64(io.spills),
 		Events:       b.counts[kindEvent],
 		BufferEvents: b.counts[kindBufferEvent],
 		Listeners:    b.counts[kindListener],
@@ -397,6 +414,9 @@ func (b *Base) Free() error {
 		return ErrLoopAborted
 	}
 	C.glev_base_settle(b.c)
+	b.mu.Lock()
+	C.glev_fast_counters(b.c, &b.io)
+	b.mu.Unlock()
 	b.takeDues()
 	C.glev_base_unclaim(b.c)
 	C.glev_base_free(b.c)

@@ -91,9 +91,15 @@ struct glev_base {
 	struct event *keep; /* keeps an otherwise empty loop from returning */
 	void *handle;
 	uintptr_t owner;    /* the thread that acts as the loop, or 0; atomic */
+	int running;        /* a loop runs; atomic */
 	int dns_freeing;    /* DNS bases that wait for a quiet moment to be freed in */
 	struct glev_base *outer; /* for which that thread acts besides */
 	struct glev_dues dues;
+	struct glev_bev *unsent; /* have output to be written when the callback is done */
+	char *spare;             /* see fastpath.c */
+	struct glev_fast_counters {
+		uint64_t reads, writes, spills; /* atomic */
+	} fast;
 };
 
 int glev_use_threads(void);
@@ -106,6 +112,7 @@ int glev_base_on_loop(struct glev_base *b);
 /* The base as whose loop this thread acts, or NULL. */
 struct glev_base *glev_base_here(void);
 int glev_base_loop(struct glev_base *b, int flags);
+int glev_base_running(struct glev_base *b);
 int glev_base_wake(struct glev_base *b);
 int glev_base_keep(struct glev_base *b, int on);
 /* Lets what libevent finalizes in its loop be finalized; runs no closure. */
@@ -247,6 +254,7 @@ enum { GLEV_CB_READ = 1, GLEV_CB_WRITE = 2 };
 enum { GLEV_SOCKET, GLEV_PAIR, GLEV_FILTER };
 enum { GLEV_FLUSHING = 1, GLEV_DISCARDING };
 enum { GLEV_LOOKING_UP = 1, GLEV_TRYING, GLEV_GAVE_UP };
+enum { GLEV_LIMIT_RATE = 1, GLEV_LIMIT_GROUP = 2, GLEV_LIMIT_SINGLE_READ = 4, GLEV_LIMIT_SINGLE_WRITE = 8 };
 
 struct glev_bev {
 	struct bufferevent *bev;
@@ -281,6 +289,25 @@ struct glev_bev {
 	int dialing;          /* GLEV_LOOKING_UP..., of the last of them, until it is connected */
 	int given;            /* that one started with a descriptor */
 	short held;           /* directions the user has on and we keep off for now */
+
+	/* fastpath.c */
+	struct event *reader; /* behind the record; NULL for what has no fast path */
+	struct evbuffer_cb_entry *unsent_cb;
+	struct glev_bev *unsent_next, **unsent; /* on the list of the base, or NULL */
+	struct timeval read_timeout;
+	int write_timed;      /* there is a write timeout */
+	size_t low;           /* read low watermark */
+	size_t room;          /* that the next read makes for what it finds */
+	int small_reads;      /* that needed much less of it, in a row */
+	int plain;            /* not for this one: the user's wish, or C has the pointer */
+	int stream;           /* the descriptor is a stream socket */
+	int open;             /* and connected */
+	int limits;           /* GLEV_LIMIT_*: what libevent must count */
+	int fast;             /* the fast path carries it now */
+	int reading;          /* reader is added */
+	int spilled;          /* libevent has the writing until the output is empty */
+	int direct;           /* within a call that writes at once */
+	int mute;             /* a write callback for nothing may be due */
 };
 
 /* Leaves the function with GLEV_WRONG_LOOP if the bufferevent, which may be NULL, is
@@ -293,7 +320,7 @@ struct glev_bev {
 			return GLEV_WRONG_LOOP;                               \
 	} while (0)
 
-struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop_only, void *handle, int *err);
+struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop_only, int plain, void *handle, int *err);
 int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, void *handles[2], struct glev_bev *out[2]);
 /* After it no callback starts, nothing is registered, and the descriptor is
  * closed if it is ours. The memory stays until glev_bev_free. */
@@ -339,13 +366,44 @@ int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec);
 void glev_bev_apply(struct glev_bev *r);
 int64_t glev_bev_try_shut(struct glev_bev *r);
 int glev_bev_lingered(struct glev_bev *r);
-void glev_bev_connected(struct glev_bev *r);
+void glev_bev_connected(struct glev_bev *r, int indeed);
 int glev_bev_all_written(struct glev_bev *r);
 /* Itself, or the socket or pair below a stack of filters. */
 struct glev_bev *glev_bev_bottom(struct glev_bev *r);
 /* Used by filter.c. */
 void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int kind, int options, int loop_only, void *handle);
 void glev_bev_install(struct glev_bev *r, int write);
+
+/* From now on C code may do with it what it likes. */
+struct bufferevent *glev_bev_expose(struct glev_bev *r);
+
+/* --- fastpath.c ----------------------------------------------------------- */
+
+/* All with the lock of the bufferevent, but glev_fast_read, glev_fast_free,
+ * glev_fast_forget and glev_base_flush, which are the loop's thread's. */
+
+/* Goes to the fast path or back to plain libevent; call after what decides it has
+ * changed, or, for what libevent must do itself, after saying so and before that. */
+void glev_fast_choose(struct glev_bev *r);
+/* The directions that libevent must not have. */
+short glev_fast_carries(const struct glev_bev *r);
+/* Has the reader registered exactly while there is something to read for. */
+int glev_fast_sync(struct glev_bev *r);
+/* That, and begins a read timeout anew. */
+int glev_fast_restart(struct glev_bev *r);
+/* The read timeout has changed. */
+void glev_fast_timeout(struct glev_bev *r);
+/* Returns 1 if the read closure is to be called. */
+int glev_fast_read(struct glev_bev *r, short what);
+/* Something was appended to the output; something was written from it. */
+void glev_fast_unsent(struct glev_bev *r);
+void glev_fast_written(struct glev_bev *r);
+/* Writes what is in the output. */
+void glev_fast_write(struct glev_bev *r);
+void glev_base_flush(struct glev_base *b);
+void glev_fast_counters(struct glev_base *b, struct glev_fast_counters *c);
+void glev_fast_forget(struct glev_bev *r);
+void glev_fast_free(struct glev_bev *r);
 
 /* --- filter.c ------------------------------------------------------------- */
 
@@ -383,6 +441,7 @@ int64_t glev_bev_take(struct glev_bev *r, int which, int64_t n);
 int64_t glev_bev_set_max_single(struct glev_bev *r, int reading, size_t n);
 struct bufferevent_rate_limit_group *glev_group_new(struct glev_base *b, const struct glev_rate *l);
 int64_t glev_group_set(struct bufferevent_rate_limit_group *g, const struct glev_rate *l);
+int64_t glev_group_remove(struct glev_bev *r);
 int64_t glev_group_add(struct bufferevent_rate_limit_group *g, struct glev_bev *r);
 void glev_group_totals(struct bufferevent_rate_limit_group *g, uint64_t *read, uint64_t *written);
 int64_t glev_group_take(struct bufferevent_rate_limit_group *g, int which, int64_t n);
@@ -458,6 +517,8 @@ void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg);
 enum bufferevent_filter_result glev_on_filter_in(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg);
 enum bufferevent_filter_result glev_on_filter_out(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg);
 void glev_on_filter_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
+void glev_on_readable(evutil_socket_t fd, short what, void *arg);
+void glev_on_unsent(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_in_file(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);

@@ -41,6 +41,10 @@ int64_t glev_bev_set_rate(struct glev_bev *r, const struct glev_rate *l)
 			ev_token_bucket_cfg_free(cfg);
 		return GLEV_CLOSED;
 	}
+	if (cfg) {
+		r->limits |= GLEV_LIMIT_RATE;
+		glev_fast_choose(r);
+	}
 	/* libevent counts the ticks of a bucket in the unit of its limit, and does
 	 * not convert: after a change of the unit it may wait for days. Without a
 	 * limit in between it begins anew. */
@@ -54,10 +58,29 @@ int64_t glev_bev_set_rate(struct glev_bev *r, const struct glev_rate *l)
 		r->rate = cfg;
 		r->rate_tick_msec = l ? l->tick_msec : 0;
 	}
+	if (!r->rate)
+		r->limits &= ~GLEV_LIMIT_RATE;
+	glev_fast_choose(r);
 	evbuffer_unlock(r->in.evb);
 	if (old)
 		ev_token_bucket_cfg_free(old);
 	return rc;
+}
+
+/* What libevent's bound of one write is for the user: the fast path has its own. */
+static int64_t write_bound(struct glev_bev *r, ev_ssize_t (*get)(struct bufferevent *))
+{
+	ev_ssize_t ours, bound;
+
+	evbuffer_lock(r->in.evb);
+	ours = bufferevent_get_max_single_write(r->bev);
+	if (r->fast)
+		bufferevent_set_max_single_write(r->bev, 0);
+	bound = get(r->bev);
+	if (r->fast)
+		bufferevent_set_max_single_write(r->bev, (size_t)ours);
+	evbuffer_unlock(r->in.evb);
+	return bound;
 }
 
 int64_t glev_bev_level(struct glev_bev *r, int which, int64_t *level)
@@ -74,13 +97,13 @@ int64_t glev_bev_level(struct glev_bev *r, int which, int64_t *level)
 		*level = bufferevent_get_max_to_read(r->bev);
 		break;
 	case GLEV_MAX_TO_WRITE:
-		*level = bufferevent_get_max_to_write(r->bev);
+		*level = write_bound(r, bufferevent_get_max_to_write);
 		break;
 	case GLEV_MAX_SINGLE_READ:
 		*level = bufferevent_get_max_single_read(r->bev);
 		break;
 	case GLEV_MAX_SINGLE_WRITE:
-		*level = bufferevent_get_max_single_write(r->bev);
+		*level = write_bound(r, bufferevent_get_max_single_write);
 		break;
 	}
 	return 0;
@@ -113,12 +136,21 @@ int64_t glev_bev_take(struct glev_bev *r, int which, int64_t n)
 
 int64_t glev_bev_set_max_single(struct glev_bev *r, int reading, size_t n)
 {
-	int rc;
+	int limit = reading ? GLEV_LIMIT_SINGLE_READ : GLEV_LIMIT_SINGLE_WRITE;
+	int64_t rc = glev_buf_lock(&r->in);
 
-	GLEV_CHECK_LOOP(r);
-	rc = reading ? bufferevent_set_max_single_read(r->bev, n)
-	             : bufferevent_set_max_single_write(r->bev, n);
-	return rc < 0 ? -EINVAL : 0;
+	if (rc)
+		return rc;
+	r->limits |= limit;
+	glev_fast_choose(r);
+	if ((reading ? bufferevent_set_max_single_read(r->bev, n)
+	             : bufferevent_set_max_single_write(r->bev, n)) < 0)
+		rc = -EINVAL;
+	else if (n == 0)
+		r->limits &= ~limit;
+	glev_fast_choose(r);
+	evbuffer_unlock(r->in.evb);
+	return rc;
 }
 
 struct bufferevent_rate_limit_group *glev_group_new(struct glev_base *b, const struct glev_rate *l)
@@ -147,10 +179,32 @@ int64_t glev_group_set(struct bufferevent_rate_limit_group *g, const struct glev
 
 int64_t glev_group_add(struct bufferevent_rate_limit_group *g, struct glev_bev *r)
 {
-	GLEV_CHECK_LOOP(r);
+	int64_t rc;
+
 	if (r->kind != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
-	return bufferevent_add_to_rate_limit_group(r->bev, g) < 0 ? -ENOMEM : 0;
+	rc = glev_buf_lock(&r->in);
+	if (rc)
+		return rc;
+	r->limits |= GLEV_LIMIT_GROUP;
+	glev_fast_choose(r);
+	if (bufferevent_add_to_rate_limit_group(r->bev, g) < 0) {
+		r->limits &= ~GLEV_LIMIT_GROUP;
+		glev_fast_choose(r);
+		rc = -ENOMEM;
+	}
+	evbuffer_unlock(r->in.evb);
+	return rc;
+}
+
+int64_t glev_group_remove(struct glev_bev *r)
+{
+	evbuffer_lock(r->in.evb);
+	bufferevent_remove_from_rate_limit_group(r->bev);
+	r->limits &= ~GLEV_LIMIT_GROUP;
+	glev_fast_choose(r);
+	evbuffer_unlock(r->in.evb);
+	return 0;
 }
 
 void glev_group_totals(struct bufferevent_rate_limit_group *g, uint64_t *read, uint64_t *written)

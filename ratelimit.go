@@ -249,7 +249,7 @@ func (g *RateLimitGroup) drop(bev *BufferEvent) {
 	if _, ok := g.members[bev]; ok {
 		delete(g.members, bev)
 		bev.group.Store(nil)
-		C.bufferevent_remove_from_rate_limit_group(bev.c.bev)
+		C.glev_group_remove(bev.c)
 	}
 }
 
@@ -260,7 +260,7 @@ func (g *RateLimitGroup) dissolve() {
 	g.members = nil
 	for bev := range members {
 		bev.group.Store(nil)
-		C.bufferevent_remove_from_rate_limit_group(bev.c.bev)
+		C.glev_group_remove(bev.c)
 	}
 	g.mu.Unlock()
 	C.bufferevent_rate_limit_group_free(g.c)

@@ -6,6 +6,10 @@ import "sync/atomic"
 type Stats struct {
 	Callbacks uint64 // closures run by the loop, posted functions among them
 
+	FastReads  uint64 // reads from a socket that the fast path made, not libevent
+	FastWrites uint64 // the same of writes
+	FastSpills uint64 // times that a write left bytes, which libevent then wrote
+
 	Events       int // live Event objects
 	BufferEvents int // live BufferEvent objects
 	Listeners    int // live Listener objects

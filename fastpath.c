@@ -1,0 +1,369 @@
+/*
+ * fastpath.c: reads and writes without libevent's detours.
+ *
+ * For an echo libevent makes seven system calls: two epoll_wait, two epoll_ctl to
+ * wait for a socket that could be written to all the time, ioctl(FIONREAD), readv of
+ * 4096 bytes at most, writev. Here it is three. Two additions, through libevent's
+ * public API only:
+ *
+ *  - Write-through. WRITE stays off in libevent while the output is empty, and what
+ *    is appended is written when the callback that appended it is done, or at once
+ *    by Write from another thread. What the socket does not take then is spilled:
+ *    WRITE goes on, and libevent writes until the output is empty.
+ *  - An own reader. An event of ours on the same descriptor reads as much as there
+ *    is, and calls the read closure from there.
+ *
+ * Both hold for a stream socket from the moment it is connected, as long as nothing
+ * stands between it and the bytes: a limit, a filter, C code that has the pointer.
+ * glev_fast_choose says so, and is the one function that goes there and back.
+ *
+ * The directions that are carried here are in `held` (see glev_bev_apply), so that
+ * what the user enabled is known in one place.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "native.h"
+
+enum {
+	SPARE = 64 * 1024,     /* of a base: catches what a read finds beyond its room */
+	TURN = 256 * 1024,     /* read at most that much before others have their turn */
+	SINGLE_WRITE = TURN,   /* what libevent writes at once of what was spilled */
+	FIRST_CHAIN = 1024,
+	LAST_CHAIN = 128 * 1024,
+	CHAIN_HEAD = 64,       /* room for libevent's own head of a chain */
+};
+
+/* --- going there and back ------------------------------------------------- */
+
+static int eligible(const struct glev_bev *r)
+{
+	return r->reader && r->open && !r->plain && !r->limits && !r->filtered &&
+	    !r->connecting && !r->dialing && !r->lingering && !r->quiet;
+}
+
+static void start(struct glev_bev *r)
+{
+	if (!r->unsent_cb) {
+		r->unsent_cb = evbuffer_add_cb(r->out.evb, glev_on_unsent, r);
+		if (!r->unsent_cb)
+			return; /* libevent does it all, then */
+	}
+	event_assign(r->reader, r->base->base, bufferevent_getfd(r->bev),
+	    EV_READ | EV_PERSIST | EV_FINALIZE, glev_on_readable, r);
+	if (r->priority >= 0)
+		event_priority_set(r->reader, r->priority);
+	bufferevent_set_max_single_write(r->bev, SINGLE_WRITE);
+	r->fast = 1;
+	r->spilled = evbuffer_get_length(r->out.evb) > 0;
+	glev_bev_apply(r);
+}
+
+static void stop(struct glev_bev *r)
+{
+	r->fast = r->spilled = 0;
+	if (r->quiet) { /* nothing is to go on */
+		glev_fast_sync(r);
+		return;
+	}
+	if (!(r->limits & GLEV_LIMIT_SINGLE_WRITE))
+		bufferevent_set_max_single_write(r->bev, 0);
+	/* libevent makes a write callback for nothing when WRITE is enabled and the
+	 * output is empty. It is not the user who enables it. */
+	if (r->held & EV_WRITE)
+		r->mute = evbuffer_get_length(r->out.evb) == 0;
+	glev_bev_apply(r);
+}
+
+void glev_fast_choose(struct glev_bev *r)
+{
+	int fast = eligible(r);
+
+	if (fast != r->fast)
+		(fast ? start : stop)(r);
+}
+
+short glev_fast_carries(const struct glev_bev *r)
+{
+	return r->fast ? EV_READ | (r->spilled ? 0 : EV_WRITE) : 0;
+}
+
+static int wants_to_read(const struct glev_bev *r)
+{
+	return r->fast && (r->held & EV_READ) && !r->paused &&
+	    (!r->high || evbuffer_get_length(r->in.evb) < r->high);
+}
+
+static int add_reader(struct glev_bev *r)
+{
+	const struct timeval *tv = &r->read_timeout;
+	int timed = tv->tv_sec || tv->tv_usec;
+
+	if (event_add(r->reader, timed ? tv : NULL) < 0)
+		return -1;
+	r->reading = 1;
+	return 0;
+}
+
+int glev_fast_sync(struct glev_bev *r)
+{
+	int want = wants_to_read(r);
+
+	if (want && !r->reading)
+		return add_reader(r);
+	if (!want && r->reading) {
+		event_del(r->reader);
+		r->reading = 0;
+	}
+	return 0;
+}
+
+int glev_fast_restart(struct glev_bev *r)
+{
+	return wants_to_read(r) ? add_reader(r) : 0;
+}
+
+void glev_fast_timeout(struct glev_bev *r)
+{
+	if (!r->reading)
+		return;
+	if (r->read_timeout.tv_sec || r->read_timeout.tv_usec)
+		add_reader(r);
+	else
+		event_remove_timer(r->reader);
+}
+
+void glev_fast_free(struct glev_bev *r)
+{
+	glev_fast_forget(r);
+	if (r->reader && r->unsent_cb) /* it was assigned */
+		event_debug_unassign(r->reader);
+}
+
+static void count(uint64_t *n)
+{
+	__atomic_fetch_add(n, 1, __ATOMIC_RELAXED);
+}
+
+void glev_fast_counters(struct glev_base *b, struct glev_fast_counters *c)
+{
+	c->reads = __atomic_load_n(&b->fast.reads, __ATOMIC_RELAXED);
+	c->writes = __atomic_load_n(&b->fast.writes, __ATOMIC_RELAXED);
+	c->spills = __atomic_load_n(&b->fast.spills, __ATOMIC_RELAXED);
+}
+
+/* --- the own reader ------------------------------------------------------- */
+
+/* Learns from a read of n bytes how much room the next one needs: what was found, in
+ * the smallest chain that libevent allocates without waste. */
+static void learn(struct glev_bev *r, size_t n)
+{
+	if (n > r->room) {
+		while (r->room < n && r->room < LAST_CHAIN - CHAIN_HEAD)
+			r->room = (r->room + CHAIN_HEAD) * 2 - CHAIN_HEAD;
+		r->small_reads = 0;
+	} else if (n >= r->room / 4 || r->room <= FIRST_CHAIN - CHAIN_HEAD) {
+		r->small_reads = 0;
+	} else if (++r->small_reads == 8) {
+		r->room = (r->room + CHAIN_HEAD) / 2 - CHAIN_HEAD;
+		r->small_reads = 0;
+	}
+}
+
+/*
+ * One read of at most `most` bytes; *full says that there may be more. What finds no
+ * room in the chain goes to the base's spare block and is copied from there: so small
+ * messages have small chains, and no read exactly fills its room and has to be
+ * followed by an empty one. Large ones are left for the next read, which will have
+ * learnt.
+ */
+static ssize_t read_once(struct glev_bev *r, int fd, size_t most, int *full)
+{
+	struct evbuffer_iovec vec[3];
+	size_t size = 0, kept;
+	ssize_t n;
+	int room, i, nvec;
+
+	if (!r->room)
+		r->room = FIRST_CHAIN - CHAIN_HEAD;
+	room = evbuffer_reserve_space(r->in.evb, (ev_ssize_t)(r->room < most ? r->room : most), vec, 2);
+	if (room < 0) {
+		errno = ENOMEM;
+		return -1;
+	}
+	for (i = 0; i < room; i++) {
+		if (vec[i].iov_len > most - size)
+			vec[i].iov_len = most - size;
+		size += vec[i].iov_len;
+	}
+	nvec = room;
+	if (r->room < SPARE && size < most && (r->base->spare || (r->base->spare = malloc(SPARE)))) {
+		vec[nvec].iov_base = r->base->spare;
+		vec[nvec].iov_len = most - size < SPARE ? most - size : SPARE;
+		size += vec[nvec++].iov_len;
+	}
+	count(&r->base->fast.reads);
+	n = readv(fd, (struct iovec *)vec, nvec);
+	*full = n == (ssize_t)size;
+	if (n <= 0)
+		return n;
+	learn(r, (size_t)n);
+	kept = (size_t)n;
+	for (i = 0; i < room; i++) {
+		if (vec[i].iov_len > kept)
+			vec[i].iov_len = kept;
+		kept -= vec[i].iov_len;
+	}
+	if (evbuffer_commit_space(r->in.evb, vec, room) < 0 ||
+	    (kept && evbuffer_add(r->in.evb, r->base->spare, kept) < 0)) {
+		errno = ENOMEM; /* and the stream has a hole: this is its end */
+		return -1;
+	}
+	return n;
+}
+
+/* Reading is off before its end is told. */
+static void end_of_reading(struct glev_bev *r, short what, int err)
+{
+	r->held &= ~EV_READ;
+	glev_fast_sync(r);
+	errno = err;
+	bufferevent_trigger_event(r->bev, what | BEV_EVENT_READING, BEV_TRIG_DEFER_CALLBACKS);
+}
+
+int glev_fast_read(struct glev_bev *r, short what)
+{
+	int full = 1, err = 0, call;
+	size_t total = 0, len = 0;
+	ssize_t n = -1;
+	int fd;
+
+	evbuffer_lock(r->in.evb);
+	/* Another thread may have been here while this one stood at the lock. */
+	if (!r->reading || r->in.lent) {
+		evbuffer_unlock(r->in.evb);
+		return 0;
+	}
+	if (what == EV_TIMEOUT) {
+		end_of_reading(r, BEV_EVENT_TIMEOUT, 0);
+		evbuffer_unlock(r->in.evb);
+		return 0;
+	}
+	fd = event_get_fd(r->reader);
+	evbuffer_unfreeze(r->in.evb, 0);
+	while (full && total < TURN) {
+		size_t most = TURN;
+
+		if (r->high) {
+			len = evbuffer_get_length(r->in.evb);
+			if (len >= r->high)
+				break;
+			if (most > r->high - len)
+				most = r->high - len;
+		}
+		n = read_once(r, fd, most, &full);
+		err = errno;
+		if (n <= 0)
+			break;
+		total += (size_t)n;
+	}
+	evbuffer_freeze(r->in.evb, 0);
+	if (n == 0)
+		end_of_reading(r, BEV_EVENT_EOF, 0);
+	/* The last of these is what libevent ignores, too. */
+	else if (n < 0 && err != EAGAIN && err != EWOULDBLOCK && err != EINTR && err != ECONNREFUSED)
+		end_of_reading(r, BEV_EVENT_ERROR, err);
+	call = total > 0 && (!r->low || evbuffer_get_length(r->in.evb) >= r->low);
+	evbuffer_unlock(r->in.evb);
+	return call;
+}
+
+/* --- write-through -------------------------------------------------------- */
+
+static void spill(struct glev_bev *r)
+{
+	r->spilled = 1;
+	count(&r->base->fast.spills);
+	glev_bev_apply(r);
+}
+
+void glev_fast_unsent(struct glev_bev *r)
+{
+	struct glev_base *b = r->base;
+
+	if (!r->fast || r->spilled || r->direct || r->unsent || !(r->held & EV_WRITE))
+		return;
+	/* While no loop runs nothing is written, and the next one has to know. */
+	if (!glev_base_running(b) || !glev_base_on_loop(b)) {
+		spill(r);
+		return;
+	}
+	r->unsent_next = b->unsent;
+	if (b->unsent)
+		b->unsent->unsent = &r->unsent_next;
+	r->unsent = &b->unsent;
+	b->unsent = r;
+}
+
+void glev_fast_forget(struct glev_bev *r)
+{
+	if (!r->unsent)
+		return;
+	*r->unsent = r->unsent_next;
+	if (r->unsent_next)
+		r->unsent_next->unsent = r->unsent;
+	r->unsent = NULL;
+}
+
+void glev_fast_written(struct glev_bev *r)
+{
+	r->mute = 0;
+	if (r->spilled && evbuffer_get_length(r->out.evb) == 0) {
+		r->spilled = 0;
+		glev_bev_apply(r);
+	}
+}
+
+void glev_fast_write(struct glev_bev *r)
+{
+	int n, err;
+
+	if (!r->fast || r->spilled || !(r->held & EV_WRITE) || !evbuffer_get_length(r->out.evb))
+		return;
+	if (r->out.lent) {
+		spill(r);
+		return;
+	}
+	count(&r->base->fast.writes);
+	evbuffer_unfreeze(r->out.evb, 1);
+	n = evbuffer_write(r->out.evb, event_get_fd(r->reader));
+	err = errno;
+	evbuffer_freeze(r->out.evb, 1);
+	if (n < 0 && err != EAGAIN && err != EWOULDBLOCK && err != EINTR) {
+		r->held &= ~EV_WRITE;
+		errno = err;
+		bufferevent_trigger_event(r->bev, BEV_EVENT_ERROR | BEV_EVENT_WRITING,
+		    BEV_TRIG_DEFER_CALLBACKS);
+		return;
+	}
+	if (n > 0 && (r->closures & GLEV_CB_WRITE))
+		bufferevent_trigger(r->bev, EV_WRITE, BEV_TRIG_DEFER_CALLBACKS);
+	/* Also when nothing was: sendfile says so that it would block. */
+	if (evbuffer_get_length(r->out.evb))
+		spill(r);
+}
+
+void glev_base_flush(struct glev_base *b)
+{
+	struct glev_bev *r;
+
+	while (b && (r = b->unsent)) {
+		glev_fast_forget(r);
+		evbuffer_lock(r->out.evb);
+		glev_fast_write(r);
+		evbuffer_unlock(r->out.evb);
+	}
+}

@@ -450,8 +450,10 @@ int64_t glev_bev_watermark(struct glev_bev *r, short what, size_t low, size_t hi
 		__atomic_store_n(&r->high, high, __ATOMIC_RELAXED);
 		r->low = low;
 	}
+	if (what & EV_WRITE)
+		r->write_low = low;
 	bufferevent_setwatermark(r->bev, what, low, high);
-	glev_fast_sync(r);
+	glev_fast_marks(r);
 	if (r->paused && (!r->high || evbuffer_get_length(r->in.evb) < r->high)) {
 		r->paused = 0;
 		glev_bev_apply(r);

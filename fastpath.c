@@ -31,7 +31,7 @@
 enum {
 	SPARE = 64 * 1024,     /* of a base: catches what a read finds beyond its room */
 	TURN = 256 * 1024,     /* read at most that much before others have their turn */
-	SINGLE_WRITE = TURN,   /* what libevent writes at once of what was spilled */
+	SINGLE_WRITE = TURN,
 	FIRST_CHAIN = 1024,
 	LAST_CHAIN = 128 * 1024,
 	CHAIN_HEAD = 64,       /* room for libevent's own head of a chain */
@@ -45,6 +45,13 @@ static int eligible(const struct glev_bev *r)
 	    !r->connecting && !r->dialing && !r->lingering && !r->quiet;
 }
 
+/* What libevent writes at once of what was spilled. With small steps, where the write
+ * callback is to come before the output is empty. */
+static void bound_writes(struct glev_bev *r)
+{
+	bufferevent_set_max_single_write(r->bev, r->write_low ? 0 : SINGLE_WRITE);
+}
+
 static void start(struct glev_bev *r)
 {
 	if (!r->unsent_cb) {
@@ -56,7 +63,7 @@ static void start(struct glev_bev *r)
 	    EV_READ | EV_PERSIST | EV_FINALIZE, glev_on_readable, r);
 	if (r->priority >= 0)
 		event_priority_set(r->reader, r->priority);
-	bufferevent_set_max_single_write(r->bev, SINGLE_WRITE);
+	bound_writes(r);
 	r->fast = 1;
 	r->spilled = evbuffer_get_length(r->out.evb) > 0;
 	glev_bev_apply(r);
@@ -124,6 +131,13 @@ int glev_fast_sync(struct glev_bev *r)
 int glev_fast_restart(struct glev_bev *r)
 {
 	return wants_to_read(r) ? add_reader(r) : 0;
+}
+
+void glev_fast_marks(struct glev_bev *r)
+{
+	glev_fast_sync(r);
+	if (r->fast)
+		bound_writes(r);
 }
 
 void glev_fast_timeout(struct glev_bev *r)
@@ -329,9 +343,13 @@ void glev_fast_written(struct glev_bev *r)
 
 void glev_fast_write(struct glev_bev *r)
 {
+	size_t len;
 	int n, err;
 
-	if (!r->fast || r->spilled || !(r->held & EV_WRITE) || !evbuffer_get_length(r->out.evb))
+	if (!r->fast || r->spilled || !(r->held & EV_WRITE))
+		return;
+	len = evbuffer_get_length(r->out.evb);
+	if (!len)
 		return;
 	if (r->out.lent) {
 		spill(r);
@@ -339,7 +357,8 @@ void glev_fast_write(struct glev_bev *r)
 	}
 	count(&r->base->fast.writes);
 	evbuffer_unfreeze(r->out.evb, 1);
-	n = evbuffer_write(r->out.evb, event_get_fd(r->reader));
+	n = evbuffer_write_atmost(r->out.evb, event_get_fd(r->reader),
+	    len > r->write_low ? (ev_ssize_t)(len - r->write_low) : -1);
 	err = errno;
 	evbuffer_freeze(r->out.evb, 1);
 	if (n < 0 && err != EAGAIN && err != EWOULDBLOCK && err != EINTR) {

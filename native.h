@@ -296,7 +296,7 @@ struct glev_bev {
 	struct glev_bev *unsent_next, **unsent; /* on the list of the base, or NULL */
 	struct timeval read_timeout;
 	int write_timed;      /* there is a write timeout */
-	size_t low;           /* read low watermark */
+	size_t low, write_low; /* low watermarks */
 	size_t room;          /* that the next read makes for what it finds */
 	int small_reads;      /* that needed much less of it, in a row */
 	int plain;            /* not for this one: the user's wish, or C has the pointer */
@@ -393,6 +393,8 @@ int glev_fast_sync(struct glev_bev *r);
 int glev_fast_restart(struct glev_bev *r);
 /* The read timeout has changed. */
 void glev_fast_timeout(struct glev_bev *r);
+/* The watermarks have changed. */
+void glev_fast_marks(struct glev_bev *r);
 /* Returns 1 if the read closure is to be called. */
 int glev_fast_read(struct glev_bev *r, short what);
 /* Something was appended to the output; something was written from it. */

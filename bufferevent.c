@@ -137,6 +137,7 @@ struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop
 	glev_bev_init(r, b, bev, GLEV_SOCKET, options, loop_only, handle);
 	r->reader = (struct event *)(r + 1);
 	r->plain = plain;
+	r->touched = plain; /* what is appended there is not seen */
 	r->stream = r->open = stream;
 	glev_fast_choose(r);
 	return r;
@@ -355,6 +356,7 @@ int64_t glev_bev_enable(struct glev_bev *r, short what)
 	int64_t rc = 0;
 
 	LOCK_FOR_CHANGE(r);
+	r->touched = 1;
 	if (what & EV_WRITE) {
 		r->mute = 0;
 		if (r->fast && enabling_shows(r))
@@ -539,6 +541,7 @@ static void new_descriptor(struct glev_bev *r, int connecting)
 /* For a change of the descriptor: it is plain libevent that changes it. */
 static void leave_descriptor(struct glev_bev *r)
 {
+	r->touched = 1;
 	r->open = 0;
 	glev_fast_choose(r);
 }
@@ -800,6 +803,7 @@ int64_t glev_bev_trigger(struct glev_bev *r, short what, int flags)
 		unlock(r);
 		return GLEV_FILTERED;
 	}
+	r->touched = 1;
 	if (what & EV_READ)
 		r->triggered = 1;
 	if (what & EV_WRITE)
@@ -816,11 +820,19 @@ int64_t glev_bev_trigger_event(struct glev_bev *r, short what)
 		unlock(r);
 		return GLEV_FILTERED;
 	}
+	r->touched = 1;
 	r->triggered_events |= what;
 	errno = 0;
 	bufferevent_trigger_event(r->bev, what, BEV_TRIG_DEFER_CALLBACKS);
 	unlock(r);
 	return 0;
+}
+
+/* Whether the callback of libevent that makes ours may be in its queue: there it is
+ * filed under its priority, and would not be found again under another. */
+static int callback_may_be_due(const struct glev_bev *r)
+{
+	return r->touched && event_base_get_num_events(r->base->base, EVENT_BASE_COUNT_ACTIVE) > 0;
 }
 
 int64_t glev_bev_set_priority(struct glev_bev *r, int priority)
@@ -830,7 +842,8 @@ int64_t glev_bev_set_priority(struct glev_bev *r, int priority)
 	if (r->kind != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	LOCK_FOR_CHANGE(r);
-	if ((r->fast && event_priority_set(r->reader, priority) < 0) ||
+	if (callback_may_be_due(r) ||
+	    (r->fast && event_priority_set(r->reader, priority) < 0) ||
 	    bufferevent_priority_set(r->bev, priority) < 0)
 		rc = -EBUSY;
 	else

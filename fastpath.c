@@ -308,6 +308,7 @@ void glev_fast_unsent(struct glev_bev *r)
 {
 	struct glev_base *b = r->base;
 
+	r->touched = 1;
 	if (!r->fast || r->spilled || r->direct || r->unsent || !(r->held & EV_WRITE))
 		return;
 	/* While no loop runs nothing is written, and the next one has to know. */

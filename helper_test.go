@@ -24,10 +24,13 @@ const (
 	wr = libevent.EvWrite
 )
 
+// plainIO runs the tests that do not choose without the fast path.
+var plainIO = os.Getenv("LIBEVENT_PLAIN_IO") != ""
+
 // newBase makes a base that is freed at the end of the test.
 func newBase(t testing.TB) *libevent.Base {
 	t.Helper()
-	base, err := libevent.NewBase()
+	base, err := libevent.NewBaseConfig(libevent.Config{PlainIO: plainIO})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, base.Free()) })
 	return base

@@ -283,6 +283,7 @@ struct glev_bev {
 	int quiet;            /* glev_bev_quiet was called: nothing may change any more */
 	int paused;           /* input at its high watermark, closure drained nothing */
 	int priority;         /* the user's, or -1 */
+	int touched;          /* a callback of it may have been due since it was made */
 	int triggered;        /* a read callback was asked for, whatever the input */
 	short triggered_events; /* the same of event callbacks */
 	int64_t dials;        /* how often glev_bev_dial was called */

@@ -42,7 +42,9 @@ func (b *BufferEvent) Partner() *BufferEvent {
 }
 
 // SetPriority sets the priority of a socket's events, 0 (first) to one less than
-// Config.Priorities. It fails while one of them is due.
+// Config.Priorities. Best on a new bufferevent: once it has been enabled it fails with
+// EBUSY while anything is due in the loop, for libevent does not tell whether that is
+// a callback of this one.
 // Safe for concurrent use. Wraps bufferevent_priority_set.
 func (b *BufferEvent) SetPriority(priority int) error {
 	const op = "bufferevent_priority_set"

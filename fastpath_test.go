@@ -1,0 +1,713 @@
+package libevent_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+)
+
+// What a bufferevent promises is the same with the fast path and without it: each
+// contract here is tested both ways.
+
+func bothWays(t *testing.T, test func(t *testing.T, base *libevent.Base)) {
+	for _, mode := range []struct {
+		name  string
+		plain bool
+	}{{"fast", false}, {"plain", true}} {
+		t.Run(mode.name, func(t *testing.T) {
+			base, err := libevent.NewBaseConfig(libevent.Config{PlainIO: mode.plain, Priorities: 3})
+			require.NoError(t, err)
+			t.Cleanup(func() { assert.NoError(t, base.Free()) })
+			test(t, base)
+			stats := base.Stats()
+			if mode.plain {
+				assert.Zero(t, stats.FastReads+stats.FastWrites+stats.FastSpills)
+			} else {
+				assert.NotZero(t, stats.FastReads+stats.FastWrites)
+			}
+		})
+	}
+}
+
+// echoes has bev send back what it gets.
+func echoes(t testing.TB, bev *libevent.BufferEvent) {
+	t.Helper()
+	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+		assert.NoError(t, b.Output().AddBuffer(b.Input()))
+	}, nil, nil))
+	require.NoError(t, bev.Enable(rd))
+}
+
+// exchange sends data to an echo in pieces of all sizes, and checks what comes back.
+func exchange(t testing.TB, peer *net.TCPConn, data []byte) {
+	t.Helper()
+	go func() {
+		for rest, n := data, 1; len(rest) > 0; n = n*3%70001 + 1 {
+			n = min(n, len(rest))
+			if _, err := peer.Write(rest[:n]); err != nil {
+				return
+			}
+			rest = rest[n:]
+		}
+	}()
+	got := make([]byte, len(data))
+	_, err := io.ReadFull(peer, got)
+	require.NoError(t, err)
+	same(t, data, got)
+}
+
+func TestFastPathOrderAndCount(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newSocket(t, base, 0)
+		echoes(t, bev)
+		background(t, base)
+		exchange(t, peer, noise(8<<20))
+	})
+}
+
+func TestFastPathLoopOnly(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newSocket(t, base, libevent.OptLoopOnly)
+		echoes(t, bev)
+		background(t, base)
+		exchange(t, peer, noise(1<<20))
+	})
+}
+
+// What is appended in whatever way, on the loop or elsewhere, is sent, in order.
+func TestFastPathAppends(t *testing.T) {
+	file, err := os.CreateTemp(t.TempDir(), "")
+	require.NoError(t, err)
+	defer file.Close()
+	_, err = file.WriteString("file.")
+	require.NoError(t, err)
+	appends := []func(bev *libevent.BufferEvent) error{
+		func(bev *libevent.BufferEvent) error { _, err := bev.Write([]byte("write.")); return err },
+		func(bev *libevent.BufferEvent) error { _, err := bev.WriteString("string."); return err },
+		func(bev *libevent.BufferEvent) error { return bev.WriteBuffer(newBuffer(t, "buffer.")) },
+		func(bev *libevent.BufferEvent) error { return bev.Output().Add([]byte("add.")) },
+		func(bev *libevent.BufferEvent) error { return bev.Output().AddBuffer(newBuffer(t, "moved.")) },
+		func(bev *libevent.BufferEvent) error {
+			_, err := newBuffer(t, "part.").RemoveBuffer(bev.Output(), 5)
+			return err
+		},
+		func(bev *libevent.BufferEvent) error { return bev.Output().AddFile(file, 0, 5) },
+		func(bev *libevent.BufferEvent) error {
+			return bev.Output().AddReference([]byte("reference."), nil)
+		},
+		func(bev *libevent.BufferEvent) error { _, err := bev.Write([]byte("end.")); return err },
+	}
+	const want = "write.string.buffer.add.moved.part.file.reference.end."
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		for _, where := range []string{"loop", "elsewhere", "before"} {
+			bev, peer := newSocket(t, base, 0)
+			all := func() {
+				for i, fn := range appends {
+					assert.NoError(t, fn(bev), i)
+				}
+			}
+			stop := func() {}
+			switch where {
+			case "loop":
+				stop = background(t, base)
+				onLoop(t, base, all)
+			case "elsewhere":
+				stop = background(t, base)
+				all()
+			case "before":
+				all()
+				assert.NotZero(t, bev.Output().Len(), "nothing is written while no loop runs")
+				stop = background(t, base)
+			}
+			got := make([]byte, len(want))
+			_, err := io.ReadFull(peer, got)
+			require.NoError(t, err, where)
+			assert.Equal(t, want, string(got), where)
+			stop()
+			bev.Free()
+		}
+	})
+}
+
+func TestFastPathWriteCallback(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newSocket(t, base, 0)
+		got := readAll(peer)
+		var seen []int
+		require.NoError(t, bev.SetCallbacks(nil, func(b *libevent.BufferEvent) {
+			seen = append(seen, b.Output().Len())
+			switch len(seen) {
+			case 1:
+				_, err := b.WriteString("second")
+				assert.NoError(t, err)
+				assert.Equal(t, 6, b.Output().Len(), "written when the closure has returned")
+			case 2:
+				b.Free()
+			}
+		}, nil))
+		require.NoError(t, base.Post(func() { _, _ = bev.WriteString("first") }))
+		dispatch(t, base)
+		assert.Equal(t, []int{0, 0}, seen)
+		assert.Equal(t, "firstsecond", string(receive(t, got)))
+	})
+}
+
+// The book's Enable(EV_READ|EV_WRITE) makes one write callback for nothing.
+func TestFastPathEnableWrite(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newSocket(t, base, 0)
+		writes := 0
+		require.NoError(t, bev.SetCallbacks(nil, func(*libevent.BufferEvent) { writes++ }, nil))
+		require.NoError(t, bev.Enable(rd|wr))
+		for range 5 {
+			require.NoError(t, base.Loop(libevent.LoopNonblock))
+		}
+		assert.Equal(t, 1, writes)
+
+		// While writing is off nothing leaves; then it does.
+		require.NoError(t, bev.Disable(wr))
+		onceOnLoop(t, base, func() { _, _ = bev.WriteString("late") })
+		assert.Equal(t, 4, bev.Output().Len())
+		assert.Equal(t, 1, writes)
+		require.NoError(t, bev.Enable(wr))
+		for writes < 2 {
+			require.NoError(t, base.Loop(libevent.LoopOnce))
+		}
+		got := make([]byte, 4)
+		_, err := io.ReadFull(peer, got)
+		require.NoError(t, err)
+		assert.Equal(t, "late", string(got))
+		onceOnLoop(t, base, func() { _, _ = bev.WriteString("more") })
+		_, err = io.ReadFull(peer, got)
+		require.NoError(t, err)
+		assert.Equal(t, "more", string(got))
+		_, err = peer.Write([]byte("x")) // for the counters
+		require.NoError(t, err)
+		for bev.Input().Len() == 0 {
+			require.NoError(t, base.Loop(libevent.LoopOnce))
+		}
+	})
+}
+
+// onceOnLoop runs fn and a few turns of the loop.
+func onceOnLoop(t testing.TB, base *libevent.Base, fn func()) {
+	t.Helper()
+	require.NoError(t, base.Post(fn))
+	for range 3 {
+		require.NoError(t, base.Loop(libevent.LoopNonblock))
+	}
+}
+
+func TestFastPathEnabled(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newSocket(t, base, 0)
+		assert.Equal(t, wr, bev.Enabled())
+		require.NoError(t, bev.Enable(rd))
+		assert.Equal(t, rd|wr, bev.Enabled())
+		require.NoError(t, bev.Disable(wr))
+		assert.Equal(t, rd, bev.Enabled())
+		require.NoError(t, bev.Enable(wr))
+		assert.Equal(t, rd|wr, bev.Enabled())
+		ended := false
+		require.NoError(t, bev.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+			ended = true
+			assert.Equal(t, libevent.EventReading|libevent.EventEOF, what)
+			assert.Equal(t, wr, b.Enabled(), "reading is off after the end")
+		}))
+		require.NoError(t, peer.CloseWrite())
+		for !ended {
+			require.NoError(t, base.Loop(libevent.LoopOnce))
+		}
+	})
+}
+
+func TestFastPathTimeouts(t *testing.T) {
+	const limit = 50 * time.Millisecond
+	t.Run("peer never writes", func(t *testing.T) {
+		bothWays(t, func(t *testing.T, base *libevent.Base) {
+			bev, peer := newSocket(t, base, 0)
+			require.NoError(t, bev.SetTimeouts(limit, 0))
+			_, err := peer.Write([]byte("x")) // begins the time anew
+			require.NoError(t, err)
+			var events []libevent.Events
+			reads := 0
+			begin := time.Now()
+			require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) { reads++ }, nil,
+				func(b *libevent.BufferEvent, what libevent.Events) {
+					events = append(events, what)
+					assert.ErrorIs(t, b.Err(), os.ErrDeadlineExceeded)
+					assert.Equal(t, wr, b.Enabled())
+				}))
+			require.NoError(t, bev.Enable(rd))
+			dispatch(t, base) // ends when reading is off
+			assert.Equal(t, []libevent.Events{libevent.EventReading | libevent.EventTimeout}, events)
+			assert.Equal(t, 1, reads)
+			assert.GreaterOrEqual(t, time.Since(begin), limit)
+
+			// Without the timeout nothing happens any more.
+			require.NoError(t, bev.Enable(rd))
+			require.NoError(t, bev.SetTimeouts(0, 0))
+			require.NoError(t, base.LoopExit(2*limit))
+			dispatch(t, base)
+			assert.Len(t, events, 1)
+		})
+	})
+	t.Run("peer never reads", func(t *testing.T) {
+		bothWays(t, func(t *testing.T, base *libevent.Base) {
+			bev, _ := newSocket(t, base, 0)
+			require.NoError(t, bev.SetTimeouts(0, limit))
+			var events []libevent.Events
+			require.NoError(t, bev.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+				events = append(events, what)
+				assert.Zero(t, b.Enabled()&wr)
+			}))
+			require.NoError(t, base.Post(func() { _, _ = bev.Write(make([]byte, 16<<20)) }))
+			dispatch(t, base)
+			assert.Equal(t, []libevent.Events{libevent.EventWriting | libevent.EventTimeout}, events)
+			assert.NotZero(t, bev.Output().Len())
+		})
+	})
+}
+
+func TestFastPathReadWatermarks(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newSocket(t, base, 0)
+		const low, high, total = 3000, 10000, 100000
+		data := noise(total)
+		var got []byte
+		require.NoError(t, bev.SetWatermark(rd, low, high))
+		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+			n := b.Input().Len()
+			assert.GreaterOrEqual(t, n, low)
+			assert.LessOrEqual(t, n, high)
+			p := make([]byte, min(n, 4321))
+			_, err := b.Read(p)
+			assert.NoError(t, err)
+			got = append(got, p...)
+		}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+			rest := make([]byte, b.Input().Len())
+			_, _ = b.Read(rest)
+			got = append(got, rest...)
+			b.Free()
+		}))
+		require.NoError(t, bev.Enable(rd))
+		go func() { _, _ = peer.Write(data); _ = peer.Close() }()
+		dispatch(t, base)
+		same(t, data, got)
+	})
+}
+
+func TestFastPathEnds(t *testing.T) {
+	type end struct {
+		what  libevent.Events
+		cause error
+	}
+	for name, test := range map[string]struct {
+		peer func(*net.TCPConn)
+		want end
+	}{
+		"close": {func(c *net.TCPConn) { _ = c.Close() },
+			end{libevent.EventReading | libevent.EventEOF, io.EOF}},
+		"half-close": {func(c *net.TCPConn) { _ = c.CloseWrite() },
+			end{libevent.EventReading | libevent.EventEOF, io.EOF}},
+		"bytes, then close": {func(c *net.TCPConn) { _, _ = c.Write([]byte("bytes")); _ = c.Close() },
+			end{libevent.EventReading | libevent.EventEOF, io.EOF}},
+		"reset": {func(c *net.TCPConn) { _ = c.SetLinger(0); _ = c.Close() },
+			end{libevent.EventReading | libevent.EventError, syscall.ECONNRESET}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bothWays(t, func(t *testing.T, base *libevent.Base) {
+				bev, peer := newSocket(t, base, 0)
+				var ends []end
+				reads := 0
+				require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+					assert.Empty(t, ends, "the bytes come before the end")
+					reads += b.Input().Len()
+					assert.NoError(t, b.Input().Drain(b.Input().Len()))
+				}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+					ends = append(ends, end{what, b.Err()})
+					_, err := b.Read(make([]byte, 1))
+					assert.ErrorIs(t, err, test.want.cause)
+				}))
+				require.NoError(t, bev.Enable(rd))
+				test.peer(peer)
+				dispatch(t, base) // ends for want of events
+				require.Len(t, ends, 1)
+				assert.Equal(t, test.want.what, ends[0].what)
+				assert.ErrorIs(t, ends[0].cause, test.want.cause)
+				assert.Equal(t, wr, bev.Enabled())
+				if name == "bytes, then close" {
+					assert.Equal(t, 5, reads)
+				}
+			})
+		})
+	}
+}
+
+func TestFastPathWriteError(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newSocket(t, base, 0)
+		require.NoError(t, peer.SetLinger(0))
+		require.NoError(t, peer.Close())
+		eventually(t, func() bool { // the reset is here
+			var u [1]byte
+			_, _, err := syscall.Recvfrom(bev.FD(), u[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+			return err == nil || !errors.Is(err, syscall.EAGAIN)
+		}, "the reset")
+		var got libevent.Events
+		require.NoError(t, bev.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+			got |= what
+			assert.ErrorIs(t, b.Err(), syscall.EPIPE) // the peek took ECONNRESET
+			assert.Zero(t, b.Enabled()&wr)
+		}))
+		require.NoError(t, base.Post(func() { _, _ = bev.WriteString("lost") }))
+		dispatch(t, base)
+		assert.Equal(t, libevent.EventWriting|libevent.EventError, got)
+		assert.Equal(t, 4, bev.Output().Len(), "what was not written stays")
+	})
+}
+
+func TestFastPathConnecting(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer ln.Close()
+		bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+		require.NoError(t, err)
+		_, err = bev.WriteString("hello")
+		require.NoError(t, err)
+		var order []string
+		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+			order = append(order, "read")
+			b.Free()
+		}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+			order = append(order, what.String())
+		}))
+		require.NoError(t, bev.Enable(rd))
+		require.NoError(t, bev.Connect("tcp", ln.Addr().String()))
+		go func() {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			_, _ = io.CopyN(conn, conn, 5)
+			_, _ = conn.Read(make([]byte, 1))
+		}()
+		dispatch(t, base)
+		assert.Equal(t, []string{libevent.EventConnected.String(), "read"}, order)
+	})
+}
+
+// While bytes flow through an echo, something is done to it again and again, on the
+// loop or elsewhere. Not one byte may be lost, doubled or out of order.
+func TestFastPathDisturbed(t *testing.T) {
+	passThrough := func(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+		if src.Len() == 0 {
+			return libevent.FilterNeedMore, nil
+		}
+		return libevent.FilterOK, dst.AddBuffer(src)
+	}
+	limit := &libevent.RateLimit{ReadRate: 50 << 20, ReadBurst: 50 << 20, WriteRate: 50 << 20,
+		WriteBurst: 50 << 20, Tick: 20 * time.Millisecond}
+	for name, test := range map[string]struct {
+		times  int
+		onLoop bool
+		fn     func(t *testing.T, bev *libevent.BufferEvent, i int)
+	}{
+		"Disable and Enable": {20000, false, func(t *testing.T, bev *libevent.BufferEvent, i int) {
+			what := []libevent.What{rd, wr, rd | wr}[i%3]
+			assert.NoError(t, bev.Disable(what))
+			assert.NoError(t, bev.Enable(what))
+		}},
+		"rate limit": {200, false, func(t *testing.T, bev *libevent.BufferEvent, i int) {
+			assert.NoError(t, bev.SetRateLimit([]*libevent.RateLimit{limit, nil}[i%2]))
+		}},
+		"single limits": {1000, false, func(t *testing.T, bev *libevent.BufferEvent, i int) {
+			assert.NoError(t, bev.SetMaxSingleRead([]int{100, 0}[i%2]))
+			assert.NoError(t, bev.SetMaxSingleWrite([]int{200, 0, 0}[i%3]))
+		}},
+		"watermarks": {1000, false, func(t *testing.T, bev *libevent.BufferEvent, i int) {
+			assert.NoError(t, bev.SetWatermark(rd, 0, []int{0, 100, 5000}[i%3]))
+			assert.NoError(t, bev.SetWatermark(wr, []int{0, 3000}[i%2], 0))
+		}},
+		"timeouts": {1000, false, func(t *testing.T, bev *libevent.BufferEvent, i int) {
+			assert.NoError(t, bev.SetTimeouts(time.Duration(i%2)*time.Hour, time.Duration(i%3)*time.Hour))
+		}},
+		"closures": {1000, false, func(t *testing.T, bev *libevent.BufferEvent, i int) {
+			assert.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+				assert.NoError(t, b.Output().AddBuffer(b.Input()))
+			}, []func(*libevent.BufferEvent){nil, func(*libevent.BufferEvent) {}}[i%2], nil))
+		}},
+		"priority": {1000, true, func(t *testing.T, bev *libevent.BufferEvent, i int) {
+			if err := bev.SetPriority(i % 3); err != nil {
+				assert.ErrorIs(t, err, syscall.EBUSY)
+			}
+		}},
+		"another descriptor": {300, true, func(t *testing.T, bev *libevent.BufferEvent, i int) {
+			old := bev.FD()
+			fd, err := syscall.Dup(old)
+			if !assert.NoError(t, err) {
+				return
+			}
+			assert.NoError(t, bev.SetFD(fd))
+			assert.NoError(t, syscall.Close(old))
+		}},
+		"filter": {1, false, func(t *testing.T, bev *libevent.BufferEvent, _ int) {
+			assert.NoError(t, bev.Base().Post(func() {
+				top, err := libevent.NewFilter(bev, passThrough, passThrough, 0)
+				if assert.NoError(t, err) {
+					echoes(t, top)
+					t.Cleanup(top.Free)
+				}
+			}))
+		}},
+		"Pointer": {1, false, func(t *testing.T, bev *libevent.BufferEvent, _ int) {
+			assert.NotNil(t, bev.Pointer())
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bothWays(t, func(t *testing.T, base *libevent.Base) {
+				bev, peer := newSocket(t, base, libevent.OptCloseOnFree)
+				echoes(t, bev)
+				background(t, base)
+				exchange(t, peer, noise(100000))
+				var wg sync.WaitGroup
+				wg.Add(1)
+				go func() {
+					defer wg.Done()
+					for i := range test.times {
+						if test.onLoop {
+							onLoop(t, base, func() { test.fn(t, bev, i) })
+						} else {
+							test.fn(t, bev, i)
+						}
+					}
+				}()
+				exchange(t, peer, noise(4<<20))
+				wg.Wait()
+				exchange(t, peer, noise(100001))
+			})
+		})
+	}
+}
+
+// After a limit is gone, or a filter, the fast path is back; after Pointer it is not.
+func TestFastPathComesBack(t *testing.T) {
+	base, err := libevent.NewBase()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, base.Free()) })
+	bev, peer := newSocket(t, base, 0)
+	echoes(t, bev)
+	background(t, base)
+	fast := func() bool {
+		before := base.Stats()
+		exchange(t, peer, noise(1000))
+		after := base.Stats()
+		assert.Equal(t, after.FastReads > before.FastReads, after.FastWrites > before.FastWrites)
+		return after.FastReads > before.FastReads
+	}
+	assert.True(t, fast())
+	limit := &libevent.RateLimit{ReadRate: 1 << 30, ReadBurst: 1 << 30}
+	require.NoError(t, bev.SetRateLimit(limit))
+	assert.False(t, fast())
+	require.NoError(t, bev.SetRateLimit(nil))
+	assert.True(t, fast())
+
+	group, err := base.NewRateLimitGroup(*limit)
+	require.NoError(t, err)
+	require.NoError(t, group.Add(bev))
+	onLoop(t, base, func() {})
+	assert.False(t, fast())
+	require.NoError(t, group.Remove(bev))
+	onLoop(t, base, func() {})
+	assert.True(t, fast())
+	group.Free()
+
+	require.NoError(t, bev.SetMaxSingleRead(10))
+	assert.False(t, fast())
+	require.NoError(t, bev.SetMaxSingleRead(0))
+	assert.True(t, fast())
+
+	var top *libevent.BufferEvent
+	onLoop(t, base, func() {
+		var err error
+		top, err = libevent.NewFilter(bev, nil, nil, 0)
+		assert.NoError(t, err)
+		echoes(t, top)
+	})
+	assert.False(t, fast())
+	onLoop(t, base, top.Free)
+	onLoop(t, base, func() {})
+	require.NoError(t, bev.Enable(rd))
+	assert.True(t, fast())
+
+	require.NotNil(t, bev.Pointer())
+	assert.False(t, fast())
+}
+
+func TestFastPathSwitchedOff(t *testing.T) {
+	base := newBase(t)
+	bev, peer := newSocket(t, base, libevent.OptPlainIO)
+	echoes(t, bev)
+	background(t, base)
+	exchange(t, peer, noise(100000))
+	assert.Zero(t, base.Stats().FastReads+base.Stats().FastWrites)
+}
+
+func TestFastPathFreeWithDataQueued(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newSocket(t, base, 0)
+		got := readAll(peer)
+		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+			_, err := b.WriteString("dropped")
+			assert.NoError(t, err)
+			b.Free()
+		}, nil, nil))
+		require.NoError(t, bev.Enable(rd))
+		_, err := peer.Write([]byte("x"))
+		require.NoError(t, err)
+		dispatch(t, base)
+		assert.Empty(t, receive(t, got))
+	})
+}
+
+func TestFastPathFlushInClosure(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newSocket(t, base, 0)
+		got := readAll(peer)
+		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+			_, err := b.Write(make([]byte, 10<<20))
+			assert.NoError(t, err)
+			assert.NoError(t, b.FreeAfterFlush(patience))
+		}, nil, nil))
+		require.NoError(t, bev.Enable(rd))
+		_, err := peer.Write([]byte("x"))
+		require.NoError(t, err)
+		dispatch(t, base)
+		assert.Len(t, receive(t, got), 10<<20)
+	})
+}
+
+func TestFastPathWritersElsewhere(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newSocket(t, base, 0)
+		background(t, base)
+		const writers, times = 8, 2000
+		for range writers {
+			go func() {
+				for range times {
+					_, err := bev.WriteString("0123456789abcdef")
+					assert.NoError(t, err)
+				}
+			}()
+		}
+		got := make([]byte, writers*times*16)
+		_, err := io.ReadFull(peer, got)
+		require.NoError(t, err)
+		for i := 0; i < len(got); i += 16 {
+			if string(got[i:i+16]) != "0123456789abcdef" {
+				require.Fail(t, "writes are mixed")
+			}
+		}
+	})
+}
+
+// One connection that always has something does not keep others waiting.
+func TestFastPathIsFair(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		greedy, flood := newSocket(t, base, 0)
+		modest, peer := newSocket(t, base, 0)
+		var flooded atomic.Int64
+		require.NoError(t, greedy.SetCallbacks(func(b *libevent.BufferEvent) {
+			flooded.Add(int64(b.Input().Len()))
+			_ = b.Input().Drain(b.Input().Len())
+		}, nil, nil))
+		require.NoError(t, greedy.Enable(rd))
+		echoes(t, modest)
+		background(t, base)
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for p := make([]byte, 1<<20); ; {
+				select {
+				case <-stop:
+					return
+				default:
+					_, _ = flood.Write(p)
+				}
+			}
+		}()
+		p := make([]byte, 100)
+		for range 200 {
+			before := flooded.Load()
+			_, err := peer.Write(p)
+			require.NoError(t, err)
+			_, err = io.ReadFull(peer, p)
+			require.NoError(t, err)
+			assert.Less(t, flooded.Load()-before, int64(64<<20), "bytes of another while this one waits")
+		}
+		close(stop)
+		wg.Wait()
+	})
+}
+
+// Each closure that writes has its output sent when it is done, also that of another
+// bufferevent, and of every kind of closure.
+func TestFastPathWritesOfEveryClosure(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newSocket(t, base, 0)
+		from, other := newSocket(t, base, 0)
+		say := func(s string) { _, err := bev.WriteString(s); assert.NoError(t, err) }
+		expect := func(s string) {
+			t.Helper()
+			p := make([]byte, len(s))
+			_, err := io.ReadFull(peer, p)
+			require.NoError(t, err)
+			assert.Equal(t, s, string(p))
+		}
+		background(t, base)
+		require.NoError(t, base.Post(func() { say("post") }))
+		expect("post")
+		require.NoError(t, from.SetCallbacks(func(*libevent.BufferEvent) { say("read") },
+			func(*libevent.BufferEvent) { say("written") },
+			func(*libevent.BufferEvent, libevent.Events) { say("event") }))
+		require.NoError(t, from.Enable(rd))
+		_, err := other.Write([]byte("x"))
+		require.NoError(t, err)
+		expect("read")
+		onLoop(t, base, func() { _, _ = from.WriteString("y") })
+		expect("written")
+		timer, err := base.NewTimer(func() { say("timer") })
+		require.NoError(t, err)
+		require.NoError(t, timer.Add(0))
+		expect("timer")
+		require.NoError(t, other.Close())
+		expect("event")
+		lis, err := base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{},
+			func(_ *libevent.Listener, fd int, _ net.Addr) { say("accept"); _ = syscall.Close(fd) })
+		require.NoError(t, err)
+		conn, err := net.Dial("tcp", lis.Addr().String())
+		require.NoError(t, err)
+		defer conn.Close()
+		expect("accept")
+		buf := newBuffer(t, "")
+		_, err = buf.AddCallback(func(*libevent.Buffer, int, int) { say("callback") })
+		require.NoError(t, err)
+		onLoop(t, base, func() { assert.NoError(t, buf.Add([]byte("z"))) })
+		expect("callback")
+	})
+}

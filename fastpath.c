@@ -29,7 +29,8 @@
 #include "native.h"
 
 enum {
-	SPARE = 64 * 1024,     /* of a base: catches what a read finds beyond its room */
+	SPARE = 64 * 1024,     /* block of a base that small messages are read to */
+	LARGE = 4 * 1024,      /* what is not small */
 	TURN = 256 * 1024,     /* read at most that much before others have their turn */
 	SINGLE_WRITE = TURN,
 	FIRST_CHAIN = 1024,
@@ -171,15 +172,59 @@ void glev_fast_counters(struct glev_base *b, struct glev_fast_counters *c)
 
 /* --- the own reader ------------------------------------------------------- */
 
-/* Learns from a read of n bytes how much room the next one needs: what was found, in
- * the smallest chain that libevent allocates without waste. */
+/* Small messages are read to a block of the base, which stays in the cache, and copied
+ * from there: a chain is then as large as the message, and there is none without. */
+static ssize_t read_small(struct glev_bev *r, int fd, size_t most, int *full)
+{
+	struct glev_base *b = r->base;
+	ssize_t n;
+
+	if (!b->spare && !(b->spare = malloc(SPARE))) {
+		errno = ENOMEM;
+		return -1;
+	}
+	if (most > SPARE)
+		most = SPARE;
+	n = recv(fd, b->spare, most, 0);
+	*full = n == (ssize_t)most;
+	if (n > 0 && evbuffer_add(r->in.evb, b->spare, (size_t)n) < 0) {
+		errno = ENOMEM; /* and the stream has a hole: this is its end */
+		return -1;
+	}
+	return n;
+}
+
+/* Large ones are read to where they stay. */
+static ssize_t read_large(struct glev_bev *r, int fd, size_t most, int *full)
+{
+	struct evbuffer_iovec space;
+	ssize_t n;
+
+	if (evbuffer_reserve_space(r->in.evb, (ev_ssize_t)(r->room < most ? r->room : most), &space, 1) < 0) {
+		errno = ENOMEM;
+		return -1;
+	}
+	if (space.iov_len > most)
+		space.iov_len = most;
+	n = recv(fd, space.iov_base, space.iov_len, 0);
+	*full = n == (ssize_t)space.iov_len;
+	if (n > 0) {
+		space.iov_len = (size_t)n;
+		evbuffer_commit_space(r->in.evb, &space, 1);
+	}
+	return n;
+}
+
+/* Learns from a read of n bytes how much room the next one is to make: what was found
+ * and then some, for a read that exactly fills its room is followed by an empty one,
+ * in a chain that libevent allocates without waste. */
 static void learn(struct glev_bev *r, size_t n)
 {
-	if (n > r->room) {
-		while (r->room < n && r->room < LAST_CHAIN - CHAIN_HEAD)
+	if (n >= r->room) {
+		while (r->room <= n && r->room < LAST_CHAIN - CHAIN_HEAD)
 			r->room = (r->room + CHAIN_HEAD) * 2 - CHAIN_HEAD;
 		r->small_reads = 0;
-	} else if (n >= r->room / 4 || r->room <= FIRST_CHAIN - CHAIN_HEAD) {
+	} else if (n >= r->room / 4 || r->room < FIRST_CHAIN) {
 		r->small_reads = 0;
 	} else if (++r->small_reads == 8) {
 		r->room = (r->room + CHAIN_HEAD) / 2 - CHAIN_HEAD;
@@ -187,55 +232,17 @@ static void learn(struct glev_bev *r, size_t n)
 	}
 }
 
-/*
- * One read of at most `most` bytes; *full says that there may be more. What finds no
- * room in the chain goes to the base's spare block and is copied from there: so small
- * messages have small chains, and no read exactly fills its room and has to be
- * followed by an empty one. Large ones are left for the next read, which will have
- * learnt.
- */
+/* One read of at most `most` bytes; *full says that there may be more. */
 static ssize_t read_once(struct glev_bev *r, int fd, size_t most, int *full)
 {
-	struct evbuffer_iovec vec[3];
-	size_t size = 0, kept;
 	ssize_t n;
-	int room, i, nvec;
 
+	count(&r->base->fast.reads);
 	if (!r->room)
 		r->room = FIRST_CHAIN - CHAIN_HEAD;
-	room = evbuffer_reserve_space(r->in.evb, (ev_ssize_t)(r->room < most ? r->room : most), vec, 2);
-	if (room < 0) {
-		errno = ENOMEM;
-		return -1;
-	}
-	for (i = 0; i < room; i++) {
-		if (vec[i].iov_len > most - size)
-			vec[i].iov_len = most - size;
-		size += vec[i].iov_len;
-	}
-	nvec = room;
-	if (r->room < SPARE && size < most && (r->base->spare || (r->base->spare = malloc(SPARE)))) {
-		vec[nvec].iov_base = r->base->spare;
-		vec[nvec].iov_len = most - size < SPARE ? most - size : SPARE;
-		size += vec[nvec++].iov_len;
-	}
-	count(&r->base->fast.reads);
-	n = readv(fd, (struct iovec *)vec, nvec);
-	*full = n == (ssize_t)size;
-	if (n <= 0)
-		return n;
-	learn(r, (size_t)n);
-	kept = (size_t)n;
-	for (i = 0; i < room; i++) {
-		if (vec[i].iov_len > kept)
-			vec[i].iov_len = kept;
-		kept -= vec[i].iov_len;
-	}
-	if (evbuffer_commit_space(r->in.evb, vec, room) < 0 ||
-	    (kept && evbuffer_add(r->in.evb, r->base->spare, kept) < 0)) {
-		errno = ENOMEM; /* and the stream has a hole: this is its end */
-		return -1;
-	}
+	n = (r->room < LARGE ? read_small : read_large)(r, fd, most, full);
+	if (n > 0)
+		learn(r, (size_t)n);
 	return n;
 }
 
@@ -342,10 +349,42 @@ void glev_fast_written(struct glev_bev *r)
 	}
 }
 
+/* evbuffer_write with no signal, and, for one chain, the cheaper call. */
+static ssize_t write_once(struct glev_bev *r, int fd, size_t most)
+{
+	enum { MOST_CHAINS = 64 };
+	struct evbuffer_iovec vec[MOST_CHAINS];
+	struct msghdr msg = {.msg_iov = (struct iovec *)vec};
+	size_t size = 0;
+	ssize_t n;
+	int i, nvec;
+
+	if (r->out.in_file) /* these bytes are libevent's to find */
+		return evbuffer_write_atmost(r->out.evb, fd, (ev_ssize_t)most);
+	nvec = evbuffer_peek(r->out.evb, (ev_ssize_t)most, NULL, vec, MOST_CHAINS);
+	if (nvec > MOST_CHAINS)
+		nvec = MOST_CHAINS;
+	for (i = 0; i < nvec; i++) { /* the last one may be longer */
+		if (vec[i].iov_len > most - size)
+			vec[i].iov_len = most - size;
+		size += vec[i].iov_len;
+	}
+	if (nvec == 1) {
+		n = send(fd, vec[0].iov_base, vec[0].iov_len, MSG_NOSIGNAL);
+	} else {
+		msg.msg_iovlen = (size_t)nvec;
+		n = sendmsg(fd, &msg, MSG_NOSIGNAL);
+	}
+	if (n > 0)
+		evbuffer_drain(r->out.evb, (size_t)n);
+	return n;
+}
+
 void glev_fast_write(struct glev_bev *r)
 {
 	size_t len;
-	int n, err;
+	ssize_t n;
+	int err;
 
 	if (!r->fast || r->spilled || !(r->held & EV_WRITE))
 		return;
@@ -358,8 +397,7 @@ void glev_fast_write(struct glev_bev *r)
 	}
 	count(&r->base->fast.writes);
 	evbuffer_unfreeze(r->out.evb, 1);
-	n = evbuffer_write_atmost(r->out.evb, event_get_fd(r->reader),
-	    len > r->write_low ? (ev_ssize_t)(len - r->write_low) : -1);
+	n = write_once(r, event_get_fd(r->reader), len > r->write_low ? len - r->write_low : len);
 	err = errno;
 	evbuffer_freeze(r->out.evb, 1);
 	if (n < 0 && err != EAGAIN && err != EWOULDBLOCK && err != EINTR) {

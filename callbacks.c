@@ -18,7 +18,8 @@
  *     glev_on_in_file, _buf_change, _reference, _segment. What Go is to know of
  *     one of these it is told later (due.c). The exception is a filter function,
  *     whose answer libevent needs at once: glev_on_filter_in, _out.
- *  5. A trampoline that returns nonzero could not run the closure now, because
+ *  5. It ends with done().
+ *  6. A trampoline that returns nonzero could not run the closure now, because
  *     a panic is on its way to the caller of the loop. The callback then asks
  *     libevent to make the same call again when the loop next runs.
  *
@@ -32,10 +33,15 @@
 #include "native.h"
 #include "_cgo_export.h"
 
-/* What Go has appended to the outputs is written when the callback is done. */
-static void flush(void)
+/* Ends every callback that calls Go, on the loop's thread: what was appended to the
+ * outputs is written. */
+static void done(void)
 {
-	glev_base_flush(glev_base_here());
+	struct glev_base *b = glev_base_here();
+
+	glev_base_flush(b);
+	if (b && glev_base_yields(b))
+		glevYield();
 }
 
 /* --- Base and Event ------------------------------------------------------- */
@@ -47,7 +53,7 @@ void glev_on_wake(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	glevWake(b->handle, b->base);
-	flush();
+	done();
 }
 
 void glev_on_nothing(evutil_socket_t fd, short what, void *arg)
@@ -62,7 +68,7 @@ void glev_on_event(evutil_socket_t fd, short what, void *arg)
 	struct glev_event *e = arg;
 
 	glevEvent(e->handle, e->ev, fd, what);
-	flush();
+	done();
 }
 
 /* --- BufferEvent ---------------------------------------------------------- */
@@ -117,7 +123,7 @@ void glev_on_bev_read(struct bufferevent *bev, void *arg)
 {
 	(void)bev;
 	read_closure(arg);
-	flush();
+	done();
 }
 
 /* The fast path's own reader. */
@@ -128,7 +134,7 @@ void glev_on_readable(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	if (glev_fast_read(r, what)) {
 		read_closure(r);
-		flush();
+		done();
 	}
 }
 
@@ -170,7 +176,7 @@ void glev_on_bev_write(struct bufferevent *bev, void *arg)
 	if ((__atomic_load_n(&r->closures, __ATOMIC_RELAXED) & GLEV_CB_WRITE) &&
 	    glevBevWrite(r->handle, bev))
 		again(r, EV_WRITE);
-	flush();
+	done();
 }
 
 /* Under the lock, on the thread that changed the output: the loop's next turn is
@@ -187,17 +193,17 @@ void glev_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, v
 void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
 {
 	struct glev_bev *r = arg;
-	int done;
+	int ended;
 
 	(void)fd;
 	(void)what;
 	evbuffer_lock(r->out.evb);
 	glev_bev_try_shut(r);
-	done = r->lingering && glev_bev_lingered(r);
+	ended = r->lingering && glev_bev_lingered(r);
 	evbuffer_unlock(r->out.evb);
-	if (done)
+	if (ended)
 		glevBevLingered(r->handle, r->bev);
-	flush();
+	done();
 }
 
 void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
@@ -238,7 +244,7 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 		errno = err;
 		bufferevent_trigger_event(bev, what, BEV_TRIG_DEFER_CALLBACKS);
 	}
-	flush();
+	done();
 }
 
 void glev_on_bev_limit(evutil_socket_t fd, short what, void *arg)
@@ -339,7 +345,7 @@ void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct socka
 	l->backoff_ms = 0;
 	glev_addr_from(&addr, sa, (socklen_t)len);
 	glevAccept(l->handle, lev, fd, &addr);
-	flush();
+	done();
 }
 
 /* Out of descriptors or memory, most likely. The listening socket stays
@@ -361,7 +367,7 @@ void glev_on_accept_error(struct evconnlistener *lev, void *arg)
 	event_add(l->retry, &tv);
 	if (first)
 		glevAcceptError(l->handle, lev, err);
-	flush();
+	done();
 }
 
 void glev_on_accept_retry(evutil_socket_t fd, short what, void *arg)
@@ -383,7 +389,7 @@ void glev_on_dns_step(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	if (glev_dns_step(d, what))
 		glevDNSCleared(d->handle, d);
-	flush();
+	done();
 }
 
 /* Also from inside the call that asks, on the thread that acts as the loop; so Go

@@ -10,9 +10,13 @@ package libevent
 import "C"
 
 import (
+	"runtime"
 	"syscall"
 	"unsafe"
 )
+
+//export glevYield
+func glevYield() { runtime.Gosched() }
 
 //export glevWake
 func glevWake(h unsafe.Pointer, base *C.struct_event_base) {

@@ -95,6 +95,8 @@ struct glev_base {
 	int dns_freeing;    /* DNS bases that wait for a quiet moment to be freed in */
 	struct glev_base *outer; /* for which that thread acts besides */
 	struct glev_dues dues;
+	unsigned calls;     /* callbacks since the clock was looked at */
+	int64_t yielded;    /* when Go's scheduler had its turn, in ns */
 	struct glev_bev *unsent; /* have output to be written when the callback is done */
 	char *spare;             /* see fastpath.c */
 	struct glev_fast_counters {
@@ -115,6 +117,8 @@ int glev_base_loop(struct glev_base *b, int flags);
 int glev_base_running(struct glev_base *b);
 int glev_base_wake(struct glev_base *b);
 int glev_base_keep(struct glev_base *b, int on);
+/* Whether it is time to let Go's scheduler have its turn; asked after each callback. */
+int glev_base_yields(struct glev_base *b);
 /* Lets what libevent finalizes in its loop be finalized; runs no closure. */
 void glev_base_settle(struct glev_base *b);
 

@@ -46,7 +46,7 @@ void glev_base_free(struct glev_base *b)
 	if (b->keep)
 		event_free(b->keep);
 	pthread_mutex_destroy(&b->dues.lock);
-	free(b->spare);
+	glev_block_put(b->block);
 	free(b);
 }
 

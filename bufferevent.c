@@ -479,6 +479,20 @@ static int64_t shut_if_frozen(struct glev_bev *r, int64_t rc)
 	return rc == GLEV_FROZEN && r->shut ? GLEV_SHUT : rc;
 }
 
+static int add(struct evbuffer *evb, const char *p, size_t n)
+{
+	return evbuffer_add(evb, p, n);
+}
+
+static int64_t append(struct glev_bev *r, const char *p, size_t n)
+{
+	enum { MUCH = 32 * 1024 };
+
+	if ((n >= MUCH && r->reader ? glev_block_copy : add)(r->out.evb, p, n) == 0)
+		return 0;
+	return shut_if_frozen(r, glev_buf_add(&r->out, p, n));
+}
+
 /* From another thread than the loop's, which may be waiting for events. */
 static int64_t write_at_once(struct glev_bev *r, const char *p, size_t n)
 {
@@ -486,7 +500,7 @@ static int64_t write_at_once(struct glev_bev *r, const char *p, size_t n)
 
 	LOCK_FOR_CHANGE(r);
 	r->direct++;
-	rc = shut_if_frozen(r, glev_buf_add(&r->out, p, n));
+	rc = append(r, p, n);
 	r->direct--;
 	if (rc == 0)
 		glev_fast_write(r);
@@ -499,9 +513,7 @@ int64_t glev_bev_write(struct glev_bev *r, const char *p, size_t n)
 	GLEV_CHECK_LOOP(r);
 	if (r->reader && glev_base_running(r->base) && !glev_base_on_loop(r->base))
 		return write_at_once(r, p, n);
-	if (evbuffer_add(r->out.evb, p, n) == 0)
-		return 0;
-	return shut_if_frozen(r, glev_buf_add(&r->out, p, n));
+	return append(r, p, n);
 }
 
 int64_t glev_bev_write_buffer(struct glev_bev *r, struct glev_buf *src)

@@ -15,7 +15,7 @@
  *     THREADSAFE, DEFER_CALLBACKS and UNLOCK_CALLBACKS, or, for their loop
  *     alone, without any lock. A callback that libevent makes under a lock
  *     stays in C: glev_on_input, _output, _filter_change, and of any buffer
- *     glev_on_in_file, _buf_change, _reference, _segment. What Go is to know of
+ *     glev_on_in_file, _buf_change, _reference, _block, _segment. What Go is to know of
  *     one of these it is told later (due.c). The exception is a filter function,
  *     whose answer libevent needs at once: glev_on_filter_in, _out.
  *  5. It ends with done().
@@ -326,6 +326,13 @@ void glev_on_reference(const void *p, size_t n, void *arg)
 	(void)p;
 	(void)n;
 	glev_due(&ref->due, glev_base_here());
+}
+
+void glev_on_block(const void *p, size_t n, void *arg)
+{
+	(void)p;
+	(void)n;
+	glev_block_put(arg);
 }
 
 void glev_on_segment(const struct evbuffer_file_segment *seg, int flags, void *arg)

@@ -29,12 +29,12 @@
 #include "native.h"
 
 enum {
-	SPARE = 64 * 1024,     /* block of a base that small messages are read to */
-	LARGE = 4 * 1024,      /* what is not small */
+	LARGE = 4 * 1024,
+	VERY_LARGE = 32 * 1024,
 	TURN = 256 * 1024,     /* read at most that much before others have their turn */
 	SINGLE_WRITE = TURN,
 	FIRST_CHAIN = 1024,
-	LAST_CHAIN = 128 * 1024,
+	LAST_CHAIN = 2 * VERY_LARGE,
 	CHAIN_HEAD = 64,       /* room for libevent's own head of a chain */
 };
 
@@ -172,30 +172,42 @@ void glev_fast_counters(struct glev_base *b, struct glev_fast_counters *c)
 
 /* --- the own reader ------------------------------------------------------- */
 
-/* Small messages are read to a block of the base, which stays in the cache, and copied
- * from there: a chain is then as large as the message, and there is none without. */
-static ssize_t read_small(struct glev_bev *r, int fd, size_t most, int *full)
+/* Small messages and very large ones are read to a block of the base. A small one is
+ * copied from there: the block stays in the cache, a chain is as large as the message,
+ * and there is none without one. A very large one stays where it is, and the base gets
+ * another block. */
+static ssize_t read_to_block(struct glev_bev *r, int fd, size_t most, int *full)
 {
 	struct glev_base *b = r->base;
 	ssize_t n;
+	int rc;
 
-	if (!b->spare && !(b->spare = malloc(SPARE))) {
+	if (!b->block && !(b->block = glev_block_get())) {
 		errno = ENOMEM;
 		return -1;
 	}
-	if (most > SPARE)
-		most = SPARE;
-	n = recv(fd, b->spare, most, 0);
+	if (most > GLEV_BLOCK)
+		most = GLEV_BLOCK;
+	n = recv(fd, b->block->data, most, 0);
 	*full = n == (ssize_t)most;
-	if (n > 0 && evbuffer_add(r->in.evb, b->spare, (size_t)n) < 0) {
+	if (n <= 0)
+		return n;
+	if (n < VERY_LARGE) {
+		rc = evbuffer_add(r->in.evb, b->block->data, (size_t)n);
+	} else {
+		rc = glev_block_append(r->in.evb, b->block, (size_t)n);
+		if (rc == 0)
+			b->block = NULL;
+	}
+	if (rc < 0) {
 		errno = ENOMEM; /* and the stream has a hole: this is its end */
 		return -1;
 	}
 	return n;
 }
 
-/* Large ones are read to where they stay. */
-static ssize_t read_large(struct glev_bev *r, int fd, size_t most, int *full)
+/* The others are read to where they stay. */
+static ssize_t read_to_chain(struct glev_bev *r, int fd, size_t most, int *full)
 {
 	struct evbuffer_iovec space;
 	ssize_t n;
@@ -240,7 +252,7 @@ static ssize_t read_once(struct glev_bev *r, int fd, size_t most, int *full)
 	count(&r->base->fast.reads);
 	if (!r->room)
 		r->room = FIRST_CHAIN - CHAIN_HEAD;
-	n = (r->room < LARGE ? read_small : read_large)(r, fd, most, full);
+	n = (r->room < LARGE || r->room >= VERY_LARGE ? read_to_block : read_to_chain)(r, fd, most, full);
 	if (n > 0)
 		learn(r, (size_t)n);
 	return n;

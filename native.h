@@ -83,6 +83,23 @@ void glev_due(struct glev_due *d, struct glev_base *base);
  * caused, or with all what any caused. */
 struct glev_due *glev_due_take(struct glev_base *base, int all);
 
+/* --- block.c ------------------------------------------------------------- */
+
+enum { GLEV_BLOCK = 128 * 1024 };
+
+struct glev_block {
+	struct glev_block *next; /* while it is spare */
+	char data[GLEV_BLOCK];
+};
+
+struct glev_block *glev_block_get(void);
+void glev_block_put(struct glev_block *b);
+/* Makes its first n bytes part of evb, without a copy; it is put back when they are
+ * gone, unless this fails. */
+int glev_block_append(struct evbuffer *evb, struct glev_block *b, size_t n);
+/* evbuffer_add in blocks, for much. */
+int glev_block_copy(struct evbuffer *evb, const char *p, size_t n);
+
 /* --- base.c -------------------------------------------------------------- */
 
 struct glev_base {
@@ -98,7 +115,7 @@ struct glev_base {
 	unsigned calls;     /* callbacks since the clock was looked at */
 	int64_t yielded;    /* when Go's scheduler had its turn, in ns */
 	struct glev_bev *unsent; /* have output to be written when the callback is done */
-	char *spare;             /* see fastpath.c */
+	struct glev_block *block; /* what is read next goes there first */
 	struct glev_fast_counters {
 		uint64_t reads, writes, spills; /* atomic */
 	} fast;
@@ -530,6 +547,7 @@ void glev_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, v
 void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_in_file(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_buf_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
+void glev_on_block(const void *p, size_t n, void *arg);
 void glev_on_reference(const void *p, size_t n, void *arg);
 void glev_on_segment(const struct evbuffer_file_segment *seg, int flags, void *arg);
 void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg);

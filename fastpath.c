@@ -28,6 +28,10 @@
 
 #include "native.h"
 
+#ifndef MSG_NOSIGNAL /* Go's own handler of SIGPIPE is enough */
+#define MSG_NOSIGNAL 0
+#endif
+
 enum {
 	LARGE = 4 * 1024,
 	VERY_LARGE = 32 * 1024,

@@ -25,8 +25,9 @@
 // from any goroutine unless its doc ends with "Loop goroutine only."; many
 // goroutines may write to one bufferevent. No lock of libevent is held while a
 // closure runs, so a closure may block, panic, free its own object, or wait for a
-// goroutine that uses the same bufferevent. (The one exception is a [FilterFunc].) [Base.Post] runs a function on the
-// loop's goroutine.
+// goroutine that uses the same bufferevent. (The one exception is a [FilterFunc].)
+// [Base.Post] runs a function on the loop's goroutine. A busy loop lets other
+// goroutines run every few milliseconds.
 //
 // # Ownership
 //
@@ -45,6 +46,16 @@
 // [BufferEvent.Write] copies the slice, [BufferEvent.Read] copies into it. Without
 // a copy: [Buffer.AddBuffer] and its kin move memory between buffers, and
 // [Buffer.Peek] shows it to a function, whose slices die when it returns.
+//
+// # The fast path
+//
+// For an echo libevent makes seven system calls, and reads 4096 bytes at most. So on a
+// connected stream socket the binding reads and writes by itself, as much as there is
+// and without waiting for a socket that can be written to anyway; three calls an echo.
+// Closures cannot tell: order, watermarks, timeouts, events and their errors are
+// libevent's. libevent does it all where it must count or hand on the bytes (rate
+// limits, limits of a single read or write, filters), after [BufferEvent.Pointer], while
+// no loop runs, and with [Config].PlainIO or [OptPlainIO]. [Stats] counts.
 //
 // # Errors
 //

@@ -248,7 +248,11 @@ func (g *Group) keep() {
 		g.bases[g.kept].keep(1)
 	}
 	for ; g.kept > want; g.kept-- {
-		g.bases[g.kept-1].keep(-1)
+		b := g.bases[g.kept-1]
+		b.keep(-1)
+		if g.running {
+			b.wake() // libevent does not by itself for a timer that was deleted
+		}
 	}
 }
 

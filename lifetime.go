@@ -146,6 +146,14 @@ func (o *object) ran(returned *bool) {
 	o.leave()
 }
 
+// ran is deferred by whoever runs a closure that is no object's, or on another base
+// than its object's.
+func (b *Base) ran(returned *bool) {
+	if !*returned {
+		b.failed(recover())
+	}
+}
+
 // failed takes note of a closure that did not return: of its panic, which is
 // raised again when libevent's frames are gone from the stack, or of a Goexit,
 // which cannot be stopped and takes those frames with it.

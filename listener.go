@@ -59,6 +59,20 @@ type Listener struct {
 	accept func(l *Listener, fd int, remote net.Addr)
 	onErr  atomic.Pointer[func(*Listener, error)]
 	off    atomic.Bool // disabled: no accept closure starts
+
+	// Of a Group: what the closures of each loop get, and whose turn it is. One of
+	// them is the listener itself, the others have no more than whole and base.
+	shares []*Listener
+	turn   int
+	whole  *Listener
+}
+
+// root is the listener itself, of which l may be one loop's share.
+func (l *Listener) root() *Listener {
+	if l.whole != nil {
+		return l.whole
+	}
+	return l
 }
 
 // Listen makes a listening socket and calls accept on the loop's goroutine for
@@ -70,6 +84,10 @@ type Listener struct {
 // unix socket is not removed by Free.
 // Safe for concurrent use. Wraps evconnlistener_new_bind.
 func (b *Base) Listen(network, address string, opts ListenOptions, accept func(l *Listener, fd int, remote net.Addr)) (*Listener, error) {
+	return b.listen(network, address, opts, accept, nil)
+}
+
+func (b *Base) listen(network, address string, opts ListenOptions, accept func(*Listener, int, net.Addr), spread []*Base) (*Listener, error) {
 	const op = "evconnlistener_new_bind"
 	a, err := listenAddr(network, address)
 	if err != nil {
@@ -78,7 +96,7 @@ func (b *Base) Listen(network, address string, opts ListenOptions, accept func(l
 	if network == "tcp6" {
 		opts.IPv6Only = true
 	}
-	return b.newListener(op, opts, accept, func(l *Listener) syscall.Errno {
+	return b.newListener(op, opts, accept, spread, func(l *Listener) syscall.Errno {
 		errno := l.bind(&a, opts)
 		if (errno == syscall.EAFNOSUPPORT || errno == syscall.EADDRNOTAVAIL) && network == "tcp" && address[0] == ':' {
 			// A machine without IPv6 still has all of its addresses.
@@ -96,11 +114,15 @@ func (b *Base) Listen(network, address string, opts ListenOptions, accept func(l
 // owns fd, which was made non-blocking; otherwise it stays the caller's.
 // Safe for concurrent use. Wraps evconnlistener_new.
 func (b *Base) ListenFD(fd int, opts ListenOptions, accept func(l *Listener, fd int, remote net.Addr)) (*Listener, error) {
+	return b.listenFD(fd, opts, accept, nil)
+}
+
+func (b *Base) listenFD(fd int, opts ListenOptions, accept func(*Listener, int, net.Addr), spread []*Base) (*Listener, error) {
 	const op = "evconnlistener_new"
 	if fd < 0 {
 		return nil, badArgument(op, "fd is %d", fd)
 	}
-	return b.newListener(op, opts, accept, func(l *Listener) syscall.Errno {
+	return b.newListener(op, opts, accept, spread, func(l *Listener) syscall.Errno {
 		flags, backlog := opts.native(C.AF_UNIX)
 		var errno C.int
 		l.c = C.glev_lev_new_fd(b.c, C.int(fd), flags, backlog, l.handle.p, &errno)
@@ -111,7 +133,8 @@ func (b *Base) ListenFD(fd int, opts ListenOptions, accept func(l *Listener, fd 
 	})
 }
 
-func (b *Base) newListener(op string, opts ListenOptions, accept func(*Listener, int, net.Addr), open func(*Listener) syscall.Errno) (*Listener, error) {
+// newListener spreads the connections over the bases in spread, or takes them all on b.
+func (b *Base) newListener(op string, opts ListenOptions, accept func(*Listener, int, net.Addr), spread []*Base, open func(*Listener) syscall.Errno) (*Listener, error) {
 	if accept == nil {
 		return nil, badArgument(op, "accept is nil")
 	}
@@ -124,6 +147,13 @@ func (b *Base) newListener(op string, opts ListenOptions, accept func(*Listener,
 	defer b.exit()
 	l := &Listener{object: object{base: b, kind: kindListener}, accept: accept}
 	l.off.Store(opts.Disabled)
+	for _, other := range spread {
+		share := l
+		if other != b {
+			share = &Listener{object: object{base: other}, whole: l}
+		}
+		l.shares = append(l.shares, share)
+	}
 	l.handle = newHandle(l)
 	if errno := open(l); errno != 0 {
 		l.handle.release()
@@ -163,6 +193,7 @@ func listenAddr(network, address string) (C.struct_glev_addr, error) {
 // FD returns the listening descriptor, or -1 after Free. It stays the listener's.
 // Safe for concurrent use. Wraps evconnlistener_get_fd.
 func (l *Listener) FD() int {
+	l = l.root()
 	if !l.enter() {
 		return -1
 	}
@@ -170,13 +201,15 @@ func (l *Listener) FD() int {
 	return int(C.evconnlistener_get_fd(l.c.lev))
 }
 
-// Base returns the base the listener was made on.
+// Base returns the base the listener was made on. Of the listener that an accept
+// closure gets it is the one whose loop runs that closure, also when a Group has
+// spread the connections over several.
 // Safe for concurrent use. Wraps evconnlistener_get_base.
 func (l *Listener) Base() *Base { return l.base }
 
 // Addr returns the address the listener is bound to, also after Free.
 // Safe for concurrent use. Stands for evconnlistener_get_fd and getsockname.
-func (l *Listener) Addr() net.Addr { return l.addr }
+func (l *Listener) Addr() net.Addr { return l.root().addr }
 
 // SetErrorFunc sets what is called on the loop's goroutine when accepting fails, for
 // want of descriptors most likely. The listener then pauses and tries again after
@@ -184,18 +217,18 @@ func (l *Listener) Addr() net.Addr { return l.addr }
 // Without fn the error is logged with SetLogger's logger or slog's default.
 // Safe for concurrent use. Wraps evconnlistener_set_error_cb.
 func (l *Listener) SetErrorFunc(fn func(*Listener, error)) {
-	l.onErr.Store(&fn)
+	l.root().onErr.Store(&fn)
 }
 
 // Enable accepts connections again.
 // Safe for concurrent use. Wraps evconnlistener_enable.
-func (l *Listener) Enable() error { return l.enable("evconnlistener_enable", true) }
+func (l *Listener) Enable() error { return l.root().enable("evconnlistener_enable", true) }
 
 // Disable accepts no more until Enable. When it has returned no accept closure
 // starts; connections wait in the backlog, but one that the loop was just taking
-// from it may be closed.
+// from it may be closed, and of a Group those that are on their way to another loop.
 // Safe for concurrent use. Wraps evconnlistener_disable.
-func (l *Listener) Disable() error { return l.enable("evconnlistener_disable", false) }
+func (l *Listener) Disable() error { return l.root().enable("evconnlistener_disable", false) }
 
 func (l *Listener) enable(op string, on bool) error {
 	if !l.enter() {
@@ -224,6 +257,7 @@ func (l *Listener) enable(op string, on bool) error {
 // turn of the loop later.
 // Safe for concurrent use. Wraps evconnlistener_free.
 func (l *Listener) Free() {
+	l = l.root()
 	if !l.close() {
 		return
 	}
@@ -250,10 +284,60 @@ func (l *Listener) accepted(fd int, remote net.Addr) {
 		l.base.enqueue(task{run: func() { l.accepted(fd, remote) }})
 		return
 	}
+	to := l.next()
+	if to == l {
+		l.deliver(to, fd, remote)
+		return
+	}
+	defer l.leave()
+	if !to.base.enter() { // so that its Free, if one begins now, finds the task
+		closeFD(fd)
+		return
+	}
+	defer to.base.exit()
+	to.base.enqueue(task{run: func() { to.handed(fd, remote) }})
+}
+
+// next is the share whose turn it is, of those whose loops can still run. Taking turns
+// is the only way that is even for any number of connections. A socket for each loop
+// (SO_REUSEPORT) leaves it to a hash, one socket that all loops poll to whoever wakes
+// first, who then takes all there is; both were measured no faster, with long connections
+// as with short ones. SO_REUSEPORT also lets a second server take the same port unnoticed,
+// knows no unix sockets, loses the backlog of a socket that is closed, and spreads nothing
+// on other systems than Linux.
+func (l *Listener) next() *Listener {
+	for range l.shares {
+		share := l.shares[l.turn%len(l.shares)]
+		l.turn++
+		if share.base.isOpen() && !share.base.dead.Load() {
+			return share
+		}
+	}
+	return l
+}
+
+// handed is accepted on another loop than the one that took the connection from the
+// backlog, or on nobody's when that base is being freed. A connection on its way keeps
+// nothing in being: to free the listener's base would mean to wait for another loop.
+func (l *Listener) handed(fd int, remote net.Addr) {
+	if !l.whole.enter() {
+		closeFD(fd)
+	} else if l.whole.off.Load() || !l.base.isOpen() {
+		closeFD(fd)
+		l.whole.leave()
+	} else {
+		l.whole.deliver(l, fd, remote)
+	}
+}
+
+// deliver runs the closure on the loop of the share to, inside the listener, which it
+// leaves.
+func (l *Listener) deliver(to *Listener, fd int, remote net.Addr) {
+	defer l.leave()
 	returned := false
-	defer l.ran(&returned)
-	l.base.callbacks.Add(1)
-	l.accept(l, fd, remote)
+	defer to.base.ran(&returned)
+	to.base.callbacks.Add(1)
+	l.accept(to, fd, remote)
 	returned = true
 }
 

@@ -32,23 +32,32 @@ func (b *Base) Loop(flags LoopFlags) error {
 // Safe for concurrent use. Wraps event_base_loop.
 func (b *Base) Run(ctx context.Context) error { return b.run("event_base_loop", 0, ctx) }
 
-func (b *Base) run(op string, flags LoopFlags, ctx context.Context) (err error) {
+func (b *Base) run(op string, flags LoopFlags, ctx context.Context) error {
 	if err := b.begin(); err != nil {
 		return err
 	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	defer b.end()
 	if ctx != nil && ctx.Done() != nil {
+		b.keep(1)
+		defer b.keep(-1)
+	}
+	_, err := b.turn(op, flags, ctx)
+	if err == nil && ctx != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return err
+}
+
+// turn runs the loop, between begin and end, until ctx ends at the latest. empty is
+// whether it ended for want of events.
+func (b *Base) turn(op string, flags LoopFlags, ctx context.Context) (empty bool, err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if ctx != nil && ctx.Done() != nil {
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return false, nil
 		}
-		unwatch := b.watch(ctx)
-		defer func() {
-			if unwatch(); err == nil && ctx.Err() != nil {
-				err = context.Cause(ctx)
-			}
-		}()
+		defer b.watch(ctx)()
 	}
 
 	C.glev_base_claim(b.c)
@@ -64,8 +73,8 @@ func (b *Base) run(op string, flags LoopFlags, ctx context.Context) (err error) 
 	if p := b.panicked.Swap(nil); p != nil {
 		panic(p)
 	}
-	_, err = result(op, C.int64_t(rc))
-	return err
+	n, err := result(op, C.int64_t(rc))
+	return n == 1, err
 }
 
 // begin makes the caller the one who runs the loop.
@@ -101,7 +110,6 @@ func (b *Base) end() {
 // watch breaks the loop when ctx ends, through a flag that the loop's own thread
 // looks at: a loopbreak that comes before the loop is entered would be lost.
 func (b *Base) watch(ctx context.Context) (unwatch func()) {
-	b.keep(1)
 	done := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(done)
@@ -113,7 +121,6 @@ func (b *Base) watch(ctx context.Context) (unwatch func()) {
 			<-done
 		}
 		b.cancelled.Store(false)
-		b.keep(-1)
 	}
 }
 
@@ -197,6 +204,15 @@ func (b *Base) enterAlive() error {
 		return ErrLoopAborted
 	}
 	return nil
+}
+
+// alive is the error of a loop that cannot run again.
+func (b *Base) alive() error {
+	err := b.enterAlive()
+	if err == nil {
+		b.exit()
+	}
+	return err
 }
 
 // call makes one C call on the base that returns 0 or -1.
@@ -369,11 +385,7 @@ func (b *Base) stopping() bool {
 
 func (b *Base) runPosted(fn func()) {
 	returned := false
-	defer func() {
-		if !returned {
-			b.failed(recover())
-		}
-	}()
+	defer b.ran(&returned)
 	b.callbacks.Add(1)
 	fn()
 	returned = true

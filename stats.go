@@ -52,6 +52,19 @@ func Live() LiveObjects {
 // the binding or in C code beside it. Safe for concurrent use.
 func StaleCallbacks() uint64 { return live.stale.Load() }
 
+// Add returns the sums of two bases' counters.
+// Safe for concurrent use.
+func (s Stats) Add(t Stats) Stats {
+	s.Callbacks += t.Callbacks
+	s.Events += t.Events
+	s.BufferEvents += t.BufferEvents
+	s.Listeners += t.Listeners
+	s.Groups += t.Groups
+	s.DNSBases += t.DNSBases
+	s.DNSLookups += t.DNSLookups
+	return s
+}
+
 type kind int
 
 const (

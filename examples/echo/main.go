@@ -1,6 +1,8 @@
 // Echo gives every client back what it sends, byte for byte.
 //
-//	go run ./examples/echo -addr 127.0.0.1:9595
+//	go run ./examples/echo -addr 127.0.0.1:9595 -loops 1
+//
+// With more loops, or 0 for one on each core, they get the clients in turn.
 //
 // A client that closes its writing side gets the rest of its bytes and then the
 // end. One that sends without reading is not read from while it owes a megabyte.
@@ -9,6 +11,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -30,6 +33,7 @@ func main() {
 	flags := flag.NewFlagSet("echo", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	addr := flags.String("addr", "127.0.0.1:9595", "host and `port` to listen on")
+	loops := flags.Int("loops", 1, "`number` of event loops, 0 for one on each core")
 	err := flags.Parse(os.Args[1:])
 	if err == nil && flags.NArg() > 0 {
 		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
@@ -42,19 +46,25 @@ func main() {
 		fmt.Fprintln(os.Stderr, "echo:", err)
 		os.Exit(2)
 	default:
-		if err := serve(*addr); err != nil {
+		if err := serve(*addr, *loops); err != nil {
 			fmt.Fprintln(os.Stderr, "echo:", err)
 			os.Exit(1)
 		}
 	}
 }
 
-// server is touched by closures only, so by one goroutine.
+// server is what the loops share, and none changes.
 type server struct {
-	base     *libevent.Base
+	group    *libevent.Group
+	loops    map[*libevent.Base]*loop
 	listener *libevent.Listener
 	signals  []*libevent.Event
-	clients  map[*libevent.BufferEvent]*client
+}
+
+// loop is touched by closures of one loop only, so by one goroutine.
+type loop struct {
+	base    *libevent.Base
+	clients map[*libevent.BufferEvent]*client
 
 	connections, bytes int
 }
@@ -65,16 +75,23 @@ type client struct {
 	ended  bool // it will send no more
 }
 
-func serve(addr string) error {
-	base, err := libevent.NewBase()
+func serve(addr string, loops int) error {
+	group, err := libevent.NewGroup(loops, libevent.Config{})
 	if err != nil {
 		return err
 	}
-	defer base.Free()
-	s := &server{base: base, clients: map[*libevent.BufferEvent]*client{}}
-	if s.listener, err = base.Listen("tcp", addr, libevent.ListenOptions{}, s.accept); err != nil {
+	defer group.Free()
+	s := &server{group: group, loops: map[*libevent.Base]*loop{}}
+	for _, base := range group.Bases() {
+		s.loops[base] = &loop{base: base, clients: map[*libevent.BufferEvent]*client{}}
+	}
+	s.listener, err = group.Listen("tcp", addr, libevent.ListenOptions{}, func(l *libevent.Listener, fd int, _ net.Addr) {
+		s.loops[l.Base()].accept(fd)
+	})
+	if err != nil {
 		return fmt.Errorf("cannot listen on %s: %w", addr, err)
 	}
+	base := group.Next()
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		e, err := base.NewSignal(sig, s.stop)
 		if err != nil {
@@ -85,78 +102,92 @@ func serve(addr string) error {
 		}
 		s.signals = append(s.signals, e)
 	}
-	fmt.Printf("echo: listening on %s, libevent %s, %s\n", s.listener.Addr(), libevent.Version(), base.Method())
-	if err := base.Dispatch(); err != nil {
+	fmt.Printf("echo: listening on %s, libevent %s, %s", s.listener.Addr(), libevent.Version(), base.Method())
+	if group.Len() > 1 {
+		fmt.Printf(", %d loops", group.Len())
+	}
+	fmt.Println()
+	if err := group.Run(context.Background()); err != nil {
 		return err
 	}
-	fmt.Printf("echo: %d connections, %d bytes, %d callbacks\n", s.connections, s.bytes, base.Stats().Callbacks)
+	connections, bytes := 0, 0
+	for _, l := range s.loops {
+		connections += l.connections
+		bytes += l.bytes
+	}
+	fmt.Printf("echo: %d connections, %d bytes, %d callbacks\n", connections, bytes, group.Stats().Callbacks)
 	return nil
 }
 
-func (s *server) accept(_ *libevent.Listener, fd int, _ net.Addr) {
-	bev, err := s.base.NewSocket(fd, libevent.OptCloseOnFree)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "echo:", err)
-		_ = syscall.Close(fd)
-		return
-	}
-	s.connections++
-	s.clients[bev] = &client{}
-	// The write closure is called when a client that owed too much owes half.
-	err = errors.Join(
-		bev.SetCallbacks(s.read, s.written, s.event),
-		bev.SetWatermark(libevent.EvWrite, maxUnread/2, 0),
-		bev.Enable(libevent.EvRead))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "echo:", err)
-		s.drop(bev)
-	}
-}
-
-func (s *server) read(bev *libevent.BufferEvent) {
-	s.bytes += bev.Input().Len()
-	if err := bev.Output().AddBuffer(bev.Input()); err != nil {
-		s.drop(bev)
-		return
-	}
-	if bev.Output().Len() >= maxUnread {
-		s.clients[bev].paused = true
-		_ = bev.Disable(libevent.EvRead)
-	}
-}
-
-func (s *server) written(bev *libevent.BufferEvent) {
-	c := s.clients[bev]
-	switch {
-	case c.ended && bev.Output().Len() == 0:
-		s.drop(bev)
-	case c.paused && !c.ended:
-		c.paused = false
-		_ = bev.Enable(libevent.EvRead)
-	}
-}
-
-func (s *server) event(bev *libevent.BufferEvent, what libevent.Events) {
-	if what&libevent.EventEOF != 0 && bev.Output().Len() > 0 {
-		s.clients[bev].ended = true // written drops it
-		return
-	}
-	s.drop(bev)
-}
-
-func (s *server) drop(bev *libevent.BufferEvent) {
-	delete(s.clients, bev)
-	bev.Free()
-}
-
-// stop leaves nothing on the base but clients that are owed something, for a while.
+// stop leaves nothing on the loops but clients that are owed something, for a while.
 // A second signal finds no handler and kills.
 func (s *server) stop(os.Signal) {
 	s.listener.Free()
 	for _, e := range s.signals {
 		e.Free()
 	}
-	for bev := range s.clients {
-		_ = bev.FreeAfterFlush(drainLimit)
+	err := s.group.PostAll(func(base *libevent.Base) {
+		for bev := range s.loops[base].clients {
+			_ = bev.FreeAfterFlush(drainLimit)
+		}
+	})
+	if err = errors.Join(err, s.group.Finish()); err != nil {
+		fmt.Fprintln(os.Stderr, "echo:", err)
 	}
+}
+
+func (l *loop) accept(fd int) {
+	bev, err := l.base.NewSocket(fd, libevent.OptCloseOnFree)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "echo:", err)
+		_ = syscall.Close(fd)
+		return
+	}
+	l.connections++
+	l.clients[bev] = &client{}
+	// The write closure is called when a client that owed too much owes half.
+	err = errors.Join(
+		bev.SetCallbacks(l.read, l.written, l.event),
+		bev.SetWatermark(libevent.EvWrite, maxUnread/2, 0),
+		bev.Enable(libevent.EvRead))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "echo:", err)
+		l.drop(bev)
+	}
+}
+
+func (l *loop) read(bev *libevent.BufferEvent) {
+	l.bytes += bev.Input().Len()
+	if err := bev.Output().AddBuffer(bev.Input()); err != nil {
+		l.drop(bev)
+		return
+	}
+	if bev.Output().Len() >= maxUnread {
+		l.clients[bev].paused = true
+		_ = bev.Disable(libevent.EvRead)
+	}
+}
+
+func (l *loop) written(bev *libevent.BufferEvent) {
+	c := l.clients[bev]
+	switch {
+	case c.ended && bev.Output().Len() == 0:
+		l.drop(bev)
+	case c.paused && !c.ended:
+		c.paused = false
+		_ = bev.Enable(libevent.EvRead)
+	}
+}
+
+func (l *loop) event(bev *libevent.BufferEvent, what libevent.Events) {
+	if what&libevent.EventEOF != 0 && bev.Output().Len() > 0 {
+		l.clients[bev].ended = true // written drops it
+		return
+	}
+	l.drop(bev)
+}
+
+func (l *loop) drop(bev *libevent.BufferEvent) {
+	delete(l.clients, bev)
+	bev.Free()
 }

@@ -53,11 +53,18 @@ type server struct {
 	out  *bufio.Reader
 }
 
-func start(t *testing.T) *server {
+// eachWay runs a test against a server with one loop, and one with two.
+func eachWay(t *testing.T, test func(t *testing.T, loops int)) {
+	for _, loops := range []int{1, 2} {
+		t.Run(fmt.Sprintf("%d loops", loops), func(t *testing.T) { test(t, loops) })
+	}
+}
+
+func start(t *testing.T, loops int) *server {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
 	t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, binary, "-addr", "127.0.0.1:0")
+	cmd := exec.CommandContext(ctx, binary, "-addr", "127.0.0.1:0", "-loops", strconv.Itoa(loops))
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
@@ -65,8 +72,9 @@ func start(t *testing.T) *server {
 	out := bufio.NewReader(stdout)
 	line, err := out.ReadString('\n')
 	require.NoError(t, err)
-	m := regexp.MustCompile(`^echo: listening on (127\.0\.0\.1:\d+), libevent 2\.\d+\.\d+\S*, \w+\n$`).FindStringSubmatch(line)
+	m := regexp.MustCompile(`^echo: listening on (127\.0\.0\.1:\d+), libevent 2\.\d+\.\d+[^\s,]*, \w+(, 2 loops)?\n$`).FindStringSubmatch(line)
 	require.NotNil(t, m, line)
+	require.Equal(t, loops == 2, m[2] != "", line)
 	return &server{cmd, m[1], out}
 }
 
@@ -120,8 +128,10 @@ func exchange(conn *net.TCPConn, data []byte) ([]byte, error) {
 	return io.ReadAll(conn)
 }
 
-func TestEchoAtEverySize(t *testing.T) {
-	s := start(t)
+func TestEchoAtEverySize(t *testing.T) { eachWay(t, testEchoAtEverySize) }
+
+func testEchoAtEverySize(t *testing.T, loops int) {
+	s := start(t, loops)
 	total := 0
 	sizes := []int{0, 1, 63, 4095, 4096, 4097, 65_537, 1 << 20, 20 << 20}
 	for _, size := range sizes {
@@ -138,8 +148,10 @@ func TestEchoAtEverySize(t *testing.T) {
 }
 
 // A client that never reads costs bounded memory; when it reads, all is there.
-func TestEchoClientThatDoesNotRead(t *testing.T) {
-	s := start(t)
+func TestEchoClientThatDoesNotRead(t *testing.T) { eachWay(t, testEchoClientThatDoesNotRead) }
+
+func testEchoClientThatDoesNotRead(t *testing.T, loops int) {
+	s := start(t, loops)
 	conn := s.dial(t)
 	before := s.memory(t)
 	data := noise(64 << 20)
@@ -169,8 +181,10 @@ func TestEchoClientThatDoesNotRead(t *testing.T) {
 }
 
 // A thousand clients at once, in lockstep, some of which reset.
-func TestEchoUnderPressure(t *testing.T) {
-	s := start(t)
+func TestEchoUnderPressure(t *testing.T) { eachWay(t, testEchoUnderPressure) }
+
+func testEchoUnderPressure(t *testing.T, loops int) {
+	s := start(t, loops)
 	const clients, rounds, size = 1000, 20, 512
 	conns := make([]*net.TCPConn, clients)
 	for i := range conns {
@@ -206,8 +220,10 @@ func TestEchoUnderPressure(t *testing.T) {
 }
 
 // Stopping lets a slow client have what it is owed.
-func TestEchoStopDrains(t *testing.T) {
-	s := start(t)
+func TestEchoStopDrains(t *testing.T) { eachWay(t, testEchoStopDrains) }
+
+func testEchoStopDrains(t *testing.T, loops int) {
+	s := start(t, loops)
 	conn := s.dial(t)
 	data := noise(512 << 10)
 	_, err := conn.Write(data)
@@ -236,9 +252,11 @@ func TestEchoStopDrains(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.ECONNREFUSED)
 }
 
-func TestEchoRefusesBadUse(t *testing.T) {
-	s := start(t)
-	for _, args := range [][]string{{"-addr", s.addr}, {"-addr", "nonsense"}, {"-no-such-flag"}, {"extra"}} {
+func TestEchoRefusesBadUse(t *testing.T) { eachWay(t, testEchoRefusesBadUse) }
+
+func testEchoRefusesBadUse(t *testing.T, loops int) {
+	s := start(t, loops)
+	for _, args := range [][]string{{"-addr", s.addr}, {"-addr", "nonsense"}, {"-no-such-flag"}, {"extra"}, {"-loops", "-1"}, {"-loops", "x"}} {
 		var stderr bytes.Buffer
 		cmd := exec.Command(binary, args...)
 		cmd.Stderr = &stderr
@@ -251,5 +269,6 @@ func TestEchoRefusesBadUse(t *testing.T) {
 	out, err := exec.Command(binary, "-h").Output()
 	require.NoError(t, err)
 	assert.Contains(t, string(out), "127.0.0.1:9595")
+	assert.Contains(t, string(out), "-loops")
 	s.stop(t, syscall.SIGTERM)
 }

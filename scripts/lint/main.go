@@ -173,7 +173,7 @@ func exportedReceiver(fn *ast.FuncDecl) bool {
 }
 
 var (
-	takesCallbacks = []string{"SetCallbacks", "Listen", "NewEvent", "NewTimer", "NewSignal", "Post", "SetErrorFunc", "Peek", "Pullup"}
+	takesCallbacks = []string{"SetCallbacks", "Listen", "ListenFD", "NewEvent", "NewTimer", "NewSignal", "Post", "PostAll", "SetErrorFunc", "Peek", "Pullup"}
 	endsGoroutine  = []string{"Fatal", "Fatalf", "FailNow", "Skip", "Skipf", "SkipNow"}
 )
 

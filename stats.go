@@ -56,6 +56,9 @@ func StaleCallbacks() uint64 { return live.stale.Load() }
 // Safe for concurrent use.
 func (s Stats) Add(t Stats) Stats {
 	s.Callbacks += t.Callbacks
+	s.FastReads += t.FastReads
+	s.FastWrites += t.FastWrites
+	s.FastSpills += t.FastSpills
 	s.Events += t.Events
 	s.BufferEvents += t.BufferEvents
 	s.Listeners += t.Listeners

@@ -297,8 +297,9 @@ func (b *Base) turnApart(ctx context.Context, ended chan<- loopEnd) {
 }
 
 // Finish lets each loop end when nothing is left to wait for on its base, and Run
-// return when all have ended. What one loop gives to another that has ended waits for
-// the next Run. While no Run is going on it holds for the next one.
+// return when all have ended. Listeners are to be freed or disabled before: what one
+// loop gives to another that has ended, connections too, waits for the next Run. While
+// no Run is going on it holds for the next one.
 // Safe for concurrent use.
 func (g *Group) Finish() error {
 	g.mu.Lock()

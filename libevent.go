@@ -17,7 +17,9 @@
 // goroutine until nothing is left to wait for. On a base live an [Event] (a
 // descriptor, a timer, a signal), a [BufferEvent] (a socket with an input and an
 // output buffer) and a [Listener]. libevent decides which closure is called when;
-// all closures of a base run one at a time, on its loop's goroutine.
+// all closures of a base run one at a time, on its loop's goroutine. A [Group] is
+// several bases that run together and get a listener's connections in turn, for the
+// closures of which one core is not enough.
 //
 // # Goroutines
 //

@@ -464,6 +464,12 @@ int64_t glev_group_take(struct bufferevent_rate_limit_group *g, int which, int64
 
 /* --- listener.c ---------------------------------------------------------- */
 
+#ifdef LEV_OPT_BIND_IPV4_AND_IPV6
+enum { GLEV_BIND_IPV4_AND_IPV6 = LEV_OPT_BIND_IPV4_AND_IPV6 };
+#else
+enum { GLEV_BIND_IPV4_AND_IPV6 = 0 };
+#endif
+
 struct glev_lev {
 	struct evconnlistener *lev;
 	void *handle;

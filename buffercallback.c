@@ -100,6 +100,16 @@ void glev_buf_cb_remove_all(struct glev_buf *b)
 	evbuffer_unlock(b->evb);
 }
 
+int glev_buf_cb_any_due(struct glev_buf *b)
+{
+	struct glev_buf_cb *cb;
+
+	for (cb = b->callbacks; cb; cb = cb->next)
+		if (__atomic_load_n(&cb->state, __ATOMIC_ACQUIRE) & DUE)
+			return 1;
+	return 0;
+}
+
 struct glev_change glev_buf_cb_collect(struct glev_buf_cb *cb)
 {
 	struct glev_change c;

@@ -298,7 +298,7 @@ static short kept_off(struct glev_bev *r)
 {
 	short what = 0;
 
-	if (r->dialing)
+	if (r->dialing || r->moving)
 		what |= EV_READ | EV_WRITE;
 	if (r->paused || (r->kind != GLEV_SOCKET && r->in.lent))
 		what |= EV_READ;
@@ -674,7 +674,7 @@ int64_t glev_bev_addr(struct glev_bev *r, int peer, struct glev_addr *a)
 	return rc;
 }
 
-int64_t glev_bev_setfd(struct glev_bev *r, int fd)
+static int64_t set_descriptor(struct glev_bev *r, int fd, int *old)
 {
 	int64_t rc;
 	int stream = 0;
@@ -690,6 +690,7 @@ int64_t glev_bev_setfd(struct glev_bev *r, int fd)
 		return rc;
 	LOCK_FOR_CHANGE(r);
 	rc = hang_up(r);
+	*old = bufferevent_getfd(r->bev);
 	leave_descriptor(r);
 	if (bufferevent_setfd(r->bev, fd) < 0)
 		rc = -EIO;
@@ -702,6 +703,24 @@ int64_t glev_bev_setfd(struct glev_bev *r, int fd)
 		glev_bev_apply(r);
 	}
 	unlock(r);
+	return rc;
+}
+
+int64_t glev_bev_setfd(struct glev_bev *r, int fd)
+{
+	int old;
+
+	return set_descriptor(r, fd, &old);
+}
+
+int64_t glev_bev_replacefd(struct glev_bev *r, int fd)
+{
+	int old = -1;
+	int64_t rc = set_descriptor(r, fd, &old);
+
+	/* Not before: until then libevent waits for that number. */
+	if (rc == 0 && old >= 0 && old != fd)
+		evutil_closesocket(old);
 	return rc;
 }
 
@@ -868,6 +887,73 @@ int64_t glev_bev_priority(struct glev_bev *r)
 {
 	GLEV_CHECK_LOOP(r);
 	return bufferevent_get_priority(r->bev);
+}
+
+/* --- another base ---------------------------------------------------------- */
+
+/* libevent has put the base in the bufferevent before it fails for one of its events. */
+static int set_base(struct glev_bev *r, struct glev_base *to)
+{
+	int priority = r->priority;
+
+	if (bufferevent_base_set(to->base, r->bev) < 0 ||
+	    (r->flushed && event_base_set(to->base, r->flushed) < 0)) {
+		bufferevent_base_set(r->base->base, r->bev);
+		return -1;
+	}
+	/* Of its priorities libevent moves all but that of the callbacks. */
+	if (priority < 0)
+		priority = event_base_get_npriorities(to->base) / 2;
+	bufferevent_priority_set(r->bev, priority);
+	glev_fast_forget(r);
+	r->base = to;
+	return 0;
+}
+
+/*
+ * What libevent leaves behind: a callback that is due stays in the queue of the old
+ * base, the timer of a limit on it, and an event that is registered makes it fail half
+ * way. So there must be none of them; and nobody on the way to them, for which the
+ * caller answers.
+ */
+int64_t glev_bev_set_base(struct glev_bev *r, struct glev_base *to)
+{
+	int was_open;
+	int64_t rc = 0;
+
+	if (r->kind != GLEV_SOCKET)
+		return GLEV_NO_SOCKET;
+	if (!glev_base_on_loop(r->base))
+		return GLEV_WRONG_LOOP;
+	LOCK_FOR_CHANGE(r);
+	if (r->filtered)
+		rc = GLEV_FILTERED;
+	else if (r->limited)
+		rc = GLEV_LIMITED;
+	else if (r->connecting || r->dialing)
+		rc = -EINPROGRESS;
+	else if (r->priority >= event_base_get_npriorities(to->base))
+		rc = -ERANGE;
+	else if (callback_may_be_due(r) || glev_buf_cb_any_due(&r->in) || glev_buf_cb_any_due(&r->out))
+		rc = -EBUSY;
+	if (rc)
+		goto done;
+	was_open = r->open;
+	r->moving = 1;
+	r->open = 0;
+	glev_fast_choose(r);
+	glev_bev_apply(r);
+	if (set_base(r, to) < 0)
+		rc = -EBUSY;
+	r->moving = 0;
+	r->open = was_open;
+	glev_fast_choose(r);
+	/* As in fastpath.c: not the user enables it. */
+	r->mute = !r->fast && (r->held & EV_WRITE) && evbuffer_get_length(r->out.evb) == 0;
+	glev_bev_apply(r);
+done:
+	unlock(r);
+	return rc;
 }
 
 /* --- ending ---------------------------------------------------------------- */
@@ -1052,7 +1138,7 @@ done:
 struct bufferevent *glev_bev_expose(struct glev_bev *r)
 {
 	lock(r);
-	r->plain = 1;
+	r->plain = r->touched = 1;
 	glev_fast_choose(r);
 	unlock(r);
 	return r->bev;

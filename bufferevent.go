@@ -138,10 +138,6 @@ func (b *BufferEvent) adopted() {
 	b.base.adopt(&b.object, b)
 }
 
-// Base returns the base the bufferevent was made on.
-// Safe for concurrent use. Wraps bufferevent_get_base.
-func (b *BufferEvent) Base() *Base { return b.base }
-
 // Pointer returns the native struct bufferevent, for C code on the loop's thread. It
 // lives until Free; C must not free it, or take its callbacks. From the first call on
 // the fast path is off for this bufferevent: C may see and change all of it. nil when
@@ -504,6 +500,17 @@ func (b *BufferEvent) SetFD(fd int) error {
 		return badArgument(op, "fd is %d", fd)
 	}
 	return b.redial(op, nil, func() C.int64_t { return C.glev_bev_setfd(b.c, C.int(fd)) })
+}
+
+// ReplaceFD is SetFD that also closes the old descriptor, whoever owns it.
+// Loop goroutine only, or any goroutine while no loop runs. Stands for
+// bufferevent_replacefd, which libevent 2.1 lacks.
+func (b *BufferEvent) ReplaceFD(fd int) error {
+	const op = "bufferevent_replacefd"
+	if fd < -1 {
+		return badArgument(op, "fd is %d", fd)
+	}
+	return b.redial(op, nil, func() C.int64_t { return C.glev_bev_replacefd(b.c, C.int(fd)) })
 }
 
 // LocalAddr returns the address of this end, or nil when there is none.

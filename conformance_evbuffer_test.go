@@ -59,6 +59,8 @@ func TestConformanceBuffer(t *testing.T) {
 		"add_iovec":                                       conformAddVec,
 		"copyout":                                         conformCopyOut,
 		"file_segment_add_cleanup_cb":                     conformSegmentCleanup,
+		"add_reference_with_offset":                       conformReferenceOffset,
+		"add_file_leak1":                                  conformAddFileLeak,
 	} {
 		t.Run(name, test)
 	}
@@ -951,4 +953,26 @@ func conformAddFile(t *testing.T, c fileCase, opts *libevent.FileSegmentOptions)
 	e.Free()
 	require.NoError(t, syscall.Close(y))
 	same(t, data, []byte(content(t, got)))
+}
+
+func conformReferenceOffset(t *testing.T) {
+	b := newBuffer(t, "")
+	done := 0
+	whole := []byte("0123456789")
+	require.NoError(t, b.AddReference(whole[3:], func() { done++ }))
+	holds(t, "3456789", b)
+	assert.Equal(t, "3456", take(t, b, 4))
+	assert.Zero(t, done)
+	assert.Equal(t, "789", take(t, b, 4))
+	assert.Equal(t, 1, done)
+}
+
+func conformAddFileLeak(t *testing.T) {
+	f := newFile(t, nil)
+	require.NoError(t, f.Close())
+	b := newBuffer(t, "")
+	before := openFDs(t)
+	assert.Error(t, b.AddFile(f, 0, 0))
+	assert.Equal(t, before, openFDs(t))
+	assert.Zero(t, b.Len())
 }

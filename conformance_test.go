@@ -41,8 +41,13 @@ func pairEnds(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent) {
 
 // on gives a case for sockets and one for pairs, named as libevent names them.
 func on(t *testing.T, name string, test func(t *testing.T, base *libevent.Base, a, b *libevent.BufferEvent)) {
-	for prefix, make := range map[string]ends{"bufferevent": socketEnds, "bufferevent_pair": pairEnds} {
-		t.Run(strings.TrimSuffix(prefix+"_"+name, "_"), func(t *testing.T) {
+	t.Helper()
+	both(t, strings.TrimSuffix("bufferevent_"+name, "_"), strings.TrimSuffix("bufferevent_pair_"+name, "_"), test)
+}
+
+func both(t *testing.T, socket, pair string, test func(t *testing.T, base *libevent.Base, a, b *libevent.BufferEvent)) {
+	for name, make := range map[string]ends{socket: socketEnds, pair: pairEnds} {
+		t.Run(name, func(t *testing.T) {
 			base := newBase(t)
 			a, b := make(t, base)
 			test(t, base, a, b)
@@ -86,11 +91,11 @@ func TestConformanceBufferEvent(t *testing.T) {
 		t.Run(name, func(t *testing.T) { conformConnectFail(t, opts) })
 	}
 	for _, filtered := range []bool{false, true} {
-		name := "timeout"
+		name := "bufferevent_timeout"
 		if filtered {
-			name = "timeout_filter"
+			name = "bufferevent_timeout_filter"
 		}
-		on(t, name, func(t *testing.T, base *libevent.Base, a, b *libevent.BufferEvent) {
+		both(t, name, name+"_pair", func(t *testing.T, base *libevent.Base, a, b *libevent.BufferEvent) {
 			conformTimeouts(t, base, a, b, filtered)
 		})
 	}
@@ -488,6 +493,20 @@ func TestConformanceListener(t *testing.T) {
 		})
 		dial(t, l)
 		dispatch(t, base)
+	})
+	t.Run("disable_in_thread_error", func(t *testing.T) {
+		base := newBase(t)
+		l := listen(t, base, drop)
+		errs := 0
+		l.SetErrorFunc(func(l *libevent.Listener, err error) {
+			errs++
+			done := make(chan error)
+			go func() { done <- l.Disable() }()
+			assert.NoError(t, <-done)
+		})
+		require.NoError(t, syscall.Shutdown(l.FD(), syscall.SHUT_RD))
+		dispatch(t, base)
+		assert.Equal(t, 1, errs)
 	})
 	t.Run("reuseport_on_unix_socket", func(t *testing.T) {
 		// libevent 2.2 refuses it; here the option means nothing on such a socket.

@@ -62,8 +62,8 @@ func (b *BufferEvent) ConnectHostname(dns *DNSBase, network, host string, port i
 		return ErrClosed
 	}
 	defer b.leave()
-	d := &dial{b: b, port: port}
-	b.base.keep(1)
+	d := &dial{b: b, base: b.base, port: port}
+	d.base.keep(1)
 	err = b.redial(op, d, func() C.int64_t {
 		d.id = C.glev_bev_dial(b.c)
 		return d.id
@@ -89,6 +89,7 @@ func (b *BufferEvent) ConnectHostname(dns *DNSBase, network, host string, port i
 // dial is a ConnectHostname that is under way.
 type dial struct {
 	b     *BufferEvent
+	base  *Base
 	id    C.int64_t // what C knows it by
 	port  int
 	known bool         // the outcome of the lookup
@@ -125,7 +126,7 @@ func (d *dial) ask(dns *DNSBase, network, host string) {
 
 // found takes the outcome of the lookup to the loop. It is called on any goroutine.
 func (d *dial) found(addrs []netip.Addr, err error) {
-	d.b.base.enqueue(task{run: func() {
+	d.base.enqueue(task{run: func() {
 		if !d.b.enter() {
 			return
 		}
@@ -194,7 +195,7 @@ func (d *dial) stop() {
 	if !first {
 		return
 	}
-	d.b.base.keep(-1)
+	d.base.keep(-1)
 	if cancel != nil {
 		cancel()
 	}

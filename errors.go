@@ -119,6 +119,8 @@ func result(op string, rc C.int64_t) (int, error) {
 		return 0, badArgument(op, "a filter is on top of this bufferevent: use that")
 	case rc == C.GLEV_NO_LIMIT:
 		return 0, badArgument(op, "no rate limit is set")
+	case rc == C.GLEV_LIMITED:
+		return 0, badArgument(op, "a timer of the rate limit that it has or had stays on its base")
 	case rc == C.GLEV_NO_SOCKET:
 		return 0, badArgument(op, "not a socket, but one end of a pair or a filter")
 	}

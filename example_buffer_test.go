@@ -1,8 +1,12 @@
 package libevent_test
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 
 	"github.com/go-libevent/libevent"
 )
@@ -78,4 +82,98 @@ func ExampleBuffer_AddCallback() {
 	// +5 -0, full: false
 	// +5 -0, full: true
 	// +0 -7, full: false
+}
+
+// A buffer is used with package io like any reader and writer.
+func ExampleNewBuffer() {
+	b, _ := libevent.NewBuffer()
+	defer b.Free()
+	_, _ = fmt.Fprintf(b, "%d bytes, ", 21)
+	_, _ = b.ReadFrom(strings.NewReader("of two"))
+	_ = b.Prepend([]byte("about "))
+	_, _ = b.WriteTo(os.Stdout)
+	fmt.Println(", left:", b.Len())
+	// Output: about 21 bytes, of two, left: 0
+}
+
+// Move memory from one buffer to another instead of copying it.
+func ExampleBuffer_AddBuffer() {
+	src, _ := libevent.NewBuffer()
+	defer src.Free()
+	dst, _ := libevent.NewBuffer()
+	defer dst.Free()
+	_ = src.Add([]byte("head and body"))
+	_, _ = src.RemoveBuffer(dst, len("head"))
+	fmt.Println(dst.Len(), src.Len())
+	_ = dst.AddBuffer(src)
+	fmt.Println(dst.Len(), src.Len())
+	// Output:
+	// 4 9
+	// 13 0
+}
+
+// Look at a header in one piece, wherever its bytes are.
+func ExampleBuffer_Pullup() {
+	b, _ := libevent.NewBuffer()
+	defer b.Free()
+	_ = b.Add([]byte{0, 5})
+	_ = b.Add([]byte("hello"))
+	_ = b.Pullup(2, func(p []byte) {
+		fmt.Println("length", binary.BigEndian.Uint16(p))
+	})
+	err := b.Pullup(100, func([]byte) {})
+	fmt.Println(errors.Is(err, io.ErrShortBuffer))
+	// Output:
+	// length 5
+	// true
+}
+
+func ExampleBuffer_Search() {
+	b, _ := libevent.NewBuffer()
+	defer b.Free()
+	_ = b.Add([]byte("key=value;key=other"))
+	first := b.Search([]byte("key="), 0)
+	second := b.Search([]byte("key="), first+1)
+	fmt.Println(first, second, b.Search([]byte("none"), 0))
+	// Output: 0 10 -1
+}
+
+// A part of a file that goes out more than once is opened once.
+func ExampleNewFileSegment() {
+	f, _ := os.CreateTemp("", "example")
+	defer os.Remove(f.Name())
+	_, _ = f.WriteString("header and footer")
+	s, err := libevent.NewFileSegment(f, 0, -1, libevent.FileSegmentOptions{DisableSendfile: true})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_ = f.Close()
+	_ = s.SetCleanup(func() { fmt.Println("the file is closed") })
+
+	b, _ := libevent.NewBuffer()
+	defer b.Free()
+	_ = b.AddFileSegment(s, 0, 6)
+	_ = b.Add([]byte(", "))
+	_ = b.AddFileSegment(s, 11, -1)
+	s.Free()
+	text, _ := io.ReadAll(b)
+	fmt.Printf("%s\n", text)
+	// Output:
+	// the file is closed
+	// header, footer
+}
+
+// Keep others from taking bytes away.
+func ExampleBuffer_Freeze() {
+	b, _ := libevent.NewBuffer()
+	defer b.Free()
+	_ = b.Add([]byte("kept"))
+	_ = b.Freeze(true)
+	fmt.Println(b.Drain(1) == libevent.ErrFrozen, b.Len())
+	_ = b.Unfreeze(true)
+	fmt.Println(b.Drain(1), b.Len())
+	// Output:
+	// true 4
+	// <nil> 3
 }

@@ -475,6 +475,20 @@ func (b *Base) adopt(o *object, child interface{ Free() }) {
 	o.open()
 }
 
+// hand puts an object on another base.
+func (b *Base) hand(o *object, to *Base) {
+	b.mu.Lock()
+	child := b.children[o]
+	delete(b.children, o)
+	b.counts[o.kind]--
+	b.mu.Unlock()
+	o.base = to
+	to.mu.Lock()
+	to.children[o] = child
+	to.counts[o.kind]++
+	to.mu.Unlock()
+}
+
 // disown is called when the object's memory is gone.
 func (b *Base) disown(o *object) {
 	live.objects[o.kind].Add(-1)

@@ -1,6 +1,7 @@
 package libevent
 
 import (
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"unsafe"
@@ -14,15 +15,35 @@ type usage struct {
 	word atomic.Int64
 }
 
-const usageOpen = 1 << 62
+const (
+	usageOpen   = 1 << 62
+	usageSeized = 1 << 61 // and not open: those who come wait
+)
 
 func (u *usage) open() { u.word.Store(usageOpen) }
 
-func (u *usage) isOpen() bool { return u.word.Load()&usageOpen != 0 }
+func (u *usage) isOpen() bool { return u.word.Load()&(usageOpen|usageSeized) != 0 }
+
+// look returns the word when it is not seized.
+func (u *usage) look() int64 {
+	for {
+		w := u.word.Load()
+		if w&usageSeized == 0 {
+			return w
+		}
+		runtime.Gosched()
+	}
+}
+
+// seize lets nobody else in until unseize. The caller is inside; it reports false if
+// others are, too, or it is closed.
+func (u *usage) seize() bool { return u.word.CompareAndSwap(usageOpen+1, usageSeized+1) }
+
+func (u *usage) unseize() { u.word.Store(usageOpen + 1) }
 
 func (u *usage) enter() bool {
 	for {
-		w := u.word.Load()
+		w := u.look()
 		if w&usageOpen == 0 {
 			return false
 		}
@@ -52,7 +73,7 @@ func (u *usage) exit() (last bool) { return u.word.Add(-1) == 0 }
 // close leaves the caller inside. It reports false when it was closed before.
 func (u *usage) close() bool {
 	for {
-		w := u.word.Load()
+		w := u.look()
 		if w&usageOpen == 0 {
 			return false
 		}
@@ -62,15 +83,15 @@ func (u *usage) close() bool {
 	}
 }
 
-// users is the number of those inside.
-func (u *usage) users() int64 { return u.word.Load() &^ usageOpen }
+// users is the number of those inside of what is not seized.
+func (u *usage) users() int64 { return u.look() &^ usageOpen }
 
 // object is what Event, BufferEvent and Listener have in common: they live on a
 // base, libevent calls back for them, and their memory is given back by the
 // loop, after the last user has left.
 type object struct {
 	usage
-	base   *Base
+	base   *Base // for those inside, and for all when it is closed: SetBase changes it
 	kind   kind
 	handle handle
 	native unsafe.Pointer // what libevent passes to this object's callbacks

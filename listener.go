@@ -6,6 +6,7 @@ package libevent
 import "C"
 
 import (
+	"errors"
 	"log/slog"
 	"net"
 	"sync/atomic"
@@ -21,6 +22,7 @@ type ListenOptions struct {
 	NoReuseAddr    bool // without SO_REUSEADDR
 	ReusePort      bool // SO_REUSEPORT: several sockets share the address
 	IPv6Only       bool // a socket for IPv6 takes no IPv4
+	IPv4AndIPv6    bool // a socket for IPv6 takes IPv4, whatever the system says; needs libevent 2.2
 	DeferredAccept bool // accept when the first bytes are there, where the system can
 	NoCloseOnExec  bool // the accepted sockets, and the listening one, pass to other programs
 	Blocking       bool // leave the accepted sockets blocking
@@ -43,12 +45,25 @@ func (o ListenOptions) native(family C.int) (flags C.uint, backlog C.int) {
 	}
 	if family == C.AF_INET6 {
 		set(o.IPv6Only, C.LEV_OPT_BIND_IPV6ONLY)
+		set(o.IPv4AndIPv6, C.GLEV_BIND_IPV4_AND_IPV6)
 	}
 	backlog = C.int(o.Backlog)
 	if backlog == 0 {
 		backlog = 4096
 	}
 	return flags, backlog
+}
+
+func (o ListenOptions) checkFamilies(op string) error {
+	switch {
+	case !o.IPv4AndIPv6:
+		return nil
+	case o.IPv6Only:
+		return badArgument(op, "IPv4AndIPv6 on a socket that is for IPv6 only")
+	case C.GLEV_BIND_IPV4_AND_IPV6 == 0:
+		return &Error{op, &sentinel{"IPv4AndIPv6 needs libevent 2.2", errors.ErrUnsupported}}
+	}
+	return nil
 }
 
 // Listener accepts connections and gives their descriptors to a closure.
@@ -79,8 +94,7 @@ func (l *Listener) root() *Listener {
 // each connection. accept owns fd: it gives it to NewSocket with OptCloseOnFree, or
 // closes it. network is "tcp", "tcp4", "tcp6" or "unix". The host may be empty for
 // all addresses of the machine ("tcp": IPv6 and, unless the system says otherwise,
-// IPv4), or a name, which is looked
-// up before Listen returns; port 0 takes a free one, which Addr tells. The file of a
+// IPv4), or a name, which is looked up before Listen returns; port 0 takes a free one, which Addr tells. The file of a
 // unix socket is not removed by Free.
 // Safe for concurrent use. Wraps evconnlistener_new_bind.
 func (b *Base) Listen(network, address string, opts ListenOptions, accept func(l *Listener, fd int, remote net.Addr)) (*Listener, error) {
@@ -95,6 +109,9 @@ func (b *Base) listen(network, address string, opts ListenOptions, accept func(*
 	}
 	if network == "tcp6" {
 		opts.IPv6Only = true
+	}
+	if err := opts.checkFamilies(op); err != nil {
+		return nil, err
 	}
 	return b.newListener(op, opts, accept, spread, func(l *Listener) syscall.Errno {
 		errno := l.bind(&a, opts)

@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -316,4 +318,32 @@ func TestAcceptedDescriptors(t *testing.T) {
 		dial(t, l)
 		dispatch(t, base)
 	}
+}
+
+func TestListenIPv4AndIPv6(t *testing.T) {
+	base := newBase(t)
+	accepted := 0
+	opts := libevent.ListenOptions{IPv4AndIPv6: true}
+	l, err := base.Listen("tcp", "[::]:0", opts, func(l *libevent.Listener, fd int, _ net.Addr) {
+		accepted++
+		assert.NoError(t, syscall.Close(fd))
+		l.Free()
+	})
+	if strings.HasPrefix(libevent.HeaderVersion(), "2.1.") {
+		require.ErrorIs(t, err, errors.ErrUnsupported)
+		assert.Contains(t, err.Error(), "2.2")
+		return
+	}
+	if errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL) {
+		t.Skip("no IPv6 here")
+	}
+	require.NoError(t, err)
+	conn, err := net.Dial("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(l.Addr().(*net.TCPAddr).Port)))
+	require.NoError(t, err)
+	defer conn.Close()
+	dispatch(t, base)
+	assert.Equal(t, 1, accepted)
+
+	_, err = base.Listen("tcp6", "[::]:0", opts, drop)
+	assert.ErrorIs(t, err, syscall.EINVAL)
 }

@@ -38,6 +38,7 @@ enum {
 	GLEV_CLOSED = -1000008,     /* freed by another thread meanwhile */
 	GLEV_FILTERED = -1000007,   /* a filter on top has the callbacks */
 	GLEV_IN_FILE = -1000009,    /* bytes that are still in a file */
+	GLEV_LIMITED = -1000010,    /* has, or had, a rate limit */
 };
 
 /* --- sockaddr.c ---------------------------------------------------------- */
@@ -259,6 +260,8 @@ int64_t glev_buf_cb_enable(struct glev_buf_cb *cb, int on);
 /* Once, by remove or by remove_all; then it is due for a last time. */
 int64_t glev_buf_cb_remove(struct glev_buf *b, struct glev_buf_cb *cb);
 void glev_buf_cb_remove_all(struct glev_buf *b);
+/* Whether one of them waits for its loop; call with the lock. */
+int glev_buf_cb_any_due(struct glev_buf *b);
 /* Makes it due with one more change; call with the lock. */
 void glev_buf_cb_changed(struct glev_buf_cb *cb, size_t added, size_t deleted);
 struct glev_change {
@@ -304,6 +307,8 @@ struct glev_bev {
 	int quiet;            /* glev_bev_quiet was called: nothing may change any more */
 	int paused;           /* input at its high watermark, closure drained nothing */
 	int priority;         /* the user's, or -1 */
+	int moving;           /* to another base */
+	int limited;          /* has a timer of a limit, for good; it stays on its base */
 	int touched;          /* a callback of it may have been due since it was made */
 	int triggered;        /* a read callback was asked for, whatever the input */
 	short triggered_events; /* the same of event callbacks */
@@ -381,6 +386,10 @@ int64_t glev_bev_trigger(struct glev_bev *r, short what, int flags);
 int64_t glev_bev_trigger_event(struct glev_bev *r, short what);
 int64_t glev_bev_set_priority(struct glev_bev *r, int priority);
 int64_t glev_bev_priority(struct glev_bev *r);
+/* Moves it to another base; on the thread of its loop, with nobody else inside. */
+int64_t glev_bev_set_base(struct glev_bev *r, struct glev_base *to);
+/* Also closes the old descriptor. */
+int64_t glev_bev_replacefd(struct glev_bev *r, int fd);
 int64_t glev_bev_close_write(struct glev_bev *r);
 /* Returns 1 when there is nothing to wait for. */
 int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec);
@@ -471,6 +480,12 @@ void glev_group_totals(struct bufferevent_rate_limit_group *g, uint64_t *read, u
 int64_t glev_group_take(struct bufferevent_rate_limit_group *g, int which, int64_t n);
 
 /* --- listener.c ---------------------------------------------------------- */
+
+#ifdef LEV_OPT_BIND_IPV4_AND_IPV6
+enum { GLEV_BIND_IPV4_AND_IPV6 = LEV_OPT_BIND_IPV4_AND_IPV6 };
+#else
+enum { GLEV_BIND_IPV4_AND_IPV6 = 0 };
+#endif
 
 struct glev_lev {
 	struct evconnlistener *lev;

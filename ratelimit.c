@@ -42,6 +42,7 @@ int64_t glev_bev_set_rate(struct glev_bev *r, const struct glev_rate *l)
 		return GLEV_CLOSED;
 	}
 	if (cfg) {
+		r->limited = 1;
 		r->limits |= GLEV_LIMIT_RATE;
 		glev_fast_choose(r);
 	}
@@ -186,6 +187,7 @@ int64_t glev_group_add(struct bufferevent_rate_limit_group *g, struct glev_bev *
 	rc = glev_buf_lock(&r->in);
 	if (rc)
 		return rc;
+	r->limited = 1;
 	r->limits |= GLEV_LIMIT_GROUP;
 	glev_fast_choose(r);
 	if (bufferevent_add_to_rate_limit_group(r->bev, g) < 0) {

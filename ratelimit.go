@@ -191,13 +191,13 @@ func (g *RateLimitGroup) Add(bev *BufferEvent) error {
 	if bev == nil {
 		return badArgument(op, "bev is nil")
 	}
-	if bev.base != g.base {
-		return badArgument(op, "bev is on another base")
-	}
 	if !bev.enter() {
 		return ErrClosed
 	}
 	defer bev.leave() // with mu unlocked: the last one out makes bev leave the group
+	if bev.base != g.base {
+		return badArgument(op, "bev is on another base")
+	}
 	_, err := g.do(op, func() (C.int64_t, error) {
 		g.mu.Lock()
 		defer g.mu.Unlock()

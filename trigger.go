@@ -48,7 +48,7 @@ func (b *BufferEvent) Partner() *BufferEvent {
 // Safe for concurrent use. Wraps bufferevent_priority_set.
 func (b *BufferEvent) SetPriority(priority int) error {
 	const op = "bufferevent_priority_set"
-	if err := b.base.checkPriority(op, priority); err != nil {
+	if err := b.Base().checkPriority(op, priority); err != nil {
 		return err
 	}
 	_, err := b.do(op, func() C.int64_t { return C.glev_bev_set_priority(b.c, C.int(priority)) })

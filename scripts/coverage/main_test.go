@@ -33,6 +33,10 @@ func TestExcuses(t *testing.T) {
 	if len(got) != 1 || !got["a_function"] {
 		t.Errorf("got %v", got)
 	}
+	got = excuses("## Functions that not every libevent has\n| `a_function` | because of this |\n## Flags\n| `a_flag` | so |\n")
+	if always, named := got["a_function"]; len(got) != 1 || !named || always {
+		t.Errorf("got %v", got)
+	}
 }
 
 func TestCalledIn(t *testing.T) {

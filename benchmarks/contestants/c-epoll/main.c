@@ -1,0 +1,138 @@
+// The limit: epoll by hand. What was read is written at once from the buffer that all
+// connections share; only what a socket does not take is kept, and until it is gone
+// that connection is not read from.
+#define _GNU_SOURCE
+#include "../c/server.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ROOM (64 << 10)
+// After so much one connection lets the others have their turn.
+#define TURN (256 << 10)
+
+struct conn {
+	int fd;
+	uint64_t total; // of a sink
+	char *kept;     // not yet written: kept[from:to]
+	size_t from, to;
+};
+
+static void watch(int ep, int how, struct conn *c, uint32_t events)
+{
+	struct epoll_event ev = {.events = events, .data.ptr = c};
+	if (epoll_ctl(ep, how, c->fd, &ev) != 0)
+		fail("epoll_ctl");
+}
+
+static void drop(struct conn *c)
+{
+	close(c->fd);
+	free(c->kept);
+	free(c);
+}
+
+static void accept_all(int ep, int listener)
+{
+	for (;;) {
+		int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0 && errno == ECONNABORTED)
+			continue;
+		if (fd < 0 && errno == EAGAIN)
+			return;
+		struct conn *c = fd < 0 ? NULL : calloc(1, sizeof *c);
+		if (!c)
+			fail("accept");
+		c->fd = fd;
+		watch(ep, EPOLL_CTL_ADD, c, EPOLLIN);
+	}
+}
+
+// give writes; what is left of it waits for the socket. It reports 0 if the
+// connection is gone.
+static int give(int ep, struct conn *c, const char *p, size_t n)
+{
+	ssize_t done = send(c->fd, p, n, MSG_NOSIGNAL);
+	if (done < 0 && errno != EAGAIN) {
+		drop(c);
+		return 0;
+	}
+	size_t left = n - (size_t)(done < 0 ? 0 : done);
+	if (left == 0)
+		return 1;
+	c->kept = malloc(left);
+	if (!c->kept)
+		fail("malloc");
+	memcpy(c->kept, p + n - left, left);
+	c->from = 0;
+	c->to = left;
+	watch(ep, EPOLL_CTL_MOD, c, EPOLLOUT);
+	return 1;
+}
+
+static void readable(int ep, struct conn *c, char *room)
+{
+	for (size_t read = 0; read < TURN && !c->kept;) {
+		ssize_t n = recv(c->fd, room, ROOM, 0);
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n <= 0) {
+			drop(c);
+			return;
+		}
+		read += (size_t)n;
+		size_t answer = server.sink ? acks(&c->total, (size_t)n) : (size_t)n;
+		if (answer > 0 && !give(ep, c, server.sink ? ack_bytes : room, answer))
+			return;
+		if (n < ROOM)
+			return; // there is no more: no need to ask
+	}
+}
+
+static void writable(int ep, struct conn *c)
+{
+	ssize_t n = send(c->fd, c->kept + c->from, c->to - c->from, MSG_NOSIGNAL);
+	if (n < 0 && errno == EAGAIN)
+		return;
+	if (n < 0) {
+		drop(c);
+		return;
+	}
+	c->from += (size_t)n;
+	if (c->from == c->to) {
+		free(c->kept);
+		c->kept = NULL;
+		watch(ep, EPOLL_CTL_MOD, c, EPOLLIN);
+	}
+}
+
+static void loop(int listener)
+{
+	static __thread char room[ROOM];
+	static __thread struct epoll_event events[512];
+	int ep = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
+	if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, listener, &ev) != 0)
+		fail("epoll");
+	for (;;) {
+		int n = epoll_wait(ep, events, 512, -1);
+		if (n < 0 && errno != EINTR)
+			fail("epoll_wait");
+		for (int i = 0; i < n; i++) {
+			struct conn *c = events[i].data.ptr;
+			if (!c)
+				accept_all(ep, listener);
+			else if (c->kept)
+				writable(ep, c);
+			else
+				readable(ep, c, room);
+		}
+	}
+}
+
+int main(int argc, char **argv) { return serve(argc, argv, loop); }

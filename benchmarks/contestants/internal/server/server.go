@@ -1,0 +1,58 @@
+// Package server is what the Go servers share: arguments, and the sink's count.
+package server
+
+import (
+	"flag"
+	"fmt"
+	"os"
+)
+
+// ReadSize is the buffer for one read, for all contestants that have such a number.
+const ReadSize = 64 << 10
+
+// ackEvery says how many bytes a sink answers one byte for, so that its client knows what
+// arrived.
+const ackEvery = 256 << 10
+
+var zeros [64]byte
+
+// Args are the arguments of every server.
+type Args struct {
+	Addr  string
+	Loops int
+	Sink  bool
+}
+
+// Parse reads the command line.
+func Parse() Args {
+	port := flag.Int("port", 0, "`port` to listen on, of 127.0.0.1")
+	loops := flag.Int("loops", 1, "event loops, each for a core")
+	sink := flag.Bool("sink", false, "count what is read instead of sending it back")
+	flag.Parse()
+	if flag.NArg() > 0 || *port < 1 || *loops < 1 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	return Args{Addr: fmt.Sprintf("127.0.0.1:%d", *port), Loops: *loops, Sink: *sink}
+}
+
+// Ready tells who started the server that it listens.
+func Ready() { fmt.Println("ready") }
+
+// Check ends the server if there is an error.
+func Check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// Counter counts what one connection of a sink got.
+type Counter uint64
+
+// Add counts n more bytes and returns what to answer, often nothing.
+func (c *Counter) Add(n int) []byte {
+	before := *c / ackEvery
+	*c += Counter(n)
+	return zeros[:*c/ackEvery-before]
+}

@@ -1,0 +1,107 @@
+// This binding. With -copy a closure reads into a Go slice and writes that; otherwise
+// it moves the input to the output and Go never sees the bytes. With -plain libevent does
+// all reading and writing by itself.
+package main
+
+import (
+	"flag"
+	"net"
+	"syscall"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/benchmarks/contestants/internal/server"
+)
+
+var (
+	copies = flag.Bool("copy", false, "through a Go slice")
+	plain  = flag.Bool("plain", false, "without the fast path")
+)
+
+func main() {
+	args := server.Parse()
+	cfg := libevent.Config{}
+	if *plain {
+		plainIO(&cfg)
+	}
+	bases := make([]*libevent.Base, args.Loops)
+	for i := range bases {
+		base, err := libevent.NewBaseConfig(cfg)
+		server.Check(err)
+		l := &loop{base: base, sink: args.Sink, buf: make([]byte, server.ReadSize)}
+		_, err = base.Listen("tcp", args.Addr, libevent.ListenOptions{ReusePort: args.Loops > 1}, l.accept)
+		server.Check(err)
+		bases[i] = base
+	}
+	server.Ready()
+	for _, base := range bases[1:] {
+		go func() { server.Check(base.Dispatch()) }()
+	}
+	server.Check(bases[0].Dispatch())
+}
+
+type loop struct {
+	base *libevent.Base
+	sink bool
+	buf  []byte // closures run one at a time
+}
+
+func (l *loop) accept(_ *libevent.Listener, fd int, _ net.Addr) {
+	bev, err := l.base.NewSocket(fd, libevent.OptCloseOnFree)
+	if err != nil {
+		_ = syscall.Close(fd)
+		server.Check(err)
+	}
+	read := move
+	switch {
+	case l.sink && *copies:
+		read = l.sinkCopy(new(server.Counter))
+	case l.sink:
+		read = sink(new(server.Counter))
+	case *copies:
+		read = l.copy
+	}
+	server.Check(bev.SetCallbacks(read, nil, ended))
+	server.Check(bev.Enable(libevent.EvRead))
+}
+
+// What fails on a connection that ends is told to ended.
+
+func move(bev *libevent.BufferEvent) { _ = bev.WriteBuffer(bev.Input()) }
+
+func (l *loop) copy(bev *libevent.BufferEvent) {
+	for {
+		n, _ := bev.Read(l.buf)
+		if n > 0 {
+			_, _ = bev.Write(l.buf[:n])
+		}
+		if n < len(l.buf) {
+			return
+		}
+	}
+}
+
+func sink(total *server.Counter) func(*libevent.BufferEvent) {
+	return func(bev *libevent.BufferEvent) {
+		n := bev.Input().Len()
+		_ = bev.Input().Drain(n)
+		if answer := total.Add(n); len(answer) > 0 {
+			_, _ = bev.Write(answer)
+		}
+	}
+}
+
+func (l *loop) sinkCopy(total *server.Counter) func(*libevent.BufferEvent) {
+	return func(bev *libevent.BufferEvent) {
+		for {
+			n, _ := bev.Read(l.buf)
+			if answer := total.Add(n); len(answer) > 0 {
+				_, _ = bev.Write(answer)
+			}
+			if n < len(l.buf) {
+				return
+			}
+		}
+	}
+}
+
+func ended(bev *libevent.BufferEvent, _ libevent.Events) { bev.Free() }

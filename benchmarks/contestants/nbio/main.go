@@ -1,0 +1,35 @@
+// nbio: its pollers read and call OnData; Write copies only what the socket does not
+// take.
+package main
+
+import (
+	"github.com/lesismal/nbio"
+	"github.com/lesismal/nbio/logging"
+
+	"github.com/go-libevent/libevent/benchmarks/contestants/internal/server"
+)
+
+func main() {
+	args := server.Parse()
+	logging.SetLevel(logging.LevelNone)
+	engine := nbio.NewEngine(nbio.Config{
+		Network:        "tcp",
+		Addrs:          []string{args.Addr},
+		NPoller:        args.Loops,
+		ReadBufferSize: server.ReadSize,
+	})
+	if args.Sink {
+		engine.OnOpen(func(c *nbio.Conn) { c.SetSession(new(server.Counter)) })
+		engine.OnData(func(c *nbio.Conn, data []byte) {
+			if answer := c.Session().(*server.Counter).Add(len(data)); len(answer) > 0 {
+				_, _ = c.Write(answer)
+			}
+		})
+	} else {
+		// An error of Write also closes the connection.
+		engine.OnData(func(c *nbio.Conn, data []byte) { _, _ = c.Write(data) })
+	}
+	server.Check(engine.Start())
+	server.Ready()
+	select {}
+}

@@ -1,0 +1,103 @@
+// Connect, one message there and back, close; again and again on each of opt.conns
+// places.
+#define _GNU_SOURCE
+#include "load.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct place {
+	int fd;
+	int64_t since;
+	long got;
+	int sent;
+};
+
+static int dialled;
+
+static void begin(int ep, struct place *p)
+{
+	p->since = now();
+	p->got = p->sent = 0;
+	p->fd = dial(dialled++, 1);
+	struct epoll_event ev = {.events = EPOLLOUT, .data.ptr = p};
+	if (epoll_ctl(ep, EPOLL_CTL_ADD, p->fd, &ev) != 0)
+		die_errno("epoll_ctl");
+}
+
+static void send_it(int ep, struct place *p)
+{
+	int err = 0;
+	socklen_t len = sizeof err;
+	getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &err, &len);
+	errno = err;
+	if (err != 0 || send(p->fd, pattern_at(start_of(0)), (size_t)opt.size, MSG_NOSIGNAL) != opt.size)
+		die_errno("connect and send");
+	p->sent = 1;
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = p};
+	if (epoll_ctl(ep, EPOLL_CTL_MOD, p->fd, &ev) != 0)
+		die_errno("epoll_ctl");
+}
+
+// receive reports that all of the message is back.
+static int receive(struct place *p)
+{
+	static char buf[64 << 10];
+	ssize_t n = recv(p->fd, buf, sizeof buf, 0);
+	if (n < 0 && errno == EAGAIN)
+		return 0;
+	if (n < 0)
+		die_errno("recv");
+	if (n == 0 || p->got + n > opt.size)
+		die("a connection got %ld bytes back, not %ld", p->got + (long)n, opt.size);
+	check(0, p->got, buf, n);
+	p->got += n;
+	return p->got == opt.size;
+}
+
+void run_churn(void)
+{
+	if (opt.size > 16 << 10)
+		die("messages of %ld bytes are too large for connections this short", opt.size);
+	struct place *places = calloc((size_t)opt.conns, sizeof *places);
+	int ep = epoll_create1(EPOLL_CLOEXEC);
+	if (!places || ep < 0)
+		die_errno("epoll_create1");
+	for (int i = 0; i < opt.conns; i++)
+		begin(ep, &places[i]);
+	int64_t started = now(), until = started + opt.warm * 1000000LL;
+	for (int open = opt.conns; open > 0;) {
+		struct epoll_event events[256];
+		int n = epoll_wait(ep, events, 256, 5000);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			die("no connection made progress for 5 s");
+		for (int i = 0; i < n; i++) {
+			struct place *p = events[i].data.ptr;
+			if (!p->sent) {
+				send_it(ep, p);
+			} else if (receive(p)) {
+				close(p->fd);
+				res.all++;
+				if (phase == WINDOW) {
+					res.bytes++;
+					hist_add(now() - p->since);
+				}
+				if (phase == DRAIN)
+					open--;
+				else
+					begin(ep, p);
+			}
+		}
+		if (phase == WARM && now() >= until) {
+			begin_window();
+			until = now() + opt.window * 1000000LL;
+		} else if (phase == WINDOW && now() >= until) {
+			end_window();
+		}
+	}
+}

@@ -1,0 +1,235 @@
+// Long connections: echoes with up to opt.depth messages outstanding, streams into a
+// sink, and connections that have nothing to say.
+#define _GNU_SOURCE
+#include "load.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+// More than this is not written, nor read, at a time: others wait.
+#define CHUNK (256 << 10)
+#define STALL 20000 // ms
+
+struct conn {
+	int fd, number;
+	int waits_to_write;
+	int finished;        // has nothing more to do in this phase
+	int64_t sent, goal;  // bytes, and up to where to send
+	int64_t got;         // bytes that came back, or were acknowledged
+	int64_t *since;      // when message sent/size, modulo depth, began
+};
+
+static struct conn *conns;
+static int ep, unfinished;
+
+static void watch(struct conn *c, int how, uint32_t events)
+{
+	struct epoll_event ev = {.events = events, .data.ptr = c};
+	if (epoll_ctl(ep, how, c->fd, &ev) != 0)
+		die_errno("epoll_ctl");
+}
+
+static void open_all(void)
+{
+	conns = calloc((size_t)opt.conns, sizeof *conns);
+	int64_t *times = calloc((size_t)opt.conns * (size_t)opt.depth, sizeof *times);
+	if (!conns || !times)
+		die_errno("calloc");
+	for (int i = 0; i < opt.conns; i++) {
+		struct conn *c = &conns[i];
+		c->number = i;
+		c->since = times + (size_t)i * (size_t)opt.depth;
+		c->fd = dial(i, 0);
+		if (fcntl(c->fd, F_SETFL, O_NONBLOCK) != 0)
+			die_errno("fcntl");
+		watch(c, EPOLL_CTL_ADD, EPOLLIN);
+	}
+}
+
+static void write_some(struct conn *c)
+{
+	int blocked = 0;
+	for (long chunk = 0; c->sent < c->goal && chunk < CHUNK;) {
+		// A stream is written a message at a time, as its sender would; what
+		// may be outstanding of echoes, in one piece.
+		int64_t n = c->goal - c->sent;
+		if (opt.mode == SINK && n > opt.size)
+			n = opt.size;
+		if (n > CHUNK)
+			n = CHUNK;
+		ssize_t done = send(c->fd, pattern_at(start_of(c->number) + c->sent), (size_t)n, MSG_NOSIGNAL);
+		if (done < 0 && errno == EAGAIN) {
+			blocked = 1;
+			break;
+		}
+		if (done < 0)
+			die_errno("send");
+		c->sent += done;
+		chunk += done;
+	}
+	// A sink's writer always has more.
+	int waits = blocked || c->sent < c->goal;
+	if (waits != c->waits_to_write) {
+		c->waits_to_write = waits;
+		watch(c, EPOLL_CTL_MOD, waits ? EPOLLIN | EPOLLOUT : EPOLLIN);
+	}
+}
+
+// allow lets the connection send messages up to one that was just finished plus
+// depth. They begin now.
+static void allow(struct conn *c, int64_t goal, int64_t at)
+{
+	for (int64_t m = c->goal / opt.size; m < goal / opt.size; m++)
+		c->since[m % opt.depth] = at;
+	c->goal = goal;
+	write_some(c);
+}
+
+static void finish(struct conn *c)
+{
+	if (!c->finished) {
+		c->finished = 1;
+		unfinished--;
+	}
+}
+
+// echoed takes note of bytes that came back.
+static void echoed(struct conn *c, ssize_t n)
+{
+	int64_t before = c->got / opt.size, at;
+	c->got += n;
+	res.all += n;
+	if (phase == WINDOW)
+		res.bytes += n;
+	if (c->got > c->sent)
+		die("connection %d: %lld bytes came back of %lld", c->number, (long long)c->got, (long long)c->sent);
+	if (c->got / opt.size == before)
+		return;
+	at = now();
+	if (phase == WINDOW)
+		for (int64_t m = before; m < c->got / opt.size; m++)
+			hist_add(at - c->since[m % opt.depth]);
+	if (phase != DRAIN && opt.mode != IDLE)
+		allow(c, (c->got / opt.size + opt.depth) * opt.size, at);
+	if (phase != DRAIN || c->got == c->goal)
+		finish(c);
+}
+
+static void read_echo(struct conn *c)
+{
+	static char buf[CHUNK];
+	// Outside of the warm-up the bytes are counted, and not even copied.
+	ssize_t n = recv(c->fd, buf, sizeof buf, phase == WINDOW ? MSG_TRUNC : 0);
+	if (n < 0 && errno == EAGAIN)
+		return;
+	if (n < 0)
+		die_errno("recv");
+	if (n == 0)
+		die("connection %d: the server closed it after %lld bytes", c->number, (long long)c->got);
+	if (phase != WINDOW)
+		check(c->number, c->got, buf, n);
+	echoed(c, n);
+}
+
+static void read_acks(struct conn *c)
+{
+	char buf[4096];
+	ssize_t n = recv(c->fd, buf, sizeof buf, 0);
+	if (n < 0 && errno == EAGAIN)
+		return;
+	if (n < 0)
+		die_errno("recv");
+	if (n == 0)
+		die("connection %d: the sink closed it after %lld bytes", c->number, (long long)c->got);
+	c->got += n * (int64_t)ACK_EVERY;
+	res.all += n * (int64_t)ACK_EVERY;
+	if (phase == WINDOW)
+		res.bytes += n * (int64_t)ACK_EVERY;
+	if (c->got > c->sent)
+		die("connection %d: the sink counts %lld bytes of %lld", c->number, (long long)c->got, (long long)c->sent);
+	if (phase != DRAIN || c->got == c->goal)
+		finish(c);
+}
+
+// turn waits for events once.
+static void turn(int timeout)
+{
+	struct epoll_event events[512];
+	int n = epoll_wait(ep, events, 512, timeout);
+	if (n < 0 && errno != EINTR)
+		die_errno("epoll_wait");
+	for (int i = 0; i < n; i++) {
+		struct conn *c = events[i].data.ptr;
+		if (events[i].events & EPOLLOUT)
+			write_some(c);
+		if (events[i].events & ~(uint32_t)EPOLLOUT) {
+			if (opt.mode == SINK)
+				read_acks(c);
+			else
+				read_echo(c);
+		}
+	}
+}
+
+static void start(void)
+{
+	unfinished = opt.conns;
+	for (int i = 0; i < opt.conns; i++) {
+		int64_t goal = opt.mode == SINK ? INT64_MAX : opt.size * (int64_t)opt.depth;
+		if (opt.mode == SINK) {
+			conns[i].goal = goal;
+			write_some(&conns[i]);
+		} else {
+			allow(&conns[i], goal, now());
+		}
+	}
+}
+
+// drain has everything that is under way come back, so that all of it is counted.
+static void drain(void)
+{
+	unfinished = 0;
+	for (int i = 0; i < opt.conns; i++) {
+		struct conn *c = &conns[i];
+		if (opt.mode == SINK)
+			c->goal = (c->sent + ACK_EVERY - 1) / ACK_EVERY * ACK_EVERY;
+		c->finished = c->got == c->goal;
+		unfinished += !c->finished;
+	}
+}
+
+static void until(int64_t at, int all, const char *what)
+{
+	int64_t limit = now() + (STALL + opt.warm + opt.window) * 1000000LL;
+	for (;;) {
+		int64_t t = now();
+		if (t >= at && (!all || unfinished == 0))
+			return;
+		if (t >= limit)
+			die("%s: %d of %d connections got nothing, or not all, back", what, unfinished, opt.conns);
+		// While something must come, only wake for that.
+		turn(t < at ? (int)((at - t) / 1000000 + 1) : 100);
+	}
+}
+
+void run_streams(void)
+{
+	ep = epoll_create1(EPOLL_CLOEXEC);
+	if (ep < 0)
+		die_errno("epoll_create1");
+	open_all();
+	start();
+	until(now() + opt.warm * 1000000LL, 1, "warm-up");
+	begin_window();
+	until(now() + opt.window * 1000000LL, 0, "window");
+	end_window();
+	drain();
+	until(0, 1, "end");
+	for (int i = 0; i < opt.conns; i++)
+		hard_close(conns[i].fd);
+}

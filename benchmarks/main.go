@@ -1,0 +1,240 @@
+// Benchmarks compares this binding with C libevent, raw epoll, and other ways to serve in
+// Go, and writes docs/benchmarks.md, its charts and its raw data:
+//
+//	go run .           # everything, about half an hour on a quiet machine
+//	go run . -smoke    # everything works, in a minute or two; the figures mean nothing
+//	go run . -report   # the page anew, from the raw data
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/go-libevent/libevent/benchmarks/report"
+)
+
+type options struct {
+	runner
+	rounds         int
+	only, who      string
+	out            string
+	smoke, rewrite bool
+}
+
+func main() {
+	// A child is to die when its parent does, and for Linux that is the thread.
+	runtime.LockOSThread()
+	var o options
+	flag.IntVar(&o.rounds, "rounds", 5, "rounds, in each of which every contestant does everything once")
+	flag.DurationVar(&o.warm, "warm", 250*time.Millisecond, "checked traffic before each measurement")
+	flag.DurationVar(&o.window, "window", 700*time.Millisecond, "length of a measurement")
+	flag.StringVar(&o.server, "server-cpus", "0", "CPUs of a server with one loop")
+	flag.StringVar(&o.load, "load-cpus", "1", "CPUs of the load generator then")
+	flag.StringVar(&o.server2, "server2-cpus", "0,1", "CPUs of a server with two loops")
+	flag.StringVar(&o.load2, "load2-cpus", "0,1", "CPUs of the load generator then")
+	flag.StringVar(&o.only, "only", "", "`regexp` of scenario/size/connections, as ^echo/64/")
+	flag.StringVar(&o.who, "contestants", "", "`regexp` of contestants; those that others are compared with are always in")
+	flag.StringVar(&o.out, "out", "../docs", "`folder` of what is written")
+	flag.BoolVar(&o.smoke, "smoke", false, "only see whether everything works")
+	flag.BoolVar(&o.rewrite, "report", false, "only write the page anew, from the raw data")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := o.run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "benchmarks:", err)
+		os.Exit(1)
+	}
+}
+
+func say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+
+func (o *options) run(ctx context.Context) error {
+	if flag.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
+	}
+	if o.rounds < 1 || o.window < time.Millisecond {
+		return errors.New("-rounds and -window must be positive")
+	}
+	if o.rewrite {
+		return o.write()
+	}
+	if err := needed(); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "benchmarks")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	all := plan()
+	if o.smoke {
+		all = shorten(all)
+		o.rounds, o.warm, o.window = 1, 50*time.Millisecond, 100*time.Millisecond
+		if !given("out") {
+			o.out = dir // figures of a smoke test are not to be kept
+		}
+	}
+	cells, err := regexp.Compile(o.only)
+	if err != nil {
+		return fmt.Errorf("-only: %w", err)
+	}
+	who, err := regexp.Compile(o.who)
+	if err != nil {
+		return fmt.Errorf("-contestants: %w", err)
+	}
+	if bindingTags == "" {
+		say("libevent-plain is left out: see bindingTags in plan.go")
+	}
+	scenarios := only(all, cells, who, raiseDescriptors(), say)
+	if len(scenarios) == 0 {
+		return errors.New("nothing is left to measure")
+	}
+	say("building")
+	if err := build(dir); err != nil {
+		return err
+	}
+	o.dir = dir
+	say("about %v to go", estimate(scenarios, o.rounds, o.warm+o.window).Round(10*time.Second))
+	failed, err := o.measureAll(ctx, scenarios)
+	if err != nil {
+		return err
+	}
+	if err := o.write(); err != nil {
+		return err
+	}
+	if o.smoke {
+		if err := o.checkPage(scenarios); err != nil {
+			return err
+		}
+		say("everything works")
+	}
+	return errors.Join(failed...)
+}
+
+func given(name string) (is bool) {
+	flag.Visit(func(f *flag.Flag) { is = is || f.Name == name })
+	return is
+}
+
+// measureAll goes round: what disturbs the machine for a while disturbs all contestants,
+// and those that are compared are measured within seconds of each other.
+func (o *options) measureAll(ctx context.Context, scenarios []scenario) (failed []error, err error) {
+	command := strings.Join(append([]string{"go run ."}, os.Args[1:]...), " ")
+	raw, err := report.Create(filepath.Join(o.out, "benchmarks.csv"), machine(&o.runner, o.rounds, command))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, raw.Close()) }()
+	for round := 1; round <= o.rounds; round++ {
+		for _, s := range scenarios {
+			if s.rounds > 0 && round > s.rounds {
+				continue
+			}
+			began := time.Now()
+			for _, c := range s.cells {
+				for _, who := range rotated(s.contestants, round-1) {
+					rec, err := o.try(ctx, s, c, who, round)
+					if ctx.Err() != nil {
+						return nil, context.Cause(ctx)
+					}
+					if err != nil && o.smoke {
+						return nil, err
+					}
+					if err != nil {
+						failed = append(failed, err)
+						continue
+					}
+					if err := raw.Add(rec); err != nil {
+						return nil, err
+					}
+				}
+			}
+			say("round %d of %d: %s, %.0f s", round, o.rounds, s.name, time.Since(began).Seconds())
+		}
+	}
+	return failed, nil
+}
+
+// try measures again if that failed: a run of half an hour is not to be lost to one
+// hiccup. What fails twice is missing in the tables, and an error in the end.
+func (o *options) try(ctx context.Context, s scenario, c cell, who contestant, round int) (report.Record, error) {
+	rec, err := o.measure(ctx, s, c, who, round)
+	if err != nil && ctx.Err() == nil && !o.smoke {
+		say("again: %v", err)
+		rec, err = o.measure(ctx, s, c, who, round)
+	}
+	return rec, err
+}
+
+func rotated(list []contestant, by int) []contestant {
+	by %= len(list)
+	return slices.Concat(list[by:], list[:by])
+}
+
+func (o *options) write() error {
+	data, err := report.ReadFile(filepath.Join(o.out, "benchmarks.csv"))
+	if err != nil {
+		return err
+	}
+	if err := data.WriteTo(o.out); err != nil {
+		return err
+	}
+	say("written: %s", filepath.Join(o.out, "benchmarks.md"))
+	return nil
+}
+
+// checkPage wants a line of every scenario's table to have a figure of every contestant.
+func (o *options) checkPage(scenarios []scenario) error {
+	data, err := report.ReadFile(filepath.Join(o.out, "benchmarks.csv"))
+	if err != nil {
+		return err
+	}
+	page, err := os.ReadFile(filepath.Join(o.out, "benchmarks.md"))
+	if err != nil {
+		return err
+	}
+	for _, s := range scenarios {
+		for _, who := range s.contestants {
+			n := 0
+			for _, r := range data.Records {
+				if r.Scenario == s.name && r.Contestant == who.name {
+					n++
+				}
+			}
+			if n != len(s.cells) || !strings.Contains(string(page), who.name) {
+				return fmt.Errorf("%s: %d records of %s, not %d, or it is not on the page", s.name, n, who.name, len(s.cells))
+			}
+		}
+	}
+	return nil
+}
+
+// raiseDescriptors raises the limit of open files for all processes that are started, to
+// what 10,000 connections need, and returns it.
+func raiseDescriptors() int {
+	const want = 10500
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 0
+	}
+	raised := syscall.Rlimit{Cur: max(limit.Cur, want), Max: max(limit.Max, want)}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raised); err == nil {
+		return int(raised.Cur)
+	}
+	raised = syscall.Rlimit{Cur: limit.Max, Max: limit.Max}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raised); err == nil {
+		return int(raised.Cur)
+	}
+	return int(limit.Cur)
+}

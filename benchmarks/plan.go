@@ -1,0 +1,176 @@
+package main
+
+import (
+	"fmt"
+	"os/exec"
+	"regexp"
+	"time"
+)
+
+// contestant is a server, or a program of pairs. The first of a scenario's list is what the
+// others are compared with.
+type contestant struct {
+	name    string
+	program string
+	args    []string
+}
+
+// bindingTags are the build tags of this binding's programs. plainio: libevent.Config has
+// PlainIO; without the tag libevent-plain is left out.
+const bindingTags = ""
+
+var servers = []contestant{
+	{"c-book", "c-book", nil},
+	{"c-epoll", "c-epoll", nil},
+	{"libevent-move", "libevent", nil},
+	{"libevent-copy", "libevent", []string{"-copy"}},
+	{"libevent-plain", "libevent", []string{"-plain"}},
+	{"net", "net", nil},
+	{"gnet", "gnet", nil},
+	{"netpoll", "netpoll", nil},
+	{"nbio", "nbio", nil},
+}
+
+var pairs = []contestant{
+	{"c-pair", "c-pair", nil},
+	{"c-pair-locked", "c-pair", []string{"-locked"}},
+	{"libevent-pair", "libevent-pair", nil},
+	{"libevent-pair-looponly", "libevent-pair", []string{"-looponly"}},
+}
+
+type kind int
+
+const (
+	traffic  kind = iota // a server, and the load generator
+	memory               // the same, of connections that say nothing
+	syscalls             // the same, under strace
+	alone                // a program that prints its own figures
+)
+
+// scenario is one kind of work. A new protocol is a scenario with arguments of its own.
+type scenario struct {
+	name        string
+	kind        kind
+	contestants []contestant
+	server      []string // arguments of the server
+	load        []string // and of the load generator
+	loops       int
+	depth       int // messages under way on a connection
+	cells       []cell
+	rounds      int // at most; 0: all
+}
+
+type cell struct{ size, conns int }
+
+func cross(sizes, conns []int) (cells []cell) {
+	for _, size := range sizes {
+		for _, n := range conns {
+			cells = append(cells, cell{size, n})
+		}
+	}
+	return cells
+}
+
+// echoCells leaves out 1 MiB on 1,000 connections: a gigabyte under way says more about
+// the kernel's memory than about a server.
+func echoCells() (cells []cell) {
+	for _, c := range cross([]int{64, 1 << 10, 16 << 10, 64 << 10, 1 << 20}, []int{1, 10, 100, 1000}) {
+		if c.size < 1<<20 || c.conns < 1000 {
+			cells = append(cells, c)
+		}
+	}
+	return append(cells, cell{64, 10000}, cell{1 << 10, 10000})
+}
+
+func plan() []scenario {
+	return []scenario{
+		{name: "echo", contestants: servers, cells: echoCells()},
+		{name: "flood", contestants: servers, depth: 16, cells: []cell{{64, 10}, {64, 1000}, {1 << 10, 100}, {16 << 10, 10}}},
+		{name: "sink", contestants: servers, server: []string{"-sink"}, load: []string{"-mode", "sink"},
+			cells: []cell{{1 << 10, 100}, {16 << 10, 1}, {64 << 10, 10}}},
+		{name: "churn", contestants: servers, load: []string{"-mode", "churn"}, cells: []cell{{64, 64}}},
+		{name: "loops", contestants: servers, loops: 2, cells: []cell{{64, 1000}, {1 << 10, 100}, {16 << 10, 100}}},
+		{name: "idle", kind: memory, contestants: servers, load: []string{"-mode", "idle", "-warm", "1000", "-window", "1"},
+			cells: []cell{{64, 10000}}},
+		{name: "pairs", kind: alone, contestants: pairs, cells: []cell{{64, 1}, {64, 64}, {4 << 10, 1}, {4 << 10, 64}}},
+		{name: "syscalls", kind: syscalls, contestants: servers, rounds: 1, cells: []cell{{64, 1}, {1 << 10, 100}, {64 << 10, 10}}},
+	}
+}
+
+// shorten is the plan of a smoke test: every scenario and every contestant, little else.
+func shorten(plan []scenario) []scenario {
+	for i := range plan {
+		s := &plan[i]
+		s.rounds = 1
+		switch s.name {
+		case "echo":
+			s.cells = []cell{{64, 100}, {64 << 10, 10}}
+		case "idle":
+			s.cells, s.load = []cell{{64, 200}}, []string{"-mode", "idle", "-warm", "100", "-window", "1"}
+		default:
+			s.cells = s.cells[:1]
+		}
+	}
+	return plan
+}
+
+// only keeps the cells whose name, as "echo/64/1000", and the contestants that match, and
+// leaves out what this machine or this build cannot do, with a word about it.
+func only(plan []scenario, cells, contestants *regexp.Regexp, most int, say func(string, ...any)) (kept []scenario) {
+	for _, s := range plan {
+		if s.kind == syscalls {
+			if _, err := exec.LookPath("strace"); err != nil {
+				say("strace is not installed: system calls are not counted")
+				continue
+			}
+		}
+		var in []cell
+		for _, c := range s.cells {
+			switch {
+			case !cells.MatchString(fmt.Sprintf("%s/%d/%d", s.name, c.size, c.conns)):
+			case c.conns+200 > most:
+				say("%s with %d connections is left out: only %d descriptors are allowed (ulimit -n)", s.name, c.conns, most)
+			default:
+				in = append(in, c)
+			}
+		}
+		var who []contestant
+		for i, c := range s.contestants {
+			switch {
+			case c.name == "libevent-plain" && bindingTags == "":
+			case i == 0 || contestants.MatchString(c.name): // the first is what the others are compared with
+				who = append(who, c)
+			}
+		}
+		if s.loops == 0 {
+			s.loops = 1
+		}
+		if s.depth == 0 {
+			s.depth = 1
+		}
+		if s.cells, s.contestants = in, who; len(in) > 0 {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
+// estimate says how long the plan takes, from what a measurement needs besides its
+// window: building up, starting, and ending.
+func estimate(plan []scenario, rounds int, each time.Duration) time.Duration {
+	var total time.Duration
+	for _, s := range plan {
+		n := rounds
+		if s.rounds > 0 {
+			n = min(n, s.rounds)
+		}
+		for _, c := range s.cells {
+			one := each + 200*time.Millisecond + time.Duration(c.conns)*100*time.Microsecond
+			if s.kind == memory {
+				one += time.Second
+			}
+			total += time.Duration(n*len(s.contestants)) * one
+		}
+	}
+	return total
+}

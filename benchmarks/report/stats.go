@@ -1,0 +1,91 @@
+package report
+
+import (
+	"slices"
+)
+
+// Data is all of a run.
+type Data struct {
+	Facts   []Fact
+	Records []Record
+}
+
+// Cell is what a scenario was measured with.
+type Cell struct{ Size, Conns, Depth, Loops int }
+
+func (r *Record) cell() Cell { return Cell{r.Size, r.Conns, r.Depth, r.Loops} }
+
+// Spread is a median over rounds, with the least and the most.
+type Spread struct {
+	Median, Min, Max float64
+	Rounds           int
+}
+
+func spread(values []float64) Spread {
+	if len(values) == 0 {
+		return Spread{}
+	}
+	v := slices.Sorted(slices.Values(values))
+	n := len(v)
+	return Spread{(v[(n-1)/2] + v[n/2]) / 2, v[0], v[n-1], n}
+}
+
+// cells are those of a scenario, by size, then connections.
+func (d *Data) cells(scenario string) (cells []Cell) {
+	for _, r := range d.Records {
+		if r.Scenario == scenario && !slices.Contains(cells, r.cell()) {
+			cells = append(cells, r.cell())
+		}
+	}
+	slices.SortFunc(cells, func(a, b Cell) int {
+		if a.Size != b.Size {
+			return a.Size - b.Size
+		}
+		return a.Conns - b.Conns
+	})
+	return cells
+}
+
+// contestants of a scenario, in the order of the run's first round.
+func (d *Data) contestants(scenario string) (names []string) {
+	for _, r := range d.Records {
+		if r.Scenario == scenario && !slices.Contains(names, r.Contestant) {
+			names = append(names, r.Contestant)
+		}
+	}
+	return names
+}
+
+// values gives a metric by round.
+func (d *Data) values(scenario string, c Cell, contestant string, m metric) map[int]float64 {
+	rounds := map[int]float64{}
+	for i := range d.Records {
+		r := &d.Records[i]
+		if r.Scenario == scenario && r.cell() == c && r.Contestant == contestant && m.of(r) != 0 {
+			rounds[r.Round] = m.of(r)
+		}
+	}
+	return rounds
+}
+
+// absolute is a metric over all rounds.
+func (d *Data) absolute(scenario string, c Cell, contestant string, m metric) Spread {
+	var v []float64
+	for _, x := range d.values(scenario, c, contestant, m) {
+		v = append(v, x)
+	}
+	return spread(v)
+}
+
+// ratio is a metric divided by the base's of the same round, then over all rounds: what
+// disturbs a whole round does not disturb it.
+func (d *Data) ratio(scenario string, c Cell, contestant, base string, m metric) Spread {
+	var v []float64
+	to := d.values(scenario, c, base, m)
+	for round, x := range d.values(scenario, c, contestant, m) {
+		if to[round] != 0 {
+			v = append(v, x/to[round])
+		}
+	}
+	return spread(v)
+}

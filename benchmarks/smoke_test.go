@@ -1,0 +1,23 @@
+package main
+
+import (
+	"context"
+	"os/exec"
+	"testing"
+	"time"
+)
+
+// TestSmoke runs everything once, shortly, and so checks that every contestant echoes
+// every byte and that the page comes out.
+func TestSmoke(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute or two")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "go", "run", ".", "-smoke").CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -10,7 +10,7 @@ import (
 
 // build compiles everything into dir.
 func build(dir string) error {
-	for _, name := range []string{"net", "netpoll", "nbio"} {
+	for _, name := range []string{"libevent", "net", "netpoll", "nbio"} {
 		if err := goBuild(dir, name, "./contestants/"+name, ""); err != nil {
 			return err
 		}
@@ -19,10 +19,7 @@ func build(dir string) error {
 	if err := goBuild(dir, "gnet", "./contestants/gnet", "poll_opt"); err != nil {
 		return err
 	}
-	if err := goBuild(dir, "libevent", "./contestants/libevent", bindingTags); err != nil {
-		return err
-	}
-	if err := goBuild(dir, "libevent-pair", "./pairs/libevent", bindingTags); err != nil {
+	if err := goBuild(dir, "libevent-pair", "./pairs/libevent", ""); err != nil {
 		return err
 	}
 	flags, err := output("pkg-config", "--cflags", "--libs", "libevent_core")

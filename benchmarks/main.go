@@ -93,9 +93,6 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("-contestants: %w", err)
 	}
-	if bindingTags == "" {
-		say("libevent-plain is left out: see bindingTags in plan.go")
-	}
 	scenarios := only(all, cells, who, raiseDescriptors(), say)
 	if len(scenarios) == 0 {
 		return errors.New("nothing is left to measure")

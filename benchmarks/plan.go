@@ -15,10 +15,6 @@ type contestant struct {
 	args    []string
 }
 
-// bindingTags are the build tags of this binding's programs. plainio: libevent.Config has
-// PlainIO; without the tag libevent-plain is left out.
-const bindingTags = ""
-
 var servers = []contestant{
 	{"c-book", "c-book", nil},
 	{"c-epoll", "c-epoll", nil},
@@ -136,9 +132,7 @@ func only(plan []scenario, cells, contestants *regexp.Regexp, most int, say func
 		}
 		var who []contestant
 		for i, c := range s.contestants {
-			switch {
-			case c.name == "libevent-plain" && bindingTags == "":
-			case i == 0 || contestants.MatchString(c.name): // the first is what the others are compared with
+			if i == 0 || contestants.MatchString(c.name) { // the first is what the others are compared with
 				who = append(who, c)
 			}
 		}

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"net"
 	"syscall"
@@ -19,24 +20,18 @@ var (
 
 func main() {
 	args := server.Parse()
-	cfg := libevent.Config{}
-	if *plain {
-		plainIO(&cfg)
+	// The timers of C's event_base_new, which is what it is compared with.
+	group, err := libevent.NewGroup(args.Loops, libevent.Config{CoarseTimer: true, PlainIO: *plain})
+	server.Check(err)
+	loops := map[*libevent.Base]*loop{}
+	for _, base := range group.Bases() {
+		loops[base] = &loop{base: base, sink: args.Sink, buf: make([]byte, server.ReadSize)}
 	}
-	bases := make([]*libevent.Base, args.Loops)
-	for i := range bases {
-		base, err := libevent.NewBaseConfig(cfg)
-		server.Check(err)
-		l := &loop{base: base, sink: args.Sink, buf: make([]byte, server.ReadSize)}
-		_, err = base.Listen("tcp", args.Addr, libevent.ListenOptions{ReusePort: args.Loops > 1}, l.accept)
-		server.Check(err)
-		bases[i] = base
-	}
+	_, err = group.Listen("tcp", args.Addr, libevent.ListenOptions{},
+		func(l *libevent.Listener, fd int, _ net.Addr) { loops[l.Base()].accept(fd) })
+	server.Check(err)
 	server.Ready()
-	for _, base := range bases[1:] {
-		go func() { server.Check(base.Dispatch()) }()
-	}
-	server.Check(bases[0].Dispatch())
+	server.Check(group.Run(context.Background()))
 }
 
 type loop struct {
@@ -45,7 +40,7 @@ type loop struct {
 	buf  []byte // closures run one at a time
 }
 
-func (l *loop) accept(_ *libevent.Listener, fd int, _ net.Addr) {
+func (l *loop) accept(fd int) {
 	bev, err := l.base.NewSocket(fd, libevent.OptCloseOnFree)
 	if err != nil {
 		_ = syscall.Close(fd)

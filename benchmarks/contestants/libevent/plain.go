@@ -1,7 +1,0 @@
-//go:build plainio
-
-package main
-
-import "github.com/go-libevent/libevent"
-
-func plainIO(cfg *libevent.Config) { cfg.PlainIO = true }

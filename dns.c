@@ -107,6 +107,12 @@ int glev_lookup_answered(struct glev_lookup *l, int code)
 
 /* --- the base ---------------------------------------------------------------- */
 
+/* The cache of libevent 2.2 has a timer for each answer, which keeps the loop running
+ * for as long as the answer is good. */
+#ifndef EVDNS_BASE_NO_CACHE
+#define EVDNS_BASE_NO_CACHE 0
+#endif
+
 struct glev_dns *glev_dns_new(struct glev_base *b, void *handle)
 {
 	struct glev_dns *d = calloc(1, sizeof(*d));
@@ -119,7 +125,7 @@ struct glev_dns *glev_dns_new(struct glev_base *b, void *handle)
 	/* With EVDNS_BASE_INITIALIZE_NAMESERVERS libevent 2.1 would add the
 	 * sockets of those name servers to the loop before it sees the other
 	 * flag, and they would keep the loop running. */
-	d->evdns = evdns_base_new(b->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+	d->evdns = evdns_base_new(b->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE | EVDNS_BASE_NO_CACHE);
 	if (!d->step || !d->evdns) {
 		glev_dns_discard(d);
 		return NULL;

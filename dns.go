@@ -613,10 +613,10 @@ func (e *DNSError) Error() string {
 	return e.Host + ": " + C.GoString(C.evutil_gai_strerror(C.int(e.Code)))
 }
 
-// IsNotFound reports whether the name does not exist, or has no address.
+// IsNotFound reports whether the name does not exist, or has no address of that network.
 // Safe for concurrent use.
 func (e *DNSError) IsNotFound() bool {
-	return e.Code == C.EVUTIL_EAI_NONAME || e.Code == C.EVUTIL_EAI_NODATA
+	return e.Code == C.EVUTIL_EAI_NONAME || e.Code == C.EVUTIL_EAI_NODATA || e.Code == C.EVUTIL_EAI_ADDRFAMILY
 }
 
 // Temporary reports whether the same lookup may succeed later.

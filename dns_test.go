@@ -271,7 +271,7 @@ func TestDNSLookupAnsweredAtOnce(t *testing.T) {
 	_, err := lookedUp(t, base, dns, "ip4", "six.test")
 	var cause *libevent.DNSError
 	require.ErrorAs(t, err, &cause, "in the file, but not of that family")
-	assert.True(t, cause.IsNotFound())
+	assert.True(t, cause.IsNotFound(), "%v", cause)
 
 	require.NoError(t, dns.ClearHosts())
 	forgotten, l := lookUp(t, dns, "ip", "known.test")

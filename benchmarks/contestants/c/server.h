@@ -20,7 +20,7 @@ int serve(int argc, char **argv, void (*loop)(int listener));
 
 // acks counts n more bytes to *total and returns how many bytes to answer. ack_bytes
 // has that many, up to ACK_MOST.
-#define ACK_MOST 64
+#define ACK_MOST 4096
 extern const char ack_bytes[ACK_MOST];
 size_t acks(uint64_t *total, size_t n);
 

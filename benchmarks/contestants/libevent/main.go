@@ -28,8 +28,10 @@ func main() {
 		base, err := libevent.NewBaseConfig(cfg)
 		server.Check(err)
 		l := &loop{base: base, sink: args.Sink, buf: make([]byte, server.ReadSize)}
-		_, err = base.Listen("tcp", args.Addr, libevent.ListenOptions{ReusePort: args.Loops > 1}, l.accept)
+		listener, err := base.Listen("tcp", args.Addr, libevent.ListenOptions{ReusePort: args.Loops > 1}, l.accept)
 		server.Check(err)
+		// Accepted sockets inherit it. All peers in Go have it.
+		server.Check(syscall.SetsockoptInt(listener.FD(), syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1))
 		bases[i] = base
 	}
 	server.Ready()

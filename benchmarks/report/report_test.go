@@ -14,7 +14,7 @@ import (
 func sample() []Record {
 	var records []Record
 	for round, slow := range []float64{1, 3, 1.1} {
-		for name, factor := range map[string]float64{"c-book": 1, "libevent-move": 0.5} {
+		for name, factor := range map[string]float64{"c-book": 1, "c-book-nodelay": 1, "libevent-move": 0.5} {
 			records = append(records, Record{Scenario: "echo", Contestant: name, Size: 1 << 10, Conns: 100, Depth: 1, Loops: 1,
 				Round: round + 1, Messages: 1000, Seconds: 0.5, CPU: 8000 * slow * factor, Rate: 2000, P50: 1e6, P99: 2e6})
 		}

@@ -9,7 +9,7 @@
 #define ACK_EVERY (256 << 10)
 
 struct server {
-	int port, loops, sink;
+	int port, loops, sink, nodelay;
 };
 
 extern struct server server;

@@ -1,6 +1,6 @@
 // This binding. With -copy a closure reads into a Go slice and writes that; otherwise
 // it moves the input to the output and Go never sees the bytes. With -plain libevent does
-// all reading and writing by itself.
+// all reading and writing by itself. -nodelay sets TCP_NODELAY, as the peers in Go do.
 package main
 
 import (
@@ -13,8 +13,9 @@ import (
 )
 
 var (
-	copies = flag.Bool("copy", false, "through a Go slice")
-	plain  = flag.Bool("plain", false, "without the fast path")
+	copies  = flag.Bool("copy", false, "through a Go slice")
+	plain   = flag.Bool("plain", false, "without the fast path")
+	nodelay = flag.Bool("nodelay", false, "with TCP_NODELAY")
 )
 
 func main() {
@@ -30,8 +31,9 @@ func main() {
 		l := &loop{base: base, sink: args.Sink, buf: make([]byte, server.ReadSize)}
 		listener, err := base.Listen("tcp", args.Addr, libevent.ListenOptions{ReusePort: args.Loops > 1}, l.accept)
 		server.Check(err)
-		// Accepted sockets inherit it. All peers in Go have it.
-		server.Check(syscall.SetsockoptInt(listener.FD(), syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1))
+		if *nodelay { // accepted sockets inherit it
+			server.Check(syscall.SetsockoptInt(listener.FD(), syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1))
+		}
 		bases[i] = base
 	}
 	server.Ready()

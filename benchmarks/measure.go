@@ -223,15 +223,36 @@ func parseStrace(table string) (map[string]float64, error) {
 	return counts, nil
 }
 
-// perMessage names what is called at least every twentieth message.
+// scheduling is what threads do when they wait for each other, and processes for memory. Go's
+// runtime does more of it the slower its system calls are, so under strace most of all.
+var scheduling = []string{"futex", "nanosleep", "clock_nanosleep", "sched_yield", "tgkill", "getpid",
+	"rt_sigprocmask", "rt_sigreturn", "restart_syscall", "mmap", "munmap", "madvise", "brk", "clone", "clone3"}
+
+// perMessage sums up the system calls that are input and output, and names all that are
+// made at least every twentieth message.
 func perMessage(counts map[string]float64, messages float64) (total float64, detail string) {
-	var names []string
+	var names, others []string
 	for name, n := range counts {
-		total += n / messages
-		if n/messages >= 0.05 {
+		other := slices.Contains(scheduling, name)
+		if !other {
+			total += n / messages
+		}
+		switch {
+		case n/messages < 0.05:
+		case other:
+			others = append(others, name)
+		default:
 			names = append(names, name)
 		}
 	}
+	detail = list(names, counts, messages)
+	if len(others) > 0 {
+		detail += "; and " + list(others, counts, messages)
+	}
+	return total, detail
+}
+
+func list(names []string, counts map[string]float64, messages float64) string {
 	slices.SortFunc(names, func(a, b string) int {
 		if counts[a] != counts[b] {
 			return int(counts[b] - counts[a])
@@ -242,5 +263,5 @@ func perMessage(counts map[string]float64, messages float64) (total float64, det
 	for _, name := range names {
 		parts = append(parts, fmt.Sprintf("%s %.2f", name, counts[name]/messages))
 	}
-	return total, strings.Join(parts, ", ")
+	return strings.Join(parts, ", ")
 }

@@ -68,7 +68,8 @@ void run_churn(void)
 		die_errno("epoll_create1");
 	for (int i = 0; i < opt.conns; i++)
 		begin(ep, &places[i]);
-	int64_t started = now(), until = started + opt.warm * 1000000LL;
+	phase = WARM;
+	int64_t until = now() + opt.warm * 1000000LL;
 	for (int open = opt.conns; open > 0;) {
 		struct epoll_event events[256];
 		int n = epoll_wait(ep, events, 256, 5000);

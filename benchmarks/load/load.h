@@ -35,7 +35,7 @@ extern struct options opt;
 extern struct result res;
 
 // phase is what the connections are to do now.
-extern enum phase { WARM, WINDOW, DRAIN } phase;
+extern enum phase { OPENING, WARM, WINDOW, DRAIN } phase;
 
 int64_t now(void);
 void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));

@@ -14,6 +14,7 @@
 // More than this is not written, nor read, at a time: others wait.
 #define CHUNK (256 << 10)
 #define STALL 20000 // ms
+#define BACKLOG 100
 
 struct conn {
 	int fd, number;
@@ -32,23 +33,6 @@ static void watch(struct conn *c, int how, uint32_t events)
 	struct epoll_event ev = {.events = events, .data.ptr = c};
 	if (epoll_ctl(ep, how, c->fd, &ev) != 0)
 		die_errno("epoll_ctl");
-}
-
-static void open_all(void)
-{
-	conns = calloc((size_t)opt.conns, sizeof *conns);
-	int64_t *times = calloc((size_t)opt.conns * (size_t)opt.depth, sizeof *times);
-	if (!conns || !times)
-		die_errno("calloc");
-	for (int i = 0; i < opt.conns; i++) {
-		struct conn *c = &conns[i];
-		c->number = i;
-		c->since = times + (size_t)i * (size_t)opt.depth;
-		c->fd = dial(i, 0);
-		if (fcntl(c->fd, F_SETFL, O_NONBLOCK) != 0)
-			die_errno("fcntl");
-		watch(c, EPOLL_CTL_ADD, EPOLLIN);
-	}
 }
 
 static void write_some(struct conn *c)
@@ -101,7 +85,7 @@ static void finish(struct conn *c)
 // echoed takes note of bytes that came back.
 static void echoed(struct conn *c, ssize_t n)
 {
-	int64_t before = c->got / opt.size, at;
+	int64_t before = c->got / opt.size;
 	c->got += n;
 	res.all += n;
 	if (phase == WINDOW)
@@ -110,11 +94,11 @@ static void echoed(struct conn *c, ssize_t n)
 		die("connection %d: %lld bytes came back of %lld", c->number, (long long)c->got, (long long)c->sent);
 	if (c->got / opt.size == before)
 		return;
-	at = now();
+	int64_t at = now();
 	if (phase == WINDOW)
 		for (int64_t m = before; m < c->got / opt.size; m++)
 			hist_add(at - c->since[m % opt.depth]);
-	if (phase != DRAIN && opt.mode != IDLE)
+	if ((phase == WARM || phase == WINDOW) && opt.mode != IDLE)
 		allow(c, (c->got / opt.size + opt.depth) * opt.size, at);
 	if (phase != DRAIN || c->got == c->goal)
 		finish(c);
@@ -176,16 +160,62 @@ static void turn(int timeout)
 	}
 }
 
+static void until(int64_t at, int all, const char *what)
+{
+	int64_t limit = now() + (STALL + opt.warm + opt.window) * 1000000LL;
+	for (;;) {
+		int64_t t = now();
+		if (t >= at && (!all || unfinished == 0))
+			return;
+		if (t >= limit)
+			die("%s: %d of %d connections got nothing, or not all, back", what, unfinished, opt.conns);
+		// While something must come, only wake for that.
+		turn(t < at ? (int)((at - t) / 1000000 + 1) : 100);
+	}
+}
+
+// open_some opens the connections from first to last and has each say something, and
+// get it back: more that are not accepted yet than the server has room for would wait for
+// seconds, as TCP does when that is full.
+static void open_some(int first, int last)
+{
+	unfinished = last - first;
+	for (int i = first; i < last; i++) {
+		struct conn *c = &conns[i];
+		c->number = i;
+		c->fd = dial(i, 0);
+		if (fcntl(c->fd, F_SETFL, O_NONBLOCK) != 0)
+			die_errno("fcntl");
+		watch(c, EPOLL_CTL_ADD, EPOLLIN);
+		allow(c, opt.mode == SINK ? ACK_EVERY : opt.size, now());
+	}
+	until(0, 1, "first message");
+}
+
+static void open_all(void)
+{
+	conns = calloc((size_t)opt.conns, sizeof *conns);
+	int64_t *times = calloc((size_t)opt.conns * (size_t)opt.depth, sizeof *times);
+	if (!conns || !times)
+		die_errno("calloc");
+	for (int i = 0; i < opt.conns; i++)
+		conns[i].since = times + (size_t)i * (size_t)opt.depth;
+	for (int i = 0; i < opt.conns; i += BACKLOG)
+		open_some(i, i + BACKLOG < opt.conns ? i + BACKLOG : opt.conns);
+}
+
 static void start(void)
 {
-	unfinished = opt.conns;
-	for (int i = 0; i < opt.conns; i++) {
-		int64_t goal = opt.mode == SINK ? INT64_MAX : opt.size * (int64_t)opt.depth;
+	phase = WARM;
+	for (int i = 0; i < opt.conns && opt.mode != IDLE; i++) {
+		struct conn *c = &conns[i];
+		c->finished = 0;
+		unfinished++;
 		if (opt.mode == SINK) {
-			conns[i].goal = goal;
-			write_some(&conns[i]);
+			c->goal = INT64_MAX;
+			write_some(c);
 		} else {
-			allow(&conns[i], goal, now());
+			allow(c, c->goal + opt.size * opt.depth, now());
 		}
 	}
 }
@@ -200,20 +230,6 @@ static void drain(void)
 			c->goal = (c->sent + ACK_EVERY - 1) / ACK_EVERY * ACK_EVERY;
 		c->finished = c->got == c->goal;
 		unfinished += !c->finished;
-	}
-}
-
-static void until(int64_t at, int all, const char *what)
-{
-	int64_t limit = now() + (STALL + opt.warm + opt.window) * 1000000LL;
-	for (;;) {
-		int64_t t = now();
-		if (t >= at && (!all || unfinished == 0))
-			return;
-		if (t >= limit)
-			die("%s: %d of %d connections got nothing, or not all, back", what, unfinished, opt.conns);
-		// While something must come, only wake for that.
-		turn(t < at ? (int)((at - t) / 1000000 + 1) : 100);
 	}
 }
 

@@ -17,8 +17,8 @@ type Chart struct {
 const (
 	panelWidth = 430
 	barHeight  = 18
-	nameWidth  = 104
-	barWidth   = 220 // of the longest bar, with its whisker
+	nameWidth  = 112
+	barWidth   = 212 // of the longest bar, with its whisker
 	top        = 64
 )
 

@@ -171,7 +171,7 @@ func (d *Data) Calls(scenario string) string {
 		return "*Not counted in this run.*\n"
 	}
 	var b strings.Builder
-	b.WriteString("| size × connections | contestant | system calls per echo | which |\n|---|---|--:|---|\n")
+	b.WriteString("| size × connections | contestant | calls per echo | which |\n|---|---|--:|---|\n")
 	for _, c := range d.cells(scenario) {
 		for _, r := range d.Records {
 			if r.Scenario == scenario && r.cell() == c {

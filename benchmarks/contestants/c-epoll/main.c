@@ -12,9 +12,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ROOM (64 << 10)
+// Larger than any other contestant's, which measured best: it is one for all.
+#define ROOM (512 << 10)
 // After so much one connection lets the others have their turn.
-#define TURN (256 << 10)
+#define TURN (1 << 20)
 
 struct conn {
 	int fd;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -37,7 +38,9 @@ static int listen_on(int port)
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	// Accepted sockets inherit TCP_NODELAY.
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+		(server.nodelay && setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0) ||
 		(server.loops > 1 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0) ||
 		bind(fd, (struct sockaddr *)&a, sizeof a) != 0 || listen(fd, 4096) != 0)
 		fail("listen");
@@ -52,17 +55,19 @@ static void *thread(void *listener)
 
 static void parse(int argc, char **argv)
 {
-	static const struct option longs[] = {{"port", 1, 0, 'p'}, {"loops", 1, 0, 'l'}, {"sink", 0, 0, 's'}, {0}};
+	static const struct option longs[] = {{"port", 1, 0, 'p'}, {"loops", 1, 0, 'l'}, {"sink", 0, 0, 's'},
+		{"nodelay", 0, 0, 'n'}, {0}};
 	for (int o; (o = getopt_long_only(argc, argv, "", longs, 0)) != -1;) {
 		switch (o) {
 		case 'p': server.port = atoi(optarg); break;
 		case 'l': server.loops = atoi(optarg); break;
 		case 's': server.sink = 1; break;
+		case 'n': server.nodelay = 1; break;
 		default: exit(2);
 		}
 	}
 	if (optind < argc || server.port < 1 || server.loops < 1 || server.loops > 64) {
-		fprintf(stderr, "usage: %s -port N [-loops N] [-sink]\n", program_invocation_short_name);
+		fprintf(stderr, "usage: %s -port N [-loops N] [-sink] [-nodelay]\n", program_invocation_short_name);
 		exit(2);
 	}
 }

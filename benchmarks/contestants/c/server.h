@@ -9,7 +9,7 @@
 #define ACK_EVERY (256 << 10)
 
 struct server {
-	int port, loops, sink;
+	int port, loops, sink, nodelay;
 };
 
 extern struct server server;
@@ -20,7 +20,7 @@ int serve(int argc, char **argv, void (*loop)(int listener));
 
 // acks counts n more bytes to *total and returns how many bytes to answer. ack_bytes
 // has that many, up to ACK_MOST.
-#define ACK_MOST 64
+#define ACK_MOST 4096
 extern const char ack_bytes[ACK_MOST];
 size_t acks(uint64_t *total, size_t n);
 

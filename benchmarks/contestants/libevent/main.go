@@ -1,6 +1,6 @@
 // This binding. With -copy a closure reads into a Go slice and writes that; otherwise
 // it moves the input to the output and Go never sees the bytes. With -plain libevent does
-// all reading and writing by itself.
+// all reading and writing by itself. -nodelay sets TCP_NODELAY, as the peers in Go do.
 package main
 
 import (
@@ -14,8 +14,9 @@ import (
 )
 
 var (
-	copies = flag.Bool("copy", false, "through a Go slice")
-	plain  = flag.Bool("plain", false, "without the fast path")
+	copies  = flag.Bool("copy", false, "through a Go slice")
+	plain   = flag.Bool("plain", false, "without the fast path")
+	nodelay = flag.Bool("nodelay", false, "with TCP_NODELAY")
 )
 
 func main() {
@@ -27,9 +28,12 @@ func main() {
 	for _, base := range group.Bases() {
 		loops[base] = &loop{base: base, sink: args.Sink, buf: make([]byte, server.ReadSize)}
 	}
-	_, err = group.Listen("tcp", args.Addr, libevent.ListenOptions{},
+	listener, err := group.Listen("tcp", args.Addr, libevent.ListenOptions{},
 		func(l *libevent.Listener, fd int, _ net.Addr) { loops[l.Base()].accept(fd) })
 	server.Check(err)
+	if *nodelay { // accepted sockets inherit it
+		server.Check(syscall.SetsockoptInt(listener.FD(), syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1))
+	}
 	server.Ready()
 	server.Check(group.Run(context.Background()))
 }

@@ -14,7 +14,8 @@ const ReadSize = 64 << 10
 // arrived.
 const ackEvery = 256 << 10
 
-var zeros [64]byte
+// zeros are what is answered with: for all that may be buffered at once.
+var zeros [4096]byte
 
 // Args are the arguments of every server.
 type Args struct {

@@ -1,0 +1,109 @@
+package report
+
+import (
+	"encoding/xml"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// sample has three rounds; in the second all are three times as slow.
+func sample() []Record {
+	var records []Record
+	for round, slow := range []float64{1, 3, 1.1} {
+		for name, factor := range map[string]float64{"c-book": 1, "c-book-nodelay": 1, "libevent-move": 0.5} {
+			records = append(records, Record{Scenario: "echo", Contestant: name, Size: 1 << 10, Conns: 100, Depth: 1, Loops: 1,
+				Round: round + 1, Messages: 1000, Seconds: 0.5, CPU: 8000 * slow * factor, Rate: 2000, P50: 1e6, P99: 2e6})
+		}
+	}
+	return records
+}
+
+func TestRatioIsOfTheSameRound(t *testing.T) {
+	d := &Data{Records: sample()}
+	c := Cell{1 << 10, 100, 1, 1}
+	if got := d.ratio("echo", c, "libevent-move", "c-book", metrics["cpu"]); got != (Spread{0.5, 0.5, 0.5, 3}) {
+		t.Errorf("ratio %+v", got)
+	}
+	if got := d.absolute("echo", c, "c-book", metrics["cpu"]); got != (Spread{8800, 8000, 24000, 3}) {
+		t.Errorf("absolute %+v", got)
+	}
+}
+
+func TestSpreadOfEvenNumber(t *testing.T) {
+	if got := spread([]float64{4, 1, 3, 2}); got != (Spread{2.5, 1, 4, 4}) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestRawDataSurvives(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "raw.csv")
+	facts := []Fact{{"CPU", "a: b, c"}, {"command", "go run ."}}
+	w, err := Create(path, facts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records := sample()
+	records[0].Detail = `a, "b"`
+	for _, r := range records {
+		if err := w.Add(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d, err := ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(d.Facts, facts) || len(d.Records) != len(records) || d.Records[0] != records[0] {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestForeignDataIsRefused(t *testing.T) {
+	for _, text := range []string{"", "a,b\n1,2\n", strings.Join(columns, ",") + "\n" + strings.Repeat("x,", len(columns)-1) + "x\n"} {
+		if _, err := Read(strings.NewReader(text)); err == nil {
+			t.Errorf("%q is taken", text)
+		}
+	}
+}
+
+func TestPage(t *testing.T) {
+	dir := t.TempDir()
+	stale := filepath.Join(dir, "benchmarks-memory.svg")
+	if err := os.WriteFile(stale, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Data{Facts: []Fact{{"cores", "2"}}, Records: sample()}).WriteTo(dir); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "benchmarks.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"| cores | 2 |", "8.80 µs (8.00 µs–24.0 µs)", "0.50 (0.50–0.50)", "(benchmarks-cpu.svg)", "*Not measured in this run.*"} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("no %q on the page", want)
+		}
+	}
+	if _, err := os.Stat(stale); !os.IsNotExist(err) {
+		t.Error("a chart of another run is left")
+	}
+	svg, err := os.Open(filepath.Join(dir, "benchmarks-cpu.svg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer svg.Close()
+	for dec := xml.NewDecoder(svg); ; {
+		if _, err := dec.Token(); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -165,13 +165,12 @@ void glev_on_unsent(struct evbuffer *buf, const struct evbuffer_cb_info *info, v
 void glev_on_bev_write(struct bufferevent *bev, void *arg)
 {
 	struct glev_bev *r = arg;
-	int mute;
+	int wanted;
 
 	evbuffer_lock(r->out.evb);
-	mute = r->mute;
-	glev_fast_written(r);
+	wanted = glev_fast_write_callback(r);
 	evbuffer_unlock(r->out.evb);
-	if (mute)
+	if (!wanted)
 		return;
 	if ((__atomic_load_n(&r->closures, __ATOMIC_RELAXED) & GLEV_CB_WRITE) &&
 	    glevBevWrite(r->handle, bev))

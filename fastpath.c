@@ -356,13 +356,27 @@ void glev_fast_forget(struct glev_bev *r)
 	r->unsent = NULL;
 }
 
-void glev_fast_written(struct glev_bev *r)
+static void take_back(struct glev_bev *r)
 {
-	r->mute = 0;
 	if (r->spilled && evbuffer_get_length(r->out.evb) == 0) {
 		r->spilled = 0;
 		glev_bev_apply(r);
 	}
+}
+
+void glev_fast_written(struct glev_bev *r)
+{
+	r->written = 1;
+	take_back(r);
+}
+
+int glev_fast_write_callback(struct glev_bev *r)
+{
+	int mute = r->mute && !r->written;
+
+	r->mute = r->written = 0;
+	take_back(r);
+	return !mute;
 }
 
 /* evbuffer_write with no signal, and, for one chain, the cheaper call. */

@@ -280,61 +280,64 @@ enum { GLEV_FLUSHING = 1, GLEV_DISCARDING };
 enum { GLEV_LOOKING_UP = 1, GLEV_TRYING, GLEV_GAVE_UP };
 enum { GLEV_LIMIT_RATE = 1, GLEV_LIMIT_GROUP = 2, GLEV_LIMIT_SINGLE_READ = 4, GLEV_LIMIT_SINGLE_WRITE = 8 };
 
+/* Made once for each connection: what is small is kept small. */
 struct glev_bev {
 	struct bufferevent *bev;
 	struct glev_base *base;
 	void *handle;
 	struct glev_buf in, out;
-	struct event *limit;   /* ends a linger, or NULL */
-	struct event *flushed; /* the output has become empty, and somebody waits */
+	struct evbuffer_cb_entry *in_cb;
+	size_t high;              /* read high watermark */
+	size_t low, write_low;    /* low watermarks */
+	struct event *limit;      /* ends a linger, or NULL */
+	struct event *flushed;    /* the output has become empty, and somebody waits */
 	struct evbuffer_cb_entry *out_cb; /* sees that, or NULL */
 	struct ev_token_bucket_cfg *rate; /* its rate limit, or NULL */
 	int64_t rate_tick_msec;
-	struct evbuffer_cb_entry *in_cb;
-	size_t high;          /* read high watermark */
-	int close_on_free;
-	int loop_only;
-	int kind;             /* GLEV_SOCKET... */
 	struct glev_bev *under;   /* of a filter */
 	struct evbuffer_cb_entry *under_in_cb, *under_out_cb;
-	uint64_t changes;     /* of the buffers that a filter's functions see; atomic */
+	uint64_t changes;         /* of the buffers that a filter's functions see; atomic */
 	struct glev_bev *partner; /* of an end of a pair, until that is gone altogether */
-	int filtered;         /* a filter is on top, and has libevent's callbacks */
-	int closures;         /* GLEV_CB_*: which closures the user has set */
-	int connecting;       /* EventConnected is due */
-	int shut;             /* 1: shut down writing when the output is empty, 2: done */
-	int lingering;        /* GLEV_FLUSHING... */
-	int quiet;            /* glev_bev_quiet was called: nothing may change any more */
-	int paused;           /* input at its high watermark, closure drained nothing */
-	int priority;         /* the user's, or -1 */
-	int moving;           /* to another base */
-	int limited;          /* has a timer of a limit, for good; it stays on its base */
-	int touched;          /* a callback of it may have been due since it was made */
-	int triggered;        /* a read callback was asked for, whatever the input */
-	short triggered_events; /* the same of event callbacks */
-	int64_t dials;        /* how often glev_bev_dial was called */
-	int dialing;          /* GLEV_LOOKING_UP..., of the last of them, until it is connected */
-	int given;            /* that one started with a descriptor */
-	short held;           /* directions the user has on and we keep off for now */
+	int64_t dials;            /* how often glev_bev_dial was called */
+
+	short held;             /* directions the user has on and we keep off for now */
+	short priority;         /* the user's, or -1 */
+	short triggered_events; /* event callbacks that were asked for */
+	int8_t triggered;       /* a read callback was asked for, whatever the input */
+	int8_t touched;         /* a callback of it may have been due since it was made */
+	int8_t kind;            /* GLEV_SOCKET... */
+	int8_t close_on_free;
+	int8_t loop_only;
+	int8_t quiet;           /* glev_bev_quiet was called: nothing may change any more */
+	int8_t closures;        /* GLEV_CB_*: which closures the user has set; atomic */
+	int8_t filtered;        /* a filter is on top, and has libevent's callbacks */
+	int8_t connecting;      /* EventConnected is due */
+	int8_t dialing;         /* GLEV_LOOKING_UP..., of the last dial, until it is connected */
+	int8_t given;           /* that one started with a descriptor */
+	int8_t shut;            /* 1: shut down writing when the output is empty, 2: done */
+	int8_t lingering;       /* GLEV_FLUSHING... */
+	int8_t paused;          /* input at its high watermark, closure drained nothing */
+	int8_t limited;         /* has a timer of a limit, for good; it stays on its base */
+	int8_t moving;          /* to another base */
 
 	/* fastpath.c */
-	struct event *reader; /* behind the record; NULL for what has no fast path */
+	int8_t plain;           /* not for this one: the user's wish, or C has the pointer */
+	int8_t stream;          /* the descriptor is a stream socket */
+	int8_t open;            /* and connected */
+	int8_t limits;          /* GLEV_LIMIT_*: what libevent must count */
+	int8_t fast;            /* the fast path carries it now */
+	int8_t reading;         /* reader is added */
+	int8_t spilled;         /* libevent has the writing until the output is empty */
+	int8_t direct;          /* within a call that writes at once */
+	int8_t mute;            /* a write callback for nothing may be due */
+	int8_t written;         /* something was written since the last write callback */
+	int8_t write_timed;     /* there is a write timeout */
+	int8_t small_reads;     /* that needed much less room, in a row */
+	uint32_t room;          /* that the next read makes for what it finds */
+	struct timeval read_timeout;
+	struct event *reader;   /* behind the record; NULL for what has no fast path */
 	struct evbuffer_cb_entry *unsent_cb;
 	struct glev_bev *unsent_next, **unsent; /* on the list of the base, or NULL */
-	struct timeval read_timeout;
-	int write_timed;      /* there is a write timeout */
-	size_t low, write_low; /* low watermarks */
-	size_t room;          /* that the next read makes for what it finds */
-	int small_reads;      /* that needed much less of it, in a row */
-	int plain;            /* not for this one: the user's wish, or C has the pointer */
-	int stream;           /* the descriptor is a stream socket */
-	int open;             /* and connected */
-	int limits;           /* GLEV_LIMIT_*: what libevent must count */
-	int fast;             /* the fast path carries it now */
-	int reading;          /* reader is added */
-	int spilled;          /* libevent has the writing until the output is empty */
-	int direct;           /* within a call that writes at once */
-	int mute;             /* a write callback for nothing may be due */
 };
 
 /* Leaves the function with GLEV_WRONG_LOOP if the bufferevent, which may be NULL, is
@@ -431,6 +434,8 @@ int glev_fast_read(struct glev_bev *r, short what);
 /* Something was appended to the output; something was written from it. */
 void glev_fast_unsent(struct glev_bev *r);
 void glev_fast_written(struct glev_bev *r);
+/* A write callback is here; returns 0 if it is for nothing. */
+int glev_fast_write_callback(struct glev_bev *r);
 /* Writes what is in the output. */
 void glev_fast_write(struct glev_bev *r);
 void glev_base_flush(struct glev_base *b);

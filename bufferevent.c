@@ -58,6 +58,28 @@ struct glev_bev *glev_bev_bottom(struct glev_bev *r)
 	return r;
 }
 
+struct glev_bev *glev_bev_carrier(struct glev_bev *r)
+{
+	while (r->under && !r->door)
+		r = r->under;
+	return r;
+}
+
+/* The socket or pair below all, also below filters that are not ours. */
+static struct bufferevent *native_bottom(struct glev_bev *r)
+{
+	struct bufferevent *bev = r->bev, *below;
+
+	while ((below = bufferevent_get_underlying(bev)) != NULL)
+		bev = below;
+	return bev;
+}
+
+static struct evbuffer *bottom_output(struct glev_bev *r)
+{
+	return bufferevent_get_output(native_bottom(r));
+}
+
 /* --- making and freeing --------------------------------------------------- */
 
 /* Tells libevent which callbacks to make. The read and event callbacks are
@@ -194,7 +216,7 @@ void glev_bev_quiet(struct glev_bev *r)
 	if (r->in_cb)
 		evbuffer_remove_cb_entry(r->in.evb, r->in_cb);
 	if (r->out_cb)
-		evbuffer_remove_cb_entry(glev_bev_bottom(r)->out.evb, r->out_cb);
+		evbuffer_remove_cb_entry(bottom_output(r), r->out_cb);
 	r->in_cb = r->out_cb = NULL;
 	glev_buf_out_of_file(&r->out);
 	r->held = 0;
@@ -254,6 +276,7 @@ void glev_bev_free(struct glev_bev *r)
 		unlock(r);
 	}
 	glev_fast_free(r);
+	glev_adopt_free(r);
 	bufferevent_free(r->bev);
 	if (r->limit)
 		event_free(r->limit);
@@ -342,6 +365,14 @@ void glev_bev_apply(struct glev_bev *r)
 		glev_fast_sync(r);
 }
 
+/* Where another library reads and writes, enabling does so at once. */
+static short lent(const struct glev_bev *r)
+{
+	if (!r->door)
+		return 0;
+	return (r->in.lent ? EV_READ : 0) | (r->out.lent ? EV_WRITE : 0);
+}
+
 /* Whether enabling WRITE has an effect besides: a write callback as soon as the
  * socket can be written to, or what was appended while it was off. */
 static int enabling_shows(const struct glev_bev *r)
@@ -362,7 +393,7 @@ int64_t glev_bev_enable(struct glev_bev *r, short what)
 		if (r->fast && enabling_shows(r))
 			r->spilled = 1;
 	}
-	off = what & kept_off(r);
+	off = what & (kept_off(r) | lent(r));
 	on = what & ~off;
 	r->held = (r->held | off) & ~on;
 	errno = 0;
@@ -539,8 +570,8 @@ int64_t glev_bev_read_buffer(struct glev_bev *r, struct glev_buf *dst)
  * and what was closed was closed on the old one. */
 static void new_descriptor(struct glev_bev *r, int connecting)
 {
-	r->connecting = connecting;
-	r->open = !connecting && r->stream;
+	r->connecting = connecting || r->door;
+	r->open = !r->connecting && r->stream;
 	r->shut = 0;
 	r->out.frozen &= ~GLEV_BACK;
 	if (r->priority >= 0) /* libevent forgets it */
@@ -591,6 +622,8 @@ static void connected_at_once(struct glev_bev *r, int err)
 {
 	if (err)
 		bufferevent_disable(r->bev, EV_READ | EV_WRITE);
+	else if (r->door) /* it has only begun, and will say so itself */
+		return;
 	errno = err;
 	bufferevent_trigger_event(r->bev, err ? BEV_EVENT_ERROR : BEV_EVENT_CONNECTED,
 	    BEV_TRIG_DEFER_CALLBACKS);
@@ -920,7 +953,7 @@ int64_t glev_bev_set_base(struct glev_bev *r, struct glev_base *to)
 	int was_open;
 	int64_t rc = 0;
 
-	if (r->kind != GLEV_SOCKET)
+	if (r->kind != GLEV_SOCKET || r->door)
 		return GLEV_NO_SOCKET;
 	if (!glev_base_on_loop(r->base))
 		return GLEV_WRONG_LOOP;
@@ -984,10 +1017,28 @@ done:
 /* Whether the output, and those below it, are empty. */
 int glev_bev_all_written(struct glev_bev *r)
 {
-	for (; r; r = r->under)
-		if (evbuffer_get_length(r->out.evb))
+	struct bufferevent *bev;
+
+	for (bev = r->bev; bev; bev = bufferevent_get_underlying(bev))
+		if (evbuffer_get_length(bufferevent_get_output(bev)))
 			return 0;
 	return 1;
+}
+
+/* The other end of a pair that C made has no record here. */
+static int on_pair(struct glev_bev *r)
+{
+	return glev_bev_bottom(r)->kind == GLEV_PAIR ||
+	    bufferevent_pair_get_partner(native_bottom(r)) != NULL;
+}
+
+static int has_partner(struct glev_bev *r)
+{
+	const struct glev_bev *partner = glev_bev_bottom(r)->partner;
+
+	if (partner)
+		return !partner->quiet;
+	return bufferevent_pair_get_partner(native_bottom(r)) != NULL;
 }
 
 /* Has the flushed event fire when an output in the stack becomes empty. */
@@ -997,17 +1048,32 @@ static int watch_output(struct glev_bev *r)
 		return 0;
 	r->flushed = event_new(r->base->base, -1, EV_FINALIZE, glev_on_bev_flushed, r);
 	if (r->flushed)
-		r->out_cb = evbuffer_add_cb(glev_bev_bottom(r)->out.evb, glev_on_output, r);
+		r->out_cb = evbuffer_add_cb(bottom_output(r), glev_on_output, r);
 	return r->out_cb ? 0 : -ENOMEM;
+}
+
+static int retry_soon(struct glev_bev *r, int msec)
+{
+	struct timeval tv = timeval_of(msec * 1000);
+
+	return event_add(r->flushed, &tv);
 }
 
 /* Shuts the writing side down when that was asked for and all is written. */
 int64_t glev_bev_try_shut(struct glev_bev *r)
 {
-	struct glev_bev *bottom = glev_bev_bottom(r);
+	struct glev_bev *bottom = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
+	int rc;
 
-	if (r->shut != 1 || bottom->connecting || !glev_bev_all_written(r))
+	if (r->shut != 1 || carrier->connecting || !glev_bev_all_written(r))
 		return 0;
+	if (carrier->door) {
+		rc = carrier->door->shutdown ? carrier->door->shutdown(carrier->bev) : 0;
+		if (rc > 0)
+			return retry_soon(r, 10);
+		r->shut = 2;
+		return rc;
+	}
 	r->shut = 2;
 	if (bottom->kind == GLEV_PAIR)
 		bufferevent_flush(bottom->bev, EV_WRITE, BEV_FINISHED);
@@ -1021,13 +1087,12 @@ int64_t glev_bev_try_shut(struct glev_bev *r)
 static int discard_longer(struct glev_bev *r, int fd)
 {
 #ifdef SIOCOUTQ
-	static const struct timeval soon = {0, 50000};
 	int unread = 1, unsent = 1;
 
 	if (ioctl(fd, FIONREAD, &unread) == 0 && ioctl(fd, SIOCOUTQ, &unsent) == 0 &&
 	    unread == 0 && unsent == 0)
 		return 0;
-	event_add(r->flushed, &soon);
+	retry_soon(r, 50);
 #endif
 	return 1;
 }
@@ -1042,21 +1107,30 @@ static int discard_longer(struct glev_bev *r, int fd)
  */
 int glev_bev_lingered(struct glev_bev *r)
 {
-	struct glev_bev *bottom = glev_bev_bottom(r);
-	int fd = bufferevent_getfd(bottom->bev), unread = 0;
+	struct glev_bev *bottom = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
+	int fd = bufferevent_getfd(bottom->bev), pair = on_pair(r), unread = 0;
 
-	if (bottom->kind == GLEV_PAIR ? !bottom->partner || bottom->partner->quiet : fd < 0)
+	if (pair ? !has_partner(r) : fd < 0)
 		return 1;
 	if (!glev_bev_all_written(r))
 		return 0;
-	if (bottom->kind == GLEV_PAIR) {
-		if (r->shut != 2)
-			bufferevent_flush(bottom->bev, EV_WRITE, BEV_FINISHED);
+	if (carrier->connecting)
+		return 1;
+	if (carrier->door && r->shut != 2) {
+		r->shut = 1;
+		glev_bev_try_shut(r);
+		/* It may have brought something to be written below. */
+		if (r->shut != 2 || !glev_bev_all_written(r))
+			return 0;
+	}
+	if (pair) {
+		if (r->shut != 2 || carrier->door)
+			bufferevent_flush(native_bottom(r), EV_WRITE, BEV_FINISHED);
 		return 1;
 	}
 	if (r->lingering == GLEV_DISCARDING)
 		return !discard_longer(r, fd);
-	if (bottom->connecting || ioctl(fd, FIONREAD, &unread) < 0 || unread == 0)
+	if (ioctl(fd, FIONREAD, &unread) < 0 || unread == 0)
 		return 1;
 	glev_fast_choose(r);
 	shutdown(fd, SHUT_WR);

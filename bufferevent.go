@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"github.com/go-libevent/libevent/internal/adopt"
 )
 
 // BufferEvent is a socket, or one end of a pair, with an input and an output
@@ -43,6 +45,8 @@ type BufferEvent struct {
 	loopOnly  bool
 	partner   *BufferEvent // of an end of a pair
 	filter    *filter      // of a filter
+	door      *adopt.Kind  // of a kind that another package made
+	codes     []uint64     // what its library said of the error that is being told
 
 	dialing sync.Mutex
 	dial    *dial // ConnectHostname is under way
@@ -204,6 +208,7 @@ func (b *BufferEvent) happened(what Events, errno syscall.Errno, connecting bool
 	returned := false
 	defer b.ran(&returned)
 	cause := b.causeOf(what, errno, connecting)
+	what, cause = b.explained(what, errno, cause)
 	if what, cause = b.bottom().dialled(what, cause); what != 0 {
 		b.note(what, cause)
 		if fn := b.closures.Load().event; fn != nil {

@@ -15,7 +15,7 @@
  *     THREADSAFE, DEFER_CALLBACKS and UNLOCK_CALLBACKS, or, for their loop
  *     alone, without any lock. A callback that libevent makes under a lock
  *     stays in C: glev_on_input, _output, _filter_change, and of any buffer
- *     glev_on_in_file, _buf_change, _reference, _block, _segment. What Go is to know of
+ *     glev_on_in_file, _buf_change, _reference, _block, _segment, _gone. What Go is to know of
  *     one of these it is told later (due.c). The exception is a filter function,
  *     whose answer libevent needs at once: glev_on_filter_in, _out.
  *  5. It ends with done().
@@ -207,22 +207,25 @@ void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
 
 void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 {
-	int err = errno;
-	struct glev_bev *r = arg, *socket = glev_bev_bottom(r);
+	int err = errno, ncodes = 0;
+	struct glev_bev *r = arg, *socket = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
+	unsigned long codes[GLEV_CODES];
 	int lingering, connecting;
 
+	if ((what & BEV_EVENT_ERROR) && carrier->door && carrier->door->codes)
+		ncodes = carrier->door->codes(carrier->bev, codes, GLEV_CODES);
 	evbuffer_lock(r->in.evb);
 	lingering = r->lingering;
-	connecting = socket->connecting;
+	connecting = carrier->connecting;
 	/* libevent does not forget that it was connecting when it gets another
 	 * descriptor, or after a timeout, and then says this of the new one. */
-	if ((what & BEV_EVENT_CONNECTED) && !connecting &&
+	if ((what & BEV_EVENT_CONNECTED) && !connecting && carrier->reader &&
 	    !(r->triggered_events & BEV_EVENT_CONNECTED))
 		what &= ~BEV_EVENT_CONNECTED;
 	r->triggered_events &= ~what;
 	/* An error of one attempt of ConnectHostname is not the last word. */
 	if ((what & BEV_EVENT_CONNECTED) || ((what & BEV_EVENT_ERROR) && !socket->dialing)) {
-		socket->connecting = 0;
+		carrier->connecting = socket->connecting = 0;
 		if (!lingering)
 			glev_bev_connected(socket, connecting && (what & BEV_EVENT_CONNECTED));
 		glev_bev_try_shut(r);
@@ -235,9 +238,9 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 			glevBevLingered(r->handle, bev);
 		return;
 	}
-	if (glevBevEvent(r->handle, bev, what, err, connecting)) {
+	if (glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes)) {
 		evbuffer_lock(r->in.evb);
-		socket->connecting = connecting;
+		carrier->connecting = connecting;
 		r->triggered_events |= what;
 		evbuffer_unlock(r->in.evb);
 		errno = err;
@@ -339,6 +342,18 @@ void glev_on_segment(const struct evbuffer_file_segment *seg, int flags, void *a
 	(void)seg;
 	(void)flags;
 	glev_file_release(arg);
+}
+
+/* No lock is held: libevent is done with the bufferevent. */
+void glev_on_gone(const void *p, size_t n, void *arg)
+{
+	struct glev_door *door = arg;
+
+	(void)p;
+	(void)n;
+	if (door->gone)
+		door->gone(door->arg);
+	free(door);
 }
 
 /* --- Listener ------------------------------------------------------------- */

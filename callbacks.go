@@ -51,8 +51,11 @@ func glevBevWrite(h unsafe.Pointer, bev *C.struct_bufferevent) (again C.int) {
 }
 
 //export glevBevEvent
-func glevBevEvent(h unsafe.Pointer, bev *C.struct_bufferevent, what C.short, err, connecting C.int) (again C.int) {
+func glevBevEvent(h unsafe.Pointer, bev *C.struct_bufferevent, what C.short, err, connecting C.int, codes *C.ulong, ncodes C.int) (again C.int) {
 	if b, ok := called[*BufferEvent](h, unsafe.Pointer(bev)); ok {
+		for _, code := range unsafe.Slice(codes, ncodes) {
+			b.codes = append(b.codes, uint64(code))
+		}
 		again = cBool(b.happened(Events(what), syscall.Errno(err), connecting != 0))
 	}
 	return again

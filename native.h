@@ -294,7 +294,8 @@ struct glev_bev {
 	struct evbuffer_cb_entry *out_cb; /* sees that, or NULL */
 	struct ev_token_bucket_cfg *rate; /* its rate limit, or NULL */
 	int64_t rate_tick_msec;
-	struct glev_bev *under;   /* of a filter */
+	struct glev_bev *under;   /* of a filter, if it is ours */
+	struct glev_door *door;   /* adopt.c: of a kind that another package made, or NULL */
 	struct evbuffer_cb_entry *under_in_cb, *under_out_cb;
 	uint64_t changes;         /* of the buffers that a filter's functions see; atomic */
 	struct glev_bev *partner; /* of an end of a pair, until that is gone altogether */
@@ -404,12 +405,33 @@ void glev_bev_connected(struct glev_bev *r, int indeed);
 int glev_bev_all_written(struct glev_bev *r);
 /* Itself, or the socket or pair below a stack of filters. */
 struct glev_bev *glev_bev_bottom(struct glev_bev *r);
-/* Used by filter.c. */
+/* The first in it of a kind that another package made, or else that one. */
+struct glev_bev *glev_bev_carrier(struct glev_bev *r);
+/* Used by filter.c and adopt.c. */
 void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int kind, int options, int loop_only, void *handle);
 void glev_bev_install(struct glev_bev *r, int write);
 
 /* From now on C code may do with it what it likes. */
 struct bufferevent *glev_bev_expose(struct glev_bev *r);
+
+/* --- adopt.c --------------------------------------------------------------- */
+
+/* The C functions of internal/adopt. */
+struct glev_door {
+	struct bufferevent *(*make)(struct event_base *, struct bufferevent *, int, void *);
+	void *arg;
+	void (*gone)(void *);
+	int (*codes)(struct bufferevent *, unsigned long *, int);
+	int (*shutdown)(struct bufferevent *);
+};
+
+enum { GLEV_CODES = 16 };
+
+/* Takes over one that C made. */
+int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, int loop_only, void *handle, struct glev_bev **out);
+int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct glev_door *door, int options, int loop_only, void *handle, struct glev_bev **out);
+/* Before it is freed: has the door learn of its end. With the loop's thread. */
+void glev_adopt_free(struct glev_bev *r);
 
 /* --- fastpath.c ----------------------------------------------------------- */
 
@@ -446,6 +468,8 @@ void glev_fast_free(struct glev_bev *r);
 /* --- filter.c ------------------------------------------------------------- */
 
 struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, void *handle, int *err);
+int glev_filter_put(struct glev_bev *under);
+void glev_filter_is_put(struct glev_bev *under, int indeed);
 /* Between the two, a filter function that this thread calls panics into the Go
  * method that made the call; leave returns the handle of that panic, or NULL. */
 void glev_filter_enter(void);
@@ -569,6 +593,7 @@ void glev_on_in_file(struct evbuffer *buf, const struct evbuffer_cb_info *info, 
 void glev_on_buf_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_block(const void *p, size_t n, void *arg);
 void glev_on_reference(const void *p, size_t n, void *arg);
+void glev_on_gone(const void *p, size_t n, void *arg);
 void glev_on_segment(const struct evbuffer_file_segment *seg, int flags, void *arg);
 void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg);
 void glev_on_accept_error(struct evconnlistener *lev, void *arg);

@@ -1,0 +1,108 @@
+/*
+ * adopt.c: bufferevents that others made: C code that gives one away, or another package
+ * of this module with a kind of its own (internal/adopt).
+ *
+ * They are plain libevent's: what has no reader of ours never goes to the fast path.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "native.h"
+
+/* Whether libevent keeps the outer end of the input frozen, as it does for sockets and
+ * pairs, and not where another library reads into it. */
+static int keeps_frozen(struct bufferevent *bev)
+{
+	struct evbuffer_iovec space;
+
+	return evbuffer_reserve_space(bufferevent_get_input(bev), 1, &space, 1) < 0;
+}
+
+static int kind_of(struct bufferevent *bev)
+{
+	if (bufferevent_get_underlying(bev))
+		return GLEV_FILTER;
+	return bufferevent_pair_get_partner(bev) ? GLEV_PAIR : GLEV_SOCKET;
+}
+
+/* Whether a socket has begun to connect. */
+static int connects(struct bufferevent *bev)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	int fd = bufferevent_getfd(bev);
+
+	return fd >= 0 && getpeername(fd, (struct sockaddr *)&ss, &len) < 0 && errno == ENOTCONN;
+}
+
+static void init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int options, int loop_only, void *handle)
+{
+	glev_bev_init(r, b, bev, kind_of(bev), options, loop_only, handle);
+	if (!keeps_frozen(bev))
+		r->in.frozen = r->out.frozen = 0;
+	r->plain = r->touched = 1;
+}
+
+int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, int loop_only, void *handle, struct glev_bev **out)
+{
+	struct glev_bev *r;
+
+	if (loop_only && !glev_base_on_loop(b))
+		return GLEV_WRONG_LOOP;
+	if (bufferevent_get_base(bev) != b->base)
+		return -EXDEV;
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return -ENOMEM;
+	bufferevent_lock(bev);
+	init(r, b, bev, options, loop_only, handle);
+	r->connecting = r->kind == GLEV_SOCKET && connects(bev);
+	bufferevent_unlock(bev);
+	*out = r;
+	return 0;
+}
+
+int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct glev_door *door, int options, int loop_only, void *handle, struct glev_bev **out)
+{
+	struct bufferevent *bev = NULL;
+	struct glev_bev *r;
+	int64_t rc = -ENOMEM;
+
+	GLEV_CHECK_LOOP(under);
+	r = calloc(1, sizeof(*r));
+	if (!r || !(r->door = malloc(sizeof(*door))))
+		goto done;
+	*r->door = *door;
+	if (under && (rc = -glev_filter_put(under)) < 0)
+		goto done;
+	errno = 0;
+	bev = door->make(b->base, under ? under->bev : NULL, options & ~BEV_OPT_CLOSE_ON_FREE, door->arg);
+	rc = errno ? -errno : -ENOMEM;
+	if (bev) {
+		r->under = under;
+		init(r, b, bev, options, loop_only, handle);
+		r->connecting = 1;
+		rc = 0;
+	}
+	if (under)
+		glev_filter_is_put(under, bev != NULL);
+done:
+	if (rc < 0) {
+		if (r)
+			free(r->door);
+		free(r);
+		r = NULL;
+	}
+	*out = r;
+	return rc;
+}
+
+/* libevent destroys a bufferevent some turns after it is freed, and before its buffers. */
+void glev_adopt_free(struct glev_bev *r)
+{
+	if (!r->door)
+		return;
+	evbuffer_unfreeze(r->in.evb, 0);
+	evbuffer_add_reference(r->in.evb, "", 1, glev_on_gone, r->door);
+}

@@ -17,6 +17,8 @@
  * stands between it and the bytes: a limit, a filter, C code that has the pointer.
  * glev_fast_choose says so, and is the one function that goes there and back.
  *
+ * No call waits, also if somebody else who has the socket made it blocking.
+ *
  * The directions that are carried here are in `held` (see glev_bev_apply), so that
  * what the user enabled is known in one place.
  */
@@ -192,7 +194,7 @@ static ssize_t read_to_block(struct glev_bev *r, int fd, size_t most, int *full)
 	}
 	if (most > GLEV_BLOCK)
 		most = GLEV_BLOCK;
-	n = recv(fd, b->block->data, most, 0);
+	n = recv(fd, b->block->data, most, MSG_DONTWAIT);
 	*full = n == (ssize_t)most;
 	if (n <= 0)
 		return n;
@@ -222,7 +224,7 @@ static ssize_t read_to_chain(struct glev_bev *r, int fd, size_t most, int *full)
 	}
 	if (space.iov_len > most)
 		space.iov_len = most;
-	n = recv(fd, space.iov_base, space.iov_len, 0);
+	n = recv(fd, space.iov_base, space.iov_len, MSG_DONTWAIT);
 	*full = n == (ssize_t)space.iov_len;
 	if (n > 0) {
 		space.iov_len = (size_t)n;
@@ -400,10 +402,10 @@ static ssize_t write_once(struct glev_bev *r, int fd, size_t most)
 		size += vec[i].iov_len;
 	}
 	if (nvec == 1) {
-		n = send(fd, vec[0].iov_base, vec[0].iov_len, MSG_NOSIGNAL);
+		n = send(fd, vec[0].iov_base, vec[0].iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	} else {
 		msg.msg_iovlen = (size_t)nvec;
-		n = sendmsg(fd, &msg, MSG_NOSIGNAL);
+		n = sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 	}
 	if (n > 0)
 		evbuffer_drain(r->out.evb, (size_t)n);

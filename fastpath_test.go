@@ -354,6 +354,39 @@ func TestFastPathEnds(t *testing.T) {
 	}
 }
 
+// newUnixSocket is newSocket for a socket that takes much at once, and the other end's
+// descriptor.
+func newUnixSocket(t testing.TB, base *libevent.Base) (bev *libevent.BufferEvent, peer int) {
+	t.Helper()
+	fd, peer := socketpair(t)
+	bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	return bev, peer
+}
+
+// oneRead is as much as one call reads at most.
+const oneRead = 128 << 10
+
+// A socket that somebody else has, too, may become a blocking one.
+func TestFastPathNeverWaits(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newUnixSocket(t, base)
+		defer syscall.Close(peer)
+		require.NoError(t, syscall.SetNonblock(bev.FD(), false))
+		_, err := syscall.Write(peer, make([]byte, oneRead))
+		require.NoError(t, err)
+		require.NoError(t, bev.Enable(rd))
+		watchdog := time.AfterFunc(patience, func() {
+			t.Error("the loop stands in a read")
+			_ = syscall.Shutdown(peer, syscall.SHUT_WR)
+		})
+		defer watchdog.Stop()
+		for bev.Input().Len() < oneRead {
+			require.NoError(t, base.Loop(libevent.LoopOnce))
+		}
+	})
+}
+
 func TestFastPathWriteError(t *testing.T) {
 	bothWays(t, func(t *testing.T, base *libevent.Base) {
 		bev, peer := newSocket(t, base, 0)

@@ -586,6 +586,7 @@ static void leave_descriptor(struct glev_bev *r)
 {
 	r->touched = 1;
 	r->open = 0;
+	r->read_error = 0;
 	glev_fast_choose(r);
 }
 

@@ -264,6 +264,13 @@ static ssize_t read_once(struct glev_bev *r, int fd, size_t most, int *full)
 	return n;
 }
 
+/* Whether a read that failed with it has come to an end. The last of these is what
+ * libevent ignores, too. */
+static int is_final(int err)
+{
+	return err != EAGAIN && err != EWOULDBLOCK && err != EINTR && err != ECONNREFUSED;
+}
+
 /* Reading is off before its end is told. */
 static void end_of_reading(struct glev_bev *r, short what, int err)
 {
@@ -275,7 +282,7 @@ static void end_of_reading(struct glev_bev *r, short what, int err)
 
 int glev_fast_read(struct glev_bev *r, short what)
 {
-	int full = 1, err = 0, call;
+	int full = 1, err = EAGAIN, call;
 	size_t total = 0, len = 0;
 	ssize_t n = -1;
 	int fd;
@@ -293,7 +300,7 @@ int glev_fast_read(struct glev_bev *r, short what)
 	}
 	fd = event_get_fd(r->reader);
 	evbuffer_unfreeze(r->in.evb, 0);
-	while (full && total < TURN) {
+	while (full && total < TURN && !r->read_error) {
 		size_t most = TURN;
 
 		if (r->high) {
@@ -310,11 +317,18 @@ int glev_fast_read(struct glev_bev *r, short what)
 		total += (size_t)n;
 	}
 	evbuffer_freeze(r->in.evb, 0);
-	if (n == 0)
+	if (n < 0 && is_final(err))
+		r->read_error = err;
+	/* An end behind bytes is for the next time: the read closure may turn reading off
+	 * first. Other than EOF the socket tells an error once. */
+	if (total > 0 && r->read_error) {
+		event_active(r->reader, EV_READ, 0);
+	} else if (r->read_error) {
+		end_of_reading(r, BEV_EVENT_ERROR, r->read_error);
+		r->read_error = 0;
+	} else if (n == 0 && total == 0) {
 		end_of_reading(r, BEV_EVENT_EOF, 0);
-	/* The last of these is what libevent ignores, too. */
-	else if (n < 0 && err != EAGAIN && err != EWOULDBLOCK && err != EINTR && err != ECONNREFUSED)
-		end_of_reading(r, BEV_EVENT_ERROR, err);
+	}
 	call = total > 0 && (!r->low || evbuffer_get_length(r->in.evb) >= r->low);
 	evbuffer_unlock(r->in.evb);
 	return call;

@@ -2,6 +2,7 @@ package libevent_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -385,6 +386,49 @@ func TestFastPathNeverWaits(t *testing.T) {
 			require.NoError(t, base.Loop(libevent.LoopOnce))
 		}
 	})
+}
+
+// The end waits behind the last bytes: a read closure that turns reading off is told of
+// it when reading is on again, and one that turns it on is not told twice.
+func TestFastPathEndBehindBytes(t *testing.T) {
+	for name, test := range map[string]struct {
+		unread string // by the peer: then closing is a reset
+		cause  error
+	}{"EOF": {"", io.EOF}, "reset": {"x", syscall.ECONNRESET}} {
+		for _, off := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, reading off %v", name, off), func(t *testing.T) {
+				bothWays(t, func(t *testing.T, base *libevent.Base) {
+					bev, peer := newUnixSocket(t, base)
+					_, err := syscall.Write(bev.FD(), []byte(test.unread))
+					require.NoError(t, err)
+					_, err = syscall.Write(peer, make([]byte, oneRead))
+					require.NoError(t, err)
+					require.NoError(t, syscall.Close(peer))
+					var ends []error
+					require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+						assert.Equal(t, rd|wr, b.Enabled())
+						assert.NoError(t, b.Enable(rd))
+						if off && b.Input().Len() == oneRead {
+							assert.NoError(t, b.Disable(rd))
+						}
+					}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+						ends = append(ends, b.Err())
+						assert.Equal(t, wr, b.Enabled())
+					}))
+					require.NoError(t, bev.Enable(rd))
+					dispatch(t, base)
+					assert.Equal(t, oneRead, bev.Input().Len())
+					if off {
+						assert.Empty(t, ends)
+						require.NoError(t, bev.Enable(rd))
+						dispatch(t, base)
+					}
+					require.Len(t, ends, 1)
+					assert.ErrorIs(t, ends[0], test.cause)
+				})
+			})
+		}
+	}
 }
 
 func TestFastPathWriteError(t *testing.T) {

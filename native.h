@@ -335,6 +335,7 @@ struct glev_bev {
 	int8_t write_timed;     /* there is a write timeout */
 	int8_t small_reads;     /* that needed much less room, in a row */
 	uint32_t room;          /* that the next read makes for what it finds */
+	int read_error;         /* was found behind bytes, and is to be told next */
 	struct timeval read_timeout;
 	struct event *reader;   /* behind the record; NULL for what has no fast path */
 	struct evbuffer_cb_entry *unsent_cb;

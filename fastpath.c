@@ -39,6 +39,7 @@ enum {
 	VERY_LARGE = 32 * 1024,
 	TURN = 256 * 1024,     /* read at most that much before others have their turn */
 	SINGLE_WRITE = TURN,
+	SMALL_WRITE = 16 * 1024, /* libevent's own */
 	FIRST_CHAIN = 1024,
 	LAST_CHAIN = 2 * VERY_LARGE,
 	CHAIN_HEAD = 64,       /* room for libevent's own head of a chain */
@@ -382,7 +383,8 @@ static void take_back(struct glev_bev *r)
 
 void glev_fast_written(struct glev_bev *r)
 {
-	r->written = 1;
+	if (r->closures & GLEV_CB_WRITE) /* else no callback follows */
+		r->written = 1;
 	take_back(r);
 }
 
@@ -443,7 +445,7 @@ void glev_fast_write(struct glev_bev *r)
 	}
 	count(&r->base->fast.writes);
 	evbuffer_unfreeze(r->out.evb, 1);
-	n = write_once(r, event_get_fd(r->reader), len > r->write_low ? len - r->write_low : len);
+	n = write_once(r, event_get_fd(r->reader), r->write_low && len > SMALL_WRITE ? SMALL_WRITE : len);
 	err = errno;
 	evbuffer_freeze(r->out.evb, 1);
 	if (n < 0 && err != EAGAIN && err != EWOULDBLOCK && err != EINTR) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
@@ -197,6 +198,59 @@ func TestFastPathEnableWrite(t *testing.T) {
 		for bev.Input().Len() == 0 {
 			require.NoError(t, base.Loop(libevent.LoopOnce))
 		}
+	})
+}
+
+// It makes it also for closures that are set between that and the loop's next turn.
+func TestFastPathEnableBeforeSetCallbacks(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newSocket(t, base, 0)
+		require.NoError(t, bev.Enable(rd|wr))
+		require.NoError(t, bev.SetCallbacks(nil, func(b *libevent.BufferEvent) {
+			b.Free()
+		}, nil))
+		dispatch(t, base)
+		assert.Zero(t, base.Stats().BufferEvents)
+		useEitherWay(t, base)
+		_ = peer.Close()
+	})
+}
+
+// useEitherWay makes use of the fast path, for the counters.
+func useEitherWay(t testing.TB, base *libevent.Base) {
+	t.Helper()
+	bev, peer := newSocket(t, base, 0)
+	onceOnLoop(t, base, func() { _, _ = bev.WriteString("x") })
+	require.NoError(t, peer.Close())
+	bev.Free()
+}
+
+// What was written before there was a write closure is no business of it.
+func TestFastPathWrittenBefore(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, _ := newSocket(t, base, 0)
+		onceOnLoop(t, base, func() { _, _ = bev.WriteString("early") })
+		require.NoError(t, bev.SetCallbacks(nil, func(*libevent.BufferEvent) {
+			assert.Fail(t, "a write callback for nothing")
+		}, nil))
+		require.NoError(t, bev.SetMaxSingleRead(100)) // plain libevent from here on
+		onceOnLoop(t, base, func() {})
+		assert.Zero(t, bev.Output().Len())
+	})
+}
+
+// A low mark is no reason to write in pieces: for the second the peer might wait long.
+func TestFastPathWriteLowMark(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newUnixSocket(t, base)
+		defer syscall.Close(peer)
+		var seen []int
+		require.NoError(t, bev.SetWatermark(wr, 10, 0))
+		require.NoError(t, bev.SetCallbacks(nil, func(b *libevent.BufferEvent) {
+			seen = append(seen, b.Output().Len())
+		}, nil))
+		onceOnLoop(t, base, func() { _, _ = bev.Write(make([]byte, 100)) })
+		assert.Equal(t, []int{0}, seen)
 	})
 }
 
@@ -483,6 +537,28 @@ func TestFastPathConnecting(t *testing.T) {
 		}()
 		dispatch(t, base)
 		assert.Equal(t, []string{libevent.EventConnected.String(), "read"}, order)
+	})
+}
+
+// A connect that is done at once is told of as any other: no write callback comes with it.
+func TestFastPathConnectingAtOnce(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
+		require.NoError(t, err)
+		defer ln.Close()
+		bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+		require.NoError(t, err)
+		var order []string
+		require.NoError(t, bev.SetCallbacks(nil, func(*libevent.BufferEvent) {
+			order = append(order, "write")
+		}, func(_ *libevent.BufferEvent, what libevent.Events) {
+			order = append(order, what.String())
+		}))
+		require.NoError(t, bev.Connect("unix", ln.Addr().String()))
+		dispatch(t, base)
+		assert.Equal(t, []string{libevent.EventConnected.String()}, order)
+		onceOnLoop(t, base, func() { _, _ = bev.WriteString("hello") })
+		assert.Equal(t, []string{libevent.EventConnected.String(), "write"}, order)
 	})
 }
 

@@ -709,6 +709,31 @@ func TestFastPathComesBack(t *testing.T) {
 	assert.False(t, fast())
 }
 
+// The bound of a buffer on what is read into it at a time is one of the reads of a
+// bufferevent.
+func TestFastPathMaxRead(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		useEitherWay(t, base)
+		bev, peer := newUnixSocket(t, base)
+		defer syscall.Close(peer)
+		if err := bev.Input().SetMaxRead(100); err != nil {
+			assert.ErrorIs(t, err, errors.ErrUnsupported)
+			return
+		}
+		seen := 0
+		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+			seen++
+			assert.Equal(t, 100, b.Input().Len())
+			assert.NoError(t, b.Input().Drain(100))
+		}, nil, nil))
+		require.NoError(t, bev.Enable(rd))
+		_, err := syscall.Write(peer, make([]byte, 300))
+		require.NoError(t, err)
+		onceOnLoop(t, base, func() {})
+		assert.Equal(t, 3, seen)
+	})
+}
+
 func TestFastPathSwitchedOff(t *testing.T) {
 	base := newBase(t)
 	bev, peer := newSocket(t, base, libevent.OptPlainIO)

@@ -391,7 +391,7 @@ int64_t glev_bev_enable(struct glev_bev *r, short what)
 	r->touched = 1;
 	if (what & EV_WRITE) {
 		r->mute = 0;
-		if (r->fast && enabling_shows(r))
+		if (enabling_shows(r))
 			r->spilled = 1;
 	}
 	off = what & (kept_off(r) | lent(r));
@@ -451,14 +451,27 @@ int64_t glev_bev_closures(struct glev_bev *r, int closures)
 	return rc;
 }
 
+/* A timeout that is taken away while its event is not registered comes back in libevent
+ * when that is registered again. So who had one gets another, of years, in its place. */
+static struct timeval native_timeout(struct glev_bev *r, short what, int64_t usec)
+{
+	static const struct timeval years = {3 * 365 * 24 * 60 * 60, 0};
+
+	if (usec)
+		r->timed |= what;
+	return !usec && (r->timed & what) ? years : timeval_of(usec);
+}
+
 int64_t glev_bev_timeouts(struct glev_bev *r, int64_t read_usec, int64_t write_usec)
 {
-	struct timeval rd = timeval_of(read_usec), wr = timeval_of(write_usec);
+	struct timeval rd, wr;
 	int rc;
 
 	LOCK_FOR_CHANGE(r);
+	rd = native_timeout(r, EV_READ, read_usec);
+	wr = native_timeout(r, EV_WRITE, write_usec);
 	rc = bufferevent_set_timeouts(r->bev, &rd, &wr);
-	r->read_timeout = rd;
+	r->read_timeout = timeval_of(read_usec);
 	r->write_timed = write_usec > 0;
 	glev_fast_timeout(r);
 	unlock(r);
@@ -487,7 +500,7 @@ int64_t glev_bev_watermark(struct glev_bev *r, short what, size_t low, size_t hi
 	if (what & EV_WRITE)
 		r->write_low = low;
 	bufferevent_setwatermark(r->bev, what, low, high);
-	glev_fast_marks(r);
+	glev_fast_marks(r, what);
 	if (r->paused && (!r->high || evbuffer_get_length(r->in.evb) < r->high)) {
 		r->paused = 0;
 		glev_bev_apply(r);
@@ -731,7 +744,8 @@ static int64_t set_descriptor(struct glev_bev *r, int fd, int *old)
 	leave_descriptor(r);
 	if (bufferevent_setfd(r->bev, fd) < 0)
 		rc = -EIO;
-	r->mute = 0;
+	if (fd >= 0)
+		r->mute = 0;
 	r->stream = stream;
 	new_descriptor(r, 0);
 	/* libevent has begun to wait until it can write. */
@@ -850,8 +864,10 @@ int64_t glev_bev_dial_failed(struct glev_bev *r, int64_t dial)
 /* Connecting is over, and also what dial began. Call with the lock. */
 void glev_bev_connected(struct glev_bev *r, int indeed)
 {
-	if (indeed)
+	if (indeed) {
 		r->stream = r->open = 1;
+		r->spilled = 0;
+	}
 	if (r->dialing) {
 		r->dialing = 0;
 		r->held &= ~bufferevent_get_enabled(r->bev);

@@ -148,7 +148,7 @@ void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, vo
 		r->paused = 0;
 		glev_bev_apply(r);
 	}
-	glev_fast_sync(r);
+	glev_fast_input(r);
 }
 
 /* Under the lock, on the thread that changed the output, which libevent and the fast

@@ -60,6 +60,14 @@ static void bound_writes(struct glev_bev *r)
 	bufferevent_set_max_single_write(r->bev, r->write_low ? 0 : SINGLE_WRITE);
 }
 
+static void assign_reader(struct glev_bev *r)
+{
+	event_assign(r->reader, r->base->base, bufferevent_getfd(r->bev),
+	    EV_READ | EV_PERSIST | EV_FINALIZE, glev_on_readable, r);
+	if (r->priority >= 0)
+		event_priority_set(r->reader, r->priority);
+}
+
 static void start(struct glev_bev *r)
 {
 	if (!r->unsent_cb) {
@@ -67,19 +75,16 @@ static void start(struct glev_bev *r)
 		if (!r->unsent_cb)
 			return; /* libevent does it all, then */
 	}
-	event_assign(r->reader, r->base->base, bufferevent_getfd(r->bev),
-	    EV_READ | EV_PERSIST | EV_FINALIZE, glev_on_readable, r);
-	if (r->priority >= 0)
-		event_priority_set(r->reader, r->priority);
+	assign_reader(r);
 	bound_writes(r);
 	r->fast = 1;
-	r->spilled = evbuffer_get_length(r->out.evb) > 0;
+	r->spilled |= evbuffer_get_length(r->out.evb) > 0;
 	glev_bev_apply(r);
 }
 
 static void stop(struct glev_bev *r)
 {
-	r->fast = r->spilled = 0;
+	r->fast = 0;
 	if (r->quiet) { /* nothing is to go on */
 		glev_fast_sync(r);
 		return;
@@ -112,12 +117,14 @@ static int wants_to_read(const struct glev_bev *r)
 	    (!r->high || evbuffer_get_length(r->in.evb) < r->high);
 }
 
+static int read_timed(const struct glev_bev *r)
+{
+	return r->read_timeout.tv_sec || r->read_timeout.tv_usec;
+}
+
 static int add_reader(struct glev_bev *r)
 {
-	const struct timeval *tv = &r->read_timeout;
-	int timed = tv->tv_sec || tv->tv_usec;
-
-	if (event_add(r->reader, timed ? tv : NULL) < 0)
+	if (event_add(r->reader, read_timed(r) ? &r->read_timeout : NULL) < 0)
 		return -1;
 	r->reading = 1;
 	return 0;
@@ -141,21 +148,29 @@ int glev_fast_restart(struct glev_bev *r)
 	return wants_to_read(r) ? add_reader(r) : 0;
 }
 
-void glev_fast_marks(struct glev_bev *r)
+void glev_fast_input(struct glev_bev *r)
 {
+	if (r->reading && read_timed(r))
+		glev_fast_restart(r);
 	glev_fast_sync(r);
-	if (r->fast)
+}
+
+void glev_fast_marks(struct glev_bev *r, short what)
+{
+	if (what & EV_READ)
+		glev_fast_input(r);
+	if ((what & EV_WRITE) && r->fast)
 		bound_writes(r);
 }
 
 void glev_fast_timeout(struct glev_bev *r)
 {
-	if (!r->reading)
-		return;
-	if (r->read_timeout.tv_sec || r->read_timeout.tv_usec)
+	if (r->reading && read_timed(r))
 		add_reader(r);
-	else
+	else if (r->reading)
 		event_remove_timer(r->reader);
+	else if (r->fast) /* it would remember what it had */
+		assign_reader(r);
 }
 
 void glev_fast_free(struct glev_bev *r)

@@ -225,6 +225,29 @@ func useEitherWay(t testing.TB, base *libevent.Base) {
 	bev.Free()
 }
 
+// What a limit that comes and goes makes libevent do does not show.
+func TestFastPathEnableAndLimits(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		useEitherWay(t, base)
+		bev, _ := newSocket(t, base, 0)
+		writes := 0
+		require.NoError(t, bev.SetCallbacks(nil, func(*libevent.BufferEvent) { writes++ }, nil))
+		require.NoError(t, bev.Enable(wr))
+		require.NoError(t, bev.SetMaxSingleRead(100))
+		require.NoError(t, bev.SetMaxSingleRead(0))
+		onceOnLoop(t, base, func() {})
+		assert.Equal(t, 1, writes)
+
+		fd := bev.FD()
+		require.NoError(t, bev.SetMaxSingleRead(100))
+		onceOnLoop(t, base, func() { assert.NoError(t, bev.SetFD(-1)) })
+		assert.Equal(t, 1, writes)
+		require.NoError(t, bev.SetFD(fd))
+		onceOnLoop(t, base, func() {})
+		assert.Equal(t, 2, writes)
+	})
+}
+
 // What was written before there was a write closure is no business of it.
 func TestFastPathWrittenBefore(t *testing.T) {
 	bothWays(t, func(t *testing.T, base *libevent.Base) {
@@ -331,6 +354,63 @@ func TestFastPathTimeouts(t *testing.T) {
 			assert.Equal(t, []libevent.Events{libevent.EventWriting | libevent.EventTimeout}, events)
 			assert.NotZero(t, bev.Output().Len())
 		})
+	})
+}
+
+// A timeout that was taken away stays away, also if there was nothing to time just then.
+func TestFastPathNoTimeoutAnyMore(t *testing.T) {
+	const limit = 20 * time.Millisecond
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newUnixSocket(t, base)
+		defer syscall.Close(peer)
+		require.NoError(t, bev.SetTimeouts(limit, limit))
+		require.NoError(t, bev.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) {
+			assert.Fail(t, "there is no timeout", "%v", what)
+		}))
+		require.NoError(t, bev.Enable(rd|wr))
+		require.NoError(t, bev.Disable(rd|wr))
+		require.NoError(t, bev.SetTimeouts(0, 0))
+		require.NoError(t, bev.Enable(rd|wr))
+		_, err := bev.Write(make([]byte, 4<<20)) // more than the socket takes
+		require.NoError(t, err)
+		_, err = syscall.Write(peer, []byte("x"))
+		require.NoError(t, err)
+		require.NoError(t, base.LoopExit(3*limit))
+		dispatch(t, base)
+		assert.Equal(t, rd|wr, bev.Enabled())
+		assert.Equal(t, 1, bev.Input().Len())
+		assert.NotZero(t, bev.Output().Len())
+	})
+}
+
+// Where there is a high mark libevent begins the time anew with every change of the
+// input.
+func TestFastPathTimeoutBeginsAnew(t *testing.T) {
+	const limit, times = 200 * time.Millisecond, 3
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		useEitherWay(t, base)
+		bev, peer := newSocket(t, base, 0)
+		defer peer.Close()
+		require.NoError(t, bev.Input().Prepend(make([]byte, 10)))
+		require.NoError(t, bev.SetWatermark(rd, 0, 100))
+		require.NoError(t, bev.SetTimeouts(limit, 0))
+		drained := 0
+		var timer *libevent.Event
+		timer, err := base.NewTimer(func() {
+			assert.NoError(t, bev.Input().Drain(1))
+			if drained++; drained < times {
+				assert.NoError(t, timer.Add(limit/2))
+			}
+		})
+		require.NoError(t, err)
+		require.NoError(t, bev.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, _ libevent.Events) {
+			assert.Equal(t, times, drained)
+			b.Free()
+			timer.Free()
+		}))
+		require.NoError(t, timer.Add(limit/2))
+		require.NoError(t, bev.Enable(rd))
+		dispatch(t, base)
 	})
 }
 

@@ -328,11 +328,12 @@ struct glev_bev {
 	int8_t limits;          /* GLEV_LIMIT_*: what libevent must count */
 	int8_t fast;            /* the fast path carries it now */
 	int8_t reading;         /* reader is added */
-	int8_t spilled;         /* libevent has the writing until the output is empty */
+	int8_t spilled;         /* libevent has the writing, or is to have it, until the output is empty */
 	int8_t direct;          /* within a call that writes at once */
 	int8_t mute;            /* a write callback for nothing may be due */
 	int8_t written;         /* something was written since the last write callback */
 	int8_t write_timed;     /* there is a write timeout */
+	int8_t timed;           /* directions that have, or had, a timeout */
 	int8_t small_reads;     /* that needed much less room, in a row */
 	uint32_t room;          /* that the next read makes for what it finds */
 	int read_error;         /* was found behind bytes, and is to be told next */
@@ -450,8 +451,11 @@ int glev_fast_sync(struct glev_bev *r);
 int glev_fast_restart(struct glev_bev *r);
 /* The read timeout has changed. */
 void glev_fast_timeout(struct glev_bev *r);
-/* The watermarks have changed. */
-void glev_fast_marks(struct glev_bev *r);
+/* The input has changed, or its high mark: as in libevent, where there is a high mark
+ * a read timeout begins anew. */
+void glev_fast_input(struct glev_bev *r);
+/* The watermarks of these directions have changed. */
+void glev_fast_marks(struct glev_bev *r, short what);
 /* Returns 1 if the read closure is to be called. */
 int glev_fast_read(struct glev_bev *r, short what);
 /* Something was appended to the output; something was written from it. */

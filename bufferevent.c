@@ -901,8 +901,10 @@ int64_t glev_bev_trigger(struct glev_bev *r, short what, int flags)
 	r->touched = 1;
 	if (what & EV_READ)
 		r->triggered = 1;
-	if (what & EV_WRITE)
+	if (what & EV_WRITE) {
 		r->mute = 0;
+		r->written = 1;
+	}
 	bufferevent_trigger(r->bev, what, flags | BEV_TRIG_DEFER_CALLBACKS);
 	unlock(r);
 	return 0;

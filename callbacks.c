@@ -86,7 +86,10 @@ void glev_on_event(evutil_socket_t fd, short what, void *arg)
 
 static void again(struct glev_bev *r, short what)
 {
-	r->triggered = 1;
+	if (what & EV_READ)
+		r->triggered = 1;
+	else
+		r->written = 1;
 	bufferevent_trigger(r->bev, what, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 

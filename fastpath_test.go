@@ -238,13 +238,19 @@ func TestFastPathEnableAndLimits(t *testing.T) {
 		onceOnLoop(t, base, func() {})
 		assert.Equal(t, 1, writes)
 
+		require.NoError(t, bev.Trigger(wr, 0))
+		require.NoError(t, bev.SetMaxSingleRead(100))
+		require.NoError(t, bev.SetMaxSingleRead(0))
+		onceOnLoop(t, base, func() {})
+		assert.Equal(t, 2, writes)
+
 		fd := bev.FD()
 		require.NoError(t, bev.SetMaxSingleRead(100))
 		onceOnLoop(t, base, func() { assert.NoError(t, bev.SetFD(-1)) })
-		assert.Equal(t, 1, writes)
+		assert.Equal(t, 2, writes)
 		require.NoError(t, bev.SetFD(fd))
 		onceOnLoop(t, base, func() {})
-		assert.Equal(t, 2, writes)
+		assert.Equal(t, 3, writes)
 	})
 }
 

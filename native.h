@@ -342,7 +342,7 @@ struct glev_bev {
 	int8_t spilled;         /* libevent has the writing, or is to have it, until the output is empty */
 	int8_t direct;          /* within a call that writes at once */
 	int8_t mute;            /* a write callback for nothing may be due */
-	int8_t written;         /* something was written since the last write callback */
+	int8_t written;         /* something was written, or a write callback asked for, since the last one */
 	int8_t write_timed;     /* there is a write timeout */
 	int8_t timed;           /* directions that have, or had, a timeout */
 	int8_t small_reads;     /* that needed much less room, in a row */

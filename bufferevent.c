@@ -385,10 +385,11 @@ static short lent(const struct glev_bev *r)
 }
 
 /* Whether enabling WRITE has an effect besides: a write callback as soon as the
- * socket can be written to, or what was appended while it was off. */
+ * socket can be written to, or what was appended while it was off. Who has set no
+ * closure yet may do so before that. */
 static int enabling_shows(const struct glev_bev *r)
 {
-	return (r->closures & GLEV_CB_WRITE) || r->write_timed ||
+	return (r->closures & GLEV_CB_WRITE) || !r->closures || r->write_timed ||
 	    evbuffer_get_length(r->out.evb);
 }
 
@@ -597,6 +598,7 @@ static void leave_descriptor(struct glev_bev *r)
 {
 	r->touched = 1;
 	r->open = 0;
+	r->read_error = 0;
 	glev_fast_choose(r);
 }
 
@@ -635,6 +637,8 @@ static void connected_at_once(struct glev_bev *r, int err)
 		bufferevent_disable(r->bev, EV_READ | EV_WRITE);
 	else if (r->door) /* it has only begun, and will say so itself */
 		return;
+	/* libevent has begun to wait until it can write, for nothing. */
+	r->mute = evbuffer_get_length(r->out.evb) == 0;
 	errno = err;
 	bufferevent_trigger_event(r->bev, err ? BEV_EVENT_ERROR : BEV_EVENT_CONNECTED,
 	    BEV_TRIG_DEFER_CALLBACKS);

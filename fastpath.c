@@ -17,6 +17,8 @@
  * stands between it and the bytes: a limit, a filter, C code that has the pointer.
  * glev_fast_choose says so, and is the one function that goes there and back.
  *
+ * No call waits, also if somebody else who has the socket made it blocking.
+ *
  * The directions that are carried here are in `held` (see glev_bev_apply), so that
  * what the user enabled is known in one place.
  */
@@ -37,6 +39,7 @@ enum {
 	VERY_LARGE = 32 * 1024,
 	TURN = 256 * 1024,     /* read at most that much before others have their turn */
 	SINGLE_WRITE = TURN,
+	SMALL_WRITE = 16 * 1024, /* libevent's own */
 	FIRST_CHAIN = 1024,
 	LAST_CHAIN = 2 * VERY_LARGE,
 	CHAIN_HEAD = 64,       /* room for libevent's own head of a chain */
@@ -192,7 +195,7 @@ static ssize_t read_to_block(struct glev_bev *r, int fd, size_t most, int *full)
 	}
 	if (most > GLEV_BLOCK)
 		most = GLEV_BLOCK;
-	n = recv(fd, b->block->data, most, 0);
+	n = recv(fd, b->block->data, most, MSG_DONTWAIT);
 	*full = n == (ssize_t)most;
 	if (n <= 0)
 		return n;
@@ -222,7 +225,7 @@ static ssize_t read_to_chain(struct glev_bev *r, int fd, size_t most, int *full)
 	}
 	if (space.iov_len > most)
 		space.iov_len = most;
-	n = recv(fd, space.iov_base, space.iov_len, 0);
+	n = recv(fd, space.iov_base, space.iov_len, MSG_DONTWAIT);
 	*full = n == (ssize_t)space.iov_len;
 	if (n > 0) {
 		space.iov_len = (size_t)n;
@@ -262,6 +265,13 @@ static ssize_t read_once(struct glev_bev *r, int fd, size_t most, int *full)
 	return n;
 }
 
+/* Whether a read that failed with it has come to an end. The last of these is what
+ * libevent ignores, too. */
+static int is_final(int err)
+{
+	return err != EAGAIN && err != EWOULDBLOCK && err != EINTR && err != ECONNREFUSED;
+}
+
 /* Reading is off before its end is told. */
 static void end_of_reading(struct glev_bev *r, short what, int err)
 {
@@ -273,7 +283,7 @@ static void end_of_reading(struct glev_bev *r, short what, int err)
 
 int glev_fast_read(struct glev_bev *r, short what)
 {
-	int full = 1, err = 0, call;
+	int full = 1, err = EAGAIN, call;
 	size_t total = 0, len = 0;
 	ssize_t n = -1;
 	int fd;
@@ -291,7 +301,7 @@ int glev_fast_read(struct glev_bev *r, short what)
 	}
 	fd = event_get_fd(r->reader);
 	evbuffer_unfreeze(r->in.evb, 0);
-	while (full && total < TURN) {
+	while (full && total < TURN && !r->read_error) {
 		size_t most = TURN;
 
 		if (r->high) {
@@ -308,11 +318,18 @@ int glev_fast_read(struct glev_bev *r, short what)
 		total += (size_t)n;
 	}
 	evbuffer_freeze(r->in.evb, 0);
-	if (n == 0)
+	if (n < 0 && is_final(err))
+		r->read_error = err;
+	/* An end behind bytes is for the next time: the read closure may turn reading off
+	 * first. Other than EOF the socket tells an error once. */
+	if (total > 0 && r->read_error) {
+		event_active(r->reader, EV_READ, 0);
+	} else if (r->read_error) {
+		end_of_reading(r, BEV_EVENT_ERROR, r->read_error);
+		r->read_error = 0;
+	} else if (n == 0 && total == 0) {
 		end_of_reading(r, BEV_EVENT_EOF, 0);
-	/* The last of these is what libevent ignores, too. */
-	else if (n < 0 && err != EAGAIN && err != EWOULDBLOCK && err != EINTR && err != ECONNREFUSED)
-		end_of_reading(r, BEV_EVENT_ERROR, err);
+	}
 	call = total > 0 && (!r->low || evbuffer_get_length(r->in.evb) >= r->low);
 	evbuffer_unlock(r->in.evb);
 	return call;
@@ -366,7 +383,8 @@ static void take_back(struct glev_bev *r)
 
 void glev_fast_written(struct glev_bev *r)
 {
-	r->written = 1;
+	if (r->closures & GLEV_CB_WRITE) /* else no callback follows */
+		r->written = 1;
 	take_back(r);
 }
 
@@ -400,10 +418,10 @@ static ssize_t write_once(struct glev_bev *r, int fd, size_t most)
 		size += vec[i].iov_len;
 	}
 	if (nvec == 1) {
-		n = send(fd, vec[0].iov_base, vec[0].iov_len, MSG_NOSIGNAL);
+		n = send(fd, vec[0].iov_base, vec[0].iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	} else {
 		msg.msg_iovlen = (size_t)nvec;
-		n = sendmsg(fd, &msg, MSG_NOSIGNAL);
+		n = sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 	}
 	if (n > 0)
 		evbuffer_drain(r->out.evb, (size_t)n);
@@ -427,7 +445,7 @@ void glev_fast_write(struct glev_bev *r)
 	}
 	count(&r->base->fast.writes);
 	evbuffer_unfreeze(r->out.evb, 1);
-	n = write_once(r, event_get_fd(r->reader), len > r->write_low ? len - r->write_low : len);
+	n = write_once(r, event_get_fd(r->reader), r->write_low && len > SMALL_WRITE ? SMALL_WRITE : len);
 	err = errno;
 	evbuffer_freeze(r->out.evb, 1);
 	if (n < 0 && err != EAGAIN && err != EWOULDBLOCK && err != EINTR) {

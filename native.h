@@ -288,7 +288,7 @@ enum { GLEV_CB_READ = 1, GLEV_CB_WRITE = 2 };
 enum { GLEV_SOCKET, GLEV_PAIR, GLEV_FILTER };
 enum { GLEV_FLUSHING = 1, GLEV_DISCARDING };
 enum { GLEV_LOOKING_UP = 1, GLEV_TRYING, GLEV_GAVE_UP };
-enum { GLEV_LIMIT_RATE = 1, GLEV_LIMIT_GROUP = 2, GLEV_LIMIT_SINGLE_READ = 4, GLEV_LIMIT_SINGLE_WRITE = 8 };
+enum { GLEV_LIMIT_RATE = 1, GLEV_LIMIT_GROUP = 2, GLEV_LIMIT_SINGLE_READ = 4, GLEV_LIMIT_SINGLE_WRITE = 8, GLEV_LIMIT_BUFFER = 16 };
 
 /* Made once for each connection: what is small is kept small. */
 struct glev_bev {
@@ -346,6 +346,7 @@ struct glev_bev {
 	int8_t write_timed;     /* there is a write timeout */
 	int8_t small_reads;     /* that needed much less room, in a row */
 	uint32_t room;          /* that the next read makes for what it finds */
+	int read_error;         /* was found behind bytes, and is to be told next */
 	struct timeval read_timeout;
 	struct event *reader;   /* behind the record; NULL for what has no fast path */
 	struct evbuffer_cb_entry *unsent_cb;

@@ -86,7 +86,17 @@ func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func
 	return bev, nil
 }
 
-func init() { adopt.New = newOfKind }
+func init() { adopt.New, adopt.Call = newOfKind, callOnKind }
+
+func callOnKind(bev any, op string, call func() int64) (int, error) {
+	b := bev.(*BufferEvent)
+	return b.do(op, func() C.int64_t {
+		if rc := C.glev_bev_check(b.c); rc != 0 {
+			return rc
+		}
+		return C.int64_t(call())
+	})
+}
 
 // newOfKind is the root's side of internal/adopt.
 func newOfKind(base any, opts uint32, under any, kind *adopt.Kind) (any, error) {

@@ -43,3 +43,8 @@ type Kind struct {
 // libevent.Options, and under is a *libevent.BufferEvent that it is to be on, or nil.
 // What it returns is a *libevent.BufferEvent.
 var New func(base any, opts uint32, under any, kind *Kind) (any, error)
+
+// Call makes one C call on a *libevent.BufferEvent, which exists as long as it takes: a
+// negative result is that of an errno. Where the bufferevent is freed, or only for its
+// loop's goroutine, there is an error and no call.
+var Call func(bev any, op string, call func() int64) (int, error)

@@ -147,7 +147,7 @@ struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop
 	if (*err)
 		return NULL;
 	*err = ENOMEM;
-	r = calloc(1, sizeof(*r) + event_get_struct_event_size());
+	r = calloc(1, sizeof(*r) + glev_fast_size(0));
 	if (!r)
 		return NULL;
 	/* Closing is ours (see glev_bev_quiet), so libevent is not asked to. */
@@ -157,7 +157,7 @@ struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop
 		return NULL;
 	}
 	glev_bev_init(r, b, bev, GLEV_SOCKET, options, loop_only, handle);
-	r->reader = (struct event *)(r + 1);
+	glev_fast_init(r);
 	r->plain = plain;
 	r->touched = plain; /* what is appended there is not seen */
 	r->stream = r->open = stream;
@@ -349,6 +349,8 @@ static int turn_on(struct glev_bev *r, short what)
 	const int now = BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS;
 	int rc = bufferevent_enable(r->bev, what);
 
+	if (r->reader && r->door && (what & EV_READ))
+		r->door->pending(r->bev, 1);
 	if (r->under && (what & EV_READ) && evbuffer_get_length(r->under->in.evb))
 		bufferevent_trigger(r->under->bev, EV_READ, now);
 	if (r->under && (what & EV_WRITE) && evbuffer_get_length(r->out.evb))
@@ -413,6 +415,8 @@ int64_t glev_bev_enable(struct glev_bev *r, short what)
 		rc = -(errno ? errno : EIO);
 		bufferevent_disable(r->bev, on);
 	}
+	if (r->writer)
+		glev_fast_sync(r);
 	if ((off & EV_READ) && glev_fast_restart(r) < 0) {
 		rc = -(errno ? errno : EIO);
 		r->held &= ~EV_READ;
@@ -469,9 +473,7 @@ int64_t glev_bev_timeouts(struct glev_bev *r, int64_t read_usec, int64_t write_u
 
 	LOCK_FOR_CHANGE(r);
 	rc = bufferevent_set_timeouts(r->bev, &rd, &wr);
-	r->read_timeout = rd;
-	r->write_timed = write_usec > 0;
-	glev_fast_timeout(r);
+	glev_fast_timeout(r, &rd, &wr);
 	unlock(r);
 	return rc < 0 ? -EIO : 0;
 }
@@ -922,7 +924,7 @@ int64_t glev_bev_set_priority(struct glev_bev *r, int priority)
 		return GLEV_NO_SOCKET;
 	LOCK_FOR_CHANGE(r);
 	if (callback_may_be_due(r) || bufferevent_priority_set(r->bev, priority) < 0 ||
-	    (r->fast && event_priority_set(r->reader, priority) < 0))
+	    glev_fast_set_priority(r, priority) < 0)
 		rc = -EBUSY;
 	else
 		r->priority = priority;

@@ -156,6 +156,12 @@ void glev_on_readable(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+void glev_on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	glev_fast_writable(arg, what);
+}
+
 /* Under the lock, on the thread that changed the input. */
 void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 {
@@ -245,6 +251,10 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	    !(r->triggered_events & BEV_EVENT_CONNECTED))
 		what &= ~BEV_EVENT_CONNECTED;
 	r->triggered_events &= ~what;
+	if ((what & BEV_EVENT_ERROR) && r->door) { /* that is the end of both */
+		r->held = 0;
+		glev_fast_sync(r);
+	}
 	/* An error of one attempt of ConnectHostname is not the last word. */
 	if ((what & BEV_EVENT_CONNECTED) || ((what & BEV_EVENT_ERROR) && !socket->dialing)) {
 		carrier->connecting = socket->connecting = 0;

@@ -264,7 +264,6 @@ struct gtls_said gtls_conn_event(struct gtls_conn *c, short what)
 	lock(c);
 	said.closed = (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
 	said.before = SSL_in_before(c->ssl) || BIO_number_read(SSL_get_rbio(c->ssl)) == 0;
-	said.finished = SSL_is_init_finished(c->ssl);
 	if (!said.closed || what != BEV_EVENT_ERROR) /* else it is of what is below */
 		settle(c, what);
 	unlock(c);

@@ -304,7 +304,7 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64
 	switch {
 	case said.before != 0:
 		op = "connect"
-	case said.finished == 0:
+	case !c.connected.Load():
 		op = "handshake"
 	case what&libevent.EventWriting != 0:
 		op = "write"

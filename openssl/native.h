@@ -140,7 +140,6 @@ int gtls_shutdown(struct bufferevent *bev);
 struct gtls_said {
 	int closed;     /* close_notify was received */
 	int before;     /* nothing came from the peer */
-	int finished;   /* it is done */
 };
 
 struct gtls_said gtls_conn_event(struct gtls_conn *c, short what);

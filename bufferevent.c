@@ -533,7 +533,7 @@ static int64_t append(struct glev_bev *r, const char *p, size_t n)
 {
 	enum { MUCH = 32 * 1024 };
 
-	if ((n >= MUCH && r->reader ? glev_block_copy : add)(r->out.evb, p, n) == 0)
+	if ((n >= MUCH && (r->reader || r->door) ? glev_block_copy : add)(r->out.evb, p, n) == 0)
 		return 0;
 	return shut_if_frozen(r, glev_buf_add(&r->out, p, n));
 }

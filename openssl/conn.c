@@ -113,6 +113,8 @@ struct bufferevent *gtls_make(struct event_base *base, struct bufferevent *under
 		bufferevent_free(c->bev);
 		c->bev = NULL;
 	}
+	if (c->bev && under)
+		gtls_under_init(c, under);
 	return c->bev;
 }
 
@@ -137,22 +139,36 @@ int gtls_check_fd(int fd)
 	return type == SOCK_STREAM ? 0 : EPROTOTYPE;
 }
 
-int64_t gtls_conn_start(struct gtls_conn *c, int fd)
+/* WRITE is off until there are closures, which else would miss the end of the handshake. */
+int64_t gtls_conn_set_fd(struct gtls_conn *c, int fd)
 {
 	int rc;
 
 	if (evutil_make_socket_nonblocking(fd) < 0)
 		return -errno;
+	bufferevent_disable(c->bev, EV_WRITE);
 	rc = bufferevent_setfd(c->bev, fd);
 	ERR_clear_error();
 	return rc < 0 ? -EIO : 0;
+}
+
+int64_t gtls_conn_begin(struct gtls_conn *c)
+{
+	lock(c);
+	if (!c->begun) {
+		c->begun = 1;
+		if (!c->under && bufferevent_getfd(c->bev) >= 0)
+			bufferevent_enable(c->bev, EV_WRITE);
+		gtls_under_kick(c);
+	}
+	unlock(c);
+	return 0;
 }
 
 /* --- renegotiation and the end -------------------------------------------------- */
 
 int64_t gtls_conn_renegotiate(struct gtls_conn *c, unsigned long *code)
 {
-	struct bufferevent *under = bufferevent_get_underlying(c->bev);
 	int64_t rc = 0;
 
 	*code = 0;
@@ -165,9 +181,9 @@ int64_t gtls_conn_renegotiate(struct gtls_conn *c, unsigned long *code)
 	} else if (bufferevent_ssl_renegotiate(c->bev) < 0) {
 		rc = -EIO;
 		*code = gtls_failed();
-	} else if (under) {
-		/* libevent begins when something is read or written there. */
-		bufferevent_trigger(under, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+	} else {
+		gtls_under_guard(c);
+		gtls_under_kick(c);
 	}
 	ERR_clear_error();
 	unlock(c);
@@ -247,8 +263,7 @@ struct gtls_said gtls_conn_event(struct gtls_conn *c, short what)
 
 	lock(c);
 	said.closed = (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
-	said.before = SSL_in_before(c->ssl);
-	said.finished = SSL_is_init_finished(c->ssl);
+	said.before = SSL_in_before(c->ssl) || BIO_number_read(SSL_get_rbio(c->ssl)) == 0;
 	if (!said.closed || what != BEV_EVENT_ERROR) /* else it is of what is below */
 		settle(c, what);
 	unlock(c);

@@ -36,6 +36,7 @@ type Conn struct {
 	name atomic.Pointer[string] // that the peer is to have, or ""
 
 	named     bool // by its context
+	begun     atomic.Bool
 	connected atomic.Bool
 	ended     atomic.Bool // io.EOF was told
 	dirty     atomic.Bool
@@ -45,8 +46,8 @@ type Conn struct {
 }
 
 // NewSocket makes a TLS connection on a stream socket, which accepts if c is a server's
-// context and connects if it is a client's. The handshake begins at once. With fd -1 a
-// client's begins when Connect or ConnectHostname has brought a socket.
+// context and connects if it is a client's. The handshake begins with SetCallbacks. With
+// fd -1 it begins when Connect, ConnectHostname or SetFD has brought a socket.
 //
 // A client expects the ServerName of its context, or, if that is empty, what it is told to
 // connect to. It is an error if there is neither, unless InsecureSkipVerify is set.
@@ -76,7 +77,7 @@ func (c *Context) NewSocket(base *libevent.Base, fd int, opts libevent.Options) 
 		return conn, err
 	}
 	_, err = adopt.Call(conn.BufferEvent, op, func() int64 {
-		return int64(C.gtls_conn_start(conn.c, C.int(fd)))
+		return int64(C.gtls_conn_set_fd(conn.c, C.int(fd)))
 	})
 	if err != nil {
 		conn.Free()
@@ -85,9 +86,10 @@ func (c *Context) NewSocket(base *libevent.Base, fd int, opts libevent.Options) 
 	return conn, nil
 }
 
-// NewFilter puts TLS on another bufferevent, which accepts if c is a server's context and
-// connects if it is a client's, as soon as that is connected. What is below belongs to the
-// connection until that is freed; with OptCloseOnFree it is freed with it.
+// NewFilter puts TLS on another bufferevent: it accepts if c is a server's context and
+// connects if it is a client's. The handshake begins with SetCallbacks, or when what is
+// below is connected after that. What is below belongs to the connection until that is
+// freed; with OptCloseOnFree it is freed with it.
 // Safe for concurrent use. Wraps bufferevent_openssl_filter_new.
 func (c *Context) NewFilter(under *libevent.BufferEvent, opts libevent.Options) (*Conn, error) {
 	const op = "bufferevent_openssl_filter_new"
@@ -155,6 +157,24 @@ func gone(handle cgo.Handle) {
 	handle.Delete()
 	conn.ctx.leave()
 	live.conns.Add(-1)
+}
+
+// SetCallbacks is that of BufferEvent. The first call begins the handshake.
+// Safe for concurrent use. Wraps bufferevent_setcb.
+func (c *Conn) SetCallbacks(read, write func(*libevent.BufferEvent), event func(*libevent.BufferEvent, libevent.Events)) error {
+	if err := c.BufferEvent.SetCallbacks(read, write, event); err != nil {
+		return err
+	}
+	if c.begun.Swap(true) {
+		return nil
+	}
+	if under := c.Underlying(); under != nil {
+		if err := under.Enable(libevent.EvRead | libevent.EvWrite); err != nil {
+			return err
+		}
+	}
+	_, err := adopt.Call(c.BufferEvent, "bufferevent_setcb", func() int64 { return int64(C.gtls_conn_begin(c.c)) })
+	return err
 }
 
 // serverName is the name that the peer is to have, or "".
@@ -284,7 +304,7 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64
 	switch {
 	case said.before != 0:
 		op = "connect"
-	case said.finished == 0:
+	case !c.connected.Load():
 		op = "handshake"
 	case what&libevent.EventWriting != 0:
 		op = "write"
@@ -300,7 +320,7 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64
 		return io.ErrUnexpectedEOF
 	case first != 0:
 		return newError(op, first)
-	case errno == 0 || errno == syscall.EAGAIN || what == libevent.EventError && said.before == 0:
+	case errno == 0 || errno == syscall.EAGAIN || errno == syscall.EINPROGRESS || what == libevent.EventError && said.before == 0:
 		return io.ErrUnexpectedEOF
 	}
 	return &libevent.Error{Op: op, Err: errno}

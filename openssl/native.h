@@ -104,9 +104,15 @@ struct gtls_conn {
 	int8_t by_store;       /* OpenSSL verifies */
 	int8_t shutting;       /* close_notify waits for room in the socket */
 	int8_t flushing;       /* write.c: the flush event is active */
+	int8_t begun;          /* gtls_conn_begin was called */
 	/* write.c */
 	struct evbuffer_cb_entry *out_cb;
-	struct event *flush;
+	struct event *flush;   /* of a socket */
+	/* under.c: libevent's callbacks of what a filter is on */
+	struct bufferevent *under;
+	bufferevent_data_cb under_read, under_write;
+	bufferevent_event_cb under_event;
+	void *under_arg;
 };
 
 /* What keeps a descriptor from being one for a connection, or 0. */
@@ -118,8 +124,10 @@ unsigned long gtls_conn_set_name(struct gtls_conn *c, const char *name, int is_i
 unsigned long gtls_conn_set_session(struct gtls_conn *c, SSL_SESSION *session);
 /* For one that never got a bufferevent. */
 void gtls_conn_free(struct gtls_conn *c);
-/* Begins the handshake. */
-int64_t gtls_conn_start(struct gtls_conn *c, int fd);
+/* Gives it its socket. */
+int64_t gtls_conn_set_fd(struct gtls_conn *c, int fd);
+/* Begins the handshake; what is below a filter is enabled by then. */
+int64_t gtls_conn_begin(struct gtls_conn *c);
 int64_t gtls_conn_renegotiate(struct gtls_conn *c, unsigned long *code);
 
 /* The functions of internal/adopt. */
@@ -131,8 +139,7 @@ int gtls_shutdown(struct bufferevent *bev);
 /* What has to be known of an event. */
 struct gtls_said {
 	int closed;     /* close_notify was received */
-	int before;     /* the handshake has not begun */
-	int finished;   /* it is done */
+	int before;     /* nothing came from the peer */
 };
 
 struct gtls_said gtls_conn_event(struct gtls_conn *c, short what);
@@ -174,6 +181,14 @@ void gtls_write_opened(struct gtls_conn *c);
 /* libevent has stopped writing, with something in the output. With the lock. */
 void gtls_write_on(struct gtls_conn *c);
 
+/* --- under.c ------------------------------------------------------------------ */
+
+void gtls_under_init(struct gtls_conn *c, struct bufferevent *under);
+/* libevent may have changed the callbacks. With the lock. */
+void gtls_under_guard(struct gtls_conn *c);
+/* Has a handshake begin or go on. */
+void gtls_under_kick(struct gtls_conn *c);
+
 /* --- callbacks.c: the callbacks given to OpenSSL and libevent ---------------- */
 
 int gtls_conn_index(void);
@@ -187,6 +202,9 @@ int gtls_on_session(SSL *ssl, SSL_SESSION *session);
 void gtls_on_key(const SSL *ssl, const char *line);
 void gtls_on_info(const SSL *ssl, int where, int ret);
 void gtls_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
+void gtls_on_under_read(struct bufferevent *bev, void *arg);
+void gtls_on_under_write(struct bufferevent *bev, void *arg);
+void gtls_on_under_event(struct bufferevent *bev, short what, void *arg);
 void gtls_on_flush(evutil_socket_t fd, short what, void *arg);
 long gtls_on_bio(BIO *bio, int op, const char *p, size_t n, int cmd, long l, int ret, size_t *done);
 

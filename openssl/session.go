@@ -50,7 +50,8 @@ func (s *sessionCache) put(name string, session *C.SSL_SESSION) {
 	}
 }
 
-// get gives a reference to the session with a server, or nil.
+// get gives a copy of the session with a server, or nil: OpenSSL makes it useless if its
+// connection ends without a close_notify.
 func (s *sessionCache) get(name string) *C.SSL_SESSION {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,8 +65,7 @@ func (s *sessionCache) get(name string) *C.SSL_SESSION {
 		return nil
 	}
 	s.used.MoveToFront(e)
-	C.SSL_SESSION_up_ref(session)
-	return session
+	return C.SSL_SESSION_dup(session)
 }
 
 func (s *sessionCache) clear() {

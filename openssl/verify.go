@@ -148,7 +148,12 @@ type VerifyError struct {
 	err    error
 }
 
-func (e *VerifyError) Error() string { return "openssl: " + e.Reason }
+func (e *VerifyError) Error() string {
+	if e.err != nil {
+		return fmt.Sprintf("%v (OpenSSL: %s)", e.err, e.Reason)
+	}
+	return "openssl: " + e.Reason
+}
 
 // Unwrap gives the error of crypto/x509, or nil.
 func (e *VerifyError) Unwrap() error { return e.err }

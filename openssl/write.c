@@ -103,13 +103,16 @@ static void flush(struct gtls_conn *c)
 		detach(c);
 }
 
+/* What is on another bufferevent is written at once, to that one's output. */
 int gtls_write_init(struct gtls_conn *c)
 {
-	if (bufferevent_get_underlying(c->bev))
-		return 0; /* it writes at once, to a buffer */
-	c->flush = event_new(bufferevent_get_base(c->bev), -1, EV_FINALIZE, gtls_on_flush, c);
-	if (c->flush)
-		c->out_cb = evbuffer_add_cb(bufferevent_get_output(c->bev), gtls_on_output, c);
+	if (!bufferevent_get_underlying(c->bev)) {
+		c->flush = event_new(bufferevent_get_base(c->bev), -1, EV_FINALIZE, gtls_on_flush, c);
+		if (!c->flush)
+			return -1;
+	}
+	/* It is called before libevent's own, which writes. */
+	c->out_cb = evbuffer_add_cb(bufferevent_get_output(c->bev), gtls_on_output, c);
 	return c->out_cb ? 0 : -1;
 }
 
@@ -145,11 +148,11 @@ void gtls_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, v
 {
 	struct gtls_conn *c = arg;
 
-	if (info->n_added && !c->flushing && ready(c)) {
+	if (info->n_added && c->flush && !c->flushing && ready(c)) {
 		c->flushing = 1;
 		event_active(c->flush, EV_WRITE, 0);
 	}
-	if (info->n_deleted && evbuffer_get_length(buf))
+	if (info->n_deleted || !c->flush)
 		make_record(buf);
 }
 

@@ -130,10 +130,9 @@ int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct
 		r->under = under;
 		init(r, b, bev, options, loop_only, handle);
 		r->connecting = 1;
-		if (door->recv && r->kind == GLEV_SOCKET) {
+		r->plain = r->touched = (int8_t)plain;
+		if (door->recv && r->kind == GLEV_SOCKET)
 			glev_fast_init(r);
-			r->plain = r->touched = (int8_t)plain;
-		}
 		rc = 0;
 	}
 	if (under)

@@ -258,6 +258,10 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	/* An error of one attempt of ConnectHostname is not the last word. */
 	if ((what & BEV_EVENT_CONNECTED) || ((what & BEV_EVENT_ERROR) && !socket->dialing)) {
 		carrier->connecting = socket->connecting = 0;
+		if (carrier != socket && (what & BEV_EVENT_CONNECTED) && !lingering) {
+			carrier->open = 1;
+			glev_fast_choose(carrier);
+		}
 		if (!lingering)
 			glev_bev_connected(socket, connecting && (what & BEV_EVENT_CONNECTED));
 		glev_bev_try_shut(r);

@@ -71,9 +71,16 @@ void glev_fast_init(struct glev_bev *r)
 		r->writer = (struct glev_writer *)((char *)r->reader + event_get_struct_event_size());
 }
 
+/* Above another bufferevent libevent reads, and writes at once whatever is appended. It
+ * is only had to wait until the callback is done, and all of it can go together. */
+static int gathers(const struct glev_bev *r)
+{
+	return r->door && r->under;
+}
+
 static int eligible(const struct glev_bev *r)
 {
-	return r->reader && r->open && !r->plain && !r->limits && !r->filtered &&
+	return (r->reader || gathers(r)) && r->open && !r->plain && !r->limits && !r->filtered &&
 	    !r->connecting && !r->dialing && !r->lingering && !r->quiet;
 }
 
@@ -93,8 +100,6 @@ static struct timeval *set_or_null(struct timeval *tv)
  * look after, change with a door. */
 static void keep_ends(struct glev_bev *r, int keep)
 {
-	if (!r->door)
-		return;
 	r->in.frozen = keep ? GLEV_BACK : 0;
 	r->out.frozen = (r->out.frozen & GLEV_BACK) | (keep ? GLEV_FRONT : 0);
 	glev_buf_refreeze(&r->in);
@@ -117,13 +122,16 @@ static void start(struct glev_bev *r)
 		if (!r->unsent_cb)
 			return; /* libevent does it all, then */
 	}
-	if (r->door && !r->door->begin(r->bev))
-		return; /* it is in the middle of something */
-	keep_ends(r, 1);
-	if (r->writer)
+	if (r->writer) {
+		if (!r->door->begin(r->bev))
+			return; /* it is in the middle of something */
+		keep_ends(r, 1);
 		assign(r, writer_event(r), EV_WRITE, glev_on_writable);
-	assign(r, r->reader, EV_READ, glev_on_readable);
-	bound_writes(r);
+	}
+	if (r->reader) {
+		assign(r, r->reader, EV_READ, glev_on_readable);
+		bound_writes(r);
+	}
 	r->fast = 1;
 	r->spilled = evbuffer_get_length(r->out.evb) > 0;
 	glev_bev_apply(r);
@@ -133,9 +141,10 @@ static void stop(struct glev_bev *r)
 {
 	r->fast = r->spilled = 0;
 	glev_fast_sync(r);
-	keep_ends(r, 0);
-	if (r->door)
+	if (r->writer) {
+		keep_ends(r, 0);
 		r->door->end(r->bev);
+	}
 	if (r->quiet) /* nothing is to go on */
 		return;
 	if (!(r->limits & GLEV_LIMIT_SINGLE_WRITE))
@@ -159,12 +168,12 @@ short glev_fast_carries(const struct glev_bev *r)
 {
 	if (!r->fast)
 		return 0;
-	return EV_READ | (r->spilled && !r->writer ? 0 : EV_WRITE);
+	return (r->reader ? EV_READ : 0) | (r->spilled && !r->writer ? 0 : EV_WRITE);
 }
 
 static int wants_to_read(const struct glev_bev *r)
 {
-	return r->fast && (r->held & EV_READ) && !r->paused &&
+	return r->fast && r->reader && (r->held & EV_READ) && !r->paused &&
 	    (!r->high || evbuffer_get_length(r->in.evb) < r->high);
 }
 
@@ -220,7 +229,7 @@ int glev_fast_restart(struct glev_bev *r)
 void glev_fast_marks(struct glev_bev *r)
 {
 	glev_fast_sync(r);
-	if (r->fast)
+	if (r->fast && r->reader)
 		bound_writes(r);
 }
 
@@ -580,7 +589,7 @@ void glev_fast_write(struct glev_bev *r)
 
 	if (!r->fast || r->spilled || !(r->held & EV_WRITE) || !len)
 		return;
-	if (r->out.lent)
+	if (r->out.lent || gathers(r))
 		spill(r);
 	else
 		write_out(r, len);

@@ -105,6 +105,7 @@ struct gtls_wire {
 	int8_t ended;
 	int8_t dry;           /* the socket has no more */
 	int8_t eof;
+	int8_t more;          /* will be written at once */
 	int8_t blocked;       /* reading waits for room to write */
 };
 

@@ -22,6 +22,10 @@
 #define MSG_NOSIGNAL 0
 #endif
 
+#ifndef MSG_MORE
+#define MSG_MORE 0
+#endif
+
 enum { RECORD = 16384, OVERHEAD = 512 };
 
 static struct gtls_conn *conn_of(struct bufferevent *bev)
@@ -100,7 +104,7 @@ int gtls_wire_read(BIO *bio, char *p, int n)
 int gtls_wire_write(BIO *bio, const char *p, int n)
 {
 	struct gtls_conn *c = BIO_get_data(bio);
-	ssize_t done = send(c->wire.fd, p, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	ssize_t done = send(c->wire.fd, p, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL | (c->wire.more ? MSG_MORE : 0));
 
 	BIO_clear_retry_flags(bio);
 	if (done < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
@@ -221,8 +225,10 @@ static int outcome(struct gtls_conn *c, int rc)
 	case SSL_ERROR_WANT_WRITE:
 		return EAGAIN;
 	case SSL_ERROR_SYSCALL:
-		if (err)
+		if (err) {
+			ERR_clear_error();
 			return err;
+		}
 		break;
 	}
 	code = gtls_failed();
@@ -233,7 +239,6 @@ static int outcome(struct gtls_conn *c, int rc)
 
 static ssize_t end_with(int err)
 {
-	ERR_clear_error();
 	errno = err;
 	return err ? -1 : 0;
 }
@@ -243,8 +248,10 @@ static ssize_t read_records(struct gtls_conn *c, char *p, size_t n)
 	size_t total = 0;
 	int rc;
 
+	ERR_clear_error();
 	while (total < n) {
-		ERR_clear_error();
+		if (total && c->wire.dry && !left(&c->wire) && !SSL_pending(c->ssl))
+			break; /* it would say that there is no more */
 		errno = 0;
 		rc = SSL_read(c->ssl, p + total, (int)(n - total));
 		if (rc > 0) {
@@ -285,10 +292,7 @@ ssize_t gtls_recv(struct bufferevent *bev, void *p, size_t n, void *scratch, siz
 		w->ended = 1; /* the stream has a hole */
 		w->why = ENOMEM;
 	}
-	if (total == 0)
-		return end_with(w->why);
-	ERR_clear_error();
-	return total;
+	return total ? total : end_with(w->why);
 }
 
 int gtls_pending(struct bufferevent *bev, int wake)
@@ -321,7 +325,6 @@ static int write_record(struct gtls_conn *c, struct evbuffer *out, size_t n)
 		errno = ENOMEM;
 		return -1;
 	}
-	ERR_clear_error();
 	errno = 0;
 	c->wire.unsent = n;
 	return SSL_write(c->ssl, vec.iov_base, (int)n);
@@ -334,7 +337,9 @@ ssize_t gtls_send(struct bufferevent *bev, size_t most)
 	size_t total = 0;
 	int rc, err = 0;
 
+	ERR_clear_error();
 	while (total < most) {
+		c->wire.more = most - total > RECORD;
 		rc = write_record(c, out, most - total);
 		if (rc <= 0) {
 			err = outcome(c, rc);
@@ -344,8 +349,6 @@ ssize_t gtls_send(struct bufferevent *bev, size_t most)
 		evbuffer_drain(out, (size_t)rc);
 		total += (size_t)rc;
 	}
-	if (total == 0)
-		return end_with(err);
-	ERR_clear_error();
-	return (ssize_t)total;
+	c->wire.more = 0;
+	return total ? (ssize_t)total : end_with(err);
 }

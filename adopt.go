@@ -111,6 +111,7 @@ func newOfKind(base any, opts uint32, under any, kind *adopt.Kind) (any, error) 
 		gone:     (*[0]byte)(kind.Gone),
 		codes:    (*[0]byte)(kind.Codes),
 		shutdown: (*[0]byte)(kind.Shutdown),
+		enabled:  (*[0]byte)(kind.Enabled),
 	}
 	bev, err := b.takeOver(op, Options(opts), below, func(n *newcomer) C.int64_t {
 		var lower *C.struct_glev_bev

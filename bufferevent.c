@@ -338,6 +338,8 @@ static int turn_on(struct glev_bev *r, short what)
 	const int now = BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS;
 	int rc = bufferevent_enable(r->bev, what);
 
+	if (r->door && r->door->enabled)
+		r->door->enabled(r->bev, what);
 	if (r->under && (what & EV_READ) && evbuffer_get_length(r->under->in.evb))
 		bufferevent_trigger(r->under->bev, EV_READ, now);
 	if (r->under && (what & EV_WRITE) && evbuffer_get_length(r->out.evb))

@@ -423,6 +423,7 @@ struct glev_door {
 	void (*gone)(void *);
 	int (*codes)(struct bufferevent *, unsigned long *, int);
 	int (*shutdown)(struct bufferevent *);
+	void (*enabled)(struct bufferevent *, short);
 };
 
 enum { GLEV_CODES = 16 };

@@ -109,7 +109,7 @@ struct bufferevent *gtls_make(struct event_base *base, struct bufferevent *under
 	else
 		c->bev = bufferevent_openssl_socket_new(base, -1, c->ssl, state, options);
 	ERR_clear_error();
-	if (c->bev && gtls_write_init(c) < 0) {
+	if (c->bev && (gtls_read_init(c) < 0 || gtls_write_init(c) < 0)) {
 		bufferevent_free(c->bev);
 		c->bev = NULL;
 	}
@@ -124,6 +124,7 @@ void gtls_gone(void *arg)
 	struct gtls_conn *c = arg;
 	uintptr_t handle = c->handle;
 
+	gtls_read_free(c);
 	gtls_write_free(c);
 	gtls_conn_free(c);
 	gtlsGone(handle);
@@ -212,6 +213,12 @@ int gtls_shutdown(struct bufferevent *bev)
 	return c->shutting ? 1 : -(errno ? errno : EPIPE);
 }
 
+void gtls_enabled(struct bufferevent *bev, short what)
+{
+	if (what & EV_READ)
+		gtls_read_on(gtls_conn_of(bufferevent_openssl_get_ssl(bev)));
+}
+
 /* --- what happened ---------------------------------------------------------------- */
 
 /* libevent gives them in reverse order: last comes the class of the failure, one of
@@ -237,6 +244,7 @@ static void settle(struct gtls_conn *c, short what)
 	short off = 0;
 
 	if (what & BEV_EVENT_CONNECTED) {
+		gtls_read_opened(c);
 		gtls_write_opened(c);
 	} else if (what & BEV_EVENT_EOF) {
 		off = EV_READ;

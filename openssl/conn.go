@@ -135,6 +135,7 @@ func (c *Context) newConn(op string, base *libevent.Base, opts libevent.Options,
 		Gone:     unsafe.Pointer(C.gtls_gone),
 		Codes:    unsafe.Pointer(C.gtls_codes),
 		Shutdown: unsafe.Pointer(C.gtls_shutdown),
+		Enabled:  unsafe.Pointer(C.gtls_enabled),
 		Event:    conn.happened,
 	}
 	var below any

@@ -105,6 +105,13 @@ struct gtls_conn {
 	int8_t shutting;       /* close_notify waits for room in the socket */
 	int8_t flushing;       /* write.c: the flush event is active */
 	int8_t begun;          /* gtls_conn_begin was called */
+	/* read.c, of a socket */
+	int8_t reading;        /* the more event is active */
+	struct evbuffer_cb_entry *in_cb;
+	struct event *more;
+	event_callback_fn on_readable; /* libevent's, of ev_read */
+	void *on_readable_arg;
+	uint64_t added;        /* to the input, ever */
 	/* write.c */
 	struct evbuffer_cb_entry *out_cb;
 	struct event *flush;   /* of a socket */
@@ -135,6 +142,7 @@ struct bufferevent *gtls_make(struct event_base *base, struct bufferevent *under
 void gtls_gone(void *arg);
 int gtls_codes(struct bufferevent *bev, unsigned long *codes, int n);
 int gtls_shutdown(struct bufferevent *bev);
+void gtls_enabled(struct bufferevent *bev, short what);
 
 /* What has to be known of an event. */
 struct gtls_said {
@@ -172,6 +180,15 @@ void gtls_der_free(unsigned char *der);
 int gtls_count(STACK_OF(X509) *certs);
 void gtls_release(STACK_OF(X509) *certs);
 
+/* --- read.c ------------------------------------------------------------------ */
+
+int gtls_read_init(struct gtls_conn *c);
+void gtls_read_free(struct gtls_conn *c);
+/* The handshake is done. With the lock. */
+void gtls_read_opened(struct gtls_conn *c);
+/* Reading may go on. With the lock. */
+void gtls_read_on(struct gtls_conn *c);
+
 /* --- write.c ---------------------------------------------------------------- */
 
 int gtls_write_init(struct gtls_conn *c);
@@ -201,6 +218,9 @@ int gtls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen, con
 int gtls_on_session(SSL *ssl, SSL_SESSION *session);
 void gtls_on_key(const SSL *ssl, const char *line);
 void gtls_on_info(const SSL *ssl, int where, int ret);
+void gtls_on_readable(evutil_socket_t fd, short what, void *arg);
+void gtls_on_more(evutil_socket_t fd, short what, void *arg);
+void gtls_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void gtls_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void gtls_on_under_read(struct bufferevent *bev, void *arg);
 void gtls_on_under_write(struct bufferevent *bev, void *arg);

@@ -34,6 +34,11 @@ type Kind struct {
 	//
 	//	int (*)(struct bufferevent *)
 	Shutdown unsafe.Pointer
+	// Enabled learns that libevent has been told to read, to write or both: a library that
+	// has read more than it gave has to be reminded, for nothing may come to wake it.
+	//
+	//	void (*)(struct bufferevent *, short what)
+	Enabled unsafe.Pointer
 	// Event says what the event closure and Err are told in place of what libevent said;
 	// 0 is nothing at all. It runs on the loop's goroutine, and no lock is held.
 	Event func(what int, errno syscall.Errno, codes []uint64) (int, error)

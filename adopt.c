@@ -44,7 +44,22 @@ static void init(struct glev_bev *r, struct glev_base *b, struct bufferevent *be
 	r->plain = r->touched = 1;
 }
 
-int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, int loop_only, void *handle, struct glev_bev **out)
+/* Whether it is one of ours already. */
+static int is_ours(struct bufferevent *bev)
+{
+	bufferevent_event_cb on_event = NULL;
+
+	bufferevent_getcb(bev, NULL, NULL, &on_event, NULL);
+	return on_event == glev_on_bev_event;
+}
+
+static void borrow_from(struct bufferevent *bev, struct glev_host *h)
+{
+	bufferevent_getcb(bev, &h->read, &h->write, &h->event, &h->arg);
+	bufferevent_incref(bev);
+}
+
+int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, int loop_only, int borrow, void *handle, struct glev_bev **out)
 {
 	struct glev_bev *r;
 
@@ -52,15 +67,46 @@ int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, in
 		return GLEV_WRONG_LOOP;
 	if (bufferevent_get_base(bev) != b->base)
 		return -EXDEV;
-	r = calloc(1, sizeof(*r));
+	r = calloc(1, sizeof(*r) + sizeof(struct glev_host));
 	if (!r)
 		return -ENOMEM;
-	bufferevent_lock(bev);
+	evbuffer_lock(bufferevent_get_input(bev));
+	if (is_ours(bev)) {
+		evbuffer_unlock(bufferevent_get_input(bev));
+		free(r);
+		return -EEXIST;
+	}
+	if (borrow) {
+		r->host = (struct glev_host *)(r + 1);
+		borrow_from(bev, r->host);
+	}
 	init(r, b, bev, options, loop_only, handle);
+	if (r->host) {
+		r->host->in_frozen = r->in.frozen;
+		r->host->out_frozen = r->out.frozen;
+	}
 	r->connecting = r->kind == GLEV_SOCKET && connects(bev);
-	bufferevent_unlock(bev);
+	evbuffer_unlock(bufferevent_get_input(bev));
 	*out = r;
 	return 0;
+}
+
+/* With the lock. Settings stay as they are; callbacks that C has changed meanwhile, or
+ * cleared by bufferevent_free, too. */
+void glev_adopt_return(struct glev_bev *r)
+{
+	const struct glev_host *h = r->host;
+	void *arg;
+
+	r->paused = 0;
+	glev_bev_apply(r);
+	bufferevent_getcb(r->bev, NULL, NULL, NULL, &arg);
+	if (arg == r)
+		bufferevent_setcb(r->bev, h->read, h->write, h->event, h->arg);
+	r->in.frozen = h->in_frozen;
+	r->out.frozen = h->out_frozen;
+	glev_buf_refreeze(&r->in);
+	glev_buf_refreeze(&r->out);
 }
 
 int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct glev_door *door, int options, int loop_only, void *handle, struct glev_bev **out)

@@ -26,15 +26,22 @@ import (
 // Safe for concurrent use; with OptLoopOnly for the loop's goroutine only, or any while no
 // loop runs.
 func (b *Base) AdoptBufferEvent(bev unsafe.Pointer, opts Options) (*BufferEvent, error) {
-	const op = "AdoptBufferEvent"
+	return b.fromC("AdoptBufferEvent", bev, opts, false)
+}
+
+func (b *Base) fromC(op string, bev unsafe.Pointer, opts Options, borrow bool) (*BufferEvent, error) {
 	if bev == nil {
 		return nil, badArgument(op, "bev is nil")
 	}
 	adopted, err := b.takeOver(op, opts, nil, func(n *newcomer) C.int64_t {
-		return C.glev_adopt(b.c, (*C.struct_bufferevent)(bev), n.flags, n.loopOnly, n.handle, &n.record)
+		n.bev.borrowed = borrow
+		return C.glev_adopt(b.c, (*C.struct_bufferevent)(bev), n.flags, n.loopOnly, cBool(borrow), n.handle, &n.record)
 	})
 	if errors.Is(err, syscall.EXDEV) {
 		return nil, badArgument(op, "bev is on another base")
+	}
+	if errors.Is(err, syscall.EEXIST) {
+		return nil, badArgument(op, "bev has its BufferEvent already")
 	}
 	return adopted, err
 }
@@ -50,7 +57,7 @@ type newcomer struct {
 // takeOver makes a BufferEvent whose native half record brings along. What is below it is
 // entered, and stays so until it is gone.
 func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func(*newcomer) C.int64_t) (*BufferEvent, error) {
-	flags, loopOnly, err := opts.native()
+	flags, loopOnly, err := b.options(opts)
 	if err != nil {
 		return nil, badArgument(op, "%v", err)
 	}

@@ -205,9 +205,11 @@ void glev_bev_quiet(struct glev_bev *r)
 	int fd = -1;
 
 	lock(r);
+	if (r->host)
+		glev_adopt_return(r);
 	__atomic_store_n(&r->quiet, 1, __ATOMIC_RELEASE);
 	/* The callbacks of a filter on top stay; they find nothing to do. */
-	if (!r->filtered)
+	if (!r->filtered && !r->host)
 		bufferevent_setcb(r->bev, NULL, NULL, NULL, NULL);
 	if (r->limit)
 		event_del(r->limit);
@@ -219,6 +221,10 @@ void glev_bev_quiet(struct glev_bev *r)
 		evbuffer_remove_cb_entry(bottom_output(r), r->out_cb);
 	r->in_cb = r->out_cb = NULL;
 	glev_buf_out_of_file(&r->out);
+	if (r->host) {
+		unlock(r);
+		return;
+	}
 	r->held = 0;
 	r->paused = 0;
 	r->lingering = 0;
@@ -250,6 +256,11 @@ void glev_bev_quiet(struct glev_bev *r)
 	unlock(r);
 }
 
+static void release(struct bufferevent *bev)
+{
+	bufferevent_decref(bev);
+}
+
 void glev_bev_free(struct glev_bev *r)
 {
 	glev_buf_cb_remove_all(&r->in);
@@ -277,7 +288,7 @@ void glev_bev_free(struct glev_bev *r)
 	}
 	glev_fast_free(r);
 	glev_adopt_free(r);
-	bufferevent_free(r->bev);
+	(r->host ? release : bufferevent_free)(r->bev);
 	if (r->limit)
 		event_free(r->limit);
 	if (r->flushed)

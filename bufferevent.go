@@ -43,6 +43,7 @@ type BufferEvent struct {
 	lingering atomic.Bool           // FreeAfterFlush waits
 	group     atomic.Pointer[RateLimitGroup]
 	loopOnly  bool
+	borrowed  bool         // C's
 	partner   *BufferEvent // of an end of a pair
 	filter    *filter      // of a filter
 	door      *adopt.Kind  // of a kind that another package made
@@ -69,7 +70,7 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 	if fd < -1 {
 		return nil, badArgument(op, "fd is %d", fd)
 	}
-	flags, loopOnly, err := opts.native()
+	flags, loopOnly, err := b.options(opts)
 	if err != nil {
 		return nil, badArgument(op, "%v", err)
 	}
@@ -95,7 +96,7 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 // Safe for concurrent use. Wraps bufferevent_pair_new.
 func (b *Base) NewPair(opts Options) (*BufferEvent, *BufferEvent, error) {
 	const op = "bufferevent_pair_new"
-	flags, loopOnly, err := opts.native()
+	flags, loopOnly, err := b.options(opts)
 	if err != nil {
 		return nil, nil, badArgument(op, "%v", err)
 	}
@@ -562,6 +563,9 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	const op = "FreeAfterFlush"
 	if limit < 0 {
 		return badArgument(op, "limit is negative: %v", limit)
+	}
+	if b.borrowed {
+		return badArgument(op, "it is C's: Free gives it back")
 	}
 	if b.loopOnly { // refused before anything has changed
 		if _, err := b.do(op, func() C.int64_t { return C.glev_bev_check(b.c) }); err != nil {

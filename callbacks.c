@@ -18,7 +18,7 @@
  *     glev_on_in_file, _buf_change, _reference, _block, _segment, _gone. What Go is to know of
  *     one of these it is told later (due.c). The exception is a filter function,
  *     whose answer libevent needs at once: glev_on_filter_in, _out.
- *  5. It ends with done().
+ *  5. It begins with begin(), and ends with done().
  *  6. A trampoline that returns nonzero could not run the closure now, because
  *     a panic is on its way to the caller of the loop. The callback then asks
  *     libevent to make the same call again when the loop next runs.
@@ -29,19 +29,24 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "native.h"
 #include "_cgo_export.h"
 
-/* Ends every callback that calls Go, on the loop's thread: what was appended to the
- * outputs is written. */
-static void done(void)
+/* Begin and end every callback that calls Go, on the loop's thread; what was appended
+ * to the outputs is written then. Between them the base is not freed. */
+static int begin(struct glev_base *b)
 {
-	struct glev_base *b = glev_base_here();
+	return glev_base_visit(b);
+}
 
+static void done(struct glev_base *b, int visit)
+{
 	glev_base_flush(b);
-	if (b && glev_base_yields(b))
+	if (glev_base_yields(b))
 		glevYield();
+	glev_base_visited(b, visit);
 }
 
 /* --- Base and Event ------------------------------------------------------- */
@@ -49,11 +54,16 @@ static void done(void)
 void glev_on_wake(evutil_socket_t fd, short what, void *arg)
 {
 	struct glev_base *b = arg;
+	int visit = begin(b), over;
+	char bytes[64];
 
-	(void)fd;
 	(void)what;
-	glevWake(b->handle, b->base);
-	done();
+	while (fd >= 0 && read(fd, bytes, sizeof(bytes)) == sizeof(bytes))
+		;
+	over = glevWake(b->handle, b->base);
+	done(b, visit);
+	if (over)
+		glev_base_free(b);
 }
 
 void glev_on_nothing(evutil_socket_t fd, short what, void *arg)
@@ -66,9 +76,10 @@ void glev_on_nothing(evutil_socket_t fd, short what, void *arg)
 void glev_on_event(evutil_socket_t fd, short what, void *arg)
 {
 	struct glev_event *e = arg;
+	int visit = begin(e->base);
 
 	glevEvent(e->handle, e->ev, fd, what);
-	done();
+	done(e->base, visit);
 }
 
 /* --- BufferEvent ---------------------------------------------------------- */
@@ -121,9 +132,13 @@ static void read_closure(struct glev_bev *r)
 
 void glev_on_bev_read(struct bufferevent *bev, void *arg)
 {
+	struct glev_bev *r = arg;
+	struct glev_base *b = r->base;
+	int visit = begin(b);
+
 	(void)bev;
-	read_closure(arg);
-	done();
+	read_closure(r);
+	done(b, visit);
 }
 
 /* The fast path's own reader. */
@@ -133,8 +148,11 @@ void glev_on_readable(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	if (glev_fast_read(r, what)) {
+		struct glev_base *b = r->base;
+		int visit = begin(b);
+
 		read_closure(r);
-		done();
+		done(b, visit);
 	}
 }
 
@@ -165,17 +183,19 @@ void glev_on_unsent(struct evbuffer *buf, const struct evbuffer_cb_info *info, v
 void glev_on_bev_write(struct bufferevent *bev, void *arg)
 {
 	struct glev_bev *r = arg;
-	int wanted;
+	struct glev_base *b = r->base;
+	int wanted, visit;
 
 	evbuffer_lock(r->out.evb);
 	wanted = glev_fast_write_callback(r);
 	evbuffer_unlock(r->out.evb);
 	if (!wanted)
 		return;
+	visit = begin(b);
 	if ((__atomic_load_n(&r->closures, __ATOMIC_RELAXED) & GLEV_CB_WRITE) &&
 	    glevBevWrite(r->handle, bev))
 		again(r, EV_WRITE);
-	done();
+	done(b, visit);
 }
 
 /* Under the lock, on the thread that changed the output: the loop's next turn is
@@ -192,7 +212,8 @@ void glev_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, v
 void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
 {
 	struct glev_bev *r = arg;
-	int ended;
+	struct glev_base *b = r->base;
+	int visit = begin(b), ended;
 
 	(void)fd;
 	(void)what;
@@ -202,15 +223,16 @@ void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
 	evbuffer_unlock(r->out.evb);
 	if (ended)
 		glevBevLingered(r->handle, r->bev);
-	done();
+	done(b, visit);
 }
 
 void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 {
 	int err = errno, ncodes = 0;
 	struct glev_bev *r = arg, *socket = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
+	struct glev_base *b = r->base;
 	unsigned long codes[GLEV_CODES];
-	int lingering, connecting;
+	int lingering, connecting, visit;
 
 	if ((what & BEV_EVENT_ERROR) && carrier->door && carrier->door->codes)
 		ncodes = carrier->door->codes(carrier->bev, codes, GLEV_CODES);
@@ -233,12 +255,11 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	evbuffer_unlock(r->in.evb);
 	if (what == 0)
 		return;
+	visit = begin(b);
 	if (lingering) {
 		if (!(what & BEV_EVENT_CONNECTED))
 			glevBevLingered(r->handle, bev);
-		return;
-	}
-	if (glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes)) {
+	} else if (glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes)) {
 		evbuffer_lock(r->in.evb);
 		carrier->connecting = connecting;
 		r->triggered_events |= what;
@@ -246,16 +267,19 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 		errno = err;
 		bufferevent_trigger_event(bev, what, BEV_TRIG_DEFER_CALLBACKS);
 	}
-	done();
+	done(b, visit);
 }
 
 void glev_on_bev_limit(evutil_socket_t fd, short what, void *arg)
 {
 	struct glev_bev *r = arg;
+	struct glev_base *b = r->base;
+	int visit = begin(b);
 
 	(void)fd;
 	(void)what;
 	glevBevLingered(r->handle, r->bev);
+	done(b, visit);
 }
 
 /* Under the lock of the filter, on the thread that entered libevent: the answer
@@ -361,12 +385,14 @@ void glev_on_gone(const void *p, size_t n, void *arg)
 void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg)
 {
 	struct glev_lev *l = arg;
+	struct glev_base *b = l->base;
 	struct glev_addr addr;
+	int visit = begin(b);
 
 	l->backoff_ms = 0;
 	glev_addr_from(&addr, sa, (socklen_t)len);
 	glevAccept(l->handle, lev, fd, &addr);
-	done();
+	done(b, visit);
 }
 
 /* Out of descriptors or memory, most likely. The listening socket stays
@@ -376,7 +402,8 @@ void glev_on_accept_error(struct evconnlistener *lev, void *arg)
 {
 	int err = errno;
 	struct glev_lev *l = arg;
-	int first = l->backoff_ms == 0;
+	struct glev_base *b = l->base;
+	int first = l->backoff_ms == 0, visit = begin(b);
 	struct timeval tv;
 
 	l->backoff_ms = first ? 50 : l->backoff_ms * 2;
@@ -388,7 +415,7 @@ void glev_on_accept_error(struct evconnlistener *lev, void *arg)
 	event_add(l->retry, &tv);
 	if (first)
 		glevAcceptError(l->handle, lev, err);
-	done();
+	done(b, visit);
 }
 
 void glev_on_accept_retry(evutil_socket_t fd, short what, void *arg)
@@ -406,11 +433,13 @@ void glev_on_accept_retry(evutil_socket_t fd, short what, void *arg)
 void glev_on_dns_step(evutil_socket_t fd, short what, void *arg)
 {
 	struct glev_dns *d = arg;
+	struct glev_base *b = d->base;
+	int visit = begin(b);
 
 	(void)fd;
 	if (glev_dns_step(d, what))
 		glevDNSCleared(d->handle, d);
-	done();
+	done(b, visit);
 }
 
 /* Also from inside the call that asks, on the thread that acts as the loop; so Go

@@ -19,12 +19,18 @@ import (
 func glevYield() { runtime.Gosched() }
 
 //export glevWake
-func glevWake(h unsafe.Pointer, base *C.struct_event_base) {
-	if b, ok := restore[*Base](h); ok && b.event == base {
-		b.runQueue()
-	} else {
+func glevWake(h unsafe.Pointer, base *C.struct_event_base) (last C.int) {
+	b, ok := restore[*Base](h)
+	if !ok || b.event != base {
 		live.stale.Add(1)
+		return 0
 	}
+	b.runQueue()
+	if !b.leaving.Load() {
+		return 0
+	}
+	b.left()
+	return 1
 }
 
 //export glevEvent

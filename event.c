@@ -11,6 +11,7 @@ struct glev_event *glev_event_new(struct glev_base *b, int fd, short what, void 
 
 	if (!e)
 		return NULL;
+	e->base = b;
 	e->handle = handle;
 	/* EV_FINALIZE: without it event_del from another thread waits for a
 	 * running callback, which may be waiting for the caller. */

@@ -224,14 +224,19 @@ func (e *Event) AddCommon(timeout *CommonTimeout) error {
 // Free deletes the event and gives its memory back. The closure does not start
 // after Free has returned. Safe for concurrent use. Wraps event_free.
 func (e *Event) Free() {
+	if !e.close() {
+		return
+	}
 	e.mu.Lock()
-	closed := e.close()
-	if closed {
-		e.signal.stop(e)
+	e.signal.stop(e)
+	elsewhere := e.base.noLocks && !e.base.onLoop()
+	if !elsewhere {
 		C.event_del(e.c.ev)
 	}
 	e.mu.Unlock()
-	if closed {
+	if elsewhere {
+		e.leaveAtLoop(func() { C.event_del(e.c.ev) })
+	} else {
 		e.leave()
 	}
 }
@@ -244,8 +249,8 @@ func (e *Event) do(op string, call func() C.int) error {
 		return ErrClosed
 	}
 	defer e.leave()
-	if e.base.dead.Load() {
-		return ErrLoopAborted
+	if err := e.base.usable(); err != nil {
+		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -109,7 +109,9 @@ struct glev_base {
 	struct event *keep; /* keeps an otherwise empty loop from returning */
 	void *handle;
 	uintptr_t owner;    /* the thread that acts as the loop, or 0; atomic */
-	int running;        /* a loop runs; atomic */
+	int running;        /* Go runs the loop; atomic */
+	int hosted;         /* C runs it, or did last; atomic */
+	int pipe[2];        /* of a base without locks: wakes the loop in place of wake */
 	int dns_freeing;    /* DNS bases that wait for a quiet moment to be freed in */
 	struct glev_base *outer; /* for which that thread acts besides */
 	struct glev_dues dues;
@@ -124,11 +126,18 @@ struct glev_base {
 
 int glev_use_threads(void);
 int glev_enable_lock_debugging(void);
-struct glev_base *glev_base_new(struct event_base *base, void *handle);
+/* no_locks: libevent has no locks for it, so that other threads may not even wake it. */
+struct glev_base *glev_base_new(struct event_base *base, int no_locks, void *handle);
 void glev_base_free(struct glev_base *b);
 void glev_base_claim(struct glev_base *b);
 void glev_base_unclaim(struct glev_base *b);
 int glev_base_on_loop(struct glev_base *b);
+/* Around a callback of the base: if this thread does not act as its loop by what Go
+ * knows, C runs it. */
+int glev_base_visit(struct glev_base *b);
+void glev_base_visited(struct glev_base *b, int visit);
+/* Whether C runs the loop. */
+int glev_base_hosted(struct glev_base *b);
 /* The base as whose loop this thread acts, or NULL. */
 struct glev_base *glev_base_here(void);
 int glev_base_loop(struct glev_base *b, int flags);
@@ -144,6 +153,7 @@ void glev_base_settle(struct glev_base *b);
 
 struct glev_event {
 	struct event *ev;
+	struct glev_base *base;
 	void *handle;
 };
 
@@ -296,6 +306,7 @@ struct glev_bev {
 	int64_t rate_tick_msec;
 	struct glev_bev *under;   /* of a filter, if it is ours */
 	struct glev_door *door;   /* adopt.c: of a kind that another package made, or NULL */
+	struct glev_host *host;   /* adopt.c: of one that is C's, or NULL */
 	struct evbuffer_cb_entry *under_in_cb, *under_out_cb;
 	uint64_t changes;         /* of the buffers that a filter's functions see; atomic */
 	struct glev_bev *partner; /* of an end of a pair, until that is gone altogether */
@@ -428,8 +439,18 @@ struct glev_door {
 
 enum { GLEV_CODES = 16 };
 
-/* Takes over one that C made. */
-int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, int loop_only, void *handle, struct glev_bev **out);
+/* What C had in a bufferevent that stays its own. */
+struct glev_host {
+	bufferevent_data_cb read, write;
+	bufferevent_event_cb event;
+	void *arg;
+	int in_frozen, out_frozen;
+};
+
+/* Takes over one that C made, or, on the loop's thread, borrows it. */
+int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, int loop_only, int borrow, void *handle, struct glev_bev **out);
+/* In place of glev_bev_quiet for one that was borrowed: gives it back. */
+void glev_adopt_return(struct glev_bev *r);
 int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct glev_door *door, int options, int loop_only, void *handle, struct glev_bev **out);
 /* Before it is freed: has the door learn of its end. With the loop's thread. */
 void glev_adopt_free(struct glev_bev *r);
@@ -519,6 +540,7 @@ enum { GLEV_BIND_IPV4_AND_IPV6 = 0 };
 
 struct glev_lev {
 	struct evconnlistener *lev;
+	struct glev_base *base;
 	void *handle;
 	struct event *retry; /* enables again after accept failed */
 	int wanted;          /* the user wants it enabled */

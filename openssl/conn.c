@@ -7,6 +7,8 @@
  */
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -238,12 +240,22 @@ int gtls_codes(struct bufferevent *bev, unsigned long *codes, int n)
 	return i;
 }
 
+/* What is written together is sent together anyway, but as a record after the other, and
+ * the last one would wait for the peer to acknowledge the others. */
+static void send_at_once(int fd)
+{
+	int on = 1;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
 /* libevent leaves on what has ended, and with the end of reading stops writing. */
 static void settle(struct gtls_conn *c, short what)
 {
 	short off = 0;
 
 	if (what & BEV_EVENT_CONNECTED) {
+		send_at_once(bufferevent_getfd(c->bev));
 		gtls_read_opened(c);
 		gtls_write_opened(c);
 	} else if (what & BEV_EVENT_EOF) {

@@ -229,6 +229,7 @@ void glev_bev_quiet(struct glev_bev *r)
 	r->paused = 0;
 	r->lingering = 0;
 	glev_fast_choose(r);
+	glev_fast_hush(r);
 	bufferevent_disable(r->bev, EV_READ | EV_WRITE);
 	if (r->rate)
 		bufferevent_set_rate_limit(r->bev, NULL);
@@ -478,23 +479,34 @@ int64_t glev_bev_timeouts(struct glev_bev *r, int64_t read_usec, int64_t write_u
 	return rc < 0 ? -EIO : 0;
 }
 
+/* Has us called when the input changes, where that matters. */
+int glev_bev_watch_input(struct glev_bev *r)
+{
+	int want = !r->quiet && (r->high || (r->writer && !r->fast));
+
+	if (want && !r->in_cb) {
+		r->in_cb = evbuffer_add_cb(r->in.evb, glev_on_input, r);
+		return r->in_cb ? 0 : -1;
+	}
+	if (!want && r->in_cb) {
+		evbuffer_remove_cb_entry(r->in.evb, r->in_cb);
+		r->in_cb = NULL;
+	}
+	return 0;
+}
+
 int64_t glev_bev_watermark(struct glev_bev *r, short what, size_t low, size_t high)
 {
 	int64_t rc = 0;
 
 	LOCK_FOR_CHANGE(r);
 	if (what & EV_READ) {
-		if (high && !r->in_cb) {
-			r->in_cb = evbuffer_add_cb(r->in.evb, glev_on_input, r);
-			if (!r->in_cb) {
-				rc = -ENOMEM;
-				goto done;
-			}
-		} else if (!high && r->in_cb) {
-			evbuffer_remove_cb_entry(r->in.evb, r->in_cb);
-			r->in_cb = NULL;
-		}
 		__atomic_store_n(&r->high, high, __ATOMIC_RELAXED);
+		if (glev_bev_watch_input(r) < 0) {
+			r->high = 0;
+			rc = -ENOMEM;
+			goto done;
+		}
 		r->low = low;
 	}
 	if (what & EV_WRITE)

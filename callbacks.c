@@ -173,6 +173,7 @@ void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, vo
 		glev_bev_apply(r);
 	}
 	glev_fast_sync(r);
+	glev_fast_remind(r);
 }
 
 /* Under the lock, on the thread that changed the output, which libevent and the fast

@@ -64,11 +64,20 @@ size_t glev_fast_size(int door)
 	return door ? 2 * event + sizeof(struct glev_writer) : event;
 }
 
+/* What its event is while libevent writes; see glev_fast_remind. */
+static void be_reminder(struct glev_bev *r)
+{
+	event_assign(writer_event(r), r->base->base, -1, EV_FINALIZE, glev_on_writable, r);
+	glev_bev_watch_input(r);
+}
+
 void glev_fast_init(struct glev_bev *r)
 {
 	r->reader = (struct event *)(r + 1);
-	if (r->door)
-		r->writer = (struct glev_writer *)((char *)r->reader + event_get_struct_event_size());
+	if (!r->door)
+		return;
+	r->writer = (struct glev_writer *)((char *)r->reader + event_get_struct_event_size());
+	be_reminder(r);
 }
 
 /* Above another bufferevent libevent reads, and writes at once whatever is appended. It
@@ -115,6 +124,25 @@ static void assign(struct glev_bev *r, struct event *ev, short what, event_callb
 		event_priority_set(ev, r->priority);
 }
 
+/*
+ * libevent waits for the descriptor, also when a limit or a mark has stopped it in the
+ * middle of what the other library has taken from there. So as long as there is such a
+ * rest it is reminded now and then.
+ */
+void glev_fast_remind(struct glev_bev *r)
+{
+	static const struct timeval soon = {0, 10000};
+
+	if (r->writer && !r->fast && !r->quiet && r->door->pending(r->bev, 0))
+		event_add(writer_event(r), &soon);
+}
+
+void glev_fast_hush(struct glev_bev *r)
+{
+	if (r->writer)
+		event_del(writer_event(r));
+}
+
 static void start(struct glev_bev *r)
 {
 	if (!r->unsent_cb) {
@@ -126,6 +154,7 @@ static void start(struct glev_bev *r)
 		if (!r->door->begin(r->bev))
 			return; /* it is in the middle of something */
 		keep_ends(r, 1);
+		event_del(writer_event(r));
 		assign(r, writer_event(r), EV_WRITE, glev_on_writable);
 	}
 	if (r->reader) {
@@ -133,6 +162,8 @@ static void start(struct glev_bev *r)
 		bound_writes(r);
 	}
 	r->fast = 1;
+	if (r->writer)
+		glev_bev_watch_input(r);
 	r->spilled = evbuffer_get_length(r->out.evb) > 0;
 	glev_bev_apply(r);
 }
@@ -144,6 +175,7 @@ static void stop(struct glev_bev *r)
 	if (r->writer) {
 		keep_ends(r, 0);
 		r->door->end(r->bev);
+		be_reminder(r);
 	}
 	if (r->quiet) /* nothing is to go on */
 		return;
@@ -269,9 +301,8 @@ int glev_fast_set_priority(struct glev_bev *r, int priority)
 void glev_fast_free(struct glev_bev *r)
 {
 	glev_fast_forget(r);
-	if (!r->reader || !r->unsent_cb) /* nothing was assigned */
-		return;
-	event_debug_unassign(r->reader);
+	if (r->reader && r->unsent_cb) /* it was assigned */
+		event_debug_unassign(r->reader);
 	if (r->writer)
 		event_debug_unassign(writer_event(r));
 }
@@ -602,7 +633,10 @@ void glev_fast_writable(struct glev_bev *r, short what)
 
 	evbuffer_lock(r->out.evb);
 	len = evbuffer_get_length(r->out.evb);
-	if (!r->writer->writing) {
+	if (!r->fast && (bufferevent_get_enabled(r->bev) & EV_READ)) {
+		r->door->pending(r->bev, 1);
+		glev_fast_remind(r);
+	} else if (!r->writer->writing) {
 		/* another thread was here meanwhile */
 	} else if (what == EV_TIMEOUT) {
 		r->held &= ~EV_WRITE;

@@ -415,6 +415,7 @@ int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec);
 void glev_bev_apply(struct glev_bev *r);
 int64_t glev_bev_try_shut(struct glev_bev *r);
 int glev_bev_lingered(struct glev_bev *r);
+int glev_bev_watch_input(struct glev_bev *r);
 void glev_bev_connected(struct glev_bev *r, int indeed);
 int glev_bev_all_written(struct glev_bev *r);
 /* Itself, or the socket or pair below a stack of filters. */
@@ -492,6 +493,10 @@ int glev_fast_set_priority(struct glev_bev *r, int priority);
 void glev_fast_marks(struct glev_bev *r);
 /* Returns 1 if the read closure is to be called. */
 int glev_fast_read(struct glev_bev *r, short what);
+/* The input of one with a door has changed, and libevent reads it. */
+void glev_fast_remind(struct glev_bev *r);
+/* Nothing more will come of that. */
+void glev_fast_hush(struct glev_bev *r);
 /* What was spilled by a door can be written. */
 void glev_fast_writable(struct glev_bev *r, short what);
 /* Something was appended to the output; something was written from it. */

@@ -21,7 +21,7 @@ pc_dir() {
 
 # from_sources builds and installs what is in $1 to $2.
 from_sources() {
-	cp -r "$1" "$2.build"
+	cp -Rp "$1" "$2.build" # with the times, that make looks at
 	if [ -x "$2.build/configure" ]; then
 		(cd "$2.build" && ./configure --prefix="$2" --disable-samples --disable-libevent-regress \
 			CFLAGS="-O2 -g" && make -j2 install) >"$2.log" 2>&1

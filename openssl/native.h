@@ -105,11 +105,12 @@ struct gtls_conn {
 	int8_t shutting;       /* close_notify waits for room in the socket */
 	int8_t flushing;       /* write.c: the flush event is active */
 	int8_t begun;          /* gtls_conn_begin was called */
-	/* read.c, of a socket */
+	/* read.c */
 	int8_t reading;        /* the more event is active */
+	int8_t stopped;        /* libevent has stopped reading, and OpenSSL has more */
 	struct evbuffer_cb_entry *in_cb;
 	struct event *more;
-	event_callback_fn on_readable; /* libevent's, of ev_read */
+	event_callback_fn on_readable; /* of a socket: libevent's, of ev_read */
 	void *on_readable_arg;
 	uint64_t added;        /* to the input, ever */
 	/* write.c */
@@ -186,6 +187,8 @@ int gtls_read_init(struct gtls_conn *c);
 void gtls_read_free(struct gtls_conn *c);
 /* The handshake is done. With the lock. */
 void gtls_read_opened(struct gtls_conn *c);
+/* libevent has read what it would. With the lock. */
+void gtls_read_done(struct gtls_conn *c);
 /* Reading may go on. With the lock. */
 void gtls_read_on(struct gtls_conn *c);
 

@@ -18,15 +18,33 @@ enum {
 	AHEAD = 32 * 1024,
 };
 
-/* Whether libevent waits for the socket: it does not when something has stopped it. */
-static int waits(const struct gtls_conn *c)
+static size_t length(struct bufferevent *bev)
 {
-	return event_pending(&c->bev->ev_read, EV_READ, NULL) != 0;
+	return evbuffer_get_length(bufferevent_get_input(bev));
 }
 
+/* Whether something can be read without the socket. */
 static int has_more(const struct gtls_conn *c)
 {
-	return c->on_readable && SSL_is_init_finished(c->ssl) && SSL_has_pending(c->ssl);
+	if (!SSL_is_init_finished(c->ssl) || !(c->under ? c->under_read != NULL : c->on_readable != NULL))
+		return 0;
+	return SSL_has_pending(c->ssl) || (c->under && length(c->under));
+}
+
+static int at_mark(const struct gtls_conn *c)
+{
+	size_t high = 0;
+
+	bufferevent_getwatermark(c->bev, EV_READ, NULL, &high);
+	return high && length(c->bev) >= high;
+}
+
+/* Whether libevent would read if there were something. */
+static int reads(const struct gtls_conn *c)
+{
+	if (c->under)
+		return (bufferevent_get_enabled(c->bev) & EV_READ) && !at_mark(c);
+	return event_pending(&c->bev->ev_read, EV_READ, NULL) != 0;
 }
 
 static void remind(struct gtls_conn *c)
@@ -37,35 +55,43 @@ static void remind(struct gtls_conn *c)
 	}
 }
 
+static void read_once(struct gtls_conn *c, evutil_socket_t fd, short what)
+{
+	if (c->under)
+		c->under_read(c->under, c->under_arg);
+	else
+		c->on_readable(fd, what, c->on_readable_arg);
+}
+
+void gtls_read_done(struct gtls_conn *c)
+{
+	static const struct timeval later = {0, 10000};
+
+	c->stopped = has_more(c) && !reads(c);
+	if (c->stopped && (bufferevent_get_enabled(c->bev) & EV_READ) && !at_mark(c))
+		event_add(c->more, &later); /* it was a limit */
+}
+
 /* Has libevent read until there is nothing more to be had without the socket. */
 static void drain(struct gtls_conn *c, evutil_socket_t fd, short what)
 {
-	static const struct timeval later = {0, 10000};
 	uint64_t start = c->added, before;
-	size_t high = 0;
 
 	do {
 		before = c->added;
-		c->on_readable(fd, what, c->on_readable_arg);
-	} while (what == EV_READ && has_more(c) && waits(c) && c->added != before && c->added - start < TURN);
-	if (!has_more(c))
-		return;
-	if (waits(c)) {
-		if (c->added - start >= TURN)
-			remind(c);
-	} else if (bufferevent_get_enabled(c->bev) & EV_READ) {
-		bufferevent_getwatermark(c->bev, EV_READ, NULL, &high);
-		if (!high || evbuffer_get_length(bufferevent_get_input(c->bev)) < high)
-			event_add(c->more, &later); /* a limit */
-	}
+		read_once(c, fd, what);
+	} while (what == EV_READ && c->added != before && has_more(c) && reads(c) && c->added - start < TURN);
+	if (c->added - start >= TURN && has_more(c) && reads(c))
+		remind(c);
+	gtls_read_done(c);
 }
 
 int gtls_read_init(struct gtls_conn *c)
 {
-	if (bufferevent_get_underlying(c->bev))
-		return 0; /* libevent reads until there is nothing more */
-	SSL_set_read_ahead(c->ssl, 1);
-	SSL_set_default_read_buffer_len(c->ssl, AHEAD);
+	if (!bufferevent_get_underlying(c->bev)) {
+		SSL_set_read_ahead(c->ssl, 1);
+		SSL_set_default_read_buffer_len(c->ssl, AHEAD);
+	}
 	c->more = event_new(bufferevent_get_base(c->bev), -1, EV_FINALIZE, gtls_on_more, c);
 	if (c->more)
 		c->in_cb = evbuffer_add_cb(bufferevent_get_input(c->bev), gtls_on_input, c);
@@ -85,11 +111,11 @@ void gtls_read_opened(struct gtls_conn *c)
 	struct event *ev = &c->bev->ev_read;
 	int priority = event_get_priority(ev), waiting;
 
-	if (!c->more || event_get_callback(ev) == gtls_on_readable)
+	if (c->under || event_get_callback(ev) == gtls_on_readable)
 		return;
 	c->on_readable = event_get_callback(ev);
 	c->on_readable_arg = event_get_callback_arg(ev);
-	waiting = waits(c);
+	waiting = event_pending(ev, EV_READ, NULL);
 	event_del(ev);
 	event_assign(ev, event_get_base(ev), event_get_fd(ev), EV_READ | EV_PERSIST | EV_FINALIZE, gtls_on_readable, c);
 	event_priority_set(ev, priority);
@@ -109,7 +135,7 @@ void gtls_read_on(struct gtls_conn *c)
 
 /* --- callbacks ------------------------------------------------------------------ */
 
-/* On the loop's thread. */
+/* On the loop's thread, for a socket. */
 void gtls_on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct gtls_conn *c = arg;
@@ -142,6 +168,6 @@ void gtls_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, vo
 
 	(void)buf;
 	c->added += info->n_added;
-	if (info->n_deleted && has_more(c) && !waits(c))
+	if (info->n_deleted && c->stopped)
 		remind(c);
 }

@@ -118,8 +118,13 @@ func newOfKind(base any, opts uint32, under any, kind *adopt.Kind) (any, error) 
 		gone:     (*[0]byte)(kind.Gone),
 		codes:    (*[0]byte)(kind.Codes),
 		shutdown: (*[0]byte)(kind.Shutdown),
-		enabled:  (*[0]byte)(kind.Enabled),
+		begin:    (*[0]byte)(kind.Begin),
+		end:      (*[0]byte)(kind.End),
+		recv:     (*[0]byte)(kind.Recv),
+		pending:  (*[0]byte)(kind.Pending),
+		send:     (*[0]byte)(kind.Send),
 	}
+	plain := cBool(b.plainIO || Options(opts)&OptPlainIO != 0)
 	bev, err := b.takeOver(op, Options(opts), below, func(n *newcomer) C.int64_t {
 		var lower *C.struct_glev_bev
 		if below != nil {
@@ -127,7 +132,7 @@ func newOfKind(base any, opts uint32, under any, kind *adopt.Kind) (any, error) 
 			n.bev.filter = &filter{closeBelow: Options(opts)&OptCloseOnFree != 0}
 		}
 		n.bev.door = kind
-		return C.glev_adopt_new(b.c, lower, &door, n.flags, n.loopOnly, n.handle, &n.record)
+		return C.glev_adopt_new(b.c, lower, &door, n.flags, n.loopOnly, plain, n.handle, &n.record)
 	})
 	if err != nil {
 		if below != nil {

@@ -147,7 +147,7 @@ struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop
 	if (*err)
 		return NULL;
 	*err = ENOMEM;
-	r = calloc(1, sizeof(*r) + event_get_struct_event_size());
+	r = calloc(1, sizeof(*r) + glev_fast_size(0));
 	if (!r)
 		return NULL;
 	/* Closing is ours (see glev_bev_quiet), so libevent is not asked to. */
@@ -157,7 +157,7 @@ struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop
 		return NULL;
 	}
 	glev_bev_init(r, b, bev, GLEV_SOCKET, options, loop_only, handle);
-	r->reader = (struct event *)(r + 1);
+	glev_fast_init(r);
 	r->plain = plain;
 	r->touched = plain; /* what is appended there is not seen */
 	r->stream = r->open = stream;
@@ -229,6 +229,7 @@ void glev_bev_quiet(struct glev_bev *r)
 	r->paused = 0;
 	r->lingering = 0;
 	glev_fast_choose(r);
+	glev_fast_hush(r);
 	bufferevent_disable(r->bev, EV_READ | EV_WRITE);
 	if (r->rate)
 		bufferevent_set_rate_limit(r->bev, NULL);
@@ -349,8 +350,8 @@ static int turn_on(struct glev_bev *r, short what)
 	const int now = BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS;
 	int rc = bufferevent_enable(r->bev, what);
 
-	if (r->door && r->door->enabled)
-		r->door->enabled(r->bev, what);
+	if (r->reader && r->door && (what & EV_READ))
+		r->door->pending(r->bev, 1);
 	if (r->under && (what & EV_READ) && evbuffer_get_length(r->under->in.evb))
 		bufferevent_trigger(r->under->bev, EV_READ, now);
 	if (r->under && (what & EV_WRITE) && evbuffer_get_length(r->out.evb))
@@ -387,10 +388,11 @@ static short lent(const struct glev_bev *r)
 }
 
 /* Whether enabling WRITE has an effect besides: a write callback as soon as the
- * socket can be written to, or what was appended while it was off. */
+ * socket can be written to, or what was appended while it was off. Who has set no
+ * closure yet may do so before that. */
 static int enabling_shows(const struct glev_bev *r)
 {
-	return (r->closures & GLEV_CB_WRITE) || r->write_timed ||
+	return (r->closures & GLEV_CB_WRITE) || !r->closures || r->write_timed ||
 	    evbuffer_get_length(r->out.evb);
 }
 
@@ -403,7 +405,7 @@ int64_t glev_bev_enable(struct glev_bev *r, short what)
 	r->touched = 1;
 	if (what & EV_WRITE) {
 		r->mute = 0;
-		if (r->fast && enabling_shows(r))
+		if (enabling_shows(r))
 			r->spilled = 1;
 	}
 	off = what & (kept_off(r) | lent(r));
@@ -414,6 +416,8 @@ int64_t glev_bev_enable(struct glev_bev *r, short what)
 		rc = -(errno ? errno : EIO);
 		bufferevent_disable(r->bev, on);
 	}
+	if (r->writer)
+		glev_fast_sync(r);
 	if ((off & EV_READ) && glev_fast_restart(r) < 0) {
 		rc = -(errno ? errno : EIO);
 		r->held &= ~EV_READ;
@@ -463,18 +467,52 @@ int64_t glev_bev_closures(struct glev_bev *r, int closures)
 	return rc;
 }
 
+/* A timeout that is taken away while its event is not registered comes back in libevent
+ * when that is registered again. So who had one gets another, of years, in its place. */
+static struct timeval native_timeout(struct glev_bev *r, short what, const struct timeval *tv)
+{
+	static const struct timeval years = {3 * 365 * 24 * 60 * 60, 0};
+	int set = tv->tv_sec || tv->tv_usec;
+
+	if (set)
+		r->timed |= what;
+	return !set && (r->timed & what) ? years : *tv;
+}
+
+int glev_bev_native_timeouts(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr)
+{
+	struct timeval read = native_timeout(r, EV_READ, rd), write = native_timeout(r, EV_WRITE, wr);
+
+	return bufferevent_set_timeouts(r->bev, &read, &write);
+}
+
 int64_t glev_bev_timeouts(struct glev_bev *r, int64_t read_usec, int64_t write_usec)
 {
+	static const struct timeval none;
 	struct timeval rd = timeval_of(read_usec), wr = timeval_of(write_usec);
 	int rc;
 
 	LOCK_FOR_CHANGE(r);
-	rc = bufferevent_set_timeouts(r->bev, &rd, &wr);
-	r->read_timeout = rd;
-	r->write_timed = write_usec > 0;
-	glev_fast_timeout(r);
+	glev_fast_timeout(r, &rd, &wr);
+	rc = glev_bev_native_timeouts(r, &rd, r->fast && r->writer ? &none : &wr);
 	unlock(r);
 	return rc < 0 ? -EIO : 0;
+}
+
+/* Has us called when the input changes, where that matters. */
+int glev_bev_watch_input(struct glev_bev *r)
+{
+	int want = !r->quiet && (r->high || (r->writer && !r->fast));
+
+	if (want && !r->in_cb) {
+		r->in_cb = evbuffer_add_cb(r->in.evb, glev_on_input, r);
+		return r->in_cb ? 0 : -1;
+	}
+	if (!want && r->in_cb) {
+		evbuffer_remove_cb_entry(r->in.evb, r->in_cb);
+		r->in_cb = NULL;
+	}
+	return 0;
 }
 
 int64_t glev_bev_watermark(struct glev_bev *r, short what, size_t low, size_t high)
@@ -483,23 +521,18 @@ int64_t glev_bev_watermark(struct glev_bev *r, short what, size_t low, size_t hi
 
 	LOCK_FOR_CHANGE(r);
 	if (what & EV_READ) {
-		if (high && !r->in_cb) {
-			r->in_cb = evbuffer_add_cb(r->in.evb, glev_on_input, r);
-			if (!r->in_cb) {
-				rc = -ENOMEM;
-				goto done;
-			}
-		} else if (!high && r->in_cb) {
-			evbuffer_remove_cb_entry(r->in.evb, r->in_cb);
-			r->in_cb = NULL;
-		}
 		__atomic_store_n(&r->high, high, __ATOMIC_RELAXED);
+		if (glev_bev_watch_input(r) < 0) {
+			r->high = 0;
+			rc = -ENOMEM;
+			goto done;
+		}
 		r->low = low;
 	}
 	if (what & EV_WRITE)
 		r->write_low = low;
 	bufferevent_setwatermark(r->bev, what, low, high);
-	glev_fast_marks(r);
+	glev_fast_marks(r, what);
 	if (r->paused && (!r->high || evbuffer_get_length(r->in.evb) < r->high)) {
 		r->paused = 0;
 		glev_bev_apply(r);
@@ -599,6 +632,7 @@ static void leave_descriptor(struct glev_bev *r)
 {
 	r->touched = 1;
 	r->open = 0;
+	r->read_error = 0;
 	glev_fast_choose(r);
 }
 
@@ -637,6 +671,8 @@ static void connected_at_once(struct glev_bev *r, int err)
 		bufferevent_disable(r->bev, EV_READ | EV_WRITE);
 	else if (r->door) /* it has only begun, and will say so itself */
 		return;
+	/* libevent has begun to wait until it can write, for nothing. */
+	r->mute = evbuffer_get_length(r->out.evb) == 0;
 	errno = err;
 	bufferevent_trigger_event(r->bev, err ? BEV_EVENT_ERROR : BEV_EVENT_CONNECTED,
 	    BEV_TRIG_DEFER_CALLBACKS);
@@ -740,7 +776,8 @@ static int64_t set_descriptor(struct glev_bev *r, int fd, int *old)
 	leave_descriptor(r);
 	if (bufferevent_setfd(r->bev, fd) < 0)
 		rc = -EIO;
-	r->mute = 0;
+	if (fd >= 0)
+		r->mute = 0;
 	r->stream = stream;
 	new_descriptor(r, 0);
 	/* libevent has begun to wait until it can write. */
@@ -859,8 +896,10 @@ int64_t glev_bev_dial_failed(struct glev_bev *r, int64_t dial)
 /* Connecting is over, and also what dial began. Call with the lock. */
 void glev_bev_connected(struct glev_bev *r, int indeed)
 {
-	if (indeed)
+	if (indeed) {
 		r->stream = r->open = 1;
+		r->spilled = 0;
+	}
 	if (r->dialing) {
 		r->dialing = 0;
 		r->held &= ~bufferevent_get_enabled(r->bev);
@@ -883,8 +922,10 @@ int64_t glev_bev_trigger(struct glev_bev *r, short what, int flags)
 	r->touched = 1;
 	if (what & EV_READ)
 		r->triggered = 1;
-	if (what & EV_WRITE)
+	if (what & EV_WRITE) {
 		r->mute = 0;
+		r->written = 1;
+	}
 	bufferevent_trigger(r->bev, what, flags | BEV_TRIG_DEFER_CALLBACKS);
 	unlock(r);
 	return 0;
@@ -919,8 +960,10 @@ int64_t glev_bev_set_priority(struct glev_bev *r, int priority)
 	if (r->kind != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	LOCK_FOR_CHANGE(r);
-	if (callback_may_be_due(r) || bufferevent_priority_set(r->bev, priority) < 0 ||
-	    (r->fast && event_priority_set(r->reader, priority) < 0))
+	if (r->touched && !glev_base_on_loop(r->base))
+		rc = GLEV_WRONG_LOOP; /* see glev_event_set_priority */
+	else if (callback_may_be_due(r) || bufferevent_priority_set(r->bev, priority) < 0 ||
+	    glev_fast_set_priority(r, priority) < 0)
 		rc = -EBUSY;
 	else
 		r->priority = priority;

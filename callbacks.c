@@ -86,7 +86,10 @@ void glev_on_event(evutil_socket_t fd, short what, void *arg)
 
 static void again(struct glev_bev *r, short what)
 {
-	r->triggered = 1;
+	if (what & EV_READ)
+		r->triggered = 1;
+	else
+		r->written = 1;
 	bufferevent_trigger(r->bev, what, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 
@@ -139,6 +142,11 @@ void glev_on_bev_read(struct bufferevent *bev, void *arg)
 	int visit = begin(b);
 
 	(void)bev;
+	if (r->writer && !r->fast) { /* perhaps it is in the middle of nothing now */
+		evbuffer_lock(r->in.evb);
+		glev_fast_choose(r);
+		evbuffer_unlock(r->in.evb);
+	}
 	read_closure(r);
 	done(b, visit);
 }
@@ -158,6 +166,12 @@ void glev_on_readable(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+void glev_on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	glev_fast_writable(arg, what);
+}
+
 /* Under the lock, on the thread that changed the input. */
 void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 {
@@ -169,7 +183,8 @@ void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, vo
 		r->paused = 0;
 		glev_bev_apply(r);
 	}
-	glev_fast_sync(r);
+	glev_fast_input(r);
+	glev_fast_remind(r);
 }
 
 /* Under the lock, on the thread that changed the output, which libevent and the fast
@@ -248,9 +263,17 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	    !(r->triggered_events & BEV_EVENT_CONNECTED))
 		what &= ~BEV_EVENT_CONNECTED;
 	r->triggered_events &= ~what;
+	if ((what & BEV_EVENT_ERROR) && r->door) { /* that is the end of both */
+		r->held = 0;
+		glev_fast_sync(r);
+	}
 	/* An error of one attempt of ConnectHostname is not the last word. */
 	if ((what & BEV_EVENT_CONNECTED) || ((what & BEV_EVENT_ERROR) && !socket->dialing)) {
 		carrier->connecting = socket->connecting = 0;
+		if (carrier != socket && (what & BEV_EVENT_CONNECTED) && !lingering) {
+			carrier->open = 1;
+			glev_fast_choose(carrier);
+		}
 		if (!lingering)
 			glev_bev_connected(socket, connecting && (what & BEV_EVENT_CONNECTED));
 		glev_bev_try_shut(r);

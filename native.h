@@ -119,6 +119,7 @@ struct glev_base {
 	int64_t yielded;    /* when Go's scheduler had its turn, in ns */
 	struct glev_bev *unsent; /* have output to be written when the callback is done */
 	struct glev_block *block; /* what is read next goes there first */
+	struct glev_block *cipher; /* where a door has it before that */
 	struct glev_fast_counters {
 		uint64_t reads, writes, spills; /* atomic */
 	} fast;
@@ -159,6 +160,7 @@ struct glev_event {
 
 struct glev_event *glev_event_new(struct glev_base *b, int fd, short what, void *handle);
 int glev_event_add(struct glev_event *e, int64_t usec);
+int64_t glev_event_set_priority(struct glev_event *e, int priority);
 void glev_event_free(struct glev_event *e);
 
 /* --- evbuffer.c ---------------------------------------------------------- */
@@ -288,7 +290,7 @@ enum { GLEV_CB_READ = 1, GLEV_CB_WRITE = 2 };
 enum { GLEV_SOCKET, GLEV_PAIR, GLEV_FILTER };
 enum { GLEV_FLUSHING = 1, GLEV_DISCARDING };
 enum { GLEV_LOOKING_UP = 1, GLEV_TRYING, GLEV_GAVE_UP };
-enum { GLEV_LIMIT_RATE = 1, GLEV_LIMIT_GROUP = 2, GLEV_LIMIT_SINGLE_READ = 4, GLEV_LIMIT_SINGLE_WRITE = 8 };
+enum { GLEV_LIMIT_RATE = 1, GLEV_LIMIT_GROUP = 2, GLEV_LIMIT_SINGLE_READ = 4, GLEV_LIMIT_SINGLE_WRITE = 8, GLEV_LIMIT_BUFFER = 16 };
 
 /* Made once for each connection: what is small is kept small. */
 struct glev_bev {
@@ -340,15 +342,18 @@ struct glev_bev {
 	int8_t limits;          /* GLEV_LIMIT_*: what libevent must count */
 	int8_t fast;            /* the fast path carries it now */
 	int8_t reading;         /* reader is added */
-	int8_t spilled;         /* libevent has the writing until the output is empty */
+	int8_t spilled;         /* libevent has the writing, or is to have it, until the output is empty */
 	int8_t direct;          /* within a call that writes at once */
 	int8_t mute;            /* a write callback for nothing may be due */
-	int8_t written;         /* something was written since the last write callback */
+	int8_t written;         /* something was written, or a write callback asked for, since the last one */
 	int8_t write_timed;     /* there is a write timeout */
+	int8_t timed;           /* directions that have, or had, a timeout */
 	int8_t small_reads;     /* that needed much less room, in a row */
 	uint32_t room;          /* that the next read makes for what it finds */
+	int read_error;         /* was found behind bytes, and is to be told next */
 	struct timeval read_timeout;
 	struct event *reader;   /* behind the record; NULL for what has no fast path */
+	struct glev_writer *writer; /* behind that, for a door; NULL: libevent writes what is spilled */
 	struct evbuffer_cb_entry *unsent_cb;
 	struct glev_bev *unsent_next, **unsent; /* on the list of the base, or NULL */
 };
@@ -413,6 +418,9 @@ int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec);
 void glev_bev_apply(struct glev_bev *r);
 int64_t glev_bev_try_shut(struct glev_bev *r);
 int glev_bev_lingered(struct glev_bev *r);
+int glev_bev_watch_input(struct glev_bev *r);
+/* Tells libevent, not the fast path. */
+int glev_bev_native_timeouts(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr);
 void glev_bev_connected(struct glev_bev *r, int indeed);
 int glev_bev_all_written(struct glev_bev *r);
 /* Itself, or the socket or pair below a stack of filters. */
@@ -435,7 +443,11 @@ struct glev_door {
 	void (*gone)(void *);
 	int (*codes)(struct bufferevent *, unsigned long *, int);
 	int (*shutdown)(struct bufferevent *);
-	void (*enabled)(struct bufferevent *, short);
+	int (*begin)(struct bufferevent *);
+	void (*end)(struct bufferevent *);
+	ssize_t (*recv)(struct bufferevent *, void *, size_t, void *, size_t);
+	int (*pending)(struct bufferevent *, int);
+	ssize_t (*send)(struct bufferevent *, size_t);
 };
 
 enum { GLEV_CODES = 16 };
@@ -452,13 +464,22 @@ struct glev_host {
 int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, int loop_only, int borrow, void *handle, struct glev_bev **out);
 /* In place of glev_bev_quiet for one that was borrowed: gives it back. */
 void glev_adopt_return(struct glev_bev *r);
-int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct glev_door *door, int options, int loop_only, void *handle, struct glev_bev **out);
+int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct glev_door *door, int options, int loop_only, int plain, void *handle, struct glev_bev **out);
 /* Before it is freed: has the door learn of its end. With the loop's thread. */
 void glev_adopt_free(struct glev_bev *r);
 
 /* --- fastpath.c ----------------------------------------------------------- */
 
-/* All with the lock of the bufferevent, but glev_fast_read, glev_fast_free,
+struct glev_writer {
+	struct timeval timeout;
+	int8_t writing; /* the event behind it is added */
+};
+
+/* What is allocated behind a record for them; makes the pointers. */
+size_t glev_fast_size(int door);
+void glev_fast_init(struct glev_bev *r);
+
+/* All with the lock of the bufferevent, but glev_fast_read, _writable, _free,
  * glev_fast_forget and glev_base_flush, which are the loop's thread's. */
 
 /* Goes to the fast path or back to plain libevent; call after what decides it has
@@ -470,12 +491,22 @@ short glev_fast_carries(const struct glev_bev *r);
 int glev_fast_sync(struct glev_bev *r);
 /* That, and begins a read timeout anew. */
 int glev_fast_restart(struct glev_bev *r);
-/* The read timeout has changed. */
-void glev_fast_timeout(struct glev_bev *r);
-/* The watermarks have changed. */
-void glev_fast_marks(struct glev_bev *r);
+/* The timeouts have changed. */
+void glev_fast_timeout(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr);
+int glev_fast_set_priority(struct glev_bev *r, int priority);
+/* The input has changed, or its high mark: as in libevent, where there is a high mark
+ * a read timeout begins anew. */
+void glev_fast_input(struct glev_bev *r);
+/* The watermarks of these directions have changed. */
+void glev_fast_marks(struct glev_bev *r, short what);
 /* Returns 1 if the read closure is to be called. */
 int glev_fast_read(struct glev_bev *r, short what);
+/* The input of one with a door has changed, and libevent reads it. */
+void glev_fast_remind(struct glev_bev *r);
+/* Nothing more will come of that. */
+void glev_fast_hush(struct glev_bev *r);
+/* What was spilled by a door can be written. */
+void glev_fast_writable(struct glev_bev *r, short what);
 /* Something was appended to the output; something was written from it. */
 void glev_fast_unsent(struct glev_bev *r);
 void glev_fast_written(struct glev_bev *r);
@@ -610,6 +641,7 @@ enum bufferevent_filter_result glev_on_filter_in(struct evbuffer *src, struct ev
 enum bufferevent_filter_result glev_on_filter_out(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg);
 void glev_on_filter_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_readable(evutil_socket_t fd, short what, void *arg);
+void glev_on_writable(evutil_socket_t fd, short what, void *arg);
 void glev_on_unsent(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);

@@ -7,8 +7,6 @@
  */
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -97,6 +95,7 @@ void gtls_conn_free(struct gtls_conn *c)
 	gtls_release(c->peer);
 	X509_free(c->wrong);
 	SSL_free(c->ssl);
+	gtls_wire_free(c);
 	free(c);
 }
 
@@ -111,7 +110,7 @@ struct bufferevent *gtls_make(struct event_base *base, struct bufferevent *under
 	else
 		c->bev = bufferevent_openssl_socket_new(base, -1, c->ssl, state, options);
 	ERR_clear_error();
-	if (c->bev && (gtls_read_init(c) < 0 || gtls_write_init(c) < 0)) {
+	if (c->bev && under && gtls_record_init(c) < 0) {
 		bufferevent_free(c->bev);
 		c->bev = NULL;
 	}
@@ -126,8 +125,7 @@ void gtls_gone(void *arg)
 	struct gtls_conn *c = arg;
 	uintptr_t handle = c->handle;
 
-	gtls_read_free(c);
-	gtls_write_free(c);
+	gtls_record_free(c);
 	gtls_conn_free(c);
 	gtlsGone(handle);
 }
@@ -215,12 +213,6 @@ int gtls_shutdown(struct bufferevent *bev)
 	return c->shutting ? 1 : -(errno ? errno : EPIPE);
 }
 
-void gtls_enabled(struct bufferevent *bev, short what)
-{
-	if (what & EV_READ)
-		gtls_read_on(gtls_conn_of(bufferevent_openssl_get_ssl(bev)));
-}
-
 /* --- what happened ---------------------------------------------------------------- */
 
 /* libevent gives them in reverse order: last comes the class of the failure, one of
@@ -240,25 +232,12 @@ int gtls_codes(struct bufferevent *bev, unsigned long *codes, int n)
 	return i;
 }
 
-/* What is written together is sent together anyway, but as a record after the other, and
- * the last one would wait for the peer to acknowledge the others. */
-static void send_at_once(int fd)
-{
-	int on = 1;
-
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-}
-
 /* libevent leaves on what has ended, and with the end of reading stops writing. */
 static void settle(struct gtls_conn *c, short what)
 {
 	short off = 0;
 
-	if (what & BEV_EVENT_CONNECTED) {
-		send_at_once(bufferevent_getfd(c->bev));
-		gtls_read_opened(c);
-		gtls_write_opened(c);
-	} else if (what & BEV_EVENT_EOF) {
+	if (what & BEV_EVENT_EOF) {
 		off = EV_READ;
 	} else if (what & BEV_EVENT_ERROR) {
 		off = EV_READ | EV_WRITE;
@@ -274,7 +253,7 @@ static void settle(struct gtls_conn *c, short what)
 		bufferevent_disable(c->bev, off);
 	if (off == EV_READ && (bufferevent_get_enabled(c->bev) & EV_WRITE) &&
 	    evbuffer_get_length(bufferevent_get_output(c->bev)))
-		gtls_write_on(c);
+		bufferevent_enable(c->bev, EV_WRITE);
 }
 
 struct gtls_said gtls_conn_event(struct gtls_conn *c, short what)
@@ -283,7 +262,8 @@ struct gtls_said gtls_conn_event(struct gtls_conn *c, short what)
 
 	lock(c);
 	said.closed = (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
-	said.before = SSL_in_before(c->ssl) || BIO_number_read(SSL_get_rbio(c->ssl)) == 0;
+	said.before = SSL_in_before(c->ssl) ||
+	    (!SSL_is_init_finished(c->ssl) && BIO_number_read(SSL_get_rbio(c->ssl)) == 0);
 	if (!said.closed || what != BEV_EVENT_ERROR) /* else it is of what is below */
 		settle(c, what);
 	unlock(c);

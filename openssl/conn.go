@@ -135,8 +135,12 @@ func (c *Context) newConn(op string, base *libevent.Base, opts libevent.Options,
 		Gone:     unsafe.Pointer(C.gtls_gone),
 		Codes:    unsafe.Pointer(C.gtls_codes),
 		Shutdown: unsafe.Pointer(C.gtls_shutdown),
-		Enabled:  unsafe.Pointer(C.gtls_enabled),
 		Event:    conn.happened,
+	}
+	if !c.renegotiates { // which libevent has to see to
+		kind.Begin, kind.End = unsafe.Pointer(C.gtls_begin), unsafe.Pointer(C.gtls_end)
+		kind.Recv, kind.Pending = unsafe.Pointer(C.gtls_recv), unsafe.Pointer(C.gtls_pending)
+		kind.Send = unsafe.Pointer(C.gtls_send)
 	}
 	var below any
 	if under != nil {

@@ -176,6 +176,9 @@ func recorded(t testing.TB, newConn func(base *libevent.Base, ctx *openssl.Conte
 
 // What one closure writes leaves in as few records as it fits in.
 func TestRecords(t *testing.T) {
+	if plainIO {
+		t.Skip("libevent makes a record of each chain")
+	}
 	conn, peer, r := recorded(t, func(base *libevent.Base, ctx *openssl.Context, fd int) *openssl.Conn {
 		return newSocket(t, ctx, base, fd)
 	})

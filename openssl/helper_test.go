@@ -29,6 +29,9 @@ import (
 	"github.com/go-libevent/libevent/openssl"
 )
 
+// plainIO runs the tests without the fast path.
+var plainIO = os.Getenv("LIBEVENT_PLAIN_IO") != ""
+
 // TestMain fails the run when a test has left anything behind in C.
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -205,7 +208,7 @@ func versions(t *testing.T, test func(t *testing.T, version uint16)) {
 // newBase makes a base that is freed at the end of the test.
 func newBase(t testing.TB) *libevent.Base {
 	t.Helper()
-	base, err := libevent.NewBase()
+	base, err := libevent.NewBaseConfig(libevent.Config{PlainIO: plainIO})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, base.Free()) })
 	return base

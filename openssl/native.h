@@ -91,6 +91,24 @@ unsigned long gtls_ctx_alpn(struct gtls_ctx *c, struct gtls_bytes protos);
 
 /* --- conn.c ---------------------------------------------------------------- */
 
+/* wire.c: the fast path of one. */
+struct gtls_wire {
+	BIO *theirs;          /* libevent's, meanwhile */
+	int fd;
+	unsigned char *data;  /* what was read and not yet asked for is from at to end */
+	size_t at, end;
+	unsigned char *kept;  /* the memory of that, between two calls */
+	unsigned char *scratch; /* and within one */
+	size_t room;          /* of scratch; 0 between two calls */
+	size_t unsent;        /* what OpenSSL wants to be given again */
+	int why;              /* reading has ended, or not: an errno, or 0 for close_notify */
+	int8_t ended;
+	int8_t dry;           /* the socket has no more */
+	int8_t eof;
+	int8_t more;          /* will be written at once */
+	int8_t blocked;       /* reading waits for room to write */
+};
+
 /* One connection. It lives as long as its bufferevent. */
 struct gtls_conn {
 	SSL *ssl;
@@ -103,19 +121,9 @@ struct gtls_conn {
 	X509 *wrong;           /* and what of it, or NULL */
 	int8_t by_store;       /* OpenSSL verifies */
 	int8_t shutting;       /* close_notify waits for room in the socket */
-	int8_t flushing;       /* write.c: the flush event is active */
 	int8_t begun;          /* gtls_conn_begin was called */
-	/* read.c */
-	int8_t reading;        /* the more event is active */
-	int8_t stopped;        /* libevent has stopped reading, and OpenSSL has more */
-	struct evbuffer_cb_entry *in_cb;
-	struct event *more;
-	event_callback_fn on_readable; /* of a socket: libevent's, of ev_read */
-	void *on_readable_arg;
-	uint64_t added;        /* to the input, ever */
-	/* write.c */
-	struct evbuffer_cb_entry *out_cb;
-	struct event *flush;   /* of a socket */
+	struct gtls_wire wire;
+	struct evbuffer_cb_entry *out_cb; /* of a filter */
 	/* under.c: libevent's callbacks of what a filter is on */
 	struct bufferevent *under;
 	bufferevent_data_cb under_read, under_write;
@@ -143,7 +151,6 @@ struct bufferevent *gtls_make(struct event_base *base, struct bufferevent *under
 void gtls_gone(void *arg);
 int gtls_codes(struct bufferevent *bev, unsigned long *codes, int n);
 int gtls_shutdown(struct bufferevent *bev);
-void gtls_enabled(struct bufferevent *bev, short what);
 
 /* What has to be known of an event. */
 struct gtls_said {
@@ -181,25 +188,20 @@ void gtls_der_free(unsigned char *der);
 int gtls_count(STACK_OF(X509) *certs);
 void gtls_release(STACK_OF(X509) *certs);
 
-/* --- read.c ------------------------------------------------------------------ */
+/* --- wire.c ------------------------------------------------------------------ */
 
-int gtls_read_init(struct gtls_conn *c);
-void gtls_read_free(struct gtls_conn *c);
-/* The handshake is done. With the lock. */
-void gtls_read_opened(struct gtls_conn *c);
-/* libevent has read what it would. With the lock. */
-void gtls_read_done(struct gtls_conn *c);
-/* Reading may go on. With the lock. */
-void gtls_read_on(struct gtls_conn *c);
+/* The functions of internal/adopt that stand in place of libevent's. */
+int gtls_begin(struct bufferevent *bev);
+void gtls_end(struct bufferevent *bev);
+ssize_t gtls_recv(struct bufferevent *bev, void *p, size_t n, void *scratch, size_t size);
+int gtls_pending(struct bufferevent *bev, int wake);
+ssize_t gtls_send(struct bufferevent *bev, size_t most);
+void gtls_wire_free(struct gtls_conn *c);
 
-/* --- write.c ---------------------------------------------------------------- */
+/* --- record.c ---------------------------------------------------------------- */
 
-int gtls_write_init(struct gtls_conn *c);
-void gtls_write_free(struct gtls_conn *c);
-/* The handshake is done. With the lock. */
-void gtls_write_opened(struct gtls_conn *c);
-/* libevent has stopped writing, with something in the output. With the lock. */
-void gtls_write_on(struct gtls_conn *c);
+int gtls_record_init(struct gtls_conn *c);
+void gtls_record_free(struct gtls_conn *c);
 
 /* --- under.c ------------------------------------------------------------------ */
 
@@ -221,14 +223,12 @@ int gtls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen, con
 int gtls_on_session(SSL *ssl, SSL_SESSION *session);
 void gtls_on_key(const SSL *ssl, const char *line);
 void gtls_on_info(const SSL *ssl, int where, int ret);
-void gtls_on_readable(evutil_socket_t fd, short what, void *arg);
-void gtls_on_more(evutil_socket_t fd, short what, void *arg);
-void gtls_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void gtls_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void gtls_on_under_read(struct bufferevent *bev, void *arg);
 void gtls_on_under_write(struct bufferevent *bev, void *arg);
 void gtls_on_under_event(struct bufferevent *bev, short what, void *arg);
-void gtls_on_flush(evutil_socket_t fd, short what, void *arg);
-long gtls_on_bio(BIO *bio, int op, const char *p, size_t n, int cmd, long l, int ret, size_t *done);
+int gtls_wire_read(BIO *bio, char *p, int n);
+int gtls_wire_write(BIO *bio, const char *p, int n);
+long gtls_wire_ctrl(BIO *bio, int cmd, long arg, void *p);
 
 #endif

@@ -52,7 +52,6 @@ void gtls_on_under_read(struct bufferevent *bev, void *arg)
 	evbuffer_lock(bufferevent_get_input(c->bev));
 	c->under_read(bev, c->under_arg);
 	gtls_under_guard(c);
-	gtls_read_done(c);
 	evbuffer_unlock(bufferevent_get_input(c->bev));
 }
 

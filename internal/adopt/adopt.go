@@ -34,11 +34,30 @@ type Kind struct {
 	//
 	//	int (*)(struct bufferevent *)
 	Shutdown unsafe.Pointer
-	// Enabled learns that libevent has been told to read, to write or both: a library that
-	// has read more than it gave has to be reminded, for nothing may come to wake it.
+	// These read and write a socket in place of libevent, once it is connected and as
+	// long as libevent has nothing to count or to hand on: the fast path. Without Recv
+	// there is none.
 	//
-	//	void (*)(struct bufferevent *, short what)
-	Enabled unsafe.Pointer
+	// Begin takes reading and writing over, with 1, or says with 0 that it cannot now. End
+	// gives them back, to go on where they are.
+	//
+	//	int (*)(struct bufferevent *)
+	//	void (*)(struct bufferevent *)
+	Begin, End unsafe.Pointer
+	// Recv is as recv(2): up to n bytes to p, 0 at the end of the stream, -1 with EAGAIN
+	// or another errno. It may use size bytes of scratch meanwhile.
+	//
+	//	ssize_t (*)(struct bufferevent *, void *p, size_t n, void *scratch, size_t size)
+	Recv unsafe.Pointer
+	// Pending tells whether Recv has something to give though the descriptor cannot be
+	// read. With wake, which comes when libevent is to read, it has libevent read that.
+	//
+	//	int (*)(struct bufferevent *, int wake)
+	Pending unsafe.Pointer
+	// Send writes, and drains, up to most bytes of the output; as send(2).
+	//
+	//	ssize_t (*)(struct bufferevent *, size_t most)
+	Send unsafe.Pointer
 	// Event says what the event closure and Err are told in place of what libevent said;
 	// 0 is nothing at all. It runs on the loop's goroutine, and no lock is held.
 	Event func(what int, errno syscall.Errno, codes []uint64) (int, error)

@@ -21,6 +21,13 @@ func (b *BufferEvent) AfterFree(fn func()) (stop func() bool) { return b.afterFr
 // Safe for concurrent use.
 func (l *Listener) AfterFree(fn func()) (stop func() bool) { return l.root().afterFree(fn) }
 
+// AfterFree has fn called, on a goroutine of its own, when the lookup is gone for good:
+// after its closure, or without that when it was cancelled, its DNSBase freed or its base.
+// If it is gone already that is at once. stop takes the call back; it reports whether that
+// was in time.
+// Safe for concurrent use.
+func (l *DNSLookup) AfterFree(fn func()) (stop func() bool) { return l.afterFree(fn) }
+
 // farewell is who wants to know of an object's end.
 type farewell struct {
 	mu   sync.Mutex

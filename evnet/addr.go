@@ -36,6 +36,12 @@ func (c *Conn) RemoteAddr() net.Addr {
 func (c *Conn) addrs() (local, remote net.Addr) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.askAddrs()
+	return known(c.local), known(c.remote)
+}
+
+// askAddrs may be too late when the peer has ended the connection. Call with mu.
+func (c *Conn) askAddrs() {
 	if (c.local == nil || c.remote == nil) && !c.closed {
 		socket := bottom(c.bev)
 		if socket.Partner() != nil {
@@ -44,7 +50,6 @@ func (c *Conn) addrs() (local, remote net.Addr) {
 			c.local, c.remote = socket.LocalAddr(), socket.RemoteAddr()
 		}
 	}
-	return known(c.local), known(c.remote)
 }
 
 func known(addr net.Addr) net.Addr {

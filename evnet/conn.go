@@ -58,6 +58,12 @@ func NewConn(bev *libevent.BufferEvent) (*Conn, error) {
 	if err := errors.Join(bev.SetTimeouts(0, 0), bev.SetWatermark(libevent.EvWrite, 0, 0)); err != nil {
 		return nil, err
 	}
+	for under := bev.Underlying(); under != nil; under = under.Underlying() {
+		// Or the filter would pass everything on to there.
+		if err := under.SetWatermark(libevent.EvWrite, 0, outMark); err != nil {
+			return nil, err
+		}
+	}
 	c.more = true
 	if err := c.start(); err != nil {
 		return nil, err
@@ -106,6 +112,9 @@ func (c *Conn) onRead(bev *libevent.BufferEvent) {
 	c.mu.Lock()
 	if !c.in.waiting {
 		c.more = true
+	} else if c.buf == nil {
+		c.more = true
+		c.in.rouse()
 	} else if n, _ := bev.Read(c.buf); n > 0 {
 		c.got = n
 		c.more = n == len(c.buf)
@@ -126,7 +135,21 @@ func (c *Conn) onWrite(bev *libevent.BufferEvent) {
 }
 
 func (c *Conn) onEvent(bev *libevent.BufferEvent, what libevent.Events) {
-	c.happened(what, bev.Err())
+	err := bev.Err()
+	if what&libevent.EventEOF != 0 && what&libevent.EventReading != 0 {
+		lastWords(bev)
+	}
+	c.happened(what, err)
+}
+
+// lastWords has a filter look at all that is below it: it is told of the end when the one
+// below is, and may be behind with what came before.
+func lastWords(bev *libevent.BufferEvent) {
+	for bev.Underlying() != nil {
+		if more, err := bev.Flush(libevent.EvRead, libevent.FlushFinished); !more || err != nil {
+			return
+		}
+	}
 }
 
 func (c *Conn) happened(what libevent.Events, err error) {
@@ -135,6 +158,7 @@ func (c *Conn) happened(what libevent.Events, err error) {
 	err = cause(err)
 	switch {
 	case what&libevent.EventConnected != 0:
+		c.askAddrs()
 		c.settle(nil)
 		return
 	case what&libevent.EventWriting != 0:

@@ -397,11 +397,12 @@ func (d *Dialer) lookup(ctx context.Context, family, host string) ([]netip.Addr,
 		ips []netip.Addr
 		err error
 	}
-	answers := make(chan answer, 1)
+	answers := make(chan answer, 2)
 	lookup, err := d.DNS.Lookup(family, host, func(ips []netip.Addr, err error) { answers <- answer{ips, err} })
 	if err != nil {
 		return nil, cause(err)
 	}
+	defer lookup.AfterFree(func() { answers <- answer{err: net.ErrClosed} })()
 	select {
 	case a := <-answers:
 		return a.ips, dnsError(host, a.err)

@@ -21,19 +21,21 @@ const (
 type Conn struct {
 	bev *libevent.BufferEvent
 
-	mu      sync.Mutex // held for moments, by the loop too
-	in, out side
-	buf     []byte // what a Read that waits is to fill
-	got     int    // how much of it the loop has filled; the reader's, once it is awake
-	more    bool   // there may be something in the input
-	shut    bool   // reading, by CloseRead
-	closed  bool
-	linger  time.Duration
-	settled chan<- error // who connects wants to know, once
+	mu        sync.Mutex // held for moments, by the loop too
+	in, out   side
+	buf       []byte // what a Read that waits is to fill
+	got       int    // how much of it the loop has filled; the reader's, once it is awake
+	more      bool   // there may be something in the input
+	shut      bool   // reading, by CloseRead
+	shutWrite bool   // by CloseWrite
+	closed    bool
+	linger    time.Duration
+	settled   chan<- error // who connects wants to know, once
 
 	queued int // no less than the output has; for the writer whose turn it is
 
 	local, remote net.Addr
+	partner       *libevent.BufferEvent // of a pair
 	farewells     []func() bool
 }
 
@@ -69,8 +71,8 @@ func NewConn(bev *libevent.BufferEvent) (*Conn, error) {
 		return nil, err
 	}
 	c.addrs()
-	if partner := bottom(bev).Partner(); partner != nil {
-		c.farewells = append(c.farewells, partner.AfterFree(c.peerGone))
+	if c.partner = bottom(bev).Partner(); c.partner != nil {
+		c.farewells = append(c.farewells, c.partner.AfterFree(c.peerGone))
 	}
 	// What happened before there was anybody to tell: an end of reading and a failure
 	// are told again where there is a socket, by reading again.
@@ -225,29 +227,6 @@ func (c *Conn) end() {
 
 // --- ending --------------------------------------------------------------------------
 
-// Close ends the connection; calls that wait return an error that matches net.ErrClosed.
-// It does not wait: what was written is still sent, within 30 seconds or as SetLinger
-// says, by the loop.
-// Safe for concurrent use.
-func (c *Conn) Close() error {
-	c.addrs() // the last time to ask
-	c.mu.Lock()
-	if c.closed {
-		c.mu.Unlock()
-		return c.opError("close", net.ErrClosed)
-	}
-	c.end()
-	limit := c.linger
-	c.mu.Unlock()
-	for _, stop := range c.farewells {
-		stop()
-	}
-	if limit == 0 || c.bev.FreeAfterFlush(limit) != nil {
-		c.bev.Free()
-	}
-	return nil
-}
-
 // CloseRead ends reading: Read returns io.EOF, also one that waits. Some kinds of
 // connections let the peer send on into their buffers, none tells it.
 // Safe for concurrent use.
@@ -265,6 +244,7 @@ func (c *Conn) CloseRead() error {
 func (c *Conn) CloseWrite() error {
 	return c.control("close", func() error {
 		err := c.bev.CloseWrite()
+		c.shutWrite = true
 		c.out.fail(errBrokenPipe)
 		return err
 	})

@@ -44,6 +44,15 @@ lacking() {
 	elif ! printf '#include <event2/event.h>\nint main(void) { return !event_get_version(); }\n' |
 		compiles $("$pkg_config" --cflags --libs libevent_core); then
 		echo "libevent with its headers, $libevent or newer (what pkg-config finds does not compile)"
+	elif ! "$pkg_config" --exists openssl; then
+		echo "OpenSSL with its headers"
+	elif ! printf '#include <event2/bufferevent_ssl.h>\nint main(void) { return bufferevent_ssl_renegotiate(0); }\n' |
+		compiles $("$pkg_config" --cflags --libs libevent_core openssl) -levent_openssl; then
+		echo "libevent's part for OpenSSL"
+	elif ! command -v openssl >/dev/null; then
+		echo "the program openssl, for tests"
+	elif ! command -v curl >/dev/null; then
+		echo "curl, for tests"
 	fi
 }
 
@@ -53,17 +62,18 @@ installer() {
 		xcode-select -p >/dev/null 2>&1 ||
 			fail "A C compiler is missing. Type: xcode-select --install"
 		command -v brew >/dev/null ||
-			fail "Missing: $1. Install Homebrew, then type: brew install libevent pkg-config"
-		echo "brew install libevent pkg-config"
+			fail "Missing: $1. Install Homebrew, then type: brew install libevent openssl@3 pkg-config"
+		echo "brew install libevent openssl@3 pkg-config"
 	elif command -v apt-get >/dev/null; then
-		echo "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends gcc libc6-dev libevent-dev pkg-config"
+		echo "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends gcc libc6-dev libevent-dev libssl-dev pkg-config openssl curl"
 	elif command -v apk >/dev/null; then
-		echo "apk add gcc musl-dev libevent-dev pkgconf"
+		echo "apk add gcc musl-dev libevent-dev openssl-dev pkgconf openssl curl"
 	elif command -v dnf >/dev/null; then
-		echo "dnf install -y gcc libevent-devel pkgconf-pkg-config"
+		echo "dnf install -y gcc libevent-devel openssl-devel pkgconf-pkg-config openssl curl"
 	else
 		fail "Missing: $1. How to install it on this system is not known here." \
-			"Needed: a C compiler, the C library's headers, pkg-config, and libevent $libevent or newer with its headers."
+			"Needed: a C compiler, the C library's headers, pkg-config, libevent $libevent or newer and OpenSSL with their headers," \
+			"and for the tests the programs openssl and curl."
 	fi
 }
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the program. What follows the name goes to go build: ./build.sh bin/embed -race
+# Builds the program. What follows its name goes to go build: ./build.sh embed -race
 set -eu
 cd -- "$(dirname -- "$0")"
 program=${1:-embed}
@@ -10,7 +10,12 @@ trap 'rm -rf "$archive"' EXIT
 go build -buildmode=c-archive "$@" -o "$archive/libservice.a" ./service
 
 sanitize=
-for flag; do [ "$flag" != -asan ] || sanitize='-fsanitize=address -fno-omit-frame-pointer'; done
+for flag; do
+	case $flag in
+	-asan) sanitize='-fsanitize=address -fno-omit-frame-pointer' ;;
+	-race) sanitize=-no-pie ;; # Go's race detector wants the program's data below its heap
+	esac
+done
 cflags=$(pkg-config --cflags libevent_core)
 libs=$(pkg-config --libs libevent_core)
 # Never -levent beside -levent_core: it is a second copy of the same library.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -335,9 +336,20 @@ func TestStderrIsGone(t *testing.T) {
 	p.ends(syscall.SIGTERM)
 }
 
-// Signals come while closures run, on the stacks of goroutines.
+// Signals hit every thread of the program, also those with the small stack of a goroutine.
 func TestSignalsWhileGoRuns(t *testing.T) {
 	p := start(t)
+	rest, printed := make(chan string, 1), 0
+	go func() {
+		for {
+			line, err := p.out.ReadString('\n')
+			if err != nil || !strings.Contains(line, "connections of C") {
+				rest <- line
+				return
+			}
+			printed++
+		}
+	}()
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -345,37 +357,18 @@ func TestSignalsWhileGoRuns(t *testing.T) {
 			select {
 			case <-stop:
 				return
-			case <-time.After(50 * time.Microsecond):
-				_ = p.cmd.Process.Signal(syscall.SIGUSR1)
-			}
-		}
-	}()
-	drained := make(chan struct{})
-	printed := 0
-	out := p.out
-	read, write := io.Pipe()
-	p.out = bufio.NewReader(read)
-	go func() {
-		defer close(drained)
-		for {
-			line, err := out.ReadString('\n')
-			if err != nil {
-				_ = write.CloseWithError(err)
-				return
-			}
-			if strings.Contains(line, "connections of C") {
-				printed++
-			} else {
-				_, _ = io.WriteString(write, line)
+			default:
+				p.signalThreads(syscall.SIGUSR1)
 			}
 		}
 	}()
 	var wg sync.WaitGroup
-	for i := range 16 {
+	padding := strings.Repeat("x", 10000)
+	for i := range 64 {
 		c := dial(t, p.forGo)
 		wg.Go(func() {
-			for j := range 300 {
-				line := fmt.Sprintf("%d of %d", j, i)
+			for j := range 100 {
+				line := fmt.Sprintf("%d of %d, %s", j, i, padding)
 				c.send(line + "\n")
 				c.gets(byGo(line))
 			}
@@ -384,9 +377,21 @@ func TestSignalsWhileGoRuns(t *testing.T) {
 	wg.Wait()
 	close(stop)
 	<-stopped
-	assert.Contains(t, p.ends(syscall.SIGTERM), "the end")
-	<-drained
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	assert.Equal(t, "embed: the end, after 0 panics\n", <-rest)
+	assert.NoError(t, p.cmd.Wait(), p.err.String())
 	assert.Greater(t, printed, 10)
+}
+
+// signalThreads sends sig to each thread.
+func (p *program) signalThreads(sig syscall.Signal) {
+	pid := p.cmd.Process.Pid
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	assert.NoError(p.t, err)
+	for _, thread := range threads {
+		tid, _ := strconv.Atoi(thread.Name())
+		_, _, _ = syscall.Syscall(syscall.SYS_TGKILL, uintptr(pid), uintptr(tid), uintptr(sig)) // it may be gone
+	}
 }
 
 func TestEnds(t *testing.T) {

@@ -113,6 +113,7 @@ static void read_closure(struct glev_bev *r)
 	}
 
 	before = evbuffer_get_length(r->in.evb);
+	r->drained = 0;
 	if (has_closure && glevBevRead(r->handle, r->bev)) {
 		again(r, EV_READ);
 		return;
@@ -123,7 +124,8 @@ static void read_closure(struct glev_bev *r)
 	evbuffer_lock(r->in.evb);
 	if (r->high && evbuffer_get_length(r->in.evb) >= r->high &&
 	    ((bufferevent_get_enabled(r->bev) | r->held) & EV_READ)) {
-		if (evbuffer_get_length(r->in.evb) >= before) {
+		/* Another library reads on while the closure drains. */
+		if (r->door ? !r->drained : evbuffer_get_length(r->in.evb) >= before) {
 			r->paused = 1;
 			glev_bev_apply(r);
 		} else if (r->fast) {
@@ -175,7 +177,8 @@ void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, vo
 {
 	struct glev_bev *r = arg;
 
-	(void)info;
+	if (info->n_deleted)
+		r->drained = 1;
 	if (r->paused && evbuffer_get_length(buf) < r->high) {
 		r->paused = 0;
 		glev_bev_apply(r);

@@ -331,6 +331,7 @@ struct glev_bev {
 	int8_t shut;            /* 1: shut down writing when the output is empty, 2: done */
 	int8_t lingering;       /* GLEV_FLUSHING... */
 	int8_t paused;          /* input at its high watermark, closure drained nothing */
+	int8_t drained;         /* there is a high watermark, and the closure drained something */
 	int8_t limited;         /* has a timer of a limit, for good; it stays on its base */
 	int8_t moving;          /* to another base */
 

@@ -1,7 +1,7 @@
 package openssl
 
-// Every compiler and linker setting of the package stands here, and nowhere
-// else.
+// The compiler and linker settings of the package stand here and in the two files beside
+// this one, and nowhere else.
 //
 // pkg-config is asked about libevent_core and openssl alone: on Debian and its
 // relatives the .pc file of libevent_openssl also pulls in -levent, which is a
@@ -10,7 +10,7 @@ package openssl
 /*
 #cgo pkg-config: libevent_core openssl
 #cgo CFLAGS: -D_GNU_SOURCE -pthread
-#cgo LDFLAGS: -levent_openssl -levent_core -lssl -lcrypto -pthread
+#cgo LDFLAGS: -pthread
 
 #include <event2/event.h>
 #include <openssl/opensslv.h>

@@ -24,6 +24,10 @@ static int set_up(struct gtls_ctx *c, int options, int tickets)
 	SSL_CTX_set_options(c->ctx, SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
 	if (!(options & GTLS_RENEGOTIATION))
 		SSL_CTX_set_options(c->ctx, SSL_OP_NO_RENEGOTIATION);
+#ifdef SSL_OP_ALLOW_CLIENT_RENEGOTIATION /* OpenSSL 3, which else refuses it */
+	else
+		SSL_CTX_set_options(c->ctx, SSL_OP_ALLOW_CLIENT_RENEGOTIATION);
+#endif
 	SSL_CTX_set_info_callback(c->ctx, gtls_on_info);
 	if (options & GTLS_KEY_LOG)
 		SSL_CTX_set_keylog_callback(c->ctx, gtls_on_key);

@@ -17,15 +17,6 @@ c_warnings() (
 	done
 )
 
-# nocgo_remedy expects the build without cgo to fail with the advice in nocgo.go.
-nocgo_remedy() {
-	! said=$(CGO_ENABLED=0 go build . 2>&1) || fail "the build without cgo succeeded"
-	case $said in
-	*libevent_needs_cgo*) ;;
-	*) fail "the build without cgo does not say what is needed:" "$said" ;;
-	esac
-}
-
 step "shell syntax"
 for script in scripts/*.sh; do sh -n "$script"; done
 bash -n .ci/run
@@ -56,8 +47,7 @@ go run ./scripts/coverage
 step "C warnings"
 c_warnings
 
-step "without cgo"
-nocgo_remedy
+./scripts/linking.sh
 
 step "tests, with the race detector"
 go test -race -count=1 -cpu 1,2 -timeout 10m ./...

@@ -22,30 +22,5 @@ func main() {
 		})
 	}
 	server.Ready()
-	for {
-		conn, err := l.Accept()
-		server.Check(err)
-		go serve(conn, args.Sink)
-	}
-}
-
-func serve(conn net.Conn, sink bool) {
-	defer conn.Close()
-	var total server.Counter
-	buf := make([]byte, server.ReadSize)
-	for {
-		n, err := conn.Read(buf)
-		if err != nil {
-			return
-		}
-		answer := buf[:n]
-		if sink {
-			answer = total.Add(n)
-		}
-		if len(answer) > 0 {
-			if _, err := conn.Write(answer); err != nil {
-				return
-			}
-		}
-	}
+	server.Serve(l, args.Sink)
 }

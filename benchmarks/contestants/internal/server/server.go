@@ -4,6 +4,7 @@ package server
 import (
 	"flag"
 	"fmt"
+	"net"
 	"os"
 )
 
@@ -58,4 +59,34 @@ func (c *Counter) Add(n int) []byte {
 	before := *c / ackEvery
 	*c += Counter(n)
 	return zeros[:*c/ackEvery-before]
+}
+
+// Serve has a goroutine for each connection, which reads and writes.
+func Serve(l net.Listener, sink bool) {
+	for {
+		conn, err := l.Accept()
+		Check(err)
+		go serve(conn, sink)
+	}
+}
+
+func serve(conn net.Conn, sink bool) {
+	defer conn.Close()
+	var total Counter
+	buf := make([]byte, ReadSize)
+	for {
+		n, err := conn.Read(buf)
+		if err != nil {
+			return
+		}
+		answer := buf[:n]
+		if sink {
+			answer = total.Add(n)
+		}
+		if len(answer) > 0 {
+			if _, err := conn.Write(answer); err != nil {
+				return
+			}
+		}
+	}
 }

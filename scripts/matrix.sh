@@ -24,7 +24,9 @@ from_sources() {
 	cp -Rp "$1" "$2.build" # with the times, that make looks at
 	if [ -x "$2.build/configure" ]; then
 		(cd "$2.build" && ./configure --prefix="$2" --disable-samples --disable-libevent-regress \
-			CFLAGS="-O2 -g" && make -j2 install) >"$2.log" 2>&1
+			CFLAGS="-O2 -g" &&
+			# A distribution's patches make the tools that wrote configure seem due.
+			make -j2 install AUTOCONF=: AUTOHEADER=: AUTOMAKE=: ACLOCAL=:) >"$2.log" 2>&1
 	elif [ -f "$2.build/CMakeLists.txt" ] && command -v cmake >/dev/null; then
 		cmake -S "$2.build" -B "$2.build/b" -DCMAKE_INSTALL_PREFIX="$2" -DCMAKE_INSTALL_LIBDIR=lib \
 			-DCMAKE_BUILD_TYPE=RelWithDebInfo -DEVENT__DISABLE_TESTS=ON -DEVENT__DISABLE_SAMPLES=ON \
@@ -45,7 +47,7 @@ runs() {
 	until [ -s "$work/echo.out" ] || ! kill -0 $pid 2>/dev/null; do sleep 0.1; done
 	kill $pid 2>/dev/null || true
 	wait $pid || true
-	grep -q "libevent $1," "$work/echo.out" || {
+	grep -q "libevent $1[-,]" "$work/echo.out" || {
 		echo "a program that should run with libevent $1 says:" >&2
 		cat "$work/echo.out" >&2
 		return 1

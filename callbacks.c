@@ -38,6 +38,7 @@
  * to the outputs is written then. Between them the base is not freed. */
 static int begin(struct glev_base *b)
 {
+	b->inside++;
 	return glev_base_visit(b);
 }
 
@@ -47,6 +48,7 @@ static void done(struct glev_base *b, int visit)
 	if (glev_base_yields(b))
 		glevYield();
 	glev_base_visited(b, visit);
+	b->inside--;
 }
 
 /* --- Base and Event ------------------------------------------------------- */

@@ -533,8 +533,9 @@ void glev_fast_unsent(struct glev_bev *r)
 	r->touched = 1;
 	if (!r->fast || r->spilled || r->direct || r->unsent || !(r->held & EV_WRITE))
 		return;
-	/* While no loop runs nothing is written, and the next one has to know. */
-	if (!glev_base_running(b) || !glev_base_on_loop(b)) {
+	/* While no loop runs nothing is written, and the next one has to know. Nor does
+	 * anything come after a callback that is C's own, on its own event. */
+	if (!glev_base_running(b) || !glev_base_on_loop(b) || !b->inside) {
 		spill(r);
 		return;
 	}

@@ -115,6 +115,7 @@ struct glev_base {
 	int dns_freeing;    /* DNS bases that wait for a quiet moment to be freed in */
 	struct glev_base *outer; /* for which that thread acts besides */
 	struct glev_dues dues;
+	int inside;         /* callbacks between begin() and done(); the loop's thread's */
 	unsigned calls;     /* callbacks since the clock was looked at */
 	int64_t yielded;    /* when Go's scheduler had its turn, in ns */
 	struct glev_bev *unsent; /* have output to be written when the callback is done */

@@ -49,38 +49,38 @@ lacking() {
 	elif ! printf '#include <event2/bufferevent_ssl.h>\nint main(void) { return bufferevent_ssl_renegotiate(0); }\n' |
 		compiles $("$pkg_config" --cflags --libs libevent_core openssl) -levent_openssl; then
 		echo "libevent's part for OpenSSL"
-	elif ! command -v openssl >/dev/null; then
-		echo "the program openssl, for tests"
-	elif ! command -v curl >/dev/null; then
-		echo "curl, for tests"
 	fi
 }
 
-# installer prints the command that installs everything here.
+# installer prints the command that installs packages here, when $1 is missing: $2 by
+# Homebrew, $3 by apt, $4 by apk, $5 by dnf.
 installer() {
 	if [ "$(uname)" = Darwin ]; then
 		xcode-select -p >/dev/null 2>&1 ||
 			fail "A C compiler is missing. Type: xcode-select --install"
 		command -v brew >/dev/null ||
-			fail "Missing: $1. Install Homebrew, then type: brew install libevent openssl@3 pkg-config"
-		echo "brew install libevent openssl@3 pkg-config"
+			fail "Missing: $1. Install Homebrew, then type: brew install $2"
+		echo "brew install $2"
 	elif command -v apt-get >/dev/null; then
-		echo "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends gcc libc6-dev libevent-dev libssl-dev pkg-config openssl curl"
+		echo "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $3"
 	elif command -v apk >/dev/null; then
-		echo "apk add gcc musl-dev libevent-dev openssl-dev pkgconf openssl curl"
+		echo "apk add $4"
 	elif command -v dnf >/dev/null; then
-		echo "dnf install -y gcc libevent-devel openssl-devel pkgconf-pkg-config openssl curl"
+		echo "dnf install -y $5"
 	else
 		fail "Missing: $1. How to install it on this system is not known here." \
-			"Needed: a C compiler, the C library's headers, pkg-config, libevent $libevent or newer and OpenSSL with their headers," \
-			"and for the tests the programs openssl and curl."
+			"Needed is what Debian has in these packages: $3"
 	fi
 }
 
+# install_missing installs packages, given as for installer, if the function $1 prints
+# that something is missing.
 install_missing() {
-	missing=$(lacking)
+	lacking=$1
+	shift
+	missing=$("$lacking")
 	[ -n "$missing" ] || return 0
-	install=$(installer "$missing")
+	install=$(installer "$missing" "$@")
 	# Homebrew refuses to run as root.
 	if [ "$(id -u)" = 0 ] || [ "$(uname)" = Darwin ]; then
 		as_root=
@@ -91,7 +91,7 @@ install_missing() {
 	fi
 	step "missing: $missing; installing: $install"
 	$as_root sh -c "$install" || fail "That did not work. Type this as root:" "$install"
-	missing=$(lacking)
+	missing=$("$lacking")
 	[ -z "$missing" ] || fail "Still missing after the installation: $missing"
 }
 
@@ -111,4 +111,5 @@ check_go() {
 }
 
 check_go
-install_missing
+install_missing lacking "libevent openssl@3 pkg-config" "gcc libc6-dev libevent-dev libssl-dev pkg-config" \
+	"gcc musl-dev libevent-dev openssl-dev pkgconf" "gcc libevent-devel openssl-devel pkgconf-pkg-config"

@@ -18,6 +18,23 @@ c_warnings() (
 	done
 )
 
+# lacking_tools prints the first program that tests of TLS lack.
+lacking_tools() {
+	command -v openssl >/dev/null || echo "the program openssl"
+	command -v curl >/dev/null || echo "curl"
+}
+
+# lacking_redis prints the first thing that examples/redis lacks.
+lacking_redis() {
+	if ! "$(go env PKG_CONFIG)" --atleast-version=0.14 hiredis; then
+		echo "hiredis with its headers, 0.14 or newer"
+	elif ! command -v redis-server >/dev/null; then
+		echo "redis-server"
+	fi
+}
+
+install_missing lacking_tools "openssl@3 curl" "openssl curl" "openssl curl" "openssl curl"
+
 step "shell syntax"
 for script in scripts/*.sh; do sh -n "$script"; done
 bash -n .ci/run
@@ -65,3 +82,11 @@ fi
 
 step "tests, with checks of the pointers given to C"
 GOEXPERIMENT=cgocheck2 go test -count=1 -timeout 10m ./...
+
+if (install_missing lacking_redis "hiredis redis" "libhiredis-dev redis-server" \
+	"hiredis-dev redis" "hiredis-devel /usr/bin/redis-server"); then
+	step "examples/redis, with hiredis and a redis-server"
+	(cd examples/redis && go mod tidy -diff && go vet ./... && go test -race -count=1 -timeout 5m ./...)
+else
+	step "skipped: examples/redis needs hiredis and a redis-server"
+fi

@@ -13,10 +13,6 @@ type Message struct {
 }
 
 // subscription is one to a channel.
-type subscription struct {
-	leaving bool
-}
-
 // Subscribe calls message for everything that is published on a channel; first when the
 // subscription begins, and last when Unsubscribe has ended it or, with an error, when the
 // connection ends. Until then only Subscribe and Unsubscribe can be used.

@@ -542,3 +542,54 @@ func openFDs(t testing.TB) int {
 	require.NoError(t, err)
 	return len(entries)
 }
+
+// The server dies with thousands of commands under way: each is answered once, first
+// those that it did, and then none of the others.
+func TestServerDiesInThePipeline(t *testing.T) {
+	const n = 10_000
+	eachWay(t, func(t *testing.T, server *redistest.Server, addr string) {
+		s := dial(t, newBase(t), addr)
+		done, lost := 0, 0
+		for range n {
+			require.NoError(t, s.Do(func(_ any, err error) {
+				if err == nil {
+					assert.Zero(t, lost, "in order")
+					if done++; done == 1 {
+						server.Kill(t)
+					}
+					return
+				}
+				lost++
+			}, "INCR", "n"))
+		}
+		// The one that keeps the server from answering all before it dies.
+		blocked := s.do(t, "BLPOP", "nothing", "0")
+		dispatch(t, s.base)
+		require.Len(t, s.ends, 1)
+		require.Error(t, s.ends[0])
+		assert.Equal(t, s.ends[0], blocked.err)
+		assert.Equal(t, n, done+lost)
+		assert.Positive(t, done)
+	})
+}
+
+// Clients that are given up before, while and after they connect.
+func TestGivenUp(t *testing.T) {
+	server := redistest.Start(t)
+	base := newBase(t)
+	for i := range 300 {
+		s := dial(t, base, server.Unix)
+		if i%3 > 0 {
+			require.NoError(t, s.Do(func(any, error) {}, "PING"))
+		}
+		for range i % 5 {
+			require.NoError(t, base.Loop(libevent.LoopOnce|libevent.LoopNonblock))
+		}
+		if i%2 == 0 {
+			require.NoError(t, s.Disconnect())
+		}
+		require.NoError(t, s.Close())
+	}
+	dispatch(t, base)
+	assert.Zero(t, hiredis.Live())
+}

@@ -320,7 +320,7 @@ func TestLoopStopsAndGoesOn(t *testing.T) {
 	defer func() { assert.NoError(t, base.Free()) }()
 	run := func() (stop func()) {
 		done := make(chan error, 1)
-		go func() { done <- base.Dispatch() }()
+		go func() { done <- base.Loop(libevent.LoopNoExitOnEmpty) }()
 		return func() {
 			require.NoError(t, base.LoopExit(0))
 			assert.NoError(t, receive(t, done))

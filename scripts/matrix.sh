@@ -42,6 +42,7 @@ from_sources() {
 # runs says whether a program runs with libevent $1, and nothing else.
 runs() {
 	go build -o "$work/echo" ./examples/echo || return 1
+	rm -f "$work/echo.out"
 	"$work/echo" -addr 127.0.0.1:0 >"$work/echo.out" &
 	pid=$!
 	until [ -s "$work/echo.out" ] || ! kill -0 $pid 2>/dev/null; do sleep 0.1; done

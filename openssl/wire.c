@@ -203,7 +203,6 @@ void gtls_end(struct bufferevent *bev)
 	SSL_set0_wbio(c->ssl, w->theirs);
 	w->theirs = NULL;
 	assign_writer(c, w->fd, EV_WRITE);
-	gtls_pending(bev, 1);
 }
 
 void gtls_wire_restart(struct gtls_conn *c)
@@ -311,8 +310,13 @@ int gtls_pending(struct bufferevent *bev, int wake)
 	const struct gtls_wire *w = &c->wire;
 	int pending = w->ended || left(w) > 0 || SSL_pending(c->ssl) > 0;
 
-	if (wake && pending)
+	if (wake && pending) {
+		/* First: an active event is not registered by event_add, and libevent
+		 * would wait for a descriptor that nobody watches. If it does not want to
+		 * read it takes the event away when it is called. */
+		event_add(&bev->ev_read, NULL);
 		event_active(&bev->ev_read, EV_READ, 0);
+	}
 	return pending;
 }
 

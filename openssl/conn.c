@@ -40,6 +40,7 @@ struct gtls_conn *gtls_conn_new(struct gtls_ctx *ctx, int verify, uintptr_t hand
 	}
 	c->handle = handle;
 	c->server = ctx->server;
+	c->renegotiates = ctx->renegotiates;
 	c->by_store = verify == GTLS_VERIFY_STORE;
 	c->ssl = SSL_new(ctx->ctx);
 	if (!c->ssl || !SSL_set_ex_data(c->ssl, gtls_conn_index(), c)) {
@@ -110,7 +111,7 @@ struct bufferevent *gtls_make(struct event_base *base, struct bufferevent *under
 	else
 		c->bev = bufferevent_openssl_socket_new(base, -1, c->ssl, state, options);
 	ERR_clear_error();
-	if (c->bev && under && gtls_record_init(c) < 0) {
+	if (c->bev && (under || c->renegotiates) && gtls_record_init(c) < 0) {
 		bufferevent_free(c->bev);
 		c->bev = NULL;
 	}
@@ -274,6 +275,7 @@ struct gtls_said gtls_conn_event(struct gtls_conn *c, short what)
 	said.before = SSL_in_before(c->ssl) ||
 	    (!SSL_is_init_finished(c->ssl) && BIO_number_read(SSL_get_rbio(c->ssl)) == 0);
 	said.again = c->failed;
+	said.eof = BIO_eof(SSL_get_rbio(c->ssl)) > 0;
 	if ((what & BEV_EVENT_ERROR) && !SSL_in_before(c->ssl))
 		c->failed = 1;
 	if (!said.closed || what != BEV_EVENT_ERROR) /* else it is of what is below */

@@ -327,6 +327,8 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64
 		return io.ErrUnexpectedEOF
 	case first != 0:
 		return newError(op, first)
+	case said.eof != 0 && said.before == 0 && what&libevent.EventReading != 0:
+		return io.ErrUnexpectedEOF
 	case errno == 0 || errno == syscall.EAGAIN || errno == syscall.EINPROGRESS || what == libevent.EventError && said.before == 0:
 		return io.ErrUnexpectedEOF
 	}

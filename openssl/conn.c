@@ -169,21 +169,19 @@ int64_t gtls_conn_begin(struct gtls_conn *c)
 
 /* --- renegotiation and the end -------------------------------------------------- */
 
-int64_t gtls_conn_renegotiate(struct gtls_conn *c, unsigned long *code)
+int64_t gtls_conn_renegotiate(struct gtls_conn *c, int begin)
 {
 	int64_t rc = 0;
 
-	*code = 0;
 	lock(c);
 	ERR_clear_error();
-	if (!SSL_is_init_finished(c->ssl)) {
+	if (!SSL_is_init_finished(c->ssl))
 		rc = -ENOTCONN;
-	} else if (SSL_version(c->ssl) >= TLS1_3_VERSION || (SSL_get_options(c->ssl) & SSL_OP_NO_RENEGOTIATION)) {
+	else if (SSL_version(c->ssl) >= TLS1_3_VERSION || (SSL_get_options(c->ssl) & SSL_OP_NO_RENEGOTIATION))
 		rc = -ENOTSUP;
-	} else if (bufferevent_ssl_renegotiate(c->bev) < 0) {
+	else if (begin && bufferevent_ssl_renegotiate(c->bev) < 0)
 		rc = -EIO;
-		*code = gtls_failed();
-	} else {
+	if (begin && rc == 0) {
 		gtls_under_guard(c);
 		gtls_under_kick(c);
 	}

@@ -34,7 +34,7 @@ func Example() {
 	listener, err := base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{}, func(l *libevent.Listener, fd int, _ net.Addr) {
 		conn, err := server.NewSocket(base, fd, libevent.OptCloseOnFree)
 		if err != nil {
-			log.Fatal(err)
+			log.Panic(err) // which comes out of Dispatch
 		}
 		conn.SetCallbacks(
 			func(b *libevent.BufferEvent) { b.WriteBuffer(b.Input()) },

@@ -147,7 +147,8 @@ void gtls_conn_free(struct gtls_conn *c);
 int64_t gtls_conn_set_fd(struct gtls_conn *c, int fd);
 /* Begins the handshake; what is below a filter is enabled by then. */
 int64_t gtls_conn_begin(struct gtls_conn *c);
-int64_t gtls_conn_renegotiate(struct gtls_conn *c, unsigned long *code);
+/* On the loop's thread; without begin only asks whether it may be. */
+int64_t gtls_conn_renegotiate(struct gtls_conn *c, int begin);
 
 /* The functions of internal/adopt. */
 struct bufferevent *gtls_make(struct event_base *base, struct bufferevent *under, int options, void *arg);

@@ -338,8 +338,8 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64
 // --- renegotiation and the end ------------------------------------------------------
 
 // Renegotiate begins a new handshake on an open connection of TLS 1.2 or below, if the
-// context allows it: in the next turn of the loop, for libevent aborts when it is begun on
-// another thread than the loop's. EventConnected is told again at its end, and EventError
+// context allows it: at once on the loop's goroutine, and from elsewhere in the next turn
+// of the loop, for libevent aborts when another thread begins it. EventConnected is told again at its end, and EventError
 // if it fails. With TLS 1.3, or when the context does not allow it, the error matches
 // errors.ErrUnsupported.
 // Safe for concurrent use. Wraps bufferevent_ssl_renegotiate.
@@ -348,6 +348,9 @@ func (c *Conn) Renegotiate() error {
 	renegotiate := func(begin C.int) error {
 		_, err := adopt.Call(c.BufferEvent, op, func() int64 { return int64(C.gtls_conn_renegotiate(c.c, begin)) })
 		return err
+	}
+	if adopt.OnLoop(c.BufferEvent) {
+		return renegotiate(1)
 	}
 	if err := renegotiate(0); err != nil {
 		return err

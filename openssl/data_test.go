@@ -313,6 +313,41 @@ func TestWriteWhileDisabled(t *testing.T) {
 	}
 }
 
+// A connection that leaves the fast path, and comes back to it, while much is on its way
+// goes on reading, also with what was read ahead.
+func TestReadGoesOnOffTheFastPath(t *testing.T) {
+	conn, _, _, peer := open(t, tls.VersionTLS13)
+	const step = 256 << 10
+	steps := make(chan struct{}, 1)
+	total := 0
+	require.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
+		n := b.Input().Len()
+		assert.NoError(t, b.Input().Drain(n))
+		before := total / step
+		if total += n; total/step > before {
+			select {
+			case steps <- struct{}{}:
+			default:
+			}
+		}
+	}, nil, nil))
+	go func() {
+		for p := noise(16384); ; {
+			if _, err := peer.Write(p); err != nil {
+				return
+			}
+		}
+	}()
+	for range 100 {
+		for _, limit := range []*libevent.RateLimit{{ReadRate: 1 << 30, ReadBurst: 1 << 30}, nil} {
+			require.NoError(t, conn.SetRateLimit(limit))
+			for range cap(steps) + 1 { // one may be from before
+				receive(t, steps)
+			}
+		}
+	}
+}
+
 // A rate limit counts what is on the wire, and loses nothing.
 func TestRateLimit(t *testing.T) {
 	conn, _, _, peer := open(t, tls.VersionTLS13)

@@ -11,6 +11,7 @@ import (
 	"log"
 	"math/big"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/go-libevent/libevent"
@@ -34,7 +35,9 @@ func Example() {
 	listener, err := base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{}, func(l *libevent.Listener, fd int, _ net.Addr) {
 		conn, err := server.NewSocket(base, fd, libevent.OptCloseOnFree)
 		if err != nil {
-			log.Panic(err) // which comes out of Dispatch
+			log.Print(err)
+			syscall.Close(fd)
+			return
 		}
 		conn.SetCallbacks(
 			func(b *libevent.BufferEvent) { b.WriteBuffer(b.Input()) },

@@ -335,7 +335,8 @@ func watch(t testing.TB, conn *openssl.Conn) (<-chan string, <-chan told) {
 	require.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
 		p := make([]byte, b.Input().Len())
 		n, err := b.Read(p)
-		if !errors.Is(err, libevent.ErrClosed) { // by the test, meanwhile
+		// Freed by the test meanwhile, or at least dropped what it had.
+		if !errors.Is(err, libevent.ErrClosed) && !errors.Is(err, libevent.ErrWouldBlock) {
 			assert.NoError(t, err)
 		}
 		read <- string(p[:n])

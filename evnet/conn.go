@@ -40,9 +40,8 @@ type Conn struct {
 }
 
 var (
-	_ net.Conn      = (*Conn)(nil)
-	_ io.ReaderFrom = (*Conn)(nil)
-	_ io.WriterTo   = (*Conn)(nil)
+	_ net.Conn    = (*Conn)(nil)
+	_ io.WriterTo = (*Conn)(nil)
 )
 
 // NewConn makes a net.Conn of a bufferevent: a socket, connected or not, one end of a
@@ -79,10 +78,12 @@ func NewConn(bev *libevent.BufferEvent) (*Conn, error) {
 	if before := bev.Err(); before == io.EOF {
 		c.happened(libevent.EventEOF|libevent.EventReading, before)
 	}
-	if bev.Enabled()&libevent.EvWrite == 0 {
-		if err := bev.Enable(libevent.EvWrite); err != nil {
-			return nil, err
-		}
+	on := libevent.EvRead
+	if bev.Enabled()&libevent.EvWrite == 0 { // or it would be as if the output had been written
+		on |= libevent.EvWrite
+	}
+	if err := bev.Enable(on); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
@@ -94,7 +95,7 @@ func newConn(bev *libevent.BufferEvent) *Conn {
 	return c
 }
 
-// start has the loop call the connection from now on.
+// start has the loop call the connection from now on, once reading is enabled.
 func (c *Conn) start() error {
 	if err := c.bev.SetCallbacks(c.onRead, nil, c.onEvent); err != nil {
 		return err
@@ -103,7 +104,7 @@ func (c *Conn) start() error {
 		return err
 	}
 	c.farewells = append(c.farewells, c.bev.AfterFree(c.freed))
-	return c.bev.Enable(libevent.EvRead)
+	return nil
 }
 
 // --- what the loop tells -------------------------------------------------------------
@@ -161,7 +162,10 @@ func (c *Conn) happened(what libevent.Events, err error) {
 	switch {
 	case what&libevent.EventConnected != 0:
 		c.askAddrs()
-		c.settle(nil)
+		if !c.shut { // not before: a socket that is bound already would be read from
+			err = cause(c.bev.Enable(libevent.EvRead))
+		}
+		c.settle(err)
 		return
 	case what&libevent.EventWriting != 0:
 		c.out.fail(brokenPipe(what, err))

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "native.h"
 
@@ -20,7 +21,22 @@ int glev_enable_lock_debugging(void)
 
 static __thread struct glev_base *here;
 
-struct glev_base *glev_base_new(struct event_base *base, void *handle)
+/* Has the wake event fire for a byte in a pipe, which every thread may write. */
+static int wake_by_pipe(struct glev_base *b)
+{
+	int i;
+
+	if (pipe(b->pipe) < 0)
+		return -1;
+	for (i = 0; i < 2; i++)
+		if (evutil_make_socket_nonblocking(b->pipe[i]) < 0 ||
+		    evutil_make_socket_closeonexec(b->pipe[i]) < 0)
+			return -1;
+	b->wake = event_new(b->base, b->pipe[0], EV_READ | EV_PERSIST | EV_FINALIZE, glev_on_wake, b);
+	return b->wake ? event_add(b->wake, NULL) : -1;
+}
+
+struct glev_base *glev_base_new(struct event_base *base, int no_locks, void *handle)
 {
 	struct glev_base *b = calloc(1, sizeof(*b));
 
@@ -28,9 +44,15 @@ struct glev_base *glev_base_new(struct event_base *base, void *handle)
 		return NULL;
 	b->base = base;
 	b->handle = handle;
+	b->pipe[0] = b->pipe[1] = -1;
 	glev_dues_init(&b->dues);
 	/* EV_FINALIZE: deleting one from another thread never waits for it. */
-	b->wake = event_new(base, -1, EV_FINALIZE, glev_on_wake, b);
+	if (!no_locks)
+		b->wake = event_new(base, -1, EV_FINALIZE, glev_on_wake, b);
+	else if (wake_by_pipe(b) < 0) {
+		glev_base_free(b);
+		return NULL;
+	}
 	b->keep = event_new(base, -1, EV_PERSIST | EV_FINALIZE, glev_on_nothing, b);
 	if (!b->wake || !b->keep) {
 		glev_base_free(b);
@@ -45,8 +67,13 @@ void glev_base_free(struct glev_base *b)
 		event_free(b->wake);
 	if (b->keep)
 		event_free(b->keep);
+	if (b->pipe[0] >= 0) {
+		close(b->pipe[0]);
+		close(b->pipe[1]);
+	}
 	pthread_mutex_destroy(&b->dues.lock);
 	glev_block_put(b->block);
+	glev_block_put(b->cipher);
 	free(b);
 }
 
@@ -63,6 +90,32 @@ void glev_base_unclaim(struct glev_base *b)
 	__atomic_store_n(&b->owner, 0, __ATOMIC_RELEASE);
 }
 
+/*
+ * The owner stays when C runs the loop: between two callbacks it is still that thread
+ * which acts as the loop, as far as anybody can tell.
+ */
+int glev_base_visit(struct glev_base *b)
+{
+	if (here == b)
+		return 0;
+	b->outer = here;
+	here = b;
+	__atomic_store_n(&b->owner, (uintptr_t)pthread_self(), __ATOMIC_RELEASE);
+	__atomic_store_n(&b->hosted, 1, __ATOMIC_RELEASE);
+	return 1;
+}
+
+void glev_base_visited(struct glev_base *b, int visit)
+{
+	if (visit)
+		here = b->outer;
+}
+
+int glev_base_hosted(struct glev_base *b)
+{
+	return __atomic_load_n(&b->hosted, __ATOMIC_ACQUIRE);
+}
+
 struct glev_base *glev_base_here(void)
 {
 	return here;
@@ -71,6 +124,11 @@ struct glev_base *glev_base_here(void)
 int glev_base_on_loop(struct glev_base *b)
 {
 	return __atomic_load_n(&b->owner, __ATOMIC_ACQUIRE) == (uintptr_t)pthread_self();
+}
+
+int glev_base_running(struct glev_base *b)
+{
+	return __atomic_load_n(&b->running, __ATOMIC_RELAXED);
 }
 
 /*
@@ -87,6 +145,8 @@ int glev_base_yields(struct glev_base *b)
 	struct timespec ts;
 	int64_t now;
 
+	if (!glev_base_running(b)) /* nor is one that C runs */
+		return 0;
 	if (++b->calls < CALLS)
 		return 0;
 	b->calls = 0;
@@ -98,16 +158,12 @@ int glev_base_yields(struct glev_base *b)
 	return 1;
 }
 
-int glev_base_running(struct glev_base *b)
-{
-	return __atomic_load_n(&b->running, __ATOMIC_RELAXED);
-}
-
 int glev_base_loop(struct glev_base *b, int flags)
 {
 	int rc;
 
 	errno = 0;
+	__atomic_store_n(&b->hosted, 0, __ATOMIC_RELEASE);
 	__atomic_store_n(&b->running, 1, __ATOMIC_RELAXED);
 	rc = event_base_loop(b->base, flags);
 	__atomic_store_n(&b->running, 0, __ATOMIC_RELAXED);
@@ -123,6 +179,8 @@ int glev_base_wake(struct glev_base *b)
 
 	if (!b->wake) /* the base is being freed */
 		return 0;
+	if (b->pipe[1] >= 0) /* if it is full the loop will see it */
+		return write(b->pipe[1], "", 1) < 0 && errno != EAGAIN ? -errno : 0;
 	return event_add(b->wake, &now) < 0 ? -ENOMEM : 0;
 }
 

@@ -58,6 +58,28 @@ struct glev_bev *glev_bev_bottom(struct glev_bev *r)
 	return r;
 }
 
+struct glev_bev *glev_bev_carrier(struct glev_bev *r)
+{
+	while (r->under && !r->door)
+		r = r->under;
+	return r;
+}
+
+/* The socket or pair below all, also below filters that are not ours. */
+static struct bufferevent *native_bottom(struct glev_bev *r)
+{
+	struct bufferevent *bev = r->bev, *below;
+
+	while ((below = bufferevent_get_underlying(bev)) != NULL)
+		bev = below;
+	return bev;
+}
+
+static struct evbuffer *bottom_output(struct glev_bev *r)
+{
+	return bufferevent_get_output(native_bottom(r));
+}
+
 /* --- making and freeing --------------------------------------------------- */
 
 /* Tells libevent which callbacks to make. The read and event callbacks are
@@ -125,7 +147,7 @@ struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop
 	if (*err)
 		return NULL;
 	*err = ENOMEM;
-	r = calloc(1, sizeof(*r) + event_get_struct_event_size());
+	r = calloc(1, sizeof(*r) + glev_fast_size(0));
 	if (!r)
 		return NULL;
 	/* Closing is ours (see glev_bev_quiet), so libevent is not asked to. */
@@ -135,7 +157,7 @@ struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop
 		return NULL;
 	}
 	glev_bev_init(r, b, bev, GLEV_SOCKET, options, loop_only, handle);
-	r->reader = (struct event *)(r + 1);
+	glev_fast_init(r);
 	r->plain = plain;
 	r->touched = plain; /* what is appended there is not seen */
 	r->stream = r->open = stream;
@@ -183,9 +205,11 @@ void glev_bev_quiet(struct glev_bev *r)
 	int fd = -1;
 
 	lock(r);
+	if (r->host)
+		glev_adopt_return(r);
 	__atomic_store_n(&r->quiet, 1, __ATOMIC_RELEASE);
 	/* The callbacks of a filter on top stay; they find nothing to do. */
-	if (!r->filtered)
+	if (!r->filtered && !r->host)
 		bufferevent_setcb(r->bev, NULL, NULL, NULL, NULL);
 	if (r->limit)
 		event_del(r->limit);
@@ -194,13 +218,18 @@ void glev_bev_quiet(struct glev_bev *r)
 	if (r->in_cb)
 		evbuffer_remove_cb_entry(r->in.evb, r->in_cb);
 	if (r->out_cb)
-		evbuffer_remove_cb_entry(glev_bev_bottom(r)->out.evb, r->out_cb);
+		evbuffer_remove_cb_entry(bottom_output(r), r->out_cb);
 	r->in_cb = r->out_cb = NULL;
 	glev_buf_out_of_file(&r->out);
+	if (r->host) {
+		unlock(r);
+		return;
+	}
 	r->held = 0;
 	r->paused = 0;
 	r->lingering = 0;
 	glev_fast_choose(r);
+	glev_fast_hush(r);
 	bufferevent_disable(r->bev, EV_READ | EV_WRITE);
 	if (r->rate)
 		bufferevent_set_rate_limit(r->bev, NULL);
@@ -226,6 +255,11 @@ void glev_bev_quiet(struct glev_bev *r)
 	if (r->partner && r->partner->lingering) /* for somebody who is gone */
 		event_active(r->partner->flushed, EV_WRITE, 0);
 	unlock(r);
+}
+
+static void release(struct bufferevent *bev)
+{
+	bufferevent_decref(bev);
 }
 
 void glev_bev_free(struct glev_bev *r)
@@ -254,7 +288,8 @@ void glev_bev_free(struct glev_bev *r)
 		unlock(r);
 	}
 	glev_fast_free(r);
-	bufferevent_free(r->bev);
+	glev_adopt_free(r);
+	(r->host ? release : bufferevent_free)(r->bev);
 	if (r->limit)
 		event_free(r->limit);
 	if (r->flushed)
@@ -315,6 +350,8 @@ static int turn_on(struct glev_bev *r, short what)
 	const int now = BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS;
 	int rc = bufferevent_enable(r->bev, what);
 
+	if (r->reader && r->door && (what & EV_READ))
+		r->door->pending(r->bev, 1);
 	if (r->under && (what & EV_READ) && evbuffer_get_length(r->under->in.evb))
 		bufferevent_trigger(r->under->bev, EV_READ, now);
 	if (r->under && (what & EV_WRITE) && evbuffer_get_length(r->out.evb))
@@ -342,11 +379,20 @@ void glev_bev_apply(struct glev_bev *r)
 		glev_fast_sync(r);
 }
 
+/* Where another library reads and writes, enabling does so at once. */
+static short lent(const struct glev_bev *r)
+{
+	if (!r->door)
+		return 0;
+	return (r->in.lent ? EV_READ : 0) | (r->out.lent ? EV_WRITE : 0);
+}
+
 /* Whether enabling WRITE has an effect besides: a write callback as soon as the
- * socket can be written to, or what was appended while it was off. */
+ * socket can be written to, or what was appended while it was off. Who has set no
+ * closure yet may do so before that. */
 static int enabling_shows(const struct glev_bev *r)
 {
-	return (r->closures & GLEV_CB_WRITE) || r->write_timed ||
+	return (r->closures & GLEV_CB_WRITE) || !r->closures || r->write_timed ||
 	    evbuffer_get_length(r->out.evb);
 }
 
@@ -359,10 +405,10 @@ int64_t glev_bev_enable(struct glev_bev *r, short what)
 	r->touched = 1;
 	if (what & EV_WRITE) {
 		r->mute = 0;
-		if (r->fast && enabling_shows(r))
+		if (enabling_shows(r))
 			r->spilled = 1;
 	}
-	off = what & kept_off(r);
+	off = what & (kept_off(r) | lent(r));
 	on = what & ~off;
 	r->held = (r->held | off) & ~on;
 	errno = 0;
@@ -370,6 +416,8 @@ int64_t glev_bev_enable(struct glev_bev *r, short what)
 		rc = -(errno ? errno : EIO);
 		bufferevent_disable(r->bev, on);
 	}
+	if (r->writer)
+		glev_fast_sync(r);
 	if ((off & EV_READ) && glev_fast_restart(r) < 0) {
 		rc = -(errno ? errno : EIO);
 		r->held &= ~EV_READ;
@@ -419,18 +467,52 @@ int64_t glev_bev_closures(struct glev_bev *r, int closures)
 	return rc;
 }
 
+/* A timeout that is taken away while its event is not registered comes back in libevent
+ * when that is registered again. So who had one gets another, of years, in its place. */
+static struct timeval native_timeout(struct glev_bev *r, short what, const struct timeval *tv)
+{
+	static const struct timeval years = {3 * 365 * 24 * 60 * 60, 0};
+	int set = tv->tv_sec || tv->tv_usec;
+
+	if (set)
+		r->timed |= what;
+	return !set && (r->timed & what) ? years : *tv;
+}
+
+int glev_bev_native_timeouts(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr)
+{
+	struct timeval read = native_timeout(r, EV_READ, rd), write = native_timeout(r, EV_WRITE, wr);
+
+	return bufferevent_set_timeouts(r->bev, &read, &write);
+}
+
 int64_t glev_bev_timeouts(struct glev_bev *r, int64_t read_usec, int64_t write_usec)
 {
+	static const struct timeval none;
 	struct timeval rd = timeval_of(read_usec), wr = timeval_of(write_usec);
 	int rc;
 
 	LOCK_FOR_CHANGE(r);
-	rc = bufferevent_set_timeouts(r->bev, &rd, &wr);
-	r->read_timeout = rd;
-	r->write_timed = write_usec > 0;
-	glev_fast_timeout(r);
+	glev_fast_timeout(r, &rd, &wr);
+	rc = glev_bev_native_timeouts(r, &rd, r->fast && r->writer ? &none : &wr);
 	unlock(r);
 	return rc < 0 ? -EIO : 0;
+}
+
+/* Has us called when the input changes, where that matters. */
+int glev_bev_watch_input(struct glev_bev *r)
+{
+	int want = !r->quiet && (r->high || (r->writer && !r->fast));
+
+	if (want && !r->in_cb) {
+		r->in_cb = evbuffer_add_cb(r->in.evb, glev_on_input, r);
+		return r->in_cb ? 0 : -1;
+	}
+	if (!want && r->in_cb) {
+		evbuffer_remove_cb_entry(r->in.evb, r->in_cb);
+		r->in_cb = NULL;
+	}
+	return 0;
 }
 
 int64_t glev_bev_watermark(struct glev_bev *r, short what, size_t low, size_t high)
@@ -439,23 +521,18 @@ int64_t glev_bev_watermark(struct glev_bev *r, short what, size_t low, size_t hi
 
 	LOCK_FOR_CHANGE(r);
 	if (what & EV_READ) {
-		if (high && !r->in_cb) {
-			r->in_cb = evbuffer_add_cb(r->in.evb, glev_on_input, r);
-			if (!r->in_cb) {
-				rc = -ENOMEM;
-				goto done;
-			}
-		} else if (!high && r->in_cb) {
-			evbuffer_remove_cb_entry(r->in.evb, r->in_cb);
-			r->in_cb = NULL;
-		}
 		__atomic_store_n(&r->high, high, __ATOMIC_RELAXED);
+		if (glev_bev_watch_input(r) < 0) {
+			r->high = 0;
+			rc = -ENOMEM;
+			goto done;
+		}
 		r->low = low;
 	}
 	if (what & EV_WRITE)
 		r->write_low = low;
 	bufferevent_setwatermark(r->bev, what, low, high);
-	glev_fast_marks(r);
+	glev_fast_marks(r, what);
 	if (r->paused && (!r->high || evbuffer_get_length(r->in.evb) < r->high)) {
 		r->paused = 0;
 		glev_bev_apply(r);
@@ -488,7 +565,7 @@ static int64_t append(struct glev_bev *r, const char *p, size_t n)
 {
 	enum { MUCH = 32 * 1024 };
 
-	if ((n >= MUCH && r->reader ? glev_block_copy : add)(r->out.evb, p, n) == 0)
+	if ((n >= MUCH && (r->reader || r->door) ? glev_block_copy : add)(r->out.evb, p, n) == 0)
 		return 0;
 	return shut_if_frozen(r, glev_buf_add(&r->out, p, n));
 }
@@ -539,8 +616,8 @@ int64_t glev_bev_read_buffer(struct glev_bev *r, struct glev_buf *dst)
  * and what was closed was closed on the old one. */
 static void new_descriptor(struct glev_bev *r, int connecting)
 {
-	r->connecting = connecting;
-	r->open = !connecting && r->stream;
+	r->connecting = connecting || r->door;
+	r->open = !r->connecting && r->stream;
 	r->shut = 0;
 	r->out.frozen &= ~GLEV_BACK;
 	if (r->priority >= 0) /* libevent forgets it */
@@ -555,6 +632,7 @@ static void leave_descriptor(struct glev_bev *r)
 {
 	r->touched = 1;
 	r->open = 0;
+	r->read_error = 0;
 	glev_fast_choose(r);
 }
 
@@ -591,6 +669,10 @@ static void connected_at_once(struct glev_bev *r, int err)
 {
 	if (err)
 		bufferevent_disable(r->bev, EV_READ | EV_WRITE);
+	else if (r->door) /* it has only begun, and will say so itself */
+		return;
+	/* libevent has begun to wait until it can write, for nothing. */
+	r->mute = evbuffer_get_length(r->out.evb) == 0;
 	errno = err;
 	bufferevent_trigger_event(r->bev, err ? BEV_EVENT_ERROR : BEV_EVENT_CONNECTED,
 	    BEV_TRIG_DEFER_CALLBACKS);
@@ -694,7 +776,8 @@ static int64_t set_descriptor(struct glev_bev *r, int fd, int *old)
 	leave_descriptor(r);
 	if (bufferevent_setfd(r->bev, fd) < 0)
 		rc = -EIO;
-	r->mute = 0;
+	if (fd >= 0)
+		r->mute = 0;
 	r->stream = stream;
 	new_descriptor(r, 0);
 	/* libevent has begun to wait until it can write. */
@@ -813,8 +896,10 @@ int64_t glev_bev_dial_failed(struct glev_bev *r, int64_t dial)
 /* Connecting is over, and also what dial began. Call with the lock. */
 void glev_bev_connected(struct glev_bev *r, int indeed)
 {
-	if (indeed)
+	if (indeed) {
 		r->stream = r->open = 1;
+		r->spilled = 0;
+	}
 	if (r->dialing) {
 		r->dialing = 0;
 		r->held &= ~bufferevent_get_enabled(r->bev);
@@ -837,8 +922,10 @@ int64_t glev_bev_trigger(struct glev_bev *r, short what, int flags)
 	r->touched = 1;
 	if (what & EV_READ)
 		r->triggered = 1;
-	if (what & EV_WRITE)
+	if (what & EV_WRITE) {
 		r->mute = 0;
+		r->written = 1;
+	}
 	bufferevent_trigger(r->bev, what, flags | BEV_TRIG_DEFER_CALLBACKS);
 	unlock(r);
 	return 0;
@@ -873,8 +960,10 @@ int64_t glev_bev_set_priority(struct glev_bev *r, int priority)
 	if (r->kind != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	LOCK_FOR_CHANGE(r);
-	if (callback_may_be_due(r) || bufferevent_priority_set(r->bev, priority) < 0 ||
-	    (r->fast && event_priority_set(r->reader, priority) < 0))
+	if (r->touched && !glev_base_on_loop(r->base))
+		rc = GLEV_WRONG_LOOP; /* see glev_event_set_priority */
+	else if (callback_may_be_due(r) || bufferevent_priority_set(r->bev, priority) < 0 ||
+	    glev_fast_set_priority(r, priority) < 0)
 		rc = -EBUSY;
 	else
 		r->priority = priority;
@@ -920,7 +1009,7 @@ int64_t glev_bev_set_base(struct glev_bev *r, struct glev_base *to)
 	int was_open;
 	int64_t rc = 0;
 
-	if (r->kind != GLEV_SOCKET)
+	if (r->kind != GLEV_SOCKET || r->door)
 		return GLEV_NO_SOCKET;
 	if (!glev_base_on_loop(r->base))
 		return GLEV_WRONG_LOOP;
@@ -984,10 +1073,28 @@ done:
 /* Whether the output, and those below it, are empty. */
 int glev_bev_all_written(struct glev_bev *r)
 {
-	for (; r; r = r->under)
-		if (evbuffer_get_length(r->out.evb))
+	struct bufferevent *bev;
+
+	for (bev = r->bev; bev; bev = bufferevent_get_underlying(bev))
+		if (evbuffer_get_length(bufferevent_get_output(bev)))
 			return 0;
 	return 1;
+}
+
+/* The other end of a pair that C made has no record here. */
+static int on_pair(struct glev_bev *r)
+{
+	return glev_bev_bottom(r)->kind == GLEV_PAIR ||
+	    bufferevent_pair_get_partner(native_bottom(r)) != NULL;
+}
+
+static int has_partner(struct glev_bev *r)
+{
+	const struct glev_bev *partner = glev_bev_bottom(r)->partner;
+
+	if (partner)
+		return !partner->quiet;
+	return bufferevent_pair_get_partner(native_bottom(r)) != NULL;
 }
 
 /* Has the flushed event fire when an output in the stack becomes empty. */
@@ -997,17 +1104,32 @@ static int watch_output(struct glev_bev *r)
 		return 0;
 	r->flushed = event_new(r->base->base, -1, EV_FINALIZE, glev_on_bev_flushed, r);
 	if (r->flushed)
-		r->out_cb = evbuffer_add_cb(glev_bev_bottom(r)->out.evb, glev_on_output, r);
+		r->out_cb = evbuffer_add_cb(bottom_output(r), glev_on_output, r);
 	return r->out_cb ? 0 : -ENOMEM;
+}
+
+static int retry_soon(struct glev_bev *r, int msec)
+{
+	struct timeval tv = timeval_of(msec * 1000);
+
+	return event_add(r->flushed, &tv);
 }
 
 /* Shuts the writing side down when that was asked for and all is written. */
 int64_t glev_bev_try_shut(struct glev_bev *r)
 {
-	struct glev_bev *bottom = glev_bev_bottom(r);
+	struct glev_bev *bottom = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
+	int rc;
 
-	if (r->shut != 1 || bottom->connecting || !glev_bev_all_written(r))
+	if (r->shut != 1 || carrier->connecting || !glev_bev_all_written(r))
 		return 0;
+	if (carrier->door) {
+		rc = carrier->door->shutdown ? carrier->door->shutdown(carrier->bev) : 0;
+		if (rc > 0)
+			return retry_soon(r, 10);
+		r->shut = 2;
+		return rc;
+	}
 	r->shut = 2;
 	if (bottom->kind == GLEV_PAIR)
 		bufferevent_flush(bottom->bev, EV_WRITE, BEV_FINISHED);
@@ -1021,13 +1143,12 @@ int64_t glev_bev_try_shut(struct glev_bev *r)
 static int discard_longer(struct glev_bev *r, int fd)
 {
 #ifdef SIOCOUTQ
-	static const struct timeval soon = {0, 50000};
 	int unread = 1, unsent = 1;
 
 	if (ioctl(fd, FIONREAD, &unread) == 0 && ioctl(fd, SIOCOUTQ, &unsent) == 0 &&
 	    unread == 0 && unsent == 0)
 		return 0;
-	event_add(r->flushed, &soon);
+	retry_soon(r, 50);
 #endif
 	return 1;
 }
@@ -1042,21 +1163,30 @@ static int discard_longer(struct glev_bev *r, int fd)
  */
 int glev_bev_lingered(struct glev_bev *r)
 {
-	struct glev_bev *bottom = glev_bev_bottom(r);
-	int fd = bufferevent_getfd(bottom->bev), unread = 0;
+	struct glev_bev *bottom = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
+	int fd = bufferevent_getfd(bottom->bev), pair = on_pair(r), unread = 0;
 
-	if (bottom->kind == GLEV_PAIR ? !bottom->partner || bottom->partner->quiet : fd < 0)
+	if (pair ? !has_partner(r) : fd < 0)
 		return 1;
 	if (!glev_bev_all_written(r))
 		return 0;
-	if (bottom->kind == GLEV_PAIR) {
-		if (r->shut != 2)
-			bufferevent_flush(bottom->bev, EV_WRITE, BEV_FINISHED);
+	if (carrier->connecting)
+		return 1;
+	if (carrier->door && r->shut != 2) {
+		r->shut = 1;
+		glev_bev_try_shut(r);
+		/* It may have brought something to be written below. */
+		if (r->shut != 2 || !glev_bev_all_written(r))
+			return 0;
+	}
+	if (pair) {
+		if (r->shut != 2 || carrier->door)
+			bufferevent_flush(native_bottom(r), EV_WRITE, BEV_FINISHED);
 		return 1;
 	}
 	if (r->lingering == GLEV_DISCARDING)
 		return !discard_longer(r, fd);
-	if (bottom->connecting || ioctl(fd, FIONREAD, &unread) < 0 || unread == 0)
+	if (ioctl(fd, FIONREAD, &unread) < 0 || unread == 0)
 		return 1;
 	glev_fast_choose(r);
 	shutdown(fd, SHUT_WR);

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"github.com/go-libevent/libevent/internal/adopt"
 )
 
 // BufferEvent is a socket, or one end of a pair, with an input and an output
@@ -41,8 +43,11 @@ type BufferEvent struct {
 	lingering atomic.Bool           // FreeAfterFlush waits
 	group     atomic.Pointer[RateLimitGroup]
 	loopOnly  bool
+	borrowed  bool         // C's
 	partner   *BufferEvent // of an end of a pair
 	filter    *filter      // of a filter
+	door      *adopt.Kind  // of a kind that another package made
+	codes     []uint64     // what its library said of the error that is being told
 
 	dialing sync.Mutex
 	dial    *dial // ConnectHostname is under way
@@ -65,7 +70,7 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 	if fd < -1 {
 		return nil, badArgument(op, "fd is %d", fd)
 	}
-	flags, loopOnly, err := opts.native()
+	flags, loopOnly, err := b.options(opts)
 	if err != nil {
 		return nil, badArgument(op, "%v", err)
 	}
@@ -91,7 +96,7 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 // Safe for concurrent use. Wraps bufferevent_pair_new.
 func (b *Base) NewPair(opts Options) (*BufferEvent, *BufferEvent, error) {
 	const op = "bufferevent_pair_new"
-	flags, loopOnly, err := opts.native()
+	flags, loopOnly, err := b.options(opts)
 	if err != nil {
 		return nil, nil, badArgument(op, "%v", err)
 	}
@@ -204,6 +209,7 @@ func (b *BufferEvent) happened(what Events, errno syscall.Errno, connecting bool
 	returned := false
 	defer b.ran(&returned)
 	cause := b.causeOf(what, errno, connecting)
+	what, cause = b.explained(what, errno, cause)
 	if what, cause = b.bottom().dialled(what, cause); what != 0 {
 		b.note(what, cause)
 		if fn := b.closures.Load().event; fn != nil {
@@ -557,6 +563,9 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	const op = "FreeAfterFlush"
 	if limit < 0 {
 		return badArgument(op, "limit is negative: %v", limit)
+	}
+	if b.borrowed {
+		return badArgument(op, "it is C's: Free gives it back")
 	}
 	if b.loopOnly { // refused before anything has changed
 		if _, err := b.do(op, func() C.int64_t { return C.glev_bev_check(b.c) }); err != nil {

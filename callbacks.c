@@ -15,10 +15,10 @@
  *     THREADSAFE, DEFER_CALLBACKS and UNLOCK_CALLBACKS, or, for their loop
  *     alone, without any lock. A callback that libevent makes under a lock
  *     stays in C: glev_on_input, _output, _filter_change, and of any buffer
- *     glev_on_in_file, _buf_change, _reference, _block, _segment. What Go is to know of
+ *     glev_on_in_file, _buf_change, _reference, _block, _segment, _gone. What Go is to know of
  *     one of these it is told later (due.c). The exception is a filter function,
  *     whose answer libevent needs at once: glev_on_filter_in, _out.
- *  5. It ends with done().
+ *  5. It begins with begin(), and ends with done().
  *  6. A trampoline that returns nonzero could not run the closure now, because
  *     a panic is on its way to the caller of the loop. The callback then asks
  *     libevent to make the same call again when the loop next runs.
@@ -29,19 +29,26 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "native.h"
 #include "_cgo_export.h"
 
-/* Ends every callback that calls Go, on the loop's thread: what was appended to the
- * outputs is written. */
-static void done(void)
+/* Begin and end every callback that calls Go, on the loop's thread; what was appended
+ * to the outputs is written then. Between them the base is not freed. */
+static int begin(struct glev_base *b)
 {
-	struct glev_base *b = glev_base_here();
+	b->inside++;
+	return glev_base_visit(b);
+}
 
+static void done(struct glev_base *b, int visit)
+{
 	glev_base_flush(b);
-	if (b && glev_base_yields(b))
+	if (glev_base_yields(b))
 		glevYield();
+	glev_base_visited(b, visit);
+	b->inside--;
 }
 
 /* --- Base and Event ------------------------------------------------------- */
@@ -49,11 +56,16 @@ static void done(void)
 void glev_on_wake(evutil_socket_t fd, short what, void *arg)
 {
 	struct glev_base *b = arg;
+	int visit = begin(b), over;
+	char bytes[64];
 
-	(void)fd;
 	(void)what;
-	glevWake(b->handle, b->base);
-	done();
+	while (fd >= 0 && read(fd, bytes, sizeof(bytes)) == sizeof(bytes))
+		;
+	over = glevWake(b->handle, b->base);
+	done(b, visit);
+	if (over)
+		glev_base_free(b);
 }
 
 void glev_on_nothing(evutil_socket_t fd, short what, void *arg)
@@ -66,16 +78,20 @@ void glev_on_nothing(evutil_socket_t fd, short what, void *arg)
 void glev_on_event(evutil_socket_t fd, short what, void *arg)
 {
 	struct glev_event *e = arg;
+	int visit = begin(e->base);
 
 	glevEvent(e->handle, e->ev, fd, what);
-	done();
+	done(e->base, visit);
 }
 
 /* --- BufferEvent ---------------------------------------------------------- */
 
 static void again(struct glev_bev *r, short what)
 {
-	r->triggered = 1;
+	if (what & EV_READ)
+		r->triggered = 1;
+	else
+		r->written = 1;
 	bufferevent_trigger(r->bev, what, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 
@@ -99,6 +115,7 @@ static void read_closure(struct glev_bev *r)
 	}
 
 	before = evbuffer_get_length(r->in.evb);
+	r->drained = 0;
 	if (has_closure && glevBevRead(r->handle, r->bev)) {
 		again(r, EV_READ);
 		return;
@@ -109,7 +126,8 @@ static void read_closure(struct glev_bev *r)
 	evbuffer_lock(r->in.evb);
 	if (r->high && evbuffer_get_length(r->in.evb) >= r->high &&
 	    ((bufferevent_get_enabled(r->bev) | r->held) & EV_READ)) {
-		if (evbuffer_get_length(r->in.evb) >= before) {
+		/* Another library reads on while the closure drains. */
+		if (r->door ? !r->drained : evbuffer_get_length(r->in.evb) >= before) {
 			r->paused = 1;
 			glev_bev_apply(r);
 		} else if (r->fast) {
@@ -121,9 +139,18 @@ static void read_closure(struct glev_bev *r)
 
 void glev_on_bev_read(struct bufferevent *bev, void *arg)
 {
+	struct glev_bev *r = arg;
+	struct glev_base *b = r->base;
+	int visit = begin(b);
+
 	(void)bev;
-	read_closure(arg);
-	done();
+	if (r->writer && !r->fast) { /* perhaps it is in the middle of nothing now */
+		evbuffer_lock(r->in.evb);
+		glev_fast_choose(r);
+		evbuffer_unlock(r->in.evb);
+	}
+	read_closure(r);
+	done(b, visit);
 }
 
 /* The fast path's own reader. */
@@ -133,9 +160,18 @@ void glev_on_readable(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	if (glev_fast_read(r, what)) {
+		struct glev_base *b = r->base;
+		int visit = begin(b);
+
 		read_closure(r);
-		done();
+		done(b, visit);
 	}
+}
+
+void glev_on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	glev_fast_writable(arg, what);
 }
 
 /* Under the lock, on the thread that changed the input. */
@@ -143,12 +179,14 @@ void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, vo
 {
 	struct glev_bev *r = arg;
 
-	(void)info;
+	if (info->n_deleted)
+		r->drained = 1;
 	if (r->paused && evbuffer_get_length(buf) < r->high) {
 		r->paused = 0;
 		glev_bev_apply(r);
 	}
-	glev_fast_sync(r);
+	glev_fast_input(r);
+	glev_fast_remind(r);
 }
 
 /* Under the lock, on the thread that changed the output, which libevent and the fast
@@ -165,17 +203,19 @@ void glev_on_unsent(struct evbuffer *buf, const struct evbuffer_cb_info *info, v
 void glev_on_bev_write(struct bufferevent *bev, void *arg)
 {
 	struct glev_bev *r = arg;
-	int wanted;
+	struct glev_base *b = r->base;
+	int wanted, visit;
 
 	evbuffer_lock(r->out.evb);
 	wanted = glev_fast_write_callback(r);
 	evbuffer_unlock(r->out.evb);
 	if (!wanted)
 		return;
+	visit = begin(b);
 	if ((__atomic_load_n(&r->closures, __ATOMIC_RELAXED) & GLEV_CB_WRITE) &&
 	    glevBevWrite(r->handle, bev))
 		again(r, EV_WRITE);
-	done();
+	done(b, visit);
 }
 
 /* Under the lock, on the thread that changed the output: the loop's next turn is
@@ -192,7 +232,8 @@ void glev_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, v
 void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
 {
 	struct glev_bev *r = arg;
-	int ended;
+	struct glev_base *b = r->base;
+	int visit = begin(b), ended;
 
 	(void)fd;
 	(void)what;
@@ -202,27 +243,39 @@ void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
 	evbuffer_unlock(r->out.evb);
 	if (ended)
 		glevBevLingered(r->handle, r->bev);
-	done();
+	done(b, visit);
 }
 
 void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 {
-	int err = errno;
-	struct glev_bev *r = arg, *socket = glev_bev_bottom(r);
-	int lingering, connecting;
+	int err = errno, ncodes = 0;
+	struct glev_bev *r = arg, *socket = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
+	struct glev_base *b = r->base;
+	unsigned long codes[GLEV_CODES];
+	int lingering, connecting, visit;
 
+	if ((what & BEV_EVENT_ERROR) && carrier->door && carrier->door->codes)
+		ncodes = carrier->door->codes(carrier->bev, codes, GLEV_CODES);
 	evbuffer_lock(r->in.evb);
 	lingering = r->lingering;
-	connecting = socket->connecting;
+	connecting = carrier->connecting;
 	/* libevent does not forget that it was connecting when it gets another
 	 * descriptor, or after a timeout, and then says this of the new one. */
-	if ((what & BEV_EVENT_CONNECTED) && !connecting &&
+	if ((what & BEV_EVENT_CONNECTED) && !connecting && carrier->reader &&
 	    !(r->triggered_events & BEV_EVENT_CONNECTED))
 		what &= ~BEV_EVENT_CONNECTED;
 	r->triggered_events &= ~what;
+	if ((what & BEV_EVENT_ERROR) && r->door) { /* that is the end of both */
+		r->held = 0;
+		glev_fast_sync(r);
+	}
 	/* An error of one attempt of ConnectHostname is not the last word. */
 	if ((what & BEV_EVENT_CONNECTED) || ((what & BEV_EVENT_ERROR) && !socket->dialing)) {
-		socket->connecting = 0;
+		carrier->connecting = socket->connecting = 0;
+		if (carrier != socket && (what & BEV_EVENT_CONNECTED) && !lingering) {
+			carrier->open = 1;
+			glev_fast_choose(carrier);
+		}
 		if (!lingering)
 			glev_bev_connected(socket, connecting && (what & BEV_EVENT_CONNECTED));
 		glev_bev_try_shut(r);
@@ -230,29 +283,31 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	evbuffer_unlock(r->in.evb);
 	if (what == 0)
 		return;
+	visit = begin(b);
 	if (lingering) {
 		if (!(what & BEV_EVENT_CONNECTED))
 			glevBevLingered(r->handle, bev);
-		return;
-	}
-	if (glevBevEvent(r->handle, bev, what, err, connecting)) {
+	} else if (glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes)) {
 		evbuffer_lock(r->in.evb);
-		socket->connecting = connecting;
+		carrier->connecting = connecting;
 		r->triggered_events |= what;
 		evbuffer_unlock(r->in.evb);
 		errno = err;
 		bufferevent_trigger_event(bev, what, BEV_TRIG_DEFER_CALLBACKS);
 	}
-	done();
+	done(b, visit);
 }
 
 void glev_on_bev_limit(evutil_socket_t fd, short what, void *arg)
 {
 	struct glev_bev *r = arg;
+	struct glev_base *b = r->base;
+	int visit = begin(b);
 
 	(void)fd;
 	(void)what;
 	glevBevLingered(r->handle, r->bev);
+	done(b, visit);
 }
 
 /* Under the lock of the filter, on the thread that entered libevent: the answer
@@ -341,17 +396,31 @@ void glev_on_segment(const struct evbuffer_file_segment *seg, int flags, void *a
 	glev_file_release(arg);
 }
 
+/* No lock is held: libevent is done with the bufferevent. */
+void glev_on_gone(const void *p, size_t n, void *arg)
+{
+	struct glev_door *door = arg;
+
+	(void)p;
+	(void)n;
+	if (door->gone)
+		door->gone(door->arg);
+	free(door);
+}
+
 /* --- Listener ------------------------------------------------------------- */
 
 void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg)
 {
 	struct glev_lev *l = arg;
+	struct glev_base *b = l->base;
 	struct glev_addr addr;
+	int visit = begin(b);
 
 	l->backoff_ms = 0;
 	glev_addr_from(&addr, sa, (socklen_t)len);
 	glevAccept(l->handle, lev, fd, &addr);
-	done();
+	done(b, visit);
 }
 
 /* Out of descriptors or memory, most likely. The listening socket stays
@@ -361,7 +430,8 @@ void glev_on_accept_error(struct evconnlistener *lev, void *arg)
 {
 	int err = errno;
 	struct glev_lev *l = arg;
-	int first = l->backoff_ms == 0;
+	struct glev_base *b = l->base;
+	int first = l->backoff_ms == 0, visit = begin(b);
 	struct timeval tv;
 
 	l->backoff_ms = first ? 50 : l->backoff_ms * 2;
@@ -373,7 +443,7 @@ void glev_on_accept_error(struct evconnlistener *lev, void *arg)
 	event_add(l->retry, &tv);
 	if (first)
 		glevAcceptError(l->handle, lev, err);
-	done();
+	done(b, visit);
 }
 
 void glev_on_accept_retry(evutil_socket_t fd, short what, void *arg)
@@ -391,11 +461,13 @@ void glev_on_accept_retry(evutil_socket_t fd, short what, void *arg)
 void glev_on_dns_step(evutil_socket_t fd, short what, void *arg)
 {
 	struct glev_dns *d = arg;
+	struct glev_base *b = d->base;
+	int visit = begin(b);
 
 	(void)fd;
 	if (glev_dns_step(d, what))
 		glevDNSCleared(d->handle, d);
-	done();
+	done(b, visit);
 }
 
 /* Also from inside the call that asks, on the thread that acts as the loop; so Go

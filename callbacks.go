@@ -19,12 +19,18 @@ import (
 func glevYield() { runtime.Gosched() }
 
 //export glevWake
-func glevWake(h unsafe.Pointer, base *C.struct_event_base) {
-	if b, ok := restore[*Base](h); ok && b.event == base {
-		b.runQueue()
-	} else {
+func glevWake(h unsafe.Pointer, base *C.struct_event_base) (last C.int) {
+	b, ok := restore[*Base](h)
+	if !ok || b.event != base {
 		live.stale.Add(1)
+		return 0
 	}
+	b.runQueue()
+	if !b.leaving.Load() {
+		return 0
+	}
+	b.left()
+	return 1
 }
 
 //export glevEvent
@@ -51,8 +57,11 @@ func glevBevWrite(h unsafe.Pointer, bev *C.struct_bufferevent) (again C.int) {
 }
 
 //export glevBevEvent
-func glevBevEvent(h unsafe.Pointer, bev *C.struct_bufferevent, what C.short, err, connecting C.int) (again C.int) {
+func glevBevEvent(h unsafe.Pointer, bev *C.struct_bufferevent, what C.short, err, connecting C.int, codes *C.ulong, ncodes C.int) (again C.int) {
 	if b, ok := called[*BufferEvent](h, unsafe.Pointer(bev)); ok {
+		for _, code := range unsafe.Slice(codes, ncodes) {
+			b.codes = append(b.codes, uint64(code))
+		}
 		again = cBool(b.happened(Events(what), syscall.Errno(err), connecting != 0))
 	}
 	return again

@@ -416,11 +416,11 @@ func (d *DNSBase) enterAlive() error {
 	if !d.enter() {
 		return ErrClosed
 	}
-	if d.base.dead.Load() {
+	err := d.base.usable()
+	if err != nil {
 		d.leave()
-		return ErrLoopAborted
 	}
-	return nil
+	return err
 }
 
 // failed gives the -1 of libevent the form of a result.

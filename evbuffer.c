@@ -408,6 +408,10 @@ int64_t glev_buf_set_max_read(struct glev_buf *b, size_t n)
 	if (rc)
 		return rc;
 	rc = evbuffer_set_max_read(b->evb, n) < 0 ? -EINVAL : 0;
+	if (rc == 0 && b->owner && b == &b->owner->in) {
+		b->owner->limits |= GLEV_LIMIT_BUFFER;
+		glev_fast_choose(b->owner);
+	}
 	evbuffer_unlock(b->evb);
 	return rc;
 #else

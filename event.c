@@ -11,6 +11,7 @@ struct glev_event *glev_event_new(struct glev_base *b, int fd, short what, void 
 
 	if (!e)
 		return NULL;
+	e->base = b;
 	e->handle = handle;
 	/* EV_FINALIZE: without it event_del from another thread waits for a
 	 * running callback, which may be waiting for the caller. */
@@ -30,6 +31,17 @@ int glev_event_add(struct glev_event *e, int64_t usec)
 	if (event_add(e->ev, usec < 0 ? NULL : &tv) < 0)
 		return -(errno ? errno : EINVAL);
 	return 0;
+}
+
+/* libevent takes no lock for it: the loop may just file the event under its old
+ * priority, and would look for it under the new one, which ruins its queues. */
+int64_t glev_event_set_priority(struct glev_event *e, int priority)
+{
+	const short any = EV_READ | EV_WRITE | EV_TIMEOUT | EV_SIGNAL;
+
+	if (!glev_base_on_loop(e->base) && event_pending(e->ev, any, NULL))
+		return GLEV_WRONG_LOOP;
+	return event_priority_set(e->ev, priority) < 0 ? -EBUSY : 0;
 }
 
 void glev_event_free(struct glev_event *e)

@@ -159,17 +159,20 @@ func (e *Event) Base() *Base { return e.base }
 
 // SetPriority sets the priority, 0 (first) to one less than Config.Priorities. It fails
 // while the event is due.
-// Safe for concurrent use. Wraps event_priority_set.
+// Loop goroutine only, or any goroutine while no loop runs, or while the event is not
+// added. Wraps event_priority_set.
 func (e *Event) SetPriority(priority int) error {
 	const op = "event_priority_set"
 	if err := e.base.checkPriority(op, priority); err != nil {
 		return err
 	}
+	set := func() C.int64_t { return C.glev_event_set_priority(e.c, C.int(priority)) }
 	return e.do(op, func() C.int {
-		if C.event_priority_set(e.c.ev, C.int(priority)) < 0 {
-			return -C.int(syscall.EBUSY)
+		rc := set()
+		if rc == C.GLEV_WRONG_LOOP {
+			rc = e.base.asLoop(set)
 		}
-		return 0
+		return C.int(rc)
 	})
 }
 
@@ -224,14 +227,19 @@ func (e *Event) AddCommon(timeout *CommonTimeout) error {
 // Free deletes the event and gives its memory back. The closure does not start
 // after Free has returned. Safe for concurrent use. Wraps event_free.
 func (e *Event) Free() {
+	if !e.close() {
+		return
+	}
 	e.mu.Lock()
-	closed := e.close()
-	if closed {
-		e.signal.stop(e)
+	e.signal.stop(e)
+	elsewhere := e.base.noLocks && !e.base.onLoop()
+	if !elsewhere {
 		C.event_del(e.c.ev)
 	}
 	e.mu.Unlock()
-	if closed {
+	if elsewhere {
+		e.leaveAtLoop(func() { C.event_del(e.c.ev) })
+	} else {
 		e.leave()
 	}
 }
@@ -244,8 +252,8 @@ func (e *Event) do(op string, call func() C.int) error {
 		return ErrClosed
 	}
 	defer e.leave()
-	if e.base.dead.Load() {
-		return ErrLoopAborted
+	if err := e.base.usable(); err != nil {
+		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -2,9 +2,11 @@ package libevent_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
@@ -199,6 +201,88 @@ func TestFastPathEnableWrite(t *testing.T) {
 	})
 }
 
+// It makes it also for closures that are set between that and the loop's next turn.
+func TestFastPathEnableBeforeSetCallbacks(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newSocket(t, base, 0)
+		require.NoError(t, bev.Enable(rd|wr))
+		require.NoError(t, bev.SetCallbacks(nil, func(b *libevent.BufferEvent) {
+			b.Free()
+		}, nil))
+		dispatch(t, base)
+		assert.Zero(t, base.Stats().BufferEvents)
+		useEitherWay(t, base)
+		_ = peer.Close()
+	})
+}
+
+// useEitherWay makes use of the fast path, for the counters.
+func useEitherWay(t testing.TB, base *libevent.Base) {
+	t.Helper()
+	bev, peer := newSocket(t, base, 0)
+	onceOnLoop(t, base, func() { _, _ = bev.WriteString("x") })
+	require.NoError(t, peer.Close())
+	bev.Free()
+}
+
+// What a limit that comes and goes makes libevent do does not show.
+func TestFastPathEnableAndLimits(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		useEitherWay(t, base)
+		bev, _ := newSocket(t, base, 0)
+		writes := 0
+		require.NoError(t, bev.SetCallbacks(nil, func(*libevent.BufferEvent) { writes++ }, nil))
+		require.NoError(t, bev.Enable(wr))
+		require.NoError(t, bev.SetMaxSingleRead(100))
+		require.NoError(t, bev.SetMaxSingleRead(0))
+		onceOnLoop(t, base, func() {})
+		assert.Equal(t, 1, writes)
+
+		require.NoError(t, bev.Trigger(wr, 0))
+		require.NoError(t, bev.SetMaxSingleRead(100))
+		require.NoError(t, bev.SetMaxSingleRead(0))
+		onceOnLoop(t, base, func() {})
+		assert.Equal(t, 2, writes)
+
+		fd := bev.FD()
+		require.NoError(t, bev.SetMaxSingleRead(100))
+		onceOnLoop(t, base, func() { assert.NoError(t, bev.SetFD(-1)) })
+		assert.Equal(t, 2, writes)
+		require.NoError(t, bev.SetFD(fd))
+		onceOnLoop(t, base, func() {})
+		assert.Equal(t, 3, writes)
+	})
+}
+
+// What was written before there was a write closure is no business of it.
+func TestFastPathWrittenBefore(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, _ := newSocket(t, base, 0)
+		onceOnLoop(t, base, func() { _, _ = bev.WriteString("early") })
+		require.NoError(t, bev.SetCallbacks(nil, func(*libevent.BufferEvent) {
+			assert.Fail(t, "a write callback for nothing")
+		}, nil))
+		require.NoError(t, bev.SetMaxSingleRead(100)) // plain libevent from here on
+		onceOnLoop(t, base, func() {})
+		assert.Zero(t, bev.Output().Len())
+	})
+}
+
+// A low mark is no reason to write in pieces: for the second the peer might wait long.
+func TestFastPathWriteLowMark(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newUnixSocket(t, base)
+		defer syscall.Close(peer)
+		var seen []int
+		require.NoError(t, bev.SetWatermark(wr, 10, 0))
+		require.NoError(t, bev.SetCallbacks(nil, func(b *libevent.BufferEvent) {
+			seen = append(seen, b.Output().Len())
+		}, nil))
+		onceOnLoop(t, base, func() { _, _ = bev.Write(make([]byte, 100)) })
+		assert.Equal(t, []int{0}, seen)
+	})
+}
+
 // onceOnLoop runs fn and a few turns of the loop.
 func onceOnLoop(t testing.TB, base *libevent.Base, fn func()) {
 	t.Helper()
@@ -279,6 +363,63 @@ func TestFastPathTimeouts(t *testing.T) {
 	})
 }
 
+// A timeout that was taken away stays away, also if there was nothing to time just then.
+func TestFastPathNoTimeoutAnyMore(t *testing.T) {
+	const limit = 20 * time.Millisecond
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newUnixSocket(t, base)
+		defer syscall.Close(peer)
+		require.NoError(t, bev.SetTimeouts(limit, limit))
+		require.NoError(t, bev.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) {
+			assert.Fail(t, "there is no timeout", "%v", what)
+		}))
+		require.NoError(t, bev.Enable(rd|wr))
+		require.NoError(t, bev.Disable(rd|wr))
+		require.NoError(t, bev.SetTimeouts(0, 0))
+		require.NoError(t, bev.Enable(rd|wr))
+		_, err := bev.Write(make([]byte, 4<<20)) // more than the socket takes
+		require.NoError(t, err)
+		_, err = syscall.Write(peer, []byte("x"))
+		require.NoError(t, err)
+		require.NoError(t, base.LoopExit(3*limit))
+		dispatch(t, base)
+		assert.Equal(t, rd|wr, bev.Enabled())
+		assert.Equal(t, 1, bev.Input().Len())
+		assert.NotZero(t, bev.Output().Len())
+	})
+}
+
+// Where there is a high mark libevent begins the time anew with every change of the
+// input.
+func TestFastPathTimeoutBeginsAnew(t *testing.T) {
+	const limit, times = 200 * time.Millisecond, 3
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		useEitherWay(t, base)
+		bev, peer := newSocket(t, base, 0)
+		defer peer.Close()
+		require.NoError(t, bev.Input().Prepend(make([]byte, 10)))
+		require.NoError(t, bev.SetWatermark(rd, 0, 100))
+		require.NoError(t, bev.SetTimeouts(limit, 0))
+		drained := 0
+		var timer *libevent.Event
+		timer, err := base.NewTimer(func() {
+			assert.NoError(t, bev.Input().Drain(1))
+			if drained++; drained < times {
+				assert.NoError(t, timer.Add(limit/2))
+			}
+		})
+		require.NoError(t, err)
+		require.NoError(t, bev.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, _ libevent.Events) {
+			assert.Equal(t, times, drained)
+			b.Free()
+			timer.Free()
+		}))
+		require.NoError(t, timer.Add(limit/2))
+		require.NoError(t, bev.Enable(rd))
+		dispatch(t, base)
+	})
+}
+
 func TestFastPathReadWatermarks(t *testing.T) {
 	bothWays(t, func(t *testing.T, base *libevent.Base) {
 		bev, peer := newSocket(t, base, 0)
@@ -354,6 +495,82 @@ func TestFastPathEnds(t *testing.T) {
 	}
 }
 
+// newUnixSocket is newSocket for a socket that takes much at once, and the other end's
+// descriptor.
+func newUnixSocket(t testing.TB, base *libevent.Base) (bev *libevent.BufferEvent, peer int) {
+	t.Helper()
+	fd, peer := socketpair(t)
+	bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	return bev, peer
+}
+
+// oneRead is as much as one call reads at most.
+const oneRead = 128 << 10
+
+// A socket that somebody else has, too, may become a blocking one.
+func TestFastPathNeverWaits(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newUnixSocket(t, base)
+		defer syscall.Close(peer)
+		require.NoError(t, syscall.SetNonblock(bev.FD(), false))
+		_, err := syscall.Write(peer, make([]byte, oneRead))
+		require.NoError(t, err)
+		require.NoError(t, bev.Enable(rd))
+		watchdog := time.AfterFunc(patience, func() {
+			t.Error("the loop stands in a read")
+			_ = syscall.Shutdown(peer, syscall.SHUT_WR)
+		})
+		defer watchdog.Stop()
+		for bev.Input().Len() < oneRead {
+			require.NoError(t, base.Loop(libevent.LoopOnce))
+		}
+	})
+}
+
+// The end waits behind the last bytes: a read closure that turns reading off is told of
+// it when reading is on again, and one that turns it on is not told twice.
+func TestFastPathEndBehindBytes(t *testing.T) {
+	for name, test := range map[string]struct {
+		unread string // by the peer: then closing is a reset
+		cause  error
+	}{"EOF": {"", io.EOF}, "reset": {"x", syscall.ECONNRESET}} {
+		for _, off := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, reading off %v", name, off), func(t *testing.T) {
+				bothWays(t, func(t *testing.T, base *libevent.Base) {
+					bev, peer := newUnixSocket(t, base)
+					_, err := syscall.Write(bev.FD(), []byte(test.unread))
+					require.NoError(t, err)
+					_, err = syscall.Write(peer, make([]byte, oneRead))
+					require.NoError(t, err)
+					require.NoError(t, syscall.Close(peer))
+					var ends []error
+					require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+						assert.Equal(t, rd|wr, b.Enabled())
+						assert.NoError(t, b.Enable(rd))
+						if off && b.Input().Len() == oneRead {
+							assert.NoError(t, b.Disable(rd))
+						}
+					}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+						ends = append(ends, b.Err())
+						assert.Equal(t, wr, b.Enabled())
+					}))
+					require.NoError(t, bev.Enable(rd))
+					dispatch(t, base)
+					assert.Equal(t, oneRead, bev.Input().Len())
+					if off {
+						assert.Empty(t, ends)
+						require.NoError(t, bev.Enable(rd))
+						dispatch(t, base)
+					}
+					require.Len(t, ends, 1)
+					assert.ErrorIs(t, ends[0], test.cause)
+				})
+			})
+		}
+	}
+}
+
 func TestFastPathWriteError(t *testing.T) {
 	bothWays(t, func(t *testing.T, base *libevent.Base) {
 		bev, peer := newSocket(t, base, 0)
@@ -406,6 +623,28 @@ func TestFastPathConnecting(t *testing.T) {
 		}()
 		dispatch(t, base)
 		assert.Equal(t, []string{libevent.EventConnected.String(), "read"}, order)
+	})
+}
+
+// A connect that is done at once is told of as any other: no write callback comes with it.
+func TestFastPathConnectingAtOnce(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
+		require.NoError(t, err)
+		defer ln.Close()
+		bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+		require.NoError(t, err)
+		var order []string
+		require.NoError(t, bev.SetCallbacks(nil, func(*libevent.BufferEvent) {
+			order = append(order, "write")
+		}, func(_ *libevent.BufferEvent, what libevent.Events) {
+			order = append(order, what.String())
+		}))
+		require.NoError(t, bev.Connect("unix", ln.Addr().String()))
+		dispatch(t, base)
+		assert.Equal(t, []string{libevent.EventConnected.String()}, order)
+		onceOnLoop(t, base, func() { _, _ = bev.WriteString("hello") })
+		assert.Equal(t, []string{libevent.EventConnected.String(), "write"}, order)
 	})
 }
 
@@ -554,6 +793,31 @@ func TestFastPathComesBack(t *testing.T) {
 
 	require.NotNil(t, bev.Pointer())
 	assert.False(t, fast())
+}
+
+// The bound of a buffer on what is read into it at a time is one of the reads of a
+// bufferevent.
+func TestFastPathMaxRead(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		useEitherWay(t, base)
+		bev, peer := newUnixSocket(t, base)
+		defer syscall.Close(peer)
+		if err := bev.Input().SetMaxRead(100); err != nil {
+			assert.ErrorIs(t, err, errors.ErrUnsupported)
+			return
+		}
+		seen := 0
+		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+			seen++
+			assert.Equal(t, 100, b.Input().Len())
+			assert.NoError(t, b.Input().Drain(100))
+		}, nil, nil))
+		require.NoError(t, bev.Enable(rd))
+		_, err := syscall.Write(peer, make([]byte, 300))
+		require.NoError(t, err)
+		onceOnLoop(t, base, func() {})
+		assert.Equal(t, 3, seen)
+	})
 }
 
 func TestFastPathSwitchedOff(t *testing.T) {

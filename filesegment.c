@@ -47,10 +47,10 @@ void glev_file_release(struct glev_file *f)
 }
 
 /* Whether libevent uses sendfile for the buffer: it does for what it writes to a
- * descriptor itself. */
+ * descriptor itself, as it does for sockets that were made here. */
 static int goes_to_fd(struct glev_buf *b)
 {
-	return b->owner && b == &b->owner->out && b->owner->kind == GLEV_SOCKET;
+	return b->owner && b == &b->owner->out && b->owner->reader && !b->owner->door;
 }
 
 static void freed(const struct evbuffer_file_segment *seg, int flags, void *arg)

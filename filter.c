@@ -57,31 +57,49 @@ int glev_filter_within(void)
 	return within > 0;
 }
 
+/* Takes the callbacks of a bufferevent away for one that is put on it; with 0 its lock is
+ * held until glev_filter_is_put. */
+int glev_filter_put(struct glev_bev *under)
+{
+	evbuffer_lock(under->in.evb);
+	if (under->filtered || under->lingering || under->shut) {
+		evbuffer_unlock(under->in.evb);
+		return EBUSY;
+	}
+	under->filtered = 1;
+	glev_fast_choose(under);
+	return 0;
+}
+
+void glev_filter_is_put(struct glev_bev *under, int indeed)
+{
+	if (!indeed) {
+		under->filtered = 0;
+		glev_fast_choose(under);
+	} else if (under->dialing) { /* libevent has enabled it */
+		glev_bev_apply(under);
+	}
+	evbuffer_unlock(under->in.evb);
+}
+
 struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, void *handle, int *err)
 {
-	struct bufferevent *bev = NULL;
+	struct bufferevent *bev;
 	struct glev_bev *r = calloc(1, sizeof(*r));
 
 	*err = ENOMEM;
 	if (!r)
 		return NULL;
-	evbuffer_lock(under->in.evb);
-	if (under->filtered || under->lingering || under->shut) {
-		*err = EBUSY;
-	} else {
-		under->filtered = 1;
-		glev_fast_choose(under);
-		/* Not with CLOSE_ON_FREE: freeing the one below is Go's business. */
-		bev = bufferevent_filter_new(under->bev, in ? glev_on_filter_in : NULL,
-		    out ? glev_on_filter_out : NULL, options & ~BEV_OPT_CLOSE_ON_FREE, NULL, r);
+	*err = glev_filter_put(under);
+	if (*err) {
+		free(r);
+		return NULL;
 	}
-	if (*err == ENOMEM && !bev) {
-		under->filtered = 0;
-		glev_fast_choose(under);
-	}
+	*err = ENOMEM;
+	/* Not with CLOSE_ON_FREE: freeing the one below is Go's business. */
+	bev = bufferevent_filter_new(under->bev, in ? glev_on_filter_in : NULL,
+	    out ? glev_on_filter_out : NULL, options & ~BEV_OPT_CLOSE_ON_FREE, NULL, r);
 	if (bev) {
-		if (under->dialing) /* libevent has enabled it */
-			glev_bev_apply(under);
 		r->under = under;
 		glev_bev_init(r, under->base, bev, GLEV_FILTER, options, loop_only, handle);
 		r->under_in_cb = evbuffer_add_cb(under->in.evb, glev_on_filter_change, r);
@@ -89,7 +107,7 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 		evbuffer_add_cb(r->in.evb, glev_on_filter_change, r);
 		evbuffer_add_cb(r->out.evb, glev_on_filter_change, r);
 	}
-	evbuffer_unlock(under->in.evb);
+	glev_filter_is_put(under, bev != NULL);
 	if (!bev) {
 		free(r);
 		return NULL;

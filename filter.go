@@ -49,7 +49,7 @@ func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEve
 	if under == nil {
 		return nil, badArgument(op, "under is nil")
 	}
-	flags, loopOnly, err := opts.native()
+	flags, loopOnly, err := under.Base().options(opts)
 	if err != nil {
 		return nil, badArgument(op, "%v", err)
 	}

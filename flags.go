@@ -106,6 +106,14 @@ func (o Options) native() (flags C.int, loopOnly bool, err error) {
 	return C.int(o &^ OptLoopOnly), true, nil
 }
 
+// options is native for a bufferevent on b.
+func (b *Base) options(o Options) (flags C.int, loopOnly bool, err error) {
+	if b.noLocks {
+		o = o&^(OptThreadSafe|OptUnlockCallbacks) | OptLoopOnly
+	}
+	return o.native()
+}
+
 // LoopFlags changes how Loop runs.
 type LoopFlags int
 

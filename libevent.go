@@ -132,6 +132,9 @@ type Config struct {
 	// first. Closures see the same either way; OptPlainIO is the same for one
 	// bufferevent.
 	PlainIO bool
+	// OnPanic gets the panics of closures, and the stack of each, in place of the
+	// caller of Dispatch. It runs on the loop's goroutine, and the loop goes on.
+	OnPanic func(value any, stack []byte)
 
 	// MaxDispatchInterval and MaxDispatchCallbacks bound, if not 0, how long and
 	// how many callbacks the loop runs before it looks for new events of a
@@ -151,6 +154,10 @@ type Base struct {
 	method string
 
 	plainIO bool
+	wrapped bool // C's
+	noLocks bool // by libevent: all is for the loop's goroutine
+	onPanic func(value any, stack []byte)
+	err     atomic.Pointer[PanicError] // the first that went there
 
 	// own decides who may act as the loop: Dispatch takes it to set running,
 	// and what must not happen while a loop runs is done with it held.
@@ -158,6 +165,7 @@ type Base struct {
 	running  bool
 	freeing  bool
 	borrowed atomic.Bool // own is held while a function of the user's runs
+	leaving  atomic.Bool // the next turn is the last one with a wrapped base
 
 	dead      atomic.Bool                // a closure called Goexit
 	panicked  atomic.Pointer[PanicError] // on its way to the caller of the loop
@@ -197,19 +205,28 @@ func NewBaseConfig(cfg Config) (*Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Base{event: event, plainIO: cfg.PlainIO, children: map[*object]interface{ Free() }{}}
+	b := &Base{event: event, plainIO: cfg.PlainIO, onPanic: cfg.OnPanic}
+	if err := b.start(op); err != nil {
+		C.event_base_free(event)
+		return nil, err
+	}
+	return b, nil
+}
+
+// start makes the native half of a base that has an event_base.
+func (b *Base) start(op string) error {
+	b.children = map[*object]interface{ Free() }{}
 	b.changed.L = &b.mu
-	b.method = C.GoString(C.event_base_get_method(event))
+	b.method = C.GoString(C.event_base_get_method(b.event))
 	b.handle = newHandle(b)
-	b.c = C.glev_base_new(event, b.handle.p)
+	b.c = C.glev_base_new(b.event, cBool(b.noLocks), b.handle.p)
 	if b.c == nil {
 		b.handle.release()
-		C.event_base_free(event)
-		return nil, &Error{op, syscall.ENOMEM}
+		return &Error{op, syscall.ENOMEM}
 	}
 	live.objects[kindBase].Add(1)
 	b.open()
-	return b, nil
+	return nil
 }
 
 func (cfg Config) newEventBase(op string) (*C.struct_event_base, error) {
@@ -386,13 +403,14 @@ func (b *Base) Stats() Stats {
 // and SetCleanup that are due run before it returns. While the loop runs, and
 // so inside a closure, it returns ErrRunning and does nothing. On a base whose loop
 // was aborted by a Goexit it releases what can be released, leaves libevent's own
-// memory of the loop behind, and returns ErrLoopAborted.
+// memory of the loop behind, and returns ErrLoopAborted. A wrapped base it leaves to C;
+// see WrapBase.
 // Safe for concurrent use. Wraps event_base_free.
 func (b *Base) Free() error {
 	if !b.enter() {
 		return nil
 	}
-	idle := b.lockOwn()
+	idle, inTurn := b.lockOwn(), false
 	if idle {
 		if b.freeing { // by another goroutine
 			b.own.Unlock()
@@ -400,54 +418,61 @@ func (b *Base) Free() error {
 			return nil
 		}
 		idle = !b.running
+		inTurn = b.hosted() && (!b.onLoop() || C.glev_base_here() == b.c)
 		b.freeing = idle
 		b.running = true // and stays so: nobody else begins
 		b.own.Unlock()
 	}
-	b.exit()
 	if !idle {
+		b.exit()
 		return ErrRunning
 	}
-	b.close()
-	for b.users() > 1 { // calls of a moment, from other goroutines
-		runtime.Gosched()
+	if inTurn {
+		b.leaveInTurn()
+		return nil
 	}
-
+	b.exit()
+	b.close()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	C.glev_base_claim(b.c)
-	b.freeChildren()
-	live.objects[kindBase].Add(-1)
 	defer b.dues.run()
 	defer collect().end()
+	b.bury()
+	C.glev_base_unclaim(b.c)
 	if b.dead.Load() {
-		b.takeDues()
-		C.glev_base_unclaim(b.c)
-		b.handle.release()
 		return ErrLoopAborted
 	}
-	C.glev_base_settle(b.c)
-	b.mu.Lock()
-	C.glev_fast_counters(b.c, &b.io)
-	b.mu.Unlock()
-	b.takeDues()
-	C.glev_base_unclaim(b.c)
 	C.glev_base_free(b.c)
-	C.event_base_free(b.event)
-	b.handle.release()
+	if !b.wrapped {
+		C.event_base_free(b.event)
+	}
 	return nil
+}
+
+// bury frees what lives on a base that is closed, on the thread of its loop.
+func (b *Base) bury() {
+	for b.users() > 1 { // calls of a moment, from other goroutines
+		runtime.Gosched()
+	}
+	b.freeChildren()
+	live.objects[kindBase].Add(-1)
+	if !b.dead.Load() {
+		if !b.wrapped {
+			C.glev_base_settle(b.c)
+		}
+		b.mu.Lock()
+		C.glev_fast_counters(b.c, &b.io)
+		b.mu.Unlock()
+	}
+	b.takeDues()
+	b.handle.release()
 }
 
 // freeChildren frees what lives on the base and does the work of the loop until
 // all of it is gone.
 func (b *Base) freeChildren() {
-	b.mu.Lock()
-	children := slices.Collect(maps.Values(b.children))
-	b.mu.Unlock()
-	for _, c := range children {
-		c.Free()
-	}
-
+	b.closeChildren()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for len(b.children) > 0 || len(b.queue) > 0 {
@@ -462,6 +487,16 @@ func (b *Base) freeChildren() {
 			t.run()
 			b.mu.Lock()
 		}
+	}
+}
+
+// closeChildren has no closure of what lives on the base start any more.
+func (b *Base) closeChildren() {
+	b.mu.Lock()
+	children := slices.Collect(maps.Values(b.children))
+	b.mu.Unlock()
+	for _, c := range children {
+		c.Free()
 	}
 }
 

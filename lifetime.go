@@ -188,7 +188,12 @@ func (b *Base) failed(panicked any) {
 		b.dead.Store(true)
 		return
 	}
-	b.panicked.CompareAndSwap(nil, panicError(panicked))
+	p := panicError(panicked)
+	if b.onPanic != nil || b.hosted() {
+		b.report(p)
+		return
+	}
+	b.panicked.CompareAndSwap(nil, p)
 	b.breakLoop()
 }
 

@@ -15,6 +15,7 @@ static struct glev_lev *record(struct glev_base *b, unsigned flags, void *handle
 
 	if (!l)
 		return NULL;
+	l->base = b;
 	l->handle = handle;
 	l->wanted = !(flags & LEV_OPT_DISABLED);
 	l->retry = event_new(b->base, -1, EV_FINALIZE, glev_on_accept_retry, l);

@@ -131,13 +131,20 @@ func (b *Base) keep(delta int) {
 	}
 	b.mu.Lock()
 	b.keepers += delta
-	if b.keepers == 0 {
-		C.glev_base_keep(b.c, 0)
-	} else if delta > 0 && b.keepers == delta {
-		C.glev_base_keep(b.c, 1)
-	}
+	changed := b.keepers == 0 || delta > 0 && b.keepers == delta
 	b.mu.Unlock()
+	if changed && b.usable() == nil {
+		b.applyKeepers()
+	} else if changed { // on another goroutine than a base without locks can bear
+		b.enqueue(task{run: b.applyKeepers})
+	}
 	b.exit()
+}
+
+func (b *Base) applyKeepers() {
+	b.mu.Lock()
+	C.glev_base_keep(b.c, cBool(b.keepers > 0))
+	b.mu.Unlock()
 }
 
 // LoopExit ends the loop after d, when the closures that are due have run. Given
@@ -194,16 +201,16 @@ func (b *Base) breakLoop() C.int {
 	return C.event_base_loopbreak(b.event)
 }
 
-// enterAlive is enter for what a loop that was aborted cannot do.
+// enterAlive is enter for what is only done with a base that is usable.
 func (b *Base) enterAlive() error {
 	if !b.enter() {
 		return ErrClosed
 	}
-	if b.dead.Load() {
+	err := b.usable()
+	if err != nil {
 		b.exit()
-		return ErrLoopAborted
 	}
-	return nil
+	return err
 }
 
 // alive is the error of a loop that cannot run again.
@@ -260,10 +267,13 @@ func (b *Base) Post(fn func()) error {
 	if fn == nil {
 		return badArgument("Post", "fn is nil")
 	}
-	if err := b.enterAlive(); err != nil {
-		return err
+	if !b.enter() {
+		return ErrClosed
 	}
 	defer b.exit()
+	if b.dead.Load() {
+		return ErrLoopAborted
+	}
 	b.enqueue(task{fn, true})
 	return nil
 }
@@ -275,7 +285,7 @@ func (b *Base) ifIdle(fn func()) bool {
 		return false
 	}
 	defer b.own.Unlock()
-	if b.running {
+	if b.running || b.hosted() {
 		return false
 	}
 	fn()

@@ -109,14 +109,18 @@ struct glev_base {
 	struct event *keep; /* keeps an otherwise empty loop from returning */
 	void *handle;
 	uintptr_t owner;    /* the thread that acts as the loop, or 0; atomic */
-	int running;        /* a loop runs; atomic */
+	int running;        /* Go runs the loop; atomic */
+	int hosted;         /* C runs it, or did last; atomic */
+	int pipe[2];        /* of a base without locks: wakes the loop in place of wake */
 	int dns_freeing;    /* DNS bases that wait for a quiet moment to be freed in */
 	struct glev_base *outer; /* for which that thread acts besides */
 	struct glev_dues dues;
+	int inside;         /* callbacks between begin() and done(); the loop's thread's */
 	unsigned calls;     /* callbacks since the clock was looked at */
 	int64_t yielded;    /* when Go's scheduler had its turn, in ns */
 	struct glev_bev *unsent; /* have output to be written when the callback is done */
 	struct glev_block *block; /* what is read next goes there first */
+	struct glev_block *cipher; /* where a door has it before that */
 	struct glev_fast_counters {
 		uint64_t reads, writes, spills; /* atomic */
 	} fast;
@@ -124,11 +128,18 @@ struct glev_base {
 
 int glev_use_threads(void);
 int glev_enable_lock_debugging(void);
-struct glev_base *glev_base_new(struct event_base *base, void *handle);
+/* no_locks: libevent has no locks for it, so that other threads may not even wake it. */
+struct glev_base *glev_base_new(struct event_base *base, int no_locks, void *handle);
 void glev_base_free(struct glev_base *b);
 void glev_base_claim(struct glev_base *b);
 void glev_base_unclaim(struct glev_base *b);
 int glev_base_on_loop(struct glev_base *b);
+/* Around a callback of the base: if this thread does not act as its loop by what Go
+ * knows, C runs it. */
+int glev_base_visit(struct glev_base *b);
+void glev_base_visited(struct glev_base *b, int visit);
+/* Whether C runs the loop. */
+int glev_base_hosted(struct glev_base *b);
 /* The base as whose loop this thread acts, or NULL. */
 struct glev_base *glev_base_here(void);
 int glev_base_loop(struct glev_base *b, int flags);
@@ -144,11 +155,13 @@ void glev_base_settle(struct glev_base *b);
 
 struct glev_event {
 	struct event *ev;
+	struct glev_base *base;
 	void *handle;
 };
 
 struct glev_event *glev_event_new(struct glev_base *b, int fd, short what, void *handle);
 int glev_event_add(struct glev_event *e, int64_t usec);
+int64_t glev_event_set_priority(struct glev_event *e, int priority);
 void glev_event_free(struct glev_event *e);
 
 /* --- evbuffer.c ---------------------------------------------------------- */
@@ -278,7 +291,7 @@ enum { GLEV_CB_READ = 1, GLEV_CB_WRITE = 2 };
 enum { GLEV_SOCKET, GLEV_PAIR, GLEV_FILTER };
 enum { GLEV_FLUSHING = 1, GLEV_DISCARDING };
 enum { GLEV_LOOKING_UP = 1, GLEV_TRYING, GLEV_GAVE_UP };
-enum { GLEV_LIMIT_RATE = 1, GLEV_LIMIT_GROUP = 2, GLEV_LIMIT_SINGLE_READ = 4, GLEV_LIMIT_SINGLE_WRITE = 8 };
+enum { GLEV_LIMIT_RATE = 1, GLEV_LIMIT_GROUP = 2, GLEV_LIMIT_SINGLE_READ = 4, GLEV_LIMIT_SINGLE_WRITE = 8, GLEV_LIMIT_BUFFER = 16 };
 
 /* Made once for each connection: what is small is kept small. */
 struct glev_bev {
@@ -294,7 +307,9 @@ struct glev_bev {
 	struct evbuffer_cb_entry *out_cb; /* sees that, or NULL */
 	struct ev_token_bucket_cfg *rate; /* its rate limit, or NULL */
 	int64_t rate_tick_msec;
-	struct glev_bev *under;   /* of a filter */
+	struct glev_bev *under;   /* of a filter, if it is ours */
+	struct glev_door *door;   /* adopt.c: of a kind that another package made, or NULL */
+	struct glev_host *host;   /* adopt.c: of one that is C's, or NULL */
 	struct evbuffer_cb_entry *under_in_cb, *under_out_cb;
 	uint64_t changes;         /* of the buffers that a filter's functions see; atomic */
 	struct glev_bev *partner; /* of an end of a pair, until that is gone altogether */
@@ -317,6 +332,7 @@ struct glev_bev {
 	int8_t shut;            /* 1: shut down writing when the output is empty, 2: done */
 	int8_t lingering;       /* GLEV_FLUSHING... */
 	int8_t paused;          /* input at its high watermark, closure drained nothing */
+	int8_t drained;         /* there is a high watermark, and the closure drained something */
 	int8_t limited;         /* has a timer of a limit, for good; it stays on its base */
 	int8_t moving;          /* to another base */
 
@@ -327,15 +343,18 @@ struct glev_bev {
 	int8_t limits;          /* GLEV_LIMIT_*: what libevent must count */
 	int8_t fast;            /* the fast path carries it now */
 	int8_t reading;         /* reader is added */
-	int8_t spilled;         /* libevent has the writing until the output is empty */
+	int8_t spilled;         /* libevent has the writing, or is to have it, until the output is empty */
 	int8_t direct;          /* within a call that writes at once */
 	int8_t mute;            /* a write callback for nothing may be due */
-	int8_t written;         /* something was written since the last write callback */
+	int8_t written;         /* something was written, or a write callback asked for, since the last one */
 	int8_t write_timed;     /* there is a write timeout */
+	int8_t timed;           /* directions that have, or had, a timeout */
 	int8_t small_reads;     /* that needed much less room, in a row */
 	uint32_t room;          /* that the next read makes for what it finds */
+	int read_error;         /* was found behind bytes, and is to be told next */
 	struct timeval read_timeout;
 	struct event *reader;   /* behind the record; NULL for what has no fast path */
+	struct glev_writer *writer; /* behind that, for a door; NULL: libevent writes what is spilled */
 	struct evbuffer_cb_entry *unsent_cb;
 	struct glev_bev *unsent_next, **unsent; /* on the list of the base, or NULL */
 };
@@ -400,20 +419,68 @@ int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec);
 void glev_bev_apply(struct glev_bev *r);
 int64_t glev_bev_try_shut(struct glev_bev *r);
 int glev_bev_lingered(struct glev_bev *r);
+int glev_bev_watch_input(struct glev_bev *r);
+/* Tells libevent, not the fast path. */
+int glev_bev_native_timeouts(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr);
 void glev_bev_connected(struct glev_bev *r, int indeed);
 int glev_bev_all_written(struct glev_bev *r);
 /* Itself, or the socket or pair below a stack of filters. */
 struct glev_bev *glev_bev_bottom(struct glev_bev *r);
-/* Used by filter.c. */
+/* The first in it of a kind that another package made, or else that one. */
+struct glev_bev *glev_bev_carrier(struct glev_bev *r);
+/* Used by filter.c and adopt.c. */
 void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int kind, int options, int loop_only, void *handle);
 void glev_bev_install(struct glev_bev *r, int write);
 
 /* From now on C code may do with it what it likes. */
 struct bufferevent *glev_bev_expose(struct glev_bev *r);
 
+/* --- adopt.c --------------------------------------------------------------- */
+
+/* The C functions of internal/adopt. */
+struct glev_door {
+	struct bufferevent *(*make)(struct event_base *, struct bufferevent *, int, void *);
+	void *arg;
+	void (*gone)(void *);
+	int (*codes)(struct bufferevent *, unsigned long *, int);
+	int (*shutdown)(struct bufferevent *);
+	int (*begin)(struct bufferevent *);
+	void (*end)(struct bufferevent *);
+	ssize_t (*recv)(struct bufferevent *, void *, size_t, void *, size_t);
+	int (*pending)(struct bufferevent *, int);
+	ssize_t (*send)(struct bufferevent *, size_t);
+};
+
+enum { GLEV_CODES = 16 };
+
+/* What C had in a bufferevent that stays its own. */
+struct glev_host {
+	bufferevent_data_cb read, write;
+	bufferevent_event_cb event;
+	void *arg;
+	int in_frozen, out_frozen;
+};
+
+/* Takes over one that C made, or, on the loop's thread, borrows it. */
+int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, int loop_only, int borrow, void *handle, struct glev_bev **out);
+/* In place of glev_bev_quiet for one that was borrowed: gives it back. */
+void glev_adopt_return(struct glev_bev *r);
+int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct glev_door *door, int options, int loop_only, int plain, void *handle, struct glev_bev **out);
+/* Before it is freed: has the door learn of its end. With the loop's thread. */
+void glev_adopt_free(struct glev_bev *r);
+
 /* --- fastpath.c ----------------------------------------------------------- */
 
-/* All with the lock of the bufferevent, but glev_fast_read, glev_fast_free,
+struct glev_writer {
+	struct timeval timeout;
+	int8_t writing; /* the event behind it is added */
+};
+
+/* What is allocated behind a record for them; makes the pointers. */
+size_t glev_fast_size(int door);
+void glev_fast_init(struct glev_bev *r);
+
+/* All with the lock of the bufferevent, but glev_fast_read, _writable, _free,
  * glev_fast_forget and glev_base_flush, which are the loop's thread's. */
 
 /* Goes to the fast path or back to plain libevent; call after what decides it has
@@ -425,12 +492,22 @@ short glev_fast_carries(const struct glev_bev *r);
 int glev_fast_sync(struct glev_bev *r);
 /* That, and begins a read timeout anew. */
 int glev_fast_restart(struct glev_bev *r);
-/* The read timeout has changed. */
-void glev_fast_timeout(struct glev_bev *r);
-/* The watermarks have changed. */
-void glev_fast_marks(struct glev_bev *r);
+/* The timeouts have changed. */
+void glev_fast_timeout(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr);
+int glev_fast_set_priority(struct glev_bev *r, int priority);
+/* The input has changed, or its high mark: as in libevent, where there is a high mark
+ * a read timeout begins anew. */
+void glev_fast_input(struct glev_bev *r);
+/* The watermarks of these directions have changed. */
+void glev_fast_marks(struct glev_bev *r, short what);
 /* Returns 1 if the read closure is to be called. */
 int glev_fast_read(struct glev_bev *r, short what);
+/* The input of one with a door has changed, and libevent reads it. */
+void glev_fast_remind(struct glev_bev *r);
+/* Nothing more will come of that. */
+void glev_fast_hush(struct glev_bev *r);
+/* What was spilled by a door can be written. */
+void glev_fast_writable(struct glev_bev *r, short what);
 /* Something was appended to the output; something was written from it. */
 void glev_fast_unsent(struct glev_bev *r);
 void glev_fast_written(struct glev_bev *r);
@@ -446,6 +523,8 @@ void glev_fast_free(struct glev_bev *r);
 /* --- filter.c ------------------------------------------------------------- */
 
 struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, void *handle, int *err);
+int glev_filter_put(struct glev_bev *under);
+void glev_filter_is_put(struct glev_bev *under, int indeed);
 /* Between the two, a filter function that this thread calls panics into the Go
  * method that made the call; leave returns the handle of that panic, or NULL. */
 void glev_filter_enter(void);
@@ -494,6 +573,7 @@ enum { GLEV_BIND_IPV4_AND_IPV6 = 0 };
 
 struct glev_lev {
 	struct evconnlistener *lev;
+	struct glev_base *base;
 	void *handle;
 	struct event *retry; /* enables again after accept failed */
 	int wanted;          /* the user wants it enabled */
@@ -562,6 +642,7 @@ enum bufferevent_filter_result glev_on_filter_in(struct evbuffer *src, struct ev
 enum bufferevent_filter_result glev_on_filter_out(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg);
 void glev_on_filter_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_readable(evutil_socket_t fd, short what, void *arg);
+void glev_on_writable(evutil_socket_t fd, short what, void *arg);
 void glev_on_unsent(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
@@ -569,6 +650,7 @@ void glev_on_in_file(struct evbuffer *buf, const struct evbuffer_cb_info *info, 
 void glev_on_buf_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_block(const void *p, size_t n, void *arg);
 void glev_on_reference(const void *p, size_t n, void *arg);
+void glev_on_gone(const void *p, size_t n, void *arg);
 void glev_on_segment(const struct evbuffer_file_segment *seg, int flags, void *arg);
 void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg);
 void glev_on_accept_error(struct evconnlistener *lev, void *arg);

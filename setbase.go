@@ -48,6 +48,9 @@ func (b *BufferEvent) SetBase(base *Base) error {
 	if base == b.base {
 		return nil
 	}
+	if base.noLocks {
+		return badArgument(op, "base has no locks")
+	}
 	if err := base.enterAlive(); err != nil {
 		return err
 	}

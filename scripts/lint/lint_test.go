@@ -23,14 +23,16 @@ func TestRules(t *testing.T) {
 	}{
 		{"export", "a.go", "package p\n//export f\nfunc f() {}", "a.go:2: //export"},
 		{"export in a test", "a_test.go", "package p\n//export f\nfunc f() {}", "//export"},
-		{"export below", "x/callbacks.go", "package p\n//export f\nfunc f() {}", "//export"},
+		{"export elsewhere below", "x/y.go", "package p\n//export f\nfunc f() {}", "//export"},
 		{"export in its place", "callbacks.go", "package p\n//export f\nfunc f() {}", ""},
+		{"export in its place below", "x/callbacks.go", "package p\n//export f\nfunc f() {}", ""},
 		{"talk of export", "a.go", "package p\n// export is a word\nfunc f() {}", ""},
 
 		{"cgo", "a.go", "package p\n/*\n#cgo LDFLAGS: -lm\n*/\nimport \"C\"", "#cgo"},
 		{"cgo by lines", "a.go", "package p\n// #cgo LDFLAGS: -lm\nimport \"C\"", "a.go:2: #cgo"},
-		{"cgo below", "x/cgo_flags.go", "package p\n// #cgo LDFLAGS: -lm\nimport \"C\"", "#cgo"},
+		{"cgo elsewhere below", "x/y.go", "package p\n// #cgo LDFLAGS: -lm\nimport \"C\"", "#cgo"},
 		{"cgo in its place", "cgo_flags_linux.go", "package p\n// #cgo LDFLAGS: -lm\nimport \"C\"", ""},
+		{"cgo in its place below", "x/cgo_flags.go", "package p\n// #cgo LDFLAGS: -lm\nimport \"C\"", ""},
 
 		{"pointer", "a.go", "package p\nimport x \"github.com/mattn/go-pointer\"", "handle.go only"},
 		{"pointer in its place", "handle.go", "package p\nimport x \"github.com/mattn/go-pointer\"", ""},

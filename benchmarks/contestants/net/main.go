@@ -1,7 +1,9 @@
-// Package net: a goroutine for each connection, which reads and writes.
+// Package net: a goroutine for each connection, which reads and writes. With TLS it is
+// crypto/tls on that.
 package main
 
 import (
+	"crypto/tls"
 	"net"
 
 	"github.com/go-libevent/libevent/benchmarks/contestants/internal/server"
@@ -11,6 +13,14 @@ func main() {
 	args := server.Parse()
 	l, err := net.Listen("tcp", args.Addr)
 	server.Check(err)
+	if args.TLS != "" {
+		certificate, err := tls.LoadX509KeyPair(args.TLS, args.TLS)
+		server.Check(err)
+		l = tls.NewListener(l, &tls.Config{
+			Certificates:           []tls.Certificate{certificate},
+			SessionTicketsDisabled: true, // nobody comes back
+		})
+	}
 	server.Ready()
 	server.Serve(l, args.Sink)
 }

@@ -23,6 +23,7 @@ type Args struct {
 	Addr  string
 	Loops int
 	Sink  bool
+	TLS   string // a file with a certificate and its key, or ""
 }
 
 // Parse reads the command line.
@@ -30,12 +31,13 @@ func Parse() Args {
 	port := flag.Int("port", 0, "`port` to listen on, of 127.0.0.1")
 	loops := flag.Int("loops", 1, "event loops, each for a core")
 	sink := flag.Bool("sink", false, "count what is read instead of sending it back")
+	tls := flag.String("tls", "", "TLS with the certificate and the key in `file`")
 	flag.Parse()
 	if flag.NArg() > 0 || *port < 1 || *loops < 1 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	return Args{Addr: fmt.Sprintf("127.0.0.1:%d", *port), Loops: *loops, Sink: *sink}
+	return Args{Addr: fmt.Sprintf("127.0.0.1:%d", *port), Loops: *loops, Sink: *sink, TLS: *tls}
 }
 
 // Ready tells who started the server that it listens.

@@ -1,0 +1,158 @@
+package libevent
+
+/*
+#include <stdlib.h>
+#include "native.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"syscall"
+	"unsafe"
+
+	"github.com/go-libevent/libevent/internal/adopt"
+)
+
+// AdoptBufferEvent takes over a bufferevent that C made on this base: a socket, one end of
+// a pair, a filter. From then on it is like one that was made here: the callbacks of C are
+// gone, Free frees it, and C uses it no more. libevent does its reading and writing. If err
+// is not nil it stays the caller's, as it was.
+//
+// C must have made it with BEV_OPT_THREADSAFE, BEV_OPT_DEFER_CALLBACKS and
+// BEV_OPT_UNLOCK_CALLBACKS, or, for OptLoopOnly, without the first and the last. Whether
+// Free closes the descriptor of a socket is what opts says, not how it was made; what
+// becomes of the bufferevent below a filter is what C said when it made the filter.
+// Safe for concurrent use; with OptLoopOnly for the loop's goroutine only, or any while no
+// loop runs.
+func (b *Base) AdoptBufferEvent(bev unsafe.Pointer, opts Options) (*BufferEvent, error) {
+	return b.fromC("AdoptBufferEvent", bev, opts, false)
+}
+
+func (b *Base) fromC(op string, bev unsafe.Pointer, opts Options, borrow bool) (*BufferEvent, error) {
+	if bev == nil {
+		return nil, badArgument(op, "bev is nil")
+	}
+	adopted, err := b.takeOver(op, opts, nil, func(n *newcomer) C.int64_t {
+		n.bev.borrowed = borrow
+		return C.glev_adopt(b.c, (*C.struct_bufferevent)(bev), n.flags, n.loopOnly, cBool(borrow), n.handle, &n.record)
+	})
+	if errors.Is(err, syscall.EXDEV) {
+		return nil, badArgument(op, "bev is on another base")
+	}
+	if errors.Is(err, syscall.EEXIST) {
+		return nil, badArgument(op, "bev has its BufferEvent already")
+	}
+	return adopted, err
+}
+
+// newcomer is a bufferevent that gets its native half.
+type newcomer struct {
+	bev             *BufferEvent
+	flags, loopOnly C.int
+	handle          unsafe.Pointer
+	record          *C.struct_glev_bev
+}
+
+// takeOver makes a BufferEvent whose native half record brings along. What is below it is
+// entered, and stays so until it is gone.
+func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func(*newcomer) C.int64_t) (*BufferEvent, error) {
+	flags, loopOnly, err := b.options(opts)
+	if err != nil {
+		return nil, badArgument(op, "%v", err)
+	}
+	if below != nil && below.loopOnly && !loopOnly {
+		return nil, badArgument(op, "opts: what is below is OptLoopOnly, so this must be, too")
+	}
+	if err := b.enterAlive(); err != nil {
+		return nil, err
+	}
+	defer b.exit()
+	bev := newBufferEvent(b, loopOnly)
+	n := newcomer{bev: bev, flags: flags, loopOnly: cBool(loopOnly), handle: bev.handle.p}
+	rc := record(&n)
+	if rc == C.GLEV_WRONG_LOOP {
+		rc = b.asLoop(func() C.int64_t { return record(&n) })
+	}
+	if _, err := result(op, rc); err != nil {
+		bev.handle.release()
+		if rc == -C.int64_t(syscall.EBUSY) {
+			return nil, badArgument(op, "what is below has a filter already, or its writing side was closed")
+		}
+		return nil, err
+	}
+	bev.c, bev.below = n.record, below
+	bev.adopted()
+	return bev, nil
+}
+
+func init() { adopt.New, adopt.Call = newOfKind, callOnKind }
+
+func callOnKind(bev any, op string, call func() int64) (int, error) {
+	b := bev.(*BufferEvent)
+	return b.do(op, func() C.int64_t {
+		if rc := C.glev_bev_check(b.c); rc != 0 {
+			return rc
+		}
+		return C.int64_t(call())
+	})
+}
+
+// newOfKind is the root's side of internal/adopt.
+func newOfKind(base any, opts uint32, under any, kind *adopt.Kind) (any, error) {
+	const op = "bufferevent_new"
+	b, below := base.(*Base), (*BufferEvent)(nil)
+	if under != nil {
+		below = under.(*BufferEvent)
+		if !below.enter() {
+			return nil, ErrClosed
+		}
+		if below.base != b {
+			below.leave()
+			return nil, badArgument(op, "what is below is on another base")
+		}
+	}
+	door := C.struct_glev_door{
+		arg:      kind.Arg,
+		make:     (*[0]byte)(kind.Make),
+		gone:     (*[0]byte)(kind.Gone),
+		codes:    (*[0]byte)(kind.Codes),
+		shutdown: (*[0]byte)(kind.Shutdown),
+		begin:    (*[0]byte)(kind.Begin),
+		end:      (*[0]byte)(kind.End),
+		recv:     (*[0]byte)(kind.Recv),
+		pending:  (*[0]byte)(kind.Pending),
+		send:     (*[0]byte)(kind.Send),
+	}
+	plain := cBool(b.plainIO || Options(opts)&OptPlainIO != 0)
+	bev, err := b.takeOver(op, Options(opts), below, func(n *newcomer) C.int64_t {
+		var lower *C.struct_glev_bev
+		if below != nil {
+			lower = below.c
+			n.bev.filter = &filter{closeBelow: Options(opts)&OptCloseOnFree != 0}
+		}
+		n.bev.door = kind
+		return C.glev_adopt_new(b.c, lower, &door, n.flags, n.loopOnly, plain, n.handle, &n.record)
+	})
+	if err != nil {
+		if below != nil {
+			below.leave()
+		}
+		return nil, err
+	}
+	return bev, nil
+}
+
+// explained is what a package that made the bufferevent, or one below, says of an event.
+func (b *BufferEvent) explained(what Events, errno syscall.Errno, cause error) (Events, error) {
+	codes := b.codes
+	b.codes = nil
+	for b.door == nil && b.below != nil {
+		b = b.below
+	}
+	if b.door == nil || b.door.Event == nil {
+		return what, cause
+	}
+	said, err := b.door.Event(int(what), errno, codes)
+	return Events(said), err
+}

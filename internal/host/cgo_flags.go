@@ -1,0 +1,8 @@
+package host
+
+/*
+#cgo pkg-config: libevent_core
+#cgo CFLAGS: -pthread
+#cgo LDFLAGS: -pthread
+*/
+import "C"

@@ -672,7 +672,7 @@ static void connected_at_once(struct glev_bev *r, int err)
 	else if (r->door) /* it has only begun, and will say so itself */
 		return;
 	/* libevent has begun to wait until it can write, for nothing. */
-	r->mute = evbuffer_get_length(r->out.evb) == 0;
+	glev_fast_mute(r);
 	errno = err;
 	bufferevent_trigger_event(r->bev, err ? BEV_EVENT_ERROR : BEV_EVENT_CONNECTED,
 	    BEV_TRIG_DEFER_CALLBACKS);
@@ -1037,7 +1037,9 @@ int64_t glev_bev_set_base(struct glev_bev *r, struct glev_base *to)
 	r->open = was_open;
 	glev_fast_choose(r);
 	/* As in fastpath.c: not the user enables it. */
-	r->mute = !r->fast && (r->held & EV_WRITE) && evbuffer_get_length(r->out.evb) == 0;
+	r->mute = 0;
+	if (!r->fast && (r->held & EV_WRITE))
+		glev_fast_mute(r);
 	glev_bev_apply(r);
 done:
 	unlock(r);

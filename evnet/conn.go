@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -47,7 +48,8 @@ var (
 // NewConn makes a net.Conn of a bufferevent: a socket, connected or not, one end of a
 // pair, a filter or TLS. If err is nil it has taken the bufferevent over: its closures,
 // watermarks and timeouts, what is buffered in it, and its end, for Close frees it. Before
-// it is connected Read waits, and what is written is kept, up to the bounds of memory.
+// it is connected Read waits, and what is written is kept, up to the bounds of memory. Of
+// TLS the handshake is begun before, as by SetCallbacks(nil, nil, nil) of an openssl.Conn.
 // A bufferevent that was made with OptLoopOnly is not fit for it: calls return
 // ErrWrongLoop.
 // Safe for concurrent use.
@@ -73,11 +75,7 @@ func NewConn(bev *libevent.BufferEvent) (*Conn, error) {
 	if c.partner = bottom(bev).Partner(); c.partner != nil {
 		c.farewells = append(c.farewells, c.partner.AfterFree(c.peerGone))
 	}
-	// What happened before there was anybody to tell: an end of reading and a failure
-	// are told again where there is a socket, by reading again.
-	if before := bev.Err(); before == io.EOF {
-		c.happened(libevent.EventEOF|libevent.EventReading, before)
-	}
+	c.happenedBefore(bev.Err())
 	on := libevent.EvRead
 	if bev.Enabled()&libevent.EvWrite == 0 { // or it would be as if the output had been written
 		on |= libevent.EvWrite
@@ -86,6 +84,21 @@ func NewConn(bev *libevent.BufferEvent) (*Conn, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// happenedBefore is for the end, or the failure, of what then was nobody's. A socket tells
+// of it again when it is read from and written to; others do not.
+func (c *Conn) happenedBefore(err error) {
+	var e *libevent.Error
+	switch {
+	case err == nil || errors.Is(err, os.ErrDeadlineExceeded):
+	case err == io.EOF:
+		c.happened(libevent.EventEOF|libevent.EventReading, err)
+	case errors.As(err, &e) && e.Op == "write":
+		c.happened(libevent.EventError|libevent.EventWriting, err)
+	default:
+		c.happened(libevent.EventError, err)
+	}
 }
 
 func newConn(bev *libevent.BufferEvent) *Conn {

@@ -182,10 +182,14 @@ func (c *Conn) happened(what libevent.Events, err error) {
 		return
 	case what&libevent.EventWriting != 0:
 		c.out.fail(brokenPipe(what, err))
+		// A socket may have something to read yet. TLS has failed as a whole.
+		if what&libevent.EventError != 0 && c.bev.Enabled()&libevent.EvRead == 0 {
+			c.endReading(err)
+		}
 	case what&libevent.EventReading != 0:
 		c.endReading(err)
-		if errors.Is(err, syscall.ECONNRESET) { // and there is nobody to write to
-			c.out.fail(brokenPipe(what, syscall.EPIPE))
+		if what&libevent.EventError != 0 { // and there is nobody to write to
+			c.out.fail(errBrokenPipe)
 		}
 	default:
 		c.endReading(err)

@@ -32,10 +32,10 @@ func listen(args server.Args) (net.Listener, error) {
 	if *plain {
 		return net.Listen("tcp", args.Addr)
 	}
-	group, err := libevent.NewGroup(args.Loops, libevent.Config{CoarseTimer: true})
+	base, err := libevent.NewBaseConfig(libevent.Config{CoarseTimer: true})
 	server.Check(err)
-	go func() { server.Check(group.Run(context.Background())) }()
-	return evnet.Listen(group, "tcp", args.Addr)
+	go func() { server.Check(base.Run(context.Background())) }()
+	return evnet.Listen(base, "tcp", args.Addr)
 }
 
 var body = make([]byte, most)

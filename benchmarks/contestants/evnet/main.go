@@ -2,8 +2,6 @@
 package main
 
 import (
-	"context"
-
 	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/benchmarks/contestants/internal/server"
 	"github.com/go-libevent/libevent/evnet"
@@ -15,7 +13,7 @@ func main() {
 	server.Check(err)
 	l, err := evnet.Listen(base, "tcp", args.Addr)
 	server.Check(err)
-	go func() { server.Check(base.Run(context.Background())) }()
+	go func() { server.Check(base.Dispatch()) }() // there is something to wait for
 	server.Ready()
 	server.Serve(l, args.Sink)
 }

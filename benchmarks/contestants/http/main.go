@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"flag"
 	"net"
 	"net/http"
@@ -34,8 +33,9 @@ func listen(args server.Args) (net.Listener, error) {
 	}
 	base, err := libevent.NewBaseConfig(libevent.Config{CoarseTimer: true})
 	server.Check(err)
-	go func() { server.Check(base.Run(context.Background())) }()
-	return evnet.Listen(base, "tcp", args.Addr)
+	l, err := evnet.Listen(base, "tcp", args.Addr)
+	go func() { server.Check(base.Dispatch()) }() // there is something to wait for
+	return l, err
 }
 
 var body = make([]byte, most)

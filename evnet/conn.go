@@ -126,7 +126,9 @@ func (c *Conn) start() error {
 // lock that the loop may hold.
 func (c *Conn) onRead(bev *libevent.BufferEvent) {
 	c.mu.Lock()
-	if !c.in.waiting {
+	if c.shut {
+		drop(bev)
+	} else if !c.in.waiting {
 		c.more = true
 	} else if c.buf == nil {
 		c.more = true
@@ -175,10 +177,8 @@ func (c *Conn) happened(what libevent.Events, err error) {
 	switch {
 	case what&libevent.EventConnected != 0:
 		c.askAddrs()
-		if !c.shut { // not before: a socket that is bound already would be read from
-			err = cause(c.bev.Enable(libevent.EvRead))
-		}
-		c.settle(err)
+		// Not before: a socket that is bound already would be read from.
+		c.settle(cause(c.bev.Enable(libevent.EvRead)))
 		return
 	case what&libevent.EventWriting != 0:
 		c.out.fail(brokenPipe(what, err))
@@ -248,14 +248,15 @@ func (c *Conn) end() {
 
 // --- ending --------------------------------------------------------------------------
 
-// CloseRead ends reading: Read returns io.EOF, also one that waits. Some kinds of
-// connections let the peer send on into their buffers, none tells it.
+// CloseRead ends reading: Read returns io.EOF, also one that waits, and what comes is
+// dropped. The peer is not told.
 // Safe for concurrent use.
 func (c *Conn) CloseRead() error {
 	return c.control("close", func() error {
 		c.shut = true
 		c.in.rouse()
-		return c.bev.Disable(libevent.EvRead)
+		drop(c.bev)
+		return nil
 	})
 }
 

@@ -939,7 +939,9 @@ int64_t glev_bev_set_priority(struct glev_bev *r, int priority)
 	if (r->kind != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	LOCK_FOR_CHANGE(r);
-	if (callback_may_be_due(r) || bufferevent_priority_set(r->bev, priority) < 0 ||
+	if (r->touched && !glev_base_on_loop(r->base))
+		rc = GLEV_WRONG_LOOP; /* see glev_event_set_priority */
+	else if (callback_may_be_due(r) || bufferevent_priority_set(r->bev, priority) < 0 ||
 	    (r->fast && event_priority_set(r->reader, priority) < 0))
 		rc = -EBUSY;
 	else

@@ -33,6 +33,17 @@ int glev_event_add(struct glev_event *e, int64_t usec)
 	return 0;
 }
 
+/* libevent takes no lock for it: the loop may just file the event under its old
+ * priority, and would look for it under the new one, which ruins its queues. */
+int64_t glev_event_set_priority(struct glev_event *e, int priority)
+{
+	const short any = EV_READ | EV_WRITE | EV_TIMEOUT | EV_SIGNAL;
+
+	if (!glev_base_on_loop(e->base) && event_pending(e->ev, any, NULL))
+		return GLEV_WRONG_LOOP;
+	return event_priority_set(e->ev, priority) < 0 ? -EBUSY : 0;
+}
+
 void glev_event_free(struct glev_event *e)
 {
 	event_free(e->ev);

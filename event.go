@@ -159,17 +159,20 @@ func (e *Event) Base() *Base { return e.base }
 
 // SetPriority sets the priority, 0 (first) to one less than Config.Priorities. It fails
 // while the event is due.
-// Safe for concurrent use. Wraps event_priority_set.
+// Loop goroutine only, or any goroutine while no loop runs, or while the event is not
+// added. Wraps event_priority_set.
 func (e *Event) SetPriority(priority int) error {
 	const op = "event_priority_set"
 	if err := e.base.checkPriority(op, priority); err != nil {
 		return err
 	}
+	set := func() C.int64_t { return C.glev_event_set_priority(e.c, C.int(priority)) }
 	return e.do(op, func() C.int {
-		if C.event_priority_set(e.c.ev, C.int(priority)) < 0 {
-			return -C.int(syscall.EBUSY)
+		rc := set()
+		if rc == C.GLEV_WRONG_LOOP {
+			rc = e.base.asLoop(set)
 		}
-		return 0
+		return C.int(rc)
 	})
 }
 

@@ -159,6 +159,7 @@ struct glev_event {
 
 struct glev_event *glev_event_new(struct glev_base *b, int fd, short what, void *handle);
 int glev_event_add(struct glev_event *e, int64_t usec);
+int64_t glev_event_set_priority(struct glev_event *e, int priority);
 void glev_event_free(struct glev_event *e);
 
 /* --- evbuffer.c ---------------------------------------------------------- */

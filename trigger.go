@@ -45,7 +45,8 @@ func (b *BufferEvent) Partner() *BufferEvent {
 // Config.Priorities. Best on a new bufferevent: once it has been enabled it fails with
 // EBUSY while anything is due in the loop, for libevent does not tell whether that is
 // a callback of this one.
-// Safe for concurrent use. Wraps bufferevent_priority_set.
+// Loop goroutine only, or any goroutine while no loop runs, or while it was never
+// enabled or written to (but with OptPlainIO). Wraps bufferevent_priority_set.
 func (b *BufferEvent) SetPriority(priority int) error {
 	const op = "bufferevent_priority_set"
 	if err := b.Base().checkPriority(op, priority); err != nil {

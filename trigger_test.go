@@ -3,6 +3,7 @@ package libevent_test
 import (
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -79,6 +80,28 @@ func TestPriorities(t *testing.T) {
 	_ = peer.Close()
 	dispatch(t, base)
 	assert.Equal(t, []int{0, 1, 2}, order)
+}
+
+// While the loop may be about to put an event into its queues nobody else may say which.
+func TestPriorityWhileTheLoopRuns(t *testing.T) {
+	base := newBase(t)
+	bev, peer := newSocket(t, base, 0)
+	timer, err := base.NewTimer(func() {})
+	require.NoError(t, err)
+	defer timer.Free()
+	background(t, base)
+	require.NoError(t, timer.SetPriority(0))
+	require.NoError(t, timer.Add(time.Hour))
+	require.NoError(t, bev.Enable(rd))
+	onLoop(t, base, func() {})
+	assert.ErrorIs(t, timer.SetPriority(0), libevent.ErrWrongLoop)
+	assert.ErrorIs(t, bev.SetPriority(0), libevent.ErrWrongLoop)
+	onLoop(t, base, func() {
+		assert.NoError(t, timer.SetPriority(0))
+		_ = bev.SetPriority(0) // EBUSY if something is due
+	})
+	_ = peer.Close()
+	bev.Free()
 }
 
 // Each event flag reaches the closure as it is, alone too.

@@ -278,6 +278,7 @@ void glev_bev_free(struct glev_bev *r)
 		if (!r->under->quiet) {
 			glev_bev_install(r->under, r->under->closures & GLEV_CB_WRITE);
 			glev_fast_choose(r->under);
+			glev_bev_apply(r->under);
 		}
 		evbuffer_unlock(r->under->in.evb);
 	}
@@ -321,9 +322,15 @@ int64_t glev_bev_check(struct glev_bev *r)
 
 /* --- enabling -------------------------------------------------------------- */
 
+static int full_below_filter(const struct glev_bev *r)
+{
+	return r->filtered && r->high && evbuffer_get_length(r->in.evb) >= r->high;
+}
+
 /* The directions that must be off in libevent whatever the user enabled.
  *  - A read closure that drains nothing at the high watermark would be called
  *    again and again by libevent 2.1, at the cost of a whole core.
+ *    A filter that takes nothing from what is below it would be, too.
  *  - Before there is a connection there is nothing to time out (see dial below).
  *  - The other end of a pair, and a filter's functions, move bytes in and out of
  *    these buffers from whatever thread they are used on, also while they are lent.
@@ -334,7 +341,7 @@ static short kept_off(struct glev_bev *r)
 
 	if (r->dialing || r->moving)
 		what |= EV_READ | EV_WRITE;
-	if (r->paused || (r->kind != GLEV_SOCKET && r->in.lent))
+	if (r->paused || full_below_filter(r) || (r->kind != GLEV_SOCKET && r->in.lent))
 		what |= EV_READ;
 	if (r->kind != GLEV_SOCKET && r->out.lent)
 		what |= EV_WRITE;
@@ -512,10 +519,9 @@ int64_t glev_bev_watermark(struct glev_bev *r, short what, size_t low, size_t hi
 		r->write_low = low;
 	bufferevent_setwatermark(r->bev, what, low, high);
 	glev_fast_marks(r, what);
-	if (r->paused && (!r->high || evbuffer_get_length(r->in.evb) < r->high)) {
+	if (!r->high || evbuffer_get_length(r->in.evb) < r->high)
 		r->paused = 0;
-		glev_bev_apply(r);
-	}
+	glev_bev_apply(r);
 done:
 	unlock(r);
 	return rc;

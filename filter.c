@@ -76,9 +76,8 @@ void glev_filter_is_put(struct glev_bev *under, int indeed)
 	if (!indeed) {
 		under->filtered = 0;
 		glev_fast_choose(under);
-	} else if (under->dialing) { /* libevent has enabled it */
-		glev_bev_apply(under);
 	}
+	glev_bev_apply(under); /* libevent has enabled it */
 	evbuffer_unlock(under->in.evb);
 }
 

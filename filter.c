@@ -62,9 +62,9 @@ int glev_filter_within(void)
 int glev_filter_put(struct glev_bev *under)
 {
 	evbuffer_lock(under->in.evb);
-	if (under->filtered || under->lingering || under->shut) {
+	if (under->quiet || under->filtered || under->lingering || under->shut) {
 		evbuffer_unlock(under->in.evb);
-		return EBUSY;
+		return under->quiet ? -GLEV_CLOSED : EBUSY;
 	}
 	under->filtered = 1;
 	glev_fast_choose(under);

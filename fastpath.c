@@ -85,6 +85,7 @@ static void start(struct glev_bev *r)
 static void stop(struct glev_bev *r)
 {
 	r->fast = 0;
+	r->touched = 1; /* libevent waits until it can write */
 	if (r->quiet) { /* nothing is to go on */
 		glev_fast_sync(r);
 		return;

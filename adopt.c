@@ -2,7 +2,8 @@
  * adopt.c: bufferevents that others made: C code that gives one away, or another package
  * of this module with a kind of its own (internal/adopt).
  *
- * They are plain libevent's: what has no reader of ours never goes to the fast path.
+ * They are plain libevent's: what has no reader of ours never goes to the fast path. Only
+ * a kind that brings its own recv and send may.
  */
 
 #include <errno.h>
@@ -109,14 +110,14 @@ void glev_adopt_return(struct glev_bev *r)
 	glev_buf_refreeze(&r->out);
 }
 
-int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct glev_door *door, int options, int loop_only, void *handle, struct glev_bev **out)
+int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct glev_door *door, int options, int loop_only, int plain, void *handle, struct glev_bev **out)
 {
 	struct bufferevent *bev = NULL;
 	struct glev_bev *r;
 	int64_t rc = -ENOMEM;
 
 	GLEV_CHECK_LOOP(under);
-	r = calloc(1, sizeof(*r));
+	r = calloc(1, sizeof(*r) + glev_fast_size(1));
 	if (!r || !(r->door = malloc(sizeof(*door))))
 		goto done;
 	*r->door = *door;
@@ -129,6 +130,9 @@ int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct
 		r->under = under;
 		init(r, b, bev, options, loop_only, handle);
 		r->connecting = 1;
+		r->plain = r->touched = (int8_t)plain;
+		if (door->recv && r->kind == GLEV_SOCKET)
+			glev_fast_init(r);
 		rc = 0;
 	}
 	if (under)

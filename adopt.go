@@ -86,7 +86,17 @@ func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func
 	return bev, nil
 }
 
-func init() { adopt.New = newOfKind }
+func init() { adopt.New, adopt.Call = newOfKind, callOnKind }
+
+func callOnKind(bev any, op string, call func() int64) (int, error) {
+	b := bev.(*BufferEvent)
+	return b.do(op, func() C.int64_t {
+		if rc := C.glev_bev_check(b.c); rc != 0 {
+			return rc
+		}
+		return C.int64_t(call())
+	})
+}
 
 // newOfKind is the root's side of internal/adopt.
 func newOfKind(base any, opts uint32, under any, kind *adopt.Kind) (any, error) {
@@ -108,7 +118,13 @@ func newOfKind(base any, opts uint32, under any, kind *adopt.Kind) (any, error) 
 		gone:     (*[0]byte)(kind.Gone),
 		codes:    (*[0]byte)(kind.Codes),
 		shutdown: (*[0]byte)(kind.Shutdown),
+		begin:    (*[0]byte)(kind.Begin),
+		end:      (*[0]byte)(kind.End),
+		recv:     (*[0]byte)(kind.Recv),
+		pending:  (*[0]byte)(kind.Pending),
+		send:     (*[0]byte)(kind.Send),
 	}
+	plain := cBool(b.plainIO || Options(opts)&OptPlainIO != 0)
 	bev, err := b.takeOver(op, Options(opts), below, func(n *newcomer) C.int64_t {
 		var lower *C.struct_glev_bev
 		if below != nil {
@@ -116,7 +132,7 @@ func newOfKind(base any, opts uint32, under any, kind *adopt.Kind) (any, error) 
 			n.bev.filter = &filter{closeBelow: Options(opts)&OptCloseOnFree != 0}
 		}
 		n.bev.door = kind
-		return C.glev_adopt_new(b.c, lower, &door, n.flags, n.loopOnly, n.handle, &n.record)
+		return C.glev_adopt_new(b.c, lower, &door, n.flags, n.loopOnly, plain, n.handle, &n.record)
 	})
 	if err != nil {
 		if below != nil {

@@ -73,6 +73,7 @@ void glev_base_free(struct glev_base *b)
 	}
 	pthread_mutex_destroy(&b->dues.lock);
 	glev_block_put(b->block);
+	glev_block_put(b->cipher);
 	free(b);
 }
 

@@ -147,7 +147,7 @@ struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop
 	if (*err)
 		return NULL;
 	*err = ENOMEM;
-	r = calloc(1, sizeof(*r) + event_get_struct_event_size());
+	r = calloc(1, sizeof(*r) + glev_fast_size(0));
 	if (!r)
 		return NULL;
 	/* Closing is ours (see glev_bev_quiet), so libevent is not asked to. */
@@ -157,7 +157,7 @@ struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop
 		return NULL;
 	}
 	glev_bev_init(r, b, bev, GLEV_SOCKET, options, loop_only, handle);
-	r->reader = (struct event *)(r + 1);
+	glev_fast_init(r);
 	r->plain = plain;
 	r->touched = plain; /* what is appended there is not seen */
 	r->stream = r->open = stream;
@@ -229,6 +229,7 @@ void glev_bev_quiet(struct glev_bev *r)
 	r->paused = 0;
 	r->lingering = 0;
 	glev_fast_choose(r);
+	glev_fast_hush(r);
 	bufferevent_disable(r->bev, EV_READ | EV_WRITE);
 	if (r->rate)
 		bufferevent_set_rate_limit(r->bev, NULL);
@@ -356,6 +357,8 @@ static int turn_on(struct glev_bev *r, short what)
 	const int now = BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS;
 	int rc = bufferevent_enable(r->bev, what);
 
+	if (r->reader && r->door && (what & EV_READ))
+		r->door->pending(r->bev, 1);
 	if (r->under && (what & EV_READ) && evbuffer_get_length(r->under->in.evb))
 		bufferevent_trigger(r->under->bev, EV_READ, now);
 	if (r->under && (what & EV_WRITE) && evbuffer_get_length(r->out.evb))
@@ -420,6 +423,8 @@ int64_t glev_bev_enable(struct glev_bev *r, short what)
 		rc = -(errno ? errno : EIO);
 		bufferevent_disable(r->bev, on);
 	}
+	if (r->writer)
+		glev_fast_sync(r);
 	if ((off & EV_READ) && glev_fast_restart(r) < 0) {
 		rc = -(errno ? errno : EIO);
 		r->held &= ~EV_READ;
@@ -471,29 +476,50 @@ int64_t glev_bev_closures(struct glev_bev *r, int closures)
 
 /* A timeout that is taken away while its event is not registered comes back in libevent
  * when that is registered again. So who had one gets another, of years, in its place. */
-static struct timeval native_timeout(struct glev_bev *r, short what, int64_t usec)
+static struct timeval native_timeout(struct glev_bev *r, short what, const struct timeval *tv)
 {
 	static const struct timeval years = {3 * 365 * 24 * 60 * 60, 0};
+	int set = tv->tv_sec || tv->tv_usec;
 
-	if (usec)
+	if (set)
 		r->timed |= what;
-	return !usec && (r->timed & what) ? years : timeval_of(usec);
+	return !set && (r->timed & what) ? years : *tv;
+}
+
+int glev_bev_native_timeouts(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr)
+{
+	struct timeval read = native_timeout(r, EV_READ, rd), write = native_timeout(r, EV_WRITE, wr);
+
+	return bufferevent_set_timeouts(r->bev, &read, &write);
 }
 
 int64_t glev_bev_timeouts(struct glev_bev *r, int64_t read_usec, int64_t write_usec)
 {
-	struct timeval rd, wr;
+	static const struct timeval none;
+	struct timeval rd = timeval_of(read_usec), wr = timeval_of(write_usec);
 	int rc;
 
 	LOCK_FOR_CHANGE(r);
-	rd = native_timeout(r, EV_READ, read_usec);
-	wr = native_timeout(r, EV_WRITE, write_usec);
-	rc = bufferevent_set_timeouts(r->bev, &rd, &wr);
-	r->read_timeout = timeval_of(read_usec);
-	r->write_timed = write_usec > 0;
-	glev_fast_timeout(r);
+	glev_fast_timeout(r, &rd, &wr);
+	rc = glev_bev_native_timeouts(r, &rd, r->fast && r->writer ? &none : &wr);
 	unlock(r);
 	return rc < 0 ? -EIO : 0;
+}
+
+/* Has us called when the input changes, where that matters. */
+int glev_bev_watch_input(struct glev_bev *r)
+{
+	int want = !r->quiet && (r->high || (r->writer && !r->fast));
+
+	if (want && !r->in_cb) {
+		r->in_cb = evbuffer_add_cb(r->in.evb, glev_on_input, r);
+		return r->in_cb ? 0 : -1;
+	}
+	if (!want && r->in_cb) {
+		evbuffer_remove_cb_entry(r->in.evb, r->in_cb);
+		r->in_cb = NULL;
+	}
+	return 0;
 }
 
 int64_t glev_bev_watermark(struct glev_bev *r, short what, size_t low, size_t high)
@@ -502,17 +528,12 @@ int64_t glev_bev_watermark(struct glev_bev *r, short what, size_t low, size_t hi
 
 	LOCK_FOR_CHANGE(r);
 	if (what & EV_READ) {
-		if (high && !r->in_cb) {
-			r->in_cb = evbuffer_add_cb(r->in.evb, glev_on_input, r);
-			if (!r->in_cb) {
-				rc = -ENOMEM;
-				goto done;
-			}
-		} else if (!high && r->in_cb) {
-			evbuffer_remove_cb_entry(r->in.evb, r->in_cb);
-			r->in_cb = NULL;
-		}
 		__atomic_store_n(&r->high, high, __ATOMIC_RELAXED);
+		if (glev_bev_watch_input(r) < 0) {
+			r->high = 0;
+			rc = -ENOMEM;
+			goto done;
+		}
 		r->low = low;
 	}
 	if (what & EV_WRITE)
@@ -550,7 +571,7 @@ static int64_t append(struct glev_bev *r, const char *p, size_t n)
 {
 	enum { MUCH = 32 * 1024 };
 
-	if ((n >= MUCH && r->reader ? glev_block_copy : add)(r->out.evb, p, n) == 0)
+	if ((n >= MUCH && (r->reader || r->door) ? glev_block_copy : add)(r->out.evb, p, n) == 0)
 		return 0;
 	return shut_if_frozen(r, glev_buf_add(&r->out, p, n));
 }
@@ -948,7 +969,7 @@ int64_t glev_bev_set_priority(struct glev_bev *r, int priority)
 	if (r->touched && !glev_base_on_loop(r->base))
 		rc = GLEV_WRONG_LOOP; /* see glev_event_set_priority */
 	else if (callback_may_be_due(r) || bufferevent_priority_set(r->bev, priority) < 0 ||
-	    (r->fast && event_priority_set(r->reader, priority) < 0))
+	    glev_fast_set_priority(r, priority) < 0)
 		rc = -EBUSY;
 	else
 		r->priority = priority;

@@ -38,6 +38,7 @@
  * to the outputs is written then. Between them the base is not freed. */
 static int begin(struct glev_base *b)
 {
+	b->inside++;
 	return glev_base_visit(b);
 }
 
@@ -47,6 +48,7 @@ static void done(struct glev_base *b, int visit)
 	if (glev_base_yields(b))
 		glevYield();
 	glev_base_visited(b, visit);
+	b->inside--;
 }
 
 /* --- Base and Event ------------------------------------------------------- */
@@ -113,6 +115,7 @@ static void read_closure(struct glev_bev *r)
 	}
 
 	before = evbuffer_get_length(r->in.evb);
+	r->drained = 0;
 	if (has_closure && glevBevRead(r->handle, r->bev)) {
 		again(r, EV_READ);
 		return;
@@ -123,7 +126,8 @@ static void read_closure(struct glev_bev *r)
 	evbuffer_lock(r->in.evb);
 	if (r->high && evbuffer_get_length(r->in.evb) >= r->high &&
 	    ((bufferevent_get_enabled(r->bev) | r->held) & EV_READ)) {
-		if (evbuffer_get_length(r->in.evb) >= before) {
+		/* Another library reads on while the closure drains. */
+		if (r->door ? !r->drained : evbuffer_get_length(r->in.evb) >= before) {
 			r->paused = 1;
 			glev_bev_apply(r);
 		} else if (r->fast) {
@@ -140,6 +144,11 @@ void glev_on_bev_read(struct bufferevent *bev, void *arg)
 	int visit = begin(b);
 
 	(void)bev;
+	if (r->writer && !r->fast) { /* perhaps it is in the middle of nothing now */
+		evbuffer_lock(r->in.evb);
+		glev_fast_choose(r);
+		evbuffer_unlock(r->in.evb);
+	}
 	read_closure(r);
 	done(b, visit);
 }
@@ -159,19 +168,30 @@ void glev_on_readable(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+void glev_on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	glev_fast_writable(arg, what);
+}
+
 /* Under the lock, on the thread that changed the input. */
 void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 {
 	struct glev_bev *r = arg;
 
-	(void)info;
+	if (info->n_deleted)
+		r->drained = 1;
 	if (r->paused && evbuffer_get_length(buf) < r->high) {
 		r->paused = 0;
 		glev_bev_apply(r);
 	} else if (r->filtered) {
 		glev_bev_apply(r);
 	}
-	glev_fast_input(r);
+	if (r->high)
+		glev_fast_input(r);
+	else
+		glev_fast_sync(r);
+	glev_fast_remind(r);
 }
 
 /* Under the lock, on the thread that changed the output, which libevent and the fast
@@ -250,9 +270,17 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	    !(r->triggered_events & BEV_EVENT_CONNECTED))
 		what &= ~BEV_EVENT_CONNECTED;
 	r->triggered_events &= ~what;
+	if ((what & BEV_EVENT_ERROR) && r->door) { /* that is the end of both */
+		r->held = 0;
+		glev_fast_sync(r);
+	}
 	/* An error of one attempt of ConnectHostname is not the last word. */
 	if ((what & BEV_EVENT_CONNECTED) || ((what & BEV_EVENT_ERROR) && !socket->dialing)) {
 		carrier->connecting = socket->connecting = 0;
+		if (carrier != socket && (what & BEV_EVENT_CONNECTED) && !lingering) {
+			carrier->open = 1;
+			glev_fast_choose(carrier);
+		}
 		if (!lingering)
 			glev_bev_connected(socket, connecting && (what & BEV_EVENT_CONNECTED));
 		glev_bev_try_shut(r);

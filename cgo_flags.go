@@ -1,16 +1,17 @@
 package libevent
 
-// Every compiler and linker setting of the package stands here, and nowhere
-// else.
+// The compiler and linker settings of the package stand here and in the two files beside
+// this one, and nowhere else. pkg-config finds the headers and the folder of the libraries,
+// a prefix of one's own by PKG_CONFIG_PATH.
 //
-// pkg-config is asked about libevent_core alone: on Debian and its relatives
-// the .pc files of libevent_pthreads and libevent_openssl also pull in
-// -levent, which is a second full copy of the core in the same process.
+// It is asked about libevent_core alone: on Debian and its relatives the .pc files of
+// libevent_pthreads and libevent_openssl also pull in -levent, which is a second full copy
+// of the core in the same process.
 
 /*
 #cgo pkg-config: libevent_core
 #cgo CFLAGS: -D_GNU_SOURCE -pthread
-#cgo LDFLAGS: -levent_core -levent_extra -levent_pthreads -pthread
+#cgo LDFLAGS: -pthread
 
 #include <event2/event.h>
 

@@ -19,6 +19,10 @@
  *
  * No call waits, also if somebody else who has the socket made it blocking.
  *
+ * Another package's bufferevents have both through functions of its own (the door of
+ * adopt.c), which stand in place of recv and send; and what they cannot send is not
+ * libevent's to finish, so it waits for an event of ours, too.
+ *
  * The directions that are carried here are in `held` (see glev_bev_apply), so that
  * what the user enabled is known in one place.
  */
@@ -47,9 +51,45 @@ enum {
 
 /* --- going there and back ------------------------------------------------- */
 
+static struct event *writer_event(struct glev_bev *r)
+{
+	return (struct event *)(r->writer + 1);
+}
+
+/* A struct event needs no more than the alignment of a pointer. */
+size_t glev_fast_size(int door)
+{
+	size_t event = event_get_struct_event_size();
+
+	return door ? 2 * event + sizeof(struct glev_writer) : event;
+}
+
+/* What its event is while libevent writes; see glev_fast_remind. */
+static void be_reminder(struct glev_bev *r)
+{
+	event_assign(writer_event(r), r->base->base, -1, EV_FINALIZE, glev_on_writable, r);
+	glev_bev_watch_input(r);
+}
+
+void glev_fast_init(struct glev_bev *r)
+{
+	r->reader = (struct event *)(r + 1);
+	if (!r->door)
+		return;
+	r->writer = (struct glev_writer *)((char *)r->reader + event_get_struct_event_size());
+	be_reminder(r);
+}
+
+/* Above another bufferevent libevent reads, and writes at once whatever is appended. It
+ * is only had to wait until the callback is done, and all of it can go together. */
+static int gathers(const struct glev_bev *r)
+{
+	return r->door && r->under;
+}
+
 static int eligible(const struct glev_bev *r)
 {
-	return r->reader && r->open && !r->plain && !r->limits && !r->filtered &&
+	return (r->reader || gathers(r)) && r->open && !r->plain && !r->limits && !r->filtered &&
 	    !r->connecting && !r->dialing && !r->lingering && !r->quiet;
 }
 
@@ -60,12 +100,59 @@ static void bound_writes(struct glev_bev *r)
 	bufferevent_set_max_single_write(r->bev, r->write_low ? 0 : SINGLE_WRITE);
 }
 
+static struct timeval *set_or_null(struct timeval *tv)
+{
+	return tv->tv_sec || tv->tv_usec ? tv : NULL;
+}
+
+/* Which ends of the buffers are nobody's but ours, and the timeouts that libevent is to
+ * look after, change with a door. */
+static void keep_ends(struct glev_bev *r, int keep)
+{
+	static const struct timeval none;
+
+	r->in.frozen = keep ? GLEV_BACK : 0;
+	r->out.frozen = (r->out.frozen & GLEV_BACK) | (keep ? GLEV_FRONT : 0);
+	glev_buf_refreeze(&r->in);
+	glev_buf_refreeze(&r->out);
+	if (set_or_null(&r->writer->timeout))
+		glev_bev_native_timeouts(r, &r->read_timeout, keep ? &none : &r->writer->timeout);
+}
+
+static void assign(struct glev_bev *r, struct event *ev, short what, event_callback_fn fn)
+{
+	event_assign(ev, r->base->base, bufferevent_getfd(r->bev), what | EV_PERSIST | EV_FINALIZE, fn, r);
+	if (r->priority >= 0)
+		event_priority_set(ev, r->priority);
+}
+
 static void assign_reader(struct glev_bev *r)
 {
-	event_assign(r->reader, r->base->base, bufferevent_getfd(r->bev),
-	    EV_READ | EV_PERSIST | EV_FINALIZE, glev_on_readable, r);
-	if (r->priority >= 0)
-		event_priority_set(r->reader, r->priority);
+	assign(r, r->reader, EV_READ, glev_on_readable);
+}
+
+static void assign_writer(struct glev_bev *r)
+{
+	assign(r, writer_event(r), EV_WRITE, glev_on_writable);
+}
+
+/*
+ * libevent waits for the descriptor, also when a limit or a mark has stopped it in the
+ * middle of what the other library has taken from there. So as long as there is such a
+ * rest it is reminded now and then.
+ */
+void glev_fast_remind(struct glev_bev *r)
+{
+	static const struct timeval soon = {0, 10000};
+
+	if (r->writer && !r->fast && !r->quiet && r->door->pending(r->bev, 0))
+		event_add(writer_event(r), &soon);
+}
+
+void glev_fast_hush(struct glev_bev *r)
+{
+	if (r->writer)
+		event_del(writer_event(r));
 }
 
 static void start(struct glev_bev *r)
@@ -75,9 +162,20 @@ static void start(struct glev_bev *r)
 		if (!r->unsent_cb)
 			return; /* libevent does it all, then */
 	}
-	assign_reader(r);
-	bound_writes(r);
+	if (r->writer) {
+		if (!r->door->begin(r->bev))
+			return; /* it is in the middle of something */
+		keep_ends(r, 1);
+		event_del(writer_event(r));
+		assign_writer(r);
+	}
+	if (r->reader) {
+		assign_reader(r);
+		bound_writes(r);
+	}
 	r->fast = 1;
+	if (r->writer)
+		glev_bev_watch_input(r);
 	r->spilled |= evbuffer_get_length(r->out.evb) > 0;
 	glev_bev_apply(r);
 }
@@ -86,10 +184,14 @@ static void stop(struct glev_bev *r)
 {
 	r->fast = 0;
 	r->touched = 1; /* libevent waits until it can write */
-	if (r->quiet) { /* nothing is to go on */
-		glev_fast_sync(r);
-		return;
+	glev_fast_sync(r);
+	if (r->writer) {
+		keep_ends(r, 0);
+		r->door->end(r->bev);
+		be_reminder(r);
 	}
+	if (r->quiet) /* nothing is to go on */
+		return;
 	if (!(r->limits & GLEV_LIMIT_SINGLE_WRITE))
 		bufferevent_set_max_single_write(r->bev, 0);
 	/* libevent makes a write callback for nothing when WRITE is enabled and the
@@ -109,32 +211,52 @@ void glev_fast_choose(struct glev_bev *r)
 
 short glev_fast_carries(const struct glev_bev *r)
 {
-	return r->fast ? EV_READ | (r->spilled ? 0 : EV_WRITE) : 0;
+	if (!r->fast)
+		return 0;
+	return (r->reader ? EV_READ : 0) | (r->spilled && !r->writer ? 0 : EV_WRITE);
 }
 
 static int wants_to_read(const struct glev_bev *r)
 {
-	return r->fast && (r->held & EV_READ) && !r->paused &&
+	return r->fast && r->reader && (r->held & EV_READ) && !r->paused &&
 	    (!r->high || evbuffer_get_length(r->in.evb) < r->high);
 }
 
-static int read_timed(const struct glev_bev *r)
+/* Whether there is something to read that the descriptor does not tell of. */
+static int pending(const struct glev_bev *r)
 {
-	return r->read_timeout.tv_sec || r->read_timeout.tv_usec;
+	return r->door && r->door->pending(r->bev, 0);
 }
 
 static int add_reader(struct glev_bev *r)
 {
-	if (event_add(r->reader, read_timed(r) ? &r->read_timeout : NULL) < 0)
+	if (event_add(r->reader, set_or_null(&r->read_timeout)) < 0)
 		return -1;
 	r->reading = 1;
+	if (pending(r))
+		event_active(r->reader, EV_READ, 0);
 	return 0;
+}
+
+static void sync_writer(struct glev_bev *r)
+{
+	int want = r->fast && r->spilled && (r->held & EV_WRITE) && !r->out.lent;
+
+	if (want == r->writer->writing)
+		return;
+	r->writer->writing = (int8_t)want;
+	if (want)
+		event_add(writer_event(r), set_or_null(&r->writer->timeout));
+	else
+		event_del(writer_event(r));
 }
 
 int glev_fast_sync(struct glev_bev *r)
 {
 	int want = wants_to_read(r);
 
+	if (r->writer)
+		sync_writer(r);
 	if (want && !r->reading)
 		return add_reader(r);
 	if (!want && r->reading) {
@@ -151,7 +273,7 @@ int glev_fast_restart(struct glev_bev *r)
 
 void glev_fast_input(struct glev_bev *r)
 {
-	if (r->reading && read_timed(r))
+	if (r->reading && set_or_null(&r->read_timeout))
 		glev_fast_restart(r);
 	glev_fast_sync(r);
 }
@@ -160,18 +282,44 @@ void glev_fast_marks(struct glev_bev *r, short what)
 {
 	if (what & EV_READ)
 		glev_fast_input(r);
-	if ((what & EV_WRITE) && r->fast)
+	if ((what & EV_WRITE) && r->fast && r->reader)
 		bound_writes(r);
 }
 
-void glev_fast_timeout(struct glev_bev *r)
+/* Begins its timeout anew. */
+static void retime(struct event *ev, struct timeval *tv)
 {
-	if (r->reading && read_timed(r))
-		add_reader(r);
-	else if (r->reading)
-		event_remove_timer(r->reader);
-	else if (r->fast) /* it would remember what it had */
+	if (set_or_null(tv))
+		event_add(ev, tv);
+	else
+		event_remove_timer(ev);
+}
+
+/* What is not added would remember what it had, unless it is assigned anew. */
+void glev_fast_timeout(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr)
+{
+	r->read_timeout = *rd;
+	r->write_timed = wr->tv_sec || wr->tv_usec;
+	if (r->reading)
+		retime(r->reader, &r->read_timeout);
+	else if (r->fast && r->reader)
 		assign_reader(r);
+	if (!r->writer)
+		return;
+	r->writer->timeout = *wr;
+	if (r->writer->writing)
+		retime(writer_event(r), &r->writer->timeout);
+	else if (r->fast)
+		assign_writer(r);
+}
+
+int glev_fast_set_priority(struct glev_bev *r, int priority)
+{
+	if (!r->fast)
+		return 0;
+	if (r->writer && event_priority_set(writer_event(r), priority) < 0)
+		return -1;
+	return event_priority_set(r->reader, priority);
 }
 
 void glev_fast_free(struct glev_bev *r)
@@ -179,6 +327,8 @@ void glev_fast_free(struct glev_bev *r)
 	glev_fast_forget(r);
 	if (r->reader && r->unsent_cb) /* it was assigned */
 		event_debug_unassign(r->reader);
+	if (r->writer)
+		event_debug_unassign(writer_event(r));
 }
 
 static void count(uint64_t *n)
@@ -194,6 +344,19 @@ void glev_fast_counters(struct glev_base *b, struct glev_fast_counters *c)
 }
 
 /* --- the own reader ------------------------------------------------------- */
+
+static ssize_t receive(struct glev_bev *r, int fd, void *p, size_t n)
+{
+	struct glev_block **cipher = &r->base->cipher;
+
+	if (!r->door)
+		return recv(fd, p, n, MSG_DONTWAIT);
+	if (!*cipher && !(*cipher = glev_block_get())) {
+		errno = ENOMEM;
+		return -1;
+	}
+	return r->door->recv(r->bev, p, n, (*cipher)->data, GLEV_BLOCK);
+}
 
 /* Small messages and very large ones are read to a block of the base. A small one is
  * copied from there: the block stays in the cache, a chain is as large as the message,
@@ -211,7 +374,7 @@ static ssize_t read_to_block(struct glev_bev *r, int fd, size_t most, int *full)
 	}
 	if (most > GLEV_BLOCK)
 		most = GLEV_BLOCK;
-	n = recv(fd, b->block->data, most, MSG_DONTWAIT);
+	n = receive(r, fd, b->block->data, most);
 	*full = n == (ssize_t)most;
 	if (n <= 0)
 		return n;
@@ -241,7 +404,7 @@ static ssize_t read_to_chain(struct glev_bev *r, int fd, size_t most, int *full)
 	}
 	if (space.iov_len > most)
 		space.iov_len = most;
-	n = recv(fd, space.iov_base, space.iov_len, MSG_DONTWAIT);
+	n = receive(r, fd, space.iov_base, space.iov_len);
 	*full = n == (ssize_t)space.iov_len;
 	if (n > 0) {
 		space.iov_len = (size_t)n;
@@ -333,7 +496,7 @@ int glev_fast_read(struct glev_bev *r, short what)
 			break;
 		total += (size_t)n;
 	}
-	evbuffer_freeze(r->in.evb, 0);
+	glev_buf_refreeze(&r->in);
 	if (n < 0 && is_final(err))
 		r->read_error = err;
 	/* An end behind bytes is for the next time: the read closure may turn reading off
@@ -345,6 +508,8 @@ int glev_fast_read(struct glev_bev *r, short what)
 		r->read_error = 0;
 	} else if (n == 0 && total == 0) {
 		end_of_reading(r, BEV_EVENT_EOF, 0);
+	} else if (r->reading && pending(r)) {
+		event_active(r->reader, EV_READ, 0);
 	}
 	call = total > 0 && (!r->low || evbuffer_get_length(r->in.evb) >= r->low);
 	evbuffer_unlock(r->in.evb);
@@ -355,6 +520,8 @@ int glev_fast_read(struct glev_bev *r, short what)
 
 static void spill(struct glev_bev *r)
 {
+	if (r->spilled)
+		return;
 	r->spilled = 1;
 	count(&r->base->fast.spills);
 	glev_bev_apply(r);
@@ -367,8 +534,9 @@ void glev_fast_unsent(struct glev_bev *r)
 	r->touched = 1;
 	if (!r->fast || r->spilled || r->direct || r->unsent || !(r->held & EV_WRITE))
 		return;
-	/* While no loop runs nothing is written, and the next one has to know. */
-	if (!glev_base_running(b) || !glev_base_on_loop(b)) {
+	/* While no loop runs nothing is written, and the next one has to know. Nor does
+	 * anything come after a callback that is C's own, on its own event. */
+	if (!glev_base_running(b) || !glev_base_on_loop(b) || !b->inside) {
 		spill(r);
 		return;
 	}
@@ -423,6 +591,8 @@ static ssize_t write_once(struct glev_bev *r, int fd, size_t most)
 	ssize_t n;
 	int i, nvec;
 
+	if (r->door)
+		return r->door->send(r->bev, most);
 	if (r->out.in_file) /* these bytes are libevent's to find */
 		return evbuffer_write_atmost(r->out.evb, fd, (ev_ssize_t)most);
 	nvec = evbuffer_peek(r->out.evb, (ev_ssize_t)most, NULL, vec, MOST_CHAINS);
@@ -444,28 +614,19 @@ static ssize_t write_once(struct glev_bev *r, int fd, size_t most)
 	return n;
 }
 
-void glev_fast_write(struct glev_bev *r)
+static void write_out(struct glev_bev *r, size_t len)
 {
-	size_t len;
 	ssize_t n;
 	int err;
 
-	if (!r->fast || r->spilled || !(r->held & EV_WRITE))
-		return;
-	len = evbuffer_get_length(r->out.evb);
-	if (!len)
-		return;
-	if (r->out.lent) {
-		spill(r);
-		return;
-	}
 	count(&r->base->fast.writes);
 	evbuffer_unfreeze(r->out.evb, 1);
 	n = write_once(r, event_get_fd(r->reader), r->write_low && len > SMALL_WRITE ? SMALL_WRITE : len);
 	err = errno;
-	evbuffer_freeze(r->out.evb, 1);
+	glev_buf_refreeze(&r->out);
 	if (n < 0 && err != EAGAIN && err != EWOULDBLOCK && err != EINTR) {
 		r->held &= ~EV_WRITE;
+		glev_fast_sync(r);
 		errno = err;
 		bufferevent_trigger_event(r->bev, BEV_EVENT_ERROR | BEV_EVENT_WRITING,
 		    BEV_TRIG_DEFER_CALLBACKS);
@@ -476,6 +637,48 @@ void glev_fast_write(struct glev_bev *r)
 	/* Also when nothing was: sendfile says so that it would block. */
 	if (evbuffer_get_length(r->out.evb))
 		spill(r);
+}
+
+void glev_fast_write(struct glev_bev *r)
+{
+	size_t len = evbuffer_get_length(r->out.evb);
+
+	if (!r->fast || r->spilled || !(r->held & EV_WRITE) || !len)
+		return;
+	if (r->out.lent || gathers(r))
+		spill(r);
+	else
+		write_out(r, len);
+}
+
+/* It may also have been enabled with nothing to write. */
+void glev_fast_writable(struct glev_bev *r, short what)
+{
+	size_t len;
+
+	evbuffer_lock(r->out.evb);
+	len = evbuffer_get_length(r->out.evb);
+	if (!r->fast && (bufferevent_get_enabled(r->bev) & EV_READ)) {
+		r->door->pending(r->bev, 1);
+		glev_fast_remind(r);
+	} else if (!r->writer->writing) {
+		/* another thread was here meanwhile */
+	} else if (what == EV_TIMEOUT) {
+		r->held &= ~EV_WRITE;
+		glev_fast_sync(r);
+		errno = 0;
+		bufferevent_trigger_event(r->bev, BEV_EVENT_TIMEOUT | BEV_EVENT_WRITING, BEV_TRIG_DEFER_CALLBACKS);
+	} else if (len) {
+		write_out(r, len);
+	} else {
+		take_back(r);
+		if (r->closures & GLEV_CB_WRITE)
+			bufferevent_trigger(r->bev, EV_WRITE, BEV_TRIG_DEFER_CALLBACKS);
+	}
+	/* Reading may have waited for room to answer the peer. */
+	if (r->reading && pending(r))
+		event_active(r->reader, EV_READ, 0);
+	evbuffer_unlock(r->out.evb);
 }
 
 void glev_base_flush(struct glev_base *b)

@@ -50,7 +50,7 @@ void glev_file_release(struct glev_file *f)
  * descriptor itself, as it does for sockets that were made here. */
 static int goes_to_fd(struct glev_buf *b)
 {
-	return b->owner && b == &b->owner->out && b->owner->reader;
+	return b->owner && b == &b->owner->out && b->owner->reader && !b->owner->door;
 }
 
 static void freed(const struct evbuffer_file_segment *seg, int flags, void *arg)

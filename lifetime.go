@@ -101,6 +101,8 @@ type object struct {
 	below  *BufferEvent   // what a filter is on: entered until the filter is gone
 	// abandon gives back what is not memory when that cannot be given back.
 	abandon func()
+
+	farewell atomic.Pointer[farewell]
 }
 
 func (o *object) self() *object { return o }
@@ -146,6 +148,7 @@ func (o *object) finalize() {
 	}
 	o.handle.release()
 	o.base.disown(o)
+	o.sayFarewell()
 }
 
 // called finds the object a callback is for, and enters it. A handle that now

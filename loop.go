@@ -234,6 +234,18 @@ func (b *Base) call(op string, f func() C.int) error {
 	return nil
 }
 
+// OnLoop reports whether the caller is the loop's goroutine, in a closure say: for those
+// who would wait there for something that only the loop brings, and so for ever. It is
+// false when the base is freed.
+// Safe for concurrent use.
+func (b *Base) OnLoop() bool {
+	if !b.enter() {
+		return false
+	}
+	defer b.exit()
+	return b.onLoop()
+}
+
 // onLoop reports whether the caller is the loop's goroutine. The caller is inside
 // the base or one of its objects.
 func (b *Base) onLoop() bool { return C.glev_base_on_loop(b.c) != 0 }

@@ -115,10 +115,12 @@ struct glev_base {
 	int dns_freeing;    /* DNS bases that wait for a quiet moment to be freed in */
 	struct glev_base *outer; /* for which that thread acts besides */
 	struct glev_dues dues;
+	int inside;         /* callbacks between begin() and done(); the loop's thread's */
 	unsigned calls;     /* callbacks since the clock was looked at */
 	int64_t yielded;    /* when Go's scheduler had its turn, in ns */
 	struct glev_bev *unsent; /* have output to be written when the callback is done */
 	struct glev_block *block; /* what is read next goes there first */
+	struct glev_block *cipher; /* where a door has it before that */
 	struct glev_fast_counters {
 		uint64_t reads, writes, spills; /* atomic */
 	} fast;
@@ -330,6 +332,7 @@ struct glev_bev {
 	int8_t shut;            /* 1: shut down writing when the output is empty, 2: done */
 	int8_t lingering;       /* GLEV_FLUSHING... */
 	int8_t paused;          /* input at its high watermark, closure drained nothing */
+	int8_t drained;         /* there is a high watermark, and the closure drained something */
 	int8_t limited;         /* has a timer of a limit, for good; it stays on its base */
 	int8_t moving;          /* to another base */
 
@@ -351,6 +354,7 @@ struct glev_bev {
 	int read_error;         /* was found behind bytes, and is to be told next */
 	struct timeval read_timeout;
 	struct event *reader;   /* behind the record; NULL for what has no fast path */
+	struct glev_writer *writer; /* behind that, for a door; NULL: libevent writes what is spilled */
 	struct evbuffer_cb_entry *unsent_cb;
 	struct glev_bev *unsent_next, **unsent; /* on the list of the base, or NULL */
 };
@@ -415,6 +419,9 @@ int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec);
 void glev_bev_apply(struct glev_bev *r);
 int64_t glev_bev_try_shut(struct glev_bev *r);
 int glev_bev_lingered(struct glev_bev *r);
+int glev_bev_watch_input(struct glev_bev *r);
+/* Tells libevent, not the fast path. */
+int glev_bev_native_timeouts(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr);
 void glev_bev_connected(struct glev_bev *r, int indeed);
 int glev_bev_all_written(struct glev_bev *r);
 /* Itself, or the socket or pair below a stack of filters. */
@@ -437,6 +444,11 @@ struct glev_door {
 	void (*gone)(void *);
 	int (*codes)(struct bufferevent *, unsigned long *, int);
 	int (*shutdown)(struct bufferevent *);
+	int (*begin)(struct bufferevent *);
+	void (*end)(struct bufferevent *);
+	ssize_t (*recv)(struct bufferevent *, void *, size_t, void *, size_t);
+	int (*pending)(struct bufferevent *, int);
+	ssize_t (*send)(struct bufferevent *, size_t);
 };
 
 enum { GLEV_CODES = 16 };
@@ -453,13 +465,22 @@ struct glev_host {
 int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, int loop_only, int borrow, void *handle, struct glev_bev **out);
 /* In place of glev_bev_quiet for one that was borrowed: gives it back. */
 void glev_adopt_return(struct glev_bev *r);
-int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct glev_door *door, int options, int loop_only, void *handle, struct glev_bev **out);
+int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct glev_door *door, int options, int loop_only, int plain, void *handle, struct glev_bev **out);
 /* Before it is freed: has the door learn of its end. With the loop's thread. */
 void glev_adopt_free(struct glev_bev *r);
 
 /* --- fastpath.c ----------------------------------------------------------- */
 
-/* All with the lock of the bufferevent, but glev_fast_read, glev_fast_free,
+struct glev_writer {
+	struct timeval timeout;
+	int8_t writing; /* the event behind it is added */
+};
+
+/* What is allocated behind a record for them; makes the pointers. */
+size_t glev_fast_size(int door);
+void glev_fast_init(struct glev_bev *r);
+
+/* All with the lock of the bufferevent, but glev_fast_read, _writable, _free,
  * glev_fast_forget and glev_base_flush, which are the loop's thread's. */
 
 /* Goes to the fast path or back to plain libevent; call after what decides it has
@@ -471,8 +492,9 @@ short glev_fast_carries(const struct glev_bev *r);
 int glev_fast_sync(struct glev_bev *r);
 /* That, and begins a read timeout anew. */
 int glev_fast_restart(struct glev_bev *r);
-/* The read timeout has changed. */
-void glev_fast_timeout(struct glev_bev *r);
+/* The timeouts have changed. */
+void glev_fast_timeout(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr);
+int glev_fast_set_priority(struct glev_bev *r, int priority);
 /* The input has changed, or its high mark: as in libevent, where there is a high mark
  * a read timeout begins anew. */
 void glev_fast_input(struct glev_bev *r);
@@ -480,6 +502,12 @@ void glev_fast_input(struct glev_bev *r);
 void glev_fast_marks(struct glev_bev *r, short what);
 /* Returns 1 if the read closure is to be called. */
 int glev_fast_read(struct glev_bev *r, short what);
+/* The input of one with a door has changed, and libevent reads it. */
+void glev_fast_remind(struct glev_bev *r);
+/* Nothing more will come of that. */
+void glev_fast_hush(struct glev_bev *r);
+/* What was spilled by a door can be written. */
+void glev_fast_writable(struct glev_bev *r, short what);
 /* Something was appended to the output; something was written from it. */
 void glev_fast_unsent(struct glev_bev *r);
 void glev_fast_written(struct glev_bev *r);
@@ -614,6 +642,7 @@ enum bufferevent_filter_result glev_on_filter_in(struct evbuffer *src, struct ev
 enum bufferevent_filter_result glev_on_filter_out(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg);
 void glev_on_filter_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_readable(evutil_socket_t fd, short what, void *arg);
+void glev_on_writable(evutil_socket_t fd, short what, void *arg);
 void glev_on_unsent(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);

@@ -468,3 +468,26 @@ func adopted(t *testing.T, base *libevent.Base, native unsafe.Pointer) *libevent
 	assert.NoError(t, err)
 	return bev
 }
+
+// C has events of its own on a base of Go's, and calls Go from there: what is written is
+// sent, though no callback of the binding comes after it.
+func TestPointerWriteInACallbackOfC(t *testing.T) {
+	base := newBase(t)
+	h := host.On(base.Pointer())
+	t.Cleanup(h.Free)
+	background(t, base)
+	bev, peer := newSocket(t, base, 0)
+	for range 3 {
+		h.Call(func() {
+			_, err := bev.WriteString("hello")
+			assert.NoError(t, err)
+		})
+		p := make([]byte, 5)
+		_, err := io.ReadFull(peer, p)
+		require.NoError(t, err)
+		assert.Equal(t, "hello", string(p))
+	}
+	h.Call(func() { assert.NoError(t, bev.FreeAfterFlush(patience)) })
+	_, err := peer.Read(make([]byte, 1))
+	assert.ErrorIs(t, err, io.EOF)
+}

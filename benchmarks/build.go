@@ -27,8 +27,10 @@ func build(dir string) error {
 		return fmt.Errorf("libevent's flags: %w", err)
 	}
 	libevent := strings.Fields(flags)
-	for _, name := range []string{"c-book", "c-epoll"} {
-		if err := cBuild(dir, name, libevent, "contestants/c/server.c", "contestants/"+name+"/main.c"); err != nil {
+	openssl := []string{"-lssl", "-lcrypto"}
+	for name, flags := range map[string][]string{"c-book": append(openssl, "-levent_openssl"), "c-epoll": nil} {
+		flags = append(flags, libevent...)
+		if err := cBuild(dir, name, flags, "contestants/c/server.c", "contestants/"+name+"/main.c"); err != nil {
 			return err
 		}
 	}
@@ -39,7 +41,7 @@ func build(dir string) error {
 	if err != nil {
 		return err
 	}
-	return cBuild(dir, "load", nil, load...)
+	return cBuild(dir, "load", openssl, load...)
 }
 
 func goBuild(dir, name, pkg, tags string) error {

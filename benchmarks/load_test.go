@@ -20,7 +20,7 @@ func runLoad(t *testing.T, fn answer, args ...string) (string, error) {
 	dir := t.TempDir()
 	sources, err := filepath.Glob("load/*.c")
 	if err == nil {
-		err = cBuild(dir, "load", nil, sources...)
+		err = cBuild(dir, "load", []string{"-lssl", "-lcrypto"}, sources...)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -101,6 +101,9 @@ func (o *options) run(ctx context.Context) error {
 	if err := build(dir); err != nil {
 		return err
 	}
+	if err := writeCertificate(dir); err != nil {
+		return err
+	}
 	o.dir = dir
 	say("about %v to go", estimate(scenarios, o.rounds, o.warm+o.window).Round(10*time.Second))
 	failed, err := o.measureAll(ctx, scenarios)

@@ -117,6 +117,9 @@ func (r *runner) runServer(ctx context.Context, s scenario, c cell, who contesta
 	args := append([]string{"-port", fmt.Sprint(v.port), "-pid", fmt.Sprint(v.cmd.Process.Pid),
 		"-size", fmt.Sprint(c.size), "-conns", fmt.Sprint(c.conns), "-depth", fmt.Sprint(s.depth),
 		"-warm", ms(r.warm), "-window", ms(r.window)}, s.load...)
+	if s.tls {
+		args = append(args, "-tls")
+	}
 	f, err = result(command(ctx, loadCPUs, filepath.Join(r.dir, "load"), args...))
 	if err != nil {
 		// Its end may be seen a little later than what it causes.

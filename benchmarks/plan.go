@@ -38,6 +38,14 @@ var pairs = []contestant{
 	{"libevent-pair-looponly", "libevent-pair", []string{"-looponly"}},
 }
 
+// tlsServers are those that have TLS. C's sets TCP_NODELAY, as the others do.
+var tlsServers = []contestant{
+	{"c-book-nodelay", "c-book", []string{"-nodelay"}},
+	{"libevent-move", "libevent", []string{"-nodelay"}},
+	{"libevent-copy", "libevent", []string{"-nodelay", "-copy"}},
+	{"net", "net", nil},
+}
+
 type kind int
 
 const (
@@ -54,6 +62,7 @@ type scenario struct {
 	contestants []contestant
 	server      []string // arguments of the server
 	load        []string // and of the load generator
+	tls         bool     // on every connection
 	loops       int
 	depth       int // messages under way on a connection
 	cells       []cell
@@ -93,6 +102,10 @@ func plan() []scenario {
 		{name: "idle", kind: memory, contestants: servers, load: []string{"-mode", "idle", "-warm", "1000", "-window", "1"},
 			cells: []cell{{64, 10000}}},
 		{name: "pairs", kind: alone, contestants: pairs, cells: []cell{{64, 1}, {64, 64}, {4 << 10, 1}, {4 << 10, 64}}},
+		{name: "tls-echo", contestants: tlsServers, tls: true, cells: cross([]int{1 << 10, 64 << 10}, []int{10, 100})},
+		{name: "tls-sink", contestants: tlsServers, tls: true, server: []string{"-sink"}, load: []string{"-mode", "sink"},
+			cells: []cell{{16 << 10, 10}, {64 << 10, 10}}},
+		{name: "tls-churn", contestants: tlsServers, tls: true, load: []string{"-mode", "churn"}, cells: []cell{{64, 32}}},
 		{name: "syscalls", kind: syscalls, contestants: servers, rounds: 1, cells: []cell{{64, 1}, {1 << 10, 100}, {64 << 10, 10}}},
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -72,7 +73,10 @@ func startServer(ctx context.Context, dir string, c contestant, s scenario, cpus
 	if err != nil {
 		return nil, err
 	}
-	args := append([]string{"-port", fmt.Sprint(port), "-loops", fmt.Sprint(s.loops)}, append(c.args, s.server...)...)
+	args := append([]string{"-port", fmt.Sprint(port), "-loops", fmt.Sprint(s.loops)}, slices.Concat(c.args, s.server)...)
+	if s.tls {
+		args = append(args, "-tls", certificateIn(dir))
+	}
 	v := &server{cmd: command(ctx, cpus, filepath.Join(dir, c.program), args...), port: port, done: make(chan struct{})}
 	v.cmd.Env = append(os.Environ(), fmt.Sprintf("GOMAXPROCS=%d", s.loops))
 	v.cmd.Stderr = &v.err

@@ -44,33 +44,43 @@ lacking() {
 	elif ! printf '#include <event2/event.h>\nint main(void) { return !event_get_version(); }\n' |
 		compiles $("$pkg_config" --cflags --libs libevent_core); then
 		echo "libevent with its headers, $libevent or newer (what pkg-config finds does not compile)"
+	elif ! "$pkg_config" --exists openssl; then
+		echo "OpenSSL with its headers"
+	elif ! printf '#include <event2/bufferevent_ssl.h>\nint main(void) { return bufferevent_ssl_renegotiate(0); }\n' |
+		compiles $("$pkg_config" --cflags --libs libevent_core openssl) -levent_openssl; then
+		echo "libevent's part for OpenSSL"
 	fi
 }
 
-# installer prints the command that installs everything here.
+# installer prints the command that installs packages here, when $1 is missing: $2 by
+# Homebrew, $3 by apt, $4 by apk, $5 by dnf.
 installer() {
 	if [ "$(uname)" = Darwin ]; then
 		xcode-select -p >/dev/null 2>&1 ||
 			fail "A C compiler is missing. Type: xcode-select --install"
 		command -v brew >/dev/null ||
-			fail "Missing: $1. Install Homebrew, then type: brew install libevent pkg-config"
-		echo "brew install libevent pkg-config"
+			fail "Missing: $1. Install Homebrew, then type: brew install $2"
+		echo "brew install $2"
 	elif command -v apt-get >/dev/null; then
-		echo "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends gcc libc6-dev libevent-dev pkg-config"
+		echo "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $3"
 	elif command -v apk >/dev/null; then
-		echo "apk add gcc musl-dev libevent-dev pkgconf"
+		echo "apk add $4"
 	elif command -v dnf >/dev/null; then
-		echo "dnf install -y gcc libevent-devel pkgconf-pkg-config"
+		echo "dnf install -y $5"
 	else
 		fail "Missing: $1. How to install it on this system is not known here." \
-			"Needed: a C compiler, the C library's headers, pkg-config, and libevent $libevent or newer with its headers."
+			"Needed is what Debian has in these packages: $3"
 	fi
 }
 
+# install_missing installs packages, given as for installer, if the function $1 prints
+# that something is missing.
 install_missing() {
-	missing=$(lacking)
+	lacking=$1
+	shift
+	missing=$("$lacking")
 	[ -n "$missing" ] || return 0
-	install=$(installer "$missing")
+	install=$(installer "$missing" "$@")
 	# Homebrew refuses to run as root.
 	if [ "$(id -u)" = 0 ] || [ "$(uname)" = Darwin ]; then
 		as_root=
@@ -81,7 +91,7 @@ install_missing() {
 	fi
 	step "missing: $missing; installing: $install"
 	$as_root sh -c "$install" || fail "That did not work. Type this as root:" "$install"
-	missing=$(lacking)
+	missing=$("$lacking")
 	[ -z "$missing" ] || fail "Still missing after the installation: $missing"
 }
 
@@ -101,4 +111,5 @@ check_go() {
 }
 
 check_go
-install_missing
+install_missing lacking "libevent openssl@3 pkg-config" "gcc libc6-dev libevent-dev libssl-dev pkg-config" \
+	"gcc musl-dev libevent-dev openssl-dev pkgconf" "gcc libevent-devel openssl-devel pkgconf-pkg-config"

@@ -4,27 +4,36 @@ set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . scripts/deps.sh
 
-# c_warnings compiles the package's C as cgo would, but with all warnings, as
-# errors. Not by CGO_CFLAGS: runtime/cgo would get them too, and it fails on them.
+# c_warnings compiles the C of a package as cgo would, but with all warnings, as errors.
+# Not by CGO_CFLAGS: runtime/cgo would get them too, and it fails on them.
 # shellcheck disable=SC2046,SC2086 # Flags and lists of files are words.
 c_warnings() (
 	generated=$(mktemp -d)
 	trap 'rm -rf "$generated"' EXIT
-	cflags="-I. -D_GNU_SOURCE -pthread $(go env CGO_CFLAGS) $($(go env PKG_CONFIG) --cflags libevent_core)"
+	cd "$1"
+	cflags="-I. -D_GNU_SOURCE -pthread $(go env CGO_CFLAGS) $($(go env PKG_CONFIG) --cflags libevent_core openssl)"
 	go tool cgo -objdir "$generated" -- $cflags $(go list -f '{{join .CgoFiles " "}}' .)
 	for file in $(go list -f '{{join .CFiles " "}}' .); do
 		$(go env CC) $cflags -Wall -Wextra -Werror -isystem "$generated" -c "$file" -o "$generated/o"
 	done
 )
 
-# nocgo_remedy expects the build without cgo to fail with the advice in nocgo.go.
-nocgo_remedy() {
-	! said=$(CGO_ENABLED=0 go build . 2>&1) || fail "the build without cgo succeeded"
-	case $said in
-	*libevent_needs_cgo*) ;;
-	*) fail "the build without cgo does not say what is needed:" "$said" ;;
-	esac
+# lacking_tools prints the first program that tests of TLS lack.
+lacking_tools() {
+	command -v openssl >/dev/null || echo "the program openssl"
+	command -v curl >/dev/null || echo "curl"
 }
+
+# lacking_redis prints the first thing that examples/redis lacks.
+lacking_redis() {
+	if ! "$(go env PKG_CONFIG)" --atleast-version=0.14 hiredis; then
+		echo "hiredis with its headers, 0.14 or newer"
+	elif ! command -v redis-server >/dev/null; then
+		echo "redis-server"
+	fi
+}
+
+install_missing lacking_tools "openssl@3 curl" "openssl curl" "openssl curl" "openssl curl"
 
 step "shell syntax"
 for script in scripts/*.sh; do sh -n "$script"; done
@@ -54,16 +63,15 @@ step "coverage of libevent's headers"
 go run ./scripts/coverage
 
 step "C warnings"
-c_warnings
+for package in . openssl; do c_warnings "$package"; done
 
-step "without cgo"
-nocgo_remedy
+./scripts/linking.sh
 
 step "tests, with the race detector"
 go test -race -count=1 -cpu 1,2 -timeout 10m ./...
 
 step "tests, without the fast path"
-LIBEVENT_PLAIN_IO=1 go test -count=1 -timeout 10m .
+LIBEVENT_PLAIN_IO=1 go test -count=1 -timeout 10m . ./openssl
 
 if go list -asan . >/dev/null 2>&1 && echo 'int main(void) { return 0; }' | compiles -fsanitize=address; then
 	step "tests, with the address sanitizer"
@@ -74,3 +82,11 @@ fi
 
 step "tests, with checks of the pointers given to C"
 GOEXPERIMENT=cgocheck2 go test -count=1 -timeout 10m ./...
+
+if (install_missing lacking_redis "hiredis redis" "libhiredis-dev redis-server" \
+	"hiredis-dev redis" "hiredis-devel /usr/bin/redis-server"); then
+	step "examples/redis, with hiredis and a redis-server"
+	(cd examples/redis && go mod tidy -diff && go vet ./... && go test -race -count=1 -timeout 5m ./...)
+else
+	step "skipped: examples/redis needs hiredis and a redis-server"
+fi

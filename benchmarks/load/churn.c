@@ -10,10 +10,10 @@
 #include <unistd.h>
 
 struct place {
-	int fd;
+	struct wire wire;
 	int64_t since;
 	long got;
-	int sent;
+	int connected, sent;
 };
 
 static int dialled;
@@ -21,32 +21,42 @@ static int dialled;
 static void begin(int ep, struct place *p)
 {
 	p->since = now();
-	p->got = p->sent = 0;
-	p->fd = dial(dialled++, 1);
+	p->got = p->connected = p->sent = 0;
+	wire_open(&p->wire, dial(dialled++, 1));
 	struct epoll_event ev = {.events = EPOLLOUT, .data.ptr = p};
-	if (epoll_ctl(ep, EPOLL_CTL_ADD, p->fd, &ev) != 0)
+	if (epoll_ctl(ep, EPOLL_CTL_ADD, p->wire.fd, &ev) != 0)
 		die_errno("epoll_ctl");
 }
 
-static void send_it(int ep, struct place *p)
+static void connected(int ep, struct place *p)
 {
 	int err = 0;
 	socklen_t len = sizeof err;
-	getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &err, &len);
+	getsockopt(p->wire.fd, SOL_SOCKET, SO_ERROR, &err, &len);
 	errno = err;
-	if (err != 0 || send(p->fd, pattern_at(start_of(0)), (size_t)opt.size, MSG_NOSIGNAL) != opt.size)
-		die_errno("connect and send");
-	p->sent = 1;
+	if (err != 0)
+		die_errno("connect");
+	p->connected = 1;
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = p};
-	if (epoll_ctl(ep, EPOLL_CTL_MOD, p->fd, &ev) != 0)
+	if (epoll_ctl(ep, EPOLL_CTL_MOD, p->wire.fd, &ev) != 0)
 		die_errno("epoll_ctl");
+}
+
+// send_it sends the message as soon as there is a way to.
+static void send_it(struct place *p)
+{
+	if (!wire_handshake(&p->wire))
+		return;
+	if (wire_write(&p->wire, pattern_at(start_of(0)), (size_t)opt.size) != opt.size)
+		die_errno("send");
+	p->sent = 1;
 }
 
 // receive reports that all of the message is back.
 static int receive(struct place *p)
 {
 	static char buf[64 << 10];
-	ssize_t n = recv(p->fd, buf, sizeof buf, 0);
+	ssize_t n = wire_read(&p->wire, buf, sizeof buf, 0);
 	if (n < 0 && errno == EAGAIN)
 		return 0;
 	if (n < 0)
@@ -79,10 +89,13 @@ void run_churn(void)
 			die("no connection made progress for 5 s");
 		for (int i = 0; i < n; i++) {
 			struct place *p = events[i].data.ptr;
+			if (!p->connected)
+				connected(ep, p);
 			if (!p->sent) {
-				send_it(ep, p);
+				send_it(p);
 			} else if (receive(p)) {
-				close(p->fd);
+				wire_free(&p->wire);
+				close(p->wire.fd);
 				res.all++;
 				if (phase == WINDOW) {
 					res.bytes++;

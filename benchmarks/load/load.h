@@ -3,6 +3,7 @@
 #ifndef LOAD_H
 #define LOAD_H
 
+#include <openssl/types.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -19,6 +20,7 @@ struct options {
 	int depth;   // messages a connection may have outstanding
 	int warm;    // ms of checked traffic before anything counts
 	int window;  // ms that count
+	int tls;     // on every connection
 	pid_t pid;   // the server's
 };
 
@@ -55,6 +57,21 @@ void check(int conn, int64_t position, const char *got, ssize_t n);
 // dial connects conn number n, from an address that many ports are left of.
 int dial(int n, int nonblocking);
 void hard_close(int fd);
+
+// What carries the bytes of a connection. Reads and writes are as those of a socket that
+// does not block; unseen bytes may be dropped by the kernel.
+struct wire {
+	int fd;
+	SSL *ssl;
+};
+
+void wire_init(void);
+void wire_open(struct wire *w, int fd);
+int wire_handshake(struct wire *w); // 1: done; 0: the socket would block
+ssize_t wire_write(struct wire *w, const char *p, size_t n);
+ssize_t wire_read(struct wire *w, char *p, size_t n, int unseen);
+int wire_has_more(struct wire *w); // that no event will tell of
+void wire_free(struct wire *w);
 
 // Latencies, in ns.
 void hist_add(int64_t ns);

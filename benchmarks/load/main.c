@@ -91,7 +91,8 @@ static void parse(int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{"mode", 1, 0, 'm'}, {"port", 1, 0, 'p'}, {"size", 1, 0, 's'}, {"conns", 1, 0, 'c'},
-		{"depth", 1, 0, 'd'}, {"warm", 1, 0, 'w'}, {"window", 1, 0, 't'}, {"pid", 1, 0, 'P'}, {0}};
+		{"depth", 1, 0, 'd'}, {"warm", 1, 0, 'w'}, {"window", 1, 0, 't'}, {"pid", 1, 0, 'P'},
+		{"tls", 0, 0, 'T'}, {0}};
 	for (int o; (o = getopt_long_only(argc, argv, "", longs, 0)) != -1;) {
 		switch (o) {
 		case 'm': opt.mode = mode_of(optarg); break;
@@ -102,6 +103,7 @@ static void parse(int argc, char **argv)
 		case 'w': opt.warm = (int)number("warm", optarg, 0, 600000); break;
 		case 't': opt.window = (int)number("window", optarg, 1, 600000); break;
 		case 'P': opt.pid = (pid_t)number("pid", optarg, 1, 1 << 30); break;
+		case 'T': opt.tls = 1; break;
 		default: exit(2);
 		}
 	}
@@ -132,6 +134,7 @@ int main(int argc, char **argv)
 	parse(argc, argv);
 	raise_limits();
 	pattern_init();
+	wire_init();
 	signal(SIGPIPE, SIG_IGN);
 	int err = clock_getcpuclockid(opt.pid, &server_clock);
 	if (err)

@@ -17,7 +17,8 @@
 #define BACKLOG 100
 
 struct conn {
-	int fd, number;
+	struct wire wire;
+	int number;
 	int waits_to_write;
 	int finished;        // has nothing more to do in this phase
 	int64_t sent, goal;  // bytes, and up to where to send
@@ -31,7 +32,7 @@ static int ep, unfinished;
 static void watch(struct conn *c, int how, uint32_t events)
 {
 	struct epoll_event ev = {.events = events, .data.ptr = c};
-	if (epoll_ctl(ep, how, c->fd, &ev) != 0)
+	if (epoll_ctl(ep, how, c->wire.fd, &ev) != 0)
 		die_errno("epoll_ctl");
 }
 
@@ -46,7 +47,7 @@ static void write_some(struct conn *c)
 			n = opt.size;
 		if (n > CHUNK)
 			n = CHUNK;
-		ssize_t done = send(c->fd, pattern_at(start_of(c->number) + c->sent), (size_t)n, MSG_NOSIGNAL);
+		ssize_t done = wire_write(&c->wire, pattern_at(start_of(c->number) + c->sent), (size_t)n);
 		if (done < 0 && errno == EAGAIN) {
 			blocked = 1;
 			break;
@@ -108,7 +109,7 @@ static void read_echo(struct conn *c)
 {
 	static char buf[CHUNK];
 	// Outside of the warm-up the bytes are counted, and not even copied.
-	ssize_t n = recv(c->fd, buf, sizeof buf, phase == WINDOW ? MSG_TRUNC : 0);
+	ssize_t n = wire_read(&c->wire, buf, sizeof buf, phase == WINDOW);
 	if (n < 0 && errno == EAGAIN)
 		return;
 	if (n < 0)
@@ -123,7 +124,7 @@ static void read_echo(struct conn *c)
 static void read_acks(struct conn *c)
 {
 	char buf[4096];
-	ssize_t n = recv(c->fd, buf, sizeof buf, 0);
+	ssize_t n = wire_read(&c->wire, buf, sizeof buf, 0);
 	if (n < 0 && errno == EAGAIN)
 		return;
 	if (n < 0)
@@ -152,10 +153,12 @@ static void turn(int timeout)
 		if (events[i].events & EPOLLOUT)
 			write_some(c);
 		if (events[i].events & ~(uint32_t)EPOLLOUT) {
-			if (opt.mode == SINK)
-				read_acks(c);
-			else
-				read_echo(c);
+			do {
+				if (opt.mode == SINK)
+					read_acks(c);
+				else
+					read_echo(c);
+			} while (wire_has_more(&c->wire));
 		}
 	}
 }
@@ -183,8 +186,9 @@ static void open_some(int first, int last)
 	for (int i = first; i < last; i++) {
 		struct conn *c = &conns[i];
 		c->number = i;
-		c->fd = dial(i, 0);
-		if (fcntl(c->fd, F_SETFL, O_NONBLOCK) != 0)
+		wire_open(&c->wire, dial(i, 0));
+		wire_handshake(&c->wire);
+		if (fcntl(c->wire.fd, F_SETFL, O_NONBLOCK) != 0)
 			die_errno("fcntl");
 		watch(c, EPOLL_CTL_ADD, EPOLLIN);
 		allow(c, opt.mode == SINK ? ACK_EVERY : opt.size, now());
@@ -247,5 +251,5 @@ void run_streams(void)
 	drain();
 	until(0, 1, "end");
 	for (int i = 0; i < opt.conns; i++)
-		hard_close(conns[i].fd);
+		hard_close(conns[i].wire.fd);
 }

@@ -34,6 +34,30 @@ type Kind struct {
 	//
 	//	int (*)(struct bufferevent *)
 	Shutdown unsafe.Pointer
+	// These read and write a socket in place of libevent, once it is connected and as
+	// long as libevent has nothing to count or to hand on: the fast path. Without Recv
+	// there is none.
+	//
+	// Begin takes reading and writing over, with 1, or says with 0 that it cannot now. End
+	// gives them back, to go on where they are.
+	//
+	//	int (*)(struct bufferevent *)
+	//	void (*)(struct bufferevent *)
+	Begin, End unsafe.Pointer
+	// Recv is as recv(2): up to n bytes to p, 0 at the end of the stream, -1 with EAGAIN
+	// or another errno. It may use size bytes of scratch meanwhile.
+	//
+	//	ssize_t (*)(struct bufferevent *, void *p, size_t n, void *scratch, size_t size)
+	Recv unsafe.Pointer
+	// Pending tells whether Recv has something to give though the descriptor cannot be
+	// read. With wake, which comes when libevent is to read, it has libevent read that.
+	//
+	//	int (*)(struct bufferevent *, int wake)
+	Pending unsafe.Pointer
+	// Send writes, and drains, up to most bytes of the output; as send(2).
+	//
+	//	ssize_t (*)(struct bufferevent *, size_t most)
+	Send unsafe.Pointer
 	// Event says what the event closure and Err are told in place of what libevent said;
 	// 0 is nothing at all. It runs on the loop's goroutine, and no lock is held.
 	Event func(what int, errno syscall.Errno, codes []uint64) (int, error)
@@ -43,3 +67,8 @@ type Kind struct {
 // libevent.Options, and under is a *libevent.BufferEvent that it is to be on, or nil.
 // What it returns is a *libevent.BufferEvent.
 var New func(base any, opts uint32, under any, kind *Kind) (any, error)
+
+// Call makes one C call on a *libevent.BufferEvent, which exists as long as it takes: a
+// negative result is that of an errno. Where the bufferevent is freed, or only for its
+// loop's goroutine, there is an error and no call.
+var Call func(bev any, op string, call func() int64) (int, error)

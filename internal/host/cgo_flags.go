@@ -3,6 +3,6 @@ package host
 /*
 #cgo pkg-config: libevent_core
 #cgo CFLAGS: -pthread
-#cgo LDFLAGS: -levent_core -levent_pthreads -pthread
+#cgo LDFLAGS: -pthread
 */
 import "C"

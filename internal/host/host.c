@@ -18,14 +18,23 @@ static void on_door(evutil_socket_t fd, short what, void *arg)
 struct host *host_new(int locks, int handle)
 {
 	struct event_config *cfg = event_config_new();
-	struct host *h = calloc(1, sizeof(*h));
+	struct host *h;
 
 	if (locks)
 		evthread_use_pthreads();
 	else
 		event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK);
-	h->base = event_base_new_with_config(cfg);
+	h = host_on(event_base_new_with_config(cfg), handle);
+	h->own_base = 1;
 	event_config_free(cfg);
+	return h;
+}
+
+struct host *host_on(struct event_base *base, int handle)
+{
+	struct host *h = calloc(1, sizeof(*h));
+
+	h->base = base;
 	h->handle = handle;
 	if (pipe(h->pipe) < 0)
 		abort();
@@ -64,7 +73,8 @@ void host_stop(struct host *h)
 void host_free(struct host *h)
 {
 	event_free(h->door);
-	event_base_free(h->base);
+	if (h->own_base)
+		event_base_free(h->base);
 	close(h->pipe[0]);
 	close(h->pipe[1]);
 	free(h);

@@ -35,16 +35,26 @@ const (
 
 // New makes it, with a base that has locks or none.
 func New(locks bool) *Host {
+	var with C.int
+	if locks {
+		with = 1
+	}
+	return newHost(func(handle C.int) *C.struct_host { return C.host_new(with, handle) })
+}
+
+// On makes one that has its events on somebody else's base, who runs the loop. It is
+// freed before that.
+func On(base unsafe.Pointer) *Host {
+	return newHost(func(handle C.int) *C.struct_host { return C.host_on((*C.struct_event_base)(base), handle) })
+}
+
+func newHost(make func(handle C.int) *C.struct_host) *Host {
 	mu.Lock()
 	defer mu.Unlock()
 	last++
 	h := &Host{id: last, count: (*C.int)(C.calloc(1, C.size_t(unsafe.Sizeof(C.int(0)))))}
 	hosts[h.id] = h
-	var with C.int
-	if locks {
-		with = 1
-	}
-	h.c = C.host_new(with, C.int(h.id))
+	h.c = make(C.int(h.id))
 	return h
 }
 

@@ -11,6 +11,7 @@
 
 struct host {
 	struct event_base *base;
+	int own_base;
 	struct event *door; /* a byte in the pipe has the host call Go */
 	int pipe[2];
 	pthread_t thread;
@@ -18,7 +19,9 @@ struct host {
 	int handle;
 };
 
+/* With a base of its own, or on one that is somebody else's. */
 struct host *host_new(int locks, int handle);
+struct host *host_on(struct event_base *base, int handle);
 int host_start(struct host *h);
 void host_stop(struct host *h);
 void host_free(struct host *h);

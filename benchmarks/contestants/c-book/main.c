@@ -1,5 +1,6 @@
 // libevent in C, as its book writes an echo server: a bufferevent for each
-// connection, whose read callback moves the input to the output.
+// connection, whose read callback moves the input to the output. With TLS it is a
+// bufferevent of bufferevent_openssl.
 #include "../c/server.h"
 
 #include <errno.h>
@@ -7,8 +8,12 @@
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/bufferevent_ssl.h>
 #include <event2/event.h>
 #include <event2/listener.h>
+#include <openssl/ssl.h>
+
+static SSL_CTX *context;
 
 static void on_echo(struct bufferevent *bev, void *arg)
 {
@@ -37,7 +42,9 @@ static void on_event(struct bufferevent *bev, short what, void *total)
 static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *addr, int len, void *arg)
 {
 	(void)addr, (void)len, (void)arg;
-	struct bufferevent *bev = bufferevent_socket_new(evconnlistener_get_base(l), fd, BEV_OPT_CLOSE_ON_FREE);
+	struct event_base *base = evconnlistener_get_base(l);
+	struct bufferevent *bev = !context ? bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE) :
+		bufferevent_openssl_socket_new(base, fd, SSL_new(context), BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE);
 	uint64_t *total = server.sink ? calloc(1, sizeof *total) : NULL;
 	if (!bev || (server.sink && !total))
 		fail("bufferevent_socket_new");
@@ -55,4 +62,19 @@ static void loop(int listener)
 	fail("event_base_dispatch");
 }
 
-int main(int argc, char **argv) { return serve(argc, argv, loop); }
+static void use_tls(void)
+{
+	context = SSL_CTX_new(TLS_server_method());
+	if (!context || !SSL_CTX_use_certificate_chain_file(context, server.tls) ||
+		!SSL_CTX_use_PrivateKey_file(context, server.tls, SSL_FILETYPE_PEM))
+		fail(server.tls);
+	SSL_CTX_set_num_tickets(context, 0); // nobody comes back
+}
+
+int main(int argc, char **argv)
+{
+	parse(argc, argv);
+	if (server.tls)
+		use_tls();
+	return serve(loop);
+}

@@ -136,4 +136,8 @@ static void loop(int listener)
 	}
 }
 
-int main(int argc, char **argv) { return serve(argc, argv, loop); }
+int main(int argc, char **argv)
+{
+	parse(argc, argv);
+	return serve(loop);
+}

@@ -53,28 +53,28 @@ static void *thread(void *listener)
 	return NULL;
 }
 
-static void parse(int argc, char **argv)
+void parse(int argc, char **argv)
 {
 	static const struct option longs[] = {{"port", 1, 0, 'p'}, {"loops", 1, 0, 'l'}, {"sink", 0, 0, 's'},
-		{"nodelay", 0, 0, 'n'}, {0}};
+		{"nodelay", 0, 0, 'n'}, {"tls", 1, 0, 't'}, {0}};
 	for (int o; (o = getopt_long_only(argc, argv, "", longs, 0)) != -1;) {
 		switch (o) {
 		case 'p': server.port = atoi(optarg); break;
 		case 'l': server.loops = atoi(optarg); break;
 		case 's': server.sink = 1; break;
 		case 'n': server.nodelay = 1; break;
+		case 't': server.tls = optarg; break;
 		default: exit(2);
 		}
 	}
 	if (optind < argc || server.port < 1 || server.loops < 1 || server.loops > 64) {
-		fprintf(stderr, "usage: %s -port N [-loops N] [-sink] [-nodelay]\n", program_invocation_short_name);
+		fprintf(stderr, "usage: %s -port N [-loops N] [-sink] [-nodelay] [-tls FILE]\n", program_invocation_short_name);
 		exit(2);
 	}
 }
 
-int serve(int argc, char **argv, void (*loop)(int listener))
+int serve(void (*loop)(int listener))
 {
-	parse(argc, argv);
 	signal(SIGPIPE, SIG_IGN);
 	struct rlimit r;
 	if (getrlimit(RLIMIT_NOFILE, &r) == 0) {

@@ -10,13 +10,17 @@
 
 struct server {
 	int port, loops, sink, nodelay;
+	const char *tls; // a file with a certificate and its key, or NULL
 };
 
 extern struct server server;
 
-// serve reads the arguments, listens once for each loop, says "ready", and runs loop on
-// a thread for each, with its own listening socket.
-int serve(int argc, char **argv, void (*loop)(int listener));
+// parse reads the arguments.
+void parse(int argc, char **argv);
+
+// serve listens once for each loop, says "ready", and runs loop on a thread for each, with
+// its own listening socket.
+int serve(void (*loop)(int listener));
 
 // acks counts n more bytes to *total and returns how many bytes to answer. ack_bytes
 // has that many, up to ACK_MOST.

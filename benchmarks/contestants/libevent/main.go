@@ -5,12 +5,14 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"flag"
 	"net"
 	"syscall"
 
 	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/benchmarks/contestants/internal/server"
+	"github.com/go-libevent/libevent/openssl"
 )
 
 var (
@@ -24,9 +26,10 @@ func main() {
 	// The timers of C's event_base_new, which is what it is compared with.
 	group, err := libevent.NewGroup(args.Loops, libevent.Config{CoarseTimer: true, PlainIO: *plain})
 	server.Check(err)
+	secure := newContext(args.TLS)
 	loops := map[*libevent.Base]*loop{}
 	for _, base := range group.Bases() {
-		loops[base] = &loop{base: base, sink: args.Sink, buf: make([]byte, server.ReadSize)}
+		loops[base] = &loop{base: base, tls: secure, sink: args.Sink, buf: make([]byte, server.ReadSize)}
 	}
 	listener, err := group.Listen("tcp", args.Addr, libevent.ListenOptions{},
 		func(l *libevent.Listener, fd int, _ net.Addr) { loops[l.Base()].accept(fd) })
@@ -38,14 +41,42 @@ func main() {
 	server.Check(group.Run(context.Background()))
 }
 
+func newContext(file string) *openssl.Context {
+	if file == "" {
+		return nil
+	}
+	certificate, err := tls.LoadX509KeyPair(file, file)
+	server.Check(err)
+	context, err := openssl.NewServerContext(&openssl.Config{
+		Certificates:           []tls.Certificate{certificate},
+		SessionTicketsDisabled: true, // nobody comes back
+	})
+	server.Check(err)
+	return context
+}
+
 type loop struct {
 	base *libevent.Base
+	tls  *openssl.Context // nil: none
 	sink bool
 	buf  []byte // closures run one at a time
 }
 
+// socket is what accept needs of a bufferevent, with TLS or without.
+type socket interface {
+	SetCallbacks(read, write func(*libevent.BufferEvent), event func(*libevent.BufferEvent, libevent.Events)) error
+	Enable(libevent.What) error
+}
+
+func (l *loop) newSocket(fd int) (socket, error) {
+	if l.tls != nil {
+		return l.tls.NewSocket(l.base, fd, libevent.OptCloseOnFree)
+	}
+	return l.base.NewSocket(fd, libevent.OptCloseOnFree)
+}
+
 func (l *loop) accept(fd int) {
-	bev, err := l.base.NewSocket(fd, libevent.OptCloseOnFree)
+	bev, err := l.newSocket(fd)
 	if err != nil {
 		_ = syscall.Close(fd)
 		server.Check(err)
@@ -103,4 +134,8 @@ func (l *loop) sinkCopy(total *server.Counter) func(*libevent.BufferEvent) {
 	}
 }
 
-func ended(bev *libevent.BufferEvent, _ libevent.Events) { bev.Free() }
+func ended(bev *libevent.BufferEvent, what libevent.Events) {
+	if what != libevent.EventConnected { // of TLS
+		bev.Free()
+	}
+}

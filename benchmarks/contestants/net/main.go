@@ -1,7 +1,9 @@
-// Package net: a goroutine for each connection, which reads and writes.
+// Package net: a goroutine for each connection, which reads and writes. With TLS it is
+// crypto/tls on that.
 package main
 
 import (
+	"crypto/tls"
 	"net"
 
 	"github.com/go-libevent/libevent/benchmarks/contestants/internal/server"
@@ -11,31 +13,14 @@ func main() {
 	args := server.Parse()
 	l, err := net.Listen("tcp", args.Addr)
 	server.Check(err)
-	server.Ready()
-	for {
-		conn, err := l.Accept()
+	if args.TLS != "" {
+		certificate, err := tls.LoadX509KeyPair(args.TLS, args.TLS)
 		server.Check(err)
-		go serve(conn, args.Sink)
+		l = tls.NewListener(l, &tls.Config{
+			Certificates:           []tls.Certificate{certificate},
+			SessionTicketsDisabled: true, // nobody comes back
+		})
 	}
-}
-
-func serve(conn net.Conn, sink bool) {
-	defer conn.Close()
-	var total server.Counter
-	buf := make([]byte, server.ReadSize)
-	for {
-		n, err := conn.Read(buf)
-		if err != nil {
-			return
-		}
-		answer := buf[:n]
-		if sink {
-			answer = total.Add(n)
-		}
-		if len(answer) > 0 {
-			if _, err := conn.Write(answer); err != nil {
-				return
-			}
-		}
-	}
+	server.Ready()
+	server.Serve(l, args.Sink)
 }

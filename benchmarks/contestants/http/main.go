@@ -1,0 +1,51 @@
+// Package http: net/http's server, over evnet or, with -net, over package net. It answers
+// every request with as many bytes as its path says, as /1024.
+package main
+
+import (
+	"context"
+	"flag"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/benchmarks/contestants/internal/server"
+	"github.com/go-libevent/libevent/evnet"
+)
+
+var plain = flag.Bool("net", false, "over package net")
+
+// most is what a path may ask for, in bytes.
+const most = 1 << 20
+
+func main() {
+	args := server.Parse()
+	l, err := listen(args)
+	server.Check(err)
+	server.Ready()
+	server.Check(http.Serve(l, http.HandlerFunc(answer)))
+}
+
+func listen(args server.Args) (net.Listener, error) {
+	if *plain {
+		return net.Listen("tcp", args.Addr)
+	}
+	group, err := libevent.NewGroup(args.Loops, libevent.Config{CoarseTimer: true})
+	server.Check(err)
+	go func() { server.Check(group.Run(context.Background())) }()
+	return evnet.Listen(group, "tcp", args.Addr)
+}
+
+var body = make([]byte, most)
+
+func answer(w http.ResponseWriter, r *http.Request) {
+	size, err := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/"))
+	if err != nil || size < 0 || size > most {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(size))
+	_, _ = w.Write(body[:size])
+}

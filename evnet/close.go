@@ -1,0 +1,82 @@
+package evnet
+
+import (
+	"errors"
+	"net"
+	"time"
+
+	"github.com/go-libevent/libevent"
+)
+
+// Close ends the connection; calls that wait return an error that matches net.ErrClosed.
+// It does not wait: what was written is still sent, within 30 seconds or as SetLinger
+// says, by the loop.
+// Safe for concurrent use.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return c.opError("close", net.ErrClosed)
+	}
+	c.askAddrs() // for the last time
+	flushes := c.out.err == nil || c.shutWrite
+	limit := c.linger
+	c.end()
+	c.mu.Unlock()
+	for _, stop := range c.farewells {
+		stop()
+	}
+	switch {
+	case limit == 0:
+		c.bev.Free()
+	case flushes && c.bev.Output().Len() > 0:
+		c.flush(limit)
+	default:
+		freeFlushed(c.bev, limit)
+	}
+	return nil
+}
+
+// freeFlushed also ends what FreeAfterFlush refuses.
+func freeFlushed(bev *libevent.BufferEvent, limit time.Duration) {
+	if err := bev.FreeAfterFlush(limit); err != nil && !errors.Is(err, libevent.ErrClosed) {
+		bev.Free()
+	}
+}
+
+// flush frees the bufferevent when its output is written. Meanwhile it drops what comes:
+// FreeAfterFlush reads nothing, so two ends that are closed with much to say to each other
+// would both wait until their limits.
+func (c *Conn) flush(limit time.Duration) {
+	timer := time.AfterFunc(limit, c.bev.Free)
+	written := func(bev *libevent.BufferEvent) {
+		if bev.Output().Len() == 0 {
+			timer.Stop()
+			freeFlushed(bev, limit)
+		}
+	}
+	err := c.bev.SetCallbacks(drop, written, func(bev *libevent.BufferEvent, what libevent.Events) {
+		if what&(libevent.EventError|libevent.EventWriting) != 0 {
+			timer.Stop()
+			bev.Free()
+		}
+	})
+	if err == nil {
+		drop(c.bev)
+		// Writing, too: if it has just failed it fails again.
+		err = c.bev.Enable(libevent.EvRead | libevent.EvWrite)
+	}
+	if err != nil {
+		timer.Stop()
+		c.bev.Free()
+		return
+	}
+	if c.partner != nil {
+		c.partner.AfterFree(c.bev.Free)
+	}
+	written(c.bev) // perhaps before there was anybody to tell
+}
+
+func drop(bev *libevent.BufferEvent) {
+	_ = bev.Input().Drain(bev.Input().Len())
+}

@@ -1,0 +1,120 @@
+package evnet_test
+
+import (
+	"net"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"golang.org/x/net/nettest"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/evnet"
+)
+
+// transport makes two connections on a loop that are each other's peer.
+type transport struct {
+	name    string
+	connect func(t testing.TB, loop libevent.Loop) (a, b net.Conn, err error)
+}
+
+var transports = []transport{
+	{"tcp", func(t testing.TB, loop libevent.Loop) (a, b net.Conn, err error) {
+		return overListener(loop, "tcp", "127.0.0.1:0")
+	}},
+	{"unix", func(t testing.TB, loop libevent.Loop) (a, b net.Conn, err error) {
+		return overListener(loop, "unix", filepath.Join(t.TempDir(), "s"))
+	}},
+	{"pair", func(t testing.TB, loop libevent.Loop) (a, b net.Conn, err error) {
+		x, y, err := loop.Next().NewPair(0)
+		if err != nil {
+			return nil, nil, err
+		}
+		if a, err = evnet.NewConn(x); err == nil {
+			b, err = evnet.NewConn(y)
+		}
+		return a, b, err
+	}},
+	{"filter", func(t testing.TB, loop libevent.Loop) (a, b net.Conn, err error) {
+		fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return nil, nil, err
+		}
+		if a, err = overFilter(loop.Next(), fds[0]); err == nil {
+			b, err = overFilter(loop.Next(), fds[1])
+		}
+		return a, b, err
+	}},
+}
+
+func overListener(loop libevent.Loop, network, address string) (a, b net.Conn, err error) {
+	l, err := evnet.Listen(loop, network, address)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer l.Close()
+	d := evnet.Dialer{Loop: loop}
+	if a, err = d.Dial(network, l.Addr().String()); err != nil {
+		return nil, nil, err
+	}
+	if b, err = l.Accept(); err != nil {
+		_ = a.Close()
+		return nil, nil, err
+	}
+	return a, b, nil
+}
+
+// overFilter makes a connection over a filter that turns every bit around.
+func overFilter(base *libevent.Base, fd int) (net.Conn, error) {
+	under, err := base.NewSocket(fd, libevent.OptCloseOnFree)
+	if err != nil {
+		return nil, err
+	}
+	turn := func(src, dst *libevent.Buffer, limit int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+		size := src.Len()
+		if limit >= 0 {
+			size = min(size, limit)
+		}
+		if size == 0 {
+			return libevent.FilterNeedMore, nil
+		}
+		p := make([]byte, size)
+		if _, err := src.Remove(p); err != nil {
+			return libevent.FilterError, err
+		}
+		for i := range p {
+			p[i] = ^p[i]
+		}
+		return libevent.FilterOK, dst.Add(p)
+	}
+	bev, err := libevent.NewFilter(under, turn, turn, libevent.OptCloseOnFree)
+	if err != nil {
+		return nil, err
+	}
+	return evnet.NewConn(bev)
+}
+
+func TestConformance(t *testing.T) {
+	for _, tr := range transports {
+		for _, kind := range []struct {
+			name string
+			loop func(testing.TB) runner
+		}{
+			{"base", func(t testing.TB) runner { return newBase(t) }},
+			{"group", func(t testing.TB) runner { return newGroup(t) }},
+		} {
+			t.Run(tr.name+"/"+kind.name, func(t *testing.T) {
+				loop := kind.loop(t)
+				background(t, loop)
+				nettest.TestConn(t, func() (a, b net.Conn, stop func(), err error) {
+					a, b, err = tr.connect(t, loop)
+					return a, b, func() {
+						_ = a.Close()
+						_ = b.Close()
+					}, err
+				})
+				eventually(t, func() bool { return loop.Stats().BufferEvents == 0 && loop.Stats().Listeners == 0 }, "nothing is left")
+			})
+		}
+	}
+}

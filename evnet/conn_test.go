@@ -1,0 +1,552 @@
+package evnet_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/evnet"
+)
+
+func TestReadGivesWhatIsBufferedBeforeTheEnd(t *testing.T) {
+	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
+		want := noise(100_000)
+		_, err := a.Write(want)
+		require.NoError(t, err)
+		require.NoError(t, a.Close())
+		got := receive(t, readAll(b))
+		assert.NoError(t, got.err)
+		same(t, want, got.v)
+		_, err = b.Read(make([]byte, 1))
+		assert.Equal(t, io.EOF, err)
+	})
+}
+
+func TestLargeTransfersBothWays(t *testing.T) {
+	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
+		want := noise(8 << 20)
+		var reads []<-chan result[[]byte]
+		for _, c := range []*evnet.Conn{a, b} {
+			reads = append(reads, readAll(c))
+			go func() {
+				n, err := c.Write(want)
+				assert.Equal(t, len(want), n)
+				assert.NoError(t, err)
+				assert.NoError(t, c.CloseWrite())
+			}()
+		}
+		for _, read := range reads {
+			got := receive(t, read)
+			assert.NoError(t, got.err)
+			same(t, want, got.v)
+		}
+	})
+}
+
+// A reader that does not read makes Write wait, and neither side's memory grows.
+func TestSlowReader(t *testing.T) {
+	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
+		const total = 32 << 20
+		wrote := writeAll(a, noise(total))
+		// It waits: nothing goes on for a while, at no cost.
+		waiting := func() (before int) {
+			for last := -1; before != last; {
+				last = before
+				time.Sleep(100 * time.Millisecond) // sleep: that nothing happens takes time to see
+				before = evnet.Buffered(a, b)
+			}
+			return before
+		}
+		held := waiting()
+		cpu := cpuTime()
+		time.Sleep(300 * time.Millisecond) // sleep: a loop that spins would do so meanwhile
+		assert.Less(t, cpuTime()-cpu, 150*time.Millisecond, "it spins")
+		assert.LessOrEqual(t, held, 4*(256<<10)+2*(256<<10), "bytes are held")
+		assert.Empty(t, wrote, "Write does not wait")
+		n, err := io.Copy(io.Discard, io.LimitReader(b, total))
+		assert.NoError(t, err)
+		assert.EqualValues(t, total, n)
+		assert.NoError(t, receive(t, wrote).err)
+	})
+}
+
+func TestReadDeadline(t *testing.T) {
+	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
+		p := make([]byte, 10)
+		require.NoError(t, b.SetReadDeadline(time.Now().Add(20*time.Millisecond)))
+		_, err := b.Read(p)
+		assert.True(t, timedOut(err), "%v", err)
+
+		// Also when something is there; and later everything is as before.
+		_, err = a.Write([]byte("x"))
+		require.NoError(t, err)
+		_, err = b.Read(p)
+		assert.True(t, timedOut(err), "%v", err)
+		require.NoError(t, b.SetReadDeadline(time.Now().Add(patience)))
+		n, err := b.Read(p)
+		assert.NoError(t, err)
+		assert.Equal(t, "x", string(p[:n]))
+
+		// One that waits is told of a deadline that is set now.
+		read := async(func() (int, error) { return b.Read(p) })
+		require.NoError(t, b.SetReadDeadline(time.Unix(1, 0)))
+		assert.True(t, timedOut(receive(t, read).err))
+		require.NoError(t, b.SetReadDeadline(time.Time{}))
+		read = async(func() (int, error) { return b.Read(p) })
+		_, err = a.Write([]byte("y"))
+		require.NoError(t, err)
+		assert.Equal(t, 1, receive(t, read).v)
+	})
+}
+
+// What Write says it wrote before its deadline is what arrives.
+func TestWriteDeadlineCounts(t *testing.T) {
+	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
+		want := noise(32 << 20)
+		require.NoError(t, a.SetWriteDeadline(time.Now().Add(100*time.Millisecond)))
+		n, err := a.Write(want)
+		assert.True(t, timedOut(err), "%v", err)
+		assertOp(t, err, "write", err)
+		assert.Less(t, n, len(want))
+		require.NoError(t, a.SetWriteDeadline(time.Now().Add(patience)))
+		got := readAll(b)
+		m, err := a.Write(want[n : n+1000])
+		assert.NoError(t, err)
+		require.NoError(t, a.Close())
+		same(t, want[:n+m], receive(t, got).v)
+	})
+}
+
+// A deadline that is moved away while it is about to pass does not pass.
+func TestDeadlineMoves(t *testing.T) {
+	a, b := tcpPair(t, running(t))
+	read := async(func() (int, error) { return b.Read(make([]byte, 1)) })
+	for range 100 {
+		require.NoError(t, b.SetReadDeadline(time.Now().Add(time.Second)))
+		time.Sleep(12 * time.Millisecond) // sleep: some of the time that a deadline has
+	}
+	require.NoError(t, b.SetReadDeadline(time.Time{}))
+	_, err := a.Write([]byte("x"))
+	require.NoError(t, err)
+	assert.NoError(t, receive(t, read).err)
+}
+
+func TestCloseUnblocks(t *testing.T) {
+	eachTransport(t, func(t *testing.T, a, _ *evnet.Conn) {
+		read := async(func() (int, error) { return a.Read(make([]byte, 1)) })
+		write := writeAll(a, make([]byte, 64<<20))
+		eventually(t, func() bool { return evnet.Waiting(a) }, "both wait")
+		require.NoError(t, a.SetLinger(0))
+		require.NoError(t, a.Close())
+		assertOp(t, receive(t, read).err, "read", net.ErrClosed)
+		assertOp(t, receive(t, write).err, "write", net.ErrClosed)
+
+		_, err := a.Read(nil)
+		assert.True(t, isClosed(err))
+		_, err = a.Write(nil)
+		assert.True(t, isClosed(err))
+		assertOp(t, a.Close(), "close", net.ErrClosed)
+		assertOp(t, a.SetDeadline(time.Now()), "set", net.ErrClosed)
+		assertOp(t, a.CloseWrite(), "close", net.ErrClosed)
+		assertOp(t, a.SetNoDelay(true), "set", net.ErrClosed)
+		assert.NotNil(t, a.LocalAddr())
+		assert.NotNil(t, a.RemoteAddr())
+	})
+}
+
+// Close does not wait, and what was written arrives.
+func TestCloseFlushes(t *testing.T) {
+	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
+		n := fill(t, a)
+		require.NoError(t, a.Close())
+		got := receive(t, readAll(b))
+		assert.NoError(t, got.err)
+		assert.Len(t, got.v, n)
+	})
+}
+
+// A peer that never reads keeps nothing for ever.
+func TestCloseFlushesWithALimit(t *testing.T) {
+	base := running(t)
+	a, _ := tcpPair(t, base)
+	fill(t, a)
+	require.NoError(t, a.SetLinger(1))
+	require.NoError(t, a.Close())
+	eventually(t, func() bool { return base.Stats().BufferEvents == 1 }, "it is given up")
+}
+
+func TestHalfClose(t *testing.T) {
+	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
+		_, err := a.Write([]byte("question"))
+		require.NoError(t, err)
+		require.NoError(t, a.CloseWrite())
+		_, err = a.Write([]byte("more"))
+		assertOp(t, err, "write", syscall.EPIPE)
+		got := receive(t, readAll(b))
+		assert.NoError(t, got.err)
+		assert.Equal(t, "question", string(got.v))
+		_, err = b.Write([]byte("answer"))
+		require.NoError(t, err)
+		require.NoError(t, b.Close())
+		got = receive(t, readAll(a))
+		assert.NoError(t, got.err)
+		assert.Equal(t, "answer", string(got.v))
+	})
+}
+
+func TestCloseWriteEndsAWriteThatWaits(t *testing.T) {
+	eachTransport(t, func(t *testing.T, a, _ *evnet.Conn) {
+		write := writeAll(a, make([]byte, 64<<20))
+		eventually(t, func() bool { return evnet.Buffered(a) > 0 }, "it waits")
+		require.NoError(t, a.CloseWrite())
+		assertOp(t, receive(t, write).err, "write", syscall.EPIPE)
+	})
+}
+
+func TestCloseRead(t *testing.T) {
+	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
+		read := async(func() (int, error) { return a.Read(make([]byte, 1)) })
+		require.NoError(t, a.CloseRead())
+		assert.Equal(t, io.EOF, receive(t, read).err)
+		_, err := b.Write([]byte("x"))
+		require.NoError(t, err)
+		_, err = a.Read(make([]byte, 1))
+		assert.Equal(t, io.EOF, err)
+		_, err = a.Write([]byte("y"))
+		require.NoError(t, err)
+		n, err := b.Read(make([]byte, 2))
+		assert.Equal(t, 1, n)
+		assert.NoError(t, err)
+	})
+}
+
+func TestReset(t *testing.T) {
+	a, b := tcpPair(t, running(t))
+	read := async(func() (int, error) { return b.Read(make([]byte, 1)) })
+	require.NoError(t, a.SetLinger(0))
+	require.NoError(t, a.Close())
+	assertOp(t, receive(t, read).err, "read", syscall.ECONNRESET)
+	_, err := b.Write([]byte("x"))
+	assertOp(t, err, "write", syscall.EPIPE)
+}
+
+func TestBrokenPipe(t *testing.T) {
+	for _, tr := range transports {
+		if tr.name == "tcp" {
+			continue // the peer's system answers what it does not want with a reset
+		}
+		t.Run(tr.name, func(t *testing.T) {
+			a, b := tr.pair(t, running(t))
+			require.NoError(t, b.Close())
+			_, err := a.Read(make([]byte, 1))
+			assert.Equal(t, io.EOF, err)
+			eventually(t, func() bool { _, err = a.Write([]byte("x")); return err != nil }, "an error")
+			assertOp(t, err, "write", syscall.EPIPE)
+		})
+	}
+}
+
+// The peer of a pair that waits for room is woken when nobody will ever make it.
+func TestPairWhosePeerGoes(t *testing.T) {
+	base := running(t)
+	x, y, err := base.NewPair(0)
+	require.NoError(t, err)
+	a, err := evnet.NewConn(x)
+	require.NoError(t, err)
+	write := writeAll(a, make([]byte, 4<<20))
+	eventually(t, func() bool { return evnet.Buffered(a) > 0 }, "it waits")
+	y.Free()
+	assertOp(t, receive(t, write).err, "write", syscall.EPIPE)
+	_, err = a.Read(make([]byte, 1))
+	assert.Equal(t, io.EOF, err)
+	assert.NoError(t, a.Close())
+}
+
+func TestBufferEventFreedBeneath(t *testing.T) {
+	base := running(t)
+	x, y, err := base.NewPair(0)
+	require.NoError(t, err)
+	a, err := evnet.NewConn(x)
+	require.NoError(t, err)
+	defer y.Free()
+	read := async(func() (int, error) { return a.Read(make([]byte, 1)) })
+	write := writeAll(a, make([]byte, 4<<20))
+	eventually(t, func() bool { return evnet.Waiting(a) }, "both wait")
+	x.Free()
+	assertOp(t, receive(t, read).err, "read", net.ErrClosed)
+	assertOp(t, receive(t, write).err, "write", net.ErrClosed)
+	assert.True(t, isClosed(a.Close()))
+}
+
+func TestBaseFreedBeneath(t *testing.T) {
+	for _, tr := range transports {
+		t.Run(tr.name, func(t *testing.T) {
+			base := newBase(t)
+			stop := background(t, base)
+			a, _ := tr.pair(t, base)
+			l, err := evnet.Listen(base, "tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			read := async(func() (int, error) { return a.Read(make([]byte, 1)) })
+			write := writeAll(a, make([]byte, 64<<20))
+			accept := async(l.Accept)
+			eventually(t, func() bool { return evnet.Waiting(a) }, "they wait")
+			stop()
+			assertOp(t, receive(t, read).err, "read", net.ErrClosed)
+			assertOp(t, receive(t, write).err, "write", net.ErrClosed)
+			assertOp(t, receive(t, accept).err, "accept", net.ErrClosed)
+			_, err = a.Write([]byte("x"))
+			assert.True(t, isClosed(err))
+			_, err = evnet.Listen(base, "tcp", "127.0.0.1:0")
+			assert.True(t, isClosed(err), "%v", err)
+			_, err = (&evnet.Dialer{Loop: base}).Dial("tcp", l.Addr().String())
+			assert.True(t, isClosed(err), "%v", err)
+			assert.True(t, isClosed(l.Close()))
+		})
+	}
+}
+
+// A loop that stops keeps nobody from giving up, and goes on where it was.
+func TestLoopStopsAndGoesOn(t *testing.T) {
+	base := newBase(t)
+	defer func() { assert.NoError(t, base.Free()) }()
+	run := func() (stop func()) {
+		done := make(chan error, 1)
+		go func() { done <- base.Dispatch() }()
+		return func() {
+			require.NoError(t, base.LoopExit(0))
+			assert.NoError(t, receive(t, done))
+		}
+	}
+	stop := run()
+	a, b := tcpPair(t, base)
+	stop()
+	_, err := a.Write([]byte("x"))
+	require.NoError(t, err)
+	require.NoError(t, b.SetReadDeadline(time.Now().Add(20*time.Millisecond)))
+	_, err = b.Read(make([]byte, 1))
+	assert.True(t, timedOut(err), "%v", err)
+	require.NoError(t, b.SetReadDeadline(time.Time{}))
+	defer run()()
+	n, err := b.Read(make([]byte, 1))
+	assert.Equal(t, 1, n)
+	assert.NoError(t, err)
+	_, _ = a.Close(), b.Close()
+}
+
+// On the loop's goroutine nothing may wait for the loop, and all else works.
+func TestOnTheLoop(t *testing.T) {
+	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
+		base := evnet.BaseOf(a)
+		l, err := evnet.Listen(base, "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		onLoop(t, base, func() {
+			_, err := a.Read(make([]byte, 1))
+			assertOp(t, err, "read", evnet.ErrOnLoop)
+			n, err := a.Write([]byte("x"))
+			assert.Equal(t, 1, n)
+			assert.NoError(t, err)
+			n, err = a.Write(make([]byte, 64<<20))
+			assert.Less(t, n, 64<<20)
+			assertOp(t, err, "write", evnet.ErrOnLoop)
+			_, err = l.Accept()
+			assertOp(t, err, "accept", evnet.ErrOnLoop)
+			_, err = (&evnet.Dialer{Loop: base}).Dial("tcp", l.Addr().String())
+			assertOp(t, err, "dial", evnet.ErrOnLoop)
+			assert.NoError(t, l.Close())
+		})
+		n, err := b.Read(make([]byte, 1))
+		assert.Equal(t, 1, n)
+		assert.NoError(t, err)
+		require.NoError(t, b.SetLinger(0))
+		onLoop(t, base, func() { assert.NoError(t, b.Close()) })
+	})
+}
+
+func TestAddresses(t *testing.T) {
+	base := running(t)
+	for _, tr := range transports {
+		a, b := tr.pair(t, base)
+		assert.Equal(t, a.LocalAddr().String(), b.RemoteAddr().String(), tr.name)
+		switch tr.name {
+		case "tcp":
+			assert.IsType(t, &net.TCPAddr{}, a.RemoteAddr())
+			assert.Equal(t, b.LocalAddr().String(), a.RemoteAddr().String())
+		case "unix", "filter":
+			assert.IsType(t, &net.UnixAddr{}, a.RemoteAddr())
+		default:
+			assert.Equal(t, "pair", a.LocalAddr().Network())
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	base := running(t)
+	for _, tr := range transports {
+		a, _ := tr.pair(t, base)
+		errs := []error{
+			a.SetNoDelay(false), a.SetKeepAlive(true), a.SetKeepAlivePeriod(time.Minute),
+			a.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 3}),
+		}
+		for i, err := range errs {
+			if tr.name == "tcp" {
+				assert.NoError(t, err, i)
+			} else {
+				assertOp(t, err, "set", errors.ErrUnsupported)
+			}
+		}
+		assert.NoError(t, a.SetLinger(5))
+	}
+}
+
+func TestNewConn(t *testing.T) {
+	base := running(t)
+	_, err := evnet.NewConn(nil)
+	assert.Error(t, err)
+
+	x, y, err := base.NewPair(0)
+	require.NoError(t, err)
+	_, err = y.WriteString("before")
+	require.NoError(t, err)
+	require.NoError(t, x.Enable(libevent.EvRead))
+	eventually(t, func() bool { return x.Input().Len() == 6 }, "it came")
+	require.NoError(t, y.CloseWrite())
+	eventually(t, func() bool { return x.Err() == io.EOF }, "the end came")
+	require.NoError(t, x.Disable(libevent.EvWrite))
+	c, err := evnet.NewConn(x)
+	require.NoError(t, err)
+	got := receive(t, readAll(c))
+	assert.NoError(t, got.err)
+	assert.Equal(t, "before", string(got.v))
+	require.NoError(t, y.Enable(libevent.EvRead))
+	_, err = c.Write([]byte("after"))
+	require.NoError(t, err)
+	eventually(t, func() bool { return y.Input().Len() == 5 }, "it was sent")
+	assert.NoError(t, c.Close())
+
+	_, err = evnet.NewConn(x)
+	assert.ErrorIs(t, err, net.ErrClosed)
+	y.Free()
+	_, y, err = base.NewPair(0)
+	require.NoError(t, err)
+	f, err := libevent.NewFilter(y, nil, nil, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	_, err = evnet.NewConn(y)
+	assert.Error(t, err, "below a filter")
+	f.Free()
+}
+
+// A connection that is not there yet can be used: what is written waits.
+func TestNewConnWhileConnecting(t *testing.T) {
+	base := running(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	c, err := evnet.NewConn(bev)
+	require.NoError(t, err)
+	assert.NotNil(t, c.RemoteAddr())
+	_, err = c.Write([]byte("early"))
+	require.NoError(t, err)
+	require.NoError(t, bev.Connect("tcp", l.Addr().String()))
+	peer, err := l.Accept()
+	require.NoError(t, err)
+	assert.NoError(t, c.CloseWrite())
+	assert.Equal(t, "early", string(receive(t, readAll(peer)).v))
+	assert.NoError(t, peer.Close())
+	assert.Empty(t, receive(t, readAll(c)).v)
+	assert.Equal(t, l.Addr().String(), c.RemoteAddr().String())
+	assert.NoError(t, c.Close())
+	assert.NoError(t, l.Close())
+
+	bev, err = base.NewSocket(-1, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	c, err = evnet.NewConn(bev)
+	require.NoError(t, err)
+	read := async(func() (int, error) { return c.Read(make([]byte, 1)) })
+	require.NoError(t, bev.Connect("tcp", l.Addr().String()))
+	assertOp(t, receive(t, read).err, "read", syscall.ECONNREFUSED)
+	_, err = c.Write([]byte("x"))
+	assertOp(t, err, "write", syscall.ECONNREFUSED)
+	assert.NoError(t, c.Close())
+}
+
+// Calls of all kinds may meet with Close.
+func TestCloseRaces(t *testing.T) {
+	loop := newGroup(t)
+	background(t, loop)
+	for range 100 {
+		a, b, err := transports[0].connect(t, loop)
+		require.NoError(t, err)
+		var wg sync.WaitGroup
+		for _, c := range []net.Conn{a, b} {
+			for _, fn := range []func(){
+				func() { _, _ = io.Copy(io.Discard, c) },
+				func() { _, _ = c.Write(make([]byte, 1<<20)) },
+				func() { _ = c.SetDeadline(time.Now().Add(time.Millisecond)) },
+				func() { _ = c.(*evnet.Conn).CloseWrite() },
+				func() { _ = c.(*evnet.Conn).SetNoDelay(true); _ = c.LocalAddr() },
+				func() { _ = c.Close() },
+			} {
+				wg.Go(fn)
+			}
+		}
+		wg.Wait()
+	}
+	eventually(t, func() bool { return loop.Stats().BufferEvents == 0 }, "nothing is left")
+}
+
+func TestThousandConnections(t *testing.T) {
+	const conns, each = 1000, 20
+	loop := newGroup(t)
+	background(t, loop)
+	l, err := evnet.Listen(loop, "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(c, c)
+				_ = c.Close()
+			}()
+		}
+	}()
+	var done atomic.Int64
+	var wg sync.WaitGroup
+	d := evnet.Dialer{Loop: loop}
+	for range conns {
+		wg.Go(func() {
+			c, err := d.Dial("tcp", l.Addr().String())
+			if !assert.NoError(t, err) {
+				return
+			}
+			defer c.Close()
+			p, q := noise(300), make([]byte, 300)
+			for range each {
+				if _, err := c.Write(p); !assert.NoError(t, err) {
+					return
+				}
+				if _, err := io.ReadFull(c, q); !assert.NoError(t, err) {
+					return
+				}
+				same(t, p, q)
+			}
+			done.Add(1)
+		})
+	}
+	wg.Wait()
+	assert.EqualValues(t, conns, done.Load())
+	require.NoError(t, l.Close())
+	eventually(t, func() bool { return loop.Stats().BufferEvents == 0 && loop.Stats().Listeners == 0 }, "nothing is left")
+}

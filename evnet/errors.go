@@ -1,0 +1,76 @@
+package evnet
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/go-libevent/libevent"
+)
+
+// ErrOnLoop is the cause of a call that was made on the loop's own goroutine and would
+// have had to wait for the loop, that is for ever.
+var ErrOnLoop = errors.New("evnet: called in a closure of the loop that it would wait for")
+
+// cause is the error of a bufferevent in the form of package net.
+func cause(err error) error {
+	if err == nil {
+		return nil
+	}
+	var e *libevent.Error
+	var errno syscall.Errno
+	switch {
+	case errors.Is(err, net.ErrClosed):
+		return net.ErrClosed
+	case errors.As(err, &e) && errors.As(e.Err, &errno):
+		return os.NewSyscallError(e.Op, errno)
+	}
+	return err
+}
+
+// opError is what a call on the connection returns for a cause. The end of a stream is
+// no failure, and readers compare it with ==.
+func (c *Conn) opError(op string, cause error) error {
+	if cause == nil || cause == io.EOF || cause == io.ErrUnexpectedEOF {
+		return cause
+	}
+	local, remote := c.addrs()
+	err := &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: remote, Err: cause}
+	if op == "close" || op == "set" {
+		err.Addr = local
+		err.Source = nil
+	}
+	return err
+}
+
+// canceled and timedOut are what package net calls the two ends of a context, and match
+// those too.
+var (
+	errCanceled error = &contextError{"operation was canceled", context.Canceled, false}
+	errTimeout  error = &contextError{"i/o timeout", context.DeadlineExceeded, true}
+)
+
+type contextError struct {
+	text    string
+	is      error
+	timeout bool
+}
+
+func (e *contextError) Error() string   { return e.text }
+func (e *contextError) Unwrap() error   { return e.is }
+func (e *contextError) Timeout() bool   { return e.timeout }
+func (e *contextError) Temporary() bool { return e.timeout }
+func (e *contextError) Is(err error) bool {
+	return e.timeout && err == os.ErrDeadlineExceeded
+}
+
+// ended is the error of a context that has ended.
+func ended(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return errTimeout
+	}
+	return errCanceled
+}

@@ -1,0 +1,33 @@
+package evnet
+
+import "github.com/go-libevent/libevent"
+
+// Buffered returns how many bytes connections hold, in and out, with what is below them.
+func Buffered(conns ...*Conn) (n int) {
+	for _, c := range conns {
+		for bev := c.bev; bev != nil; bev = bev.Underlying() {
+			n += bev.Input().Len() + bev.Output().Len()
+		}
+	}
+	return n
+}
+
+// Waiting reports whether both a reader and a writer wait.
+func Waiting(c *Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.in.waiting && c.out.waiting
+}
+
+// BaseOf returns where the connection lives.
+func BaseOf(c *Conn) *libevent.Base { return c.bev.Base() }
+
+// WriterWaits reports whether a writer waits.
+func WriterWaits(c *Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out.waiting
+}
+
+// OverFilter reports whether the connection is one over a filter.
+func OverFilter(c *Conn) bool { return c.bev.Underlying() != nil }

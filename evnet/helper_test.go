@@ -1,0 +1,105 @@
+package evnet_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/evnet"
+)
+
+// connect makes two connections that are closed at the end of the test.
+func (tr transport) pair(t testing.TB, loop libevent.Loop) (a, b *evnet.Conn) {
+	t.Helper()
+	x, y, err := tr.connect(t, loop)
+	require.NoError(t, err)
+	a, b = x.(*evnet.Conn), y.(*evnet.Conn)
+	t.Cleanup(func() {
+		_, _ = a.Close(), b.Close()
+	})
+	return a, b
+}
+
+// eachTransport runs a test on all of them, with a loop of its own.
+func eachTransport(t *testing.T, test func(t *testing.T, a, b *evnet.Conn)) {
+	for _, tr := range transports {
+		t.Run(tr.name, func(t *testing.T) {
+			a, b := tr.pair(t, running(t))
+			test(t, a, b)
+		})
+	}
+}
+
+func tcpPair(t testing.TB, loop libevent.Loop) (a, b *evnet.Conn) {
+	t.Helper()
+	return transports[0].pair(t, loop)
+}
+
+// noise makes n bytes that do not repeat.
+func noise(n int) []byte {
+	p := make([]byte, n)
+	rand.New(rand.NewSource(int64(n))).Read(p)
+	return p
+}
+
+// same compares long contents without printing them.
+func same(t testing.TB, want, got []byte) {
+	t.Helper()
+	if !bytes.Equal(want, got) {
+		assert.Fail(t, "bytes differ", "want %d bytes, got %d", len(want), len(got))
+	}
+}
+
+func readAll(r io.Reader) <-chan result[[]byte] {
+	return async(func() ([]byte, error) { return io.ReadAll(r) })
+}
+
+func writeAll(w io.Writer, p []byte) <-chan result[int] {
+	return async(func() (int, error) { return w.Write(p) })
+}
+
+// assertOp wants the error of an operation in the form of package net.
+func assertOp(t testing.TB, err error, op string, cause error) {
+	t.Helper()
+	var e *net.OpError
+	if assert.ErrorAs(t, err, &e) {
+		assert.Equal(t, op, e.Op)
+		assert.NotEmpty(t, e.Net)
+	}
+	assert.ErrorIs(t, err, cause)
+}
+
+// onLoop runs fn on the loop's goroutine and waits for it.
+func onLoop(t testing.TB, base *libevent.Base, fn func()) {
+	t.Helper()
+	done := make(chan struct{})
+	require.NoError(t, base.Post(func() { defer close(done); fn() }))
+	receive(t, done)
+}
+
+// fill writes until the connection takes no more for the time being, and returns how much it took.
+func fill(t testing.TB, c *evnet.Conn) (n int) {
+	t.Helper()
+	require.NoError(t, c.SetWriteDeadline(time.Now().Add(200*time.Millisecond)))
+	n, err := c.Write(make([]byte, 64<<20))
+	assert.True(t, timedOut(err), "%v", err)
+	require.NoError(t, c.SetWriteDeadline(time.Time{}))
+	return n
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func isClosed(err error) bool { return errors.Is(err, net.ErrClosed) }

@@ -1,0 +1,172 @@
+package evnet
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+
+	"github.com/go-libevent/libevent"
+)
+
+// Read gives what came, as soon as there is something, then io.EOF or the error that ended
+// the connection.
+// Safe for concurrent use.
+func (c *Conn) Read(p []byte) (int, error) {
+	c.in.turn.Lock()
+	n, err := c.read(p)
+	c.in.turn.Unlock()
+	if err != nil {
+		err = c.opError("read", err)
+	}
+	return n, err
+}
+
+func (c *Conn) read(p []byte) (int, error) {
+	if len(p) == 0 {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return 0, c.unreadable()
+	}
+	for {
+		n, err := c.await(p)
+		if n > 0 || err != nil {
+			return n, err
+		}
+		if n, err = c.take(p); n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+// await waits until there may be something in the input. It returns how much of that the
+// loop has already put into p, which may be nil.
+func (c *Conn) await(p []byte) (int, error) {
+	for {
+		c.mu.Lock()
+		err := c.unreadable()
+		if err == nil && c.more {
+			c.more = false
+			c.mu.Unlock()
+			return 0, nil
+		}
+		if err == nil {
+			err = c.in.err
+		}
+		if err == nil {
+			err = onLoop(c.bev.Base())
+		}
+		if err != nil {
+			c.mu.Unlock()
+			return 0, err
+		}
+		c.buf, c.got, c.in.waiting = p, 0, true
+		c.mu.Unlock()
+		<-c.in.wake
+		c.buf = nil
+		if c.got > 0 {
+			return c.got, nil
+		}
+	}
+}
+
+// unreadable is why nothing is read, whatever there is. Call with mu.
+func (c *Conn) unreadable() error {
+	switch {
+	case c.closed:
+		return net.ErrClosed
+	case c.in.expired:
+		return os.ErrDeadlineExceeded
+	case c.shut:
+		return io.EOF
+	}
+	return nil
+}
+
+// take reads from the input. What comes while it does so says so by itself.
+func (c *Conn) take(p []byte) (int, error) {
+	n, err := c.bev.Read(p)
+	if n == len(p) {
+		c.mu.Lock()
+		c.more = true
+		c.mu.Unlock()
+	}
+	if n == 0 {
+		err = ofTheCall(err)
+	} else {
+		err = nil
+	}
+	return n, err
+}
+
+// ofTheCall leaves of the errors of reading those out that are of the connection: it has its
+// own, of each direction.
+func ofTheCall(err error) error {
+	if errors.Is(err, libevent.ErrClosed) || errors.Is(err, libevent.ErrWrongLoop) || errors.Is(err, libevent.ErrLoopAborted) {
+		return cause(err)
+	}
+	return nil
+}
+
+// relayLeast is from how many bytes on it is cheaper to have the loop send them from where
+// they are than to copy them and send them here.
+const relayLeast = 16 << 10
+
+// WriteTo gives w what comes, until the peer's end. Between two connections of this package
+// large amounts are not copied.
+// Safe for concurrent use.
+func (c *Conn) WriteTo(w io.Writer) (int64, error) {
+	if dst, ok := w.(*Conn); ok {
+		return c.relay(dst)
+	}
+	return io.Copy(w, struct{ io.Reader }{c})
+}
+
+func (c *Conn) relay(dst *Conn) (total int64, err error) {
+	chunk, err := libevent.NewBuffer()
+	if err != nil {
+		return 0, c.opError("read", cause(err))
+	}
+	defer chunk.Free()
+	var small []byte
+	for {
+		size, err := c.readBuffer(chunk)
+		if err == io.EOF {
+			return total, nil
+		}
+		if err != nil {
+			return total, c.opError("read", err)
+		}
+		if size >= relayLeast {
+			err = dst.writeBuffer(chunk, size)
+		} else {
+			if small == nil {
+				small = make([]byte, relayLeast)
+			}
+			if size, err = chunk.Remove(small[:size]); err == nil {
+				size, err = dst.Write(small[:size])
+			}
+		}
+		if err != nil {
+			return total, err
+		}
+		total += int64(size)
+	}
+}
+
+// readBuffer moves what came to an empty buffer, and returns how much.
+func (c *Conn) readBuffer(chunk *libevent.Buffer) (int, error) {
+	c.in.turn.Lock()
+	defer c.in.turn.Unlock()
+	for {
+		if _, err := c.await(nil); err != nil {
+			return 0, err
+		}
+		if err := c.bev.ReadBuffer(chunk); err != nil {
+			return 0, cause(err)
+		}
+		if n := chunk.Len(); n > 0 {
+			return n, nil
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package evnet
+
+import (
+	"io"
+	"math"
+	"os"
+	"syscall"
+
+	"github.com/go-libevent/libevent"
+)
+
+var errBrokenPipe = os.NewSyscallError("write", syscall.EPIPE)
+
+// Write copies p to what the loop sends, or sends it at once where it can. It waits while
+// the peer is so slow that 256 KiB are waiting for it. With an error, the first n bytes
+// are sent all the same, if that can be.
+// Safe for concurrent use.
+func (c *Conn) Write(p []byte) (n int, err error) {
+	c.out.turn.Lock()
+	n, err = c.write(p)
+	c.out.turn.Unlock()
+	if err != nil {
+		err = c.opError("write", err)
+	}
+	return n, err
+}
+
+func (c *Conn) write(p []byte) (n int, err error) {
+	for {
+		c.mu.Lock()
+		err := c.out.refused()
+		c.mu.Unlock()
+		if err != nil || n == len(p) {
+			return n, err
+		}
+		piece := p[n:min(n+outMark, len(p))]
+		if err := c.makeRoom(len(piece)); err != nil {
+			return n, err
+		}
+		k, err := c.bev.Write(piece)
+		n += k
+		c.queued += k
+		if err != nil || n == len(p) {
+			return n, cause(err)
+		}
+	}
+}
+
+// makeRoom waits until size more bytes fit in the output.
+func (c *Conn) makeRoom(size int) error {
+	if c.queued+size <= outMark {
+		return nil
+	}
+	c.queued = c.bev.Output().Len()
+	if c.queued+size <= outMark {
+		return nil
+	}
+	err := c.drained()
+	c.queued = 0
+	return err
+}
+
+// drained waits until the output is empty. Empty, not low: a socket that is written to
+// down to a low mark only is written to in pieces. It has a buffer of its own to go on from.
+func (c *Conn) drained() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		if err := c.out.refused(); err != nil || c.bev.Output().Len() == 0 {
+			return err
+		}
+		if err := onLoop(c.bev.Base()); err != nil {
+			return err
+		}
+		if err := c.bev.SetCallbacks(c.onRead, c.onWrite, c.onEvent); err != nil {
+			return cause(err)
+		}
+		if c.bev.Output().Len() == 0 { // before the loop was asked
+			continue
+		}
+		c.out.waiting = true
+		c.mu.Unlock()
+		<-c.out.wake
+		c.mu.Lock()
+	}
+}
+
+// writeBuffer is Write for size bytes in a buffer, which it moves.
+func (c *Conn) writeBuffer(chunk *libevent.Buffer, size int) error {
+	c.out.turn.Lock()
+	defer c.out.turn.Unlock()
+	c.mu.Lock()
+	err := c.out.refused()
+	c.mu.Unlock()
+	if err == nil {
+		err = c.makeRoom(size)
+	}
+	if err == nil {
+		err = cause(c.bev.WriteBuffer(chunk))
+	}
+	if err != nil {
+		return c.opError("write", err)
+	}
+	c.queued += size
+	return nil
+}
+
+// ReadFrom writes what r gives until io.EOF. A large part of a regular file goes to a socket
+// without a copy, and has been sent when ReadFrom returns: until then the file must not change.
+// Safe for concurrent use.
+func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
+	switch src := r.(type) {
+	case *Conn:
+		return src.relay(c)
+	case file:
+		return c.sendFile(src, math.MaxInt64, r)
+	case *io.LimitedReader:
+		if f, ok := src.R.(file); ok {
+			return c.sendFile(f, src.N, r)
+		}
+	}
+	return c.readFrom(r)
+}
+
+func (c *Conn) readFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{c}, r)
+}

@@ -1,0 +1,48 @@
+package hiredis
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// refused are the commands that are not answered by one reply each, in order: hiredis
+// would give replies to the wrong closures, or abort the process.
+var refused = []string{
+	"subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe",
+	"monitor", "sync", "psync", "hello", "client reply",
+}
+
+func check(args []string) error {
+	if len(args) == 0 {
+		return errors.New("hiredis: no command")
+	}
+	name := strings.ToLower(args[0])
+	if name == "client" && len(args) > 1 {
+		name += " " + strings.ToLower(args[1])
+	}
+	if slices.Contains(refused, name) {
+		return fmt.Errorf("hiredis: %s is not answered by one reply, so not for Do", strings.ToUpper(name))
+	}
+	return nil
+}
+
+// appendCommand appends a command in the protocol's form: one block, so C gets one
+// pointer with no others behind it.
+func appendCommand(p []byte, args []string) []byte {
+	p = appendCount(p, '*', len(args))
+	for _, arg := range args {
+		p = appendCount(p, '$', len(arg))
+		p = append(p, arg...)
+		p = append(p, "\r\n"...)
+	}
+	return p
+}
+
+func appendCount(p []byte, kind byte, n int) []byte {
+	p = append(p, kind)
+	p = strconv.AppendInt(p, int64(n), 10)
+	return append(p, "\r\n"...)
+}

@@ -1,0 +1,221 @@
+// Redis is a gateway: every line of a client is a Redis command, its words set apart by
+// blanks, and is answered by a line; an array by its length, and a line for each element.
+//
+//	go run . -addr 127.0.0.1:9596 -redis 127.0.0.1:6379
+//
+// Clients are bufferevents with Go closures, and each has a connection to the server by
+// hiredis, with events of its own; all of them are on one event loop, that Go runs.
+// SIGINT or SIGTERM ends the gateway.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/examples/redis/hiredis"
+)
+
+const (
+	maxLine    = 64 << 10 // bytes
+	maxOwed    = 1000     // commands of one client that wait for their replies
+	maxUnread  = 1 << 20  // bytes a client may leave unread before it is not read from
+	drainLimit = 5 * time.Second
+)
+
+func main() {
+	flags := flag.NewFlagSet("redis", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	addr := flags.String("addr", "127.0.0.1:9596", "host and `port` to listen on")
+	server := flags.String("redis", "127.0.0.1:6379", "the server's literal `address` and port, or the path of its socket")
+	err := flags.Parse(os.Args[1:])
+	if err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		flags.SetOutput(os.Stdout)
+		flags.PrintDefaults()
+		return
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "redis:", err)
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err = serve(ctx, *addr, *server, func(addr net.Addr) { fmt.Println("redis: listening on", addr) })
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "redis:", err)
+		os.Exit(1)
+	}
+}
+
+// gateway is touched by the loop's goroutine only, and so is what it has.
+type gateway struct {
+	base    *libevent.Base
+	server  string
+	clients map[*client]bool
+}
+
+// client is somebody who sends lines, with a connection to the server of its own.
+type client struct {
+	gateway *gateway
+	bev     *libevent.BufferEvent
+	redis   *hiredis.Client
+	owed    int   // replies
+	ended   bool  // it will send no more
+	refused error // why no more of its lines are read
+}
+
+// serve runs until ctx ends. ready is told when clients can come, and where.
+func serve(ctx context.Context, addr, server string, ready func(net.Addr)) error {
+	base, err := libevent.NewBase()
+	if err != nil {
+		return err
+	}
+	defer base.Free()
+	g := &gateway{base: base, server: server, clients: map[*client]bool{}}
+	defer g.close() // before the base
+	l, err := base.Listen("tcp", addr, libevent.ListenOptions{}, g.accept)
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s: %w", addr, err)
+	}
+	ready(l.Addr())
+	if err := base.Run(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+func (g *gateway) close() {
+	for c := range g.clients {
+		c.drop()
+	}
+}
+
+func (g *gateway) accept(_ *libevent.Listener, fd int, _ net.Addr) {
+	bev, err := g.base.NewSocket(fd, libevent.OptCloseOnFree)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "redis:", err)
+		_ = syscall.Close(fd)
+		return
+	}
+	c := &client{gateway: g, bev: bev}
+	c.redis, err = hiredis.Dial(g.base, g.server, nil, c.lost)
+	if err != nil {
+		_, _ = bev.WriteString(line(nil, err))
+		_ = bev.FreeAfterFlush(drainLimit)
+		return
+	}
+	g.clients[c] = true
+	err = errors.Join(
+		bev.SetCallbacks(c.read, c.read, c.event), // one that has read what it was sent is read from again
+		bev.SetWatermark(libevent.EvRead, 0, maxLine),
+		bev.SetWatermark(libevent.EvWrite, maxUnread/2, 0),
+		bev.Enable(libevent.EvRead))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "redis:", err)
+		c.drop()
+	}
+}
+
+// read takes as many lines as the client may be owed replies for. The others wait in its
+// input, and when that is at its high mark, with the client.
+func (c *client) read(bev *libevent.BufferEvent) {
+	for c.refused == nil && c.owed < maxOwed && bev.Output().Len() < maxUnread {
+		words, ok := c.next()
+		if !ok {
+			break
+		}
+		if len(words) == 0 {
+			continue
+		}
+		if c.refused = c.redis.Do(c.reply, words...); c.refused == nil {
+			c.owed++
+		}
+	}
+	if c.owed == 0 && (c.refused != nil || c.ended && bev.Output().Len() < maxUnread) {
+		if c.refused != nil {
+			_, _ = bev.WriteString(line(nil, c.refused))
+		}
+		c.drop()
+	}
+}
+
+func (c *client) next() (words []string, ok bool) {
+	line, ok := c.bev.Input().ReadLine(libevent.EOLCRLF)
+	if !ok && c.bev.Input().Len() >= maxLine {
+		c.refused = errors.New("the line is too long")
+	}
+	return strings.Fields(string(line)), ok
+}
+
+func (c *client) reply(value any, err error) {
+	if !c.gateway.clients[c] {
+		return
+	}
+	c.owed--
+	_, _ = c.bev.WriteString(line(value, err))
+	c.read(c.bev)
+}
+
+func (c *client) event(bev *libevent.BufferEvent, what libevent.Events) {
+	if what&libevent.EventEOF == 0 {
+		c.drop()
+		return
+	}
+	c.ended = true
+	c.read(bev)
+}
+
+// lost is called when the connection to the server has ended, by drop also.
+func (c *client) lost(err error) {
+	if err != nil {
+		_, _ = c.bev.WriteString(line(nil, err))
+		c.drop()
+	}
+}
+
+// drop ends both connections, the client's when it has got what it was sent.
+func (c *client) drop() {
+	if !c.gateway.clients[c] {
+		return
+	}
+	delete(c.gateway.clients, c)
+	_ = c.bev.FreeAfterFlush(drainLimit)
+	_ = c.redis.Close()
+}
+
+// line is a reply as text.
+func line(value any, err error) string { return string(appendLine(nil, value, err)) }
+
+func appendLine(p []byte, value any, err error) []byte {
+	if e, ok := value.(hiredis.Error); ok { // of an array
+		value, err = nil, e
+	}
+	switch v := value.(type) {
+	case []any:
+		p = fmt.Appendf(p, "%d:\n", len(v))
+		for _, element := range v {
+			p = appendLine(p, element, nil)
+		}
+		return p
+	case string:
+		return fmt.Appendf(p, "%q\n", v)
+	case int64:
+		return fmt.Appendln(p, v)
+	}
+	if err != nil {
+		return fmt.Appendln(p, "error:", err)
+	}
+	return append(p, "nil\n"...)
+}

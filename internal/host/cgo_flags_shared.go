@@ -1,0 +1,8 @@
+//go:build !libevent_static
+
+package host
+
+/*
+#cgo LDFLAGS: -levent_core -levent_pthreads
+*/
+import "C"

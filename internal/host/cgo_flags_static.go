@@ -1,0 +1,8 @@
+//go:build libevent_static
+
+package host
+
+/*
+#cgo LDFLAGS: -Wl,-Bstatic -levent_pthreads -levent_core -Wl,-Bdynamic -Wl,--as-needed
+*/
+import "C"

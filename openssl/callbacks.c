@@ -1,0 +1,137 @@
+/*
+ * callbacks.c: every function that OpenSSL calls, but that of write.c.
+ *
+ * All run on the thread that entered OpenSSL, under the lock of the bufferevent. What
+ * calls Go calls no user's function there, and Go lets no panic through.
+ */
+
+#include "native.h"
+#include "_cgo_export.h"
+
+/* --- from an SSL to its record ------------------------------------------------- */
+
+static CRYPTO_ONCE once = CRYPTO_ONCE_STATIC_INIT;
+static int conn_index = -1;
+
+static void make_index(void)
+{
+	conn_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+}
+
+int gtls_conn_index(void)
+{
+	CRYPTO_THREAD_run_once(&once, make_index);
+	return conn_index;
+}
+
+struct gtls_conn *gtls_conn_of(const SSL *ssl)
+{
+	return SSL_get_ex_data(ssl, conn_index);
+}
+
+/* --- verification -------------------------------------------------------------- */
+
+static struct gtls_conn *verifies(X509_STORE_CTX *store)
+{
+	return gtls_conn_of(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
+}
+
+/* In place of OpenSSL's own verification. */
+int gtls_on_verify(X509_STORE_CTX *store, void *arg)
+{
+	int error = gtlsVerify(verifies(store)->handle, X509_STORE_CTX_get0_untrusted(store));
+
+	(void)arg;
+	X509_STORE_CTX_set_error(store, error);
+	return error == X509_V_OK;
+}
+
+int gtls_on_any_cert(X509_STORE_CTX *store, void *arg)
+{
+	(void)arg;
+	X509_STORE_CTX_set_error(store, X509_V_OK);
+	return 1;
+}
+
+/* OpenSSL's own verification has seen a certificate: what is wrong with it is told
+ * later (gtls_conn_failure). */
+int gtls_on_verified(int ok, X509_STORE_CTX *store)
+{
+	struct gtls_conn *c = verifies(store);
+
+	if (ok || c->verify_error)
+		return ok;
+	c->verify_error = X509_STORE_CTX_get_error(store);
+	c->peer = X509_chain_up_ref(X509_STORE_CTX_get0_untrusted(store));
+	c->wrong = X509_STORE_CTX_get_current_cert(store);
+	if (c->wrong)
+		X509_up_ref(c->wrong);
+	return 0;
+}
+
+/* --- handshake ------------------------------------------------------------------ */
+
+/* A server's certificates by the name that the client asks for: the first for each type
+ * of key. */
+int gtls_on_cert(SSL *ssl, void *arg)
+{
+	struct gtls_ctx *ctx = arg;
+	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+	int picked[GTLS_MAX_PICKED];
+	int i, n = gtlsPick(ctx->handle, (char *)(name ? name : ""), picked);
+
+	SSL_certs_clear(ssl);
+	for (i = 0; i < n; i++) {
+		struct gtls_cert *cert = &ctx->certs[picked[i]];
+
+		if (!SSL_use_cert_and_key(ssl, cert->leaf, cert->key, cert->chain, 1))
+			return 0;
+	}
+	return 1;
+}
+
+/* In the server's order. */
+int gtls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in, unsigned int inlen, void *arg)
+{
+	struct gtls_ctx *ctx = arg;
+
+	(void)ssl;
+	if (SSL_select_next_proto((unsigned char **)out, outlen, ctx->alpn, (unsigned)ctx->alpn_len, in, inlen) != OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_ALERT_FATAL;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+/* A copy, for OpenSSL makes the original useless if its connection ends without a
+ * close_notify. */
+int gtls_on_session(SSL *ssl, SSL_SESSION *session)
+{
+	SSL_SESSION *copy;
+
+	if (SSL_SESSION_is_resumable(session) && (copy = SSL_SESSION_dup(session)) != NULL)
+		gtlsSession(gtls_conn_of(ssl)->handle, copy);
+	return 0;
+}
+
+void gtls_on_key(const SSL *ssl, const char *line)
+{
+	gtlsKey(gtls_conn_of(ssl)->handle, (char *)line);
+}
+
+/* What libevent 2.2 does not tell: the first error, and the peer's alert. */
+void gtls_on_info(const SSL *ssl, int where, int ret)
+{
+	struct gtls_conn *c = gtls_conn_of(ssl);
+
+	if ((where & SSL_CB_HANDSHAKE_START) && SSL_in_before(ssl))
+		gtls_conn_restart(c);
+	if (c->code)
+		return;
+	if (!(where & SSL_CB_ALERT))
+		c->code = (where & SSL_CB_EXIT) && ret <= 0 ? ERR_peek_error() : 0;
+	else if (ret >> 8 != SSL3_AL_FATAL)
+		return;
+	else if (where & SSL_CB_READ)
+		c->code = ERR_PACK(ERR_LIB_SSL, 0, SSL_AD_REASON_OFFSET + (ret & 0xff));
+	else
+		c->code = ERR_peek_error();
+}

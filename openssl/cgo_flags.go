@@ -1,0 +1,25 @@
+package openssl
+
+// The compiler and linker settings of the package stand here and in the two files beside
+// this one, and nowhere else.
+//
+// pkg-config is asked about libevent_core and openssl alone: on Debian and its
+// relatives the .pc file of libevent_openssl also pulls in -levent, which is a
+// second full copy of the core in the same process.
+
+/*
+#cgo pkg-config: libevent_core openssl
+#cgo CFLAGS: -D_GNU_SOURCE -pthread
+#cgo LDFLAGS: -pthread
+
+#include <event2/event.h>
+#include <openssl/opensslv.h>
+
+#if LIBEVENT_VERSION_NUMBER < 0x02010c00
+#error "libevent 2.1.12 or newer is needed; install a newer libevent-dev (Debian, Ubuntu), libevent-devel (Fedora) or libevent (Alpine: libevent-dev, Homebrew: libevent)"
+#endif
+#if OPENSSL_VERSION_NUMBER < 0x10101000L || defined(LIBRESSL_VERSION_NUMBER)
+#error "OpenSSL 1.1.1 or newer is needed; install a newer libssl-dev (Debian, Ubuntu), openssl-devel (Fedora), openssl-dev (Alpine) or openssl (Homebrew)"
+#endif
+*/
+import "C"

@@ -1,0 +1,8 @@
+//go:build !libevent_static
+
+package openssl
+
+/*
+#cgo LDFLAGS: -levent_openssl -levent_core -lssl -lcrypto
+*/
+import "C"

@@ -1,0 +1,290 @@
+package openssl_test
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/openssl"
+)
+
+// inHardware is a key whose bytes cannot be had.
+type inHardware struct{ crypto.Signer }
+
+func TestBadConfig(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issue(t, "example.test")
+	certs := []tls.Certificate{cert}
+	pool, roots := ca.pool(), ca.roots()
+	swapped := tls.Certificate{Certificate: cert.Certificate, PrivateKey: newKey(t)}
+	for name, cfg := range map[string]*openssl.Config{
+		"without a certificate": nil,
+		"without Certificates":  {},
+		"RootCAs":               {Certificates: certs, RootCAs: pool},
+		"RootCertificates":      {Certificates: certs, RootCertificates: roots},
+		"ServerName":            {Certificates: certs, ServerName: "example.test"},
+		"InsecureSkipVerify":    {Certificates: certs, InsecureSkipVerify: true},
+		"SessionCache":          {Certificates: certs, SessionCache: 1},
+		"SessionTickets":        {Certificates: certs, SessionTickets: -1},
+		"ClientAuth":            {Certificates: certs, ClientAuth: 99},
+		"ClientCAs for nothing": {Certificates: certs, ClientCAs: pool},
+		"both kinds of CAs":     {Certificates: certs, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, ClientCACertificates: roots},
+		"a CA that is nil":      {Certificates: certs, ClientAuth: tls.RequireAndVerifyClientCert, ClientCACertificates: []*x509.Certificate{nil}},
+		"MinVersion":            {Certificates: certs, MinVersion: 7},
+		"MaxVersion below":      {Certificates: certs, MaxVersion: tls.VersionTLS11},
+		"NextProtos":            {Certificates: certs, NextProtos: []string{""}},
+		"long NextProtos":       {Certificates: certs, NextProtos: []string{strings.Repeat("x", 256)}},
+		"key in hardware":       {Certificates: []tls.Certificate{{Certificate: cert.Certificate, PrivateKey: inHardware{newKey(t)}}}},
+		"no key":                {Certificates: []tls.Certificate{{Certificate: cert.Certificate}}},
+		"nothing in it":         {Certificates: []tls.Certificate{{}}},
+		"not a certificate":     {Certificates: []tls.Certificate{{Certificate: [][]byte{{1, 2, 3}}, PrivateKey: newKey(t)}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, err := openssl.NewServerContext(cfg)
+			assert.Nil(t, ctx)
+			assert.ErrorIs(t, err, syscall.EINVAL)
+			assert.ErrorContains(t, err, "NewServerContext")
+		})
+	}
+	for name, cfg := range map[string]*openssl.Config{
+		"two certificates":  {Certificates: []tls.Certificate{cert, cert}},
+		"ClientAuth":        {ClientAuth: tls.RequireAnyClientCert},
+		"ClientCAs":         {ClientCAs: pool},
+		"both kinds":        {RootCAs: pool, RootCertificates: roots},
+		"SessionTickets":    {SessionTickets: 1},
+		"SessionCache":      {SessionCache: -1},
+		"ServerName":        {ServerName: "a/b"},
+		"NUL in ServerName": {ServerName: "a\x00b"},
+	} {
+		t.Run("client: "+name, func(t *testing.T) {
+			ctx, err := openssl.NewClientContext(cfg)
+			assert.Nil(t, ctx)
+			assert.ErrorIs(t, err, syscall.EINVAL)
+		})
+	}
+	// What OpenSSL says itself.
+	for name, cfg := range map[string]*openssl.Config{
+		"key of another certificate": {Certificates: []tls.Certificate{swapped}},
+		"broken chain":               {Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Certificate[0], {1, 2}}, PrivateKey: cert.PrivateKey}}},
+		"ciphers":                    {Certificates: certs, CipherList: "none of them"},
+		"suites":                     {Certificates: certs, CipherSuites: "none of them"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := openssl.NewServerContext(cfg)
+			var e *openssl.Error
+			require.ErrorAs(t, err, &e)
+			assert.NotZero(t, e.Code)
+			assert.NotEmpty(t, e.Reason)
+		})
+	}
+	assert.Zero(t, openssl.Live())
+}
+
+func TestBadArguments(t *testing.T) {
+	ca := newAuthority(t)
+	base := newBase(t)
+	accepting, connecting := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}), client(t, nil)
+	a, b := socketpair(t)
+	defer syscall.Close(a)
+	defer syscall.Close(b)
+	file, err := os.CreateTemp(t.TempDir(), "")
+	require.NoError(t, err)
+	defer file.Close()
+	for name, try := range map[string]func() (*openssl.Conn, error){
+		"no base":        func() (*openssl.Conn, error) { return accepting.NewSocket(nil, a, 0) },
+		"fd below -1":    func() (*openssl.Conn, error) { return accepting.NewSocket(base, -2, 0) },
+		"a closed fd":    func() (*openssl.Conn, error) { return accepting.NewSocket(base, 9999, 0) },
+		"a file":         func() (*openssl.Conn, error) { return accepting.NewSocket(base, int(file.Fd()), 0) },
+		"nobody to meet": func() (*openssl.Conn, error) { return connecting.NewSocket(base, a, 0) },
+		"unknown option": func() (*openssl.Conn, error) { return accepting.NewSocket(base, a, 1<<30) },
+		"nothing below":  func() (*openssl.Conn, error) { return accepting.NewFilter(nil, 0) },
+	} {
+		conn, err := try()
+		assert.Nil(t, conn, name)
+		assert.Error(t, err, name)
+	}
+	_, err = accepting.Named("example.test")
+	assert.ErrorIs(t, err, syscall.EINVAL)
+	conn := newSocket(t, connecting, base, -1)
+	assert.ErrorIs(t, conn.Connect("unix", "/nowhere"), syscall.EINVAL)
+	assert.Equal(t, openssl.ConnectionState{}, conn.ConnectionState())
+	assert.ErrorIs(t, conn.Renegotiate(), syscall.ENOTCONN)
+	conn.Free()
+	under, _, err := base.NewPair(0)
+	require.NoError(t, err)
+	first, err := accepting.NewFilter(under, 0)
+	require.NoError(t, err)
+	_, err = accepting.NewFilter(under, 0)
+	assert.ErrorIs(t, err, syscall.EINVAL)
+	first.Free()
+	_, err = connecting.NewFilter(under, 0)
+	assert.ErrorIs(t, err, syscall.EINVAL)
+	under.Free()
+	_, err = accepting.NewFilter(under, 0)
+	assert.ErrorIs(t, err, libevent.ErrClosed)
+}
+
+func TestFreedContext(t *testing.T) {
+	ca := newAuthority(t)
+	conn, read, _, peer := open(t, tls.VersionTLS13)
+	_ = conn
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	ctx.Free()
+	ctx.Free()
+	_, err := ctx.NewSocket(conn.Base(), -1, 0)
+	assert.ErrorIs(t, err, libevent.ErrClosed)
+	// One that has connections is used by them until they have gone.
+	_, err = peer.Write([]byte("on"))
+	require.NoError(t, err)
+	assert.Equal(t, "on", take(t, read, 2))
+}
+
+func TestContextIsFreedWithItsLastConnection(t *testing.T) {
+	ca := newAuthority(t)
+	ctx, err := openssl.NewServerContext(&openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	require.NoError(t, err)
+	base := newLoop(t)
+	fd, peer := tcpPair(t)
+	conn := newSocket(t, ctx, base, fd)
+	ctx.Free()
+	read, events := watch(t, conn)
+	client := tls.Client(peer, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+	_, err = client.Write([]byte("on"))
+	require.NoError(t, err)
+	require.Equal(t, connected, receive(t, events))
+	assert.Equal(t, "on", take(t, read, 2))
+	assert.EqualValues(t, 1, openssl.Live().Contexts)
+	conn.Free()
+	eventually(t, func() bool { return openssl.Live() == openssl.LiveObjects{} }, "the context is freed")
+}
+
+func TestParseCertificates(t *testing.T) {
+	ca := newAuthority(t)
+	other := newAuthority(t)
+	certs, err := openssl.ParseCertificates(append(toPEM(ca.cert.Raw), toPEM(other.cert.Raw)...))
+	require.NoError(t, err)
+	require.Len(t, certs, 2)
+	assert.True(t, certs[1].Equal(other.cert))
+	certs, err = openssl.LoadCertificates(ca.file(t))
+	require.NoError(t, err)
+	assert.True(t, certs[0].Equal(ca.cert))
+	for _, bad := range [][]byte{nil, []byte("nothing"), toPEM([]byte{1, 2})} {
+		_, err = openssl.ParseCertificates(bad)
+		assert.ErrorIs(t, err, syscall.EINVAL)
+	}
+	_, err = openssl.LoadCertificates("/does/not/exist")
+	assert.True(t, errors.Is(err, os.ErrNotExist))
+}
+
+// lockedBuffer is a writer for several goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// Both ends write the same secrets.
+func TestKeyLog(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		var ours, theirs lockedBuffer
+		_, what, err := handshake(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", KeyLogWriter: &ours}),
+			&tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version, KeyLogWriter: &theirs})
+		require.NoError(t, err)
+		require.Equal(t, connected, what)
+		want := strings.Split(strings.TrimSpace(theirs.String()), "\n")
+		require.NotEmpty(t, want)
+		for _, line := range want {
+			eventually(t, func() bool { return strings.Contains(ours.String(), line+"\n") }, "the key is logged: "+line)
+		}
+	})
+}
+
+func TestVersions(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	fd, peer := tcpPair(t)
+	conn := newSocket(t, ctx, newLoop(t), fd)
+	_, events := watch(t, conn)
+	err := tls.Client(peer, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}).Handshake()
+	assert.ErrorContains(t, err, "protocol version")
+	assert.ErrorContains(t, receive(t, events).err, "unsupported protocol")
+
+	_, what, err := handshake(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", MinVersion: tls.VersionTLS13}),
+		&tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: tls.VersionTLS12})
+	assert.Error(t, err)
+	assert.Error(t, what.err)
+}
+
+func TestCiphers(t *testing.T) {
+	ca := newAuthority(t)
+	for _, c := range []struct {
+		cfg  openssl.Config
+		want uint16
+	}{
+		{openssl.Config{MaxVersion: tls.VersionTLS12, CipherList: "ECDHE-ECDSA-CHACHA20-POLY1305"}, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256},
+		{openssl.Config{CipherSuites: "TLS_CHACHA20_POLY1305_SHA256"}, tls.TLS_CHACHA20_POLY1305_SHA256},
+	} {
+		c.cfg.RootCAs, c.cfg.ServerName = ca.pool(), "example.test"
+		conn, what, err := handshake(t, client(t, &c.cfg), &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+		require.NoError(t, err)
+		require.Equal(t, connected, what)
+		state := conn.ConnectionState()
+		assert.Equal(t, c.want, state.CipherSuite)
+		assert.Equal(t, tls.CipherSuiteName(c.want), state.CipherSuiteName)
+	}
+}
+
+// A panic of a closure comes out of the loop, as with every bufferevent.
+func TestPanic(t *testing.T) {
+	ca := newAuthority(t)
+	base := newBase(t)
+	a, b := socketpair(t)
+	conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}), base, a)
+	require.NoError(t, conn.SetCallbacks(nil, nil, func(*libevent.BufferEvent, libevent.Events) { panic("closure") }))
+	peer := newSocket(t, client(t, &openssl.Config{ServerName: "example.test", RootCAs: ca.pool()}), base, b)
+	_, events := watch(t, peer)
+	func() {
+		defer func() {
+			var p *libevent.PanicError
+			require.ErrorAs(t, recover().(error), &p)
+			assert.Equal(t, "closure", p.Value)
+		}()
+		_ = base.Dispatch()
+	}()
+	conn.Free()
+	onEvent := false
+	for range 100 {
+		require.NoError(t, base.Loop(libevent.LoopNonblock))
+		select {
+		case what := <-events:
+			onEvent = onEvent || what.err == nil || what.err == io.ErrUnexpectedEOF
+		default:
+		}
+	}
+	assert.True(t, onEvent)
+	peer.Free()
+}

@@ -1,0 +1,274 @@
+package openssl
+
+/*
+#include <stdlib.h>
+#include "native.h"
+*/
+import "C"
+
+import (
+	"crypto/tls"
+	"errors"
+	"runtime/cgo"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/go-libevent/libevent"
+)
+
+// Context is what connections have in common: the certificates, what is trusted, the
+// versions, the sessions. It is for one role, server or client. It is made once, and
+// used by any number of connections on any number of loops.
+type Context struct {
+	*shared
+	name string // that a client expects
+}
+
+// shared is what the Contexts that Named made of one have in common. It is gone when it is
+// freed and the last connection is.
+type shared struct {
+	c      *C.struct_gtls_ctx
+	handle cgo.Handle
+	server bool
+	verify C.int
+
+	renegotiates bool
+
+	mu    sync.Mutex // of what follows
+	freed bool
+	users int // connections
+
+	pick     picker
+	verifier verifier
+	sessions *sessionCache
+	keys     *keyLog
+}
+
+// NewServerContext makes a context for accepting connections.
+// Safe for concurrent use.
+func NewServerContext(cfg *Config) (*Context, error) {
+	const op = "NewServerContext"
+	if cfg == nil || len(cfg.Certificates) == 0 {
+		return nil, badArgument(op, "Certificates is empty: a server needs one")
+	}
+	switch {
+	case cfg.RootCAs != nil || cfg.RootCertificates != nil:
+		return nil, badArgument(op, "RootCAs and RootCertificates are for clients: see ClientCAs")
+	case cfg.ServerName != "" || cfg.InsecureSkipVerify || cfg.SessionCache != 0:
+		return nil, badArgument(op, "ServerName, InsecureSkipVerify and SessionCache are for clients")
+	case cfg.ClientAuth < tls.NoClientCert || cfg.ClientAuth > tls.RequireAndVerifyClientCert:
+		return nil, badArgument(op, "ClientAuth is %d", cfg.ClientAuth)
+	case cfg.ClientAuth < tls.VerifyClientCertIfGiven && (cfg.ClientCAs != nil || cfg.ClientCACertificates != nil):
+		return nil, badArgument(op, "ClientCAs is set, and ClientAuth is %v, which verifies nothing", cfg.ClientAuth)
+	case cfg.ClientCAs != nil && cfg.ClientCACertificates != nil:
+		return nil, badArgument(op, "ClientCAs and ClientCACertificates are both set")
+	}
+	return newContext(op, cfg, true)
+}
+
+// NewClientContext makes a context for connecting; nil for cfg is the zero Config.
+// Safe for concurrent use.
+func NewClientContext(cfg *Config) (*Context, error) {
+	const op = "NewClientContext"
+	if cfg == nil {
+		cfg = &Config{}
+	}
+	switch {
+	case len(cfg.Certificates) > 1:
+		return nil, badArgument(op, "there are %d Certificates: a client has one at most", len(cfg.Certificates))
+	case cfg.ClientAuth != 0 || cfg.ClientCAs != nil || cfg.ClientCACertificates != nil:
+		return nil, badArgument(op, "ClientAuth, ClientCAs and ClientCACertificates are for servers: see RootCAs")
+	case cfg.SessionTickets != 0:
+		return nil, badArgument(op, "SessionTickets is for servers: see SessionCache")
+	case cfg.RootCAs != nil && cfg.RootCertificates != nil:
+		return nil, badArgument(op, "RootCAs and RootCertificates are both set")
+	case cfg.SessionCache < 0:
+		return nil, badArgument(op, "SessionCache is %d", cfg.SessionCache)
+	}
+	return newContext(op, cfg, false)
+}
+
+func newContext(op string, cfg *Config, server bool) (*Context, error) {
+	if cfg.SessionTickets < 0 || cfg.SessionTickets > 255 {
+		return nil, badArgument(op, "SessionTickets is %d", cfg.SessionTickets)
+	}
+	if err := checkServerName(op, cfg.ServerName); err != nil {
+		return nil, err
+	}
+	s := &shared{server: server, renegotiates: cfg.Renegotiation, sessions: newSessionCache(cfg.SessionCache), keys: newKeyLog(cfg.KeyLogWriter)}
+	s.handle = cgo.NewHandle(s)
+	live.contexts.Add(1)
+	c := &Context{s, cfg.ServerName}
+	tickets := C.int(-1)
+	if cfg.SessionTickets > 0 {
+		tickets = C.int(cfg.SessionTickets)
+	}
+	options := C.int(0)
+	for option, on := range map[C.int]bool{
+		C.GTLS_NO_TICKETS: cfg.SessionTicketsDisabled, C.GTLS_RENEGOTIATION: cfg.Renegotiation,
+		C.GTLS_SESSIONS: cfg.SessionCache > 0, C.GTLS_KEY_LOG: cfg.KeyLogWriter != nil,
+	} {
+		if on {
+			options |= option
+		}
+	}
+	var code C.ulong
+	s.c = C.gtls_ctx_new(cBool(server), options, tickets, C.uintptr_t(s.handle), &code)
+	if s.c == nil {
+		s.release()
+		return nil, newError(op, code)
+	}
+	if err := s.configure(op, cfg); err != nil {
+		s.release()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (s *shared) configure(op string, cfg *Config) error {
+	if err := s.setVersions(op, cfg.MinVersion, cfg.MaxVersion); err != nil {
+		return err
+	}
+	if err := s.setCiphers(op, cfg.CipherList, cfg.CipherSuites); err != nil {
+		return err
+	}
+	if err := s.setCertificates(op, cfg.Certificates); err != nil {
+		return err
+	}
+	if err := s.setTrust(op, cfg); err != nil {
+		return err
+	}
+	return s.setProtocols(op, cfg.NextProtos)
+}
+
+func (s *shared) setVersions(op string, low, high uint16) error {
+	if low == 0 {
+		low = tls.VersionTLS12
+	}
+	for _, v := range []uint16{low, high} {
+		if v != 0 && (v < tls.VersionTLS10 || v > tls.VersionTLS13) {
+			return badArgument(op, "a version is %#04x", v)
+		}
+	}
+	if high != 0 && high < low {
+		return badArgument(op, "MaxVersion, %s, is below MinVersion, %s", tls.VersionName(high), tls.VersionName(low))
+	}
+	return newErrorIf(op, C.gtls_ctx_versions(s.c, C.int(low), C.int(high)))
+}
+
+func (s *shared) setCiphers(op, list, suites string) error {
+	cList, cSuites := cStringOrNil(list), cStringOrNil(suites)
+	defer free(cList)
+	defer free(cSuites)
+	return newErrorIf(op, C.gtls_ctx_ciphers(s.c, cList, cSuites))
+}
+
+func (s *shared) setProtocols(op string, protos []string) error {
+	if len(protos) == 0 {
+		return nil
+	}
+	var wire []byte
+	for _, p := range protos {
+		if len(p) == 0 || len(p) > 255 {
+			return badArgument(op, "NextProtos has %q: one has 1 to 255 bytes", p)
+		}
+		wire = append(append(wire, byte(len(p))), p...)
+	}
+	if len(wire) > 65535 {
+		return badArgument(op, "NextProtos has %d bytes, more than 65535", len(wire))
+	}
+	pinned := newPinned()
+	defer pinned.Unpin()
+	return newErrorIf(op, C.gtls_ctx_alpn(s.c, pinned.bytes(wire)))
+}
+
+// Named gives a client's context with another ServerName. It has all else in common with c,
+// the sessions, too, and is freed with it.
+// Safe for concurrent use.
+func (c *Context) Named(serverName string) (*Context, error) {
+	const op = "Named"
+	if c.server {
+		return nil, badArgument(op, "a server expects no name")
+	}
+	if err := checkServerName(op, serverName); err != nil {
+		return nil, err
+	}
+	return &Context{c.shared, serverName}, nil
+}
+
+// Free ends the context: no connection is made with it any more. Those that exist go on,
+// and the last of them gives its memory back.
+// Safe for concurrent use.
+func (c *Context) Free() {
+	c.mu.Lock()
+	last := !c.freed && c.users == 0
+	c.freed = true
+	c.mu.Unlock()
+	if last {
+		c.release()
+	}
+}
+
+// enter counts a connection; it reports false when the context is freed.
+func (s *shared) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.freed {
+		return false
+	}
+	s.users++
+	return true
+}
+
+func (s *shared) leave() {
+	s.mu.Lock()
+	s.users--
+	last := s.freed && s.users == 0
+	s.mu.Unlock()
+	if last {
+		s.release()
+	}
+}
+
+func (s *shared) release() {
+	s.freed = true
+	s.sessions.clear()
+	if s.c != nil {
+		C.gtls_ctx_free(s.c)
+	}
+	s.handle.Delete()
+	live.contexts.Add(-1)
+}
+
+// --- what exists ---------------------------------------------------------------
+
+// LiveObjects counts what has been made and not yet given back.
+type LiveObjects struct {
+	Contexts int64 // also those that are freed, until their last connection is
+	Conns    int64 // until libevent has destroyed them
+	Sessions int64 // that clients keep
+}
+
+var live struct{ contexts, conns, sessions atomic.Int64 }
+
+// Live returns how many objects of this package exist. What is freed goes some turns of its
+// loop later.
+// Safe for concurrent use.
+func Live() LiveObjects {
+	return LiveObjects{live.contexts.Load(), live.conns.Load(), live.sessions.Load()}
+}
+
+// --- arguments -------------------------------------------------------------------
+
+// badArgument is the error of an argument that makes no sense; it matches EINVAL.
+func badArgument(op, format string, args ...any) error {
+	return &libevent.Error{Op: op, Err: &invalid{sprintf(format, args...)}}
+}
+
+type invalid struct{ text string }
+
+func (e *invalid) Error() string { return e.text }
+func (e *invalid) Unwrap() error { return syscall.EINVAL }
+
+var errFreed = errors.New("the context is freed")

@@ -1,0 +1,420 @@
+package openssl_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/tls"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/openssl"
+)
+
+// 100 MiB each way at the same time, with a bounded output.
+func TestMuch(t *testing.T) {
+	const much = 100 << 20
+	if testing.Short() {
+		t.Skip("a hundred megabytes")
+	}
+	versions(t, func(t *testing.T, version uint16) {
+		conn, _, events, peer := open(t, version)
+		piece := noise(64 << 10)
+		got, sent := sha256.New(), sha256.New()
+		left, done := much, make(chan struct{})
+		fill := func(b *libevent.BufferEvent) {
+			for left > 0 && b.Output().Len() < 1<<20 {
+				p := piece[:min(left, len(piece)-left%1000)]
+				sent.Write(p)
+				_, err := b.Write(p)
+				assert.NoError(t, err)
+				left -= len(p)
+			}
+		}
+		buf := make([]byte, 64<<10)
+		total := 0
+		read := func(b *libevent.BufferEvent) {
+			for {
+				n, err := b.Read(buf)
+				if err != nil {
+					break
+				}
+				got.Write(buf[:n])
+				if total += n; total == much {
+					close(done)
+				}
+			}
+		}
+		require.NoError(t, conn.SetWatermark(wr, 256<<10, 0))
+		require.NoError(t, conn.SetCallbacks(read, fill, func(*libevent.BufferEvent, libevent.Events) {}))
+		onLoop(t, conn.Base(), func() { fill(conn.BufferEvent) })
+
+		there, back := sha256.New(), sha256.New()
+		var both sync.WaitGroup
+		both.Go(func() {
+			_, err := io.CopyN(back, peer, much)
+			assert.NoError(t, err)
+		})
+		for n := 0; n < much; {
+			p := piece[:min(much-n, len(piece))]
+			there.Write(p)
+			_, err := peer.Write(p)
+			require.NoError(t, err)
+			n += len(p)
+		}
+		receive(t, done)
+		both.Wait()
+		assert.Equal(t, there.Sum(nil), got.Sum(nil))
+		onLoop(t, conn.Base(), func() { assert.Equal(t, sent.Sum(nil), back.Sum(nil)) })
+		assert.Empty(t, events)
+	})
+}
+
+// A thousand connections at once, from here to here, and each is given back.
+func TestManyConnections(t *testing.T) {
+	const many = 1000
+	ca := newAuthority(t)
+	base := newLoop(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}})
+	addr := accept(t, base, ctx, func(conn *openssl.Conn) { echo(t, conn) })
+	clients := client(t, &openssl.Config{RootCAs: ca.pool()})
+	other := newLoop(t)
+	var open, ended atomic.Int64
+	done := make(chan struct{})
+	for range many {
+		conn := newSocket(t, clients, other, -1)
+		require.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
+			if b.Input().Len() < 1000 {
+				return
+			}
+			// All are open before the first ends.
+			if open.Add(1) == many {
+				close(done)
+			}
+		}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+			switch what {
+			case libevent.EventConnected:
+				_, err := b.Write(make([]byte, 1000))
+				assert.NoError(t, err)
+			default:
+				assert.Equal(t, endOfFile, told{what, b.Err()})
+				b.Free()
+				ended.Add(1)
+			}
+		}))
+		require.NoError(t, conn.Enable(rd))
+		require.NoError(t, conn.Connect("tcp", addr.String()))
+		t.Cleanup(conn.Free)
+		go func() {
+			receive(t, done)
+			assert.NoError(t, conn.CloseWrite())
+		}()
+	}
+	receive(t, done)
+	eventually(t, func() bool { return ended.Load() == many }, "all have ended")
+	eventually(t, func() bool { return openssl.Live().Conns == 0 }, "all are given back")
+}
+
+// --- records --------------------------------------------------------------------------
+
+// recorder counts the records that go by.
+type recorder struct {
+	net.Conn
+	mu   sync.Mutex
+	seen bytes.Buffer
+}
+
+func (r *recorder) Read(p []byte) (int, error) {
+	n, err := r.Conn.Read(p)
+	r.mu.Lock()
+	r.seen.Write(p[:n])
+	r.mu.Unlock()
+	return n, err
+}
+
+// data gives the lengths of the records of application data since this was asked last.
+func (r *recorder) data() (sizes []int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for {
+		p := r.seen.Bytes()
+		if len(p) < 5 {
+			return sizes
+		}
+		n := int(p[3])<<8 | int(p[4])
+		if len(p) < 5+n {
+			return sizes
+		}
+		if p[0] == 23 {
+			sizes = append(sizes, n)
+		}
+		r.seen.Next(5 + n)
+	}
+}
+
+// recorded makes a connection whose server's records can be counted.
+func recorded(t testing.TB, newConn func(base *libevent.Base, ctx *openssl.Context, fd int) *openssl.Conn) (*openssl.Conn, *tls.Conn, *recorder) {
+	t.Helper()
+	ca := newAuthority(t)
+	base := newLoop(t)
+	fd, peer := tcpPair(t)
+	conn := newConn(base, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: tls.VersionTLS12}), fd)
+	_, events := watch(t, conn)
+	r := &recorder{Conn: peer}
+	client := tls.Client(r, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+	require.NoError(t, client.Handshake())
+	require.Equal(t, connected, receive(t, events))
+	r.data()
+	return conn, client, r
+}
+
+// What one closure writes leaves in as few records as it fits in.
+func TestRecords(t *testing.T) {
+	if plainIO {
+		t.Skip("libevent makes a record of each chain")
+	}
+	conn, peer, r := recorded(t, func(base *libevent.Base, ctx *openssl.Context, fd int) *openssl.Conn {
+		return newSocket(t, ctx, base, fd)
+	})
+	for _, c := range []struct{ pieces, size, records int }{
+		{1, 10, 1}, {100, 10, 1}, {10, 1000, 1}, {1000, 16, 1}, {8, 2048, 1}, {20, 1000, 2}, {1000, 100, 7}, {1, 100000, 7}, {30, 5000, 10},
+	} {
+		for _, how := range []string{"Write", "WriteBuffer", "Output"} {
+			var sent []byte
+			onLoop(t, conn.Base(), func() {
+				for range c.pieces {
+					p := noise(c.size)
+					sent = append(sent, p...)
+					switch how {
+					case "Write":
+						_, err := conn.Write(p)
+						assert.NoError(t, err)
+					case "WriteBuffer":
+						b, err := libevent.NewBuffer()
+						assert.NoError(t, err)
+						assert.NoError(t, b.Add(p))
+						assert.NoError(t, conn.WriteBuffer(b))
+						b.Free()
+					case "Output":
+						assert.NoError(t, conn.Output().Add(p))
+					}
+				}
+			})
+			got := make([]byte, len(sent))
+			_, err := io.ReadFull(peer, got)
+			require.NoError(t, err)
+			assert.Equal(t, sent, got)
+			assert.Len(t, r.data(), c.records, "%d of %d bytes by %s", c.pieces, c.size, how)
+		}
+	}
+}
+
+// Also what waits for a peer that reads slowly is not sent in small pieces, and what was
+// written before the handshake is one record.
+func TestRecordsOfABacklog(t *testing.T) {
+	conn, peer, r := recorded(t, func(base *libevent.Base, ctx *openssl.Context, fd int) *openssl.Conn {
+		conn := newSocket(t, ctx, base, fd)
+		return conn
+	})
+	const total = 8 << 20
+	var sent []byte
+	onLoop(t, conn.Base(), func() {
+		for p := noise(1000); len(sent) < total; {
+			sent = append(sent, p...)
+			_, err := conn.Write(p)
+			assert.NoError(t, err)
+		}
+	})
+	got := make([]byte, len(sent))
+	_, err := io.ReadFull(peer, got)
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(sent, got))
+	assert.LessOrEqual(t, len(r.data()), len(sent)/16000+2)
+}
+
+func TestRecordsBeforeHandshake(t *testing.T) {
+	ca := newAuthority(t)
+	fd, peer := tcpPair(t)
+	conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: tls.VersionTLS12}), newLoop(t), fd)
+	for range 100 {
+		b, err := libevent.NewBuffer()
+		require.NoError(t, err)
+		require.NoError(t, b.Add([]byte("0123456789")))
+		require.NoError(t, conn.WriteBuffer(b))
+		b.Free()
+	}
+	_, events := watch(t, conn)
+	r := &recorder{Conn: peer}
+	client := tls.Client(r, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+	_, err := io.ReadFull(client, make([]byte, 1000))
+	require.NoError(t, err)
+	assert.Equal(t, connected, receive(t, events))
+	assert.Len(t, r.data(), 1)
+}
+
+// Writing is one system call a message, and as long as the socket takes it no more.
+func TestWritesFromElsewhere(t *testing.T) {
+	conn, _, _, peer := open(t, tls.VersionTLS13)
+	var writers sync.WaitGroup
+	for i := range 8 {
+		writers.Go(func() {
+			for range 1000 {
+				_, err := conn.Write(bytes.Repeat([]byte{byte(i)}, 100))
+				assert.NoError(t, err)
+			}
+		})
+	}
+	var counts [8]int
+	p := make([]byte, 100)
+	for range 8000 {
+		_, err := io.ReadFull(peer, p)
+		require.NoError(t, err)
+		assert.Equal(t, bytes.Repeat(p[:1], 100), p)
+		counts[p[0]]++
+	}
+	writers.Wait()
+	for _, n := range counts {
+		assert.Equal(t, 1000, n)
+	}
+}
+
+// What is written while WRITE is off waits for it.
+func TestWriteWhileDisabled(t *testing.T) {
+	conn, _, _, peer := open(t, tls.VersionTLS13)
+	for i := range 5 {
+		require.NoError(t, conn.Disable(wr))
+		_, err := conn.Write([]byte{byte(i)})
+		require.NoError(t, err)
+		onLoop(t, conn.Base(), func() {})
+		onLoop(t, conn.Base(), func() { assert.Equal(t, 1, conn.Output().Len()) })
+		require.NoError(t, conn.Enable(wr))
+		p := make([]byte, 1)
+		_, err = io.ReadFull(peer, p)
+		require.NoError(t, err)
+		assert.Equal(t, byte(i), p[0])
+		_, err = conn.Write(noise(1 << 20)) // and more than the socket takes
+		require.NoError(t, err)
+		got := make([]byte, 1<<20)
+		_, err = io.ReadFull(peer, got)
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(noise(1<<20), got))
+	}
+}
+
+// A rate limit counts what is on the wire, and loses nothing.
+func TestRateLimit(t *testing.T) {
+	conn, _, _, peer := open(t, tls.VersionTLS13)
+	require.NoError(t, conn.SetRateLimit(&libevent.RateLimit{WriteRate: 20000, WriteBurst: 20000, ReadRate: 20000, ReadBurst: 20000, Tick: 1e7}))
+	want := noise(200000)
+	go func() { _, _ = peer.Write(want) }()
+	var in []byte
+	got := make(chan []byte, 1)
+	require.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
+		p := make([]byte, b.Input().Len())
+		n, _ := b.Read(p)
+		if in = append(in, p[:n]...); len(in) == len(want) {
+			got <- in
+		}
+	}, nil, nil))
+	_, err := conn.Write(want)
+	require.NoError(t, err)
+	out := make([]byte, len(want))
+	_, err = io.ReadFull(peer, out)
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(want, out))
+	assert.True(t, bytes.Equal(want, receive(t, got)))
+}
+
+// --- filters -------------------------------------------------------------------------------
+
+// On what a filter can be: each gives the two ends.
+func TestFilter(t *testing.T) {
+	ca := newAuthority(t)
+	xor := func(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+		p := make([]byte, src.Len())
+		n, err := src.Remove(p)
+		for i := range p[:n] {
+			p[i] ^= 0x55
+		}
+		return libevent.FilterOK, orAdd(err, dst, p[:n])
+	}
+	for name, ends := range map[string]func(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent){
+		"sockets": func(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent) {
+			fda, fdb := socketpair(t)
+			a, err := base.NewSocket(fda, libevent.OptCloseOnFree)
+			require.NoError(t, err)
+			b, err = base.NewSocket(fdb, libevent.OptCloseOnFree)
+			require.NoError(t, err)
+			return a, b
+		},
+		"pair": func(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent) {
+			a, b, err := base.NewPair(0)
+			require.NoError(t, err)
+			return a, b
+		},
+		"filters": func(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent) {
+			fda, fdb := socketpair(t)
+			a, err := base.NewSocket(fda, libevent.OptCloseOnFree)
+			require.NoError(t, err)
+			b, err = base.NewSocket(fdb, libevent.OptCloseOnFree)
+			require.NoError(t, err)
+			a, err = libevent.NewFilter(a, xor, xor, libevent.OptCloseOnFree)
+			require.NoError(t, err)
+			b, err = libevent.NewFilter(b, xor, xor, libevent.OptCloseOnFree)
+			require.NoError(t, err)
+			return a, b
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			versions(t, func(t *testing.T, version uint16) {
+				base := newLoop(t)
+				under, other := ends(t, base)
+				accepted, err := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version}).
+					NewFilter(under, libevent.OptCloseOnFree)
+				require.NoError(t, err)
+				connecting, err := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"}).
+					NewFilter(other, libevent.OptCloseOnFree)
+				require.NoError(t, err)
+				assert.Same(t, under, accepted.Underlying())
+				readA, eventsA := watch(t, accepted)
+				readB, eventsB := watch(t, connecting)
+				require.Equal(t, connected, receive(t, eventsA))
+				require.Equal(t, connected, receive(t, eventsB))
+				much := noise(300000)
+				_, err = accepted.Write(much)
+				require.NoError(t, err)
+				for p := much; len(p) > 0; p = p[min(len(p), 1000):] {
+					_, err = connecting.Write(p[:min(len(p), 1000)])
+					require.NoError(t, err)
+				}
+				assert.True(t, take(t, readB, len(much)) == string(much))
+				assert.True(t, take(t, readA, len(much)) == string(much))
+				assert.Equal(t, version, accepted.ConnectionState().Version)
+
+				require.NoError(t, connecting.CloseWrite())
+				require.Equal(t, endOfFile, receive(t, eventsA))
+				_, err = accepted.WriteString("last")
+				require.NoError(t, err)
+				require.NoError(t, accepted.FreeAfterFlush(patience))
+				assert.Equal(t, "last", take(t, readB, 4))
+				assert.Equal(t, endOfFile, receive(t, eventsB))
+				connecting.Free()
+				eventually(t, func() bool { return openssl.Live().Conns == 0 && libevent.Live().BufferEvents == 0 }, "all is given back")
+				assert.Empty(t, eventsB)
+			})
+		})
+	}
+}
+
+func orAdd(err error, dst *libevent.Buffer, p []byte) error {
+	if err != nil {
+		return err
+	}
+	return dst.Add(p)
+}

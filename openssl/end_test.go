@@ -1,0 +1,258 @@
+package openssl_test
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/openssl"
+)
+
+var (
+	connected  = told{libevent.EventConnected, nil}
+	endOfFile  = told{libevent.EventReading | libevent.EventEOF, io.EOF}
+	cutOff     = told{libevent.EventReading | libevent.EventError, io.ErrUnexpectedEOF}
+	cutAllowed = told{libevent.EventReading | libevent.EventEOF, io.ErrUnexpectedEOF}
+)
+
+// open makes a connection: a server here, and a client of crypto/tls on a TCP connection.
+func open(t testing.TB, version uint16) (*openssl.Conn, <-chan string, <-chan told, *tls.Conn) {
+	t.Helper()
+	ca := newAuthority(t)
+	base := newLoop(t)
+	fd, peer := tcpPair(t)
+	conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version}), base, fd)
+	read, events := watch(t, conn)
+	client := tls.Client(peer, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+	require.NoError(t, client.Handshake())
+	require.Equal(t, connected, receive(t, events))
+	return conn, read, events, client
+}
+
+// cut ends a connection without close_notify. Closing it would reset it: there are tickets
+// that were not read.
+func cut(t testing.TB, conn *tls.Conn) {
+	t.Helper()
+	require.NoError(t, conn.NetConn().(*net.TCPConn).CloseWrite())
+}
+
+// both makes a connection with both ends here, on loops of their own: crypto/tls takes a
+// cut between two records for an end.
+func both(t testing.TB, version uint16) (accepted, connecting *openssl.Conn, events <-chan told) {
+	t.Helper()
+	ca := newAuthority(t)
+	a, b := socketpair(t)
+	accepted = newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version}), newLoop(t), a)
+	connecting = newSocket(t, client(t, &openssl.Config{ServerName: "example.test", RootCAs: ca.pool()}), newLoop(t), b)
+	_, shaken := watch(t, accepted)
+	_, events = watch(t, connecting)
+	require.Equal(t, connected, receive(t, shaken))
+	require.Equal(t, connected, receive(t, events))
+	return accepted, connecting, events
+}
+
+// What ends a connection, as the other end sees it.
+func TestEnds(t *testing.T) {
+	versions(t, func(t *testing.T, version uint16) {
+		for name, c := range map[string]struct {
+			end  func(*openssl.Conn) error
+			want told
+		}{
+			"CloseWrite":     {func(c *openssl.Conn) error { return c.CloseWrite() }, endOfFile},
+			"FreeAfterFlush": {func(c *openssl.Conn) error { return c.FreeAfterFlush(patience) }, endOfFile},
+			"Free":           {func(c *openssl.Conn) error { c.Free(); return nil }, cutOff},
+		} {
+			t.Run(name, func(t *testing.T) {
+				accepted, connecting, events := both(t, version)
+				_, err := accepted.WriteString("last")
+				require.NoError(t, err)
+				eventually(t, func() bool { return accepted.Output().Len() == 0 }, "it is written")
+				require.NoError(t, c.end(accepted))
+				assert.Equal(t, c.want, receive(t, events))
+				assert.Equal(t, c.want.err, connecting.Err())
+			})
+		}
+	})
+}
+
+func TestCloseNotifyIsEOF(t *testing.T) {
+	versions(t, func(t *testing.T, version uint16) {
+		conn, read, events, peer := open(t, version)
+		_, err := peer.Write([]byte("last"))
+		require.NoError(t, err)
+		require.NoError(t, peer.Close())
+		assert.Equal(t, "last", take(t, read, 4))
+		assert.Equal(t, endOfFile, receive(t, events))
+		assert.Zero(t, conn.Enabled()&rd)
+		n, err := conn.Read(make([]byte, 1))
+		assert.Zero(t, n)
+		assert.Equal(t, io.EOF, err)
+	})
+}
+
+func TestCutIsUnexpectedEOF(t *testing.T) {
+	versions(t, func(t *testing.T, version uint16) {
+		conn, read, events, peer := open(t, version)
+		_, err := peer.Write([]byte("last"))
+		require.NoError(t, err)
+		cut(t, peer)
+		assert.Equal(t, "last", take(t, read, 4))
+		assert.Equal(t, cutOff, receive(t, events))
+		assert.Zero(t, conn.Enabled())
+		_, err = conn.Read(make([]byte, 1))
+		assert.Equal(t, io.ErrUnexpectedEOF, err)
+	})
+}
+
+func TestDirtyShutdown(t *testing.T) {
+	versions(t, func(t *testing.T, version uint16) {
+		conn, _, events, peer := open(t, version)
+		assert.False(t, conn.AllowDirtyShutdown())
+		conn.SetAllowDirtyShutdown(true)
+		assert.True(t, conn.AllowDirtyShutdown())
+		cut(t, peer)
+		assert.Equal(t, cutAllowed, receive(t, events))
+	})
+}
+
+func TestReset(t *testing.T) {
+	for _, dirty := range []bool{false, true} {
+		versions(t, func(t *testing.T, version uint16) {
+			conn, _, events, peer := open(t, version)
+			conn.SetAllowDirtyShutdown(dirty)
+			require.NoError(t, peer.NetConn().(*net.TCPConn).SetLinger(0))
+			require.NoError(t, peer.NetConn().Close())
+			what := receive(t, events)
+			assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
+			assert.ErrorIs(t, what.err, syscall.ECONNRESET)
+			var e *libevent.Error
+			require.ErrorAs(t, what.err, &e)
+			assert.Equal(t, "read", e.Op)
+		})
+	}
+}
+
+// CloseWrite sends close_notify after the last byte, and reading goes on.
+func TestCloseWrite(t *testing.T) {
+	versions(t, func(t *testing.T, version uint16) {
+		conn, read, events, peer := open(t, version)
+		last := noise(1 << 20)
+		_, err := conn.Write(last)
+		require.NoError(t, err)
+		require.NoError(t, conn.CloseWrite())
+		_, err = conn.WriteString("more")
+		assert.ErrorIs(t, err, syscall.EPIPE)
+		got, err := io.ReadAll(peer) // nil: not cut
+		require.NoError(t, err)
+		assert.Equal(t, last, got)
+		_, err = peer.Write([]byte("and the other way"))
+		require.NoError(t, err)
+		assert.Equal(t, "and the other way", take(t, read, 17))
+		require.NoError(t, peer.Close())
+		assert.Equal(t, endOfFile, receive(t, events))
+	})
+}
+
+// FreeAfterFlush writes all, says that it is the end, and gives the descriptor back.
+func TestFreeAfterFlush(t *testing.T) {
+	versions(t, func(t *testing.T, version uint16) {
+		conn, _, _, peer := open(t, version)
+		last := noise(4 << 20)
+		_, err := conn.Write(last)
+		require.NoError(t, err)
+		require.NoError(t, conn.FreeAfterFlush(patience))
+		assert.ErrorIs(t, conn.FreeAfterFlush(0), libevent.ErrClosed)
+		got, err := io.ReadAll(peer)
+		require.NoError(t, err)
+		assert.Equal(t, last, got)
+		eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")
+	})
+}
+
+// A peer that sends all the time gets its close_notify, and what is written, nevertheless.
+func TestFreeAfterFlushWhileReading(t *testing.T) {
+	conn, read, _, peer := open(t, tls.VersionTLS13)
+	stop := make(chan struct{})
+	go func() {
+		defer close(stop)
+		for p := noise(16384); ; {
+			if _, err := peer.Write(p); err != nil {
+				return
+			}
+		}
+	}()
+	receive(t, read)
+	_, err := conn.WriteString("last")
+	require.NoError(t, err)
+	require.NoError(t, conn.FreeAfterFlush(patience))
+	got, err := io.ReadAll(peer)
+	require.NoError(t, err)
+	assert.Equal(t, "last", string(got))
+	require.NoError(t, peer.NetConn().Close())
+	receive(t, stop)
+	eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")
+}
+
+// One that does not read at all is left behind at the limit.
+func TestFreeAfterFlushLimit(t *testing.T) {
+	conn, _, _, _ := open(t, tls.VersionTLS13)
+	_, err := conn.Write(make([]byte, 32<<20))
+	require.NoError(t, err)
+	require.NoError(t, conn.FreeAfterFlush(50*time.Millisecond))
+	eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")
+}
+
+// After the peer's end there is still an answer, also one that the socket does not take at
+// once: libevent stops writing when reading ends.
+func TestAnswerAfterEOF(t *testing.T) {
+	versions(t, func(t *testing.T, version uint16) {
+		conn, _, events, peer := open(t, version)
+		answer := noise(8 << 20)
+		_, err := conn.Write(answer)
+		require.NoError(t, err)
+		eventually(t, func() bool { n := conn.Output().Len(); return n > 0 && n < len(answer) }, "the socket is full")
+		require.NoError(t, peer.CloseWrite())
+		require.Equal(t, endOfFile, receive(t, events))
+		got := make([]byte, len(answer))
+		_, err = io.ReadFull(peer, got)
+		require.NoError(t, err)
+		assert.Equal(t, answer, got)
+	})
+}
+
+func TestFreed(t *testing.T) {
+	conn, _, _, _ := open(t, tls.VersionTLS13)
+	assert.NotNil(t, conn.SSL())
+	conn.Free()
+	assert.Nil(t, conn.SSL())
+	assert.ErrorIs(t, conn.Renegotiate(), libevent.ErrClosed)
+	assert.ErrorIs(t, conn.CloseWrite(), libevent.ErrClosed)
+}
+
+// A write that fails says so, with its errno.
+func TestWriteToReset(t *testing.T) {
+	conn, _, events, peer := open(t, tls.VersionTLS13)
+	require.NoError(t, conn.Disable(rd))
+	require.NoError(t, peer.NetConn().(*net.TCPConn).SetLinger(0))
+	require.NoError(t, peer.NetConn().Close())
+	var what told
+	for i := 0; what.what == 0; i++ {
+		_, err := conn.Write(make([]byte, 1000))
+		require.NoError(t, err)
+		select {
+		case what = <-events:
+		case <-time.After(10 * time.Millisecond):
+			require.Less(t, i, 1000)
+		}
+	}
+	assert.Equal(t, libevent.EventWriting|libevent.EventError, what.what)
+	assert.True(t, errors.Is(what.err, syscall.ECONNRESET) || errors.Is(what.err, syscall.EPIPE), "%v", what.err)
+}

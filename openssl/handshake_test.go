@@ -1,0 +1,433 @@
+package openssl_test
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/openssl"
+)
+
+// listen serves TLS by crypto/tls on loopback: what handle returns ends a connection.
+func listen(t testing.TB, cfg *tls.Config, handle func(*tls.Conn)) *net.TCPAddr {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.SetDeadline(time.Now().Add(patience))
+			go func() {
+				defer conn.Close()
+				handle(tls.Server(conn, cfg))
+			}()
+		}
+	}()
+	return ln.Addr().(*net.TCPAddr)
+}
+
+// sendBack is a handler that gives back what it gets.
+func sendBack(conn *tls.Conn) {
+	_, _ = io.Copy(conn, conn)
+	_ = conn.CloseWrite()
+}
+
+// accept serves TLS here, on loopback.
+func accept(t testing.TB, base *libevent.Base, ctx *openssl.Context, serve func(*openssl.Conn)) *net.TCPAddr {
+	t.Helper()
+	l, err := base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{}, func(_ *libevent.Listener, fd int, _ net.Addr) {
+		conn, err := ctx.NewSocket(base, fd, libevent.OptCloseOnFree)
+		if assert.NoError(t, err) {
+			serve(conn)
+		}
+	})
+	require.NoError(t, err)
+	return l.Addr().(*net.TCPAddr)
+}
+
+func TestConnect(t *testing.T) {
+	ca := newAuthority(t)
+	addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "localhost", "127.0.0.1")}}, sendBack)
+	for name, connect := range map[string]func(*openssl.Conn) error{
+		"address":              func(c *openssl.Conn) error { return c.Connect("tcp", addr.String()) },
+		"name":                 func(c *openssl.Conn) error { return c.ConnectHostname(nil, "tcp4", "localhost", addr.Port) },
+		"address as host name": func(c *openssl.Conn) error { return c.ConnectHostname(nil, "tcp", "127.0.0.1", addr.Port) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			trust(t, ca, func(t *testing.T, cfg openssl.Config) {
+				conn := newSocket(t, client(t, &cfg), newLoop(t), -1)
+				read, events := watch(t, conn)
+				_, err := conn.WriteString("early")
+				require.NoError(t, err)
+				require.NoError(t, connect(conn))
+				assert.Equal(t, connected, receive(t, events))
+				assert.Equal(t, "early", take(t, read, 5))
+				want := "127.0.0.1"
+				if name == "name" {
+					want = "localhost"
+				}
+				assert.Equal(t, want, conn.ConnectionState().ServerName)
+			})
+		})
+	}
+}
+
+// Without a ServerName the certificate has to be for what one connects to.
+func TestConnectToSomebodyElse(t *testing.T) {
+	ca := newAuthority(t)
+	addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}, sendBack)
+	trust(t, ca, func(t *testing.T, cfg openssl.Config) {
+		for name, connect := range map[string]func(*openssl.Conn) error{
+			"127.0.0.1": func(c *openssl.Conn) error { return c.Connect("tcp", addr.String()) },
+			"localhost": func(c *openssl.Conn) error { return c.ConnectHostname(nil, "tcp4", "localhost", addr.Port) },
+		} {
+			conn := newSocket(t, client(t, &cfg), newLoop(t), -1)
+			_, events := watch(t, conn)
+			require.NoError(t, connect(conn))
+			assert.ErrorContains(t, receive(t, events).err, name)
+		}
+		// With one it is that which counts.
+		cfg.ServerName = "example.test"
+		conn := newSocket(t, client(t, &cfg), newLoop(t), -1)
+		_, events := watch(t, conn)
+		require.NoError(t, conn.Connect("tcp", addr.String()))
+		assert.Equal(t, connected, receive(t, events))
+	})
+}
+
+func TestConnectRefused(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := ln.Addr().(*net.TCPAddr)
+	require.NoError(t, ln.Close())
+	for _, connect := range []func(*openssl.Conn) error{
+		func(c *openssl.Conn) error { return c.Connect("tcp", addr.String()) },
+		func(c *openssl.Conn) error { return c.ConnectHostname(nil, "tcp4", "localhost", addr.Port) },
+	} {
+		conn := newSocket(t, client(t, nil), newLoop(t), -1)
+		_, events := watch(t, conn)
+		require.NoError(t, connect(conn))
+		what := receive(t, events)
+		assert.NotZero(t, what.what&libevent.EventError)
+		assert.ErrorIs(t, what.err, syscall.ECONNREFUSED)
+		assert.ErrorContains(t, what.err, "connect")
+	}
+}
+
+func TestNamed(t *testing.T) {
+	ca := newAuthority(t)
+	addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}, sendBack)
+	ctx := client(t, &openssl.Config{RootCAs: ca.pool()})
+	named, err := ctx.Named("example.test")
+	require.NoError(t, err)
+	conn := newSocket(t, named, newLoop(t), -1)
+	_, events := watch(t, conn)
+	require.NoError(t, conn.Connect("tcp", addr.String()))
+	assert.Equal(t, connected, receive(t, events))
+	_, err = ctx.Named("no name")
+	assert.ErrorIs(t, err, syscall.EINVAL)
+}
+
+// --- ALPN and SNI --------------------------------------------------------------------
+
+func TestALPN(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issue(t, "example.test")
+	for _, c := range []struct {
+		server, client []string
+		want           string
+		refused        bool
+	}{
+		{[]string{"h2", "http/1.1"}, []string{"http/1.1", "h2"}, "h2", false}, // the server's order
+		{[]string{"http/1.1"}, []string{"h2", "http/1.1"}, "http/1.1", false},
+		{nil, []string{"h2"}, "", false},
+		{[]string{"h2"}, nil, "", false},
+		{[]string{"a"}, []string{"b"}, "", true},
+	} {
+		t.Run(fmt.Sprint(c.server, c.client), func(t *testing.T) {
+			t.Run("server", func(t *testing.T) {
+				fd, peer := tcpPair(t)
+				conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{cert}, NextProtos: c.server}), newLoop(t), fd)
+				_, events := watch(t, conn)
+				client := tls.Client(peer, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", NextProtos: c.client})
+				err := client.Handshake()
+				what := receive(t, events)
+				if c.refused {
+					assert.ErrorContains(t, err, "no application protocol")
+					assert.ErrorContains(t, what.err, "no application protocol")
+					return
+				}
+				require.NoError(t, err)
+				assert.Equal(t, connected, what)
+				assert.Equal(t, c.want, client.ConnectionState().NegotiatedProtocol)
+				assert.Equal(t, c.want, conn.ConnectionState().NegotiatedProtocol)
+			})
+			t.Run("client", func(t *testing.T) {
+				conn, what, err := handshake(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", NextProtos: c.client}),
+					&tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: c.server})
+				if c.refused {
+					assert.Error(t, err)
+					var alert tls.AlertError
+					require.ErrorAs(t, what.err, &alert)
+					assert.Equal(t, tls.AlertError(120), alert)
+					return
+				}
+				require.NoError(t, err)
+				assert.Equal(t, connected, what)
+				assert.Equal(t, c.want, conn.ConnectionState().NegotiatedProtocol)
+			})
+		})
+	}
+}
+
+func TestSNI(t *testing.T) {
+	ca := newAuthority(t)
+	first, second := ca.issue(t, "first.test", "also.first.test"), ca.issue(t, "second.test")
+	wild, rsa := ca.issue(t, "*.wild.test"), ca.issueWith(t, rsaKey(t), nil, "second.test")
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{first, second, wild, rsa}})
+	base := newLoop(t)
+	for _, c := range []struct {
+		name string
+		want tls.Certificate
+		rsa  bool // the client has nothing else
+	}{
+		{"first.test", first, false}, {"FIRST.test", first, false}, {"also.first.test", first, false},
+		{"second.test", second, false}, {"second.test", rsa, true}, {"a.wild.test", wild, false},
+		{"unknown.test", first, false}, {"a.b.wild.test", first, false}, {"wild.test", first, false}, {"", first, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			fd, peer := tcpPair(t)
+			conn := newSocket(t, ctx, base, fd)
+			_, events := watch(t, conn)
+			cfg := &tls.Config{InsecureSkipVerify: true, ServerName: c.name}
+			if c.rsa {
+				cfg.MaxVersion, cfg.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}
+			}
+			client := tls.Client(peer, cfg)
+			require.NoError(t, client.Handshake())
+			assert.Equal(t, connected, receive(t, events))
+			assert.Equal(t, c.want.Leaf.Raw, client.ConnectionState().PeerCertificates[0].Raw)
+			assert.Equal(t, c.name, conn.ConnectionState().ServerName)
+		})
+	}
+}
+
+// --- sessions ----------------------------------------------------------------------------
+
+// A client here resumes the session of crypto/tls's server, also after a cut.
+func TestResumption(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}, MaxVersion: version}, sendBack)
+		for _, cache := range []int{0, 1} {
+			ctx := client(t, &openssl.Config{RootCAs: ca.pool(), SessionCache: cache})
+			for i := range 3 {
+				conn := newSocket(t, ctx, newLoop(t), -1)
+				read, events := watch(t, conn)
+				require.NoError(t, conn.Connect("tcp", addr.String()))
+				require.Equal(t, connected, receive(t, events))
+				_, err := conn.WriteString("hello") // in TLS 1.3 the ticket comes with the answer
+				require.NoError(t, err)
+				assert.Equal(t, "hello", take(t, read, 5))
+				state := conn.ConnectionState()
+				assert.Equal(t, cache > 0 && i > 0, state.DidResume)
+				require.NotEmpty(t, state.PeerCertificates)
+				assert.Equal(t, []string(nil), state.PeerCertificates[0].DNSNames)
+				conn.Free()
+			}
+			assert.EqualValues(t, cache, openssl.Live().Sessions)
+			ctx.Free()
+			eventually(t, func() bool { return openssl.Live() == openssl.LiveObjects{} }, "all is given back")
+		}
+	})
+}
+
+// A server here has its sessions resumed by crypto/tls, unless it gives no tickets.
+func TestServerResumption(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		for _, disabled := range []bool{false, true} {
+			for _, auth := range []tls.ClientAuthType{tls.NoClientCert, tls.RequireAndVerifyClientCert} {
+				cfg := &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")},
+					MaxVersion: version, SessionTicketsDisabled: disabled, ClientAuth: auth}
+				if auth != tls.NoClientCert {
+					cfg.ClientCAs = ca.pool()
+				}
+				base, states := newLoop(t), make(chan openssl.ConnectionState, 1)
+				addr := accept(t, base, server(t, cfg), func(conn *openssl.Conn) {
+					echo(t, conn)
+					go func() {
+						eventually(t, func() bool { return conn.ConnectionState().HandshakeComplete }, "the handshake is done")
+						states <- conn.ConnectionState()
+					}()
+				})
+				client := &tls.Config{RootCAs: ca.pool(), ClientSessionCache: tls.NewLRUClientSessionCache(1), Certificates: []tls.Certificate{ca.issue(t, "client")}}
+				for i := range 3 {
+					conn, err := tls.Dial("tcp", addr.String(), client)
+					require.NoError(t, err)
+					_, err = conn.Write([]byte("hello"))
+					require.NoError(t, err)
+					_, err = io.ReadFull(conn, make([]byte, 5))
+					require.NoError(t, err)
+					resumed := i > 0 && !disabled
+					assert.Equal(t, resumed, conn.ConnectionState().DidResume, "connection %d, tickets disabled: %v", i, disabled)
+					state := receive(t, states)
+					assert.Equal(t, resumed, state.DidResume)
+					assert.Equal(t, auth != tls.NoClientCert, len(state.PeerCertificates) > 0)
+					require.NoError(t, conn.Close())
+				}
+			}
+		}
+	})
+}
+
+// --- what is no TLS ---------------------------------------------------------------------------
+
+func TestPlainText(t *testing.T) {
+	ca := newAuthority(t)
+	fd, peer := tcpPair(t)
+	conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}), newLoop(t), fd)
+	_, events := watch(t, conn)
+	_, err := peer.Write([]byte("GET / HTTP/1.1\r\nHost: example.test\r\n\r\n"))
+	require.NoError(t, err)
+	what := receive(t, events)
+	assert.NotZero(t, what.what&libevent.EventError)
+	var e *openssl.Error
+	require.ErrorAs(t, what.err, &e)
+	assert.Equal(t, "handshake", e.Op)
+	assert.Equal(t, "http request", e.Reason)
+	assert.NotZero(t, e.Code)
+	assert.False(t, e.Timeout() || e.Temporary())
+}
+
+// To a client it is no better.
+func TestPlainTextServer(t *testing.T) {
+	fd, peer := tcpPair(t)
+	conn := newSocket(t, client(t, &openssl.Config{ServerName: "example.test"}), newLoop(t), fd)
+	_, events := watch(t, conn)
+	_, err := peer.Write([]byte("220 mail.example.test ESMTP\r\n"))
+	require.NoError(t, err)
+	assert.ErrorContains(t, receive(t, events).err, "wrong version number")
+}
+
+// hello is what a client of crypto/tls says first.
+func hello(t testing.TB) []byte {
+	t.Helper()
+	a, b := net.Pipe()
+	go func() { _ = tls.Client(a, &tls.Config{ServerName: "example.test"}).Handshake() }()
+	defer a.Close()
+	p := make([]byte, 4096)
+	n, err := b.Read(p)
+	require.NoError(t, err)
+	return p[:n]
+}
+
+// Garbage, or the end, at any place of the handshake: an error, and no crash.
+func TestGarbageInHandshake(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	base := newLoop(t)
+	first := hello(t)
+	for at := 0; at <= len(first); at += 7 {
+		for _, then := range []string{"", strings.Repeat("\xff\x00garbage", 1000)} {
+			fd, peer := tcpPair(t)
+			conn := newSocket(t, ctx, base, fd)
+			_, events := watch(t, conn)
+			_, err := peer.Write(append(first[:at:at], then...))
+			require.NoError(t, err)
+			require.NoError(t, peer.CloseWrite())
+			what := receive(t, events)
+			assert.NotZero(t, what.what&libevent.EventError, "at %d", at)
+			if then == "" {
+				assert.Equal(t, io.ErrUnexpectedEOF, what.err, "at %d", at)
+			} else {
+				assert.Error(t, what.err)
+			}
+			conn.Free()
+			require.NoError(t, peer.Close())
+		}
+	}
+}
+
+// Garbage on an open connection is an error, and what came before it is there.
+func TestGarbageLater(t *testing.T) {
+	versions(t, func(t *testing.T, version uint16) {
+		conn, read, events, peer := open(t, version)
+		_, err := peer.Write([]byte("good"))
+		require.NoError(t, err)
+		assert.Equal(t, "good", take(t, read, 4))
+		_, err = peer.NetConn().Write([]byte("\x17\x03\x03\x00\x20" + strings.Repeat("x", 32)))
+		require.NoError(t, err)
+		what := receive(t, events)
+		assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
+		var e *openssl.Error
+		require.ErrorAs(t, what.err, &e)
+		assert.Equal(t, "read", e.Op)
+		assert.ErrorContains(t, err2(peer.Read(make([]byte, 1))), "bad record MAC")
+		assert.Equal(t, what.err, err2(conn.Read(make([]byte, 1))))
+	})
+}
+
+func err2(_ int, err error) error { return err }
+
+// A peer that never says anything is given up on: once, and it costs nothing after that.
+func TestHandshakeTimeout(t *testing.T) {
+	ca := newAuthority(t)
+	for name, ctx := range map[string]*openssl.Context{
+		"server": server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}),
+		"client": client(t, &openssl.Config{ServerName: "example.test", RootCAs: ca.pool()}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := newLoop(t)
+			fd, _ := tcpPair(t)
+			conn := newSocket(t, ctx, base, fd)
+			require.NoError(t, conn.SetTimeouts(20*time.Millisecond, 20*time.Millisecond))
+			_, events := watch(t, conn)
+			what := receive(t, events)
+			assert.NotZero(t, what.what&libevent.EventTimeout)
+			assert.ErrorIs(t, what.err, os.ErrDeadlineExceeded)
+			assert.Zero(t, conn.Enabled())
+			time.Sleep(100 * time.Millisecond) // sleep: for what must not come
+			assert.Empty(t, events)
+			assert.False(t, conn.ConnectionState().HandshakeComplete)
+		})
+	}
+}
+
+// On an open connection a timeout is that of its direction, which is off then.
+func TestReadTimeout(t *testing.T) {
+	conn, read, events, peer := open(t, tls.VersionTLS13)
+	require.NoError(t, conn.SetTimeouts(20*time.Millisecond, 0))
+	assert.Equal(t, told{libevent.EventReading | libevent.EventTimeout, os.ErrDeadlineExceeded}, receive(t, events))
+	assert.Equal(t, wr, conn.Enabled())
+	time.Sleep(100 * time.Millisecond) // sleep: for what must not come
+	assert.Empty(t, events)
+	require.NoError(t, conn.SetTimeouts(0, 0))
+	_, err := peer.Write([]byte("late"))
+	require.NoError(t, err)
+	require.NoError(t, conn.Enable(rd))
+	assert.Equal(t, "late", take(t, read, 4))
+}
+
+func TestWriteTimeout(t *testing.T) {
+	conn, _, events, _ := open(t, tls.VersionTLS13)
+	require.NoError(t, conn.SetTimeouts(0, 100*time.Millisecond))
+	_, err := conn.Write(make([]byte, 16<<20)) // which nobody reads
+	require.NoError(t, err)
+	assert.Equal(t, told{libevent.EventWriting | libevent.EventTimeout, os.ErrDeadlineExceeded}, receive(t, events))
+	assert.Equal(t, rd, conn.Enabled())
+}

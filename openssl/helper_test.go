@@ -1,0 +1,375 @@
+package openssl_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	mathrand "math/rand"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/openssl"
+)
+
+// plainIO runs the tests without the fast path.
+var plainIO = os.Getenv("LIBEVENT_PLAIN_IO") != ""
+
+// TestMain fails the run when a test has left anything behind in C.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if live := openssl.Live(); live != (openssl.LiveObjects{}) {
+		fmt.Printf("FAIL: objects left behind: %+v\n", live)
+		code = 1
+	}
+	if live := libevent.Live(); live != (libevent.LiveObjects{}) {
+		fmt.Printf("FAIL: objects of libevent left behind: %+v\n", live)
+		code = 1
+	}
+	if n := libevent.StaleCallbacks(); n != 0 {
+		fmt.Printf("FAIL: %d stale callbacks\n", n)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// patience bounds every wait of the tests; it is never what a passing test waits.
+const patience = 30 * time.Second
+
+const (
+	rd = libevent.EvRead
+	wr = libevent.EvWrite
+)
+
+// --- certificates ---------------------------------------------------------------
+
+// authority signs certificates.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+var serial int64
+
+func template(name string) *x509.Certificate {
+	serial++
+	return &x509.Certificate{
+		SerialNumber: big.NewInt(serial),
+		Subject:      pkix.Name{CommonName: name},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(time.Hour),
+	}
+}
+
+func newKey(t testing.TB) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	return key
+}
+
+func sign(t testing.TB, cert, by *x509.Certificate, public crypto.PublicKey, key crypto.PrivateKey) *x509.Certificate {
+	t.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, cert, by, public, key)
+	require.NoError(t, err)
+	signed, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	return signed
+}
+
+func newAuthority(t testing.TB) *authority {
+	t.Helper()
+	key, cert := newKey(t), template("test root")
+	cert.IsCA, cert.BasicConstraintsValid = true, true
+	cert.KeyUsage = x509.KeyUsageCertSign
+	return &authority{sign(t, cert, cert, &key.PublicKey, key), key}
+}
+
+// below makes an authority that this one vouches for.
+func (a *authority) below(t testing.TB) *authority {
+	t.Helper()
+	key, cert := newKey(t), template("test intermediate")
+	cert.IsCA, cert.BasicConstraintsValid = true, true
+	cert.KeyUsage = x509.KeyUsageCertSign
+	return &authority{sign(t, cert, a.cert, &key.PublicKey, a.key), key}
+}
+
+// issue makes a certificate for names and IP addresses, good for both roles.
+func (a *authority) issue(t testing.TB, names ...string) tls.Certificate {
+	t.Helper()
+	return a.issueWith(t, newKey(t), nil, names...)
+}
+
+func (a *authority) issueWith(t testing.TB, key crypto.Signer, change func(*x509.Certificate), names ...string) tls.Certificate {
+	t.Helper()
+	cert := template("test leaf")
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			cert.IPAddresses = append(cert.IPAddresses, ip)
+		} else {
+			cert.DNSNames = append(cert.DNSNames, name)
+		}
+	}
+	cert.KeyUsage = x509.KeyUsageDigitalSignature
+	cert.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	if change != nil {
+		change(cert)
+	}
+	leaf := sign(t, cert, a.cert, key.Public(), a.key)
+	return tls.Certificate{Certificate: [][]byte{leaf.Raw, a.cert.Raw}, PrivateKey: key, Leaf: leaf}
+}
+
+func (a *authority) pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return pool
+}
+
+func (a *authority) roots() []*x509.Certificate { return []*x509.Certificate{a.cert} }
+
+func rsaKey(t testing.TB) *rsa.PrivateKey {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	return key
+}
+
+func toPEM(certs ...[]byte) (out []byte) {
+	for _, der := range certs {
+		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	return out
+}
+
+// files writes a certificate with its chain, and its key, as PEM.
+func files(t testing.TB, cert tls.Certificate) (certFile, keyFile string) {
+	t.Helper()
+	dir := t.TempDir()
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	require.NoError(t, os.WriteFile(certFile, toPEM(cert.Certificate...), 0o600))
+	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600))
+	return certFile, keyFile
+}
+
+func (a *authority) file(t testing.TB) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "root.pem")
+	require.NoError(t, os.WriteFile(file, toPEM(a.cert.Raw), 0o600))
+	return file
+}
+
+// --- contexts ---------------------------------------------------------------------
+
+func server(t testing.TB, cfg *openssl.Config) *openssl.Context {
+	t.Helper()
+	ctx, err := openssl.NewServerContext(cfg)
+	require.NoError(t, err)
+	t.Cleanup(ctx.Free)
+	return ctx
+}
+
+func client(t testing.TB, cfg *openssl.Config) *openssl.Context {
+	t.Helper()
+	ctx, err := openssl.NewClientContext(cfg)
+	require.NoError(t, err)
+	t.Cleanup(ctx.Free)
+	return ctx
+}
+
+// versions runs a test for TLS 1.2 and for TLS 1.3.
+func versions(t *testing.T, test func(t *testing.T, version uint16)) {
+	t.Helper()
+	for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		t.Run(tls.VersionName(v), func(t *testing.T) { test(t, v) })
+	}
+}
+
+// --- loops --------------------------------------------------------------------------
+
+// newBase makes a base that is freed at the end of the test.
+func newBase(t testing.TB) *libevent.Base {
+	t.Helper()
+	base, err := libevent.NewBaseConfig(libevent.Config{PlainIO: plainIO})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, base.Free()) })
+	return base
+}
+
+// background runs the loop on a goroutine until the end of the test.
+func background(t testing.TB, base *libevent.Base) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- base.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		assert.ErrorIs(t, receive(t, done), context.Canceled)
+	})
+}
+
+// newLoop makes a base whose loop runs until the end of the test.
+func newLoop(t testing.TB) *libevent.Base {
+	t.Helper()
+	base := newBase(t)
+	background(t, base)
+	return base
+}
+
+// dispatch runs the loop until it ends by itself, or fails the test.
+func dispatch(t testing.TB, base *libevent.Base) {
+	t.Helper()
+	watchdog := time.AfterFunc(patience, func() {
+		t.Error("the loop does not end")
+		_ = base.LoopBreak()
+	})
+	defer watchdog.Stop()
+	require.NoError(t, base.Dispatch())
+}
+
+// receive waits for a value from a channel.
+func receive[T any](t testing.TB, ch <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-ch:
+	case <-time.After(patience):
+		buf := make([]byte, 1<<20)
+		t.Logf("%s", buf[:runtime.Stack(buf, true)])
+		require.Fail(t, "waited too long")
+	}
+	return v
+}
+
+func eventually(t testing.TB, cond func() bool, what string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !cond(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			require.Fail(t, "never happened: "+what)
+		}
+	}
+}
+
+// onLoop runs fn on the goroutine of a loop in the background and waits for it.
+func onLoop(t testing.TB, base *libevent.Base, fn func()) {
+	t.Helper()
+	done := make(chan struct{})
+	require.NoError(t, base.Post(func() { defer close(done); fn() }))
+	receive(t, done)
+}
+
+// --- connections ----------------------------------------------------------------------
+
+// tcpPair makes a TCP connection on loopback: a descriptor, and the other end in the hands
+// of package net.
+func tcpPair(t testing.TB) (fd int, peer *net.TCPConn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	accepted, err := ln.Accept()
+	require.NoError(t, err)
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	t.Cleanup(func() { _ = conn.Close() })
+	return connFD(t, accepted.(*net.TCPConn)), conn.(*net.TCPConn)
+}
+
+// connFD gives the descriptor of a connection, which is closed.
+func connFD(t testing.TB, conn *net.TCPConn) int {
+	t.Helper()
+	f, err := conn.File()
+	require.NoError(t, err)
+	fd, err := syscall.Dup(int(f.Fd()))
+	require.NoError(t, err)
+	syscall.CloseOnExec(fd)
+	require.NoError(t, f.Close())
+	require.NoError(t, conn.Close())
+	return fd
+}
+
+// socketpair makes two connected descriptors.
+func socketpair(t testing.TB) (a, b int) {
+	t.Helper()
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	return fds[0], fds[1]
+}
+
+func newSocket(t testing.TB, ctx *openssl.Context, base *libevent.Base, fd int) *openssl.Conn {
+	t.Helper()
+	conn, err := ctx.NewSocket(base, fd, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	return conn
+}
+
+// told collects what the event closure of a connection gets, with the causes.
+type told struct {
+	what libevent.Events
+	err  error
+}
+
+// watch sets closures of a connection that collect: what is read, and the events.
+func watch(t testing.TB, conn *openssl.Conn) (<-chan string, <-chan told) {
+	t.Helper()
+	read, events := make(chan string, 10000), make(chan told, 100)
+	require.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
+		p := make([]byte, b.Input().Len())
+		n, err := b.Read(p)
+		assert.NoError(t, err)
+		read <- string(p[:n])
+	}, nil, func(b *libevent.BufferEvent, what libevent.Events) { events <- told{what, b.Err()} }))
+	require.NoError(t, conn.Enable(rd))
+	return read, events
+}
+
+// echo sets closures of a connection that send back what comes, and free it at the end.
+func echo(t testing.TB, conn *openssl.Conn) {
+	t.Helper()
+	require.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
+		assert.NoError(t, b.WriteBuffer(b.Input()))
+	}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+		switch {
+		case what&libevent.EventEOF != 0:
+			assert.NoError(t, b.FreeAfterFlush(patience))
+		case what&libevent.EventError != 0:
+			b.Free()
+		}
+	}))
+	require.NoError(t, conn.Enable(rd))
+}
+
+// take gathers n bytes.
+func take(t testing.TB, read <-chan string, n int) string {
+	t.Helper()
+	got := ""
+	for len(got) < n {
+		got += receive(t, read)
+	}
+	return got
+}
+
+// noise makes n bytes that do not repeat.
+func noise(n int) []byte {
+	p := make([]byte, n)
+	mathrand.New(mathrand.NewSource(int64(n))).Read(p)
+	return p
+}

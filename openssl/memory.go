@@ -1,0 +1,52 @@
+package openssl
+
+/*
+#include <stdlib.h>
+#include "native.h"
+*/
+import "C"
+
+import (
+	"fmt"
+	"runtime"
+	"unsafe"
+)
+
+// pinned is memory of Go that C looks at during one call.
+type pinned struct{ runtime.Pinner }
+
+func newPinned() *pinned { return &pinned{} }
+
+func (p *pinned) bytes(b []byte) C.struct_gtls_bytes {
+	data := unsafe.SliceData(b)
+	if data != nil {
+		p.Pin(data)
+	}
+	return C.struct_gtls_bytes{(*C.uchar)(data), C.size_t(len(b))}
+}
+
+func cStringOrNil(s string) *C.char {
+	if s == "" {
+		return nil
+	}
+	return C.CString(s)
+}
+
+func free(p *C.char) { C.free(unsafe.Pointer(p)) }
+
+func cBool(v bool) C.int {
+	if v {
+		return 1
+	}
+	return 0
+}
+
+func sprintf(format string, args ...any) string { return fmt.Sprintf(format, args...) }
+
+// derOf copies certificate i out of what OpenSSL has.
+func derOf(stack *C.struct_stack_st_X509, i int) []byte {
+	var n C.int
+	der := C.gtls_der(stack, C.int(i), &n)
+	defer C.gtls_der_free(der)
+	return C.GoBytes(unsafe.Pointer(der), max(n, 0))
+}

@@ -1,0 +1,219 @@
+package openssl_test
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/openssl"
+)
+
+// need skips a test without a program, unless this is where all of them are installed.
+func need(t testing.TB, program string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		t.Skipf("%s is not installed", program)
+	}
+	return path
+}
+
+// sClient runs openssl s_client against a server here, with something to say.
+func sClient(t testing.TB, input io.Reader, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.Command(need(t, "openssl"), append([]string{"s_client"}, args...)...)
+	cmd.Stdin = input
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	require.NoError(t, cmd.Start())
+	stop := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	defer stop.Stop()
+	err := cmd.Wait()
+	return out.String(), err
+}
+
+var flagOf = map[uint16]string{tls.VersionTLS12: "-tls1_2", tls.VersionTLS13: "-tls1_3"}
+
+func TestSClient(t *testing.T) {
+	ca := newAuthority(t)
+	certFile, keyFile := files(t, ca.issue(t, "client"))
+	base := newLoop(t)
+	states := make(chan openssl.ConnectionState, 100)
+	addr := accept(t, base, server(t, &openssl.Config{
+		Certificates: []tls.Certificate{ca.issue(t, "example.test")}, NextProtos: []string{"echo"},
+		ClientAuth: tls.VerifyClientCertIfGiven, ClientCACertificates: ca.roots(),
+	}), func(conn *openssl.Conn) {
+		read := func(b *libevent.BufferEvent) { assert.NoError(t, b.WriteBuffer(b.Input())) }
+		assert.NoError(t, conn.SetCallbacks(read, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+			switch {
+			case what == libevent.EventConnected:
+				states <- conn.ConnectionState()
+			case what&libevent.EventEOF != 0:
+				assert.NoError(t, b.FreeAfterFlush(patience))
+			default:
+				b.Free()
+			}
+		}))
+		assert.NoError(t, conn.Enable(rd))
+	})
+	versions(t, func(t *testing.T, version uint16) {
+		say := func(t *testing.T, args ...string) string {
+			// It ends after its input, so that waits for the answer.
+			r, w := io.Pipe()
+			go func() {
+				_, _ = io.WriteString(w, "hello from s_client\n")
+				receive(t, states)
+				time.Sleep(200 * time.Millisecond) // sleep: nobody tells when s_client has read the answer
+				_ = w.Close()
+			}()
+			out, err := sClient(t, r, append([]string{"-connect", addr.String(), flagOf[version], "-CAfile", ca.file(t),
+				"-verify_return_error", "-verify_hostname", "example.test", "-servername", "example.test"}, args...)...)
+			require.NoError(t, err, out)
+			assert.Contains(t, out, "hello from s_client\n")
+			return out
+		}
+		t.Run("plain", func(t *testing.T) {
+			assert.Contains(t, say(t), "Verification: OK")
+		})
+		t.Run("alpn", func(t *testing.T) {
+			assert.Contains(t, say(t, "-alpn", "other,echo"), "ALPN protocol: echo")
+		})
+		t.Run("certificate", func(t *testing.T) {
+			out := say(t, "-cert", certFile, "-key", keyFile)
+			assert.Contains(t, out, "Acceptable client certificate CA names")
+		})
+		t.Run("resumption", func(t *testing.T) {
+			session := t.TempDir() + "/session"
+			assert.Contains(t, say(t, "-sess_out", session), "New, ")
+			assert.Contains(t, say(t, "-sess_in", session), "Reused, ")
+		})
+	})
+}
+
+// sServer runs openssl s_server on a free port, which sends back each line reversed.
+func sServer(t testing.TB, args ...string) *net.TCPAddr {
+	t.Helper()
+	program := need(t, "openssl")
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := ln.Addr().(*net.TCPAddr)
+	require.NoError(t, ln.Close())
+	cmd := exec.Command(program, append([]string{"s_server", "-accept", fmt.Sprint(addr.Port), "-rev"}, args...)...)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	cmd.Stderr = cmd.Stdout
+	require.NoError(t, cmd.Start())
+	ready, said := make(chan bool, 1), &bytes.Buffer{}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			said.WriteString(lines.Text() + "\n")
+			if strings.HasPrefix(lines.Text(), "ACCEPT") {
+				select {
+				case ready <- true:
+				default:
+				}
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-ended
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Log(said.String())
+		}
+	})
+	receive(t, ready)
+	return addr
+}
+
+func TestSServer(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issue(t, "127.0.0.1")
+	certFile, keyFile := files(t, cert)
+	root := ca.file(t)
+	versions(t, func(t *testing.T, version uint16) {
+		addr := sServer(t, flagOf[version], "-cert", certFile, "-key", keyFile, "-alpn", "reverse", "-Verify", "3", "-CAfile", root, "-verify_return_error")
+		trust(t, ca, func(t *testing.T, cfg openssl.Config) {
+			cfg.Certificates, cfg.NextProtos, cfg.SessionCache = []tls.Certificate{ca.issue(t, "client")}, []string{"reverse"}, 1
+			ctx := client(t, &cfg)
+			for i := range 3 {
+				conn := newSocket(t, ctx, newLoop(t), -1)
+				read, events := watch(t, conn)
+				require.NoError(t, conn.Connect("tcp", addr.String()))
+				require.Equal(t, connected, receive(t, events))
+				_, err := conn.WriteString("hello\n")
+				require.NoError(t, err)
+				assert.Equal(t, "olleh\n", take(t, read, 6))
+				state := conn.ConnectionState()
+				assert.Equal(t, version, state.Version)
+				assert.Equal(t, "reverse", state.NegotiatedProtocol)
+				assert.Equal(t, cert.Leaf.Raw, state.PeerCertificates[0].Raw)
+				assert.Equal(t, i > 0, state.DidResume)
+				require.NoError(t, conn.CloseWrite())
+				if what := receive(t, events); version == tls.VersionTLS12 || what != cutOff {
+					assert.Equal(t, endOfFile, what)
+				}
+				conn.Free()
+			}
+		})
+	})
+}
+
+// Renegotiation, which a peer of ours may start and one that does not want it refuses.
+func TestRenegotiateWithSServer(t *testing.T) {
+	ca := newAuthority(t)
+	certFile, keyFile := files(t, ca.issue(t, "127.0.0.1"))
+	addr := sServer(t, "-cert", certFile, "-key", keyFile, "-tls1_2", "-client_renegotiation")
+	conn := newSocket(t, client(t, &openssl.Config{RootCAs: ca.pool(), Renegotiation: true}), newLoop(t), -1)
+	read, events := watch(t, conn)
+	require.NoError(t, conn.Connect("tcp", addr.String()))
+	require.Equal(t, connected, receive(t, events))
+	for range 3 {
+		require.NoError(t, conn.Renegotiate())
+		require.Equal(t, connected, receive(t, events))
+		_, err := conn.WriteString("hello\n")
+		require.NoError(t, err)
+		assert.Equal(t, "olleh\n", take(t, read, 6))
+	}
+}
+
+func TestCurl(t *testing.T) {
+	curl := need(t, "curl")
+	ca := newAuthority(t)
+	base := newLoop(t)
+	body := noise(3 << 20)
+	addr := accept(t, base, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "localhost")}, NextProtos: []string{"http/1.1"}}), func(conn *openssl.Conn) {
+		assert.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
+			if b.Input().Search([]byte("\r\n\r\n"), 0) < 0 {
+				return
+			}
+			_, err := fmt.Fprintf(b, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", len(body))
+			assert.NoError(t, err)
+			_, err = b.Write(body)
+			assert.NoError(t, err)
+			assert.NoError(t, b.FreeAfterFlush(patience))
+		}, nil, nil))
+		assert.NoError(t, conn.Enable(rd))
+	})
+	versions(t, func(t *testing.T, version uint16) {
+		max := map[uint16]string{tls.VersionTLS12: "1.2", tls.VersionTLS13: "1.3"}[version]
+		out, err := exec.Command(curl, "-sS", "--max-time", "30", "--tls-max", max, "--cacert", ca.file(t), fmt.Sprintf("https://localhost:%d/", addr.Port)).Output()
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(body, out))
+	})
+}

@@ -1,0 +1,296 @@
+package openssl_test
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/openssl"
+)
+
+// trust runs a test with a client that trusts an authority in each of the ways.
+func trust(t *testing.T, ca *authority, test func(t *testing.T, cfg openssl.Config)) {
+	t.Run("pool", func(t *testing.T) { test(t, openssl.Config{RootCAs: ca.pool()}) })
+	t.Run("certificates", func(t *testing.T) { test(t, openssl.Config{RootCertificates: ca.roots()}) })
+}
+
+// handshake connects a client here to a server of crypto/tls, and gives what the client is
+// told, and what the server's handshake returns.
+func handshake(t *testing.T, ctx *openssl.Context, cfg *tls.Config) (*openssl.Conn, told, error) {
+	t.Helper()
+	base := newLoop(t)
+	fd, peer := tcpPair(t)
+	failed := make(chan error, 1)
+	go func() { failed <- tls.Server(peer, cfg).Handshake() }()
+	conn := newSocket(t, ctx, base, fd)
+	_, events := watch(t, conn)
+	what := receive(t, events)
+	return conn, what, receive(t, failed)
+}
+
+func TestVerified(t *testing.T) {
+	ca := newAuthority(t)
+	for name, cert := range map[string]tls.Certificate{
+		"name":     ca.issue(t, "www.example.test"),
+		"wildcard": ca.issue(t, "*.example.test"),
+		"below":    withRoot(ca.below(t).issue(t, "www.example.test"), ca),
+		"rsa":      ca.issueWith(t, rsaKey(t), nil, "www.example.test"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			trust(t, ca, func(t *testing.T, cfg openssl.Config) {
+				cfg.ServerName = "www.example.test"
+				conn, what, err := handshake(t, client(t, &cfg), &tls.Config{Certificates: []tls.Certificate{cert}})
+				require.NoError(t, err)
+				require.Equal(t, told{libevent.EventConnected, nil}, what)
+				state := conn.ConnectionState()
+				require.Len(t, state.PeerCertificates, len(cert.Certificate))
+				assert.True(t, cert.Leaf.Equal(state.PeerCertificates[0]))
+				assert.Equal(t, "www.example.test", state.ServerName)
+				if cfg.RootCAs != nil {
+					require.NotEmpty(t, state.VerifiedChains)
+					assert.True(t, ca.cert.Equal(state.VerifiedChains[0][len(state.VerifiedChains[0])-1]))
+				} else {
+					assert.Empty(t, state.VerifiedChains)
+				}
+			})
+		})
+	}
+}
+
+// withRoot completes the chain of an intermediate's certificate, as far as peers send it.
+func withRoot(cert tls.Certificate, ca *authority) tls.Certificate {
+	cert.Certificate = append(cert.Certificate, ca.cert.Raw)
+	return cert
+}
+
+// The certificate of an address, and trust in one that is not its own issuer.
+func TestVerifiedOtherwise(t *testing.T) {
+	ca := newAuthority(t)
+	trust(t, ca, func(t *testing.T, cfg openssl.Config) {
+		cfg.ServerName = "127.0.0.1"
+		_, what, err := handshake(t, client(t, &cfg), &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}})
+		require.NoError(t, err)
+		assert.Equal(t, told{libevent.EventConnected, nil}, what)
+	})
+	below := ca.below(t)
+	trust(t, below, func(t *testing.T, cfg openssl.Config) {
+		cfg.ServerName = "example.test"
+		_, what, err := handshake(t, client(t, &cfg), &tls.Config{Certificates: []tls.Certificate{below.issue(t, "example.test")}})
+		require.NoError(t, err)
+		assert.Equal(t, told{libevent.EventConnected, nil}, what)
+	})
+}
+
+// What is wrong with a server's certificate is told by the same types whoever verifies, and
+// the server gets an alert.
+func TestRefused(t *testing.T) {
+	ca := newAuthority(t)
+	now := time.Now()
+	self := newKey(t)
+	selfSigned := template("self")
+	selfSigned.DNSNames = []string{"example.test"}
+	selfSigned = sign(t, selfSigned, selfSigned, &self.PublicKey, self)
+	other := newAuthority(t)
+	for _, c := range []struct {
+		name  string
+		cert  tls.Certificate
+		is    func(error) bool
+		alert string
+	}{
+		{"wrong host", ca.issue(t, "other.test"), as[x509.HostnameError], "bad certificate"},
+		{"expired", ca.issueWith(t, newKey(t), func(c *x509.Certificate) {
+			c.NotBefore, c.NotAfter = now.Add(-2*time.Hour), now.Add(-time.Hour)
+		}, "example.test"), invalid(x509.Expired), "expired certificate"},
+		{"not yet", ca.issueWith(t, newKey(t), func(c *x509.Certificate) {
+			c.NotBefore, c.NotAfter = now.Add(time.Hour), now.Add(2*time.Hour)
+		}, "example.test"), invalid(x509.Expired), ""},
+		{"self-signed", tls.Certificate{Certificate: [][]byte{selfSigned.Raw}, PrivateKey: self}, as[x509.UnknownAuthorityError], "unknown certificate authority"},
+		{"wrong CA", other.issue(t, "example.test"), as[x509.UnknownAuthorityError], "unknown certificate authority"},
+		{"wrong use", ca.issueWith(t, newKey(t), func(c *x509.Certificate) {
+			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+		}, "example.test"), invalid(x509.IncompatibleUsage), "unsupported certificate"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			trust(t, ca, func(t *testing.T, cfg openssl.Config) {
+				versions(t, func(t *testing.T, version uint16) {
+					cfg.ServerName, cfg.MaxVersion = "example.test", version
+					conn, what, err := handshake(t, client(t, &cfg), &tls.Config{Certificates: []tls.Certificate{c.cert}})
+					assert.NotZero(t, what.what&libevent.EventError)
+					assert.Zero(t, what.what&libevent.EventConnected)
+					assert.True(t, c.is(what.err), "%v", what.err)
+					var failed *tls.CertificateVerificationError
+					if assert.ErrorAs(t, what.err, &failed) {
+						assert.Len(t, failed.UnverifiedCertificates, len(c.cert.Certificate))
+					}
+					var verify *openssl.VerifyError
+					assert.Equal(t, cfg.RootCertificates != nil, errors.As(what.err, &verify))
+					if version == tls.VersionTLS12 {
+						assert.ErrorContains(t, err, c.alert)
+					} else { // OpenSSL's alert is not encrypted yet, and crypto/tls wants it so
+						assert.Error(t, err)
+					}
+					assert.Equal(t, what.err, conn.Err())
+					assert.False(t, conn.ConnectionState().HandshakeComplete)
+				})
+			})
+		})
+	}
+}
+
+func as[T error](err error) bool {
+	var want T
+	return errors.As(err, &want)
+}
+
+func invalid(reason x509.InvalidReason) func(error) bool {
+	return func(err error) bool {
+		var invalid x509.CertificateInvalidError
+		return errors.As(err, &invalid) && invalid.Reason == reason
+	}
+}
+
+// The roots of the system know nothing of the tests' authority.
+func TestSystemRoots(t *testing.T) {
+	ca := newAuthority(t)
+	_, what, err := handshake(t, client(t, &openssl.Config{ServerName: "example.test"}),
+		&tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	assert.True(t, as[x509.UnknownAuthorityError](what.err), "%v", what.err)
+	assert.Error(t, err)
+}
+
+// A server here learns from the alert why a client has refused it.
+func TestAlert(t *testing.T) {
+	ca, other := newAuthority(t), newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		base := newLoop(t)
+		a, b := socketpair(t)
+		accepted := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version}), base, a)
+		_, events := watch(t, accepted)
+		_, refused := watch(t, newSocket(t, client(t, &openssl.Config{ServerName: "example.test", RootCAs: other.pool()}), base, b))
+		refusal := receive(t, refused)
+		assert.True(t, as[x509.UnknownAuthorityError](refusal.err), "%v", refusal)
+		err := receive(t, events).err
+		var alert tls.AlertError
+		require.ErrorAs(t, err, &alert)
+		assert.Equal(t, tls.AlertError(48), alert)
+		var e *openssl.Error
+		require.ErrorAs(t, err, &e)
+		assert.Equal(t, "handshake", e.Op)
+		assert.Contains(t, err.Error(), "unknown ca")
+	})
+}
+
+func TestInsecureSkipVerify(t *testing.T) {
+	ca := newAuthority(t)
+	conn, what, err := handshake(t, client(t, &openssl.Config{InsecureSkipVerify: true}),
+		&tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	require.NoError(t, err)
+	assert.Equal(t, told{libevent.EventConnected, nil}, what)
+	assert.NotEmpty(t, conn.ConnectionState().PeerCertificates)
+	assert.Empty(t, conn.ConnectionState().VerifiedChains)
+}
+
+// What a server wants of its clients, against clients of crypto/tls.
+func TestClientAuth(t *testing.T) {
+	ca, other := newAuthority(t), newAuthority(t)
+	cert := ca.issue(t, "example.test")
+	good, bad := ca.issue(t, "client"), other.issue(t, "client")
+	const (
+		none = iota
+		right
+		wrong
+	)
+	for _, c := range []struct {
+		auth tls.ClientAuthType
+		ok   [3]bool // without, with a good, with a bad certificate
+	}{
+		{tls.NoClientCert, [3]bool{true, true, true}},
+		{tls.RequestClientCert, [3]bool{true, true, true}},
+		{tls.RequireAnyClientCert, [3]bool{false, true, true}},
+		{tls.VerifyClientCertIfGiven, [3]bool{true, true, false}},
+		{tls.RequireAndVerifyClientCert, [3]bool{false, true, false}},
+	} {
+		for given, ok := range c.ok {
+			for _, inStore := range []bool{false, true} {
+				name := c.auth.String() + []string{" none", " good", " bad"}[given] + []string{" pool", " store"}[map[bool]int{true: 1}[inStore]]
+				t.Run(name, func(t *testing.T) {
+					versions(t, func(t *testing.T, version uint16) {
+						cfg := &openssl.Config{Certificates: []tls.Certificate{cert}, ClientAuth: c.auth, MaxVersion: version}
+						if c.auth >= tls.VerifyClientCertIfGiven {
+							if inStore {
+								cfg.ClientCACertificates = ca.roots()
+							} else {
+								cfg.ClientCAs = ca.pool()
+							}
+						}
+						base := newLoop(t)
+						fd, peer := tcpPair(t)
+						conn := newSocket(t, server(t, cfg), base, fd)
+						_, events := watch(t, conn)
+						client := tls.Client(peer, &tls.Config{
+							RootCAs: ca.pool(), ServerName: "example.test",
+							// Whatever the server asks for.
+							GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+								return []*tls.Certificate{{}, &good, &bad}[given], nil
+							},
+						})
+						err := client.Handshake()
+						if err == nil && !ok { // in TLS 1.3 it is told later
+							_, err = client.Read(make([]byte, 1))
+						}
+						what := receive(t, events)
+						assert.Equal(t, ok, err == nil, "%v", err)
+						if !ok {
+							assert.NotZero(t, what.what&libevent.EventError)
+							assert.Equal(t, given == wrong, as[x509.UnknownAuthorityError](what.err), "%v", what.err)
+							if given == none {
+								var e *openssl.Error
+								assert.ErrorAs(t, what.err, &e)
+							}
+							return
+						}
+						assert.Equal(t, told{libevent.EventConnected, nil}, what)
+						peers := conn.ConnectionState().PeerCertificates
+						if given == none || c.auth == tls.NoClientCert {
+							assert.Empty(t, peers)
+						} else {
+							require.Len(t, peers, 2)
+							assert.Equal(t, []*x509.Certificate{nil, good.Leaf, bad.Leaf}[given].Raw, peers[0].Raw)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// A client of ours shows its certificate, of each type of key.
+func TestClientCertificate(t *testing.T) {
+	ca := newAuthority(t)
+	_, edKey, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	for name, cert := range map[string]tls.Certificate{
+		"ecdsa":   ca.issue(t, "client"),
+		"rsa":     ca.issueWith(t, rsaKey(t), nil, "client"),
+		"ed25519": ca.issueWith(t, edKey, nil, "client"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			versions(t, func(t *testing.T, version uint16) {
+				cfg := &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")},
+					ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool(), MaxVersion: version}
+				_, what, err := handshake(t, client(t, &openssl.Config{
+					Certificates: []tls.Certificate{cert}, RootCAs: ca.pool(), ServerName: "example.test"}), cfg)
+				require.NoError(t, err)
+				assert.Equal(t, told{libevent.EventConnected, nil}, what)
+			})
+		})
+	}
+}

@@ -1,0 +1,43 @@
+#!/bin/sh
+# Builds the ways of linking that the README names, and looks at what came out.
+set -eu
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+. scripts/deps.sh
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+
+# needs prints the libraries that a program wants where it runs.
+needs() { readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'; }
+
+# nocgo_remedy expects the build without cgo to fail with the advice in nocgo.go.
+nocgo_remedy() {
+	! said=$(CGO_ENABLED=0 go build . 2>&1) || fail "the build without cgo succeeded"
+	case $said in
+	*libevent_needs_cgo*) ;;
+	*) fail "the build without cgo does not say what is needed:" "$said" ;;
+	esac
+}
+
+step "without cgo"
+nocgo_remedy
+
+command -v readelf >/dev/null || {
+	step "skipped: readelf is not here, so nothing can be said of programs"
+	exit 0
+}
+
+step "shared libraries"
+go build -o "$dir/shared" ./examples/echo
+needs "$dir/shared" | grep -q '^libevent_core' || fail "libevent_core is not shared:" "$(needs "$dir/shared")"
+! needs "$dir/shared" | grep -qE '^lib(event-|ssl|crypto)' ||
+	fail "a second copy of libevent, or OpenSSL, is linked though nobody asked:" "$(needs "$dir/shared")"
+
+step "libevent in the program"
+if printf 'int main(void) { return 0; }\n' | compiles -Wl,-Bstatic -levent_core -Wl,-Bdynamic; then
+	go build -tags libevent_static -o "$dir/static" ./examples/echo
+	! needs "$dir/static" | grep -q '^libevent' || fail "libevent is still shared:" "$(needs "$dir/static")"
+	go test -tags libevent_static -count=1 ./examples/echo
+else
+	step "skipped: there is no static libevent here"
+fi

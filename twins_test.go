@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"math/rand"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -183,6 +184,7 @@ func (w *twin) live(acts []act, collect bool) string {
 			got[c]++
 		}
 	}
+	slices.Sort(w.seen)
 	s := fmt.Sprintf("%v, %d ends, enabled %v, input %d, output %v, reads %v, writes %v, in %x, out %x; %s",
 		w.events, w.eofs, w.bev.Enabled(), w.bev.Input().Len(), left, w.reads, w.writes && w.events&libevent.EventError == 0,
 		crc32.ChecksumIEEE(w.in), crc32.ChecksumIEEE(fmt.Append(nil, got)), strings.Join(w.seen, "; "))
@@ -309,7 +311,7 @@ func acts(rng *rand.Rand) act {
 		drains := pick(rng, true, false)
 		return act{name: fmt.Sprint("drains ", drains), alone: true, do: func(w *twin) { w.drains = drains }}
 	case 20:
-		return act{name: "the same socket by another descriptor", do: func(w *twin) {
+		return act{name: "the same socket by another descriptor", alone: true, do: func(w *twin) {
 			if old := w.bev.FD(); old >= 0 {
 				fd, err := syscall.Dup(old)
 				require.NoError(w.t, err)

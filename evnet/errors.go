@@ -17,6 +17,9 @@ var ErrOnLoop = errors.New("evnet: called in a closure of the loop that it would
 
 // cause is the error of a bufferevent in the form of package net.
 func cause(err error) error {
+	if err == nil {
+		return nil
+	}
 	var e *libevent.Error
 	var errno syscall.Errno
 	switch {

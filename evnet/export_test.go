@@ -21,3 +21,13 @@ func Waiting(c *Conn) bool {
 
 // BaseOf returns where the connection lives.
 func BaseOf(c *Conn) *libevent.Base { return c.bev.Base() }
+
+// WriterWaits reports whether a writer waits.
+func WriterWaits(c *Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out.waiting
+}
+
+// OverFilter reports whether the connection is one over a filter.
+func OverFilter(c *Conn) bool { return c.bev.Underlying() != nil }

@@ -112,10 +112,10 @@ func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 	switch src := r.(type) {
 	case *Conn:
 		return src.relay(c)
-	case *os.File:
+	case file:
 		return c.sendFile(src, math.MaxInt64, r)
 	case *io.LimitedReader:
-		if f, ok := src.R.(*os.File); ok {
+		if f, ok := src.R.(file); ok {
 			return c.sendFile(f, src.N, r)
 		}
 	}

@@ -122,6 +122,8 @@ void gtls_on_info(const SSL *ssl, int where, int ret)
 {
 	struct gtls_conn *c = gtls_conn_of(ssl);
 
+	if ((where & SSL_CB_HANDSHAKE_START) && SSL_in_before(ssl))
+		gtls_conn_restart(c);
 	if (c->code)
 		return;
 	if (!(where & SSL_CB_ALERT))

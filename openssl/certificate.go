@@ -19,7 +19,7 @@ func (s *shared) setCertificates(op string, certs []tls.Certificate) error {
 	for i := range certs {
 		leaf, err := s.addCertificate(op, &certs[i])
 		if err != nil {
-			return fmt.Errorf("Certificates[%d]: %w", i, err)
+			return fmt.Errorf("certificate %d: %w", i, err)
 		}
 		s.pick.add(i, leaf)
 	}

@@ -256,6 +256,15 @@ static void settle(struct gtls_conn *c, short what)
 		bufferevent_enable(c->bev, EV_WRITE);
 }
 
+/* A new connection, perhaps on another socket. */
+void gtls_conn_restart(struct gtls_conn *c)
+{
+	c->code = 0;
+	c->failed = 0;
+	c->shutting = 0;
+	gtls_wire_restart(c);
+}
+
 struct gtls_said gtls_conn_event(struct gtls_conn *c, short what)
 {
 	struct gtls_said said;
@@ -264,6 +273,9 @@ struct gtls_said gtls_conn_event(struct gtls_conn *c, short what)
 	said.closed = (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
 	said.before = SSL_in_before(c->ssl) ||
 	    (!SSL_is_init_finished(c->ssl) && BIO_number_read(SSL_get_rbio(c->ssl)) == 0);
+	said.again = c->failed;
+	if ((what & BEV_EVENT_ERROR) && !SSL_in_before(c->ssl))
+		c->failed = 1;
 	if (!said.closed || what != BEV_EVENT_ERROR) /* else it is of what is below */
 		settle(c, what);
 	unlock(c);

@@ -284,6 +284,8 @@ func (c *Conn) happened(native int, errno syscall.Errno, codes []uint64) (int, e
 		return 0, nil // what is below has its end, too
 	case what&(libevent.EventEOF|libevent.EventError) == 0:
 		return native, nil
+	case said.again != 0:
+		return 0, nil // a connection fails once, whoever enables it again
 	}
 	err := c.causeOf(what, errno, codes, said)
 	if err != io.ErrUnexpectedEOF {

@@ -120,6 +120,7 @@ struct gtls_conn {
 	STACK_OF(X509) *peer;  /* what the peer sent, if that is wrong, */
 	X509 *wrong;           /* and what of it, or NULL */
 	int8_t by_store;       /* OpenSSL verifies */
+	int8_t failed;         /* since its handshake began */
 	int8_t shutting;       /* close_notify waits for room in the socket */
 	int8_t begun;          /* gtls_conn_begin was called */
 	struct gtls_wire wire;
@@ -156,8 +157,10 @@ int gtls_shutdown(struct bufferevent *bev);
 struct gtls_said {
 	int closed;     /* close_notify was received */
 	int before;     /* nothing came from the peer */
+	int again;      /* its failure was told */
 };
 
+void gtls_conn_restart(struct gtls_conn *c);
 struct gtls_said gtls_conn_event(struct gtls_conn *c, short what);
 
 /* What OpenSSL's verification has said since this was asked last: X509_V_ERR_, or 0. peer
@@ -196,6 +199,7 @@ void gtls_end(struct bufferevent *bev);
 ssize_t gtls_recv(struct bufferevent *bev, void *p, size_t n, void *scratch, size_t size);
 int gtls_pending(struct bufferevent *bev, int wake);
 ssize_t gtls_send(struct bufferevent *bev, size_t most);
+void gtls_wire_restart(struct gtls_conn *c);
 void gtls_wire_free(struct gtls_conn *c);
 
 /* --- record.c ---------------------------------------------------------------- */

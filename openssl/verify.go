@@ -74,7 +74,8 @@ func (s *shared) addRoots(op string, certs []*x509.Certificate) error {
 func (s *shared) addNames(op string, pool *x509.CertPool, certs []*x509.Certificate) error {
 	var names [][]byte
 	if pool != nil {
-		names = pool.Subjects() //nolint:staticcheck // It is of no use for the system's roots only.
+		//lint:ignore SA1019 It does not know the system's roots, and those are not in this pool.
+		names = pool.Subjects()
 	}
 	for _, cert := range certs {
 		names = append(names, cert.RawSubject)

@@ -206,6 +206,16 @@ void gtls_end(struct bufferevent *bev)
 	gtls_pending(bev, 1);
 }
 
+void gtls_wire_restart(struct gtls_conn *c)
+{
+	struct gtls_wire *w = &c->wire;
+
+	free(w->kept);
+	w->kept = w->data = NULL;
+	w->at = w->end = w->unsent = 0;
+	w->ended = w->why = w->eof = w->dry = w->blocked = 0;
+}
+
 void gtls_wire_free(struct gtls_conn *c)
 {
 	BIO_free(c->wire.theirs);

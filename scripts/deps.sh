@@ -44,6 +44,11 @@ lacking() {
 	elif ! printf '#include <event2/event.h>\nint main(void) { return !event_get_version(); }\n' |
 		compiles $("$pkg_config" --cflags --libs libevent_core); then
 		echo "libevent with its headers, $libevent or newer (what pkg-config finds does not compile)"
+	elif ! "$pkg_config" --exists openssl; then
+		echo "OpenSSL with its headers"
+	elif ! printf '#include <event2/bufferevent_ssl.h>\nint main(void) { return bufferevent_ssl_renegotiate(0); }\n' |
+		compiles $("$pkg_config" --cflags --libs libevent_core openssl) -levent_openssl; then
+		echo "libevent's part for OpenSSL"
 	fi
 }
 
@@ -106,5 +111,5 @@ check_go() {
 }
 
 check_go
-install_missing lacking "libevent pkg-config" "gcc libc6-dev libevent-dev pkg-config" \
-	"gcc musl-dev libevent-dev pkgconf" "gcc libevent-devel pkgconf-pkg-config"
+install_missing lacking "libevent openssl@3 pkg-config" "gcc libc6-dev libevent-dev libssl-dev pkg-config" \
+	"gcc musl-dev libevent-dev openssl-dev pkgconf" "gcc libevent-devel openssl-devel pkgconf-pkg-config"

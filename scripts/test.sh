@@ -4,18 +4,25 @@ set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . scripts/deps.sh
 
-# c_warnings compiles the package's C as cgo would, but with all warnings, as
-# errors. Not by CGO_CFLAGS: runtime/cgo would get them too, and it fails on them.
+# c_warnings compiles the C of a package as cgo would, but with all warnings, as errors.
+# Not by CGO_CFLAGS: runtime/cgo would get them too, and it fails on them.
 # shellcheck disable=SC2046,SC2086 # Flags and lists of files are words.
 c_warnings() (
 	generated=$(mktemp -d)
 	trap 'rm -rf "$generated"' EXIT
-	cflags="-I. -D_GNU_SOURCE -pthread $(go env CGO_CFLAGS) $($(go env PKG_CONFIG) --cflags libevent_core)"
+	cd "$1"
+	cflags="-I. -D_GNU_SOURCE -pthread $(go env CGO_CFLAGS) $($(go env PKG_CONFIG) --cflags libevent_core openssl)"
 	go tool cgo -objdir "$generated" -- $cflags $(go list -f '{{join .CgoFiles " "}}' .)
 	for file in $(go list -f '{{join .CFiles " "}}' .); do
 		$(go env CC) $cflags -Wall -Wextra -Werror -isystem "$generated" -c "$file" -o "$generated/o"
 	done
 )
+
+# lacking_tools prints the first program that tests of TLS lack.
+lacking_tools() {
+	command -v openssl >/dev/null || echo "the program openssl"
+	command -v curl >/dev/null || echo "curl"
+}
 
 # lacking_redis prints the first thing that examples/redis lacks.
 lacking_redis() {
@@ -25,6 +32,8 @@ lacking_redis() {
 		echo "redis-server"
 	fi
 }
+
+install_missing lacking_tools "openssl@3 curl" "openssl curl" "openssl curl" "openssl curl"
 
 step "shell syntax"
 for script in scripts/*.sh; do sh -n "$script"; done
@@ -54,7 +63,7 @@ step "coverage of libevent's headers"
 go run ./scripts/coverage
 
 step "C warnings"
-c_warnings
+for package in . openssl; do c_warnings "$package"; done
 
 ./scripts/linking.sh
 
@@ -62,7 +71,7 @@ step "tests, with the race detector"
 go test -race -count=1 -cpu 1,2 -timeout 10m ./...
 
 step "tests, without the fast path"
-LIBEVENT_PLAIN_IO=1 go test -count=1 -timeout 10m .
+LIBEVENT_PLAIN_IO=1 go test -count=1 -timeout 10m . ./openssl
 
 if go list -asan . >/dev/null 2>&1 && echo 'int main(void) { return 0; }' | compiles -fsanitize=address; then
 	step "tests, with the address sanitizer"

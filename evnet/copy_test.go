@@ -1,0 +1,148 @@
+package evnet_test
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent/evnet"
+)
+
+// What one connection gives goes to another, through io.Copy, with both kinds of
+// connections at either end.
+func TestRelay(t *testing.T) {
+	base := running(t)
+	for _, from := range transports {
+		for _, to := range transports {
+			for _, size := range []int{10, 5000, 4 << 20} {
+				a, b := from.pair(t, base)
+				x, y := to.pair(t, base)
+				want := noise(size)
+				relayed := async(func() (int64, error) {
+					n, err := io.Copy(x, b)
+					assert.NoError(t, x.CloseWrite())
+					return n, err
+				})
+				got := readAll(y)
+				_, err := a.Write(want)
+				require.NoError(t, err)
+				require.NoError(t, a.Close())
+				assert.Equal(t, result[int64]{int64(size), nil}, receive(t, relayed))
+				same(t, want, receive(t, got).v)
+			}
+		}
+	}
+}
+
+func TestRelayErrors(t *testing.T) {
+	base := running(t)
+	a, b := tcpPair(t, base)
+	x, _ := tcpPair(t, base)
+	require.NoError(t, b.SetReadDeadline(time.Now().Add(10*time.Millisecond)))
+	_, err := io.Copy(x, b)
+	assert.True(t, timedOut(err), "%v", err)
+	require.NoError(t, b.SetReadDeadline(time.Time{}))
+	require.NoError(t, x.Close())
+	_, err = a.Write(noise(100_000))
+	require.NoError(t, err)
+	_, err = io.Copy(x, b)
+	assert.True(t, isClosed(err), "%v", err)
+}
+
+func TestWriteToAndReadFromOthers(t *testing.T) {
+	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
+		want := noise(1 << 20)
+		go func() {
+			n, err := io.Copy(a, bytes.NewReader(want))
+			assert.NoError(t, err)
+			assert.EqualValues(t, len(want), n)
+			assert.NoError(t, a.CloseWrite())
+		}()
+		var got bytes.Buffer
+		n, err := io.Copy(&got, b)
+		assert.NoError(t, err)
+		assert.EqualValues(t, len(want), n)
+		same(t, want, got.Bytes())
+	})
+}
+
+// Files go as any reader would: from their offset, to their end or the limit, and their
+// offset moves.
+func TestReadFromFile(t *testing.T) {
+	const size = 3 << 20
+	path := filepath.Join(t.TempDir(), "f")
+	content := noise(size)
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
+		f, err := os.Open(path)
+		require.NoError(t, err)
+		defer f.Close()
+		got := readAll(b)
+		head := make([]byte, 100)
+		_, err = io.ReadFull(f, head)
+		require.NoError(t, err)
+		n, err := a.Write(head)
+		require.NoError(t, err)
+		copied, err := io.CopyN(a, f, size/2)
+		assert.NoError(t, err)
+		assert.EqualValues(t, size/2, copied)
+		at, err := f.Seek(0, io.SeekCurrent)
+		assert.NoError(t, err)
+		assert.EqualValues(t, n+size/2, at)
+		copied, err = io.Copy(a, f)
+		assert.NoError(t, err)
+		assert.EqualValues(t, size-at, copied)
+		require.NoError(t, a.Close())
+		same(t, content, receive(t, got).v)
+	})
+}
+
+func TestReadFromFileEnds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	require.NoError(t, os.WriteFile(path, noise(64<<20), 0o600))
+	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
+		f, err := os.Open(path)
+		require.NoError(t, err)
+		defer f.Close()
+		// By its deadline, and what it counts is what arrives.
+		require.NoError(t, a.SetWriteDeadline(time.Now().Add(50*time.Millisecond)))
+		n, err := io.Copy(a, f)
+		assert.True(t, timedOut(err), "%v", err)
+		at, err := f.Seek(0, io.SeekCurrent)
+		assert.NoError(t, err)
+		assert.Equal(t, n, at)
+		require.NoError(t, a.SetWriteDeadline(time.Time{}))
+		copied := async(func() (int64, error) { return io.Copy(a, f) })
+		eventually(t, func() bool { return evnet.WriterWaits(a) }, "it waits")
+		require.NoError(t, a.Close())
+		assertOp(t, receive(t, copied).err, "write", net.ErrClosed)
+		all := receive(t, readAll(b))
+		assert.GreaterOrEqual(t, int64(len(all.v)), n)
+		same(t, noise(64 << 20)[:len(all.v)], all.v)
+	})
+}
+
+// Neither reading nor writing allocates.
+func TestAllocations(t *testing.T) {
+	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
+		p := make([]byte, 1000)
+		n := testing.AllocsPerRun(200, func() {
+			_, err := a.Write(p)
+			assert.NoError(t, err)
+			_, err = io.ReadFull(b, p)
+			assert.NoError(t, err)
+			assert.NoError(t, b.SetReadDeadline(time.Now().Add(patience)))
+		})
+		if evnet.OverFilter(a) || raceEnabled {
+			return // the filter of these tests does, and the race detector
+		}
+		assert.LessOrEqual(t, n, 0.1)
+	})
+}

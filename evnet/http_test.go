@@ -1,0 +1,279 @@
+package evnet_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/evnet"
+)
+
+// site answers in the ways that matter to a connection.
+func site(t testing.TB) http.Handler {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, noise(3<<20), 0o600))
+	mux := http.NewServeMux()
+	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Proto", r.Proto)
+		p, err := io.ReadAll(r.Body)
+		assert.NoError(t, err)
+		_, _ = w.Write(p)
+	})
+	mux.HandleFunc("/chunks", func(w http.ResponseWriter, _ *http.Request) {
+		for i := range 100 {
+			fmt.Fprintln(w, i)
+			w.(http.Flusher).Flush()
+		}
+	})
+	mux.HandleFunc("/refuse", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+	})
+	mux.HandleFunc("/file", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, file) })
+	return mux
+}
+
+// serveHTTP runs a server on evnet and returns its URL and a client on evnet.
+func serveHTTP(t testing.TB, loop libevent.Loop, change func(*httptest.Server)) (url string, client *http.Client) {
+	t.Helper()
+	l, err := evnet.Listen(loop, "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	server := &httptest.Server{Listener: l, Config: &http.Server{Handler: site(t)}}
+	if change == nil {
+		server.Start()
+	} else {
+		change(server)
+	}
+	transport := &http.Transport{DialContext: (&evnet.Dialer{Loop: loop}).DialContext, ExpectContinueTimeout: patience}
+	if server.TLS != nil {
+		pool := x509.NewCertPool()
+		pool.AddCert(server.Certificate())
+		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
+		transport.ForceAttemptHTTP2 = true
+	}
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		server.Close()
+	})
+	return server.URL, &http.Client{Transport: transport, Timeout: patience}
+}
+
+func TestHTTP(t *testing.T) {
+	for _, c := range []struct {
+		name, proto string
+		change      func(*httptest.Server)
+	}{
+		{"http", "HTTP/1.1", nil},
+		{"https", "HTTP/1.1", func(s *httptest.Server) {
+			s.StartTLS()
+			s.TLS.NextProtos = []string{"http/1.1"}
+		}},
+		{"h2", "HTTP/2.0", func(s *httptest.Server) {
+			s.EnableHTTP2 = true
+			s.StartTLS()
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			url, client := serveHTTP(t, running(t), c.change)
+			var wg sync.WaitGroup
+			for range 4 {
+				wg.Go(func() {
+					for i := range 6 {
+						visit(t, client, url, c.proto, i)
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
+
+func visit(t testing.TB, client *http.Client, url, proto string, i int) {
+	want := noise(1 + i*70_000)
+	body := io.Reader(bytes.NewReader(want))
+	if i%2 == 1 {
+		body = struct{ io.Reader }{body} // of a length that is not known: in chunks
+	}
+	req, err := http.NewRequest(http.MethodPost, url+"/echo", body)
+	if !assert.NoError(t, err) {
+		return
+	}
+	if i%3 == 0 {
+		req.Header.Set("Expect", "100-continue")
+	}
+	resp, got := do(t, client, req)
+	if resp == nil {
+		return
+	}
+	assert.Equal(t, proto, resp.Header.Get("Proto"))
+	same(t, want, got)
+	if req, err = http.NewRequest(http.MethodGet, url+"/chunks", nil); assert.NoError(t, err) {
+		_, got = do(t, client, req)
+		assert.Len(t, strings.Fields(string(got)), 100)
+	}
+	if req, err = http.NewRequest(http.MethodGet, url+"/file", nil); assert.NoError(t, err) {
+		_, got = do(t, client, req)
+		same(t, noise(3<<20), got)
+	}
+}
+
+func do(t testing.TB, client *http.Client, req *http.Request) (*http.Response, []byte) {
+	resp, err := client.Do(req)
+	if !assert.NoError(t, err) {
+		return nil, nil
+	}
+	p, err := io.ReadAll(resp.Body)
+	assert.NoError(t, err)
+	assert.NoError(t, resp.Body.Close())
+	return resp, p
+}
+
+// A server may say no before it has read what the client wants to send.
+func TestHTTPRefusal(t *testing.T) {
+	url, client := serveHTTP(t, running(t), nil)
+	req, err := http.NewRequest(http.MethodPost, url+"/refuse", bytes.NewReader(make([]byte, 16<<20)))
+	require.NoError(t, err)
+	req.Header.Set("Expect", "100-continue")
+	resp, _ := do(t, client, req)
+	assert.Equal(t, http.StatusForbidden, resp.StatusCode)
+}
+
+// Shutdown waits for a request that is under way, and nothing else.
+func TestHTTPShutdown(t *testing.T) {
+	base := running(t)
+	l, err := evnet.Listen(base, "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	arrived, answer := make(chan struct{}), make(chan struct{})
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(arrived)
+		<-answer
+		_, _ = io.WriteString(w, "done")
+	})}
+	served := async(func() (struct{}, error) { return struct{}{}, server.Serve(l) })
+	idle, err := (&evnet.Dialer{Loop: base}).Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	transport := &http.Transport{DialContext: (&evnet.Dialer{Loop: base}).DialContext}
+	got := async(func() (string, error) {
+		resp, err := (&http.Client{Transport: transport}).Get("http://" + l.Addr().String())
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		p, err := io.ReadAll(resp.Body)
+		return string(p), err
+	})
+	receive(t, arrived)
+	shut := async(func() (struct{}, error) { return struct{}{}, server.Shutdown(context.Background()) })
+	assert.ErrorIs(t, receive(t, served).err, http.ErrServerClosed)
+	assert.Empty(t, shut)
+	close(answer)
+	assert.Equal(t, result[string]{"done", nil}, receive(t, got))
+	assert.NoError(t, idle.Close())
+	assert.NoError(t, receive(t, shut).err)
+	transport.CloseIdleConnections()
+	eventually(t, func() bool { return base.Stats().BufferEvents == 0 && base.Stats().Listeners == 0 }, "nothing is left")
+}
+
+// A client that goes away ends the context of its request.
+func TestHTTPClientGoesAway(t *testing.T) {
+	base := running(t)
+	l, err := evnet.Listen(base, "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ended := make(chan struct{})
+	server := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		close(ended)
+	})}
+	go func() { _ = server.Serve(l) }()
+	c, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	receive(t, ended)
+	assert.NoError(t, server.Close())
+}
+
+// crypto/tls on top, both ways at once, with half-closing.
+func TestTLSOnTop(t *testing.T) {
+	certs := httptest.NewUnstartedServer(nil)
+	certs.StartTLS()
+	defer certs.Close()
+	pool := x509.NewCertPool()
+	pool.AddCert(certs.Certificate())
+	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
+		client := tls.Client(a, &tls.Config{RootCAs: pool, ServerName: "example.com"})
+		server := tls.Server(b, &tls.Config{Certificates: certs.TLS.Certificates})
+		want := noise(2 << 20)
+		var reads []<-chan result[[]byte]
+		for _, c := range []*tls.Conn{client, server} {
+			reads = append(reads, readAll(c))
+			go func() {
+				_, err := c.Write(want)
+				assert.NoError(t, err)
+				assert.NoError(t, c.CloseWrite())
+			}()
+		}
+		for _, read := range reads {
+			got := receive(t, read)
+			assert.NoError(t, got.err)
+			same(t, want, got.v)
+		}
+	})
+}
+
+// Requests are sent ahead of their answers, as database drivers do, and each has a deadline.
+func TestPipelining(t *testing.T) {
+	const requests = 5000
+	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
+		go func() {
+			in, out := bufio.NewReader(b), bufio.NewWriter(b)
+			for {
+				line, err := in.ReadString('\n')
+				if err != nil {
+					assert.ErrorIs(t, err, io.EOF)
+					assert.NoError(t, errors.Join(out.Flush(), b.CloseWrite()))
+					return
+				}
+				_, _ = out.WriteString("answer to " + line)
+				if in.Buffered() == 0 {
+					assert.NoError(t, out.Flush())
+				}
+			}
+		}()
+		go func() {
+			for i := range requests {
+				assert.NoError(t, a.SetWriteDeadline(time.Now().Add(patience)))
+				_, err := fmt.Fprintf(a, "question %d\n", i)
+				assert.NoError(t, err)
+			}
+			assert.NoError(t, a.CloseWrite())
+		}()
+		in := bufio.NewReader(a)
+		for i := range requests {
+			require.NoError(t, a.SetReadDeadline(time.Now().Add(patience)))
+			line, err := in.ReadString('\n')
+			require.NoError(t, err)
+			require.Equal(t, fmt.Sprintf("answer to question %d\n", i), line)
+		}
+		_, err := in.ReadByte()
+		assert.Equal(t, io.EOF, err)
+	})
+}

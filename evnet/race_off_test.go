@@ -1,0 +1,5 @@
+//go:build !race
+
+package evnet_test
+
+const raceEnabled = false

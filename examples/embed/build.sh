@@ -1,0 +1,25 @@
+#!/bin/sh
+# Builds the program. What follows its name goes to go build: ./build.sh embed -race
+set -eu
+cd -- "$(dirname -- "$0")"
+program=${1:-embed}
+[ $# -eq 0 ] || shift
+
+archive=$(mktemp -d)
+trap 'rm -rf "$archive"' EXIT
+go build -buildmode=c-archive "$@" -o "$archive/libservice.a" ./service
+
+sanitize=
+for flag; do
+	case $flag in
+	-asan) sanitize='-fsanitize=address -fno-omit-frame-pointer' ;;
+	-race) sanitize=-no-pie ;; # Go's race detector wants the program's data below its heap
+	esac
+done
+cflags=$(pkg-config --cflags libevent_core)
+libs=$(pkg-config --libs libevent_core)
+# Never -levent beside -levent_core: it is a second copy of the same library.
+# shellcheck disable=SC2086 # Flags are words.
+${CC:-cc} -std=gnu99 -Wall -Wextra -Werror -O2 -g $sanitize ${CFLAGS:-} -pthread -Iservice -isystem "$archive" $cflags \
+	host/main.c host/lines.c "$archive/libservice.a" \
+	${LDFLAGS:-} $libs -levent_pthreads -levent_extra -o "$program"

@@ -1,0 +1,430 @@
+package embed_test
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const patience = time.Minute
+
+var binary string
+
+// TestMain builds the program in the way of the tests: with -race or -asan, if they are.
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "embed")
+	if err == nil {
+		binary = filepath.Join(dir, "embed")
+		args := []string{binary}
+		info, _ := debug.ReadBuildInfo()
+		for _, setting := range info.Settings {
+			if (setting.Key == "-race" || setting.Key == "-asan") && setting.Value == "true" {
+				args = append(args, setting.Key)
+			}
+		}
+		var out []byte
+		if out, err = exec.Command("./build.sh", args...).CombinedOutput(); err != nil {
+			fmt.Printf("%s", out)
+		}
+	}
+	code := 1
+	if err == nil {
+		code = m.Run()
+	} else {
+		fmt.Println(err)
+	}
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// program is a running one.
+type program struct {
+	t        *testing.T
+	cmd      *exec.Cmd
+	out      *bufio.Reader
+	err      transcript
+	c, forGo string // addresses
+}
+
+// transcript is what was printed so far.
+type transcript struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *transcript) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *transcript) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+func start(t *testing.T) *program {
+	t.Helper()
+	p := &program{t: t}
+	p.begin(&p.err)
+	return p
+}
+
+// begin starts it with ports of its own. Its end is the test's to await.
+func (p *program) begin(stderr io.Writer) {
+	p.t.Helper()
+	p.cmd = exec.Command(binary, "0", "0")
+	p.cmd.Stderr = stderr
+	stdout, err := p.cmd.StdoutPipe()
+	require.NoError(p.t, err)
+	require.NoError(p.t, p.cmd.Start())
+	watchdog := time.AfterFunc(2*patience, func() { _ = p.cmd.Process.Signal(syscall.SIGABRT) })
+	p.t.Cleanup(func() {
+		watchdog.Stop()
+		_ = p.cmd.Process.Kill()
+		if p.t.Failed() {
+			p.t.Log(p.err.String())
+		}
+	})
+	p.out = bufio.NewReader(stdout)
+	line, err := p.out.ReadString('\n')
+	require.NoError(p.t, err)
+	m := regexp.MustCompile(`^embed: (127\.0\.0\.1:\d+) is C's, (127\.0\.0\.1:\d+) is Go's\n$`).FindStringSubmatch(line)
+	require.NotNil(p.t, m, line)
+	p.c, p.forGo = m[1], m[2]
+}
+
+// ends sends a signal and wants the program to end well; the last it printed is returned.
+func (p *program) ends(sig os.Signal) string {
+	p.t.Helper()
+	require.NoError(p.t, p.cmd.Process.Signal(sig))
+	rest, err := io.ReadAll(p.out)
+	require.NoError(p.t, err)
+	require.NoError(p.t, p.cmd.Wait(), p.err.String())
+	assert.NotContains(p.t, p.err.String(), "DATA RACE")
+	return string(rest)
+}
+
+// status asks for one.
+func (p *program) status() string {
+	p.t.Helper()
+	require.NoError(p.t, p.cmd.Process.Signal(syscall.SIGUSR1))
+	line, err := p.out.ReadString('\n')
+	require.NoError(p.t, err)
+	return line
+}
+
+func eventually(t *testing.T, cond func() bool, what string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !cond(); time.Sleep(time.Millisecond) { // sleep: between looks at another process
+		require.True(t, time.Now().Before(deadline), "never happened: "+what)
+	}
+}
+
+// client is a connection to it.
+type client struct {
+	t testing.TB
+	*net.TCPConn
+	lines *bufio.Reader
+}
+
+func dial(t testing.TB, addr string) *client {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	return &client{t, conn.(*net.TCPConn), bufio.NewReader(conn)}
+}
+
+// lend dials C and has the connection lent to Go.
+func lend(t testing.TB, p *program) *client {
+	c := dial(t, p.c)
+	c.send("go\nhello\n")
+	c.gets(byGo("hello"))
+	return c
+}
+
+func (c *client) send(text string) {
+	c.t.Helper()
+	_, err := io.WriteString(c, text)
+	assert.NoError(c.t, err)
+}
+
+func (c *client) gets(lines ...string) {
+	c.t.Helper()
+	for _, want := range lines {
+		line, err := c.lines.ReadString('\n')
+		if !assert.NoError(c.t, err) || !assert.Equal(c.t, want, strings.TrimSuffix(line, "\n")) {
+			return
+		}
+	}
+}
+
+func (c *client) getsEnd() {
+	c.t.Helper()
+	rest, err := io.ReadAll(c.lines)
+	assert.NoError(c.t, err)
+	assert.Empty(c.t, string(rest))
+}
+
+func byC(line string) string  { return "C " + line }
+func byGo(line string) string { return fmt.Sprintf("Go %x", sha256.Sum256([]byte(line))) }
+
+// eachOwner runs a test with connections of C, of Go, and lent by the one to the other.
+func eachOwner(t *testing.T, test func(t *testing.T, p *program, connect func() *client, answer string)) {
+	owners := map[string]struct {
+		connect func(t *testing.T, p *program) *client
+		answer  string
+	}{
+		"C":    {func(t *testing.T, p *program) *client { return dial(t, p.c) }, "C"},
+		"Go":   {func(t *testing.T, p *program) *client { return dial(t, p.forGo) }, "Go"},
+		"lent": {func(t *testing.T, p *program) *client { return lend(t, p) }, "Go"},
+	}
+	for name, owner := range owners {
+		t.Run(name, func(t *testing.T) {
+			p := start(t)
+			test(t, p, func() *client { return owner.connect(t, p) }, owner.answer)
+			p.ends(syscall.SIGTERM)
+		})
+	}
+}
+
+func TestLendsAndGivesBack(t *testing.T) {
+	p := start(t)
+	c := dial(t, p.c)
+	c.send("one\n")
+	c.gets(byC("one"))
+	c.send("go\n")
+	c.send("two\n")
+	c.gets(byGo("two"))
+	assert.Equal(t, "embed: 1 connections of C, 1 of them lent, 0 given to Go, 0 panics\n", p.status())
+	c.send("back\n")
+	c.gets("C again")
+	c.send("three\n")
+	c.gets(byC("three"))
+
+	// What was sent at once is answered by whose turn it is, and nothing is lost.
+	for range 10 {
+		c.send("1\ngo\n2\n3\nback\n4\ngo\n5\nback\n6\n")
+		c.gets(byC("1"), byGo("2"), byGo("3"), "C again", byC("4"), byGo("5"), "C again", byC("6"))
+	}
+	assert.Equal(t, "embed: 1 connections of C, 0 of them lent, 0 given to Go, 0 panics\n", p.status())
+	assert.Contains(t, p.ends(syscall.SIGTERM), "the end")
+}
+
+func TestManyAtOnce(t *testing.T) {
+	p := start(t)
+	var wg sync.WaitGroup
+	for i := range 90 {
+		c := dial(t, []string{p.c, p.forGo, p.c}[i%3])
+		wg.Go(func() {
+			for j := range 20 {
+				line := fmt.Sprintf("%d of %d", j, i)
+				switch i % 3 {
+				case 0:
+					c.send(line + "\n")
+					c.gets(byC(line))
+				case 1:
+					c.send(line + "\n" + line + " again\n")
+					c.gets(byGo(line), byGo(line+" again"))
+				case 2:
+					c.send("go\n" + line + "\nback\n" + line + "\n")
+					c.gets(byGo(line), "C again", byC(line))
+				}
+			}
+			_ = c.CloseWrite()
+			c.getsEnd()
+		})
+	}
+	wg.Wait()
+	assert.Equal(t, "embed: 0 connections of C, 0 of them lent, 30 given to Go, 0 panics\n", p.status())
+	p.ends(syscall.SIGTERM)
+}
+
+// A client that only reads gets all, also one that was slow to begin.
+func TestHalfClosed(t *testing.T) {
+	eachOwner(t, func(t *testing.T, p *program, connect func() *client, answer string) {
+		c := connect()
+		c.send("many 1000000\nmany 3\n")
+		require.NoError(t, c.CloseWrite())
+		dial(t, p.c).send("meanwhile\n")
+		n := 0
+		for {
+			line, err := c.lines.ReadString('\n')
+			if line == "C again\n" { // C met the end
+				continue
+			}
+			if err != nil {
+				assert.Equal(t, io.EOF, err)
+				break
+			}
+			n++
+			require.Equal(t, answer+"\n", line)
+		}
+		assert.Equal(t, 1000003, n)
+	})
+}
+
+func TestPanicIsTheHosts(t *testing.T) {
+	p := start(t)
+	owned, lent := dial(t, p.forGo), lend(t, p)
+	owned.send("panic at sea\nstill here\n")
+	owned.gets(byGo("still here"))
+	lent.send("panic\nback\nand C\n")
+	lent.gets("C again", byC("and C"))
+	assert.Contains(t, p.status(), "2 panics")
+	assert.Contains(t, p.err.String(), "embed: panic in Go: the client said panic at sea\ngoroutine ")
+	assert.Contains(t, p.ends(syscall.SIGTERM), "after 2 panics")
+}
+
+// The client closes first: what is written then is answered by a reset, and what comes
+// after that is EPIPE, with SIGPIPE.
+func TestWriteToAClosedConnection(t *testing.T) {
+	eachOwner(t, func(t *testing.T, p *program, connect func() *client, _ string) {
+		failed := func(how string) int { return strings.Count(strings.ToLower(p.err.String()), how) }
+		for failed("broken pipe") < 3 { // or the reset was there before
+			before := failed("connection")
+			c := connect()
+			c.send("many 1000000\n")
+			require.NoError(t, c.Close())
+			eventually(t, func() bool { return failed("connection") > before }, "an error of writing")
+		}
+		c := connect()
+		c.send("many 2\n")
+		_, err := io.ReadFull(c.lines, make([]byte, 4))
+		assert.NoError(t, err)
+		require.NoError(t, c.Close())
+		eventually(t, func() bool { return strings.Contains(p.status(), " 0 connections of C") }, "all of C's are freed")
+	})
+}
+
+// Go would die of a SIGPIPE that it got from stderr, and that C alone ignores.
+func TestStderrIsGone(t *testing.T) {
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	p := &program{t: t}
+	p.begin(w)
+	require.NoError(t, w.Close())
+	require.NoError(t, r.Close())
+	for _, addr := range []string{p.c, p.forGo} {
+		c := dial(t, addr)
+		c.send("many 1000000\n")
+		require.NoError(t, c.Close())
+	}
+	c := dial(t, p.forGo)
+	c.send("panic\nhello\n")
+	c.gets(byGo("hello"))
+	p.ends(syscall.SIGTERM)
+}
+
+// Signals hit every thread of the program, also those with the small stack of a goroutine.
+func TestSignalsWhileGoRuns(t *testing.T) {
+	p := start(t)
+	rest, printed := make(chan string, 1), 0
+	go func() {
+		for {
+			line, err := p.out.ReadString('\n')
+			if err != nil || !strings.Contains(line, "connections of C") {
+				rest <- line
+				return
+			}
+			printed++
+		}
+	}()
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				p.signalThreads(syscall.SIGUSR1)
+			}
+		}
+	}()
+	var wg sync.WaitGroup
+	padding := strings.Repeat("x", 10000)
+	for i := range 64 {
+		c := dial(t, p.forGo)
+		wg.Go(func() {
+			for j := range 100 {
+				line := fmt.Sprintf("%d of %d, %s", j, i, padding)
+				c.send(line + "\n")
+				c.gets(byGo(line))
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	<-stopped
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	assert.Equal(t, "embed: the end, after 0 panics\n", <-rest)
+	assert.NoError(t, p.cmd.Wait(), p.err.String())
+	assert.Greater(t, printed, 10)
+}
+
+// signalThreads sends sig to each thread.
+func (p *program) signalThreads(sig syscall.Signal) {
+	pid := p.cmd.Process.Pid
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	assert.NoError(p.t, err)
+	for _, thread := range threads {
+		tid, _ := strconv.Atoi(thread.Name())
+		_, _, _ = syscall.Syscall(syscall.SYS_TGKILL, uintptr(pid), uintptr(tid), uintptr(sig)) // it may be gone
+	}
+}
+
+func TestEnds(t *testing.T) {
+	for _, sig := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
+		t.Run(sig.String(), func(t *testing.T) {
+			p := start(t)
+			clients := []*client{dial(t, p.c), dial(t, p.forGo), lend(t, p)}
+			clients[0].send("1\n")
+			clients[0].gets(byC("1"))
+			clients[1].send("1\n")
+			clients[1].gets(byGo("1"))
+			full := []*client{dial(t, p.c), dial(t, p.forGo), lend(t, p)}
+			for _, c := range full { // owed more than the sockets hold
+				c.send("many 1000000\n")
+				_, err := c.lines.ReadByte()
+				require.NoError(t, err)
+			}
+			assert.Equal(t, "embed: the end, after 0 panics\n", p.ends(sig))
+			for _, c := range clients {
+				c.getsEnd()
+			}
+		})
+	}
+}
+
+func TestPortIsTaken(t *testing.T) {
+	p := start(t)
+	_, port, err := net.SplitHostPort(p.c)
+	require.NoError(t, err)
+	out, err := exec.Command(binary, "0", port).CombinedOutput()
+	var exit *exec.ExitError
+	require.ErrorAs(t, err, &exit)
+	assert.Equal(t, 1, exit.ExitCode())
+	assert.Equal(t, "embed: port "+port+": Address already in use\n", string(out))
+	p.ends(syscall.SIGTERM)
+}

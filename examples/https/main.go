@@ -1,0 +1,167 @@
+// Https answers every HTTP request with a hello, over TLS.
+//
+//	go run ./examples/https -addr 127.0.0.1:8443 -cert cert.pem -key key.pem
+//	curl --cacert cert.pem https://localhost:8443/
+//
+// Without -cert it makes itself a certificate for localhost, which no client trusts: then
+// it is curl -k. SIGINT or SIGTERM ends it.
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/openssl"
+)
+
+const (
+	maxHead     = 16 << 10 // bytes of a request
+	idleTimeout = 30 * time.Second
+	flushLimit  = 5 * time.Second
+)
+
+func main() {
+	flags := flag.NewFlagSet("https", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	addr := flags.String("addr", "127.0.0.1:8443", "host and `port` to listen on")
+	cert := flags.String("cert", "", "`file` with the certificate and its chain, in PEM")
+	key := flags.String("key", "", "`file` with its private key, in PEM")
+	err := flags.Parse(os.Args[1:])
+	if err == nil && (flags.NArg() > 0 || (*cert == "") != (*key == "")) {
+		err = errors.New("wanted are -cert and -key together, and nothing else")
+	}
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		flags.SetOutput(os.Stdout)
+		flags.PrintDefaults()
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "https:", err)
+		os.Exit(2)
+	default:
+		if err := serve(*addr, *cert, *key); err != nil {
+			fmt.Fprintln(os.Stderr, "https:", err)
+			os.Exit(1)
+		}
+	}
+}
+
+func serve(addr, certFile, keyFile string) error {
+	cert, err := certificate(certFile, keyFile)
+	if err != nil {
+		return err
+	}
+	ctx, err := openssl.NewServerContext(&openssl.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		return err
+	}
+	defer ctx.Free()
+	base, err := libevent.NewBase()
+	if err != nil {
+		return err
+	}
+	defer base.Free()
+	l, err := base.Listen("tcp", addr, libevent.ListenOptions{}, func(_ *libevent.Listener, fd int, _ net.Addr) {
+		if err := accept(ctx, base, fd); err != nil {
+			syscall.Close(fd)
+			fmt.Fprintln(os.Stderr, "https:", err)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s: %w", addr, err)
+	}
+	fmt.Printf("https: listening on %s\n", l.Addr())
+	until, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := base.Run(until); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// accept takes the descriptor over, if err is nil.
+func accept(ctx *openssl.Context, base *libevent.Base, fd int) error {
+	conn, err := ctx.NewSocket(base, fd, libevent.OptCloseOnFree)
+	if err != nil {
+		return err
+	}
+	// It also limits the handshake.
+	if err := conn.SetTimeouts(idleTimeout, idleTimeout); err != nil {
+		return err
+	}
+	err = conn.SetCallbacks(func(b *libevent.BufferEvent) { answer(conn, b) }, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+		switch what {
+		case libevent.EventConnected:
+		case libevent.EventReading | libevent.EventEOF:
+			b.FreeAfterFlush(flushLimit)
+		default:
+			fmt.Fprintf(os.Stderr, "https: %v: %v\n", b.RemoteAddr(), b.Err())
+			b.Free()
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return conn.Enable(libevent.EvRead)
+}
+
+// answer takes the heads of requests from the input, and answers each.
+func answer(conn *openssl.Conn, b *libevent.BufferEvent) {
+	for {
+		end := b.Input().Search([]byte("\r\n\r\n"), 0)
+		if end < 0 {
+			if b.Input().Len() > maxHead {
+				fmt.Fprint(b, "HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n")
+				b.FreeAfterFlush(flushLimit)
+			}
+			return
+		}
+		head := make([]byte, end+4)
+		if _, err := b.Read(head); err != nil {
+			return
+		}
+		state := conn.ConnectionState()
+		body := fmt.Sprintf("Hello over %s with %s\n", tls.VersionName(state.Version), state.CipherSuiteName)
+		last := bytes.Contains(bytes.ToLower(head), []byte("\r\nconnection: close\r\n"))
+		how := "keep-alive"
+		if last {
+			how = "close"
+		}
+		fmt.Fprintf(b, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: %s\r\n\r\n%s", len(body), how, body)
+		if last {
+			b.FreeAfterFlush(flushLimit)
+			return
+		}
+	}
+}
+
+func certificate(certFile, keyFile string) (tls.Certificate, error) {
+	if certFile != "" {
+		return tls.LoadX509KeyPair(certFile, keyFile)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	now := time.Now()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(0, 0, 1)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+}

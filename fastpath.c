@@ -534,12 +534,14 @@ void glev_fast_unsent(struct glev_bev *r)
 	r->touched = 1;
 	if (!r->fast || r->spilled || r->direct || r->unsent || !(r->held & EV_WRITE))
 		return;
-	/* While no loop runs nothing is written, and the next one has to know. Nor does
-	 * anything come after a callback that is C's own, on its own event. */
-	if (!glev_base_running(b) || !glev_base_on_loop(b) || !b->inside) {
+	/* While no loop runs nothing is written, and the next one has to know. */
+	if (!glev_base_running(b) || !glev_base_on_loop(b)) {
 		spill(r);
 		return;
 	}
+	/* A callback of C's own, on an event of its own, has no end that we know of. */
+	if (!b->inside && !b->unsent)
+		glev_base_wake(b);
 	r->unsent_next = b->unsent;
 	if (b->unsent)
 		b->unsent->unsent = &r->unsent_next;

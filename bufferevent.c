@@ -366,6 +366,19 @@ static int turn_on(struct glev_bev *r, short what)
 	return rc;
 }
 
+/* That for a flush, which a fast path with a writer of its own stays with. */
+static void turn_on_for_flush(struct glev_bev *r, short what)
+{
+	if (!r->fast) {
+		turn_on(r, what);
+		return;
+	}
+	r->held |= what;
+	if ((what & EV_WRITE) && evbuffer_get_length(r->out.evb))
+		r->spilled = 1;
+	glev_fast_sync(r);
+}
+
 /* Brings libevent's state in line with kept_off. Call with the lock. */
 void glev_bev_apply(struct glev_bev *r)
 {
@@ -678,7 +691,7 @@ static void connected_at_once(struct glev_bev *r, int err)
 	else if (r->door) /* it has only begun, and will say so itself */
 		return;
 	/* libevent has begun to wait until it can write, for nothing. */
-	r->mute = evbuffer_get_length(r->out.evb) == 0;
+	glev_fast_mute(r);
 	errno = err;
 	bufferevent_trigger_event(r->bev, err ? BEV_EVENT_ERROR : BEV_EVENT_CONNECTED,
 	    BEV_TRIG_DEFER_CALLBACKS);
@@ -1043,7 +1056,9 @@ int64_t glev_bev_set_base(struct glev_bev *r, struct glev_base *to)
 	r->open = was_open;
 	glev_fast_choose(r);
 	/* As in fastpath.c: not the user enables it. */
-	r->mute = !r->fast && (r->held & EV_WRITE) && evbuffer_get_length(r->out.evb) == 0;
+	r->mute = 0;
+	if (!r->fast && (r->held & EV_WRITE))
+		glev_fast_mute(r);
 	glev_bev_apply(r);
 done:
 	unlock(r);
@@ -1201,7 +1216,7 @@ int glev_bev_lingered(struct glev_bev *r)
 	bufferevent_setwatermark(r->bev, EV_READ, 0, 0);
 	__atomic_store_n(&r->high, 0, __ATOMIC_RELAXED);
 	evbuffer_drain(r->in.evb, (size_t)-1);
-	turn_on(r, EV_READ);
+	turn_on_for_flush(r, EV_READ);
 	return !discard_longer(r, fd);
 }
 
@@ -1264,7 +1279,7 @@ int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec)
 	/* Writing may be off, by the user or after an error; the flush means to
 	 * write, and a broken socket then says so at once. */
 	glev_fast_choose(r);
-	turn_on(r, EV_WRITE);
+	turn_on_for_flush(r, EV_WRITE);
 done:
 	unlock(r);
 	return rc;

@@ -90,7 +90,7 @@ static int gathers(const struct glev_bev *r)
 static int eligible(const struct glev_bev *r)
 {
 	return (r->reader || gathers(r)) && r->open && !r->plain && !r->limits && !r->filtered &&
-	    !r->connecting && !r->dialing && !r->lingering && !r->quiet;
+	    !r->connecting && !r->dialing && (!r->lingering || r->writer) && !r->quiet;
 }
 
 /* What libevent writes at once of what was spilled. With small steps, where the write
@@ -155,13 +155,22 @@ void glev_fast_hush(struct glev_bev *r)
 		event_del(writer_event(r));
 }
 
+static int watch_output(struct glev_bev *r)
+{
+	if (!r->unsent_cb)
+		r->unsent_cb = evbuffer_add_cb(r->out.evb, glev_on_unsent, r);
+	return r->unsent_cb != NULL;
+}
+
+void glev_fast_mute(struct glev_bev *r)
+{
+	r->mute = evbuffer_get_length(r->out.evb) == 0 && watch_output(r);
+}
+
 static void start(struct glev_bev *r)
 {
-	if (!r->unsent_cb) {
-		r->unsent_cb = evbuffer_add_cb(r->out.evb, glev_on_unsent, r);
-		if (!r->unsent_cb)
-			return; /* libevent does it all, then */
-	}
+	if (!watch_output(r))
+		return; /* libevent does it all, then */
 	if (r->writer) {
 		if (!r->door->begin(r->bev))
 			return; /* it is in the middle of something */
@@ -197,7 +206,7 @@ static void stop(struct glev_bev *r)
 	/* libevent makes a write callback for nothing when WRITE is enabled and the
 	 * output is empty. It is not the user who enables it. */
 	if (r->held & EV_WRITE)
-		r->mute = evbuffer_get_length(r->out.evb) == 0;
+		glev_fast_mute(r);
 	glev_bev_apply(r);
 }
 
@@ -325,7 +334,7 @@ int glev_fast_set_priority(struct glev_bev *r, int priority)
 void glev_fast_free(struct glev_bev *r)
 {
 	glev_fast_forget(r);
-	if (r->reader && r->unsent_cb) /* it was assigned */
+	if (r->reader && event_initialized(r->reader))
 		event_debug_unassign(r->reader);
 	if (r->writer)
 		event_debug_unassign(writer_event(r));

@@ -246,11 +246,46 @@ func TestBrokenPipe(t *testing.T) {
 		}
 		t.Run(tr.name, func(t *testing.T) {
 			a, b := tr.pair(t, running(t))
+			_, err := b.Write([]byte("x"))
+			require.NoError(t, err)
+			_, err = a.Read(make([]byte, 1)) // so that TLS has shaken hands
+			require.NoError(t, err)
 			require.NoError(t, b.Close())
-			_, err := a.Read(make([]byte, 1))
+			_, err = a.Read(make([]byte, 1))
 			assert.Equal(t, io.EOF, err)
 			eventually(t, func() bool { _, err = a.Write([]byte("x")); return err != nil }, "an error")
+			if tr.name != "tls" { // which has errors of its own
+				assertOp(t, err, "write", syscall.EPIPE)
+			}
+		})
+	}
+}
+
+// A TLS connection that is cut fails as a whole, whichever direction finds out.
+func TestTLSCut(t *testing.T) {
+	for name, begin := range map[string]func(*evnet.Conn) error{
+		"reading": func(c *evnet.Conn) error { _, err := c.Read(make([]byte, 1)); return err },
+		"writing": func(c *evnet.Conn) error {
+			_, err := c.Write(make([]byte, 64<<20))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := transports[len(transports)-1].pair(t, running(t))
+			_, err := b.Write([]byte("x"))
+			require.NoError(t, err)
+			_, err = a.Read(make([]byte, 1))
+			require.NoError(t, err)
+			first := async(func() (struct{}, error) { return struct{}{}, begin(a) })
+			require.NoError(t, b.SetLinger(0))
+			require.NoError(t, b.Close())
+			assert.Error(t, receive(t, first).err)
+			require.NoError(t, a.SetDeadline(time.Now().Add(patience)))
+			_, err = a.Write(make([]byte, 64<<20))
 			assertOp(t, err, "write", syscall.EPIPE)
+			_, err = a.Read(make([]byte, 1))
+			assert.Error(t, err)
+			assert.False(t, timedOut(err))
 		})
 	}
 }
@@ -459,12 +494,13 @@ func TestNewConnWhileConnecting(t *testing.T) {
 	require.NoError(t, bev.Connect("tcp", l.Addr().String()))
 	peer, err := l.Accept()
 	require.NoError(t, err)
+	eventually(t, func() bool { return c.RemoteAddr().String() == l.Addr().String() }, "it is connected")
 	assert.NoError(t, c.CloseWrite())
 	assert.Equal(t, "early", string(receive(t, readAll(peer)).v))
 	assert.NoError(t, peer.Close())
 	assert.Empty(t, receive(t, readAll(c)).v)
-	assert.Equal(t, l.Addr().String(), c.RemoteAddr().String())
 	assert.NoError(t, c.Close())
+	assert.Equal(t, l.Addr().String(), c.RemoteAddr().String())
 	assert.NoError(t, l.Close())
 
 	bev, err = base.NewSocket(-1, libevent.OptCloseOnFree)

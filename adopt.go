@@ -86,7 +86,10 @@ func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func
 	return bev, nil
 }
 
-func init() { adopt.New, adopt.Call = newOfKind, callOnKind }
+func init() {
+	adopt.New, adopt.Call = newOfKind, callOnKind
+	adopt.OnLoop = func(bev any) bool { return bev.(*BufferEvent).Base().onLoop() }
+}
 
 func callOnKind(bev any, op string, call func() int64) (int, error) {
 	b := bev.(*BufferEvent)

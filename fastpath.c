@@ -90,7 +90,7 @@ static int gathers(const struct glev_bev *r)
 static int eligible(const struct glev_bev *r)
 {
 	return (r->reader || gathers(r)) && r->open && !r->plain && !r->limits && !r->filtered &&
-	    !r->connecting && !r->dialing && !r->lingering && !r->quiet;
+	    !r->connecting && !r->dialing && (!r->lingering || r->writer) && !r->quiet;
 }
 
 /* What libevent writes at once of what was spilled. With small steps, where the write
@@ -192,6 +192,7 @@ static void start(struct glev_bev *r)
 static void stop(struct glev_bev *r)
 {
 	r->fast = 0;
+	r->touched = 1; /* libevent waits until it can write */
 	glev_fast_sync(r);
 	if (r->writer) {
 		keep_ends(r, 0);
@@ -542,12 +543,14 @@ void glev_fast_unsent(struct glev_bev *r)
 	r->touched = 1;
 	if (!r->fast || r->spilled || r->direct || r->unsent || !(r->held & EV_WRITE))
 		return;
-	/* While no loop runs nothing is written, and the next one has to know. Nor does
-	 * anything come after a callback that is C's own, on its own event. */
-	if (!glev_base_running(b) || !glev_base_on_loop(b) || !b->inside) {
+	/* While no loop runs nothing is written, and the next one has to know. */
+	if (!glev_base_running(b) || !glev_base_on_loop(b)) {
 		spill(r);
 		return;
 	}
+	/* A callback of C's own, on an event of its own, has no end that we know of. */
+	if (!b->inside && !b->unsent)
+		glev_base_wake(b);
 	r->unsent_next = b->unsent;
 	if (b->unsent)
 		b->unsent->unsent = &r->unsent_next;

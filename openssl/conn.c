@@ -40,6 +40,7 @@ struct gtls_conn *gtls_conn_new(struct gtls_ctx *ctx, int verify, uintptr_t hand
 	}
 	c->handle = handle;
 	c->server = ctx->server;
+	c->renegotiates = ctx->renegotiates;
 	c->by_store = verify == GTLS_VERIFY_STORE;
 	c->ssl = SSL_new(ctx->ctx);
 	if (!c->ssl || !SSL_set_ex_data(c->ssl, gtls_conn_index(), c)) {
@@ -110,7 +111,7 @@ struct bufferevent *gtls_make(struct event_base *base, struct bufferevent *under
 	else
 		c->bev = bufferevent_openssl_socket_new(base, -1, c->ssl, state, options);
 	ERR_clear_error();
-	if (c->bev && under && gtls_record_init(c) < 0) {
+	if (c->bev && (under || c->renegotiates) && gtls_record_init(c) < 0) {
 		bufferevent_free(c->bev);
 		c->bev = NULL;
 	}
@@ -168,21 +169,19 @@ int64_t gtls_conn_begin(struct gtls_conn *c)
 
 /* --- renegotiation and the end -------------------------------------------------- */
 
-int64_t gtls_conn_renegotiate(struct gtls_conn *c, unsigned long *code)
+int64_t gtls_conn_renegotiate(struct gtls_conn *c, int begin)
 {
 	int64_t rc = 0;
 
-	*code = 0;
 	lock(c);
 	ERR_clear_error();
-	if (!SSL_is_init_finished(c->ssl)) {
+	if (!SSL_is_init_finished(c->ssl))
 		rc = -ENOTCONN;
-	} else if (SSL_version(c->ssl) >= TLS1_3_VERSION || (SSL_get_options(c->ssl) & SSL_OP_NO_RENEGOTIATION)) {
+	else if (SSL_version(c->ssl) >= TLS1_3_VERSION || (SSL_get_options(c->ssl) & SSL_OP_NO_RENEGOTIATION))
 		rc = -ENOTSUP;
-	} else if (bufferevent_ssl_renegotiate(c->bev) < 0) {
+	else if (begin && bufferevent_ssl_renegotiate(c->bev) < 0)
 		rc = -EIO;
-		*code = gtls_failed();
-	} else {
+	if (begin && rc == 0) {
 		gtls_under_guard(c);
 		gtls_under_kick(c);
 	}
@@ -274,6 +273,7 @@ struct gtls_said gtls_conn_event(struct gtls_conn *c, short what)
 	said.before = SSL_in_before(c->ssl) ||
 	    (!SSL_is_init_finished(c->ssl) && BIO_number_read(SSL_get_rbio(c->ssl)) == 0);
 	said.again = c->failed;
+	said.eof = BIO_eof(SSL_get_rbio(c->ssl)) > 0;
 	if ((what & BEV_EVENT_ERROR) && !SSL_in_before(c->ssl))
 		c->failed = 1;
 	if (!said.closed || what != BEV_EVENT_ERROR) /* else it is of what is below */

@@ -327,6 +327,8 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64
 		return io.ErrUnexpectedEOF
 	case first != 0:
 		return newError(op, first)
+	case said.eof != 0 && said.before == 0 && what&libevent.EventReading != 0:
+		return io.ErrUnexpectedEOF
 	case errno == 0 || errno == syscall.EAGAIN || errno == syscall.EINPROGRESS || what == libevent.EventError && said.before == 0:
 		return io.ErrUnexpectedEOF
 	}
@@ -336,17 +338,25 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64
 // --- renegotiation and the end ------------------------------------------------------
 
 // Renegotiate begins a new handshake on an open connection of TLS 1.2 or below, if the
-// context allows it. EventConnected is told again at its end; with TLS 1.3, or when the
-// context does not allow it, the error matches errors.ErrUnsupported.
+// context allows it: at once on the loop's goroutine, and from elsewhere in the next turn
+// of the loop, for libevent aborts when another thread begins it. EventConnected is told again at its end, and EventError
+// if it fails. With TLS 1.3, or when the context does not allow it, the error matches
+// errors.ErrUnsupported.
 // Safe for concurrent use. Wraps bufferevent_ssl_renegotiate.
 func (c *Conn) Renegotiate() error {
 	const op = "bufferevent_ssl_renegotiate"
-	var code C.ulong
-	_, err := adopt.Call(c.BufferEvent, op, func() int64 { return int64(C.gtls_conn_renegotiate(c.c, &code)) })
-	if code != 0 {
-		return newError(op, code)
+	renegotiate := func(begin C.int) error {
+		_, err := adopt.Call(c.BufferEvent, op, func() int64 { return int64(C.gtls_conn_renegotiate(c.c, begin)) })
+		return err
 	}
-	return err
+	if adopt.OnLoop(c.BufferEvent) {
+		return renegotiate(1)
+	}
+	if err := renegotiate(0); err != nil {
+		return err
+	}
+	// What fails then is told as an event, or it has been freed meanwhile.
+	return c.Base().Post(func() { _ = renegotiate(1) })
 }
 
 // SetAllowDirtyShutdown has an end without close_notify told as EventEOF, in place of

@@ -60,6 +60,7 @@ struct gtls_ctx *gtls_ctx_new(int server, int options, int tickets, uintptr_t ha
 	}
 	c->handle = handle;
 	c->server = server;
+	c->renegotiates = (options & GTLS_RENEGOTIATION) != 0;
 	if (gtls_conn_index() >= 0)
 		c->ctx = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
 	if (!c->ctx || !set_up(c, options, tickets)) {

@@ -50,6 +50,7 @@ struct gtls_ctx {
 	SSL_CTX *ctx;
 	uintptr_t handle; /* of the Go context */
 	int server;
+	int renegotiates;    /* and so libevent reads and writes */
 	unsigned char *alpn; /* what a server offers */
 	size_t alpn_len;
 	struct gtls_cert *certs;
@@ -120,11 +121,12 @@ struct gtls_conn {
 	STACK_OF(X509) *peer;  /* what the peer sent, if that is wrong, */
 	X509 *wrong;           /* and what of it, or NULL */
 	int8_t by_store;       /* OpenSSL verifies */
+	int8_t renegotiates;
 	int8_t failed;         /* since its handshake began */
 	int8_t shutting;       /* close_notify waits for room in the socket */
 	int8_t begun;          /* gtls_conn_begin was called */
 	struct gtls_wire wire;
-	struct evbuffer_cb_entry *out_cb; /* of a filter */
+	struct evbuffer_cb_entry *out_cb; /* where libevent writes */
 	/* under.c: libevent's callbacks of what a filter is on */
 	struct bufferevent *under;
 	bufferevent_data_cb under_read, under_write;
@@ -145,7 +147,8 @@ void gtls_conn_free(struct gtls_conn *c);
 int64_t gtls_conn_set_fd(struct gtls_conn *c, int fd);
 /* Begins the handshake; what is below a filter is enabled by then. */
 int64_t gtls_conn_begin(struct gtls_conn *c);
-int64_t gtls_conn_renegotiate(struct gtls_conn *c, unsigned long *code);
+/* On the loop's thread; without begin only asks whether it may be. */
+int64_t gtls_conn_renegotiate(struct gtls_conn *c, int begin);
 
 /* The functions of internal/adopt. */
 struct bufferevent *gtls_make(struct event_base *base, struct bufferevent *under, int options, void *arg);
@@ -158,6 +161,7 @@ struct gtls_said {
 	int closed;     /* close_notify was received */
 	int before;     /* nothing came from the peer */
 	int again;      /* its failure was told */
+	int eof;        /* the socket has no more */
 };
 
 void gtls_conn_restart(struct gtls_conn *c);

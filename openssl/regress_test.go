@@ -304,7 +304,7 @@ func watermarks(t *testing.T, filter bool, version uint16, size, high int) {
 	require.NoError(t, accepted.SetCallbacks(func(b *libevent.BufferEvent) {
 		p := make([]byte, max(high/2, 1))
 		n, _ := b.Read(p)
-		if got.Add(int64(n)) == int64(size) {
+		if n > 0 && got.Add(int64(n)) == int64(size) {
 			close(done)
 		}
 	}, nil, nil))

@@ -72,3 +72,6 @@ var New func(base any, opts uint32, under any, kind *Kind) (any, error)
 // negative result is that of an errno. Where the bufferevent is freed, or only for its
 // loop's goroutine, there is an error and no call.
 var Call func(bev any, op string, call func() int64) (int, error)
+
+// OnLoop tells whether this goroutine runs the loop of a *libevent.BufferEvent.
+var OnLoop func(bev any) bool

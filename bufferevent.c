@@ -279,6 +279,7 @@ void glev_bev_free(struct glev_bev *r)
 		if (!r->under->quiet) {
 			glev_bev_install(r->under, r->under->closures & GLEV_CB_WRITE);
 			glev_fast_choose(r->under);
+			glev_bev_apply(r->under);
 		}
 		evbuffer_unlock(r->under->in.evb);
 	}
@@ -322,9 +323,15 @@ int64_t glev_bev_check(struct glev_bev *r)
 
 /* --- enabling -------------------------------------------------------------- */
 
+static int full_below_filter(const struct glev_bev *r)
+{
+	return r->filtered && r->high && evbuffer_get_length(r->in.evb) >= r->high;
+}
+
 /* The directions that must be off in libevent whatever the user enabled.
  *  - A read closure that drains nothing at the high watermark would be called
  *    again and again by libevent 2.1, at the cost of a whole core.
+ *    A filter that takes nothing from what is below it would be, too.
  *  - Before there is a connection there is nothing to time out (see dial below).
  *  - The other end of a pair, and a filter's functions, move bytes in and out of
  *    these buffers from whatever thread they are used on, also while they are lent.
@@ -335,7 +342,7 @@ static short kept_off(struct glev_bev *r)
 
 	if (r->dialing || r->moving)
 		what |= EV_READ | EV_WRITE;
-	if (r->paused || (r->kind != GLEV_SOCKET && r->in.lent))
+	if (r->paused || full_below_filter(r) || (r->kind != GLEV_SOCKET && r->in.lent))
 		what |= EV_READ;
 	if (r->kind != GLEV_SOCKET && r->out.lent)
 		what |= EV_WRITE;
@@ -357,6 +364,19 @@ static int turn_on(struct glev_bev *r, short what)
 	if (r->under && (what & EV_WRITE) && evbuffer_get_length(r->out.evb))
 		bufferevent_trigger(r->under->bev, EV_WRITE, now);
 	return rc;
+}
+
+/* That for a flush, which a fast path with a writer of its own stays with. */
+static void turn_on_for_flush(struct glev_bev *r, short what)
+{
+	if (!r->fast) {
+		turn_on(r, what);
+		return;
+	}
+	r->held |= what;
+	if ((what & EV_WRITE) && evbuffer_get_length(r->out.evb))
+		r->spilled = 1;
+	glev_fast_sync(r);
 }
 
 /* Brings libevent's state in line with kept_off. Call with the lock. */
@@ -533,10 +553,9 @@ int64_t glev_bev_watermark(struct glev_bev *r, short what, size_t low, size_t hi
 		r->write_low = low;
 	bufferevent_setwatermark(r->bev, what, low, high);
 	glev_fast_marks(r, what);
-	if (r->paused && (!r->high || evbuffer_get_length(r->in.evb) < r->high)) {
+	if (!r->high || evbuffer_get_length(r->in.evb) < r->high)
 		r->paused = 0;
-		glev_bev_apply(r);
-	}
+	glev_bev_apply(r);
 done:
 	unlock(r);
 	return rc;
@@ -672,7 +691,7 @@ static void connected_at_once(struct glev_bev *r, int err)
 	else if (r->door) /* it has only begun, and will say so itself */
 		return;
 	/* libevent has begun to wait until it can write, for nothing. */
-	r->mute = evbuffer_get_length(r->out.evb) == 0;
+	glev_fast_mute(r);
 	errno = err;
 	bufferevent_trigger_event(r->bev, err ? BEV_EVENT_ERROR : BEV_EVENT_CONNECTED,
 	    BEV_TRIG_DEFER_CALLBACKS);
@@ -1037,7 +1056,9 @@ int64_t glev_bev_set_base(struct glev_bev *r, struct glev_base *to)
 	r->open = was_open;
 	glev_fast_choose(r);
 	/* As in fastpath.c: not the user enables it. */
-	r->mute = !r->fast && (r->held & EV_WRITE) && evbuffer_get_length(r->out.evb) == 0;
+	r->mute = 0;
+	if (!r->fast && (r->held & EV_WRITE))
+		glev_fast_mute(r);
 	glev_bev_apply(r);
 done:
 	unlock(r);
@@ -1195,7 +1216,7 @@ int glev_bev_lingered(struct glev_bev *r)
 	bufferevent_setwatermark(r->bev, EV_READ, 0, 0);
 	__atomic_store_n(&r->high, 0, __ATOMIC_RELAXED);
 	evbuffer_drain(r->in.evb, (size_t)-1);
-	turn_on(r, EV_READ);
+	turn_on_for_flush(r, EV_READ);
 	return !discard_longer(r, fd);
 }
 
@@ -1258,7 +1279,7 @@ int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec)
 	/* Writing may be off, by the user or after an error; the flush means to
 	 * write, and a broken socket then says so at once. */
 	glev_fast_choose(r);
-	turn_on(r, EV_WRITE);
+	turn_on_for_flush(r, EV_WRITE);
 done:
 	unlock(r);
 	return rc;

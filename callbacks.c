@@ -184,8 +184,13 @@ void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, vo
 	if (r->paused && evbuffer_get_length(buf) < r->high) {
 		r->paused = 0;
 		glev_bev_apply(r);
+	} else if (r->filtered) {
+		glev_bev_apply(r);
 	}
-	glev_fast_input(r);
+	if (r->high)
+		glev_fast_input(r);
+	else
+		glev_fast_sync(r);
 	glev_fast_remind(r);
 }
 

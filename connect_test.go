@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"sync"
@@ -646,4 +647,32 @@ func TestConnectHostnameAfterFailedConnect(t *testing.T) {
 		assert.Equal(t, []libevent.Events{libevent.EventConnected}, *events)
 		_ = receive(t, accepted).Close()
 	})
+}
+
+// The write callback that libevent makes for nothing when it connects at once is not told;
+// the first one that is for something is, also without the fast path.
+func TestConnectAtOnceThenWrite(t *testing.T) {
+	for name, opts := range map[string]libevent.Options{"fast": 0, "plain": libevent.OptPlainIO} {
+		t.Run(name, func(t *testing.T) {
+			base := newBase(t)
+			path := filepath.Join(t.TempDir(), "s")
+			l, err := net.Listen("unix", path)
+			require.NoError(t, err)
+			defer l.Close()
+			bev, err := base.NewSocket(-1, libevent.OptCloseOnFree|opts)
+			require.NoError(t, err)
+			connected := make(chan struct{})
+			event := func(*libevent.BufferEvent, libevent.Events) { close(connected) }
+			require.NoError(t, bev.SetCallbacks(nil, nil, event))
+			background(t, base)
+			require.NoError(t, bev.Connect("unix", path))
+			receive(t, connected)
+			written := make(chan struct{}, 1)
+			write := func(*libevent.BufferEvent) { written <- struct{}{} }
+			require.NoError(t, bev.SetCallbacks(nil, write, nil))
+			_, err = bev.WriteString("x")
+			require.NoError(t, err)
+			receive(t, written)
+		})
+	}
 }

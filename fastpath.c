@@ -90,7 +90,7 @@ static int gathers(const struct glev_bev *r)
 static int eligible(const struct glev_bev *r)
 {
 	return (r->reader || gathers(r)) && r->open && !r->plain && !r->limits && !r->filtered &&
-	    !r->connecting && !r->dialing && !r->lingering && !r->quiet;
+	    !r->connecting && !r->dialing && (!r->lingering || r->writer) && !r->quiet;
 }
 
 /* What libevent writes at once of what was spilled. With small steps, where the write
@@ -155,13 +155,22 @@ void glev_fast_hush(struct glev_bev *r)
 		event_del(writer_event(r));
 }
 
+static int watch_output(struct glev_bev *r)
+{
+	if (!r->unsent_cb)
+		r->unsent_cb = evbuffer_add_cb(r->out.evb, glev_on_unsent, r);
+	return r->unsent_cb != NULL;
+}
+
+void glev_fast_mute(struct glev_bev *r)
+{
+	r->mute = evbuffer_get_length(r->out.evb) == 0 && watch_output(r);
+}
+
 static void start(struct glev_bev *r)
 {
-	if (!r->unsent_cb) {
-		r->unsent_cb = evbuffer_add_cb(r->out.evb, glev_on_unsent, r);
-		if (!r->unsent_cb)
-			return; /* libevent does it all, then */
-	}
+	if (!watch_output(r))
+		return; /* libevent does it all, then */
 	if (r->writer) {
 		if (!r->door->begin(r->bev))
 			return; /* it is in the middle of something */
@@ -183,6 +192,7 @@ static void start(struct glev_bev *r)
 static void stop(struct glev_bev *r)
 {
 	r->fast = 0;
+	r->touched = 1; /* libevent waits until it can write */
 	glev_fast_sync(r);
 	if (r->writer) {
 		keep_ends(r, 0);
@@ -196,7 +206,7 @@ static void stop(struct glev_bev *r)
 	/* libevent makes a write callback for nothing when WRITE is enabled and the
 	 * output is empty. It is not the user who enables it. */
 	if (r->held & EV_WRITE)
-		r->mute = evbuffer_get_length(r->out.evb) == 0;
+		glev_fast_mute(r);
 	glev_bev_apply(r);
 }
 
@@ -324,7 +334,7 @@ int glev_fast_set_priority(struct glev_bev *r, int priority)
 void glev_fast_free(struct glev_bev *r)
 {
 	glev_fast_forget(r);
-	if (r->reader && r->unsent_cb) /* it was assigned */
+	if (r->reader && event_initialized(r->reader))
 		event_debug_unassign(r->reader);
 	if (r->writer)
 		event_debug_unassign(writer_event(r));
@@ -533,12 +543,14 @@ void glev_fast_unsent(struct glev_bev *r)
 	r->touched = 1;
 	if (!r->fast || r->spilled || r->direct || r->unsent || !(r->held & EV_WRITE))
 		return;
-	/* While no loop runs nothing is written, and the next one has to know. Nor does
-	 * anything come after a callback that is C's own, on its own event. */
-	if (!glev_base_running(b) || !glev_base_on_loop(b) || !b->inside) {
+	/* While no loop runs nothing is written, and the next one has to know. */
+	if (!glev_base_running(b) || !glev_base_on_loop(b)) {
 		spill(r);
 		return;
 	}
+	/* A callback of C's own, on an event of its own, has no end that we know of. */
+	if (!b->inside && !b->unsent)
+		glev_base_wake(b);
 	r->unsent_next = b->unsent;
 	if (b->unsent)
 		b->unsent->unsent = &r->unsent_next;

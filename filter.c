@@ -62,9 +62,9 @@ int glev_filter_within(void)
 int glev_filter_put(struct glev_bev *under)
 {
 	evbuffer_lock(under->in.evb);
-	if (under->filtered || under->lingering || under->shut) {
+	if (under->quiet || under->filtered || under->lingering || under->shut) {
 		evbuffer_unlock(under->in.evb);
-		return EBUSY;
+		return under->quiet ? -GLEV_CLOSED : EBUSY;
 	}
 	under->filtered = 1;
 	glev_fast_choose(under);
@@ -76,9 +76,8 @@ void glev_filter_is_put(struct glev_bev *under, int indeed)
 	if (!indeed) {
 		under->filtered = 0;
 		glev_fast_choose(under);
-	} else if (under->dialing) { /* libevent has enabled it */
-		glev_bev_apply(under);
 	}
+	glev_bev_apply(under); /* libevent has enabled it */
 	evbuffer_unlock(under->in.evb);
 }
 

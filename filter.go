@@ -84,7 +84,8 @@ func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEve
 		if syscall.Errno(errno) == syscall.EBUSY {
 			return nil, badArgument(op, "under has a filter already, or its writing side was closed")
 		}
-		return nil, &Error{op, syscall.Errno(errno)}
+		_, err := result(op, -C.int64_t(errno))
+		return nil, err
 	}
 	b.below = under // which stays entered
 	b.adopted()

@@ -402,3 +402,43 @@ func TestFilterCompression(t *testing.T) {
 	same(t, text, receive(t, plain))
 	assert.Less(t, len(receive(t, onWire)), len(text)/20)
 }
+
+// A socket that has reached its high mark, and a filter that takes nothing from it: that
+// costs nothing, and goes on when there is room.
+func TestFilterOnSocketAtHighMark(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		useEitherWay(t, base)
+		bev, peer := newUnixSocket(t, base)
+		defer syscall.Close(peer)
+		calls, want := 0, 200
+		top, err := libevent.NewFilter(bev, func(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+			if calls++; src.Len() < want {
+				return libevent.FilterNeedMore, nil
+			}
+			return libevent.FilterOK, dst.AddBuffer(src)
+		}, nil, 0)
+		require.NoError(t, err)
+		defer top.Free()
+		require.NoError(t, bev.SetWatermark(rd, 0, 100))
+		require.NoError(t, top.Enable(rd))
+		_, err = syscall.Write(peer, make([]byte, want))
+		require.NoError(t, err)
+		for range 20 {
+			require.NoError(t, base.Loop(libevent.LoopNonblock))
+		}
+		assert.Equal(t, 100, bev.Input().Len())
+		assert.LessOrEqual(t, calls, 2)
+		assert.Equal(t, rd|wr, bev.Enabled())
+
+		require.NoError(t, bev.SetWatermark(rd, 0, 2*want))
+		for top.Input().Len() < want {
+			require.NoError(t, base.Loop(libevent.LoopOnce))
+		}
+		assert.Zero(t, bev.Input().Len())
+		_, err = syscall.Write(peer, make([]byte, want))
+		require.NoError(t, err)
+		for top.Input().Len() < 2*want {
+			require.NoError(t, base.Loop(libevent.LoopOnce))
+		}
+	})
+}

@@ -511,6 +511,9 @@ void glev_fast_writable(struct glev_bev *r, short what);
 /* Something was appended to the output; something was written from it. */
 void glev_fast_unsent(struct glev_bev *r);
 void glev_fast_written(struct glev_bev *r);
+/* A write callback for nothing may be due: it is not to be made, unless something is
+ * written before it. Call with the lock. */
+void glev_fast_mute(struct glev_bev *r);
 /* A write callback is here; returns 0 if it is for nothing. */
 int glev_fast_write_callback(struct glev_bev *r);
 /* Writes what is in the output. */

@@ -540,3 +540,34 @@ func TestCloseWriteWithoutPeer(t *testing.T) {
 	require.NoError(t, err)
 	assert.ErrorIs(t, bev.CloseWrite(), syscall.ENOTCONN)
 }
+
+// A filter that comes too late must not wake up what was freed: it would be called again
+// and again, before all that is less urgent.
+func TestFilterAgainstFree(t *testing.T) {
+	base, err := libevent.NewBaseConfig(libevent.Config{PlainIO: plainIO, Priorities: 3})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, base.Free()) })
+	background(t, base)
+	var tops []*libevent.BufferEvent
+	defer func() {
+		for _, top := range tops {
+			top.Free()
+		}
+	}()
+	for range 10000 {
+		fd, peer := socketpair(t)
+		bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
+		require.NoError(t, err)
+		onLoop(t, base, func() { assert.NoError(t, bev.SetPriority(0)) })
+		require.NoError(t, bev.Enable(rd))
+		var wg sync.WaitGroup
+		wg.Go(bev.Free)
+		if top, err := libevent.NewFilter(bev, nil, nil, 0); err == nil {
+			_ = top.Enable(rd)
+			tops = append(tops, top)
+		}
+		wg.Wait()
+		require.NoError(t, syscall.Close(peer))
+	}
+	onLoop(t, base, func() {})
+}

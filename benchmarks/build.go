@@ -10,7 +10,7 @@ import (
 
 // build compiles everything into dir.
 func build(dir string) error {
-	for _, name := range []string{"libevent", "net", "netpoll", "nbio"} {
+	for _, name := range []string{"evnet", "libevent", "net", "netpoll", "nbio"} {
 		if err := goBuild(dir, name, "./contestants/"+name, ""); err != nil {
 			return err
 		}

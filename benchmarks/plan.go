@@ -31,6 +31,13 @@ var servers = []contestant{
 	{"nbio", "nbio", nil},
 }
 
+// blocking has a goroutine for each connection, and as many cores as there are loops, of
+// which evnet has one beside them.
+var blocking = []contestant{
+	{"net", "net", nil},
+	{"evnet", "evnet", nil},
+}
+
 var pairs = []contestant{
 	{"c-pair", "c-pair", nil},
 	{"c-pair-locked", "c-pair", []string{"-locked"}},
@@ -99,6 +106,7 @@ func plan() []scenario {
 			cells: []cell{{1 << 10, 100}, {16 << 10, 1}, {64 << 10, 10}}},
 		{name: "churn", contestants: servers, load: []string{"-mode", "churn"}, cells: []cell{{64, 64}}},
 		{name: "loops", contestants: servers, loops: 2, cells: []cell{{64, 1000}, {1 << 10, 100}, {16 << 10, 100}}},
+		{name: "goroutines", contestants: blocking, loops: 2, cells: cross([]int{1 << 10, 64 << 10}, []int{10, 100})},
 		{name: "idle", kind: memory, contestants: servers, load: []string{"-mode", "idle", "-warm", "1000", "-window", "1"},
 			cells: []cell{{64, 10000}}},
 		{name: "pairs", kind: alone, contestants: pairs, cells: []cell{{64, 1}, {64, 64}, {4 << 10, 1}, {4 << 10, 64}}},

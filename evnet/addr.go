@@ -1,6 +1,7 @@
 package evnet
 
 import (
+	"cmp"
 	"net"
 
 	"github.com/go-libevent/libevent"
@@ -47,7 +48,8 @@ func (c *Conn) askAddrs() {
 		if socket.Partner() != nil {
 			c.local, c.remote = pairAddr, pairAddr
 		} else {
-			c.local, c.remote = socket.LocalAddr(), socket.RemoteAddr()
+			c.local = cmp.Or(socket.LocalAddr(), c.local)
+			c.remote = cmp.Or(socket.RemoteAddr(), c.remote)
 		}
 	}
 }

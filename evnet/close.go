@@ -29,7 +29,7 @@ func (c *Conn) Close() error {
 	switch {
 	case limit == 0:
 		c.bev.Free()
-	case flushes && c.bev.Output().Len() > 0:
+	case flushes && unsent(c.bev) > 0:
 		c.flush(limit)
 	default:
 		freeFlushed(c.bev, limit)
@@ -50,7 +50,7 @@ func freeFlushed(bev *libevent.BufferEvent, limit time.Duration) {
 func (c *Conn) flush(limit time.Duration) {
 	timer := time.AfterFunc(limit, c.bev.Free)
 	written := func(bev *libevent.BufferEvent) {
-		if bev.Output().Len() == 0 {
+		if unsent(bev) == 0 {
 			timer.Stop()
 			freeFlushed(bev, limit)
 		}
@@ -74,7 +74,18 @@ func (c *Conn) flush(limit time.Duration) {
 	if c.partner != nil {
 		c.partner.AfterFree(c.bev.Free)
 	}
+	for under := c.bev.Underlying(); under != nil; under = under.Underlying() {
+		_, _ = under.Output().AddCallback(func(*libevent.Buffer, int, int) { written(c.bev) })
+	}
 	written(c.bev) // perhaps before there was anybody to tell
+}
+
+// unsent is how much is in the output, and in those below it.
+func unsent(bev *libevent.BufferEvent) (n int) {
+	for ; bev != nil; bev = bev.Underlying() {
+		n += bev.Output().Len()
+	}
+	return n
 }
 
 func drop(bev *libevent.BufferEvent) {

@@ -1,15 +1,24 @@
 package evnet_test
 
 import (
+	"context"
+	"crypto/x509"
 	"net"
+	"net/http/httptest"
+	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"golang.org/x/net/nettest"
 
 	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/evnet"
+	"github.com/go-libevent/libevent/internal/host"
+	"github.com/go-libevent/libevent/openssl"
 )
 
 // transport makes two connections on a loop that are each other's peer.
@@ -45,6 +54,57 @@ var transports = []transport{
 		}
 		return a, b, err
 	}},
+	{"tls", overTLS},
+}
+
+// overTLS makes connections of TLS bufferevents, by OpenSSL.
+func overTLS(t testing.TB, loop libevent.Loop) (a, b net.Conn, err error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	server, client := tlsContexts(t)
+	if a, err = overTLSSocket(client, loop.Next(), fds[0]); err == nil {
+		b, err = overTLSSocket(server, loop.Next(), fds[1])
+	}
+	return a, b, err
+}
+
+// tlsContexts are for one test and its name.
+func tlsContexts(t testing.TB) (server, client *openssl.Context) {
+	certs := certificates()
+	server, err := openssl.NewServerContext(&openssl.Config{Certificates: certs.TLS.Certificates})
+	if err == nil {
+		client, err = openssl.NewClientContext(&openssl.Config{
+			ServerName: "example.com", RootCertificates: []*x509.Certificate{certs.Certificate()}})
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	t.Cleanup(func() {
+		server.Free()
+		client.Free()
+	})
+	return server, client
+}
+
+// certificates has one for example.com.
+var certificates = sync.OnceValue(func() *httptest.Server {
+	s := httptest.NewUnstartedServer(nil)
+	s.StartTLS()
+	s.Close()
+	return s
+})
+
+func overTLSSocket(ctx *openssl.Context, base *libevent.Base, fd int) (net.Conn, error) {
+	bev, err := ctx.NewSocket(base, fd, libevent.OptCloseOnFree)
+	if err != nil {
+		return nil, err
+	}
+	if err := bev.SetCallbacks(nil, nil, nil); err != nil { // the handshake begins
+		return nil, err
+	}
+	return evnet.NewConn(bev.BufferEvent)
 }
 
 func overListener(loop libevent.Loop, network, address string) (a, b net.Conn, err error) {
@@ -94,6 +154,34 @@ func overFilter(base *libevent.Base, fd int) (net.Conn, error) {
 	return evnet.NewConn(bev)
 }
 
+// foreign is a base of a C program, which runs the loop.
+type foreign struct {
+	*libevent.Base
+	host *host.Host
+}
+
+func newHost(t testing.TB) runner {
+	signal.Ignore(syscall.SIGPIPE) // which a C thread gets, and C programs that have sockets do
+	t.Cleanup(func() { signal.Reset(syscall.SIGPIPE) })
+	h := host.New(true)
+	base, err := libevent.WrapBase(h.Base(), libevent.WrapConfig{})
+	require.NoError(t, err)
+	return &foreign{base, h}
+}
+
+func (f *foreign) Run(ctx context.Context) error {
+	f.host.Start()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (f *foreign) Free() error {
+	err := f.Base.Free()
+	f.host.Stop()
+	f.host.Free()
+	return err
+}
+
 func TestConformance(t *testing.T) {
 	for _, tr := range transports {
 		for _, kind := range []struct {
@@ -102,12 +190,20 @@ func TestConformance(t *testing.T) {
 		}{
 			{"base", func(t testing.TB) runner { return newBase(t) }},
 			{"group", func(t testing.TB) runner { return newGroup(t) }},
+			{"C", newHost},
 		} {
 			t.Run(tr.name+"/"+kind.name, func(t *testing.T) {
 				loop := kind.loop(t)
 				background(t, loop)
 				nettest.TestConn(t, func() (a, b net.Conn, stop func(), err error) {
 					a, b, err = tr.connect(t, loop)
+					// Two ends of TLS that are closed with all buffers full cannot
+					// take leave of each other, which would take the 30 seconds.
+					for _, c := range []net.Conn{a, b} {
+						if c != nil {
+							assert.NoError(t, c.(*evnet.Conn).SetLinger(1))
+						}
+					}
 					return a, b, func() {
 						_ = a.Close()
 						_ = b.Close()

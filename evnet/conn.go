@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -40,15 +41,15 @@ type Conn struct {
 }
 
 var (
-	_ net.Conn      = (*Conn)(nil)
-	_ io.ReaderFrom = (*Conn)(nil)
-	_ io.WriterTo   = (*Conn)(nil)
+	_ net.Conn    = (*Conn)(nil)
+	_ io.WriterTo = (*Conn)(nil)
 )
 
 // NewConn makes a net.Conn of a bufferevent: a socket, connected or not, one end of a
 // pair, a filter or TLS. If err is nil it has taken the bufferevent over: its closures,
 // watermarks and timeouts, what is buffered in it, and its end, for Close frees it. Before
-// it is connected Read waits, and what is written is kept, up to the bounds of memory.
+// it is connected Read waits, and what is written is kept, up to the bounds of memory. Of
+// TLS the handshake is begun before, as by SetCallbacks(nil, nil, nil) of an openssl.Conn.
 // A bufferevent that was made with OptLoopOnly is not fit for it: calls return
 // ErrWrongLoop.
 // Safe for concurrent use.
@@ -74,17 +75,30 @@ func NewConn(bev *libevent.BufferEvent) (*Conn, error) {
 	if c.partner = bottom(bev).Partner(); c.partner != nil {
 		c.farewells = append(c.farewells, c.partner.AfterFree(c.peerGone))
 	}
-	// What happened before there was anybody to tell: an end of reading and a failure
-	// are told again where there is a socket, by reading again.
-	if before := bev.Err(); before == io.EOF {
-		c.happened(libevent.EventEOF|libevent.EventReading, before)
+	c.happenedBefore(bev.Err())
+	on := libevent.EvRead
+	if bev.Enabled()&libevent.EvWrite == 0 { // or it would be as if the output had been written
+		on |= libevent.EvWrite
 	}
-	if bev.Enabled()&libevent.EvWrite == 0 {
-		if err := bev.Enable(libevent.EvWrite); err != nil {
-			return nil, err
-		}
+	if err := bev.Enable(on); err != nil {
+		return nil, err
 	}
 	return c, nil
+}
+
+// happenedBefore is for the end, or the failure, of what then was nobody's. A socket tells
+// of it again when it is read from and written to; others do not.
+func (c *Conn) happenedBefore(err error) {
+	var e *libevent.Error
+	switch {
+	case err == nil || errors.Is(err, os.ErrDeadlineExceeded):
+	case err == io.EOF:
+		c.happened(libevent.EventEOF|libevent.EventReading, err)
+	case errors.As(err, &e) && e.Op == "write":
+		c.happened(libevent.EventError|libevent.EventWriting, err)
+	default:
+		c.happened(libevent.EventError, err)
+	}
 }
 
 func newConn(bev *libevent.BufferEvent) *Conn {
@@ -94,7 +108,7 @@ func newConn(bev *libevent.BufferEvent) *Conn {
 	return c
 }
 
-// start has the loop call the connection from now on.
+// start has the loop call the connection from now on, once reading is enabled.
 func (c *Conn) start() error {
 	if err := c.bev.SetCallbacks(c.onRead, nil, c.onEvent); err != nil {
 		return err
@@ -103,7 +117,7 @@ func (c *Conn) start() error {
 		return err
 	}
 	c.farewells = append(c.farewells, c.bev.AfterFree(c.freed))
-	return c.bev.Enable(libevent.EvRead)
+	return nil
 }
 
 // --- what the loop tells -------------------------------------------------------------
@@ -112,7 +126,9 @@ func (c *Conn) start() error {
 // lock that the loop may hold.
 func (c *Conn) onRead(bev *libevent.BufferEvent) {
 	c.mu.Lock()
-	if !c.in.waiting {
+	if c.shut {
+		drop(bev)
+	} else if !c.in.waiting {
 		c.more = true
 	} else if c.buf == nil {
 		c.more = true
@@ -161,14 +177,19 @@ func (c *Conn) happened(what libevent.Events, err error) {
 	switch {
 	case what&libevent.EventConnected != 0:
 		c.askAddrs()
-		c.settle(nil)
+		// Not before: a socket that is bound already would be read from.
+		c.settle(cause(c.bev.Enable(libevent.EvRead)))
 		return
 	case what&libevent.EventWriting != 0:
 		c.out.fail(brokenPipe(what, err))
+		// A socket may have something to read yet. TLS has failed as a whole.
+		if what&libevent.EventError != 0 && c.bev.Enabled()&libevent.EvRead == 0 {
+			c.endReading(err)
+		}
 	case what&libevent.EventReading != 0:
 		c.endReading(err)
-		if errors.Is(err, syscall.ECONNRESET) { // and there is nobody to write to
-			c.out.fail(brokenPipe(what, syscall.EPIPE))
+		if what&libevent.EventError != 0 { // and there is nobody to write to
+			c.out.fail(errBrokenPipe)
 		}
 	default:
 		c.endReading(err)
@@ -227,14 +248,15 @@ func (c *Conn) end() {
 
 // --- ending --------------------------------------------------------------------------
 
-// CloseRead ends reading: Read returns io.EOF, also one that waits. Some kinds of
-// connections let the peer send on into their buffers, none tells it.
+// CloseRead ends reading: Read returns io.EOF, also one that waits, and what comes is
+// dropped. The peer is not told.
 // Safe for concurrent use.
 func (c *Conn) CloseRead() error {
 	return c.control("close", func() error {
 		c.shut = true
 		c.in.rouse()
-		return c.bev.Disable(libevent.EvRead)
+		drop(c.bev)
+		return nil
 	})
 }
 

@@ -217,7 +217,7 @@ func TestCloseRead(t *testing.T) {
 		read := async(func() (int, error) { return a.Read(make([]byte, 1)) })
 		require.NoError(t, a.CloseRead())
 		assert.Equal(t, io.EOF, receive(t, read).err)
-		_, err := b.Write([]byte("x"))
+		_, err := b.Write(make([]byte, 4<<20)) // which nobody waits for
 		require.NoError(t, err)
 		_, err = a.Read(make([]byte, 1))
 		assert.Equal(t, io.EOF, err)
@@ -246,11 +246,46 @@ func TestBrokenPipe(t *testing.T) {
 		}
 		t.Run(tr.name, func(t *testing.T) {
 			a, b := tr.pair(t, running(t))
+			_, err := b.Write([]byte("x"))
+			require.NoError(t, err)
+			_, err = a.Read(make([]byte, 1)) // so that TLS has shaken hands
+			require.NoError(t, err)
 			require.NoError(t, b.Close())
-			_, err := a.Read(make([]byte, 1))
+			_, err = a.Read(make([]byte, 1))
 			assert.Equal(t, io.EOF, err)
 			eventually(t, func() bool { _, err = a.Write([]byte("x")); return err != nil }, "an error")
+			if tr.name != "tls" { // which has errors of its own
+				assertOp(t, err, "write", syscall.EPIPE)
+			}
+		})
+	}
+}
+
+// A TLS connection that is cut fails as a whole, whichever direction finds out.
+func TestTLSCut(t *testing.T) {
+	for name, begin := range map[string]func(*evnet.Conn) error{
+		"reading": func(c *evnet.Conn) error { _, err := c.Read(make([]byte, 1)); return err },
+		"writing": func(c *evnet.Conn) error {
+			_, err := c.Write(make([]byte, 64<<20))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := transports[len(transports)-1].pair(t, running(t))
+			_, err := b.Write([]byte("x"))
+			require.NoError(t, err)
+			_, err = a.Read(make([]byte, 1))
+			require.NoError(t, err)
+			first := async(func() (struct{}, error) { return struct{}{}, begin(a) })
+			require.NoError(t, b.SetLinger(0))
+			require.NoError(t, b.Close())
+			assert.Error(t, receive(t, first).err)
+			require.NoError(t, a.SetDeadline(time.Now().Add(patience)))
+			_, err = a.Write(make([]byte, 64<<20))
 			assertOp(t, err, "write", syscall.EPIPE)
+			_, err = a.Read(make([]byte, 1))
+			assert.Error(t, err)
+			assert.False(t, timedOut(err))
 		})
 	}
 }
@@ -300,8 +335,14 @@ func TestBaseFreedBeneath(t *testing.T) {
 			accept := async(l.Accept)
 			eventually(t, func() bool { return evnet.Waiting(a) }, "they wait")
 			stop()
-			assertOp(t, receive(t, read).err, "read", net.ErrClosed)
-			assertOp(t, receive(t, write).err, "write", net.ErrClosed)
+			readErr, writeErr := receive(t, read).err, receive(t, write).err
+			if tr.name == "pair" { // of which the other end may go first
+				assert.Error(t, readErr)
+				assert.Error(t, writeErr)
+			} else {
+				assertOp(t, readErr, "read", net.ErrClosed)
+				assertOp(t, writeErr, "write", net.ErrClosed)
+			}
 			assertOp(t, receive(t, accept).err, "accept", net.ErrClosed)
 			_, err = a.Write([]byte("x"))
 			assert.True(t, isClosed(err))
@@ -380,7 +421,7 @@ func TestAddresses(t *testing.T) {
 		case "tcp":
 			assert.IsType(t, &net.TCPAddr{}, a.RemoteAddr())
 			assert.Equal(t, b.LocalAddr().String(), a.RemoteAddr().String())
-		case "unix", "filter":
+		case "unix", "filter", "tls":
 			assert.IsType(t, &net.UnixAddr{}, a.RemoteAddr())
 		default:
 			assert.Equal(t, "pair", a.LocalAddr().Network())
@@ -459,12 +500,13 @@ func TestNewConnWhileConnecting(t *testing.T) {
 	require.NoError(t, bev.Connect("tcp", l.Addr().String()))
 	peer, err := l.Accept()
 	require.NoError(t, err)
+	eventually(t, func() bool { return c.RemoteAddr().String() == l.Addr().String() }, "it is connected")
 	assert.NoError(t, c.CloseWrite())
 	assert.Equal(t, "early", string(receive(t, readAll(peer)).v))
 	assert.NoError(t, peer.Close())
 	assert.Empty(t, receive(t, readAll(c)).v)
-	assert.Equal(t, l.Addr().String(), c.RemoteAddr().String())
 	assert.NoError(t, c.Close())
+	assert.Equal(t, l.Addr().String(), c.RemoteAddr().String())
 	assert.NoError(t, l.Close())
 
 	bev, err = base.NewSocket(-1, libevent.OptCloseOnFree)

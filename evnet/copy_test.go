@@ -3,9 +3,6 @@ package evnet_test
 import (
 	"bytes"
 	"io"
-	"net"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -56,7 +53,7 @@ func TestRelayErrors(t *testing.T) {
 	assert.True(t, isClosed(err), "%v", err)
 }
 
-func TestWriteToAndReadFromOthers(t *testing.T) {
+func TestCopyToAndFromOthers(t *testing.T) {
 	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
 		want := noise(1 << 20)
 		go func() {
@@ -70,62 +67,6 @@ func TestWriteToAndReadFromOthers(t *testing.T) {
 		assert.NoError(t, err)
 		assert.EqualValues(t, len(want), n)
 		same(t, want, got.Bytes())
-	})
-}
-
-// Files go as any reader would: from their offset, to their end or the limit, and their
-// offset moves.
-func TestReadFromFile(t *testing.T) {
-	const size = 3 << 20
-	path := filepath.Join(t.TempDir(), "f")
-	content := noise(size)
-	require.NoError(t, os.WriteFile(path, content, 0o600))
-	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
-		f, err := os.Open(path)
-		require.NoError(t, err)
-		defer f.Close()
-		got := readAll(b)
-		head := make([]byte, 100)
-		_, err = io.ReadFull(f, head)
-		require.NoError(t, err)
-		n, err := a.Write(head)
-		require.NoError(t, err)
-		copied, err := io.CopyN(a, f, size/2)
-		assert.NoError(t, err)
-		assert.EqualValues(t, size/2, copied)
-		at, err := f.Seek(0, io.SeekCurrent)
-		assert.NoError(t, err)
-		assert.EqualValues(t, n+size/2, at)
-		copied, err = io.Copy(a, f)
-		assert.NoError(t, err)
-		assert.EqualValues(t, size-at, copied)
-		require.NoError(t, a.Close())
-		same(t, content, receive(t, got).v)
-	})
-}
-
-func TestReadFromFileEnds(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "f")
-	require.NoError(t, os.WriteFile(path, noise(64<<20), 0o600))
-	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
-		f, err := os.Open(path)
-		require.NoError(t, err)
-		defer f.Close()
-		// By its deadline, and what it counts is what arrives.
-		require.NoError(t, a.SetWriteDeadline(time.Now().Add(50*time.Millisecond)))
-		n, err := io.Copy(a, f)
-		assert.True(t, timedOut(err), "%v", err)
-		at, err := f.Seek(0, io.SeekCurrent)
-		assert.NoError(t, err)
-		assert.Equal(t, n, at)
-		require.NoError(t, a.SetWriteDeadline(time.Time{}))
-		copied := async(func() (int64, error) { return io.Copy(a, f) })
-		eventually(t, func() bool { return evnet.WriterWaits(a) }, "it waits")
-		require.NoError(t, a.Close())
-		assertOp(t, receive(t, copied).err, "write", net.ErrClosed)
-		all := receive(t, readAll(b))
-		assert.GreaterOrEqual(t, int64(len(all.v)), n)
-		same(t, noise(64 << 20)[:len(all.v)], all.v)
 	})
 }
 

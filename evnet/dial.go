@@ -247,6 +247,7 @@ func (d *Dialer) connect(ctx context.Context, network string, addr net.Addr) (*C
 		return nil, cause(err)
 	}
 	c := newConn(bev)
+	c.remote = addr // unless the system knows better, or is asked too late
 	settled := make(chan error, 1)
 	c.settled = settled
 	if err = c.start(); err == nil {

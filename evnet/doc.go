@@ -13,10 +13,12 @@
 //
 // A [Conn] may be used from any goroutine, and from several at a time. Its calls block
 // their callers and never the loop. The loop is the user's to run, on a goroutine of its
-// own ([libevent.Base.Run], [libevent.Group.Run]); while it does not run nothing comes in,
-// and calls wait until it runs again, their deadline passes, or the connection is closed. When the
-// bufferevent or its base is freed beneath them they return an error that matches
-// net.ErrClosed.
+// own, and with a context that can end ([libevent.Base.Run], [libevent.Group.Run]): with any
+// other it ends as soon as it has nothing to wait for. While it does not run nothing comes
+// in, and calls wait until it runs again, their deadline passes, or the connection is closed.
+// When the bufferevent or its base is freed beneath them they return an error that matches
+// net.ErrClosed. A loop that C runs does as well, if the program ignores SIGPIPE, as C
+// programs with sockets do.
 //
 // In a closure, on the loop's own goroutine, there is nothing to wait for: the loop stands
 // still meanwhile. Calls that would have to wait there return [ErrOnLoop]. All others,

@@ -1,6 +1,10 @@
 package evnet
 
-import "github.com/go-libevent/libevent"
+import (
+	"net"
+
+	"github.com/go-libevent/libevent"
+)
 
 // Buffered returns how many bytes connections hold, in and out, with what is below them.
 func Buffered(conns ...*Conn) (n int) {
@@ -22,12 +26,13 @@ func Waiting(c *Conn) bool {
 // BaseOf returns where the connection lives.
 func BaseOf(c *Conn) *libevent.Base { return c.bev.Base() }
 
-// WriterWaits reports whether a writer waits.
-func WriterWaits(c *Conn) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.out.waiting
-}
-
 // OverFilter reports whether the connection is one over a filter.
 func OverFilter(c *Conn) bool { return c.bev.Underlying() != nil }
+
+// Arrived returns how many connections wait for Accept.
+func Arrived(l net.Listener) int {
+	listener := l.(*Listener)
+	listener.mu.Lock()
+	defer listener.mu.Unlock()
+	return len(listener.queue)
+}

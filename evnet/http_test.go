@@ -213,9 +213,7 @@ func TestHTTPClientGoesAway(t *testing.T) {
 
 // crypto/tls on top, both ways at once, with half-closing.
 func TestTLSOnTop(t *testing.T) {
-	certs := httptest.NewUnstartedServer(nil)
-	certs.StartTLS()
-	defer certs.Close()
+	certs := certificates()
 	pool := x509.NewCertPool()
 	pool.AddCert(certs.Certificate())
 	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {

@@ -165,7 +165,10 @@ func adopt(base *libevent.Base, a arrival) (*Conn, error) {
 	c := newConn(bev)
 	c.remote = a.remote
 	c.local = bev.LocalAddr()
-	if err := c.start(); err != nil { // the base is being freed, and the socket with it
+	if err = c.start(); err == nil {
+		err = bev.Enable(libevent.EvRead)
+	}
+	if err != nil { // the base is being freed, and the socket with it
 		_ = c.Close()
 		return nil, err
 	}

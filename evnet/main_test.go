@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 // patience bounds every wait of the tests; it is never what a passing test waits.
 const patience = 30 * time.Second
 
+// plainIO runs the tests without the fast path.
+var plainIO = os.Getenv("LIBEVENT_PLAIN_IO") != ""
+
 // runner is a loop that a test can run and free.
 type runner interface {
 	libevent.Loop
@@ -42,14 +45,14 @@ type runner interface {
 
 func newBase(t testing.TB) *libevent.Base {
 	t.Helper()
-	base, err := libevent.NewBase()
+	base, err := libevent.NewBaseConfig(libevent.Config{PlainIO: plainIO})
 	require.NoError(t, err)
 	return base
 }
 
 func newGroup(t testing.TB) *libevent.Group {
 	t.Helper()
-	group, err := libevent.NewGroup(2, libevent.Config{})
+	group, err := libevent.NewGroup(2, libevent.Config{PlainIO: plainIO})
 	require.NoError(t, err)
 	return group
 }

@@ -1,8 +1,6 @@
 package evnet
 
 import (
-	"io"
-	"math"
 	"os"
 	"syscall"
 
@@ -103,25 +101,4 @@ func (c *Conn) writeBuffer(chunk *libevent.Buffer, size int) error {
 	}
 	c.queued += size
 	return nil
-}
-
-// ReadFrom writes what r gives until io.EOF. A large part of a regular file goes to a socket
-// without a copy, and has been sent when ReadFrom returns: until then the file must not change.
-// Safe for concurrent use.
-func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
-	switch src := r.(type) {
-	case *Conn:
-		return src.relay(c)
-	case file:
-		return c.sendFile(src, math.MaxInt64, r)
-	case *io.LimitedReader:
-		if f, ok := src.R.(file); ok {
-			return c.sendFile(f, src.N, r)
-		}
-	}
-	return c.readFrom(r)
-}
-
-func (c *Conn) readFrom(r io.Reader) (int64, error) {
-	return io.Copy(struct{ io.Writer }{c}, r)
 }

@@ -11,7 +11,6 @@ import (
 	"log"
 	"math/big"
 	"net"
-	"syscall"
 	"time"
 
 	"github.com/go-libevent/libevent"
@@ -35,9 +34,7 @@ func Example() {
 	listener, err := base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{}, func(l *libevent.Listener, fd int, _ net.Addr) {
 		conn, err := server.NewSocket(base, fd, libevent.OptCloseOnFree)
 		if err != nil {
-			log.Print(err)
-			syscall.Close(fd)
-			return
+			log.Panic(err) // which comes out of Dispatch
 		}
 		conn.SetCallbacks(
 			func(b *libevent.BufferEvent) { b.WriteBuffer(b.Input()) },

@@ -14,3 +14,6 @@ soak GOGC=1 go test -count=5
 soak go test -gcflags=all=-d=checkptr -count=5
 soak go test -shuffle=on -count=10
 soak LIBEVENT_LOCK_DEBUGGING=1 go test -count=3
+
+step "2000 lives of twins"
+go test -count=1 -timeout 60m -run TestFastPathTwins . -twins 2000

@@ -36,11 +36,11 @@ lacking_redis() {
 install_missing lacking_tools "openssl@3 curl" "openssl curl" "openssl curl" "openssl curl"
 
 step "shell syntax"
-for script in scripts/*.sh; do sh -n "$script"; done
+for script in scripts/*.sh examples/*/*.sh; do sh -n "$script"; done
 bash -n .ci/run
 if command -v shellcheck >/dev/null; then
 	step "shellcheck"
-	shellcheck -x -S warning scripts/*.sh .ci/run
+	shellcheck -x -S warning scripts/*.sh examples/*/*.sh .ci/run
 fi
 
 step "gofmt"

@@ -16,10 +16,10 @@ for flag; do
 	-race) sanitize=-no-pie ;; # Go's race detector wants the program's data below its heap
 	esac
 done
-cflags=$(pkg-config --cflags libevent_core)
-libs=$(pkg-config --libs libevent_core)
+cflags=$("$(go env PKG_CONFIG)" --cflags libevent_core)
+libs=$("$(go env PKG_CONFIG)" --libs libevent_core)
 # Never -levent beside -levent_core: it is a second copy of the same library.
-# shellcheck disable=SC2086 # Flags are words.
-${CC:-cc} -std=gnu99 -Wall -Wextra -Werror -O2 -g $sanitize ${CFLAGS:-} -pthread -Iservice -isystem "$archive" $cflags \
+# shellcheck disable=SC2046,SC2086 # Flags are words.
+$(go env CC) -std=gnu99 -Wall -Wextra -Werror -O2 -g $sanitize ${CFLAGS:-} -pthread -Iservice -isystem "$archive" $cflags \
 	host/main.c host/lines.c "$archive/libservice.a" \
 	${LDFLAGS:-} $libs -levent_pthreads -levent_extra -o "$program"

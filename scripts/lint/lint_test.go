@@ -49,6 +49,7 @@ func TestRules(t *testing.T) {
 		{"method of an inner type", "a.go", "package p\nfunc (t *t) M() {}", ""},
 		{"inner function", "a.go", "package p\nfunc f() {}", ""},
 		{"function of a test", "a_test.go", "package p\nfunc TestF() {}", ""},
+		{"function of evnet", "evnet/a.go", "package p\nfunc F() {}", undocumented},
 		{"function below", "x/a.go", "package p\nfunc F() {}", ""},
 
 		{"require", "a_test.go", inTest("b.SetCallbacks(nil, func() { require.True(t, x) }, nil)"), "a_test.go:3: require.True ends"},

@@ -73,7 +73,7 @@ func lint(path string, source []byte) ([]string, error) {
 	if strings.HasSuffix(path, "_test.go") {
 		f.goexits()
 		f.sleeps()
-	} else if dir := filepath.Dir(path); dir == "." || dir == "openssl" {
+	} else if slices.Contains(documented, filepath.Dir(path)) {
 		f.docs()
 	}
 	return f.found, nil
@@ -132,6 +132,9 @@ func (f *file) handles() {
 		}
 	}
 }
+
+// documented are the folders of the packages that users import.
+var documented = []string{".", "evnet", "openssl"}
 
 var (
 	threading = regexp.MustCompile(`Safe for concurrent use|[Ll]oop goroutine only`)

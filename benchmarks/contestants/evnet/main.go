@@ -2,8 +2,6 @@
 package main
 
 import (
-	"context"
-
 	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/benchmarks/contestants/internal/server"
 	"github.com/go-libevent/libevent/evnet"
@@ -11,11 +9,11 @@ import (
 
 func main() {
 	args := server.Parse()
-	group, err := libevent.NewGroup(args.Loops, libevent.Config{CoarseTimer: true})
+	base, err := libevent.NewBaseConfig(libevent.Config{CoarseTimer: true})
 	server.Check(err)
-	l, err := evnet.Listen(group, "tcp", args.Addr)
+	l, err := evnet.Listen(base, "tcp", args.Addr)
 	server.Check(err)
-	go func() { server.Check(group.Run(context.Background())) }()
+	go func() { server.Check(base.Dispatch()) }() // there is something to wait for
 	server.Ready()
 	server.Serve(l, args.Sink)
 }

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"flag"
 	"net"
 	"net/http"
@@ -32,10 +31,11 @@ func listen(args server.Args) (net.Listener, error) {
 	if *plain {
 		return net.Listen("tcp", args.Addr)
 	}
-	group, err := libevent.NewGroup(args.Loops, libevent.Config{CoarseTimer: true})
+	base, err := libevent.NewBaseConfig(libevent.Config{CoarseTimer: true})
 	server.Check(err)
-	go func() { server.Check(group.Run(context.Background())) }()
-	return evnet.Listen(group, "tcp", args.Addr)
+	l, err := evnet.Listen(base, "tcp", args.Addr)
+	go func() { server.Check(base.Dispatch()) }() // there is something to wait for
+	return l, err
 }
 
 var body = make([]byte, most)

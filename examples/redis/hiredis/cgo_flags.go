@@ -10,7 +10,7 @@ package hiredis
 #cgo pkg-config: hiredis libevent_core
 #cgo CFLAGS: -D_GNU_SOURCE
 
-#include <hiredis.h>
+#include <hiredis/hiredis.h>
 
 #if HIREDIS_MAJOR == 0 && HIREDIS_MINOR < 14
 #error "hiredis 0.14 or newer is needed; install libhiredis-dev (Debian, Ubuntu), hiredis-devel (Fedora), hiredis-dev (Alpine) or hiredis (Homebrew)"

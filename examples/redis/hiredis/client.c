@@ -4,7 +4,7 @@
 
 #include "client.h"
 
-#include <adapters/libevent.h>
+#include <hiredis/adapters/libevent.h>
 
 #include "_cgo_export.h"
 

@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-#include <async.h>
-#include <hiredis.h>
+#include <hiredis/async.h>
+#include <hiredis/hiredis.h>
 
 struct event_base;
 

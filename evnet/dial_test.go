@@ -1,0 +1,201 @@
+package evnet_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/evnet"
+)
+
+// full is an address where connecting takes for ever: its backlog is full.
+func full(t testing.TB) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	require.NoError(t, syscall.Listen(fd, 0))
+	sa, err := syscall.Getsockname(fd)
+	require.NoError(t, err)
+	in4 := sa.(*syscall.SockaddrInet4)
+	address := (&net.TCPAddr{IP: in4.Addr[:], Port: in4.Port}).String()
+	for {
+		c, err := net.DialTimeout("tcp", address, 300*time.Millisecond)
+		if err != nil {
+			return address
+		}
+		t.Cleanup(func() { _ = c.Close() })
+	}
+}
+
+// hello accepts one connection after the other and says hello.
+func hello(t testing.TB, network, address string) net.Listener {
+	t.Helper()
+	l, err := net.Listen(network, address)
+	if err != nil {
+		t.Skipf("no %s: %v", address, err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, "hello "+c.RemoteAddr().String())
+			_ = c.Close()
+		}
+	}()
+	return l
+}
+
+func greeting(t testing.TB, c net.Conn, err error) string {
+	t.Helper()
+	require.NoError(t, err)
+	defer c.Close()
+	got := receive(t, readAll(c))
+	assert.NoError(t, got.err)
+	assert.Equal(t, "hello "+c.LocalAddr().String(), string(got.v))
+	return c.RemoteAddr().String()
+}
+
+func TestDial(t *testing.T) {
+	base := running(t)
+	d := evnet.Dialer{Loop: base, Timeout: patience}
+	l := hello(t, "tcp4", "127.0.0.1:0")
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	for _, network := range []string{"tcp", "tcp4"} {
+		for _, host := range []string{"127.0.0.1", "localhost", ""} {
+			c, err := d.Dial(network, net.JoinHostPort(host, port))
+			assert.Equal(t, l.Addr().String(), greeting(t, c, err))
+		}
+	}
+	_, err = d.Dial("tcp6", net.JoinHostPort("127.0.0.1", port))
+	assert.Error(t, err)
+}
+
+// The addresses of both families are tried.
+func TestDialFallsBack(t *testing.T) {
+	base := running(t)
+	dns, err := base.NewDNSBase(libevent.DNSConfig{NoSystemConfig: true})
+	require.NoError(t, err)
+	hosts := filepath.Join(t.TempDir(), "hosts")
+	require.NoError(t, os.WriteFile(hosts, []byte("127.0.0.1 both.test four.test\n::1 both.test\n"), 0o600))
+	require.NoError(t, dns.LoadHosts(hosts))
+	for _, delay := range []time.Duration{0, -1} {
+		d := evnet.Dialer{Loop: base, Timeout: patience, DNS: dns, FallbackDelay: delay}
+		for _, listen := range []string{"127.0.0.1:0", "[::1]:0"} {
+			l := hello(t, "tcp", listen)
+			_, port, err := net.SplitHostPort(l.Addr().String())
+			require.NoError(t, err)
+			c, err := d.Dial("tcp", net.JoinHostPort("both.test", port))
+			assert.Equal(t, l.Addr().String(), greeting(t, c, err))
+		}
+	}
+	d := evnet.Dialer{Loop: base, Timeout: patience, DNS: dns}
+	c, err := d.Dial("tcp", "both.test:1")
+	assert.Nil(t, c)
+	assertOp(t, err, "dial", syscall.ECONNREFUSED)
+	_, err = d.Dial("tcp6", "four.test:1")
+	var notFound *net.DNSError
+	assert.ErrorAs(t, err, &notFound)
+	assertOp(t, err, "dial", err)
+}
+
+func TestDialErrors(t *testing.T) {
+	base := running(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	refused := l.Addr().String()
+	require.NoError(t, l.Close())
+	d := evnet.Dialer{Loop: base}
+	for _, c := range []struct {
+		network, address string
+		want             error
+	}{
+		{"tcp", refused, syscall.ECONNREFUSED},
+		{"unix", "/nonexistent/s", syscall.ENOENT},
+		{"udp", refused, net.UnknownNetworkError("udp")},
+	} {
+		conn, err := d.Dial(c.network, c.address)
+		assert.Nil(t, conn)
+		assertOp(t, err, "dial", c.want)
+	}
+	for _, address := range []string{"", "127.0.0.1", "127.0.0.1:no-such-service", "127.0.0.1:70000"} {
+		_, err := d.Dial("tcp", address)
+		assertOp(t, err, "dial", err)
+	}
+	_, err = (&evnet.Dialer{}).Dial("tcp", refused)
+	assert.Error(t, err)
+	eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "nothing is left")
+}
+
+func TestDialEndsInTime(t *testing.T) {
+	base := running(t)
+	address := full(t)
+	for name, dial := range map[string]func() (net.Conn, error){
+		"timeout": func() (net.Conn, error) {
+			return (&evnet.Dialer{Loop: base, Timeout: 50 * time.Millisecond}).Dial("tcp", address)
+		},
+		"deadline": func() (net.Conn, error) {
+			return (&evnet.Dialer{Loop: base, Deadline: time.Now().Add(50 * time.Millisecond)}).Dial("tcp", address)
+		},
+		"past": func() (net.Conn, error) {
+			return (&evnet.Dialer{Loop: base, Deadline: time.Unix(1, 0)}).Dial("tcp", address)
+		},
+	} {
+		got := receive(t, async(dial))
+		assert.True(t, timedOut(got.err), "%s: %v", name, got.err)
+		assertOp(t, got.err, "dial", context.DeadlineExceeded)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	dial := async(func() (net.Conn, error) { return (&evnet.Dialer{Loop: base}).DialContext(ctx, "tcp", address) })
+	eventually(t, func() bool { return base.Stats().BufferEvents == 1 }, "it connects")
+	cancel()
+	assertOp(t, receive(t, dial).err, "dial", context.Canceled)
+	eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "nothing is left")
+}
+
+// The base is freed while somebody connects.
+func TestDialOnABaseThatGoes(t *testing.T) {
+	base := newBase(t)
+	stop := background(t, base)
+	address := full(t)
+	dial := async(func() (net.Conn, error) { return (&evnet.Dialer{Loop: base}).Dial("tcp", address) })
+	eventually(t, func() bool { return base.Stats().BufferEvents == 1 }, "it connects")
+	stop()
+	assertOp(t, receive(t, dial).err, "dial", net.ErrClosed)
+}
+
+func TestDialFromAnAddress(t *testing.T) {
+	base := running(t)
+	l := hello(t, "tcp", "127.0.0.1:0")
+	d := evnet.Dialer{Loop: base, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	c, err := d.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	assert.Equal(t, "127.0.0.2", c.LocalAddr().(*net.TCPAddr).IP.String())
+	greeting(t, c, nil)
+	_, err = d.Dial("tcp", "[::1]:1")
+	assert.Error(t, err)
+	_, err = d.Dial("unix", "/nonexistent/s")
+	assert.Error(t, err)
+
+	dir := t.TempDir()
+	u := hello(t, "unix", filepath.Join(dir, "s"))
+	d.LocalAddr = &net.UnixAddr{Name: filepath.Join(dir, "c"), Net: "unix"}
+	c, err = d.Dial("unix", u.Addr().String())
+	require.NoError(t, err)
+	assert.Equal(t, d.LocalAddr.String(), c.LocalAddr().String())
+	assert.NoError(t, c.Close())
+}

@@ -121,6 +121,7 @@ func newOfKind(base any, opts uint32, under any, kind *adopt.Kind) (any, error) 
 		gone:     (*[0]byte)(kind.Gone),
 		codes:    (*[0]byte)(kind.Codes),
 		shutdown: (*[0]byte)(kind.Shutdown),
+		socket:   (*[0]byte)(kind.Socket),
 		begin:    (*[0]byte)(kind.Begin),
 		end:      (*[0]byte)(kind.End),
 		recv:     (*[0]byte)(kind.Recv),

@@ -191,6 +191,15 @@ static int attempt_is_ours(struct glev_bev *r)
 	return r->dialing == GLEV_TRYING && !r->given;
 }
 
+static int give_fd(struct glev_bev *r, int fd)
+{
+	int rc = bufferevent_setfd(r->bev, fd);
+
+	if (r->door && r->door->socket)
+		r->door->socket(r->bev);
+	return rc;
+}
+
 /*
  * Another thread may call this while the loop's thread stands at the lock in
  * libevent's own read or write callback, with the descriptor's number already
@@ -244,7 +253,7 @@ void glev_bev_quiet(struct glev_bev *r)
 			bufferevent_setwatermark(r->bev, EV_READ, 0, 1);
 		}
 		fd = bufferevent_getfd(r->bev);
-		bufferevent_setfd(r->bev, -1);
+		give_fd(r, -1);
 	}
 	r->in.frozen = r->out.frozen = GLEV_FRONT | GLEV_BACK;
 	glev_buf_refreeze(&r->in);
@@ -295,8 +304,7 @@ void glev_bev_free(struct glev_bev *r)
 		event_free(r->limit);
 	if (r->flushed)
 		event_free(r->flushed);
-	if (r->rate)
-		ev_token_bucket_cfg_free(r->rate);
+	glev_bucket_free(r->rate);
 	free(r);
 }
 
@@ -662,7 +670,7 @@ static void end_attempt(struct glev_bev *r)
 	int fd = bufferevent_getfd(r->bev);
 
 	bufferevent_disable(r->bev, EV_READ | EV_WRITE);
-	bufferevent_setfd(r->bev, r->given ? fd : -1);
+	give_fd(r, r->given ? fd : -1);
 	if (fd >= 0 && !r->given)
 		evutil_closesocket(fd);
 }
@@ -718,11 +726,11 @@ static int64_t start_connect(struct glev_bev *r, const struct sockaddr *sa, int 
 	switch (err) {
 	case EINPROGRESS:
 	case EINTR:
-		bufferevent_setfd(r->bev, fd);
+		give_fd(r, fd);
 		return bufferevent_socket_connect(r->bev, NULL, 0) < 0 ? -EIO : 0;
 	case 0:
 	case ECONNREFUSED:
-		bufferevent_setfd(r->bev, fd);
+		give_fd(r, fd);
 		connected_at_once(r, err);
 		return 0;
 	}
@@ -793,7 +801,7 @@ static int64_t set_descriptor(struct glev_bev *r, int fd, int *old)
 	rc = hang_up(r);
 	*old = bufferevent_getfd(r->bev);
 	leave_descriptor(r);
-	if (bufferevent_setfd(r->bev, fd) < 0)
+	if (give_fd(r, fd) < 0)
 		rc = -EIO;
 	if (fd >= 0)
 		r->mute = 0;

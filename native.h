@@ -305,8 +305,7 @@ struct glev_bev {
 	struct event *limit;      /* ends a linger, or NULL */
 	struct event *flushed;    /* the output has become empty, and somebody waits */
 	struct evbuffer_cb_entry *out_cb; /* sees that, or NULL */
-	struct ev_token_bucket_cfg *rate; /* its rate limit, or NULL */
-	int64_t rate_tick_msec;
+	struct glev_bucket *rate; /* its rate limit, or NULL */
 	struct glev_bev *under;   /* of a filter, if it is ours */
 	struct glev_door *door;   /* adopt.c: of a kind that another package made, or NULL */
 	struct glev_host *host;   /* adopt.c: of one that is C's, or NULL */
@@ -444,6 +443,7 @@ struct glev_door {
 	void (*gone)(void *);
 	int (*codes)(struct bufferevent *, unsigned long *, int);
 	int (*shutdown)(struct bufferevent *);
+	void (*socket)(struct bufferevent *);
 	int (*begin)(struct bufferevent *);
 	void (*end)(struct bufferevent *);
 	ssize_t (*recv)(struct bufferevent *, void *, size_t, void *, size_t);
@@ -554,6 +554,13 @@ enum {
 	GLEV_MAX_SINGLE_WRITE,
 };
 
+/* What libevent has of it. */
+struct glev_bucket {
+	struct ev_token_bucket_cfg *cfg;
+	struct glev_rate rate; /* no rate is 0 */
+};
+
+void glev_bucket_free(struct glev_bucket *b);
 /* NULL takes the limit away. */
 int64_t glev_bev_set_rate(struct glev_bev *r, const struct glev_rate *l);
 int64_t glev_bev_level(struct glev_bev *r, int which, int64_t *level);
@@ -564,7 +571,8 @@ int64_t glev_group_set(struct bufferevent_rate_limit_group *g, const struct glev
 int64_t glev_group_remove(struct glev_bev *r);
 int64_t glev_group_add(struct bufferevent_rate_limit_group *g, struct glev_bev *r);
 void glev_group_totals(struct bufferevent_rate_limit_group *g, uint64_t *read, uint64_t *written);
-int64_t glev_group_take(struct bufferevent_rate_limit_group *g, int which, int64_t n);
+/* most is the burst, 0 for none. */
+int64_t glev_group_take(struct bufferevent_rate_limit_group *g, int which, int64_t n, size_t most);
 
 /* --- listener.c ---------------------------------------------------------- */
 

@@ -8,40 +8,62 @@
  */
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #include "native.h"
 
-/* A rate of 0 is unlimited. */
-static struct ev_token_bucket_cfg *config(const struct glev_rate *l)
+/*
+ * A rate of 0 is unlimited. With TLS libevent keeps what it may read in an int: there
+ * "unlimited" is the most that fits. (On a socket it passes the largest of all limits,
+ * cut to an int, to its buffer, for which that says the same.)
+ */
+static struct glev_bucket *bucket(const struct glev_rate *l, int door)
 {
+	size_t unlimited = door ? INT_MAX : EV_RATE_LIMIT_MAX;
 	struct timeval tick = {l->tick_msec / 1000, l->tick_msec % 1000 * 1000};
-	size_t unlimited = EV_RATE_LIMIT_MAX;
+	struct glev_bucket *b = calloc(1, sizeof(*b));
 
-	return ev_token_bucket_cfg_new(
-	    l->read_rate ? l->read_rate : unlimited, l->read_rate ? l->read_burst : unlimited,
-	    l->write_rate ? l->write_rate : unlimited, l->write_rate ? l->write_burst : unlimited,
-	    &tick);
+	if (!b)
+		return NULL;
+	b->rate = *l;
+	if (!l->read_rate)
+		b->rate.read_rate = b->rate.read_burst = unlimited;
+	if (!l->write_rate)
+		b->rate.write_rate = b->rate.write_burst = unlimited;
+	b->cfg = ev_token_bucket_cfg_new(b->rate.read_rate, b->rate.read_burst,
+	    b->rate.write_rate, b->rate.write_burst, &tick);
+	if (!b->cfg) {
+		free(b);
+		return NULL;
+	}
+	return b;
+}
+
+void glev_bucket_free(struct glev_bucket *b)
+{
+	if (b)
+		ev_token_bucket_cfg_free(b->cfg);
+	free(b);
 }
 
 int64_t glev_bev_set_rate(struct glev_bev *r, const struct glev_rate *l)
 {
-	struct ev_token_bucket_cfg *cfg = NULL, *old;
+	struct glev_bucket *b = NULL, *old;
 	int64_t rc = 0;
 
 	GLEV_CHECK_LOOP(r);
 	if (r->kind != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
-	if (l && !(cfg = config(l)))
+	if (l && !(b = bucket(l, r->door != NULL)))
 		return -ENOMEM;
 	evbuffer_lock(r->in.evb);
 	if (r->quiet) {
 		evbuffer_unlock(r->in.evb);
-		if (cfg)
-			ev_token_bucket_cfg_free(cfg);
+		glev_bucket_free(b);
 		return GLEV_CLOSED;
 	}
-	if (cfg) {
+	if (b) {
 		r->limited = 1;
 		r->limits |= GLEV_LIMIT_RATE;
 		glev_fast_choose(r);
@@ -49,22 +71,20 @@ int64_t glev_bev_set_rate(struct glev_bev *r, const struct glev_rate *l)
 	/* libevent counts the ticks of a bucket in the unit of its limit, and does
 	 * not convert: after a change of the unit it may wait for days. Without a
 	 * limit in between it begins anew. */
-	if (cfg && r->rate && r->rate_tick_msec != l->tick_msec)
+	if (b && r->rate && r->rate->rate.tick_msec != l->tick_msec)
 		bufferevent_set_rate_limit(r->bev, NULL);
-	if (bufferevent_set_rate_limit(r->bev, cfg) < 0) {
-		old = cfg;
+	if (bufferevent_set_rate_limit(r->bev, b ? b->cfg : NULL) < 0) {
+		old = b;
 		rc = -ENOMEM;
 	} else {
 		old = r->rate;
-		r->rate = cfg;
-		r->rate_tick_msec = l ? l->tick_msec : 0;
+		r->rate = b;
 	}
 	if (!r->rate)
 		r->limits &= ~GLEV_LIMIT_RATE;
 	glev_fast_choose(r);
 	evbuffer_unlock(r->in.evb);
-	if (old)
-		ev_token_bucket_cfg_free(old);
+	glev_bucket_free(old);
 	return rc;
 }
 
@@ -110,23 +130,29 @@ int64_t glev_bev_level(struct glev_bev *r, int which, int64_t *level)
 	return 0;
 }
 
-/* Whether a bucket at that level can take n out, or -n in, and stay a number. */
-static int in_range(ev_ssize_t level, ev_ssize_t n)
+/* Whether a bucket at that level can take n out, or -n in, and stay a number, and below
+ * its burst: above, libevent would go on filling it for ever. */
+static int in_range(ev_ssize_t level, int64_t n, size_t burst)
 {
-	return n >= 0 ? level >= -EV_SSIZE_MAX + n : level <= EV_SSIZE_MAX + n;
+	return n >= 0 ? level >= -EV_SSIZE_MAX + n : level <= (ev_ssize_t)burst + n;
 }
 
 int64_t glev_bev_take(struct glev_bev *r, int which, int64_t n)
 {
-	int64_t rc = 0;
 	int reading = which == GLEV_READ_LIMIT;
+	const struct glev_rate *rate;
+	ev_ssize_t level;
+	int64_t rc = 0;
 
 	GLEV_CHECK_LOOP(r);
 	evbuffer_lock(r->in.evb);
-	if (!r->rate) /* libevent would abort */
-		rc = GLEV_NO_LIMIT;
-	else if (!in_range(reading ? bufferevent_get_read_limit(r->bev)
-	                           : bufferevent_get_write_limit(r->bev), n))
+	if (!r->rate) { /* libevent would abort */
+		evbuffer_unlock(r->in.evb);
+		return GLEV_NO_LIMIT;
+	}
+	rate = &r->rate->rate;
+	level = reading ? bufferevent_get_read_limit(r->bev) : bufferevent_get_write_limit(r->bev);
+	if (!in_range(level, n, reading ? rate->read_burst : rate->write_burst))
 		rc = -ERANGE;
 	else if ((reading ? bufferevent_decrement_read_limit(r->bev, n)
 	                  : bufferevent_decrement_write_limit(r->bev, n)) < 0)
@@ -156,25 +182,25 @@ int64_t glev_bev_set_max_single(struct glev_bev *r, int reading, size_t n)
 
 struct bufferevent_rate_limit_group *glev_group_new(struct glev_base *b, const struct glev_rate *l)
 {
-	struct ev_token_bucket_cfg *cfg = config(l);
+	struct glev_bucket *cfg = bucket(l, 0);
 	struct bufferevent_rate_limit_group *g;
 
 	if (!cfg)
 		return NULL;
-	g = bufferevent_rate_limit_group_new(b->base, cfg);
-	ev_token_bucket_cfg_free(cfg);
+	g = bufferevent_rate_limit_group_new(b->base, cfg->cfg);
+	glev_bucket_free(cfg);
 	return g;
 }
 
 int64_t glev_group_set(struct bufferevent_rate_limit_group *g, const struct glev_rate *l)
 {
-	struct ev_token_bucket_cfg *cfg = config(l);
+	struct glev_bucket *cfg = bucket(l, 0);
 	int rc;
 
 	if (!cfg)
 		return -ENOMEM;
-	rc = bufferevent_rate_limit_group_set_cfg(g, cfg);
-	ev_token_bucket_cfg_free(cfg);
+	rc = bufferevent_rate_limit_group_set_cfg(g, cfg->cfg);
+	glev_bucket_free(cfg);
 	return rc < 0 ? -ENOMEM : 0;
 }
 
@@ -218,13 +244,14 @@ void glev_group_totals(struct bufferevent_rate_limit_group *g, uint64_t *read, u
 	*written = w;
 }
 
-int64_t glev_group_take(struct bufferevent_rate_limit_group *g, int which, int64_t n)
+int64_t glev_group_take(struct bufferevent_rate_limit_group *g, int which, int64_t n, size_t most)
 {
 	int reading = which == GLEV_READ_LIMIT;
+	ev_ssize_t level = reading ? bufferevent_rate_limit_group_get_read_limit(g)
+	                           : bufferevent_rate_limit_group_get_write_limit(g);
 	int rc;
 
-	if (!in_range(reading ? bufferevent_rate_limit_group_get_read_limit(g)
-	                      : bufferevent_rate_limit_group_get_write_limit(g), n))
+	if (!in_range(level, n, most ? most : EV_RATE_LIMIT_MAX))
 		return -ERANGE;
 	rc = reading ? bufferevent_rate_limit_group_decrement_read(g, n)
 	             : bufferevent_rate_limit_group_decrement_write(g, n);

@@ -9,12 +9,14 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
 
 // RateLimit says how many bytes may be read and written in each Tick on average, and
-// how many at once after a pause (the burst).
+// how many at once after a pause (the burst). More than 2 GiB - 1 is taken for that, which
+// with TLS is also what an unlimited direction has: libevent counts it in an int.
 type RateLimit struct {
 	ReadRate   int           // bytes per Tick; 0 is unlimited
 	ReadBurst  int           // bytes, at least ReadRate; 0 is ReadRate
@@ -36,7 +38,7 @@ func (l RateLimit) native(op string) (C.struct_glev_rate, error) {
 		case burst > 0 && rate == 0:
 			return 0, 0, fmt.Errorf("%sBurst %d without %sRate", name, burst, name)
 		}
-		return C.size_t(rate), C.size_t(max(rate, burst)), nil
+		return C.size_t(min(rate, math.MaxInt32)), C.size_t(min(max(rate, burst), math.MaxInt32)), nil
 	}
 	var err error
 	if c.read_rate, c.read_burst, err = direction("Read", l.ReadRate, l.ReadBurst); err != nil {
@@ -83,14 +85,14 @@ func (b *BufferEvent) ReadLimit() int { return b.level(C.GLEV_READ_LIMIT) }
 func (b *BufferEvent) WriteLimit() int { return b.level(C.GLEV_WRITE_LIMIT) }
 
 // TakeReadLimit takes n bytes out of what may be read in this tick, or with a negative
-// n puts them in: for bytes that came by another way.
+// n puts them in, for bytes that came by another way; above the burst that is ERANGE.
 // Safe for concurrent use. Wraps bufferevent_decrement_read_limit.
 func (b *BufferEvent) TakeReadLimit(n int) error {
 	return b.take("bufferevent_decrement_read_limit", C.GLEV_READ_LIMIT, n)
 }
 
 // TakeWriteLimit takes n bytes out of what may be written in this tick, or with a
-// negative n puts them in.
+// negative n puts them in; above the burst that is ERANGE.
 // Safe for concurrent use. Wraps bufferevent_decrement_write_limit.
 func (b *BufferEvent) TakeWriteLimit(n int) error {
 	return b.take("bufferevent_decrement_write_limit", C.GLEV_WRITE_LIMIT, n)
@@ -153,6 +155,8 @@ type RateLimitGroup struct {
 	c    *C.struct_bufferevent_rate_limit_group
 	tick C.int64_t // milliseconds
 
+	limit atomic.Pointer[C.struct_glev_rate]
+
 	mu      sync.Mutex
 	members map[*BufferEvent]struct{}
 }
@@ -174,6 +178,7 @@ func (b *Base) NewRateLimitGroup(limit RateLimit) (*RateLimitGroup, error) {
 		tick:    c.tick_msec,
 		members: map[*BufferEvent]struct{}{},
 	}
+	g.limit.Store(&c)
 	g.c = C.glev_group_new(b.c, &c)
 	if g.c == nil {
 		return nil, &Error{op, syscall.ENOMEM}
@@ -278,7 +283,13 @@ func (g *RateLimitGroup) SetLimit(limit RateLimit) error {
 	if c.tick_msec != g.tick {
 		return badArgument(op, "Tick is %v, not the %v that the group was made with", limit.Tick, time.Duration(g.tick)*time.Millisecond)
 	}
-	_, err = g.do(op, func() (C.int64_t, error) { return C.glev_group_set(g.c, &c), nil })
+	_, err = g.do(op, func() (C.int64_t, error) {
+		rc := C.glev_group_set(g.c, &c)
+		if rc == 0 {
+			g.limit.Store(&c)
+		}
+		return rc, nil
+	})
 	return err
 }
 
@@ -339,21 +350,27 @@ func (g *RateLimitGroup) level(get func() C.int64_t) (n int) {
 }
 
 // TakeReadLimit takes n bytes out of what the members may read in this tick, or with a
-// negative n puts them in.
+// negative n puts them in; above the burst that is ERANGE.
 // Safe for concurrent use. Wraps bufferevent_rate_limit_group_decrement_read.
 func (g *RateLimitGroup) TakeReadLimit(n int) error {
 	return g.take("bufferevent_rate_limit_group_decrement_read", C.GLEV_READ_LIMIT, n)
 }
 
 // TakeWriteLimit takes n bytes out of what the members may write in this tick, or with
-// a negative n puts them in.
+// a negative n puts them in; above the burst that is ERANGE.
 // Safe for concurrent use. Wraps bufferevent_rate_limit_group_decrement_write.
 func (g *RateLimitGroup) TakeWriteLimit(n int) error {
 	return g.take("bufferevent_rate_limit_group_decrement_write", C.GLEV_WRITE_LIMIT, n)
 }
 
 func (g *RateLimitGroup) take(op string, which C.int, n int) error {
-	_, err := g.do(op, func() (C.int64_t, error) { return C.glev_group_take(g.c, which, C.int64_t(n)), nil })
+	_, err := g.do(op, func() (C.int64_t, error) {
+		burst := g.limit.Load().read_burst
+		if which == C.GLEV_WRITE_LIMIT {
+			burst = g.limit.Load().write_burst
+		}
+		return C.glev_group_take(g.c, which, C.int64_t(n), burst), nil
+	})
 	return err
 }
 

@@ -39,6 +39,16 @@ func TestRateLimitArguments(t *testing.T) {
 	assert.ErrorIs(t, bev.SetMaxSingleWrite(-1), syscall.EINVAL)
 }
 
+// libevent cuts what may be read to an int: to nothing at all of this.
+func TestRateLimitOfManyGigabytes(t *testing.T) {
+	base := newBase(t)
+	bev, peer := newSocket(t, base, 0)
+	echo(t, bev, func() {})
+	require.NoError(t, bev.SetRateLimit(&libevent.RateLimit{ReadRate: 1 << 32, WriteRate: 1 << 40}))
+	background(t, base)
+	assert.Equal(t, "hello", say(t, peer, "hello"))
+}
+
 func TestRateLimitLevels(t *testing.T) {
 	base := newBase(t)
 	bev, _ := newSocket(t, base, 0)
@@ -57,6 +67,7 @@ func TestRateLimitLevels(t *testing.T) {
 	assert.Equal(t, 100, bev.WriteLimit())
 	assert.Equal(t, 100, bev.MaxToWrite())
 	assert.ErrorIs(t, bev.TakeReadLimit(math.MinInt), syscall.ERANGE)
+	assert.ErrorIs(t, bev.TakeReadLimit(-1), syscall.ERANGE, "libevent would fill it for ever")
 	require.NoError(t, bev.SetRateLimit(nil))
 	require.NoError(t, bev.SetRateLimit(&libevent.RateLimit{}))
 	assert.ErrorIs(t, bev.TakeReadLimit(-1), syscall.ERANGE, "unlimited is as much as there is")

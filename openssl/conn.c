@@ -150,6 +150,7 @@ int64_t gtls_conn_set_fd(struct gtls_conn *c, int fd)
 		return -errno;
 	bufferevent_disable(c->bev, EV_WRITE);
 	rc = bufferevent_setfd(c->bev, fd);
+	gtls_socket(c->bev);
 	ERR_clear_error();
 	return rc < 0 ? -EIO : 0;
 }
@@ -271,7 +272,7 @@ struct gtls_said gtls_conn_event(struct gtls_conn *c, short what)
 	lock(c);
 	said.closed = (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
 	said.before = SSL_in_before(c->ssl) ||
-	    (!SSL_is_init_finished(c->ssl) && BIO_number_read(SSL_get_rbio(c->ssl)) == 0);
+	    (!SSL_is_init_finished(c->ssl) && BIO_number_read(SSL_get_rbio(c->ssl)) == c->wire.before);
 	said.again = c->failed;
 	said.eof = BIO_eof(SSL_get_rbio(c->ssl)) > 0;
 	if ((what & BEV_EVENT_ERROR) && !SSL_in_before(c->ssl))

@@ -136,6 +136,7 @@ func (c *Context) newConn(op string, base *libevent.Base, opts libevent.Options,
 		Codes:    unsafe.Pointer(C.gtls_codes),
 		Shutdown: unsafe.Pointer(C.gtls_shutdown),
 		Event:    conn.happened,
+		Socket:   unsafe.Pointer(C.gtls_socket),
 	}
 	if !c.renegotiates { // which libevent has to see to
 		kind.Begin, kind.End = unsafe.Pointer(C.gtls_begin), unsafe.Pointer(C.gtls_end)

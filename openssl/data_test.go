@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -316,6 +317,26 @@ func TestWriteWhileDisabled(t *testing.T) {
 // A connection that leaves the fast path, and comes back to it, while much is on its way
 // goes on reading, also with what was read ahead.
 func TestReadGoesOnOffTheFastPath(t *testing.T) {
+	limits := map[string]func(b *openssl.Conn, on bool) error{
+		"a rate": func(b *openssl.Conn, on bool) error {
+			if !on {
+				return b.SetRateLimit(nil)
+			}
+			return b.SetRateLimit(&libevent.RateLimit{ReadRate: 1 << 30, ReadBurst: 1 << 30})
+		},
+		"one read": func(b *openssl.Conn, on bool) error {
+			if !on {
+				return b.SetMaxSingleRead(0)
+			}
+			return b.SetMaxSingleRead(8192)
+		},
+	}
+	for name, limit := range limits {
+		t.Run(name, func(t *testing.T) { readsOn(t, limit) })
+	}
+}
+
+func readsOn(t *testing.T, limit func(b *openssl.Conn, on bool) error) {
 	conn, _, _, peer := open(t, tls.VersionTLS13)
 	const step = 256 << 10
 	steps := make(chan struct{}, 1)
@@ -339,12 +360,65 @@ func TestReadGoesOnOffTheFastPath(t *testing.T) {
 		}
 	}()
 	for range 100 {
-		for _, limit := range []int{8192, 0} {
-			require.NoError(t, conn.SetMaxSingleRead(limit))
+		for _, on := range []bool{true, false} {
+			require.NoError(t, limit(conn, on))
 			for range cap(steps) + 1 { // one may be from before
 				receive(t, steps)
 			}
 		}
+	}
+}
+
+// A limit of one direction is none of the other.
+func TestRateLimitOfOneDirection(t *testing.T) {
+	for name, limit := range map[string]libevent.RateLimit{"write": {WriteRate: 20000}, "read": {ReadRate: 20000}} {
+		t.Run(name, func(t *testing.T) {
+			conn, read, _, peer := open(t, tls.VersionTLS13)
+			require.NoError(t, conn.SetRateLimit(&limit))
+			_, err := peer.Write([]byte("hello"))
+			require.NoError(t, err)
+			receive(t, read)
+			_, err = conn.WriteString("hello")
+			require.NoError(t, err)
+			p := make([]byte, 5)
+			_, err = io.ReadFull(peer, p)
+			require.NoError(t, err)
+			assert.Equal(t, "hello", string(p))
+		})
+	}
+}
+
+// libevent charges a limit with what its BIO has counted: that goes on where it was when
+// the fast path has carried much in between.
+func TestRateLimitIsNotChargedForTheFastPath(t *testing.T) {
+	conn, _, _, peer := open(t, tls.VersionTLS13)
+	base := conn.Base()
+	const burst = 1 << 20
+	carry := func(n int) {
+		done := make(chan struct{})
+		got := 0
+		require.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
+			got += b.Input().Len()
+			assert.NoError(t, b.Input().Drain(b.Input().Len()))
+			if got == n {
+				close(done)
+			}
+		}, nil, nil))
+		_, err := peer.Write(noise(n))
+		require.NoError(t, err)
+		receive(t, done)
+	}
+	for range 3 {
+		carry(3 << 20)
+		limit := &libevent.RateLimit{ReadRate: burst, ReadBurst: burst, WriteRate: burst, WriteBurst: burst, Tick: time.Hour}
+		require.NoError(t, conn.SetRateLimit(limit))
+		carry(1000)
+		onLoop(t, base, func() {
+			assert.LessOrEqual(t, conn.ReadLimit(), burst-1000)
+			assert.Greater(t, conn.ReadLimit(), burst-2000)
+			assert.LessOrEqual(t, conn.WriteLimit(), burst)
+		})
+		require.NoError(t, conn.SetRateLimit(nil))
 	}
 }
 

@@ -94,7 +94,8 @@ unsigned long gtls_ctx_alpn(struct gtls_ctx *c, struct gtls_bytes protos);
 
 /* wire.c: the fast path of one. */
 struct gtls_wire {
-	BIO *theirs;          /* libevent's, meanwhile */
+	BIO *plain, *fast;    /* libevent's and ours, for the same socket */
+	uint64_t before;      /* what the plain one had read when it got that */
 	int fd;
 	unsigned char *data;  /* what was read and not yet asked for is from at to end */
 	size_t at, end;
@@ -103,6 +104,7 @@ struct gtls_wire {
 	size_t room;          /* of scratch; 0 between two calls */
 	size_t unsent;        /* what OpenSSL wants to be given again */
 	int why;              /* reading has ended, or not: an errno, or 0 for close_notify */
+	int8_t counting;      /* there is nothing to read or to write, but to count */
 	int8_t ended;
 	int8_t dry;           /* the socket has no more */
 	int8_t eof;
@@ -198,6 +200,7 @@ void gtls_release(STACK_OF(X509) *certs);
 /* --- wire.c ------------------------------------------------------------------ */
 
 /* The functions of internal/adopt that stand in place of libevent's. */
+void gtls_socket(struct bufferevent *bev);
 int gtls_begin(struct bufferevent *bev);
 void gtls_end(struct bufferevent *bev);
 ssize_t gtls_recv(struct bufferevent *bev, void *p, size_t n, void *scratch, size_t size);

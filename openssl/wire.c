@@ -7,11 +7,17 @@
  * here instead, under the lock of the bufferevent: a BIO of ours takes from the socket what
  * there is, for all records in it, and what is written is as few records as possible.
  *
- * What libevent had is put aside meanwhile: its BIO, and the descriptor of ev_write, for it
- * adds that event whenever something is appended to the output.
+ * What libevent has is put aside meanwhile: its BIO, and the descriptor of ev_write, for it
+ * adds that event whenever something is appended to the output. Its BIO is one of ours, too,
+ * which can give it what is left of a read.
+ *
+ * It is by the bytes that its BIO has counted that libevent charges rate limits. So that one
+ * counts on from socket to socket, and does not see what goes by here: a count that goes
+ * back would be a credit, after which libevent's buckets grow for ever.
  */
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -75,6 +81,8 @@ int gtls_wire_read(BIO *bio, char *p, int n)
 	struct gtls_wire *w = &c->wire;
 	int got;
 
+	if (w->counting)
+		return n;
 	BIO_clear_retry_flags(bio);
 	if (left(w) == 0 && !w->room)
 		return from_socket(bio, w, p, (size_t)n);
@@ -103,10 +111,13 @@ int gtls_wire_read(BIO *bio, char *p, int n)
 
 int gtls_wire_write(BIO *bio, const char *p, int n)
 {
-	struct gtls_conn *c = BIO_get_data(bio);
-	ssize_t done = send(c->wire.fd, p, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL | (c->wire.more ? MSG_MORE : 0));
+	const struct gtls_wire *w = &((struct gtls_conn *)BIO_get_data(bio))->wire;
+	ssize_t done;
 
+	if (w->counting)
+		return n;
 	BIO_clear_retry_flags(bio);
+	done = send(w->fd, p, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL | (w->more ? MSG_MORE : 0));
 	if (done < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
 		BIO_set_retry_write(bio);
 	return (int)done;
@@ -168,41 +179,68 @@ static void assign_writer(struct gtls_conn *c, int fd, short what)
 	event_priority_set(ev, priority);
 }
 
+/* Has a BIO count as if it had carried all that another one has. */
+static void count_on(struct gtls_wire *w, BIO *bio, BIO *from)
+{
+	uint64_t n;
+	char none;
+
+	if (!from)
+		return;
+	w->counting = 1;
+	for (n = BIO_number_read(from); n > 0; n -= n < INT_MAX ? n : INT_MAX)
+		BIO_read(bio, &none, n < INT_MAX ? (int)n : INT_MAX);
+	for (n = BIO_number_written(from); n > 0; n -= n < INT_MAX ? n : INT_MAX)
+		BIO_write(bio, &none, n < INT_MAX ? (int)n : INT_MAX);
+	w->counting = 0;
+}
+
+static void use(struct gtls_conn *c, BIO *bio)
+{
+	BIO_up_ref(bio);
+	SSL_set_bio(c->ssl, bio, bio);
+}
+
+/* libevent has made a BIO for it. */
+void gtls_socket(struct bufferevent *bev)
+{
+	struct gtls_conn *c = conn_of(bev);
+	struct gtls_wire *w = &c->wire;
+	BIO *bio = new_bio(c);
+
+	if (!bio) /* then libevent's stays, and libevent with it */
+		return;
+	w->fd = bufferevent_getfd(bev);
+	count_on(w, bio, w->plain);
+	w->before = BIO_number_read(bio);
+	BIO_free(w->plain);
+	w->plain = bio;
+	use(c, bio);
+}
+
 int gtls_begin(struct bufferevent *bev)
 {
 	struct gtls_conn *c = conn_of(bev);
 	struct gtls_wire *w = &c->wire;
-	BIO *bio;
 
-	if (!SSL_is_init_finished(c->ssl) || SSL_want_write(c->ssl) || !(bio = new_bio(c)))
+	if (!SSL_is_init_finished(c->ssl) || SSL_want_write(c->ssl) || SSL_get_rbio(c->ssl) != w->plain)
+		return 0;
+	if (!w->fast && !(w->fast = new_bio(c)))
 		return 0;
 	ERR_clear_error();
-	w->fd = bufferevent_getfd(bev);
-	w->theirs = SSL_get_rbio(c->ssl);
-	BIO_up_ref(w->theirs);
-	SSL_set_bio(c->ssl, bio, bio);
+	use(c, w->fast);
 	SSL_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
 	assign_writer(c, -1, 0);
 	return 1;
 }
 
-/* What is left of a read only our BIO can give. */
 void gtls_end(struct bufferevent *bev)
 {
 	struct gtls_conn *c = conn_of(bev);
-	struct gtls_wire *w = &c->wire;
-	BIO *bio = NULL;
 
 	SSL_clear_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
-	if (left(w) && (bio = new_bio(c)) != NULL)
-		SSL_set0_rbio(c->ssl, bio);
-	if (!bio) {
-		BIO_up_ref(w->theirs);
-		SSL_set0_rbio(c->ssl, w->theirs);
-	}
-	SSL_set0_wbio(c->ssl, w->theirs);
-	w->theirs = NULL;
-	assign_writer(c, w->fd, EV_WRITE);
+	use(c, c->wire.plain);
+	assign_writer(c, c->wire.fd, EV_WRITE);
 }
 
 void gtls_wire_restart(struct gtls_conn *c)
@@ -217,7 +255,8 @@ void gtls_wire_restart(struct gtls_conn *c)
 
 void gtls_wire_free(struct gtls_conn *c)
 {
-	BIO_free(c->wire.theirs);
+	BIO_free(c->wire.plain);
+	BIO_free(c->wire.fast);
 	free(c->wire.kept);
 }
 

@@ -34,6 +34,10 @@ type Kind struct {
 	//
 	//	int (*)(struct bufferevent *)
 	Shutdown unsafe.Pointer
+	// Socket learns that libevent has been given another descriptor, or none.
+	//
+	//	void (*)(struct bufferevent *)
+	Socket unsafe.Pointer
 	// These read and write a socket in place of libevent, once it is connected and as
 	// long as libevent has nothing to count or to hand on: the fast path. Without Recv
 	// there is none.

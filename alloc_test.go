@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // The hot path allocates nothing in Go.
@@ -15,9 +16,9 @@ func TestNoAllocations(t *testing.T) {
 	if asanEnabled || raceEnabled {
 		t.Skip("the instrumentation allocates")
 	}
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	a, b := newPair(t, base)
-	fd, peer := socketpair(t)
+	fd, peer := testutil.Socketpair(t)
 	defer syscall.Close(peer)
 	socket, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 	require.NoError(t, err)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 type change struct{ added, deleted int }
@@ -87,7 +88,7 @@ func TestBufferCallbackGoesWithItsBuffer(t *testing.T) {
 	require.NoError(t, err)
 	bev.Free()
 	cb.Remove()
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Empty(t, append(*changes, *more...), "not after Free")
 	require.NoError(t, base.Free())
 	assert.Zero(t, libevent.Live().Handles)
@@ -149,7 +150,7 @@ func TestBufferCallbackPanics(t *testing.T) {
 	assert.Len(t, *others, 2)
 	cb.Remove()
 
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev := silent(t, base)
 	_, err = bev.Output().AddCallback(func(*libevent.Buffer, int, int) { explode() })
 	require.NoError(t, err)
@@ -157,12 +158,12 @@ func TestBufferCallbackPanics(t *testing.T) {
 	require.NoError(t, err)
 	v := raises(func() { _ = base.Dispatch() })
 	require.IsType(t, &libevent.PanicError{}, v, "from the loop")
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 }
 
 // On a bufferevent's buffer the loop tells it, wherever the change was made.
 func TestBufferCallbackOfABufferEvent(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	got := readAll(peer)
 	added, deleted := 0, 0
@@ -181,25 +182,25 @@ func TestBufferCallbackOfABufferEvent(t *testing.T) {
 		require.NoError(t, err)
 	}
 	assert.Zero(t, added, "not here")
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, change{400, 400}, change{added, deleted})
 	bev.Free()
-	assert.Len(t, receive(t, got), 400)
+	assert.Len(t, testutil.Receive(t, got), 400)
 }
 
 func TestBufferCallbackLoopOnly(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	a, _, err := base.NewPair(libevent.OptLoopOnly)
 	require.NoError(t, err)
 	cb, changes := watch(t, a.Output())
-	stop := background(t, base)
-	onLoop(t, base, func() {})
+	stop := testutil.Background(t, base)
+	testutil.OnLoop(t, base, func() {})
 	_, err = a.Output().AddCallback(func(*libevent.Buffer, int, int) {})
 	assert.ErrorIs(t, err, libevent.ErrWrongLoop)
 	assert.ErrorIs(t, cb.Disable(), libevent.ErrWrongLoop)
 	cb.Remove()
-	onLoop(t, base, func() { assert.NoError(t, a.Output().Add([]byte("x"))) })
-	onLoop(t, base, func() { assert.Empty(t, *changes, "removed all the same") })
+	testutil.OnLoop(t, base, func() { assert.NoError(t, a.Output().Add([]byte("x"))) })
+	testutil.OnLoop(t, base, func() { assert.Empty(t, *changes, "removed all the same") })
 	stop()
 }
 
@@ -239,8 +240,8 @@ func TestBufferCallbackFromManyGoroutines(t *testing.T) {
 
 // Removing, freeing and changing at the same time.
 func TestBufferCallbackRaces(t *testing.T) {
-	base := newBase(t)
-	stop := background(t, base)
+	base := testutil.NewBase(t)
+	stop := testutil.Background(t, base)
 	for range 100 {
 		a, _ := newPair(t, base)
 		b := newBuffer(t, "")

@@ -16,13 +16,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // --- making ------------------------------------------------------------------
 
 func TestNewSocketArguments(t *testing.T) {
-	base := newBase(t)
-	a, b := socketpair(t)
+	base := testutil.NewBase(t)
+	a, b := testutil.Socketpair(t)
 	defer syscall.Close(a)
 	defer syscall.Close(b)
 	const (
@@ -56,7 +57,7 @@ func TestNewSocketArguments(t *testing.T) {
 	}
 	_, err := base.NewSocket(-2, 0)
 	assert.ErrorIs(t, err, syscall.EINVAL)
-	closed, other := socketpair(t)
+	closed, other := testutil.Socketpair(t)
 	require.NoError(t, syscall.Close(closed))
 	require.NoError(t, syscall.Close(other))
 	_, err = base.NewSocket(closed, libevent.OptCloseOnFree)
@@ -91,8 +92,8 @@ func TestZeroValuesAreClosed(t *testing.T) {
 // The descriptor is closed by Free exactly when OptCloseOnFree was given.
 func TestCloseOnFree(t *testing.T) {
 	for _, closes := range []bool{true, false} {
-		base := newBase(t)
-		a, b := socketpair(t)
+		base := testutil.NewBase(t)
+		a, b := testutil.Socketpair(t)
 		opts := libevent.Options(0)
 		if closes {
 			opts = libevent.OptCloseOnFree
@@ -115,7 +116,7 @@ func TestCloseOnFree(t *testing.T) {
 // --- callbacks -----------------------------------------------------------------
 
 func TestCallbacksGetTheirBufferEvent(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	var order []string
 	require.NoError(t, bev.SetCallbacks(
@@ -141,7 +142,7 @@ func TestCallbacksGetTheirBufferEvent(t *testing.T) {
 	require.NoError(t, bev.Enable(rd))
 	_, err := peer.Write([]byte("ping"))
 	require.NoError(t, err)
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, []string{"read ping", "write", "BEV_EVENT_READING|BEV_EVENT_EOF"}, order)
 	got, err := io.ReadAll(peer)
 	assert.NoError(t, err)
@@ -151,7 +152,7 @@ func TestCallbacksGetTheirBufferEvent(t *testing.T) {
 // Closures may be replaced at any time, also by nil, and nothing queued for the old
 // ones comes to the new ones out of turn.
 func TestSetCallbacksAgain(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	a, b := newPair(t, base)
 	var first, second int
 	require.NoError(t, b.SetCallbacks(func(*libevent.BufferEvent) { first++ }, nil, nil))
@@ -159,7 +160,7 @@ func TestSetCallbacksAgain(t *testing.T) {
 	_, err := a.WriteString("1") // queues a read callback
 	require.NoError(t, err)
 	require.NoError(t, b.SetCallbacks(nil, nil, nil))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Zero(t, first)
 	require.NoError(t, b.SetCallbacks(func(*libevent.BufferEvent) { second++ }, nil,
 		func(_ *libevent.BufferEvent, what libevent.Events) {
@@ -168,19 +169,19 @@ func TestSetCallbacksAgain(t *testing.T) {
 		}))
 	require.NoError(t, b.SetWatermark(rd, 100, 0)) // so that the flush reads nothing
 	require.NoError(t, a.CloseWrite())
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.ErrorIs(t, b.Err(), io.EOF)
 }
 
 func TestOptLoopOnlyFromElsewhere(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, libevent.OptLoopOnly)
 	// Before the loop runs, any goroutine may set it up.
 	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 		assert.NoError(t, b.WriteBuffer(b.Input()))
 	}, nil, nil))
 	require.NoError(t, bev.Enable(rd))
-	stop := background(t, base)
+	stop := testutil.Background(t, base)
 	_, err := peer.Write([]byte("hello"))
 	require.NoError(t, err)
 	p := make([]byte, 5)
@@ -223,7 +224,7 @@ func TestOptLoopOnlyFromElsewhere(t *testing.T) {
 // libevent's I/O; everything a closure may do must hold there as well.
 func TestOptLoopOnlyClosureFreesItself(t *testing.T) {
 	for _, opts := range []libevent.Options{libevent.OptLoopOnly, libevent.OptLoopOnly | libevent.OptDeferCallbacks} {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		for range 20 {
 			bev, peer := newSocket(t, base, opts)
 			require.NoError(t, bev.SetWatermark(rd, 0, 3))
@@ -236,7 +237,7 @@ func TestOptLoopOnlyClosureFreesItself(t *testing.T) {
 			_, err := peer.Write([]byte("hello"))
 			require.NoError(t, err)
 		}
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Zero(t, base.Stats().BufferEvents)
 	}
 }
@@ -244,7 +245,7 @@ func TestOptLoopOnlyClosureFreesItself(t *testing.T) {
 // --- enabling --------------------------------------------------------------------
 
 func TestEnabled(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	pair, _ := newPair(t, base)
 	socket, _ := newSocket(t, base, 0)
 	for _, bev := range []*libevent.BufferEvent{pair, socket} {
@@ -267,7 +268,7 @@ func TestEnabled(t *testing.T) {
 
 // Nothing is read while reading is off, nothing written while writing is off.
 func TestDisable(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 		assert.NoError(t, b.Disable(rd))
@@ -282,12 +283,12 @@ func TestDisable(t *testing.T) {
 	assert.Equal(t, 5, bev.Output().Len())
 
 	require.NoError(t, bev.Enable(rd))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, "unread", content(t, bev.Input()))
 	assert.Equal(t, 5, bev.Output().Len())
 
 	require.NoError(t, bev.Enable(wr))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Zero(t, bev.Output().Len())
 	bev.Free()
 	got, err := io.ReadAll(peer)
@@ -300,7 +301,7 @@ func TestNewSocketOnFile(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
 	require.NoError(t, err)
 	defer f.Close()
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	_, err = base.NewSocket(int(f.Fd()), 0)
 	assert.ErrorIs(t, err, syscall.EPERM)
 	bev, err := base.NewSocket(-1, 0)
@@ -311,7 +312,7 @@ func TestNewSocketOnFile(t *testing.T) {
 // --- watermarks ------------------------------------------------------------------
 
 func TestWatermarkArguments(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, _ := newPair(t, base)
 	for _, what := range []libevent.What{rd, wr} {
 		low, high, err := bev.Watermark(what)
@@ -340,7 +341,7 @@ func TestWatermarkArguments(t *testing.T) {
 }
 
 func TestReadLowWatermark(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	const low = 10
 	var seen []int
@@ -365,7 +366,7 @@ func TestReadLowWatermark(t *testing.T) {
 	_, err := peer.Write([]byte("rest"))
 	require.NoError(t, err)
 	require.NoError(t, peer.CloseWrite())
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, []int{low, low, low}, seen)
 }
 
@@ -374,7 +375,7 @@ func TestReadLowWatermark(t *testing.T) {
 func forSocketAndPair(t *testing.T, test func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent, send func([]byte))) {
 	for _, opts := range []libevent.Options{0, libevent.OptLoopOnly} {
 		t.Run("socket "+opts.String(), func(t *testing.T) {
-			base := newBase(t)
+			base := testutil.NewBase(t)
 			bev, peer := newSocket(t, base, opts)
 			test(t, base, bev, func(p []byte) {
 				_, err := peer.Write(p)
@@ -382,7 +383,7 @@ func forSocketAndPair(t *testing.T, test func(t *testing.T, base *libevent.Base,
 			})
 		})
 		t.Run("pair "+opts.String(), func(t *testing.T) {
-			base := newBase(t)
+			base := testutil.NewBase(t)
 			bev, other, err := base.NewPair(opts)
 			require.NoError(t, err)
 			test(t, base, bev, func(p []byte) {
@@ -406,7 +407,7 @@ func TestReadHighWatermarkCostsNothing(t *testing.T) {
 			assert.True(t, !marked || b.Input().Len() <= high)
 		}, nil, nil))
 		require.NoError(t, bev.Enable(rd))
-		send(noise(10 * high))
+		send(testutil.Noise(10 * high))
 
 		idle := func() {
 			require.NoError(t, base.LoopExit(100*time.Millisecond))
@@ -443,7 +444,7 @@ func TestReadHighWatermarkCostsNothing(t *testing.T) {
 func TestReadHighWatermarkPartialDrain(t *testing.T) {
 	forSocketAndPair(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent, send func([]byte)) {
 		const high, step = 1000, 10
-		data := noise(4 * high)
+		data := testutil.Noise(4 * high)
 		var got []byte
 		require.NoError(t, bev.SetWatermark(rd, 0, high))
 		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
@@ -463,8 +464,8 @@ func TestReadHighWatermarkPartialDrain(t *testing.T) {
 		}, nil, nil))
 		require.NoError(t, bev.Enable(rd))
 		send(data)
-		require.NoError(t, base.LoopExit(patience))
-		deadline := time.Now().Add(patience)
+		require.NoError(t, base.LoopExit(testutil.Patience))
+		deadline := time.Now().Add(testutil.Patience)
 		for len(got) < len(data) && time.Now().Before(deadline) {
 			before := len(got)
 			require.NoError(t, base.Loop(libevent.LoopNonblock))
@@ -490,7 +491,7 @@ func TestReadHighWatermarkAndDisable(t *testing.T) {
 		require.NoError(t, bev.SetWatermark(rd, 0, 10))
 		require.NoError(t, bev.SetCallbacks(func(*libevent.BufferEvent) {}, nil, nil))
 		require.NoError(t, bev.Enable(rd))
-		send(noise(100))
+		send(testutil.Noise(100))
 		for bev.Input().Len() < 10 {
 			require.NoError(t, base.Loop(libevent.LoopNonblock))
 		}
@@ -511,7 +512,7 @@ func TestReadHighWatermarkAndDisable(t *testing.T) {
 }
 
 func TestWriteLowWatermark(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	const low, total = 64 << 10, 8 << 20
 	var seen []int
@@ -522,13 +523,13 @@ func TestWriteLowWatermark(t *testing.T) {
 			b.Free()
 		}
 	}, nil))
-	data := noise(total)
+	data := testutil.Noise(total)
 	n, err := bev.Write(data)
 	require.NoError(t, err)
 	assert.Equal(t, total, n)
 	got := readAll(peer)
-	dispatch(t, base)
-	same(t, data, receive(t, got))
+	testutil.Dispatch(t, base)
+	same(t, data, testutil.Receive(t, got))
 	require.NotEmpty(t, seen)
 	for _, n := range seen {
 		assert.LessOrEqual(t, n, low)
@@ -538,10 +539,10 @@ func TestWriteLowWatermark(t *testing.T) {
 
 // libevent keeps the high watermark of writing for filters; Write is not stopped.
 func TestWriteHighWatermark(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, _ := newSocket(t, base, 0)
 	require.NoError(t, bev.SetWatermark(wr, 0, 10))
-	n, err := bev.Write(noise(1000))
+	n, err := bev.Write(testutil.Noise(1000))
 	require.NoError(t, err)
 	assert.Equal(t, 1000, n)
 	assert.Equal(t, 1000, bev.Output().Len())
@@ -558,12 +559,12 @@ func happening(t *testing.T, bev *libevent.BufferEvent) libevent.Events {
 		got = what
 		assert.NoError(t, b.Base().LoopBreak())
 	}))
-	dispatch(t, bev.Base())
+	testutil.Dispatch(t, bev.Base())
 	return got
 }
 
 func TestEventEOF(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	require.NoError(t, bev.Enable(rd))
 	_, err := peer.Write([]byte("last words"))
@@ -588,7 +589,7 @@ func TestEventEOF(t *testing.T) {
 }
 
 func TestEventReset(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	require.NoError(t, bev.Enable(rd))
 	require.NoError(t, peer.SetLinger(0))
@@ -606,8 +607,8 @@ func TestEventReset(t *testing.T) {
 }
 
 func TestEventWriteError(t *testing.T) {
-	base := newBase(t)
-	a, b := socketpair(t)
+	base := testutil.NewBase(t)
+	a, b := testutil.Socketpair(t)
 	bev, err := base.NewSocket(a, libevent.OptCloseOnFree)
 	require.NoError(t, err)
 	require.NoError(t, syscall.Close(b))
@@ -621,7 +622,7 @@ func TestEventWriteError(t *testing.T) {
 
 func TestEventTimeouts(t *testing.T) {
 	t.Run("reading", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		bev, _ := newSocket(t, base, 0)
 		require.NoError(t, bev.SetTimeouts(20*time.Millisecond, 0))
 		require.NoError(t, bev.Enable(rd))
@@ -637,17 +638,17 @@ func TestEventTimeouts(t *testing.T) {
 		assert.Equal(t, libevent.EventReading|libevent.EventTimeout, happening(t, bev))
 	})
 	t.Run("writing", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		bev, _ := newSocket(t, base, 0)
 		require.NoError(t, bev.SetTimeouts(0, 20*time.Millisecond))
-		_, err := bev.Write(noise(32 << 20)) // more than the kernel takes
+		_, err := bev.Write(testutil.Noise(32 << 20)) // more than the kernel takes
 		require.NoError(t, err)
 		assert.Equal(t, libevent.EventWriting|libevent.EventTimeout, happening(t, bev))
 		assert.Zero(t, bev.Enabled())
 		assert.NotZero(t, bev.Output().Len())
 	})
 	t.Run("both", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		bev, err := base.NewSocket(-1, 0)
 		require.NoError(t, err)
 		require.NoError(t, bev.SetTimeouts(20*time.Millisecond, 20*time.Millisecond))
@@ -662,7 +663,7 @@ func TestEventTimeouts(t *testing.T) {
 		assert.Equal(t, libevent.EventReading|libevent.EventWriting|libevent.EventTimeout, all)
 	})
 	t.Run("none", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		bev, _ := newSocket(t, base, 0)
 		require.NoError(t, bev.SetTimeouts(time.Millisecond, time.Millisecond))
 		require.NoError(t, bev.SetTimeouts(0, 0))
@@ -671,7 +672,7 @@ func TestEventTimeouts(t *testing.T) {
 		}))
 		require.NoError(t, bev.Enable(rd))
 		require.NoError(t, base.LoopExit(30*time.Millisecond))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.ErrorIs(t, bev.SetTimeouts(-1, 0), syscall.EINVAL)
 		assert.ErrorIs(t, bev.SetTimeouts(0, -1), syscall.EINVAL)
 	})
@@ -686,7 +687,7 @@ func TestEventsOfPair(t *testing.T) {
 		{rd, libevent.EventWriting | libevent.EventEOF},
 		{rd | wr, libevent.EventReading | libevent.EventWriting | libevent.EventEOF},
 	} {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		a, b := newPair(t, base)
 		_, err := a.Flush(c.what, libevent.FlushFinished)
 		require.NoError(t, err)
@@ -696,7 +697,7 @@ func TestEventsOfPair(t *testing.T) {
 }
 
 func TestFlush(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	a, b := newPair(t, base)
 	_, err := a.WriteString("bytes")
 	require.NoError(t, err)
@@ -718,7 +719,7 @@ func TestFlush(t *testing.T) {
 	assert.False(t, produced)
 
 	b.Free()
-	dispatch(t, base) // until it is really gone
+	testutil.Dispatch(t, base) // until it is really gone
 	_, err = a.Flush(wr, libevent.FlushSync)
 	assert.Error(t, err, "no other end")
 }
@@ -726,7 +727,7 @@ func TestFlush(t *testing.T) {
 // --- data ----------------------------------------------------------------------------
 
 func TestReadAndWrite(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	a, b := newPair(t, base)
 	require.NoError(t, b.Enable(rd))
 	p := make([]byte, 8)
@@ -769,7 +770,7 @@ func TestReadAndWrite(t *testing.T) {
 }
 
 func TestBuffersAreTheBufferEvents(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, _ := newSocket(t, base, 0)
 	assert.Same(t, bev.Input(), bev.Input())
 	assert.Same(t, bev.Output(), bev.Output())
@@ -786,7 +787,7 @@ func TestBuffersAreTheBufferEvents(t *testing.T) {
 
 // Only libevent appends to an input and drains an output.
 func TestInnerEndsAreFrozen(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	socket, _ := newSocket(t, base, 0)
 	pair, _ := newPair(t, base)
 	fdless, err := base.NewSocket(-1, 0)
@@ -815,14 +816,14 @@ func TestInnerEndsAreFrozen(t *testing.T) {
 
 func TestLargeTransfers(t *testing.T) {
 	for _, size := range []int{1, 4096, 4097, 100_000, 5 << 20} {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		bev, peer := newSocket(t, base, 0)
-		data := noise(size)
+		data := testutil.Noise(size)
 		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 			assert.NoError(t, b.Output().AddBuffer(b.Input()))
 		}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
 			assert.Equal(t, libevent.EventReading|libevent.EventEOF, what)
-			assert.NoError(t, b.FreeAfterFlush(patience))
+			assert.NoError(t, b.FreeAfterFlush(testutil.Patience))
 		}))
 		require.NoError(t, bev.Enable(rd))
 		got := readAll(peer)
@@ -830,8 +831,8 @@ func TestLargeTransfers(t *testing.T) {
 			_, _ = io.Copy(peer, bytes.NewReader(data))
 			_ = peer.CloseWrite()
 		}()
-		dispatch(t, base)
-		same(t, data, receive(t, got))
+		testutil.Dispatch(t, base)
+		same(t, data, testutil.Receive(t, got))
 	}
 }
 
@@ -859,7 +860,7 @@ func TestConnect(t *testing.T) {
 				accepted <- conn
 			}()
 
-			base := newBase(t)
+			base := testutil.NewBase(t)
 			bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
 			require.NoError(t, err)
 			assert.Equal(t, -1, bev.FD())
@@ -870,12 +871,12 @@ func TestConnect(t *testing.T) {
 			assert.Equal(t, libevent.EventConnected, happening(t, bev), "CONNECTED comes alone")
 			assert.NoError(t, bev.Err())
 			assert.Equal(t, ln.Addr().String(), bev.RemoteAddr().String())
-			conn := receive(t, accepted)
+			conn := testutil.Receive(t, accepted)
 			if network != "unix" {
 				assert.Equal(t, conn.RemoteAddr().String(), bev.LocalAddr().String())
 			}
-			require.NoError(t, bev.FreeAfterFlush(patience))
-			dispatch(t, base)
+			require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
+			testutil.Dispatch(t, base)
 			got, err := io.ReadAll(conn)
 			require.NoError(t, err)
 			assert.Equal(t, "written before the connection is there", string(got))
@@ -888,7 +889,7 @@ func TestConnectIsCloseOnExec(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer ln.Close()
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
 	require.NoError(t, err)
 	require.NoError(t, bev.Connect("tcp", ln.Addr().String()))
@@ -907,7 +908,7 @@ func refusing(t *testing.T) string {
 }
 
 func TestConnectRefused(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
 	require.NoError(t, err)
 	require.NoError(t, bev.Connect("tcp", refusing(t)))
@@ -926,7 +927,7 @@ func TestConnectUnixRefused(t *testing.T) {
 	require.NoError(t, err)
 	ln.SetUnlinkOnClose(false)
 	require.NoError(t, ln.Close())
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
 	require.NoError(t, err)
 	require.NoError(t, bev.Connect("unix", path))
@@ -950,7 +951,7 @@ func TestConnectTimeout(t *testing.T) {
 	sa, err := syscall.Getsockname(fd)
 	require.NoError(t, err)
 	addr := (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: sa.(*syscall.SockaddrInet4).Port}).String()
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	for range 8 {
 		bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
 		require.NoError(t, err)
@@ -966,7 +967,7 @@ func TestConnectTimeout(t *testing.T) {
 }
 
 func TestConnectArguments(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, err := base.NewSocket(-1, 0)
 	require.NoError(t, err)
 	for _, c := range [][2]string{
@@ -984,7 +985,7 @@ func TestConnectArguments(t *testing.T) {
 }
 
 func TestSetFD(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, first := newSocket(t, base, 0)
 	require.NoError(t, first.CloseWrite())
 	require.NoError(t, bev.Enable(rd))
@@ -994,7 +995,7 @@ func TestSetFD(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.EPIPE)
 
 	old := bev.FD()
-	fd, second := tcpPair(t)
+	fd, second := testutil.TCPPair(t)
 	require.NoError(t, bev.SetFD(fd))
 	assert.Equal(t, fd, bev.FD())
 	require.NoError(t, syscall.Close(old), "the old one is the caller's")
@@ -1003,8 +1004,8 @@ func TestSetFD(t *testing.T) {
 	assert.ErrorIs(t, err, libevent.ErrWouldBlock, "a new descriptor has not ended")
 	_, err = bev.WriteString("hello")
 	require.NoError(t, err)
-	require.NoError(t, bev.FreeAfterFlush(patience))
-	dispatch(t, base)
+	require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
+	testutil.Dispatch(t, base)
 	got, err := io.ReadAll(second)
 	require.NoError(t, err)
 	assert.Equal(t, "hello", string(got))
@@ -1019,9 +1020,9 @@ func TestSetFD(t *testing.T) {
 
 // CloseWrite sends what is buffered, then the end; reading goes on.
 func TestCloseWrite(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
-	data := noise(4 << 20)
+	data := testutil.Noise(4 << 20)
 	_, err := bev.Write(data)
 	require.NoError(t, err)
 	require.NoError(t, bev.CloseWrite())
@@ -1041,8 +1042,8 @@ func TestCloseWrite(t *testing.T) {
 		_, _ = peer.Write([]byte("answer"))
 		sent <- p
 	}()
-	dispatch(t, base)
-	same(t, data, receive(t, sent))
+	testutil.Dispatch(t, base)
+	same(t, data, testutil.Receive(t, sent))
 
 	fdless, err := base.NewSocket(-1, 0)
 	require.NoError(t, err)
@@ -1050,7 +1051,7 @@ func TestCloseWrite(t *testing.T) {
 }
 
 func TestCloseWriteOfPair(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	a, b := newPair(t, base)
 	_, err := a.WriteString("all of it")
 	require.NoError(t, err)
@@ -1064,52 +1065,52 @@ func TestCloseWriteOfPair(t *testing.T) {
 		assert.Equal(t, "all of it", string(got))
 	}))
 	require.NoError(t, b.Enable(rd))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.ErrorIs(t, b.Err(), io.EOF)
 }
 
 func TestFreeAfterFlush(t *testing.T) {
 	t.Run("written", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		bev, peer := newSocket(t, base, 0)
 		require.NoError(t, bev.SetCallbacks(nil,
 			func(*libevent.BufferEvent) { assert.Fail(t, "no closure starts") }, nil))
-		data := noise(4 << 20)
+		data := testutil.Noise(4 << 20)
 		_, err := bev.Write(data)
 		require.NoError(t, err)
-		require.NoError(t, bev.FreeAfterFlush(patience))
+		require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
 		_, err = bev.WriteString("x")
 		assert.ErrorIs(t, err, libevent.ErrClosed)
 		assert.ErrorIs(t, bev.FreeAfterFlush(0), libevent.ErrClosed)
 		got := readAll(peer)
-		dispatch(t, base)
-		same(t, data, receive(t, got))
+		testutil.Dispatch(t, base)
+		same(t, data, testutil.Receive(t, got))
 		assert.Zero(t, base.Stats().BufferEvents)
 	})
 	t.Run("limit", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		bev, _ := newSocket(t, base, 0)
-		_, err := bev.Write(noise(32 << 20))
+		_, err := bev.Write(testutil.Noise(32 << 20))
 		require.NoError(t, err)
 		start := time.Now()
 		require.NoError(t, bev.FreeAfterFlush(50*time.Millisecond))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.GreaterOrEqual(t, time.Since(start), 50*time.Millisecond)
 		assert.Zero(t, base.Stats().BufferEvents)
 	})
 	t.Run("error", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		bev, peer := newSocket(t, base, 0)
-		_, err := bev.Write(noise(32 << 20))
+		_, err := bev.Write(testutil.Noise(32 << 20))
 		require.NoError(t, err)
 		require.NoError(t, bev.FreeAfterFlush(time.Hour))
 		require.NoError(t, peer.SetLinger(0))
 		require.NoError(t, peer.Close())
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Zero(t, base.Stats().BufferEvents)
 	})
 	t.Run("nothing to write", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		bev, peer := newSocket(t, base, 0)
 		require.NoError(t, bev.FreeAfterFlush(time.Hour))
 		_, err := peer.Read(make([]byte, 1))
@@ -1119,36 +1120,36 @@ func TestFreeAfterFlush(t *testing.T) {
 		_, err = unconnected.WriteString("nowhere to go")
 		require.NoError(t, err)
 		require.NoError(t, unconnected.FreeAfterFlush(time.Hour))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Zero(t, base.Stats().BufferEvents)
 	})
 	t.Run("cut short by Free", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		bev, peer := newSocket(t, base, 0)
-		_, err := bev.Write(noise(32 << 20))
+		_, err := bev.Write(testutil.Noise(32 << 20))
 		require.NoError(t, err)
 		require.NoError(t, bev.FreeAfterFlush(time.Hour))
 		bev.Free()
 		bev.Free()
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Zero(t, base.Stats().BufferEvents)
 		_, err = io.Copy(io.Discard, peer)
 		assert.NoError(t, err)
 	})
 	t.Run("writing disabled", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		bev, peer := newSocket(t, base, 0)
 		require.NoError(t, bev.Disable(wr))
 		_, err := bev.WriteString("hello")
 		require.NoError(t, err)
 		require.NoError(t, bev.FreeAfterFlush(time.Hour))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		got, err := io.ReadAll(peer)
 		require.NoError(t, err)
 		assert.Equal(t, "hello", string(got))
 	})
 	t.Run("pair", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		a, b := newPair(t, base)
 		_, err := a.WriteString("hello")
 		require.NoError(t, err)
@@ -1159,7 +1160,7 @@ func TestFreeAfterFlush(t *testing.T) {
 		assert.Equal(t, "hello", content(t, b.Input()))
 	})
 	t.Run("negative", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		bev, _ := newSocket(t, base, 0)
 		assert.ErrorIs(t, bev.FreeAfterFlush(-1), syscall.EINVAL)
 		assert.NoError(t, bev.Enable(rd), "not freed")
@@ -1167,19 +1168,19 @@ func TestFreeAfterFlush(t *testing.T) {
 }
 
 func TestFreeWithUnwrittenData(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
-	_, err := bev.Write(noise(1 << 20))
+	_, err := bev.Write(testutil.Noise(1 << 20))
 	require.NoError(t, err)
 	bev.Free()
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	got, err := io.ReadAll(peer)
 	require.NoError(t, err)
 	assert.Empty(t, got, "Free drops what is unwritten")
 }
 
 func TestFreeWithQueuedCallbacks(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	var calls atomic.Int32
 	for range 100 {
 		a, b := newPair(t, base)
@@ -1195,13 +1196,13 @@ func TestFreeWithQueuedCallbacks(t *testing.T) {
 		a.Free()
 		b.Free()
 	}
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Zero(t, calls.Load())
 	assert.Zero(t, base.Stats().BufferEvents)
 }
 
 func TestMethodsOfFreedBufferEvent(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, _ := newSocket(t, base, 0)
 	bev.Free()
 	bev.Free()

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // What libevent's own regression tests ask of evbuffers, asked of the binding, under the
@@ -781,7 +782,7 @@ func conformFreeze(t *testing.T, front bool) {
 	const text = "frozen where it fell\nand held in ice\nall winter long"
 	b, two, other := newBuffer(t, text), newBuffer(t, "abc"), newBuffer(t, "xyz")
 	f := newFile(t, []byte("a file"))
-	x, y := socketpair(t)
+	x, y := testutil.Socketpair(t)
 	defer syscall.Close(x)
 	defer syscall.Close(y)
 	require.NoError(t, b.Freeze(front))
@@ -859,7 +860,7 @@ func conformAddVec(t *testing.T) {
 }
 
 func conformCopyOut(t *testing.T) {
-	text := string(noise(206))
+	text := string(testutil.Noise(206))
 	b := newBuffer(t, "")
 	require.NoError(t, addReference(b, []byte(text[:80])))
 	require.NoError(t, addReference(b, []byte(text[80:160])))
@@ -901,15 +902,15 @@ type fileCase struct {
 }
 
 func conformAddFile(t *testing.T, c fileCase, opts *libevent.FileSegmentOptions) {
-	data := noise(c.size)
+	data := testutil.Noise(c.size)
 	f := newFile(t, data)
 	offset, length := int64(0), int64(-1)
 	if c.partOfFile {
 		offset, length = int64(c.size/4+1), int64(c.size/2-1)
 		data = data[offset : offset+length]
 	}
-	base := newBase(t)
-	x, y := socketpair(t)
+	base := testutil.NewBase(t)
+	x, y := testutil.Socketpair(t)
 	bev, err := base.NewSocket(x, libevent.OptCloseOnFree)
 	require.NoError(t, err)
 	if opts == nil {
@@ -949,7 +950,7 @@ func conformAddFile(t *testing.T, c fileCase, opts *libevent.FileSegmentOptions)
 	require.NoError(t, err)
 	require.NoError(t, e.Add(-1))
 	require.NoError(t, bev.CloseWrite())
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	e.Free()
 	require.NoError(t, syscall.Close(y))
 	same(t, data, []byte(content(t, got)))

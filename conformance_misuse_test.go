@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // What makes libevent abort, crash or hang, asked of the binding: each is an error, or
@@ -104,7 +105,7 @@ func TestConformanceMisuse(t *testing.T) {
 		},
 		"use of what is finalized": func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
 			bev.Free()
-			dispatch(t, base)
+			testutil.Dispatch(t, base)
 			require.Zero(t, base.Stats().BufferEvents)
 			assert.ErrorIs(t, bev.Enable(rd), libevent.ErrClosed)
 			assert.ErrorIs(t, bev.SetFD(-1), libevent.ErrClosed)
@@ -117,13 +118,13 @@ func TestConformanceMisuse(t *testing.T) {
 		"event_base_free while its loop runs": func(t *testing.T, base *libevent.Base, _ *libevent.BufferEvent) {
 			var inside error
 			require.NoError(t, base.Post(func() { inside = base.Free() }))
-			dispatch(t, base)
+			testutil.Dispatch(t, base)
 			assert.ErrorIs(t, inside, libevent.ErrRunning)
 		},
 		"event_base_loop inside a callback": func(t *testing.T, base *libevent.Base, _ *libevent.BufferEvent) {
 			var inside error
 			require.NoError(t, base.Post(func() { inside = base.Dispatch() }))
-			dispatch(t, base)
+			testutil.Dispatch(t, base)
 			assert.ErrorIs(t, inside, libevent.ErrRunning)
 		},
 		"listener free and disable on another thread": func(t *testing.T, base *libevent.Base, _ *libevent.BufferEvent) {
@@ -133,11 +134,11 @@ func TestConformanceMisuse(t *testing.T) {
 				close(entered)
 				<-leave
 			})
-			stop := background(t, base)
+			stop := testutil.Background(t, base)
 			conn, err := net.Dial("tcp", l.Addr().String())
 			require.NoError(t, err)
 			defer conn.Close()
-			receive(t, entered)
+			testutil.Receive(t, entered)
 			assert.NoError(t, l.Disable())
 			assert.NoError(t, l.Enable())
 			l.Free()
@@ -164,7 +165,7 @@ func TestConformanceMisuse(t *testing.T) {
 		"a panic in a callback": func(t *testing.T, base *libevent.Base, _ *libevent.BufferEvent) {
 			require.NoError(t, base.Post(func() { panic("on purpose") }))
 			assert.IsType(t, &libevent.PanicError{}, raises(func() { _ = base.Dispatch() }))
-			dispatch(t, base) // the base is not taken for running, and no lock is left
+			testutil.Dispatch(t, base) // the base is not taken for running, and no lock is left
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

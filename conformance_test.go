@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // What libevent's own regression tests ask of bufferevents and listeners, asked of the
@@ -26,7 +27,7 @@ type ends func(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent)
 
 func socketEnds(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent) {
 	t.Helper()
-	x, y := socketpair(t)
+	x, y := testutil.Socketpair(t)
 	a, err := base.NewSocket(x, libevent.OptCloseOnFree)
 	require.NoError(t, err)
 	b, err = base.NewSocket(y, libevent.OptCloseOnFree)
@@ -48,7 +49,7 @@ func on(t *testing.T, name string, test func(t *testing.T, base *libevent.Base, 
 func both(t *testing.T, socket, pair string, test func(t *testing.T, base *libevent.Base, a, b *libevent.BufferEvent)) {
 	for name, make := range map[string]ends{socket: socketEnds, pair: pairEnds} {
 		t.Run(name, func(t *testing.T) {
-			base := newBase(t)
+			base := testutil.NewBase(t)
 			a, b := make(t, base)
 			test(t, base, a, b)
 		})
@@ -69,7 +70,7 @@ func TestConformanceBufferEvent(t *testing.T) {
 	on(t, "filters_disable", conformFiltersDisable)
 	t.Run("bufferevent_zlib", conformCompression)
 	t.Run("bufferevent_pair_release_lock", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		a, b := newPair(t, base)
 		a.Free()
 		b.Free() // base.Free follows: run with LIBEVENT_LOCK_DEBUGGING it would abort
@@ -100,16 +101,16 @@ func TestConformanceBufferEvent(t *testing.T) {
 		})
 	}
 	t.Run("bufferevent_socket_filter_inactive", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		bev, err := base.NewSocket(-1, 0)
 		require.NoError(t, err)
 		newFilter(t, bev, nil, nil, 0).Free()
 		bev.Free()
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Zero(t, base.Stats().BufferEvents)
 	})
 	t.Run("bufferevent_pair_flush", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		a, b := newPair(t, base)
 		_, err := a.Flush(wr, libevent.FlushFinished)
 		require.NoError(t, err)
@@ -117,7 +118,7 @@ func TestConformanceBufferEvent(t *testing.T) {
 	})
 	t.Run("bufferevent_filter_data_stuck", conformFilterDataStuck)
 	t.Run("bufferevent_read_failed", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		a, b := newPair(t, base)
 		require.NoError(t, b.Enable(rd))
 		_, err := a.WriteString("data")
@@ -132,12 +133,12 @@ func TestConformanceBufferEvent(t *testing.T) {
 		assert.Equal(t, 4, n)
 	})
 	t.Run("bufferevent_ratelimit_div_by_zero", func(t *testing.T) {
-		bev, _ := newSocket(t, newBase(t), 0)
+		bev, _ := newSocket(t, testutil.NewBase(t), 0)
 		err := bev.SetRateLimit(&libevent.RateLimit{ReadRate: 1, Tick: time.Microsecond})
 		assert.ErrorIs(t, err, syscall.EINVAL)
 	})
 	t.Run("bufferevent_ratelimit_overflow", func(t *testing.T) {
-		bev, _ := newSocket(t, newBase(t), 0)
+		bev, _ := newSocket(t, testutil.NewBase(t), 0)
 		err := bev.SetRateLimit(&libevent.RateLimit{ReadRate: 1, Tick: (math.MaxInt32 + 1) * time.Millisecond})
 		assert.ErrorIs(t, err, syscall.EINVAL)
 	})
@@ -152,7 +153,7 @@ func conformTransfer(t *testing.T, base *libevent.Base, a, b *libevent.BufferEve
 	assert.Equal(t, wr, a.Enabled())
 	require.NoError(t, a.Enable(rd))
 	assert.Equal(t, rd|wr, a.Enabled())
-	data := noise(8333)
+	data := testutil.Noise(8333)
 	written := false
 	require.NoError(t, a.SetCallbacks(nil, func(a *libevent.BufferEvent) {
 		written = a.Output().Len() == 0
@@ -168,7 +169,7 @@ func conformTransfer(t *testing.T, base *libevent.Base, a, b *libevent.BufferEve
 	require.NoError(t, b.Enable(rd))
 	_, err := a.Write(data)
 	require.NoError(t, err)
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.True(t, written)
 	same(t, data, []byte(content(t, got)))
 	a.Free()
@@ -177,7 +178,7 @@ func conformTransfer(t *testing.T, base *libevent.Base, a, b *libevent.BufferEve
 
 // Flushing loses nothing, and only FlushFinished on a pair is an event.
 func conformFlush(t *testing.T, base *libevent.Base, a, b *libevent.BufferEvent, mode libevent.FlushMode) {
-	data := noise(8333)
+	data := testutil.Noise(8333)
 	var got []byte
 	var events libevent.Events
 	require.NoError(t, b.SetCallbacks(func(b *libevent.BufferEvent) {
@@ -193,7 +194,7 @@ func conformFlush(t *testing.T, base *libevent.Base, a, b *libevent.BufferEvent,
 	require.NoError(t, err)
 	_, err = a.Flush(wr, mode)
 	require.NoError(t, err)
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	same(t, data, got)
 	if mode == libevent.FlushFinished && a.Partner() != nil {
 		assert.Equal(t, libevent.EventReading|libevent.EventEOF, events)
@@ -207,7 +208,7 @@ func conformWatermarks(t *testing.T, base *libevent.Base, a, b *libevent.BufferE
 	const total = 65000
 	require.NoError(t, b.SetWatermark(rd, 10, 20))
 	require.NoError(t, a.SetWatermark(wr, 100, 2000))
-	_, err := a.Write(noise(total))
+	_, err := a.Write(testutil.Noise(total))
 	require.NoError(t, err)
 	require.NoError(t, a.SetCallbacks(nil, func(a *libevent.BufferEvent) {
 		assert.LessOrEqual(t, a.Output().Len(), 100)
@@ -223,7 +224,7 @@ func conformWatermarks(t *testing.T, base *libevent.Base, a, b *libevent.BufferE
 		}
 	}, nil, nil))
 	require.NoError(t, b.Enable(rd))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, total, got)
 	assert.Zero(t, a.Output().Len())
 }
@@ -235,7 +236,7 @@ func conformFilters(t *testing.T, base *libevent.Base, a, b *libevent.BufferEven
 	fb := newFilter(t, b, halve, nil, libevent.OptCloseOnFree)
 	assert.Same(t, a, fa.Underlying())
 	assert.Equal(t, fd, fa.FD())
-	data := noise(8333)
+	data := testutil.Noise(8333)
 	var got []byte
 	require.NoError(t, fb.SetCallbacks(func(b *libevent.BufferEvent) {
 		p, err := io.ReadAll(b.Input())
@@ -249,7 +250,7 @@ func conformFilters(t *testing.T, base *libevent.Base, a, b *libevent.BufferEven
 	require.NoError(t, fb.Enable(rd))
 	_, err := fa.Write(data)
 	require.NoError(t, err)
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	same(t, data, got)
 	assert.Zero(t, base.Stats().BufferEvents, "OptCloseOnFree frees what is below")
 }
@@ -273,14 +274,14 @@ func conformFiltersDisable(t *testing.T, base *libevent.Base, a, b *libevent.Buf
 	_, err := f.WriteString("data")
 	require.NoError(t, err)
 	require.NoError(t, base.LoopExit(20*time.Millisecond))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, "datamoremore", content(t, b.Input()))
 	assert.Zero(t, f.Output().Len())
 }
 
 // Compressed in a filter on one side, decompressed in a filter on the other.
 func conformCompression(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	a, b := newPair(t, base)
 	var wire bytes.Buffer
 	text := bytes.Repeat([]byte("Lo, and behold. "), 5000)
@@ -306,15 +307,15 @@ func conformCompression(t *testing.T) {
 	require.NoError(t, fb.Enable(rd))
 	_, err := fa.Write(text)
 	require.NoError(t, err)
-	require.NoError(t, fa.FreeAfterFlush(patience))
-	dispatch(t, base)
+	require.NoError(t, fa.FreeAfterFlush(testutil.Patience))
+	testutil.Dispatch(t, base)
 	same(t, text, []byte(content(t, got)))
 }
 
 // Two clients connect to a server that greets and frees when all is written.
 func conformConnect(t *testing.T, opts libevent.Options) {
 	const greeting = "Now is the time for all good events to signal for the good of their protocol"
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	clients := 2
 	l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
 		bev, err := base.NewSocket(fd, opts|libevent.OptCloseOnFree)
@@ -351,13 +352,13 @@ func conformConnect(t *testing.T, opts libevent.Options) {
 		}))
 		require.NoError(t, bev.Connect("tcp", l.Addr().String()))
 	}
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, map[string]int{"connected": 2, "ended": 2}, got)
 }
 
 // Nobody listens: one event, from the loop, and nothing else.
 func conformConnectFail(t *testing.T, opts libevent.Options) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, err := base.NewSocket(-1, opts|libevent.OptCloseOnFree)
 	require.NoError(t, err)
 	var events []libevent.Events
@@ -368,7 +369,7 @@ func conformConnectFail(t *testing.T, opts libevent.Options) {
 	require.NoError(t, bev.Enable(rd|wr))
 	require.NoError(t, bev.Connect("tcp", refusing(t)))
 	assert.Empty(t, events, "not before the loop runs")
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, []libevent.Events{libevent.EventError}, events)
 }
 
@@ -401,10 +402,10 @@ func conformTimeouts(t *testing.T, base *libevent.Base, a, b *libevent.BufferEve
 
 // A header is taken off a full input, and what waits below the filter then comes.
 func conformFilterDataStuck(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	a, b := newPair(t, base)
 	const head, body = 20, 4096
-	data := noise(head + body)
+	data := testutil.Noise(head + body)
 	fb := newFilter(t, b, nil, nil, libevent.OptCloseOnFree)
 	var got []byte
 	require.NoError(t, fb.SetWatermark(rd, head, head))
@@ -421,13 +422,13 @@ func conformFilterDataStuck(t *testing.T) {
 	require.NoError(t, fb.Enable(rd))
 	_, err := a.Write(data)
 	require.NoError(t, err)
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	same(t, data, got)
 }
 
 func TestConformanceListener(t *testing.T) {
 	t.Run("randport", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		accepted := 0
 		count := func(l *libevent.Listener, fd int, _ net.Addr) {
 			accepted++
@@ -445,11 +446,11 @@ func TestConformanceListener(t *testing.T) {
 		}
 		require.NoError(t, one.Disable())
 		require.NoError(t, two.Disable())
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 	})
 	t.Run("error", func(t *testing.T) {
 		// A socket that listens no more: accept fails.
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		l := listen(t, base, drop)
 		errs := 0
 		l.SetErrorFunc(func(l *libevent.Listener, err error) {
@@ -458,20 +459,20 @@ func TestConformanceListener(t *testing.T) {
 			assert.NoError(t, l.Disable())
 		})
 		require.NoError(t, syscall.Shutdown(l.FD(), syscall.SHUT_RD))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, 1, errs)
 	})
 	t.Run("close_accepted_fd", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
 			drop(l, fd, nil)
 			l.Free()
 		})
 		dial(t, l)
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 	})
 	t.Run("immediate_close", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		accepted := 0
 		l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
 			accepted++
@@ -480,11 +481,11 @@ func TestConformanceListener(t *testing.T) {
 		})
 		dial(t, l)
 		dial(t, l)
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, 1, accepted)
 	})
 	t.Run("disable_in_thread", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
 			drop(l, fd, nil)
 			done := make(chan error)
@@ -492,10 +493,10 @@ func TestConformanceListener(t *testing.T) {
 			assert.NoError(t, <-done)
 		})
 		dial(t, l)
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 	})
 	t.Run("disable_in_thread_error", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		l := listen(t, base, drop)
 		errs := 0
 		l.SetErrorFunc(func(l *libevent.Listener, err error) {
@@ -505,12 +506,12 @@ func TestConformanceListener(t *testing.T) {
 			assert.NoError(t, <-done)
 		})
 		require.NoError(t, syscall.Shutdown(l.FD(), syscall.SHUT_RD))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, 1, errs)
 	})
 	t.Run("reuseport_on_unix_socket", func(t *testing.T) {
 		// libevent 2.2 refuses it; here the option means nothing on such a socket.
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		path := filepath.Join(t.TempDir(), "sock")
 		l, err := base.Listen("unix", path, libevent.ListenOptions{ReusePort: true}, drop)
 		require.NoError(t, err)

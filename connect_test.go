@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // server accepts on 127.0.0.1 and hands the connections over; other addresses of the
@@ -77,7 +78,7 @@ func outcome(t testing.TB, bev *libevent.BufferEvent) *[]libevent.Events {
 func forBothKinds(t *testing.T, test func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent)) {
 	for name, opts := range map[string]libevent.Options{"shared": 0, "loop only": libevent.OptLoopOnly} {
 		t.Run(name, func(t *testing.T) {
-			base := newBase(t)
+			base := testutil.NewBase(t)
 			bev, err := base.NewSocket(-1, opts|libevent.OptCloseOnFree)
 			require.NoError(t, err)
 			test(t, base, bev)
@@ -117,15 +118,15 @@ func TestConnectHostname(t *testing.T) {
 				assert.Equal(t, rd|wr, bev.Enabled())
 				_, err = bev.WriteString(", and meanwhile")
 				require.NoError(t, err)
-				dispatch(t, base)
+				testutil.Dispatch(t, base)
 				assert.Equal(t, []libevent.Events{libevent.EventConnected}, *events)
 				assert.NoError(t, bev.Err())
 				assert.Equal(t, rd|wr, bev.Enabled())
 				assert.Equal(t, "127.0.0.1:"+strconv.Itoa(port), bev.RemoteAddr().String())
-				conn := receive(t, accepted)
+				conn := testutil.Receive(t, accepted)
 				defer conn.Close()
-				require.NoError(t, bev.FreeAfterFlush(patience))
-				dispatch(t, base)
+				require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
+				testutil.Dispatch(t, base)
 				got, err := io.ReadAll(conn)
 				require.NoError(t, err)
 				assert.Equal(t, "written before, and meanwhile", string(got))
@@ -155,10 +156,10 @@ func TestConnectHostnameKeepsEnabled(t *testing.T) {
 				require.NoError(t, bev.Disable(rd|wr))
 				require.NoError(t, bev.ConnectHostname(dns, "tcp", "third.test", port))
 				require.NoError(t, bev.Enable(what))
-				dispatch(t, base)
+				testutil.Dispatch(t, base)
 				assert.Equal(t, 1, events)
 				assert.Zero(t, writes, "nothing was written")
-				_ = receive(t, accepted).Close()
+				_ = testutil.Receive(t, accepted).Close()
 			})
 		})
 	}
@@ -210,7 +211,7 @@ func TestConnectHostnameFails(t *testing.T) {
 				_, err := bev.WriteString("kept")
 				require.NoError(t, err)
 				require.NoError(t, bev.ConnectHostname(using, c.network, c.host, port))
-				dispatch(t, base)
+				testutil.Dispatch(t, base)
 				assert.Equal(t, []libevent.Events{libevent.EventError}, *events)
 				var e *libevent.Error
 				require.ErrorAs(t, bev.Err(), &e)
@@ -231,13 +232,13 @@ func TestConnectHostnameFails(t *testing.T) {
 				// Another try, with what was written still there.
 				*events = nil
 				require.NoError(t, bev.ConnectHostname(dns, "tcp", "third.test", port))
-				dispatch(t, base)
+				testutil.Dispatch(t, base)
 				assert.Equal(t, []libevent.Events{libevent.EventConnected}, *events)
 				assert.NoError(t, bev.Err())
-				conn := receive(t, accepted)
+				conn := testutil.Receive(t, accepted)
 				defer conn.Close()
-				require.NoError(t, bev.FreeAfterFlush(patience))
-				dispatch(t, base)
+				require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
+				testutil.Dispatch(t, base)
 				got, err := io.ReadAll(conn)
 				require.NoError(t, err)
 				assert.Equal(t, "kept", string(got))
@@ -249,7 +250,7 @@ func TestConnectHostnameFails(t *testing.T) {
 func init() { names["multicast.test"] = []string{"224.0.0.1", "ff02::1"} }
 
 func TestConnectHostnameArguments(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, err := base.NewSocket(-1, 0)
 	require.NoError(t, err)
 	require.NoError(t, bev.SetCallbacks(nil, nil, func(*libevent.BufferEvent, libevent.Events) { assert.Fail(t, "called") }))
@@ -287,7 +288,7 @@ func TestConnectHostnameIsEnded(t *testing.T) {
 			defer s.hush(false)
 			asked := s.wasAsked("third.test")
 			require.NoError(t, bev.ConnectHostname(dns, "tcp4", "third.test", port))
-			eventually(t, func() bool {
+			testutil.Eventually(t, func() bool {
 				assert.NoError(t, base.Loop(libevent.LoopNonblock))
 				return s.wasAsked("third.test") > asked
 			}, "the name server is asked")
@@ -297,14 +298,14 @@ func TestConnectHostnameIsEnded(t *testing.T) {
 		},
 		"between attempts": func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent, dns *libevent.DNSBase) {
 			require.NoError(t, bev.ConnectHostname(dns, "tcp4", "third.test", port))
-			eventually(t, func() bool {
+			testutil.Eventually(t, func() bool {
 				assert.NoError(t, base.Loop(libevent.LoopOnce))
 				return bev.FD() != -1
 			}, "an attempt is made")
 		},
 		"after it failed": func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent, dns *libevent.DNSBase) {
 			require.NoError(t, bev.ConnectHostname(dns, "tcp4", "nowhere.test", port))
-			eventually(t, func() bool {
+			testutil.Eventually(t, func() bool {
 				assert.NoError(t, base.Loop(libevent.LoopOnce))
 				return bev.Err() != nil
 			}, "the error")
@@ -316,7 +317,7 @@ func TestConnectHostnameIsEnded(t *testing.T) {
 	}{
 		"Free": {func(t *testing.T, bev *libevent.BufferEvent, _ *libevent.DNSBase) { bev.Free() }, false},
 		"FreeAfterFlush": {func(t *testing.T, bev *libevent.BufferEvent, _ *libevent.DNSBase) {
-			assert.NoError(t, bev.FreeAfterFlush(patience))
+			assert.NoError(t, bev.FreeAfterFlush(testutil.Patience))
 		}, false},
 		"SetFD": {func(t *testing.T, bev *libevent.BufferEvent, _ *libevent.DNSBase) {
 			assert.NoError(t, bev.SetFD(-1))
@@ -353,19 +354,19 @@ func TestConnectHostnameIsEnded(t *testing.T) {
 						// without a descriptor.
 						require.NoError(t, base.LoopExit(10*time.Millisecond))
 					}
-					dispatch(t, base)
+					testutil.Dispatch(t, base)
 					if c.connected {
 						assert.Equal(t, []libevent.Events{libevent.EventConnected}, events)
-						_ = receive(t, accepted).Close()
+						_ = testutil.Receive(t, accepted).Close()
 					} else {
 						assert.Empty(t, events)
 					}
 					bev.Free()
 					dns.Free()
-					dispatch(t, base)
+					testutil.Dispatch(t, base)
 					assert.Equal(t, libevent.Stats{Callbacks: base.Stats().Callbacks}, base.Stats())
-					eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines }, "no lookup is left")
-					eventually(t, func() bool { return openFDs(t) <= fds }, "no socket is left")
+					testutil.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines }, "no lookup is left")
+					testutil.Eventually(t, func() bool { return openFDs(t) <= fds }, "no socket is left")
 				})
 			})
 		}
@@ -376,9 +377,9 @@ func TestConnectHostnameIsEnded(t *testing.T) {
 func TestConnectHostnameFreedElsewhere(t *testing.T) {
 	port, _ := server(t)
 	s := newNameserver(t, names)
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	dns := newDNS(t, base, s)
-	background(t, base)
+	testutil.Background(t, base)
 	var wg sync.WaitGroup
 	for i := range 4 {
 		wg.Go(func() {
@@ -401,29 +402,29 @@ func TestConnectHostnameFreedElsewhere(t *testing.T) {
 				if j%2 == 0 {
 					bev.Free()
 				} else {
-					assert.NoError(t, bev.FreeAfterFlush(patience))
+					assert.NoError(t, bev.FreeAfterFlush(testutil.Patience))
 				}
 			}
 		})
 	}
 	wg.Wait()
-	eventually(t, func() bool { s := base.Stats(); return s.BufferEvents+s.DNSLookups == 0 }, "all are gone")
+	testutil.Eventually(t, func() bool { s := base.Stats(); return s.BufferEvents+s.DNSLookups == 0 }, "all are gone")
 }
 
 // While something is under way the calls that would end it belong to the loop.
 func TestConnectHostnameWrongLoop(t *testing.T) {
 	s := newNameserver(t, names)
 	s.hush(true)
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	dns := newDNS(t, base, s)
 	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
 	require.NoError(t, err)
-	background(t, base)
-	onLoop(t, base, func() {}) // it runs
+	testutil.Background(t, base)
+	testutil.OnLoop(t, base, func() {}) // it runs
 	require.NoError(t, bev.ConnectHostname(dns, "tcp", "good.test", 1))
 	assert.ErrorIs(t, bev.Connect("tcp", "127.0.0.1:1"), libevent.ErrWrongLoop)
 	assert.ErrorIs(t, bev.ConnectHostname(dns, "tcp", "good.test", 1), libevent.ErrWrongLoop)
-	onLoop(t, base, func() { assert.NoError(t, bev.SetFD(-1)) })
+	testutil.OnLoop(t, base, func() { assert.NoError(t, bev.SetFD(-1)) })
 	require.NoError(t, bev.ConnectHostname(dns, "tcp", "good.test", 1))
 	bev.Free()
 }
@@ -441,7 +442,7 @@ func TestConnectHostnameAndFreeOfOthers(t *testing.T) {
 	require.NoError(t, bev.ConnectHostname(dns, "tcp", "good.test", 1))
 	require.NoError(t, base.Loop(libevent.LoopNonblock))
 	dns.Free()
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, []libevent.Events{libevent.EventError}, *events)
 	assert.ErrorIs(t, bev.Err(), libevent.ErrClosed)
 
@@ -458,17 +459,17 @@ func TestConnectHostnameAndFreeOfOthers(t *testing.T) {
 // A DNSBase may be on another loop.
 func TestConnectHostnameWithDNSOfAnotherLoop(t *testing.T) {
 	port, accepted := server(t)
-	other := newBase(t)
+	other := testutil.NewBase(t)
 	dns := newDNS(t, other, newNameserver(t, names))
-	background(t, other)
-	base := newBase(t)
+	testutil.Background(t, other)
+	base := testutil.NewBase(t)
 	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
 	require.NoError(t, err)
 	events := outcome(t, bev)
 	require.NoError(t, bev.ConnectHostname(dns, "tcp", "third.test", port))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, []libevent.Events{libevent.EventConnected}, *events)
-	_ = receive(t, accepted).Close()
+	_ = testutil.Receive(t, accepted).Close()
 }
 
 // Timeouts do not run during the lookup, and limit each attempt.
@@ -485,10 +486,10 @@ func TestConnectHostnameTimeout(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, bev.ConnectHostname(dns, "tcp", "full.test", full))
 		require.NoError(t, base.LoopExit(20*time.Millisecond))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Empty(t, *events)
 		s.speak()
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, []libevent.Events{libevent.EventError}, *events)
 		assert.ErrorIs(t, bev.Err(), os.ErrDeadlineExceeded)
 		var e net.Error
@@ -499,7 +500,7 @@ func TestConnectHostnameTimeout(t *testing.T) {
 		// The next address has its own time, and refuses; the first failure is told.
 		*events = nil
 		require.NoError(t, bev.ConnectHostname(dns, "tcp4", "then.test", full))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, []libevent.Events{libevent.EventError}, *events)
 		assert.ErrorIs(t, bev.Err(), os.ErrDeadlineExceeded)
 		assert.Equal(t, -1, bev.FD())
@@ -540,23 +541,23 @@ func TestConnectHostnameEMFILE(t *testing.T) {
 		low.Cur = 0
 		require.NoError(t, bev.ConnectHostname(dns, "tcp", "third.test", port))
 		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
 		assert.Equal(t, []libevent.Events{libevent.EventError}, *events)
 		assert.ErrorIs(t, bev.Err(), syscall.EMFILE)
 
 		*events = nil
 		require.NoError(t, bev.ConnectHostname(dns, "tcp", "third.test", port))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, []libevent.Events{libevent.EventConnected}, *events)
-		_ = receive(t, accepted).Close()
+		_ = testutil.Receive(t, accepted).Close()
 	})
 }
 
 // A socket of the caller's is connected, once.
 func TestConnectHostnameWithDescriptor(t *testing.T) {
 	port, accepted := server(t)
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	dns := newDNS(t, base, newNameserver(t, names))
 	for host, want := range map[string]libevent.Events{"good.test": libevent.EventConnected, "third.test": libevent.EventError} {
 		fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -566,13 +567,13 @@ func TestConnectHostnameWithDescriptor(t *testing.T) {
 		events := outcome(t, bev)
 		require.NoError(t, bev.Enable(rd))
 		require.NoError(t, bev.ConnectHostname(dns, "tcp", host, port))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, []libevent.Events{want}, *events, host)
 		assert.Equal(t, fd, bev.FD())
 		if want == libevent.EventError {
 			assert.ErrorIs(t, bev.Err(), syscall.ECONNREFUSED)
 		} else {
-			_ = receive(t, accepted).Close()
+			_ = testutil.Receive(t, accepted).Close()
 		}
 		bev.Free()
 		assert.NoError(t, syscall.Close(fd), "it is still the caller's")
@@ -588,9 +589,9 @@ func TestConnectHostnameCloseWrite(t *testing.T) {
 		_, err := bev.WriteString("all there is")
 		require.NoError(t, err)
 		require.NoError(t, bev.CloseWrite())
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, []libevent.Events{libevent.EventConnected}, *events)
-		conn := receive(t, accepted)
+		conn := testutil.Receive(t, accepted)
 		defer conn.Close()
 		got, err := io.ReadAll(conn)
 		require.NoError(t, err)
@@ -601,7 +602,7 @@ func TestConnectHostnameCloseWrite(t *testing.T) {
 // A filter on top gets the one event, too.
 func TestConnectHostnameUnderFilter(t *testing.T) {
 	port, accepted := server(t)
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	dns := newDNS(t, base, newNameserver(t, names))
 	for host, want := range map[string]libevent.Events{
 		"third.test": libevent.EventConnected, "bad.test": libevent.EventError, "nowhere.test": libevent.EventError,
@@ -616,12 +617,12 @@ func TestConnectHostnameUnderFilter(t *testing.T) {
 		require.NoError(t, f.Enable(rd))
 		_, err = f.WriteString("through a filter")
 		require.NoError(t, err)
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, []libevent.Events{want}, *events, host)
 		if want == libevent.EventConnected {
-			conn := receive(t, accepted)
-			require.NoError(t, f.FreeAfterFlush(patience))
-			dispatch(t, base)
+			conn := testutil.Receive(t, accepted)
+			require.NoError(t, f.FreeAfterFlush(testutil.Patience))
+			testutil.Dispatch(t, base)
 			got, err := io.ReadAll(conn)
 			require.NoError(t, err)
 			assert.Equal(t, "through a filter", string(got))
@@ -643,9 +644,9 @@ func TestConnectHostnameAfterFailedConnect(t *testing.T) {
 		require.NoError(t, bev.Connect("tcp", "127.0.0.2:"+strconv.Itoa(port)))
 		require.NoError(t, bev.SetFD(-1))
 		require.NoError(t, bev.ConnectHostname(dns, "tcp", "good.test", port))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, []libevent.Events{libevent.EventConnected}, *events)
-		_ = receive(t, accepted).Close()
+		_ = testutil.Receive(t, accepted).Close()
 	})
 }
 
@@ -654,7 +655,7 @@ func TestConnectHostnameAfterFailedConnect(t *testing.T) {
 func TestConnectAtOnceThenWrite(t *testing.T) {
 	for name, opts := range map[string]libevent.Options{"fast": 0, "plain": libevent.OptPlainIO} {
 		t.Run(name, func(t *testing.T) {
-			base := newBase(t)
+			base := testutil.NewBase(t)
 			path := filepath.Join(t.TempDir(), "s")
 			l, err := net.Listen("unix", path)
 			require.NoError(t, err)
@@ -664,15 +665,15 @@ func TestConnectAtOnceThenWrite(t *testing.T) {
 			connected := make(chan struct{})
 			event := func(*libevent.BufferEvent, libevent.Events) { close(connected) }
 			require.NoError(t, bev.SetCallbacks(nil, nil, event))
-			background(t, base)
+			testutil.Background(t, base)
 			require.NoError(t, bev.Connect("unix", path))
-			receive(t, connected)
+			testutil.Receive(t, connected)
 			written := make(chan struct{}, 1)
 			write := func(*libevent.BufferEvent) { written <- struct{}{} }
 			require.NoError(t, bev.SetCallbacks(nil, write, nil))
 			_, err = bev.WriteString("x")
 			require.NoError(t, err)
-			receive(t, written)
+			testutil.Receive(t, written)
 		})
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // nameserver is a real name server on loopback.
@@ -167,8 +168,8 @@ func lookUp(t testing.TB, dns *libevent.DNSBase, network, host string) (<-chan a
 func lookedUp(t testing.TB, base *libevent.Base, dns *libevent.DNSBase, network, host string) ([]string, error) {
 	t.Helper()
 	got, _ := lookUp(t, dns, network, host)
-	dispatch(t, base)
-	a := receive(t, got)
+	testutil.Dispatch(t, base)
+	a := testutil.Receive(t, got)
 	return a.addrs, a.err
 }
 
@@ -196,7 +197,7 @@ func TestDNSLookup(t *testing.T) {
 		{"ip6", "2001:db8::99", []string{"2001:db8::99"}},
 	} {
 		t.Run(c.network+" "+c.host, func(t *testing.T) {
-			base := newBase(t)
+			base := testutil.NewBase(t)
 			dns := newDNS(t, base, s)
 			assert.Equal(t, 1, base.Stats().DNSBases)
 			got, err := lookedUp(t, base, dns, c.network, c.host)
@@ -221,7 +222,7 @@ func TestDNSLookup(t *testing.T) {
 }
 
 func TestDNSLookupArguments(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	dns := newDNS(t, base, nil)
 	fn := func([]netip.Addr, error) { assert.Fail(t, "called") }
 	for _, c := range [][2]string{
@@ -242,18 +243,18 @@ func TestDNSLookupArguments(t *testing.T) {
 	assert.ErrorIs(t, dns.Resume(), libevent.ErrClosed)
 	assert.ErrorIs(t, dns.SetNdots(1), libevent.ErrClosed)
 	assert.Nil(t, dns.Nameservers())
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 }
 
 // The closure runs in the loop, not inside Lookup, also when the answer is there.
 func TestDNSLookupAnsweredAtOnce(t *testing.T) {
 	hosts := writeFile(t, "192.0.2.7 known.test\n192.0.2.8 known.test second.test\n2001:db8::7 six.test # comment\n")
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	dns := newDNSConfig(t, base, libevent.DNSConfig{NoSystemConfig: true, Hosts: hosts})
 	got, _ := lookUp(t, dns, "ip", "known.test")
 	assert.Empty(t, got)
-	dispatch(t, base)
-	assert.Equal(t, answer{[]string{"192.0.2.7", "192.0.2.8"}, nil}, receive(t, got))
+	testutil.Dispatch(t, base)
+	assert.Equal(t, answer{[]string{"192.0.2.7", "192.0.2.8"}, nil}, testutil.Receive(t, got))
 
 	onLoop := make(chan answer, 1)
 	require.NoError(t, base.Post(func() {
@@ -265,8 +266,8 @@ func TestDNSLookupAnsweredAtOnce(t *testing.T) {
 		assert.NoError(t, err)
 		inside = false
 	}))
-	dispatch(t, base)
-	assert.Equal(t, answer{[]string{"[2001:db8::7]"}, nil}, receive(t, onLoop))
+	testutil.Dispatch(t, base)
+	assert.Equal(t, answer{[]string{"[2001:db8::7]"}, nil}, testutil.Receive(t, onLoop))
 
 	_, err := lookedUp(t, base, dns, "ip4", "six.test")
 	var cause *libevent.DNSError
@@ -296,7 +297,7 @@ func TestDNSSearch(t *testing.T) {
 		"host.first.test": {"192.0.2.1"}, "host.second.test": {"192.0.2.2"}, "other.second.test": {"192.0.2.3"},
 		"a.b": {"192.0.2.4"}, "a.b.first.test": {"192.0.2.5"}, "only.third.test": {"192.0.2.6"},
 	})
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	dns := newDNSConfig(t, base, libevent.DNSConfig{
 		NoSystemConfig: true, Nameservers: []string{s.addr()}, Search: []string{"first.test", "second.test"},
 	})
@@ -327,7 +328,7 @@ func TestDNSResolvConf(t *testing.T) {
 	s := newNameserver(t, map[string][]string{"host.first.test": {"192.0.2.1"}})
 	path := writeFile(t, "# comment\nnameserver 192.0.2.53\nnameserver [2001:db8::53]:5353\n"+
 		"search first.test second.test\noptions timeout:0.01 attempts:1\n")
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	dns := newDNSConfig(t, base, libevent.DNSConfig{ResolvConf: path, Nameservers: []string{s.addr()}})
 	var got []string
 	for _, addr := range dns.Nameservers() {
@@ -355,7 +356,7 @@ func TestDNSResolvConf(t *testing.T) {
 
 // A configuration that cannot be used leaves nothing behind.
 func TestDNSConfigArguments(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	for _, cfg := range []libevent.DNSConfig{
 		{NoSystemConfig: true, Nameservers: []string{"ns.test"}},
 		{NoSystemConfig: true, Nameservers: []string{"127.0.0.1:0"}},
@@ -380,16 +381,16 @@ func TestDNSConfigArguments(t *testing.T) {
 		NoSystemConfig: true, Nameservers: []string{"[::1]", "127.0.0.2", "[::1]:54"},
 		Options: map[string]string{"bind-to": "127.0.0.1", "max-inflight:": "10", "randomize-case": "0"},
 	}).AddNameserver("[::1]:53"), syscall.EEXIST)
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, 1, base.Stats().DNSBases)
 }
 
 // An idle resolver does not keep a loop from returning, whatever the system has in its
 // resolv.conf.
 func TestDNSDoesNotKeepTheLoop(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	newDNSConfig(t, base, libevent.DNSConfig{})
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 }
 
 // A server that does not answer: the loop waits, and the lookup fails in the end.
@@ -397,7 +398,7 @@ func TestDNSNoAnswer(t *testing.T) {
 	quiet(t)
 	s := newNameserver(t, nil)
 	s.hush(true)
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	dns := newDNSConfig(t, base, libevent.DNSConfig{
 		NoSystemConfig: true, Nameservers: []string{s.addr()},
 		Options: map[string]string{"timeout": "0.02", "attempts": "2"},
@@ -408,7 +409,7 @@ func TestDNSNoAnswer(t *testing.T) {
 		dns.Free() // or the loop would wait for the server to come back
 	})
 	require.NoError(t, err)
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	var e *libevent.DNSError
 	require.ErrorAs(t, cause, &e)
 	assert.False(t, e.IsNotFound())
@@ -419,14 +420,14 @@ func TestDNSNoAnswer(t *testing.T) {
 func TestDNSSlowAnswer(t *testing.T) {
 	s := newNameserver(t, map[string][]string{"host.test": {"192.0.2.1"}})
 	s.hush(true)
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	dns := newDNS(t, base, s)
-	background(t, base)
+	testutil.Background(t, base)
 	got, _ := lookUp(t, dns, "ip4", "host.test")
-	eventually(t, func() bool { return s.wasAsked("host.test") > 0 }, "the server is asked")
+	testutil.Eventually(t, func() bool { return s.wasAsked("host.test") > 0 }, "the server is asked")
 	assert.Empty(t, got)
 	s.speak()
-	assert.Equal(t, answer{[]string{"192.0.2.1"}, nil}, receive(t, got))
+	assert.Equal(t, answer{[]string{"192.0.2.1"}, nil}, testutil.Receive(t, got))
 }
 
 func TestDNSCancel(t *testing.T) {
@@ -434,32 +435,32 @@ func TestDNSCancel(t *testing.T) {
 	fail := func([]netip.Addr, error) { assert.Fail(t, "called after Cancel") }
 
 	t.Run("before the loop runs", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		l, err := newDNS(t, base, s).Lookup("ip", "host.test", fail)
 		require.NoError(t, err)
 		l.Cancel()
 		l.Cancel()
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Zero(t, base.Stats().DNSLookups)
 	})
 	t.Run("with the answer queued", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		l, err := newDNS(t, base, nil).Lookup("ip", "127.0.0.1", fail)
 		require.NoError(t, err)
 		l.Cancel()
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 	})
 	t.Run("by its own closure", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		var l *libevent.DNSLookup
 		l, err := newDNS(t, base, nil).Lookup("ip", "127.0.0.1", func([]netip.Addr, error) { l.Cancel() })
 		require.NoError(t, err)
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 	})
 	t.Run("from elsewhere, at any moment", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		dns := newDNS(t, base, s)
-		background(t, base)
+		testutil.Background(t, base)
 		for range 200 {
 			called := 0
 			l, err := dns.Lookup("ip", "host.test", func([]netip.Addr, error) { called++ })
@@ -467,11 +468,11 @@ func TestDNSCancel(t *testing.T) {
 			runtime.Gosched()
 			l.Cancel()
 			var before, after int // one that had started goes on
-			onLoop(t, base, func() { before = called })
-			onLoop(t, base, func() { after = called })
+			testutil.OnLoop(t, base, func() { before = called })
+			testutil.OnLoop(t, base, func() { after = called })
 			assert.Equal(t, before, after)
 		}
-		eventually(t, func() bool { return base.Stats().DNSLookups == 0 }, "all are gone")
+		testutil.Eventually(t, func() bool { return base.Stats().DNSLookups == 0 }, "all are gone")
 	})
 }
 
@@ -491,25 +492,25 @@ func TestDNSFreeWithPendingLookups(t *testing.T) {
 		return dns
 	}
 	t.Run("loop not started", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		start(t, base).Free()
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Zero(t, base.Stats().DNSBases+base.Stats().DNSLookups)
 	})
 	t.Run("in a closure", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		dns := start(t, base)
 		require.NoError(t, base.Post(dns.Free))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Zero(t, base.Stats().DNSBases+base.Stats().DNSLookups)
 	})
 	t.Run("from elsewhere", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		dns := start(t, base)
-		background(t, base)
-		onLoop(t, base, func() {})
+		testutil.Background(t, base)
+		testutil.OnLoop(t, base, func() {})
 		dns.Free()
-		eventually(t, func() bool { return base.Stats().DNSBases+base.Stats().DNSLookups == 0 }, "all are gone")
+		testutil.Eventually(t, func() bool { return base.Stats().DNSBases+base.Stats().DNSLookups == 0 }, "all are gone")
 	})
 	t.Run("with the base", func(t *testing.T) {
 		base, err := libevent.NewBase()
@@ -521,11 +522,11 @@ func TestDNSFreeWithPendingLookups(t *testing.T) {
 		require.NoError(t, base.Free())
 	})
 	t.Run("by the closure of one of them", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		dns := start(t, base)
 		_, err := dns.Lookup("ip", "127.0.0.1", func([]netip.Addr, error) { dns.Free() })
 		require.NoError(t, err)
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 	})
 }
 
@@ -535,8 +536,8 @@ func TestDNSFreeWhileAnswersCome(t *testing.T) {
 	s := newNameserver(t, map[string][]string{"host.test": {"192.0.2.1"}, "google.com": {"192.0.2.2"}})
 	mute := newNameserver(t, nil)
 	mute.hush(true)
-	base := newBase(t)
-	background(t, base)
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
 	for i := range 100 {
 		dns := newDNSConfig(t, base, libevent.DNSConfig{
 			NoSystemConfig: true, Nameservers: []string{s.addr(), mute.addr()},
@@ -549,7 +550,7 @@ func TestDNSFreeWhileAnswersCome(t *testing.T) {
 			got, _ = lookUp(t, dns, "ip4", "host.test")
 		}
 		if i%2 == 0 {
-			receive(t, got)
+			testutil.Receive(t, got)
 		}
 		if i%3 == 0 {
 			require.NoError(t, dns.ClearNameservers())
@@ -558,7 +559,7 @@ func TestDNSFreeWhileAnswersCome(t *testing.T) {
 		}
 		dns.Free()
 	}
-	eventually(t, func() bool { return base.Stats().DNSBases+base.Stats().DNSLookups == 0 }, "all are gone")
+	testutil.Eventually(t, func() bool { return base.Stats().DNSBases+base.Stats().DNSLookups == 0 }, "all are gone")
 }
 
 // A failed name server is probed, and the answer refers to it: it must not be freed
@@ -573,7 +574,7 @@ func TestDNSFreeWithAnswerOfProbeQueued(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newNameserver(t, map[string][]string{"google.com": {"192.0.2.1"}})
 			s.hush(true)
-			base := newBase(t)
+			base := testutil.NewBase(t)
 			dns := newDNSConfig(t, base, libevent.DNSConfig{
 				NoSystemConfig: true, Nameservers: []string{s.addr()},
 				Options: map[string]string{"timeout": "0.01", "attempts": "1", "initial-probe-timeout": "0.001"},
@@ -582,7 +583,7 @@ func TestDNSFreeWithAnswerOfProbeQueued(t *testing.T) {
 				assert.NoError(t, dns.SetOption("timeout", "30"))
 			})
 			require.NoError(t, err)
-			eventually(t, func() bool {
+			testutil.Eventually(t, func() bool {
 				assert.NoError(t, base.Loop(libevent.LoopNonblock))
 				return s.wasAsked("google.com") > 0
 			}, "the probe")
@@ -596,7 +597,7 @@ func TestDNSFreeWithAnswerOfProbeQueued(t *testing.T) {
 				assert.NoError(t, timer.Add(0))
 				s.speak()
 			}))
-			dispatch(t, base)
+			testutil.Dispatch(t, base)
 			assert.Empty(t, dns.Nameservers())
 		})
 	}
@@ -606,32 +607,32 @@ func TestDNSClearNameservers(t *testing.T) {
 	mute := newNameserver(t, nil)
 	mute.hush(true)
 	s := newNameserver(t, map[string][]string{"host.test": {"192.0.2.1"}, "later.test": {"192.0.2.2"}})
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	dns := newDNS(t, base, mute)
-	background(t, base)
+	testutil.Background(t, base)
 	waits, _ := lookUp(t, dns, "ip4", "host.test")
-	eventually(t, func() bool { return mute.wasAsked("host.test") > 0 }, "the server is asked")
+	testutil.Eventually(t, func() bool { return mute.wasAsked("host.test") > 0 }, "the server is asked")
 
 	require.NoError(t, dns.ClearNameservers())
 	later, _ := lookUp(t, dns, "ip4", "later.test")
-	eventually(t, func() bool { return len(dns.Nameservers()) == 0 }, "the server is taken away")
+	testutil.Eventually(t, func() bool { return len(dns.Nameservers()) == 0 }, "the server is taken away")
 	require.NoError(t, dns.AddNameserver(s.addr()))
 	assert.Empty(t, waits)
 	assert.Empty(t, later)
 	require.NoError(t, dns.Resume())
-	assert.Equal(t, answer{[]string{"192.0.2.1"}, nil}, receive(t, waits))
-	assert.Equal(t, answer{[]string{"192.0.2.2"}, nil}, receive(t, later))
+	assert.Equal(t, answer{[]string{"192.0.2.1"}, nil}, testutil.Receive(t, waits))
+	assert.Equal(t, answer{[]string{"192.0.2.2"}, nil}, testutil.Receive(t, later))
 
 	// In one go, also from the loop, several times.
 	again, _ := lookUp(t, dns, "ip4", "host.test")
-	onLoop(t, base, func() {
+	testutil.OnLoop(t, base, func() {
 		for range 3 {
 			assert.NoError(t, dns.ClearNameservers())
 			assert.NoError(t, dns.AddNameserver(s.addr()))
 		}
 		assert.NoError(t, dns.Resume())
 	})
-	assert.Equal(t, answer{[]string{"192.0.2.1"}, nil}, receive(t, again))
+	assert.Equal(t, answer{[]string{"192.0.2.1"}, nil}, testutil.Receive(t, again))
 	require.Len(t, dns.Nameservers(), 1)
 	assert.Equal(t, s.addr(), dns.Nameservers()[0].String())
 }
@@ -639,9 +640,9 @@ func TestDNSClearNameservers(t *testing.T) {
 // Lookups from many goroutines, while others change the settings.
 func TestDNSFromManyGoroutines(t *testing.T) {
 	s := newNameserver(t, map[string][]string{"host.test": {"192.0.2.1", "2001:db8::1"}})
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	dns := newDNS(t, base, s)
-	background(t, base)
+	testutil.Background(t, base)
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -658,7 +659,7 @@ func TestDNSFromManyGoroutines(t *testing.T) {
 				select {
 				case err := <-got:
 					assert.NoError(t, err)
-				case <-time.After(patience):
+				case <-time.After(testutil.Patience):
 					assert.Fail(t, "no answer")
 					return
 				}

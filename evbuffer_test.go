@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 func TestBufferBasics(t *testing.T) {
@@ -150,7 +151,7 @@ func TestBufferIsLent(t *testing.T) {
 }
 
 func TestBufferOfBufferEventIsLent(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	socket, _ := newSocket(t, base, 0)
 	a, b := newPair(t, base)
 	require.NoError(t, b.Enable(rd))
@@ -200,14 +201,14 @@ func TestBufferOfBufferEventIsLent(t *testing.T) {
 	assert.Equal(t, "input of boutput of a and more", content(t, b.Input()))
 
 	// While the loop runs, the loop's goroutine only.
-	stop := background(t, base)
-	onLoop(t, base, func() {
+	stop := testutil.Background(t, base)
+	testutil.OnLoop(t, base, func() {
 		assert.NoError(t, b.Input().Peek(func(spans [][]byte) {
 			b.Free()
 			assert.Equal(t, "input of boutput of a and more", string(bytes.Join(spans, nil)))
 		}))
 	})
-	onLoop(t, base, func() {})
+	testutil.OnLoop(t, base, func() {})
 	err = a.Output().Peek(func([][]byte) { assert.Fail(t, "not here") })
 	assert.ErrorIs(t, err, libevent.ErrWrongLoop)
 	stop()
@@ -280,7 +281,7 @@ func TestBufferFreeze(t *testing.T) {
 }
 
 func TestBufferAsReaderAndWriter(t *testing.T) {
-	data := noise(300_000)
+	data := testutil.Noise(300_000)
 	b := newBuffer(t, "")
 	n, err := b.ReadFrom(iotest.OneByteReader(bytes.NewReader(data[:1000])))
 	require.NoError(t, err)
@@ -406,7 +407,7 @@ func TestBufferReserve(t *testing.T) {
 	if !asanEnabled { // which takes such an allocation for a mistake
 		assert.Error(t, b.Reserve(1<<62, func([][]byte) int { return 0 }))
 	}
-	bev, _ := newPair(t, newBase(t))
+	bev, _ := newPair(t, testutil.NewBase(t))
 	assert.ErrorIs(t, bev.Input().Reserve(1, func([][]byte) int { return 1 }), libevent.ErrFrozen)
 	require.NoError(t, bev.Output().Reserve(5, func(s [][]byte) int { return copy(s[0], "hello") }))
 	assert.Equal(t, "hello", content(t, bev.Output()))
@@ -466,7 +467,7 @@ func TestBufferVecAndRoom(t *testing.T) {
 }
 
 func TestBufferDescriptors(t *testing.T) {
-	x, y := socketpair(t)
+	x, y := testutil.Socketpair(t)
 	require.NoError(t, syscall.SetNonblock(x, true))
 	require.NoError(t, syscall.SetNonblock(y, true))
 	b := newBuffer(t, "")
@@ -492,7 +493,7 @@ func TestBufferDescriptors(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "hello world", content(t, b))
 	for err == nil {
-		require.NoError(t, b.Add(noise(1<<16)))
+		require.NoError(t, b.Add(testutil.Noise(1<<16)))
 		_, err = b.WriteFD(x, -1)
 	}
 	assert.ErrorIs(t, err, libevent.ErrWouldBlock)
@@ -539,7 +540,7 @@ func TestBufferIsLentToReserve(t *testing.T) {
 }
 
 func TestBufferOfBufferEventReserve(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	got := readAll(peer)
 	reserve := func(b *libevent.Buffer, then func()) error {
@@ -547,19 +548,19 @@ func TestBufferOfBufferEventReserve(t *testing.T) {
 	}
 	assert.ErrorIs(t, reserve(bev.Input(), func() {}), libevent.ErrFrozen)
 	require.NoError(t, reserve(bev.Output(), func() {}))
-	stop := background(t, base)
-	onLoop(t, base, func() {
+	stop := testutil.Background(t, base)
+	testutil.OnLoop(t, base, func() {
 		assert.NoError(t, reserve(bev.Output(), func() {
 			_, err := bev.WriteString("x")
 			assert.ErrorIs(t, err, libevent.ErrLent)
 		}))
 	})
 	assert.ErrorIs(t, reserve(bev.Output(), func() {}), libevent.ErrWrongLoop)
-	onLoop(t, base, func() {
+	testutil.OnLoop(t, base, func() {
 		assert.ErrorIs(t, reserve(bev.Output(), func() { assert.NoError(t, bev.CloseWrite()) }), libevent.ErrFrozen)
 	})
-	assert.Equal(t, "abcabc", string(receive(t, got)))
-	onLoop(t, base, func() {
+	assert.Equal(t, "abcabc", string(testutil.Receive(t, got)))
+	testutil.OnLoop(t, base, func() {
 		other, err := base.NewSocket(-1, 0)
 		assert.NoError(t, err)
 		assert.ErrorIs(t, reserve(other.Output(), other.Free), libevent.ErrClosed)

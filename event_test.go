@@ -12,11 +12,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 func TestEventOnDescriptor(t *testing.T) {
-	base := newBase(t)
-	a, b := socketpair(t)
+	base := testutil.NewBase(t)
+	a, b := testutil.Socketpair(t)
 	defer syscall.Close(a)
 	defer syscall.Close(b)
 	var fired []libevent.What
@@ -25,27 +26,27 @@ func TestEventOnDescriptor(t *testing.T) {
 		fired = append(fired, what)
 	})
 	require.NoError(t, err)
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Empty(t, fired, "not added yet")
 	require.NoError(t, once.Add(-1))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, []libevent.What{wr}, fired)
 
 	_, err = syscall.Write(b, []byte("x"))
 	require.NoError(t, err)
 	require.NoError(t, once.Add(-1))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, []libevent.What{wr, rd | wr}, fired)
 
 	require.NoError(t, once.Add(-1))
 	require.NoError(t, once.Del())
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Len(t, fired, 2)
 }
 
 func TestEventPersistAndTimeout(t *testing.T) {
-	base := newBase(t)
-	a, b := socketpair(t)
+	base := testutil.NewBase(t)
+	a, b := testutil.Socketpair(t)
 	defer syscall.Close(a)
 	defer syscall.Close(b)
 	var fired []libevent.What
@@ -60,13 +61,13 @@ func TestEventPersistAndTimeout(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.NoError(t, e.Add(10*time.Millisecond))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, []libevent.What{libevent.EvTimeout, libevent.EvTimeout, rd}, fired)
 }
 
 func TestEdgeTriggered(t *testing.T) {
-	base := newBase(t)
-	a, b := socketpair(t)
+	base := testutil.NewBase(t)
+	a, b := testutil.Socketpair(t)
 	defer syscall.Close(a)
 	defer syscall.Close(b)
 	fired := 0
@@ -84,27 +85,27 @@ func TestEdgeTriggered(t *testing.T) {
 }
 
 func TestTimer(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	var fired int
 	timer, err := base.NewTimer(func() { fired++ })
 	require.NoError(t, err)
 	for i := range 3 {
 		start := time.Now()
 		require.NoError(t, timer.Add(10*time.Millisecond))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, i+1, fired)
 		assert.GreaterOrEqual(t, time.Since(start), 10*time.Millisecond)
 	}
 	require.NoError(t, timer.Add(0))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, 4, fired)
 	require.NoError(t, timer.Add(time.Nanosecond), "rounded up, not to none")
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, 5, fired)
 }
 
 func TestActive(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	var fired []libevent.What
 	user, err := base.NewEvent(-1, libevent.EvPersist, func(fd int, what libevent.What) {
 		assert.Equal(t, -1, fd)
@@ -113,25 +114,25 @@ func TestActive(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, user.Active(wr))
 	require.NoError(t, user.Active(wr))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, []libevent.What{wr}, fired, "twice before it runs is once")
 	for _, bad := range []libevent.What{0, libevent.EvPersist, rd | libevent.EvET} {
 		assert.ErrorIs(t, user.Active(bad), syscall.EINVAL)
 	}
 	// It wakes a sleeping loop.
-	stop := background(t, base)
-	onLoop(t, base, func() {})
+	stop := testutil.Background(t, base)
+	testutil.OnLoop(t, base, func() {})
 	require.NoError(t, user.Active(rd))
-	eventually(t, func() bool {
+	testutil.Eventually(t, func() bool {
 		n := 0
-		onLoop(t, base, func() { n = len(fired) })
+		testutil.OnLoop(t, base, func() { n = len(fired) })
 		return n == 2
 	}, "the event fires")
 	stop()
 }
 
 func TestSignal(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	goroutines := runtime.NumGoroutine()
 	var got []os.Signal
 	var e *libevent.Event
@@ -148,17 +149,17 @@ func TestSignal(t *testing.T) {
 	require.NoError(t, e.Add(-1), "again")
 	assert.ErrorIs(t, e.Add(0), syscall.EINVAL, "takes no timeout")
 	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGUSR1))
-	dispatch(t, base) // stays while the signal is added, ends when it is not
+	testutil.Dispatch(t, base) // stays while the signal is added, ends when it is not
 	assert.Equal(t, []os.Signal{syscall.SIGUSR1, syscall.SIGUSR1}, got)
 	assert.False(t, signal.Ignored(syscall.SIGUSR1))
 	e.Free()
 	// os/signal keeps one goroutine of its own for ever.
-	eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, "the watcher ends")
+	testutil.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, "the watcher ends")
 }
 
 // Signals go on reaching os/signal, and both get them.
 func TestSignalBesideOsSignal(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	ch := make(chan os.Signal, 1)
 	signal.Notify(ch, syscall.SIGUSR2)
 	defer signal.Stop(ch)
@@ -166,12 +167,12 @@ func TestSignalBesideOsSignal(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, e.Add(-1))
 	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGUSR2))
-	dispatch(t, base)
-	receive(t, ch)
+	testutil.Dispatch(t, base)
+	testutil.Receive(t, ch)
 }
 
 func TestEventArguments(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	fn := func(int, libevent.What) {}
 	for _, c := range []struct {
 		fd   int
@@ -190,7 +191,7 @@ func TestEventArguments(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.EINVAL)
 
 	quiet(t)
-	a, b := socketpair(t)
+	a, b := testutil.Socketpair(t)
 	require.NoError(t, syscall.Close(a))
 	require.NoError(t, syscall.Close(b))
 	e, err := base.NewEvent(a, rd, fn)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // What a program may do to a socket, done to it all at once: by its closures, by two
@@ -21,16 +22,16 @@ func TestEverythingAtOnce(t *testing.T) {
 	quiet(t)
 	var bases [2]*libevent.Base
 	for i := range bases {
-		base, err := libevent.NewBaseConfig(libevent.Config{Priorities: 3, PlainIO: plainIO})
+		base, err := libevent.NewBaseConfig(libevent.Config{Priorities: 3, PlainIO: testutil.PlainIO})
 		require.NoError(t, err)
 		t.Cleanup(func() { assert.NoError(t, base.Free()) })
-		background(t, base)
+		testutil.Background(t, base)
 		bases[i] = base
 	}
 	file, err := os.CreateTemp(t.TempDir(), "")
 	require.NoError(t, err)
 	defer file.Close()
-	_, err = file.Write(noise(200000))
+	_, err = file.Write(testutil.Noise(200000))
 	require.NoError(t, err)
 
 	var wg sync.WaitGroup
@@ -43,7 +44,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	for _, base := range bases {
-		eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "all are gone")
+		testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "all are gone")
 	}
 }
 
@@ -55,7 +56,7 @@ type hunted struct {
 }
 
 func (h *hunted) live(t *testing.T) {
-	fd, peer := socketpair(t)
+	fd, peer := testutil.Socketpair(t)
 	h.peer = peer
 	assert.NoError(t, syscall.SetNonblock(peer, true))
 	bev, err := h.bases[rand.Intn(2)].NewSocket(fd, libevent.OptCloseOnFree)

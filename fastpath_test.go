@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // What a bufferevent promises is the same with the fast path and without it: each
@@ -72,8 +73,8 @@ func TestFastPathOrderAndCount(t *testing.T) {
 	bothWays(t, func(t *testing.T, base *libevent.Base) {
 		bev, peer := newSocket(t, base, 0)
 		echoes(t, bev)
-		background(t, base)
-		exchange(t, peer, noise(8<<20))
+		testutil.Background(t, base)
+		exchange(t, peer, testutil.Noise(8<<20))
 	})
 }
 
@@ -81,8 +82,8 @@ func TestFastPathLoopOnly(t *testing.T) {
 	bothWays(t, func(t *testing.T, base *libevent.Base) {
 		bev, peer := newSocket(t, base, libevent.OptLoopOnly)
 		echoes(t, bev)
-		background(t, base)
-		exchange(t, peer, noise(1<<20))
+		testutil.Background(t, base)
+		exchange(t, peer, testutil.Noise(1<<20))
 	})
 }
 
@@ -121,15 +122,15 @@ func TestFastPathAppends(t *testing.T) {
 			stop := func() {}
 			switch where {
 			case "loop":
-				stop = background(t, base)
-				onLoop(t, base, all)
+				stop = testutil.Background(t, base)
+				testutil.OnLoop(t, base, all)
 			case "elsewhere":
-				stop = background(t, base)
+				stop = testutil.Background(t, base)
 				all()
 			case "before":
 				all()
 				assert.NotZero(t, bev.Output().Len(), "nothing is written while no loop runs")
-				stop = background(t, base)
+				stop = testutil.Background(t, base)
 			}
 			got := make([]byte, len(want))
 			_, err := io.ReadFull(peer, got)
@@ -158,9 +159,9 @@ func TestFastPathWriteCallback(t *testing.T) {
 			}
 		}, nil))
 		require.NoError(t, base.Post(func() { _, _ = bev.WriteString("first") }))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, []int{0, 0}, seen)
-		assert.Equal(t, "firstsecond", string(receive(t, got)))
+		assert.Equal(t, "firstsecond", string(testutil.Receive(t, got)))
 	})
 }
 
@@ -209,7 +210,7 @@ func TestFastPathEnableBeforeSetCallbacks(t *testing.T) {
 		require.NoError(t, bev.SetCallbacks(nil, func(b *libevent.BufferEvent) {
 			b.Free()
 		}, nil))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Zero(t, base.Stats().BufferEvents)
 		useEitherWay(t, base)
 		_ = peer.Close()
@@ -333,7 +334,7 @@ func TestFastPathTimeouts(t *testing.T) {
 					assert.Equal(t, wr, b.Enabled())
 				}))
 			require.NoError(t, bev.Enable(rd))
-			dispatch(t, base) // ends when reading is off
+			testutil.Dispatch(t, base) // ends when reading is off
 			assert.Equal(t, []libevent.Events{libevent.EventReading | libevent.EventTimeout}, events)
 			assert.Equal(t, 1, reads)
 			assert.GreaterOrEqual(t, time.Since(begin), limit)
@@ -342,7 +343,7 @@ func TestFastPathTimeouts(t *testing.T) {
 			require.NoError(t, bev.Enable(rd))
 			require.NoError(t, bev.SetTimeouts(0, 0))
 			require.NoError(t, base.LoopExit(2*limit))
-			dispatch(t, base)
+			testutil.Dispatch(t, base)
 			assert.Len(t, events, 1)
 		})
 	})
@@ -356,7 +357,7 @@ func TestFastPathTimeouts(t *testing.T) {
 				assert.Zero(t, b.Enabled()&wr)
 			}))
 			require.NoError(t, base.Post(func() { _, _ = bev.Write(make([]byte, 16<<20)) }))
-			dispatch(t, base)
+			testutil.Dispatch(t, base)
 			assert.Equal(t, []libevent.Events{libevent.EventWriting | libevent.EventTimeout}, events)
 			assert.NotZero(t, bev.Output().Len())
 		})
@@ -382,7 +383,7 @@ func TestFastPathNoTimeoutAnyMore(t *testing.T) {
 		_, err = syscall.Write(peer, []byte("x"))
 		require.NoError(t, err)
 		require.NoError(t, base.LoopExit(3*limit))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, rd|wr, bev.Enabled())
 		assert.Equal(t, 1, bev.Input().Len())
 		assert.NotZero(t, bev.Output().Len())
@@ -416,7 +417,7 @@ func TestFastPathTimeoutBeginsAnew(t *testing.T) {
 		}))
 		require.NoError(t, timer.Add(limit/2))
 		require.NoError(t, bev.Enable(rd))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 	})
 }
 
@@ -424,7 +425,7 @@ func TestFastPathReadWatermarks(t *testing.T) {
 	bothWays(t, func(t *testing.T, base *libevent.Base) {
 		bev, peer := newSocket(t, base, 0)
 		const low, high, total = 3000, 10000, 100000
-		data := noise(total)
+		data := testutil.Noise(total)
 		var got []byte
 		require.NoError(t, bev.SetWatermark(rd, low, high))
 		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
@@ -443,7 +444,7 @@ func TestFastPathReadWatermarks(t *testing.T) {
 		}))
 		require.NoError(t, bev.Enable(rd))
 		go func() { _, _ = peer.Write(data); _ = peer.Close() }()
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		same(t, data, got)
 	})
 }
@@ -482,7 +483,7 @@ func TestFastPathEnds(t *testing.T) {
 				}))
 				require.NoError(t, bev.Enable(rd))
 				test.peer(peer)
-				dispatch(t, base) // ends for want of events
+				testutil.Dispatch(t, base) // ends for want of events
 				require.Len(t, ends, 1)
 				assert.Equal(t, test.want.what, ends[0].what)
 				assert.ErrorIs(t, ends[0].cause, test.want.cause)
@@ -499,7 +500,7 @@ func TestFastPathEnds(t *testing.T) {
 // descriptor.
 func newUnixSocket(t testing.TB, base *libevent.Base) (bev *libevent.BufferEvent, peer int) {
 	t.Helper()
-	fd, peer := socketpair(t)
+	fd, peer := testutil.Socketpair(t)
 	bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 	require.NoError(t, err)
 	return bev, peer
@@ -517,7 +518,7 @@ func TestFastPathNeverWaits(t *testing.T) {
 		_, err := syscall.Write(peer, make([]byte, oneRead))
 		require.NoError(t, err)
 		require.NoError(t, bev.Enable(rd))
-		watchdog := time.AfterFunc(patience, func() {
+		watchdog := time.AfterFunc(testutil.Patience, func() {
 			t.Error("the loop stands in a read")
 			_ = syscall.Shutdown(peer, syscall.SHUT_WR)
 		})
@@ -556,12 +557,12 @@ func TestFastPathEndBehindBytes(t *testing.T) {
 						assert.Equal(t, wr, b.Enabled())
 					}))
 					require.NoError(t, bev.Enable(rd))
-					dispatch(t, base)
+					testutil.Dispatch(t, base)
 					assert.Equal(t, oneRead, bev.Input().Len())
 					if off {
 						assert.Empty(t, ends)
 						require.NoError(t, bev.Enable(rd))
-						dispatch(t, base)
+						testutil.Dispatch(t, base)
 					}
 					require.Len(t, ends, 1)
 					assert.ErrorIs(t, ends[0], test.cause)
@@ -576,7 +577,7 @@ func TestFastPathWriteError(t *testing.T) {
 		bev, peer := newSocket(t, base, 0)
 		require.NoError(t, peer.SetLinger(0))
 		require.NoError(t, peer.Close())
-		eventually(t, func() bool { // the reset is here
+		testutil.Eventually(t, func() bool { // the reset is here
 			var u [1]byte
 			_, _, err := syscall.Recvfrom(bev.FD(), u[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 			return err == nil || !errors.Is(err, syscall.EAGAIN)
@@ -588,7 +589,7 @@ func TestFastPathWriteError(t *testing.T) {
 			assert.Zero(t, b.Enabled()&wr)
 		}))
 		require.NoError(t, base.Post(func() { _, _ = bev.WriteString("lost") }))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, libevent.EventWriting|libevent.EventError, got)
 		assert.Equal(t, 4, bev.Output().Len(), "what was not written stays")
 	})
@@ -621,7 +622,7 @@ func TestFastPathConnecting(t *testing.T) {
 			_, _ = io.CopyN(conn, conn, 5)
 			_, _ = conn.Read(make([]byte, 1))
 		}()
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, []string{libevent.EventConnected.String(), "read"}, order)
 	})
 }
@@ -641,7 +642,7 @@ func TestFastPathConnectingAtOnce(t *testing.T) {
 			order = append(order, what.String())
 		}))
 		require.NoError(t, bev.Connect("unix", ln.Addr().String()))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, []string{libevent.EventConnected.String()}, order)
 		onceOnLoop(t, base, func() { _, _ = bev.WriteString("hello") })
 		assert.Equal(t, []string{libevent.EventConnected.String(), "write"}, order)
@@ -719,23 +720,23 @@ func TestFastPathDisturbed(t *testing.T) {
 			bothWays(t, func(t *testing.T, base *libevent.Base) {
 				bev, peer := newSocket(t, base, libevent.OptCloseOnFree)
 				echoes(t, bev)
-				background(t, base)
-				exchange(t, peer, noise(100000))
+				testutil.Background(t, base)
+				exchange(t, peer, testutil.Noise(100000))
 				var wg sync.WaitGroup
 				wg.Add(1)
 				go func() {
 					defer wg.Done()
 					for i := range test.times {
 						if test.onLoop {
-							onLoop(t, base, func() { test.fn(t, bev, i) })
+							testutil.OnLoop(t, base, func() { test.fn(t, bev, i) })
 						} else {
 							test.fn(t, bev, i)
 						}
 					}
 				}()
-				exchange(t, peer, noise(4<<20))
+				exchange(t, peer, testutil.Noise(4<<20))
 				wg.Wait()
-				exchange(t, peer, noise(100001))
+				exchange(t, peer, testutil.Noise(100001))
 			})
 		})
 	}
@@ -748,10 +749,10 @@ func TestFastPathComesBack(t *testing.T) {
 	t.Cleanup(func() { assert.NoError(t, base.Free()) })
 	bev, peer := newSocket(t, base, 0)
 	echoes(t, bev)
-	background(t, base)
+	testutil.Background(t, base)
 	fast := func() bool {
 		before := base.Stats()
-		exchange(t, peer, noise(1000))
+		exchange(t, peer, testutil.Noise(1000))
 		after := base.Stats()
 		assert.Equal(t, after.FastReads > before.FastReads, after.FastWrites > before.FastWrites)
 		return after.FastReads > before.FastReads
@@ -766,10 +767,10 @@ func TestFastPathComesBack(t *testing.T) {
 	group, err := base.NewRateLimitGroup(*limit)
 	require.NoError(t, err)
 	require.NoError(t, group.Add(bev))
-	onLoop(t, base, func() {})
+	testutil.OnLoop(t, base, func() {})
 	assert.False(t, fast())
 	require.NoError(t, group.Remove(bev))
-	onLoop(t, base, func() {})
+	testutil.OnLoop(t, base, func() {})
 	assert.True(t, fast())
 	group.Free()
 
@@ -779,15 +780,15 @@ func TestFastPathComesBack(t *testing.T) {
 	assert.True(t, fast())
 
 	var top *libevent.BufferEvent
-	onLoop(t, base, func() {
+	testutil.OnLoop(t, base, func() {
 		var err error
 		top, err = libevent.NewFilter(bev, nil, nil, 0)
 		assert.NoError(t, err)
 		echoes(t, top)
 	})
 	assert.False(t, fast())
-	onLoop(t, base, top.Free)
-	onLoop(t, base, func() {})
+	testutil.OnLoop(t, base, top.Free)
+	testutil.OnLoop(t, base, func() {})
 	require.NoError(t, bev.Enable(rd))
 	assert.True(t, fast())
 
@@ -821,11 +822,11 @@ func TestFastPathMaxRead(t *testing.T) {
 }
 
 func TestFastPathSwitchedOff(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, libevent.OptPlainIO)
 	echoes(t, bev)
-	background(t, base)
-	exchange(t, peer, noise(100000))
+	testutil.Background(t, base)
+	exchange(t, peer, testutil.Noise(100000))
 	assert.Zero(t, base.Stats().FastReads+base.Stats().FastWrites)
 }
 
@@ -841,8 +842,8 @@ func TestFastPathFreeWithDataQueued(t *testing.T) {
 		require.NoError(t, bev.Enable(rd))
 		_, err := peer.Write([]byte("x"))
 		require.NoError(t, err)
-		dispatch(t, base)
-		assert.Empty(t, receive(t, got))
+		testutil.Dispatch(t, base)
+		assert.Empty(t, testutil.Receive(t, got))
 	})
 }
 
@@ -853,20 +854,20 @@ func TestFastPathFlushInClosure(t *testing.T) {
 		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 			_, err := b.Write(make([]byte, 10<<20))
 			assert.NoError(t, err)
-			assert.NoError(t, b.FreeAfterFlush(patience))
+			assert.NoError(t, b.FreeAfterFlush(testutil.Patience))
 		}, nil, nil))
 		require.NoError(t, bev.Enable(rd))
 		_, err := peer.Write([]byte("x"))
 		require.NoError(t, err)
-		dispatch(t, base)
-		assert.Len(t, receive(t, got), 10<<20)
+		testutil.Dispatch(t, base)
+		assert.Len(t, testutil.Receive(t, got), 10<<20)
 	})
 }
 
 func TestFastPathWritersElsewhere(t *testing.T) {
 	bothWays(t, func(t *testing.T, base *libevent.Base) {
 		bev, peer := newSocket(t, base, 0)
-		background(t, base)
+		testutil.Background(t, base)
 		const writers, times = 8, 2000
 		for range writers {
 			go func() {
@@ -895,7 +896,7 @@ func TestFastPathIsFair(t *testing.T) {
 		modest, peer := newSocket(t, base, 0)
 		const bound = 512 << 10
 		sent := 0
-		eventually(t, func() bool { // more than a turn may read
+		testutil.Eventually(t, func() bool { // more than a turn may read
 			require.NoError(t, flood.SetWriteDeadline(time.Now().Add(10*time.Millisecond)))
 			n, _ := flood.Write(make([]byte, bound))
 			sent += n
@@ -926,7 +927,7 @@ func TestFastPathWritesOfEveryClosure(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, s, string(p))
 		}
-		background(t, base)
+		testutil.Background(t, base)
 		require.NoError(t, base.Post(func() { say("post") }))
 		expect("post")
 		require.NoError(t, from.SetCallbacks(func(*libevent.BufferEvent) { say("read") },
@@ -936,7 +937,7 @@ func TestFastPathWritesOfEveryClosure(t *testing.T) {
 		_, err := other.Write([]byte("x"))
 		require.NoError(t, err)
 		expect("read")
-		onLoop(t, base, func() { _, _ = from.WriteString("y") })
+		testutil.OnLoop(t, base, func() { _, _ = from.WriteString("y") })
 		expect("written")
 		timer, err := base.NewTimer(func() { say("timer") })
 		require.NoError(t, err)
@@ -954,7 +955,7 @@ func TestFastPathWritesOfEveryClosure(t *testing.T) {
 		buf := newBuffer(t, "")
 		_, err = buf.AddCallback(func(*libevent.Buffer, int, int) { say("callback") })
 		require.NoError(t, err)
-		onLoop(t, base, func() { assert.NoError(t, buf.Add([]byte("z"))) })
+		testutil.OnLoop(t, base, func() { assert.NoError(t, buf.Add([]byte("z"))) })
 		expect("callback")
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // newFile makes a file that is open for reading and writing.
@@ -36,7 +37,7 @@ func silent(t testing.TB, base *libevent.Base) *libevent.BufferEvent {
 }
 
 func TestAddFile(t *testing.T) {
-	data := noise(3 << 20)
+	data := testutil.Noise(3 << 20)
 	f := newFile(t, data)
 	for _, c := range []struct{ offset, length, want int64 }{
 		{0, -1, 3 << 20}, {0, 3 << 20, 3 << 20}, {12345, 100, 100}, {1 << 20, -1, 2 << 20},
@@ -62,8 +63,8 @@ func TestAddFile(t *testing.T) {
 }
 
 func TestAddFileIsSent(t *testing.T) {
-	base := newBase(t)
-	data := noise(3 << 20)
+	base := testutil.NewBase(t)
+	data := testutil.Noise(3 << 20)
 	f := newFile(t, data)
 	bev, peer := newSocket(t, base, 0)
 	got := readAll(peer)
@@ -76,15 +77,15 @@ func TestAddFileIsSent(t *testing.T) {
 	}
 	require.NoError(t, f.Close())
 	require.NoError(t, bev.CloseWrite())
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	want := append([]byte("before"), data[1000:]...)
 	want = append(append(want, "between"...), data[1000:]...)
-	same(t, append(want, "after"...), receive(t, got))
+	same(t, append(want, "after"...), testutil.Receive(t, got))
 	assert.Zero(t, libevent.Live().FileSegments)
 }
 
 func TestAddFileFails(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	b, out := newBuffer(t, ""), silent(t, base).Output()
 	f := newFile(t, []byte("0123456789"))
 	fds := openFDs(t)
@@ -113,7 +114,7 @@ func TestAddFileFails(t *testing.T) {
 	assert.ErrorIs(t, b.AddFile(f, 0, -1), libevent.ErrClosed)
 	assert.ErrorIs(t, b.AddFile(f, 0, 0), libevent.ErrClosed)
 	assert.Equal(t, fds, openFDs(t))
-	dispatch(t, base) // as whose loop the Peek ran
+	testutil.Dispatch(t, base) // as whose loop the Peek ran
 	assert.Zero(t, libevent.Live().FileSegments)
 }
 
@@ -133,7 +134,7 @@ func TestAddFileThatCannotBeRead(t *testing.T) {
 	defer s.Free()
 	assert.Error(t, b.AddFileSegment(s, 0, -1))
 	assert.Equal(t, "kept", content(t, b))
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	out := silent(t, base).Output()
 	s, err = libevent.NewFileSegment(f, 0, -1, libevent.FileSegmentOptions{Mmap: true, DisableSendfile: true})
 	require.NoError(t, err)
@@ -145,8 +146,8 @@ func TestAddFileThatCannotBeRead(t *testing.T) {
 
 // The bytes of a file on its way have no memory, and libevent does not know.
 func TestFileInAnOutputCannotBeLookedAt(t *testing.T) {
-	base := newBase(t)
-	f := newFile(t, noise(100_000))
+	base := testutil.NewBase(t)
+	f := newFile(t, testutil.Noise(100_000))
 	bev := silent(t, base)
 	out, other := bev.Output(), newBuffer(t, "x")
 	_, err := bev.WriteString("line\nthen ")
@@ -200,8 +201,8 @@ func TestFileInAnOutputCannotBeLookedAt(t *testing.T) {
 }
 
 func TestFileInAnOutputHasLeft(t *testing.T) {
-	base := newBase(t)
-	f := newFile(t, noise(100_000))
+	base := testutil.NewBase(t)
+	f := newFile(t, testutil.Noise(100_000))
 	bev, peer := newSocket(t, base, 0)
 	out := bev.Output()
 	received := make(chan int)
@@ -217,7 +218,7 @@ func TestFileInAnOutputHasLeft(t *testing.T) {
 		require.NoError(t, out.AddFile(f, 0, -1))
 		assert.ErrorIs(t, out.Peek(func([][]byte) {}), errors.ErrUnsupported)
 		require.NoError(t, bev.Enable(wr))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Zero(t, out.Len())
 		require.NoError(t, out.Add([]byte("abc")))
 		assert.Equal(t, "abc", content(t, out))
@@ -227,13 +228,13 @@ func TestFileInAnOutputHasLeft(t *testing.T) {
 		assert.ErrorIs(t, out.Drain(1), libevent.ErrFrozen)
 	}
 	bev.Free()
-	assert.Equal(t, 3*100_000+2*2, receive(t, received))
+	assert.Equal(t, 3*100_000+2*2, testutil.Receive(t, received))
 }
 
 // A file that became shorter: no crash, and the end of writing.
 func TestAddFileTruncated(t *testing.T) {
-	base := newBase(t)
-	f := newFile(t, noise(100_000))
+	base := testutil.NewBase(t)
+	f := newFile(t, testutil.Noise(100_000))
 	bev, peer := newSocket(t, base, 0)
 	got := readAll(peer)
 	require.NoError(t, bev.Output().AddFile(f, 0, -1))
@@ -246,9 +247,9 @@ func TestAddFileTruncated(t *testing.T) {
 		events |= what
 		bev.Free()
 	}))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, libevent.EventEOF|libevent.EventWriting, events)
-	assert.Len(t, receive(t, got), 50_000)
+	assert.Len(t, testutil.Receive(t, got), 50_000)
 
 	b := newBuffer(t, "kept")
 	assert.ErrorIs(t, b.AddFileSegment(s, 0, -1), syscall.ENODATA)
@@ -261,7 +262,7 @@ func TestAddAfterAnEnormousFile(t *testing.T) {
 	if asanEnabled {
 		t.Skip("the address sanitizer ends the process when malloc fails")
 	}
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	f := newFile(t, nil)
 	if err := f.Truncate(1 << 42); err != nil {
 		t.Skip("no sparse files here: ", err)
@@ -276,13 +277,13 @@ func TestAddAfterAnEnormousFile(t *testing.T) {
 }
 
 func TestFileSegment(t *testing.T) {
-	data := noise(100_000)
+	data := testutil.Noise(100_000)
 	for name, opts := range map[string]libevent.FileSegmentOptions{
 		"sendfile or copy": {}, "copy": {DisableSendfile: true},
 		"sendfile or mmap": {Mmap: true}, "mmap": {Mmap: true, DisableSendfile: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			base := newBase(t)
+			base := testutil.NewBase(t)
 			f := newFile(t, data)
 			s, err := libevent.NewFileSegment(f, 5000, 90_000, opts)
 			require.NoError(t, err)
@@ -312,8 +313,8 @@ func TestFileSegment(t *testing.T) {
 			same(t, want, []byte(content(t, b)))
 
 			require.NoError(t, bev.CloseWrite())
-			dispatch(t, base)
-			same(t, want, receive(t, got))
+			testutil.Dispatch(t, base)
+			same(t, want, testutil.Receive(t, got))
 			if opts.Mmap {
 				assert.Zero(t, *calls, "what is mapped is still in a buffer")
 			}
@@ -364,7 +365,7 @@ func TestFileSegmentCleanup(t *testing.T) {
 
 // One file, many goroutines that read, and its offset is nobody's business.
 func TestAddFileFromManyGoroutines(t *testing.T) {
-	data := noise(200_000)
+	data := testutil.Noise(200_000)
 	f := newFile(t, data)
 	s, err := libevent.NewFileSegment(f, 0, -1, libevent.FileSegmentOptions{})
 	require.NoError(t, err)

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // double writes every byte twice; halve undoes that.
@@ -71,7 +72,7 @@ func newFilter(t testing.TB, under *libevent.BufferEvent, in, out libevent.Filte
 }
 
 func TestNewFilterArguments(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	_, err := libevent.NewFilter(nil, nil, nil, 0)
 	assert.ErrorIs(t, err, syscall.EINVAL)
 	bev, _ := newSocket(t, base, 0)
@@ -112,10 +113,10 @@ func TestFilterRoundTrip(t *testing.T) {
 		layers  int
 	}{{"pass", nil, nil, 1}, {"double", halve, double, 1}, {"double twice", halve, double, 2}} {
 		t.Run(c.name, func(t *testing.T) {
-			base := newBase(t)
+			base := testutil.NewBase(t)
 			a, b := newPair(t, base)
 			socket, peer := newSocket(t, base, 0)
-			peerBev, err := base.NewSocket(connFD(t, peer), libevent.OptCloseOnFree)
+			peerBev, err := base.NewSocket(testutil.ConnFD(t, peer), libevent.OptCloseOnFree)
 			require.NoError(t, err)
 			for _, ends := range [][2]*libevent.BufferEvent{{a, b}, {socket, peerBev}} {
 				from, to := ends[0], ends[1]
@@ -123,7 +124,7 @@ func TestFilterRoundTrip(t *testing.T) {
 					from = newFilter(t, from, c.in, c.out, libevent.OptCloseOnFree)
 					to = newFilter(t, to, c.in, c.out, libevent.OptCloseOnFree)
 				}
-				data := noise(300_000)
+				data := testutil.Noise(300_000)
 				var got []byte
 				require.NoError(t, to.SetCallbacks(func(b *libevent.BufferEvent) {
 					p, err := io.ReadAll(b.Input())
@@ -139,8 +140,8 @@ func TestFilterRoundTrip(t *testing.T) {
 					require.NoError(t, err)
 					p = p[n:]
 				}
-				require.NoError(t, from.FreeAfterFlush(patience))
-				dispatch(t, base)
+				require.NoError(t, from.FreeAfterFlush(testutil.Patience))
+				testutil.Dispatch(t, base)
 				same(t, data, got)
 			}
 			assert.Zero(t, base.Stats().BufferEvents)
@@ -150,7 +151,7 @@ func TestFilterRoundTrip(t *testing.T) {
 
 // Without OptCloseOnFree what is below goes on by itself.
 func TestFilterComesOff(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	var got []string
 	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
@@ -168,38 +169,38 @@ func TestFilterComesOff(t *testing.T) {
 	require.NoError(t, f.Enable(rd))
 	_, err := peer.Write([]byte("hheelllloo"))
 	require.NoError(t, err)
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, []string{"filter: hello", "below: plain"}, got)
 }
 
 // Bytes that were buffered before the filter came, or while it was off, get through.
 func TestFilterFindsWhatWaits(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	a, b := newPair(t, base)
 	require.NoError(t, b.Enable(rd))
 	_, err := a.WriteString("aabb")
 	require.NoError(t, err)
 	f := newFilter(t, b, halve, double, 0)
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Zero(t, f.Input().Len(), "reading is off")
 	require.NoError(t, f.Enable(rd))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, "ab", content(t, f.Input()))
 
 	require.NoError(t, a.Enable(rd))
 	require.NoError(t, f.Disable(wr))
 	_, err = f.WriteString("xy")
 	require.NoError(t, err)
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Zero(t, a.Input().Len(), "writing is off")
 	require.NoError(t, f.Enable(wr))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, "xxyy", content(t, a.Input()))
 }
 
 // The high watermark of a filter: no busy loop, and nothing stuck below.
 func TestFilterHighWatermark(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	f := newFilter(t, bev, halve, nil, libevent.OptCloseOnFree)
 	const high, total = 100, 5000
@@ -231,7 +232,7 @@ func TestFilterHighWatermark(t *testing.T) {
 
 func TestFilterErrors(t *testing.T) {
 	t.Run("reading", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		bev, peer := newSocket(t, base, 0)
 		f := newFilter(t, bev, halve, nil, libevent.OptCloseOnFree)
 		require.NoError(t, f.Enable(rd))
@@ -241,7 +242,7 @@ func TestFilterErrors(t *testing.T) {
 		assert.ErrorContains(t, f.Err(), "not doubled")
 	})
 	t.Run("writing", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		bev, _ := newSocket(t, base, 0)
 		f := newFilter(t, bev, nil, func(_, _ *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
 			return libevent.FilterError, nil
@@ -252,7 +253,7 @@ func TestFilterErrors(t *testing.T) {
 		assert.Error(t, f.Err())
 	})
 	t.Run("of the socket", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		bev, peer := newSocket(t, base, 0)
 		f := newFilter(t, bev, halve, double, libevent.OptCloseOnFree)
 		require.NoError(t, f.Enable(rd))
@@ -262,7 +263,7 @@ func TestFilterErrors(t *testing.T) {
 		assert.ErrorIs(t, f.Err(), syscall.ECONNRESET)
 	})
 	t.Run("a function that does nothing", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		a, b := newPair(t, base)
 		f := newFilter(t, b, func(_, _ *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
 			return libevent.FilterOK, nil // libevent would call again for ever
@@ -270,10 +271,10 @@ func TestFilterErrors(t *testing.T) {
 		require.NoError(t, f.Enable(rd))
 		_, err := a.WriteString("x")
 		require.NoError(t, err)
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 	})
 	t.Run("a result that is none", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		a, b := newPair(t, base)
 		f := newFilter(t, b, func(_, _ *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
 			return 17, nil
@@ -290,7 +291,7 @@ func TestPanicInFilter(t *testing.T) {
 		explode()
 		return libevent.FilterOK, nil
 	}
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	a, b := newPair(t, base)
 	f := newFilter(t, b, boom, boom, 0)
 	check := func(v any) {
@@ -312,13 +313,13 @@ func TestPanicInFilter(t *testing.T) {
 	require.NoError(t, err)
 	check(raises(func() { _ = base.Dispatch() }))
 	require.NoError(t, f.Disable(rd))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	f.Free()
 }
 
 // CloseWrite of a filter: the function's last bytes, then the peer's EOF.
 func TestFilterCloseWrite(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	trailer := func(src, dst *libevent.Buffer, limit int, mode libevent.FlushMode) (libevent.FilterResult, error) {
 		res, err := double(src, dst, limit, mode)
@@ -344,13 +345,13 @@ func TestFilterCloseWrite(t *testing.T) {
 		_, _ = peer.Write([]byte("answer"))
 		got <- p
 	}()
-	dispatch(t, base)
-	assert.Equal(t, "aabbccthe end", string(receive(t, got)))
+	testutil.Dispatch(t, base)
+	assert.Equal(t, "aabbccthe end", string(testutil.Receive(t, got)))
 }
 
 func TestFilterFromManyGoroutines(t *testing.T) {
-	base := newBase(t)
-	background(t, base)
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
 	for range 30 {
 		bev, peer := newSocket(t, base, 0)
 		f := newFilter(t, bev, halve, double, libevent.OptCloseOnFree)
@@ -370,17 +371,17 @@ func TestFilterFromManyGoroutines(t *testing.T) {
 		}
 		wg.Wait()
 		wg.Go(func() { _, _ = f.WriteString("") })
-		require.NoError(t, f.FreeAfterFlush(patience))
+		require.NoError(t, f.FreeAfterFlush(testutil.Patience))
 		wg.Wait()
-		p := receive(t, got)
+		p := testutil.Receive(t, got)
 		require.Equal(t, bytes.Repeat([]byte("00112233445566778899"), 400), p)
 	}
-	eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "all are gone")
+	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "all are gone")
 }
 
 // What is compressed on the way out is smaller on the wire, and whole behind it.
 func TestFilterCompression(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	f := newFilter(t, bev, nil, compress(), libevent.OptCloseOnFree)
 	text := bytes.Repeat([]byte("the same words over and over again. "), 20_000)
@@ -397,10 +398,10 @@ func TestFilterCompression(t *testing.T) {
 		_, err := f.Write(p[:min(len(p), 10_000)])
 		require.NoError(t, err)
 	}
-	require.NoError(t, f.FreeAfterFlush(patience))
-	dispatch(t, base)
-	same(t, text, receive(t, plain))
-	assert.Less(t, len(receive(t, onWire)), len(text)/20)
+	require.NoError(t, f.FreeAfterFlush(testutil.Patience))
+	testutil.Dispatch(t, base)
+	same(t, text, testutil.Receive(t, plain))
+	assert.Less(t, len(testutil.Receive(t, onWire)), len(text)/20)
 }
 
 // A socket that has reached its high mark, and a filter that takes nothing from it: that

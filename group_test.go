@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // newGroup makes a group that is freed at the end of the test.
@@ -38,7 +39,7 @@ func runGroup(t testing.TB, g *libevent.Group) (stop func() error) {
 	go func() { done <- g.Run(ctx) }()
 	stop = sync.OnceValue(func() error {
 		cancel()
-		return receive(t, done)
+		return testutil.Receive(t, done)
 	})
 	t.Cleanup(func() { _ = stop() })
 	return stop
@@ -50,7 +51,7 @@ func finish(t testing.TB, g *libevent.Group) {
 	require.NoError(t, g.Finish())
 	done := make(chan error, 1)
 	go func() { done <- g.Run(context.Background()) }()
-	require.NoError(t, receive(t, done))
+	require.NoError(t, testutil.Receive(t, done))
 }
 
 // onItsLoop tells, while the loop of base runs, whether the caller is its goroutine.
@@ -170,7 +171,7 @@ func TestGroupPostAll(t *testing.T) {
 		meeting.Done()
 		select {
 		case <-met:
-		case <-time.After(patience):
+		case <-time.After(testutil.Patience):
 			assert.Fail(t, "not at the same time")
 		}
 	}))
@@ -207,7 +208,7 @@ func TestGroupSpread(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, conn.Close())
 		}
-		eventually(t, func() bool { return total.Load() == connections }, "all are accepted")
+		testutil.Eventually(t, func() bool { return total.Load() == connections }, "all are accepted")
 		assert.ErrorIs(t, stop(), context.Canceled)
 		assert.Len(t, share, loops)
 		assert.Len(t, shares, loops)
@@ -246,7 +247,7 @@ func TestGroupListenNetworks(t *testing.T) {
 				}
 				_, err = bev.WriteString("hello")
 				assert.NoError(t, err)
-				assert.NoError(t, bev.FreeAfterFlush(patience))
+				assert.NoError(t, bev.FreeAfterFlush(testutil.Patience))
 			})
 			if errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT) {
 				t.Skip("this machine has no such address")
@@ -254,7 +255,7 @@ func TestGroupListenNetworks(t *testing.T) {
 			require.NoError(t, err)
 			runGroup(t, g)
 			for range 4 {
-				got := receive(t, readAll(dial(t, l)))
+				got := testutil.Receive(t, readAll(dial(t, l)))
 				assert.Equal(t, "hello", string(got))
 			}
 			mu.Lock()
@@ -280,7 +281,7 @@ func TestGroupListenFD(t *testing.T) {
 	g := newGroup(t, 2)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	fd := connFD(t, ln.(*net.TCPListener))
+	fd := testutil.ConnFD(t, ln.(*net.TCPListener))
 	var n atomic.Int64
 	l, err := g.ListenFD(fd, libevent.ListenOptions{}, func(l *libevent.Listener, fd int, _ net.Addr) {
 		assert.True(t, onItsLoop(t, l.Base()))
@@ -292,13 +293,13 @@ func TestGroupListenFD(t *testing.T) {
 	for range 2 {
 		dial(t, l)
 	}
-	eventually(t, func() bool { return n.Load() == 2 }, "both are accepted")
+	testutil.Eventually(t, func() bool { return n.Load() == 2 }, "both are accepted")
 }
 
 // What serves on a Loop serves on a Base and on a Group.
 func TestLoop(t *testing.T) {
-	base, group := newBase(t), newGroup(t, 2)
-	background(t, base)
+	base, group := testutil.NewBase(t), newGroup(t, 2)
+	testutil.Background(t, base)
 	runGroup(t, group)
 	for _, loop := range []libevent.Loop{base, group} {
 		accepted := make(chan *libevent.BufferEvent, 1)
@@ -313,8 +314,8 @@ func TestLoop(t *testing.T) {
 		connected := make(chan libevent.Events, 1)
 		require.NoError(t, client.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) { connected <- what }))
 		require.NoError(t, client.Connect("tcp", l.Addr().String()))
-		assert.Equal(t, libevent.EventConnected, receive(t, connected))
-		assert.NotNil(t, receive(t, accepted))
+		assert.Equal(t, libevent.EventConnected, testutil.Receive(t, connected))
+		assert.NotNil(t, testutil.Receive(t, accepted))
 	}
 }
 
@@ -436,12 +437,12 @@ func TestGroupListenerFromOtherGoroutines(t *testing.T) {
 						return
 					default:
 					}
-					conn, err := net.DialTimeout("tcp", l.Addr().String(), patience)
+					conn, err := net.DialTimeout("tcp", l.Addr().String(), testutil.Patience)
 					if err != nil {
 						continue
 					}
 					if round%2 == 1 {
-						_ = conn.SetDeadline(time.Now().Add(patience))
+						_ = conn.SetDeadline(time.Now().Add(testutil.Patience))
 						_, err = conn.Read(make([]byte, 1))
 						assert.False(t, errors.Is(err, syscall.ETIMEDOUT), "%v", err)
 					}
@@ -463,7 +464,7 @@ func TestGroupListenerFromOtherGoroutines(t *testing.T) {
 		close(stop)
 		wg.Wait()
 	}
-	eventually(t, func() bool { return g.Stats().Listeners == 0 }, "all are gone")
+	testutil.Eventually(t, func() bool { return g.Stats().Listeners == 0 }, "all are gone")
 }
 
 // Of a Group as of a Base: one report, no spin, and accepting again.
@@ -521,14 +522,14 @@ func TestGroupConnectionsOfTwoLoops(t *testing.T) {
 		}
 		for i, peer := range peers {
 			wg.Go(func() {
-				_, err := peer.Write(noise(size + i))
+				_, err := peer.Write(testutil.Noise(size + i))
 				assert.NoError(t, err)
 				assert.NoError(t, peer.CloseWrite())
 			})
 			wg.Go(func() {
 				got, err := io.ReadAll(peer)
 				assert.NoError(t, err)
-				same(t, noise(size+1-i), got)
+				same(t, testutil.Noise(size+1-i), got)
 			})
 		}
 	}
@@ -554,14 +555,14 @@ func TestGroupRunEnds(t *testing.T) {
 				require.NoError(t, g.PostAll(func(*libevent.Base) { started <- struct{}{} }))
 				go func() { done <- g.Run(ctx) }()
 				for range 3 {
-					receive(t, started)
+					testutil.Receive(t, started)
 				}
 				if inClosure {
 					require.NoError(t, g.Next().Post(func() { assert.NoError(t, end(g, cancel)) }))
 				} else {
 					require.NoError(t, end(g, cancel))
 				}
-				err := receive(t, done)
+				err := testutil.Receive(t, done)
 				if name == "context" {
 					assert.Same(t, cause, err)
 				} else {
@@ -621,7 +622,7 @@ func TestGroupFinish(t *testing.T) {
 	require.NoError(t, timer.Add(10*time.Millisecond))
 	done := make(chan error, 1)
 	go func() { done <- g.Run(context.Background()) }()
-	require.NoError(t, receive(t, done))
+	require.NoError(t, testutil.Receive(t, done))
 	assert.Equal(t, []string{"timer", "given to another loop, that waits", "after Finish"}, order)
 
 	// It holds for one Run. One that has nothing but the first base's to wait for
@@ -633,7 +634,7 @@ func TestGroupFinish(t *testing.T) {
 	require.NoError(t, g.Run(context.Background()))
 	stop := runGroup(t, g)
 	require.NoError(t, g.PostAll(func(*libevent.Base) {}))
-	eventually(t, func() bool { return g.Stats().Callbacks >= 6 }, "all ran")
+	testutil.Eventually(t, func() bool { return g.Stats().Callbacks >= 6 }, "all ran")
 	assert.ErrorIs(t, stop(), context.Canceled)
 }
 
@@ -648,15 +649,15 @@ func TestGroupIsRunning(t *testing.T) {
 		}
 	}))
 	stop := runGroup(t, g)
-	eventually(t, func() bool { return g.Stats().Callbacks == 2 }, "both ran")
+	testutil.Eventually(t, func() bool { return g.Stats().Callbacks == 2 }, "both ran")
 	assert.ErrorIs(t, g.Run(context.Background()), libevent.ErrRunning)
 	assert.ErrorIs(t, g.Free(), libevent.ErrRunning)
 	assert.ErrorIs(t, stop(), context.Canceled)
 
 	// One base's loop is enough to keep the group from running.
 	for i, base := range g.Bases() {
-		stop := background(t, base)
-		onLoop(t, base, func() {})
+		stop := testutil.Background(t, base)
+		testutil.OnLoop(t, base, func() {})
 		assert.ErrorIs(t, g.Run(context.Background()), libevent.ErrRunning)
 		stop()
 		assert.NoError(t, g.Bases()[1-i].Loop(libevent.LoopNonblock), "given back")
@@ -730,7 +731,7 @@ func TestGroupGoexit(t *testing.T) {
 		require.NoError(t, bases[i].Post(runtime.Goexit))
 		done := make(chan error, 1)
 		go func() { done <- g.Run(context.Background()) }()
-		assert.ErrorIs(t, receive(t, done), libevent.ErrLoopAborted)
+		assert.ErrorIs(t, testutil.Receive(t, done), libevent.ErrLoopAborted)
 		assert.ErrorIs(t, g.Run(context.Background()), libevent.ErrLoopAborted)
 		assert.ErrorIs(t, g.Finish(), libevent.ErrLoopAborted)
 		assert.Same(t, bases[1-i], g.Next(), "the one that is left")
@@ -810,12 +811,12 @@ func TestGroupFromManyGoroutines(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, func() bool { return g.Stats().Callbacks > 2000 }, "much has run")
+	testutil.Eventually(t, func() bool { return g.Stats().Callbacks > 2000 }, "much has run")
 	close(stop)
 	_ = g.LoopBreak()
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
-	eventually(t, func() bool {
+	testutil.Eventually(t, func() bool {
 		_ = g.LoopBreak()
 		select {
 		case <-done:

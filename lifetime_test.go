@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 func TestFreeInsideOwnCallback(t *testing.T) {
@@ -32,7 +33,7 @@ func TestFreeInsideOwnCallback(t *testing.T) {
 			assert.Fail(t, "no closure after Free")
 		}))
 		require.NoError(t, bev.Enable(rd))
-		send(noise(100_000))
+		send(testutil.Noise(100_000))
 		require.NoError(t, base.Loop(libevent.LoopOnce))
 		require.NoError(t, base.LoopExit(10*time.Millisecond))
 		require.NoError(t, base.Loop(libevent.LoopNoExitOnEmpty))
@@ -41,7 +42,7 @@ func TestFreeInsideOwnCallback(t *testing.T) {
 }
 
 func TestFreeInsideAnothersCallback(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	var victims []*libevent.BufferEvent
 	var event *libevent.Event
 	var l *libevent.Listener
@@ -64,7 +65,7 @@ func TestFreeInsideAnothersCallback(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, event.Add(time.Hour))
 	l = listen(t, base, drop)
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.EqualValues(t, 1, base.Stats().Callbacks)
 	stats := base.Stats()
 	assert.Zero(t, stats.BufferEvents+stats.Events+stats.Listeners)
@@ -72,8 +73,8 @@ func TestFreeInsideAnothersCallback(t *testing.T) {
 
 // One goroutine frees while callbacks run and another one writes.
 func TestFreeWhileOthersUse(t *testing.T) {
-	base := newBase(t)
-	background(t, base)
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
 	for range 300 {
 		var freed, started atomic.Bool
 		a, b := newPair(t, base)
@@ -99,25 +100,25 @@ func TestFreeWhileOthersUse(t *testing.T) {
 				}
 			})
 		}
-		eventually(t, started.Load, "callbacks run")
+		testutil.Eventually(t, started.Load, "callbacks run")
 		wg.Go(b.Free)
 		a.Free()
 		socket.Free()
 		freed.Store(true)
 		wg.Wait()
-		onLoop(t, base, func() {})
+		testutil.OnLoop(t, base, func() {})
 	}
-	onLoop(t, base, func() {})
-	eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "all are gone")
+	testutil.OnLoop(t, base, func() {})
+	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "all are gone")
 }
 
 // A descriptor that is closed right after Free, and whose number is given out
 // again, must not be touched by the old bufferevent, and must work in a new one.
 func TestDescriptorReuse(t *testing.T) {
-	base := newBase(t)
-	background(t, base)
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
 	for i := range 2000 {
-		fd, peer := socketpair(t)
+		fd, peer := testutil.Socketpair(t)
 		bev, err := base.NewSocket(fd, 0)
 		require.NoError(t, err)
 		require.NoError(t, bev.Enable(rd))
@@ -132,11 +133,11 @@ func TestDescriptorReuse(t *testing.T) {
 		require.NoError(t, syscall.Close(fd))
 		require.NoError(t, syscall.Close(peer))
 
-		again, other := socketpair(t) // the lowest numbers: the same
+		again, other := testutil.Socketpair(t) // the lowest numbers: the same
 		_, err = syscall.Write(other, []byte("new"))
 		require.NoError(t, err)
 		if i%10 == 0 {
-			onLoop(t, base, func() {})
+			testutil.OnLoop(t, base, func() {})
 		}
 		fresh, err := base.NewSocket(again, libevent.OptCloseOnFree)
 		require.NoError(t, err)
@@ -145,7 +146,7 @@ func TestDescriptorReuse(t *testing.T) {
 			got <- content(t, b.Input())
 		}, nil, nil))
 		require.NoError(t, fresh.Enable(rd))
-		require.Equal(t, "new", receive(t, got))
+		require.Equal(t, "new", testutil.Receive(t, got))
 		fresh.Free()
 		p := make([]byte, 100)
 		n, err := syscall.Read(other, p)
@@ -156,10 +157,10 @@ func TestDescriptorReuse(t *testing.T) {
 }
 
 func TestWritesFromManyGoroutines(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	got := readAll(peer)
-	background(t, base)
+	testutil.Background(t, base)
 	const goroutines, each = 8, 5000
 	var wg sync.WaitGroup
 	for range goroutines {
@@ -172,8 +173,8 @@ func TestWritesFromManyGoroutines(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	require.NoError(t, bev.FreeAfterFlush(patience))
-	p := receive(t, got)
+	require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
+	p := testutil.Receive(t, got)
 	require.Len(t, p, goroutines*each*16)
 	for i := 0; i < len(p); i += 16 {
 		require.Equal(t, "0123456789abcde\n", string(p[i:i+16]), "no write is torn")
@@ -183,7 +184,7 @@ func TestWritesFromManyGoroutines(t *testing.T) {
 // Two loops whose connections write to each other: libevent's locks, taken in two
 // orders, would stop both.
 func TestTwoLoopsWriteToEachOther(t *testing.T) {
-	one, two := newBase(t), newBase(t)
+	one, two := testutil.NewBase(t), testutil.NewBase(t)
 	a, aPeer := newSocket(t, one, 0)
 	b, bPeer := newSocket(t, two, 0)
 	forward := func(to *libevent.BufferEvent) func(*libevent.BufferEvent) {
@@ -193,9 +194,9 @@ func TestTwoLoopsWriteToEachOther(t *testing.T) {
 	require.NoError(t, b.SetCallbacks(forward(a), nil, nil))
 	require.NoError(t, a.Enable(rd))
 	require.NoError(t, b.Enable(rd))
-	background(t, one)
-	background(t, two)
-	data := noise(4 << 20)
+	testutil.Background(t, one)
+	testutil.Background(t, two)
+	data := testutil.Noise(4 << 20)
 	var wg sync.WaitGroup
 	for _, c := range [][2]*net.TCPConn{{aPeer, bPeer}, {bPeer, aPeer}} {
 		wg.Go(func() { _, _ = c[0].Write(data) })
@@ -211,7 +212,7 @@ func TestTwoLoopsWriteToEachOther(t *testing.T) {
 
 // A closure may wait for a goroutine that uses the same bufferevent.
 func TestClosureWaitsForUserOfItsBufferEvent(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 		done := make(chan struct{})
@@ -222,14 +223,14 @@ func TestClosureWaitsForUserOfItsBufferEvent(t *testing.T) {
 			assert.NoError(t, b.Disable(rd))
 			assert.NoError(t, b.SetTimeouts(time.Second, time.Second))
 			assert.NotZero(t, b.Input().Len())
-			assert.NoError(t, b.FreeAfterFlush(patience))
+			assert.NoError(t, b.FreeAfterFlush(testutil.Patience))
 		}()
 		<-done
 	}, nil, nil))
 	require.NoError(t, bev.Enable(rd))
 	_, err := peer.Write([]byte("x"))
 	require.NoError(t, err)
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	got, _ := io.ReadAll(peer) // a reset is possible: its byte was not taken
 	assert.Equal(t, "from another goroutine", string(got))
 }
@@ -245,7 +246,7 @@ func TestFreeBaseWithEverythingAlive(t *testing.T) {
 		require.NoError(t, err)
 		loopOnly, _ := newSocket(t, base, libevent.OptLoopOnly)
 		lingering, _ := newSocket(t, base, 0)
-		_, err = lingering.Write(noise(32 << 20))
+		_, err = lingering.Write(testutil.Noise(32 << 20))
 		require.NoError(t, err)
 		idle, _ := newSocket(t, base, 0)
 		bevs = append(bevs, a, b, loopOnly, idle)
@@ -274,7 +275,7 @@ func TestFreeBaseWithEverythingAlive(t *testing.T) {
 	}
 	assert.Equal(t, before, libevent.Live())
 	t.Cleanup(func() { // the peers are closed by then
-		eventually(t, func() bool { return openFDs(t) <= fds+100 }, "descriptors are closed")
+		testutil.Eventually(t, func() bool { return openFDs(t) <= fds+100 }, "descriptors are closed")
 	})
 }
 
@@ -320,7 +321,7 @@ func TestNothingIsLeftOfManyConnections(t *testing.T) {
 	if testing.Short() {
 		connections = 1000
 	}
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	l := listen(t, base, func(_ *libevent.Listener, fd int, _ net.Addr) {
 		bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 		if !assert.NoError(t, err) {
@@ -331,8 +332,8 @@ func TestNothingIsLeftOfManyConnections(t *testing.T) {
 		}, nil, func(b *libevent.BufferEvent, _ libevent.Events) { b.Free() }))
 		assert.NoError(t, bev.Enable(rd))
 	})
-	stop := background(t, base)
-	onLoop(t, base, func() {})
+	stop := testutil.Background(t, base)
+	testutil.OnLoop(t, base, func() {})
 	live, fds, goroutines := libevent.Live(), openFDs(t), runtime.NumGoroutine()
 	const workers = 10
 	var wg sync.WaitGroup
@@ -344,7 +345,7 @@ func TestNothingIsLeftOfManyConnections(t *testing.T) {
 				if !assert.NoError(t, err) {
 					return
 				}
-				_ = conn.SetDeadline(time.Now().Add(patience))
+				_ = conn.SetDeadline(time.Now().Add(testutil.Patience))
 				_, err = conn.Write([]byte("x"))
 				assert.NoError(t, err)
 				_, err = conn.Read(p)
@@ -357,7 +358,7 @@ func TestNothingIsLeftOfManyConnections(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	eventually(t, func() bool {
+	testutil.Eventually(t, func() bool {
 		return libevent.Live() == live && openFDs(t) <= fds && runtime.NumGoroutine() <= goroutines
 	}, "all is as before")
 	stop()

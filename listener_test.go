@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // drop is an accept closure that closes at once.
@@ -35,7 +36,7 @@ func dial(t testing.TB, l *libevent.Listener) net.Conn {
 	t.Helper()
 	conn, err := net.Dial(l.Addr().Network(), l.Addr().String())
 	require.NoError(t, err)
-	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(testutil.Patience)))
 	t.Cleanup(func() { _ = conn.Close() })
 	return conn
 }
@@ -54,7 +55,7 @@ func TestListen(t *testing.T) {
 					c.address += t.Name()
 				}
 			}
-			base := newBase(t)
+			base := testutil.NewBase(t)
 			var l *libevent.Listener
 			var remote net.Addr
 			l, err := base.Listen(c.network, c.address, libevent.ListenOptions{}, func(got *libevent.Listener, fd int, addr net.Addr) {
@@ -66,7 +67,7 @@ func TestListen(t *testing.T) {
 				}
 				_, err = bev.WriteString("hello")
 				assert.NoError(t, err)
-				assert.NoError(t, bev.FreeAfterFlush(patience))
+				assert.NoError(t, bev.FreeAfterFlush(testutil.Patience))
 				got.Free()
 			})
 			if errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT) {
@@ -74,7 +75,7 @@ func TestListen(t *testing.T) {
 			}
 			require.NoError(t, err)
 			conn := dial(t, l)
-			dispatch(t, base)
+			testutil.Dispatch(t, base)
 			got, err := io.ReadAll(conn)
 			require.NoError(t, err)
 			assert.Equal(t, "hello", string(got))
@@ -88,7 +89,7 @@ func TestListen(t *testing.T) {
 }
 
 func TestListenArguments(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	for _, c := range []struct{ network, address string }{
 		{"udp", "127.0.0.1:0"}, {"tcp", "127.0.0.1"}, {"tcp4", "[::1]:0"}, {"tcp6", "127.0.0.1:0"},
 		{"tcp", "127.0.0.1:99999"}, {"unix", ""}, {"", ""},
@@ -110,7 +111,7 @@ func TestListenArguments(t *testing.T) {
 }
 
 func TestListenOptions(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	first, err := base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{ReusePort: true, Backlog: 5}, drop)
 	require.NoError(t, err)
 	_, err = base.Listen("tcp", first.Addr().String(), libevent.ListenOptions{ReusePort: true}, drop)
@@ -131,13 +132,13 @@ func TestListenOptions(t *testing.T) {
 	require.NoError(t, base.Loop(libevent.LoopNonblock))
 	assert.Zero(t, accepted)
 	require.NoError(t, l.Enable())
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, 1, accepted)
 }
 
 // Disabling in the closure stops accepting at once, whatever else waits.
 func TestListenerDisableInClosure(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	accepted := 0
 	l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
 		accepted++
@@ -149,13 +150,13 @@ func TestListenerDisableInClosure(t *testing.T) {
 	}
 	for i := range 3 {
 		require.NoError(t, l.Enable())
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, i+1, accepted)
 	}
 }
 
 func TestListenerFreeInClosure(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	accepted := 0
 	l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
 		accepted++
@@ -165,7 +166,7 @@ func TestListenerFreeInClosure(t *testing.T) {
 	for range 3 {
 		dial(t, l)
 	}
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, 1, accepted)
 	assert.Zero(t, base.Stats().Listeners)
 	assert.ErrorIs(t, l.Enable(), libevent.ErrClosed)
@@ -177,8 +178,8 @@ func TestListenerFreeInClosure(t *testing.T) {
 // From other goroutines, under a storm of connections: no closure starts after
 // Disable or Free, no deadlock, and no connection is left hanging.
 func TestListenerFromOtherGoroutines(t *testing.T) {
-	base := newBase(t)
-	background(t, base)
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
 	for range 20 {
 		var off atomic.Bool
 		l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
@@ -195,7 +196,7 @@ func TestListenerFromOtherGoroutines(t *testing.T) {
 						return
 					default:
 					}
-					if conn, err := net.DialTimeout("tcp", l.Addr().String(), patience); err == nil {
+					if conn, err := net.DialTimeout("tcp", l.Addr().String(), testutil.Patience); err == nil {
 						_ = conn.Close()
 					}
 				}
@@ -203,11 +204,11 @@ func TestListenerFromOtherGoroutines(t *testing.T) {
 		}
 		for i := range 10 {
 			require.NoError(t, l.Disable())
-			onLoop(t, base, func() { off.Store(true) }) // a closure that ran has ended
-			onLoop(t, base, func() { off.Store(false) })
+			testutil.OnLoop(t, base, func() { off.Store(true) }) // a closure that ran has ended
+			testutil.OnLoop(t, base, func() { off.Store(false) })
 			require.NoError(t, l.Enable())
 			if i%3 == 0 {
-				onLoop(t, base, func() {})
+				testutil.OnLoop(t, base, func() {})
 			}
 		}
 		l.Free()
@@ -221,7 +222,7 @@ func TestAcceptErrors(t *testing.T) {
 	for _, withFunc := range []bool{true, false} {
 		var logged countingHandler
 		require.NoError(t, libevent.SetLogger(slog.New(&logged)))
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		var reports []error
 		accepted := 0
 		l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
@@ -255,7 +256,7 @@ func TestAcceptErrors(t *testing.T) {
 		} else {
 			assert.EqualValues(t, 1, logged.n.Load())
 		}
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, 1, accepted)
 		_, err := conn.Read(make([]byte, 1))
 		assert.ErrorIs(t, err, io.EOF)
@@ -265,11 +266,11 @@ func TestAcceptErrors(t *testing.T) {
 
 // On a socket of package net, and on one that is only bound.
 func TestListenFD(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	addr := ln.Addr().String()
-	listening := connFD(t, ln.(*net.TCPListener))
+	listening := testutil.ConnFD(t, ln.(*net.TCPListener))
 	bound, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)
 	require.NoError(t, syscall.Bind(bound, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
@@ -287,7 +288,7 @@ func TestListenFD(t *testing.T) {
 			assert.Equal(t, addr, l.Addr().String())
 		}
 		dial(t, l)
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, -1, l.FD())
 	}
 	assert.Equal(t, 2, accepted)
@@ -305,7 +306,7 @@ func TestListenFD(t *testing.T) {
 
 func TestAcceptedDescriptors(t *testing.T) {
 	for _, opts := range []libevent.ListenOptions{{}, {Blocking: true, NoCloseOnExec: true}} {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		l, err := base.Listen("tcp", "127.0.0.1:0", opts, func(l *libevent.Listener, fd int, _ net.Addr) {
 			status, _, _ := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFL, 0)
 			flags, _, _ := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFD, 0)
@@ -316,12 +317,12 @@ func TestAcceptedDescriptors(t *testing.T) {
 		})
 		require.NoError(t, err)
 		dial(t, l)
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 	}
 }
 
 func TestListenIPv4AndIPv6(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	accepted := 0
 	opts := libevent.ListenOptions{IPv4AndIPv6: true}
 	l, err := base.Listen("tcp", "[::]:0", opts, func(l *libevent.Listener, fd int, _ net.Addr) {
@@ -341,7 +342,7 @@ func TestListenIPv4AndIPv6(t *testing.T) {
 	conn, err := net.Dial("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(l.Addr().(*net.TCPAddr).Port)))
 	require.NoError(t, err)
 	defer conn.Close()
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, 1, accepted)
 
 	_, err = base.Listen("tcp6", "[::]:0", opts, drop)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // countingHandler counts records and keeps the last.
@@ -34,12 +35,12 @@ func TestSetLogger(t *testing.T) {
 	fds := openFDs(t)
 	var h countingHandler
 	require.NoError(t, libevent.SetLogger(slog.New(&h)))
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	e, err := base.NewEvent(1<<20, rd, func(int, libevent.What) {})
 	require.NoError(t, err)
 	assert.Error(t, e.Add(-1)) // epoll's refusal is something libevent logs
 	if strings.Contains(base.Method(), "poll") {
-		eventually(t, func() bool { return h.n.Load() == 1 }, "the message arrives")
+		testutil.Eventually(t, func() bool { return h.n.Load() == 1 }, "the message arrives")
 		assert.Equal(t, slog.LevelWarn, h.last.Load().Level)
 		assert.Contains(t, h.last.Load().Message, "1048576")
 	}
@@ -49,8 +50,8 @@ func TestSetLogger(t *testing.T) {
 	require.NoError(t, libevent.SetLogger(slog.New(slog.DiscardHandler)), "another one")
 	require.NoError(t, libevent.SetLogger(nil))
 	require.NoError(t, libevent.SetLogger(nil), "twice")
-	eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines }, "the reader ends")
+	testutil.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines }, "the reader ends")
 	e.Free()
 	require.NoError(t, base.Free())
-	eventually(t, func() bool { return openFDs(t) <= fds }, "the pipe is closed")
+	testutil.Eventually(t, func() bool { return openFDs(t) <= fds }, "the pipe is closed")
 }

@@ -14,22 +14,23 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 func TestVersions(t *testing.T) {
 	assert.Regexp(t, `^2\.\d+\.\d+`, libevent.Version())
 	assert.Regexp(t, `^2\.\d+\.\d+`, libevent.HeaderVersion())
-	assert.NotEmpty(t, newBase(t).Method())
+	assert.NotEmpty(t, testutil.NewBase(t).Method())
 }
 
 func TestNewBaseConfig(t *testing.T) {
-	def := newBase(t).Method()
+	def := testutil.NewBase(t).Method()
 	other, err := libevent.NewBaseConfig(libevent.Config{AvoidMethods: []string{def, "no such method"}, Priorities: 3, CoarseTimer: true})
 	require.NoError(t, err)
 	assert.NotEqual(t, def, other.Method())
 	ran := false
 	require.NoError(t, other.Post(func() { ran = true }))
-	dispatch(t, other)
+	testutil.Dispatch(t, other)
 	assert.True(t, ran)
 	require.NoError(t, other.Free())
 
@@ -47,7 +48,7 @@ func TestNewBaseConfig(t *testing.T) {
 
 // Timers are precise unless CoarseTimer was asked for.
 func TestPreciseTimer(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	var fired int
 	timer, err := base.NewEvent(-1, libevent.EvPersist, func(int, libevent.What) {
 		if fired++; fired == 50 {
@@ -57,7 +58,7 @@ func TestPreciseTimer(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, timer.Add(time.Millisecond))
 	start := time.Now()
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	took := time.Since(start)
 	assert.GreaterOrEqual(t, took, 49*time.Millisecond)
 	// A coarse clock would need 4 ms a tick, 200 in all; a busy machine some more.
@@ -65,15 +66,15 @@ func TestPreciseTimer(t *testing.T) {
 }
 
 func TestDispatchEndsByItself(t *testing.T) {
-	base := newBase(t)
-	dispatch(t, base) // nothing to do
+	base := testutil.NewBase(t)
+	testutil.Dispatch(t, base) // nothing to do
 	require.NoError(t, base.Loop(libevent.LoopOnce))
 	require.NoError(t, base.Loop(libevent.LoopNonblock|libevent.LoopNoExitOnEmpty))
 	assert.ErrorIs(t, base.Loop(1<<10), syscall.EINVAL)
 }
 
 func TestLoopExitAndBreak(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	require.NoError(t, base.LoopExit(0), "ends the next loop, too")
 	require.NoError(t, base.Loop(libevent.LoopNoExitOnEmpty))
 	start := time.Now()
@@ -94,7 +95,7 @@ func TestLoopExitAndBreak(t *testing.T) {
 	}
 	require.NoError(t, base.Dispatch())
 	assert.Equal(t, []int{0}, order)
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, []int{0, 1, 2}, order)
 
 	// From another goroutine it wakes a sleeping loop.
@@ -108,7 +109,7 @@ func TestLoopExitAndBreak(t *testing.T) {
 }
 
 func TestRun(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	cause := errors.New("enough")
 
 	ended, cancel := context.WithCancelCause(context.Background())
@@ -134,7 +135,7 @@ func TestRun(t *testing.T) {
 		}))
 	}))
 	assert.ErrorIs(t, base.Run(ctx), cause)
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.True(t, second)
 
 	// A context that cannot end: like Dispatch.
@@ -149,7 +150,7 @@ func TestRun(t *testing.T) {
 
 // A cancel that comes at any moment ends Run, also just before the loop begins.
 func TestRunCancelledAtAnyMoment(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	for i := range 500 {
 		ctx, cancel := context.WithCancel(context.Background())
 		if i%2 == 0 {
@@ -159,14 +160,14 @@ func TestRunCancelledAtAnyMoment(t *testing.T) {
 		}
 		done := make(chan error, 1)
 		go func() { done <- base.Run(ctx) }()
-		require.ErrorIs(t, receive(t, done), context.Canceled)
+		require.ErrorIs(t, testutil.Receive(t, done), context.Canceled)
 		cancel()
 	}
 }
 
 func TestErrRunning(t *testing.T) {
-	base := newBase(t)
-	other := newBase(t)
+	base := testutil.NewBase(t)
+	other := testutil.NewBase(t)
 	require.NoError(t, base.Post(func() {
 		assert.ErrorIs(t, base.Dispatch(), libevent.ErrRunning)
 		assert.ErrorIs(t, base.Run(context.Background()), libevent.ErrRunning)
@@ -184,19 +185,19 @@ func TestErrRunning(t *testing.T) {
 		assert.ErrorIs(t, <-fromElsewhere, libevent.ErrRunning)
 		assert.ErrorIs(t, <-fromElsewhere, libevent.ErrRunning)
 	}))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 }
 
 // --- Post ------------------------------------------------------------------------
 
 func TestPost(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	assert.ErrorIs(t, base.Post(nil), syscall.EINVAL)
 	var order []int
 	for i := range 100 {
 		require.NoError(t, base.Post(func() { order = append(order, i) }))
 	}
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	for i, got := range order {
 		assert.Equal(t, i, got)
 	}
@@ -205,8 +206,8 @@ func TestPost(t *testing.T) {
 }
 
 func TestPostFromManyGoroutines(t *testing.T) {
-	base := newBase(t)
-	stop := background(t, base)
+	base := testutil.NewBase(t)
+	stop := testutil.Background(t, base)
 	const goroutines, each = 8, 2000
 	var ran atomic.Int64
 	var wg sync.WaitGroup
@@ -218,14 +219,14 @@ func TestPostFromManyGoroutines(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	onLoop(t, base, func() {})
+	testutil.OnLoop(t, base, func() {})
 	assert.EqualValues(t, goroutines*each, ran.Load())
 	stop()
 }
 
 // A function that posts itself without end must not keep sockets from being served.
 func TestPostItselfWhileSocketsAreBusy(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 		assert.NoError(t, b.Output().AddBuffer(b.Input()))
@@ -238,7 +239,7 @@ func TestPostItselfWhileSocketsAreBusy(t *testing.T) {
 		assert.NoError(t, base.Post(again))
 	}
 	require.NoError(t, base.Post(again))
-	stop := background(t, base)
+	stop := testutil.Background(t, base)
 	p := make([]byte, 4)
 	for range 200 {
 		_, err := peer.Write([]byte("ping"))
@@ -272,7 +273,7 @@ func TestFreeBaseDropsPosted(t *testing.T) {
 }
 
 func TestWhatABaseTells(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	assert.Contains(t, libevent.SupportedMethods(), base.Method())
 	if base.Method() == "epoll" {
 		assert.NotZero(t, base.Features()&libevent.FeatureO1)
@@ -310,7 +311,7 @@ func TestWhatABaseTells(t *testing.T) {
 }
 
 func TestCommonTimeouts(t *testing.T) {
-	base, other := newBase(t), newBase(t)
+	base, other := testutil.NewBase(t), testutil.NewBase(t)
 	common, err := base.NewCommonTimeout(10 * time.Millisecond)
 	require.NoError(t, err)
 	fired := 0
@@ -323,7 +324,7 @@ func TestCommonTimeouts(t *testing.T) {
 		timers = append(timers, e)
 	}
 	require.NoError(t, timers[0].Del())
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, 999, fired)
 	assert.GreaterOrEqual(t, time.Since(start), 10*time.Millisecond)
 	foreign, err := other.NewTimer(func() {})
@@ -363,6 +364,6 @@ func TestDispatchBounds(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, e.Active(rd))
 	}
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, []string{"one of many", "urgent", "one of many", "one of many"}, order)
 }

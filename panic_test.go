@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // closureKinds arranges for a closure of each kind to be called once by the loop.
@@ -117,7 +118,7 @@ var errBoom = errors.New("boom")
 func TestPanicInEveryKindOfClosure(t *testing.T) {
 	for name, arrange := range closureKinds {
 		t.Run(name, func(t *testing.T) {
-			base := newBase(t)
+			base := testutil.NewBase(t)
 			arrange(t, base, explode)
 			v := raises(func() { _ = base.Dispatch() })
 			var p *libevent.PanicError
@@ -133,13 +134,13 @@ func TestPanicInEveryKindOfClosure(t *testing.T) {
 			bev, peer := newSocket(t, base, 0)
 			require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 				assert.NoError(t, b.WriteBuffer(b.Input()))
-				assert.NoError(t, b.FreeAfterFlush(patience))
+				assert.NoError(t, b.FreeAfterFlush(testutil.Patience))
 				assert.NoError(t, base.LoopExit(20*time.Millisecond))
 			}, nil, nil))
 			require.NoError(t, bev.Enable(rd))
 			_, err := peer.Write([]byte("echo"))
 			require.NoError(t, err)
-			dispatch(t, base)
+			testutil.Dispatch(t, base)
 			assert.True(t, ran)
 			got, err := io.ReadAll(peer)
 			require.NoError(t, err)
@@ -155,7 +156,7 @@ func asError(v any) error {
 
 // What was pending when a closure panicked is delivered by the next run, once.
 func TestPanicKeepsWhatIsPending(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	calls := map[string]int{}
 	// One bufferevent with all three kinds of callback due in one go: the other
 	// end reads and writes and finishes before the loop first runs.
@@ -215,7 +216,7 @@ func TestPanicKeepsWhatIsPending(t *testing.T) {
 	panicked := 0
 	for range 10 {
 		total := 0
-		v := raises(func() { dispatch(t, base) })
+		v := raises(func() { testutil.Dispatch(t, base) })
 		for _, n := range calls {
 			total += n
 		}
@@ -231,7 +232,7 @@ func TestPanicKeepsWhatIsPending(t *testing.T) {
 
 // A panic passes through the loop of another base, with its first stack.
 func TestPanicThroughTwoLoops(t *testing.T) {
-	outer, inner := newBase(t), newBase(t)
+	outer, inner := testutil.NewBase(t), testutil.NewBase(t)
 	require.NoError(t, inner.Post(explode))
 	require.NoError(t, outer.Post(func() { _ = inner.Dispatch() }))
 	v := raises(func() { _ = outer.Dispatch() })
@@ -239,12 +240,12 @@ func TestPanicThroughTwoLoops(t *testing.T) {
 	require.ErrorAs(t, asError(v), &p)
 	assert.Equal(t, errBoom, p.Value)
 	assert.Contains(t, string(p.Stack), "libevent_test.explode")
-	dispatch(t, inner)
-	dispatch(t, outer)
+	testutil.Dispatch(t, inner)
+	testutil.Dispatch(t, outer)
 }
 
 func TestPanicWithOtherValues(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	require.NoError(t, base.Post(func() { panic("text") }))
 	v := raises(func() { _ = base.Dispatch() })
 	require.IsType(t, &libevent.PanicError{}, v)
@@ -255,7 +256,7 @@ func TestPanicWithOtherValues(t *testing.T) {
 		nobody.Free() // a nil dereference is a panic like any other
 	}))
 	assert.NotNil(t, raises(func() { _ = base.Dispatch() }))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 }
 
 // A Goexit takes libevent's stack with it: the base says so from then on, and what
@@ -277,7 +278,7 @@ func TestGoexitInEveryKindOfClosure(t *testing.T) {
 				_ = base.Dispatch()
 				assert.Fail(t, "Dispatch returned")
 			}()
-			receive(t, done)
+			testutil.Receive(t, done)
 			assert.ErrorIs(t, base.Dispatch(), libevent.ErrLoopAborted)
 			assert.ErrorIs(t, base.Post(func() {}), libevent.ErrLoopAborted)
 			assert.ErrorIs(t, base.LoopBreak(), libevent.ErrLoopAborted)
@@ -286,11 +287,11 @@ func TestGoexitInEveryKindOfClosure(t *testing.T) {
 			assert.ErrorIs(t, bev.Enable(rd), libevent.ErrLoopAborted)
 			_, err = base.NewSocket(-1, 0)
 			assert.ErrorIs(t, err, libevent.ErrLoopAborted)
-			other, _ := newSocket(t, newBase(t), 0)
+			other, _ := newSocket(t, testutil.NewBase(t), 0)
 			assert.NoError(t, other.Enable(rd), "other bases have nothing to do with it")
 			disabled := make(chan error, 1)
 			go func() { disabled <- l.Disable() }()
-			assert.ErrorIs(t, receive(t, disabled), libevent.ErrLoopAborted)
+			assert.ErrorIs(t, testutil.Receive(t, disabled), libevent.ErrLoopAborted)
 			assert.ErrorIs(t, base.Free(), libevent.ErrLoopAborted)
 			assert.NoError(t, base.Free())
 			_, err = peer.Read(make([]byte, 1))

@@ -19,13 +19,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // What two goroutines, or a goroutine and the loop, may do to each other's work.
 
 func TestFreeAfterFlushAgainstFree(t *testing.T) {
-	base := newBase(t)
-	background(t, base)
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
 	for range 3000 {
 		a, b, err := base.NewPair(0)
 		require.NoError(t, err)
@@ -37,16 +38,16 @@ func TestFreeAfterFlushAgainstFree(t *testing.T) {
 		wg.Go(b.Free)
 		wg.Wait()
 	}
-	eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "all are gone")
+	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "all are gone")
 }
 
 // A write that was on its way when the bufferevent was freed must not reach the
 // descriptor, whose number may mean something else by then.
 func TestWriteAgainstFreeAndReuse(t *testing.T) {
-	base := newBase(t)
-	background(t, base)
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
 	for range 3000 {
-		fd, peer := socketpair(t)
+		fd, peer := testutil.Socketpair(t)
 		bev, err := base.NewSocket(fd, 0)
 		require.NoError(t, err)
 		require.NoError(t, bev.Enable(rd))
@@ -62,12 +63,12 @@ func TestWriteAgainstFreeAndReuse(t *testing.T) {
 		bev.Free()
 		require.NoError(t, syscall.Close(fd))
 		require.NoError(t, syscall.Close(peer))
-		again, other := socketpair(t) // the same numbers
+		again, other := testutil.Socketpair(t) // the same numbers
 		_, err = syscall.Write(other, []byte("new"))
 		require.NoError(t, err)
 		stop.Store(true)
 		wg.Wait()
-		onLoop(t, base, func() {})
+		testutil.OnLoop(t, base, func() {})
 		p := make([]byte, 16)
 		require.NoError(t, syscall.SetNonblock(other, true))
 		_, err = syscall.Read(other, p)
@@ -83,8 +84,8 @@ func TestWriteAgainstFreeAndReuse(t *testing.T) {
 // A closure that reads while another goroutine frees gets bytes that were sent, or
 // ErrClosed.
 func TestReadAgainstFree(t *testing.T) {
-	base := newBase(t)
-	background(t, base)
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
 	for range 1000 {
 		bev, peer := newSocket(t, base, 0)
 		started := make(chan struct{})
@@ -106,25 +107,25 @@ func TestReadAgainstFree(t *testing.T) {
 		require.NoError(t, bev.Enable(rd))
 		_, err := peer.Write([]byte("data"))
 		require.NoError(t, err)
-		receive(t, started)
+		testutil.Receive(t, started)
 		bev.Free()
 		_ = peer.Close()
 	}
 }
 
 func TestSetFDFromElsewhere(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, _ := newSocket(t, base, 0)
 	require.NoError(t, bev.SetFD(bev.FD()), "no loop runs")
-	background(t, base)
-	onLoop(t, base, func() { assert.NoError(t, bev.SetFD(bev.FD())) })
+	testutil.Background(t, base)
+	testutil.OnLoop(t, base, func() { assert.NoError(t, bev.SetFD(bev.FD())) })
 	assert.ErrorIs(t, bev.SetFD(-1), libevent.ErrWrongLoop)
 }
 
 // Freeing what is lent takes nothing away from the borrower, whatever the other end
 // of the pair does.
 func TestFreeWhileLent(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	a, b := newPair(t, base)
 	want := bytes.Repeat([]byte("lent "), 10_000)
 	_, err := a.Write(want)
@@ -159,10 +160,10 @@ func TestFreeWhileLent(t *testing.T) {
 // An Add that was on its way when the event was freed must not leave its descriptor
 // registered: whoever has the number next would wait for ever.
 func TestEventAddAgainstFreeAndReuse(t *testing.T) {
-	base := newBase(t)
-	background(t, base)
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
 	for range 2000 {
-		fd, peer := socketpair(t)
+		fd, peer := testutil.Socketpair(t)
 		e, err := base.NewEvent(fd, rd, func(int, libevent.What) {})
 		require.NoError(t, err)
 		var wg sync.WaitGroup
@@ -175,14 +176,14 @@ func TestEventAddAgainstFreeAndReuse(t *testing.T) {
 		e.Free()
 		require.NoError(t, syscall.Close(fd))
 		require.NoError(t, syscall.Close(peer))
-		again, other := socketpair(t)
+		again, other := testutil.Socketpair(t)
 		fired := make(chan struct{})
 		next, err := base.NewEvent(again, rd, func(int, libevent.What) { close(fired) })
 		require.NoError(t, err)
 		require.NoError(t, next.Add(-1))
 		_, err = syscall.Write(other, []byte("x"))
 		require.NoError(t, err)
-		receive(t, fired)
+		testutil.Receive(t, fired)
 		next.Free()
 		wg.Wait()
 		require.NoError(t, syscall.Close(again))
@@ -202,15 +203,15 @@ func (c breaking) Err() error {
 }
 
 func TestLoopBreakWhileTheLoopStarts(t *testing.T) {
-	base := newBase(t)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	base := testutil.NewBase(t)
+	ctx, cancel := context.WithTimeout(context.Background(), testutil.Patience)
 	defer cancel()
 	ran := false
 	require.NoError(t, base.Post(func() { ran = true }))
 	before := cpuTime()
 	require.NoError(t, base.Run(breaking{ctx, base}), "the break is not lost")
 	assert.Less(t, cpuTime()-before, time.Second)
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.True(t, ran)
 }
 
@@ -233,7 +234,7 @@ func TestPostponedAcceptAfterFree(t *testing.T) {
 		require.ErrorIs(t, asError(raises(func() { _ = base.Dispatch() })), errBoom)
 		if !freeBase {
 			l.Free()
-			dispatch(t, base)
+			testutil.Dispatch(t, base)
 		}
 		require.NoError(t, base.Free())
 		assert.Equal(t, 1, accepted)
@@ -246,7 +247,7 @@ func TestPostponedAcceptAfterFree(t *testing.T) {
 }
 
 func TestLoopOnlyBuffersOfTwoIdleBases(t *testing.T) {
-	one, two := newBase(t), newBase(t)
+	one, two := testutil.NewBase(t), testutil.NewBase(t)
 	x, err := one.NewSocket(-1, libevent.OptLoopOnly)
 	require.NoError(t, err)
 	y, err := two.NewSocket(-1, libevent.OptLoopOnly)
@@ -262,7 +263,7 @@ func TestLoopOnlyBuffersOfTwoIdleBases(t *testing.T) {
 	}
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
-	receive(t, done)
+	testutil.Receive(t, done)
 	alone := newBuffer(t, "z")
 	require.NoError(t, x.Output().AddBuffer(alone))
 	require.NoError(t, alone.AddBuffer(y.Input()))
@@ -282,7 +283,7 @@ func TestConnectAgainstFree(t *testing.T) {
 			_ = conn.Close()
 		}
 	}()
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	fds := openFDs(t)
 	for range 200 {
 		bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
@@ -293,15 +294,15 @@ func TestConnectAgainstFree(t *testing.T) {
 		runtime.Gosched()
 		bev.Free()
 		syscall.ForkLock.Unlock()
-		if err := receive(t, done); err != nil {
+		if err := testutil.Receive(t, done); err != nil {
 			require.ErrorIs(t, err, libevent.ErrClosed)
 		}
 	}
-	eventually(t, func() bool { return openFDs(t) <= fds+1 }, "no socket is left")
+	testutil.Eventually(t, func() bool { return openFDs(t) <= fds+1 }, "no socket is left")
 }
 
 func TestSignalAddAgainstFree(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	goroutines := runtime.NumGoroutine()
 	for range 3000 {
 		e, err := base.NewSignal(syscall.SIGUSR1, nop)
@@ -311,32 +312,32 @@ func TestSignalAddAgainstFree(t *testing.T) {
 		wg.Go(e.Free)
 		wg.Wait()
 	}
-	eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, "no watcher is left")
-	dispatch(t, base) // and nothing keeps the loop
+	testutil.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, "no watcher is left")
+	testutil.Dispatch(t, base) // and nothing keeps the loop
 }
 
 // After Del on the loop's goroutine the closure does not start.
 func TestSignalDelOnLoop(t *testing.T) {
-	base := newBase(t)
-	background(t, base)
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
 	for range 1000 {
 		var deleted bool
 		e, err := base.NewSignal(syscall.SIGUSR2, func(os.Signal) { assert.False(t, deleted) })
 		require.NoError(t, err)
 		require.NoError(t, e.Add(-1))
 		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGUSR2))
-		onLoop(t, base, func() {
+		testutil.OnLoop(t, base, func() {
 			assert.NoError(t, e.Del())
 			deleted = true
 		})
-		onLoop(t, base, func() {})
+		testutil.OnLoop(t, base, func() {})
 		e.Free()
 	}
 }
 
 // A closure that takes bytes out and puts them back has drained nothing.
 func TestReadHighWatermarkAndPuttingBack(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	calls := 0
 	require.NoError(t, bev.SetWatermark(rd, 0, 100))
@@ -347,7 +348,7 @@ func TestReadHighWatermarkAndPuttingBack(t *testing.T) {
 		assert.NoError(t, b.Input().Prepend(make([]byte, 10)))
 	}, nil, nil))
 	require.NoError(t, bev.Enable(rd))
-	_, err := peer.Write(noise(1000))
+	_, err := peer.Write(testutil.Noise(1000))
 	require.NoError(t, err)
 	require.NoError(t, base.LoopExit(50*time.Millisecond))
 	require.NoError(t, base.Loop(libevent.LoopNoExitOnEmpty))
@@ -357,7 +358,7 @@ func TestReadHighWatermarkAndPuttingBack(t *testing.T) {
 
 // Disable from elsewhere leaves the backlog alone but for one.
 func TestListenerDisableKeepsTheBacklog(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	const clients = 100
 	accepted := make(chan int, clients)
 	var l *libevent.Listener
@@ -375,12 +376,12 @@ func TestListenerDisableKeepsTheBacklog(t *testing.T) {
 	for range clients {
 		dial(t, l)
 	}
-	stop := background(t, base)
-	receive(t, disabled)
-	onLoop(t, base, func() {})
+	stop := testutil.Background(t, base)
+	testutil.Receive(t, disabled)
+	testutil.OnLoop(t, base, func() {})
 	assert.Len(t, accepted, 1)
 	require.NoError(t, l.Enable())
-	eventually(t, func() bool { return len(accepted) >= clients-1 }, "the rest is accepted")
+	testutil.Eventually(t, func() bool { return len(accepted) >= clients-1 }, "the rest is accepted")
 	stop()
 	for len(accepted) > 0 {
 		_ = syscall.Close(<-accepted)
@@ -393,7 +394,7 @@ func TestConnectUnixOrder(t *testing.T) {
 	require.NoError(t, err)
 	defer ln.Close()
 	for _, writing := range []bool{true, false} {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
 		require.NoError(t, err)
 		var order []string
@@ -407,7 +408,7 @@ func TestConnectUnixOrder(t *testing.T) {
 			require.NoError(t, bev.Disable(wr))
 		}
 		require.NoError(t, bev.Connect("unix", ln.Addr().String()))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		if writing {
 			assert.Equal(t, []string{"BEV_EVENT_CONNECTED", "write"}, order)
 		} else {
@@ -421,7 +422,7 @@ func TestSetFDWhileConnecting(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer ln.Close()
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, err := base.NewSocket(-1, 0)
 	require.NoError(t, err)
 	require.NoError(t, bev.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) {
@@ -429,13 +430,13 @@ func TestSetFDWhileConnecting(t *testing.T) {
 	}))
 	require.NoError(t, bev.Connect("tcp", ln.Addr().String()))
 	old := bev.FD()
-	fd, peer := tcpPair(t)
+	fd, peer := testutil.TCPPair(t)
 	defer syscall.Close(fd)
 	require.NoError(t, bev.SetFD(fd))
 	require.NoError(t, syscall.Close(old))
 	_, err = bev.WriteString("x")
 	require.NoError(t, err)
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	p := make([]byte, 1)
 	_, err = peer.Read(p)
 	require.NoError(t, err)
@@ -443,7 +444,7 @@ func TestSetFDWhileConnecting(t *testing.T) {
 }
 
 func TestAcceptErrorWhilePanicking(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	var limit syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
 	calls := 0
@@ -468,13 +469,13 @@ func TestAcceptErrorWhilePanicking(t *testing.T) {
 	_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
 	require.IsType(t, &libevent.PanicError{}, v)
 	assert.Equal(t, "second", v.(*libevent.PanicError).Value)
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, 1, calls)
 }
 
 // The end of a pair is told once, with no read callback for nothing.
 func TestEndOfPairIsToldOnce(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	a, b := newPair(t, base)
 	events := 0
 	require.NoError(t, b.SetCallbacks(func(*libevent.BufferEvent) {
@@ -483,41 +484,41 @@ func TestEndOfPairIsToldOnce(t *testing.T) {
 	require.NoError(t, b.Enable(rd))
 	require.NoError(t, a.CloseWrite())
 	require.NoError(t, a.FreeAfterFlush(time.Second))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, 1, events)
 }
 
 func TestFreeAfterFlushWhenThePartnerGoes(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	a, b := newPair(t, base)
 	_, err := a.WriteString("nobody will read this")
 	require.NoError(t, err)
 	require.NoError(t, a.FreeAfterFlush(time.Hour))
 	b.Free()
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Zero(t, base.Stats().BufferEvents)
 }
 
 // A peer that still sends does not lose what is on its way to it.
 func TestFreeAfterFlushWithUnreadInput(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
-	data := noise(4 << 20)
+	data := testutil.Noise(4 << 20)
 	_, err := peer.Write([]byte("a request that is never read"))
 	require.NoError(t, err)
 	_, err = bev.Write(data)
 	require.NoError(t, err)
-	require.NoError(t, bev.FreeAfterFlush(patience))
+	require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
 	got := make(chan []byte, 1)
 	go func() {
 		first := make([]byte, 1000)
 		_, _ = io.ReadFull(peer, first)
-		_, _ = peer.Write(noise(100_000)) // and more, while we answer
+		_, _ = peer.Write(testutil.Noise(100_000)) // and more, while we answer
 		rest, _ := io.ReadAll(peer)
 		got <- append(first, rest...)
 	}()
-	dispatch(t, base)
-	same(t, data, receive(t, got))
+	testutil.Dispatch(t, base)
+	same(t, data, testutil.Receive(t, got))
 }
 
 func TestTwoFreesOfABase(t *testing.T) {
@@ -535,7 +536,7 @@ func TestTwoFreesOfABase(t *testing.T) {
 func TestCloseWriteWithoutPeer(t *testing.T) {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 	require.NoError(t, err)
 	assert.ErrorIs(t, bev.CloseWrite(), syscall.ENOTCONN)
@@ -544,10 +545,10 @@ func TestCloseWriteWithoutPeer(t *testing.T) {
 // A filter that comes too late must not wake up what was freed: it would be called again
 // and again, before all that is less urgent.
 func TestFilterAgainstFree(t *testing.T) {
-	base, err := libevent.NewBaseConfig(libevent.Config{PlainIO: plainIO, Priorities: 3})
+	base, err := libevent.NewBaseConfig(libevent.Config{PlainIO: testutil.PlainIO, Priorities: 3})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, base.Free()) })
-	background(t, base)
+	testutil.Background(t, base)
 	var tops []*libevent.BufferEvent
 	defer func() {
 		for _, top := range tops {
@@ -555,10 +556,10 @@ func TestFilterAgainstFree(t *testing.T) {
 		}
 	}()
 	for range 10000 {
-		fd, peer := socketpair(t)
+		fd, peer := testutil.Socketpair(t)
 		bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 		require.NoError(t, err)
-		onLoop(t, base, func() { assert.NoError(t, bev.SetPriority(0)) })
+		testutil.OnLoop(t, base, func() { assert.NoError(t, bev.SetPriority(0)) })
 		require.NoError(t, bev.Enable(rd))
 		var wg sync.WaitGroup
 		wg.Go(bev.Free)
@@ -569,5 +570,5 @@ func TestFilterAgainstFree(t *testing.T) {
 		wg.Wait()
 		require.NoError(t, syscall.Close(peer))
 	}
-	onLoop(t, base, func() {})
+	testutil.OnLoop(t, base, func() {})
 }

@@ -14,10 +14,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 func TestRateLimitArguments(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, _ := newSocket(t, base, 0)
 	for _, bad := range []libevent.RateLimit{
 		{ReadRate: -1}, {WriteBurst: -1, WriteRate: 1}, {ReadRate: 10, ReadBurst: 9}, {WriteBurst: 5},
@@ -41,16 +42,16 @@ func TestRateLimitArguments(t *testing.T) {
 
 // libevent cuts what may be read to an int: to nothing at all of this.
 func TestRateLimitOfManyGigabytes(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	echo(t, bev, func() {})
 	require.NoError(t, bev.SetRateLimit(&libevent.RateLimit{ReadRate: 1 << 32, WriteRate: 1 << 40}))
-	background(t, base)
+	testutil.Background(t, base)
 	assert.Equal(t, "hello", say(t, peer, "hello"))
 }
 
 func TestRateLimitLevels(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, _ := newSocket(t, base, 0)
 	assert.Equal(t, math.MaxInt, bev.ReadLimit(), "no limit")
 	assert.ErrorIs(t, bev.TakeReadLimit(1), syscall.EINVAL, "libevent would abort")
@@ -84,7 +85,7 @@ func TestRateLimitLevels(t *testing.T) {
 }
 
 func TestMaxSingleRead(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	require.NoError(t, bev.SetMaxSingleRead(7))
 	var sizes []int
@@ -93,16 +94,16 @@ func TestMaxSingleRead(t *testing.T) {
 		_ = b.Input().Drain(b.Input().Len())
 	}, nil, func(b *libevent.BufferEvent, _ libevent.Events) { b.Free() }))
 	require.NoError(t, bev.Enable(rd))
-	_, err := peer.Write(noise(20))
+	_, err := peer.Write(testutil.Noise(20))
 	require.NoError(t, err)
 	require.NoError(t, peer.CloseWrite())
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, []int{7, 7, 6}, sizes)
 }
 
 // A limit set and removed while bytes flow loses none of them.
 func TestRateLimitWhileBytesFlow(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	var got []byte
 	calls := 0
@@ -123,17 +124,17 @@ func TestRateLimitWhileBytesFlow(t *testing.T) {
 		b.Free()
 	}))
 	require.NoError(t, bev.Enable(rd))
-	data := noise(1 << 20)
+	data := testutil.Noise(1 << 20)
 	go func() {
 		_, _ = peer.Write(data)
 		_ = peer.CloseWrite()
 	}()
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	same(t, data, got)
 }
 
 func TestRateLimitGroupMembers(t *testing.T) {
-	base, other := newBase(t), newBase(t)
+	base, other := testutil.NewBase(t), testutil.NewBase(t)
 	g, err := base.NewRateLimitGroup(libevent.RateLimit{ReadRate: 1000})
 	require.NoError(t, err)
 	h, err := base.NewRateLimitGroup(libevent.RateLimit{WriteRate: 1000})
@@ -178,14 +179,14 @@ func TestRateLimitGroupMembers(t *testing.T) {
 	assert.ErrorIs(t, g.SetLimit(libevent.RateLimit{}), libevent.ErrClosed)
 	assert.ErrorIs(t, g.Add(pair), libevent.ErrClosed)
 	assert.Zero(t, g.ReadLimit())
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Zero(t, base.Stats().Groups)
 }
 
 // Members come and go from many goroutines while the loop runs and bytes flow.
 func TestRateLimitGroupUnderLoad(t *testing.T) {
-	base := newBase(t)
-	background(t, base)
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
 	for range 30 {
 		g, err := base.NewRateLimitGroup(libevent.RateLimit{ReadRate: 50_000, WriteRate: 50_000, Tick: time.Millisecond})
 		require.NoError(t, err)
@@ -200,7 +201,7 @@ func TestRateLimitGroupUnderLoad(t *testing.T) {
 				require.ErrorIs(t, err, libevent.ErrClosed)
 			}
 			wg.Go(func() {
-				_, err := peer.Write(noise(10_000))
+				_, err := peer.Write(testutil.Noise(10_000))
 				assert.NoError(t, err)
 				p := make([]byte, 5000)
 				_, err = io.ReadFull(peer, p)
@@ -217,7 +218,7 @@ func TestRateLimitGroupUnderLoad(t *testing.T) {
 		wg.Wait()
 		g.Free()
 	}
-	eventually(t, func() bool {
+	testutil.Eventually(t, func() bool {
 		stats := base.Stats()
 		return stats.Groups == 0 && stats.BufferEvents == 0
 	}, "all are gone")
@@ -227,7 +228,7 @@ func TestRateLimitGroupUnderLoad(t *testing.T) {
 // bytes each peer got within d.
 func flood(t *testing.T, n int, d time.Duration, limit func(base *libevent.Base, bev *libevent.BufferEvent)) (rates []float64) {
 	t.Helper()
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	var wg sync.WaitGroup
 	counts := make([]int, n)
 	var peers []*net.TCPConn
@@ -242,7 +243,7 @@ func flood(t *testing.T, n int, d time.Duration, limit func(base *libevent.Base,
 	}
 	// The burst of the first tick is not the rate: count from the second on.
 	settle := 2 * time.Second
-	stop := background(t, base)
+	stop := testutil.Background(t, base)
 	for i, peer := range peers {
 		wg.Go(func() {
 			p := make([]byte, 1<<16)

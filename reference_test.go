@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // counter is a function to call, and how often it was.
@@ -81,7 +82,7 @@ func TestReferenceRefused(t *testing.T) {
 	}))
 	b.Free()
 	assert.ErrorIs(t, b.AddReference([]byte("p"), done), libevent.ErrClosed)
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, _ := newSocket(t, base, 0)
 	assert.ErrorIs(t, bev.Input().AddReference([]byte("p"), done), libevent.ErrFrozen)
 	assert.Zero(t, libevent.Live().References)
@@ -102,10 +103,10 @@ func TestReferenceEmpty(t *testing.T) {
 
 // The loop writes it, and tells later, as any other closure.
 func TestReferenceWrittenByTheLoop(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	got := readAll(peer)
-	data := noise(1 << 20)
+	data := testutil.Noise(1 << 20)
 	calls := 0
 	before := base.Stats().Callbacks
 	require.NoError(t, bev.Output().AddReference(data, func() {
@@ -114,15 +115,15 @@ func TestReferenceWrittenByTheLoop(t *testing.T) {
 		assert.NoError(t, bev.CloseWrite(), "no lock is held")
 		assert.NoError(t, base.LoopBreak())
 	}))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, 1, calls)
 	assert.Equal(t, before+1, base.Stats().Callbacks)
-	dispatch(t, base)
-	same(t, data, receive(t, got))
+	testutil.Dispatch(t, base)
+	same(t, data, testutil.Receive(t, got))
 }
 
 func TestReferenceDroppedOnTheLoop(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	b := newBuffer(t, "")
 	var order []string
 	require.NoError(t, b.AddReference([]byte("x"), func() { order = append(order, "done") }))
@@ -130,14 +131,14 @@ func TestReferenceDroppedOnTheLoop(t *testing.T) {
 		assert.NoError(t, b.Drain(1))
 		order = append(order, "closure")
 	}))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, []string{"closure", "done"}, order)
 }
 
 func TestReferenceFreedWithItsBufferEvent(t *testing.T) {
 	done, calls := counter()
 	t.Run("idle", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		bev, _ := newSocket(t, base, 0)
 		require.NoError(t, bev.Output().AddReference([]byte("x"), done))
 		bev.Free()
@@ -156,12 +157,12 @@ func TestReferenceFreedWithItsBufferEvent(t *testing.T) {
 		assert.Equal(t, 3, *calls)
 	})
 	t.Run("by the loop", func(t *testing.T) {
-		base := newBase(t)
+		base := testutil.NewBase(t)
 		a, b := newPair(t, base)
 		require.NoError(t, b.Enable(rd))
 		require.NoError(t, a.Output().AddReference([]byte("input of b"), done))
 		require.NoError(t, base.Post(b.Free))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, 4, *calls)
 	})
 	t.Run("due when the base is freed", func(t *testing.T) {
@@ -173,7 +174,7 @@ func TestReferenceFreedWithItsBufferEvent(t *testing.T) {
 			assert.NoError(t, b.Drain(1))
 			assert.NoError(t, base.LoopBreak())
 		}))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, 4, *calls)
 		require.NoError(t, base.Free())
 		assert.Equal(t, 5, *calls)
@@ -195,7 +196,7 @@ func TestReferenceFreedWithItsBufferEvent(t *testing.T) {
 			defer close(exited)
 			_ = base.Dispatch()
 		}()
-		receive(t, exited)
+		testutil.Receive(t, exited)
 		assert.ErrorIs(t, base.Free(), libevent.ErrLoopAborted)
 		assert.Equal(t, 6, *calls)
 	})
@@ -203,7 +204,7 @@ func TestReferenceFreedWithItsBufferEvent(t *testing.T) {
 }
 
 func TestReferenceLoopOnly(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	a, b, err := base.NewPair(libevent.OptLoopOnly)
 	require.NoError(t, err)
 	done, calls := counter()
@@ -211,7 +212,7 @@ func TestReferenceLoopOnly(t *testing.T) {
 	require.NoError(t, a.Output().AddReference([]byte("x"), done))
 	require.NoError(t, b.Input().Drain(1))
 	assert.Zero(t, *calls, "whoever stands in for the loop leaves it to the loop")
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, 1, *calls)
 }
 
@@ -226,7 +227,7 @@ func TestReferencePanics(t *testing.T) {
 	assert.Equal(t, 3, *calls, "those behind it are called nevertheless")
 	require.NoError(t, b.Add(nil))
 
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	require.NoError(t, b.AddReference([]byte("x"), explode))
 	require.NoError(t, b.AddReference([]byte("x"), done))
 	require.NoError(t, base.Post(func() { _ = b.Drain(2) }))
@@ -234,7 +235,7 @@ func TestReferencePanics(t *testing.T) {
 	require.IsType(t, &libevent.PanicError{}, v, "from the loop")
 	assert.ErrorIs(t, asError(v), errBoom)
 	assert.Equal(t, 3, *calls)
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, 4, *calls)
 
 	base, err := libevent.NewBase()
@@ -285,14 +286,14 @@ func TestReferencesFromManyGoroutines(t *testing.T) {
 }
 
 func TestReferencesAcrossALoop(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	received := make(chan int)
 	go func() {
 		n, _ := io.Copy(io.Discard, peer)
 		received <- int(n)
 	}()
-	stop := background(t, base)
+	stop := testutil.Background(t, base)
 	const goroutines, each, size = 4, 200, 4096
 	var wg sync.WaitGroup
 	for range goroutines {
@@ -309,14 +310,14 @@ func TestReferencesAcrossALoop(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	require.NoError(t, bev.FreeAfterFlush(patience))
-	assert.Equal(t, goroutines*each*size, receive(t, received))
+	require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
+	assert.Equal(t, goroutines*each*size, testutil.Receive(t, received))
 	stop()
 }
 
 // A filter function runs under a lock: what it lets go of is told afterwards.
 func TestReferenceDroppedInAFilter(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	below, _ := newPair(t, base)
 	done, calls := counter()
 	filter, err := libevent.NewFilter(below, nil, func(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {

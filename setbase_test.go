@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // echo has bev answer with what it reads, and end with its peer.
@@ -30,7 +31,7 @@ func echo(t testing.TB, bev *libevent.BufferEvent, onRead func()) {
 func setBase(t testing.TB, bev *libevent.BufferEvent, to *libevent.Base) {
 	t.Helper()
 	for busy := true; busy; {
-		onLoop(t, bev.Base(), func() {
+		testutil.OnLoop(t, bev.Base(), func() {
 			err := bev.SetBase(to)
 			busy = errors.Is(err, syscall.EBUSY)
 			if !busy {
@@ -43,7 +44,7 @@ func setBase(t testing.TB, bev *libevent.BufferEvent, to *libevent.Base) {
 func TestSetBase(t *testing.T) {
 	for name, opts := range map[string]libevent.Options{"fast": 0, "plain": libevent.OptPlainIO} {
 		t.Run(name, func(t *testing.T) {
-			from, to := newBase(t), newBase(t)
+			from, to := testutil.NewBase(t), testutil.NewBase(t)
 			bev, peer := newSocket(t, from, opts)
 			var on []*libevent.Base
 			echo(t, bev, func() { on = append(on, bev.Base()) })
@@ -57,7 +58,7 @@ func TestSetBase(t *testing.T) {
 					done <- errors.Join(err, base.LoopBreak())
 				}()
 				require.NoError(t, base.Loop(libevent.LoopNoExitOnEmpty))
-				require.NoError(t, receive(t, done))
+				require.NoError(t, testutil.Receive(t, done))
 				assert.Equal(t, text, string(got))
 			}
 			ask(from, "on the first")
@@ -72,7 +73,7 @@ func TestSetBase(t *testing.T) {
 			assert.Same(t, to, on[len(on)-1])
 			require.NoError(t, bev.SetBase(to), "it is there")
 			require.NoError(t, peer.Close())
-			dispatch(t, to)
+			testutil.Dispatch(t, to)
 			assert.Zero(t, to.Stats().BufferEvents)
 		})
 	}
@@ -82,7 +83,7 @@ func TestSetBase(t *testing.T) {
 func TestSetBaseKeepsBuffersAndTimeouts(t *testing.T) {
 	for name, opts := range map[string]libevent.Options{"fast": 0, "plain": libevent.OptPlainIO} {
 		t.Run(name, func(t *testing.T) {
-			from, to := newBase(t), newBase(t)
+			from, to := testutil.NewBase(t), testutil.NewBase(t)
 			bev, peer := newSocket(t, from, opts)
 			written := 0
 			var events []libevent.Events
@@ -100,9 +101,9 @@ func TestSetBaseKeepsBuffersAndTimeouts(t *testing.T) {
 			require.NoError(t, bev.CloseWrite())
 			require.NoError(t, bev.SetBase(to))
 			assert.Equal(t, "unread", content(t, bev.Input()))
-			dispatch(t, from) // which has nothing to do any more
-			dispatch(t, to)
-			assert.Equal(t, "unsent", string(receive(t, got)))
+			testutil.Dispatch(t, from) // which has nothing to do any more
+			testutil.Dispatch(t, to)
+			assert.Equal(t, "unsent", string(testutil.Receive(t, got)))
 			assert.Equal(t, 1, written)
 			assert.Equal(t, []libevent.Events{libevent.EventReading | libevent.EventTimeout}, events)
 		})
@@ -132,12 +133,12 @@ func TestSetBasePriority(t *testing.T) {
 	echo(t, bev, func() {})
 	other.Free()
 	require.NoError(t, bev.TriggerEvent(libevent.EventEOF))
-	dispatch(t, to)
+	testutil.Dispatch(t, to)
 	require.NoError(t, peer.Close())
 }
 
 func TestSetBaseRefuses(t *testing.T) {
-	from, to := newBase(t), newBase(t)
+	from, to := testutil.NewBase(t), testutil.NewBase(t)
 	refused := func(t *testing.T, bev *libevent.BufferEvent, why string) {
 		t.Helper()
 		err := bev.SetBase(to)
@@ -173,7 +174,7 @@ func TestSetBaseRefuses(t *testing.T) {
 	require.NoError(t, dialing.ConnectHostname(nil, "tcp", "127.0.0.1", 1))
 	assert.ErrorIs(t, dialing.SetBase(to), syscall.EINPROGRESS)
 
-	gone := newBase(t)
+	gone := testutil.NewBase(t)
 	require.NoError(t, gone.Free())
 	fresh, _ := newSocket(t, from, 0)
 	assert.ErrorIs(t, fresh.SetBase(gone), libevent.ErrClosed)
@@ -183,7 +184,7 @@ func TestSetBaseRefuses(t *testing.T) {
 
 // Callbacks that are due stay in the queue of the old base.
 func TestSetBaseWhenSomethingIsDue(t *testing.T) {
-	from, to := newBase(t), newBase(t)
+	from, to := testutil.NewBase(t), testutil.NewBase(t)
 	bev, _ := newSocket(t, from, 0)
 	require.NoError(t, bev.TriggerEvent(libevent.EventTimeout))
 	require.ErrorIs(t, bev.SetBase(to), syscall.EBUSY)
@@ -192,7 +193,7 @@ func TestSetBaseWhenSomethingIsDue(t *testing.T) {
 	require.NoError(t, bev.SetCallbacks(nil, nil, func(bev *libevent.BufferEvent, _ libevent.Events) {
 		inClosure = bev.SetBase(to)
 	}))
-	dispatch(t, from)
+	testutil.Dispatch(t, from)
 	assert.ErrorIs(t, inClosure, syscall.EBUSY)
 
 	cb, err := bev.Input().AddCallback(func(b *libevent.Buffer, added, _ int) {
@@ -203,7 +204,7 @@ func TestSetBaseWhenSomethingIsDue(t *testing.T) {
 	require.NoError(t, bev.Input().Prepend([]byte("x")))
 	inClosure = nil
 	assert.ErrorIs(t, bev.SetBase(to), syscall.EBUSY, "a buffer callback is due")
-	dispatch(t, from)
+	testutil.Dispatch(t, from)
 	assert.ErrorIs(t, inClosure, syscall.EBUSY)
 	require.NoError(t, bev.SetBase(to))
 	cb.Remove()
@@ -212,12 +213,12 @@ func TestSetBaseWhenSomethingIsDue(t *testing.T) {
 // A connection goes to and fro between two running loops while others use it.
 func TestSetBaseWhileLoopsRun(t *testing.T) {
 	const rounds, message = 50, "there and back again"
-	bases := []*libevent.Base{newBase(t), newBase(t)}
+	bases := []*libevent.Base{testutil.NewBase(t), testutil.NewBase(t)}
 	for _, base := range bases {
-		background(t, base)
-		onLoop(t, base, func() {}) // it runs
+		testutil.Background(t, base)
+		testutil.OnLoop(t, base, func() {}) // it runs
 	}
-	nowhere := newBase(t)
+	nowhere := testutil.NewBase(t)
 	bev, peer := newSocket(t, bases[0], 0)
 	echo(t, bev, func() {})
 
@@ -243,45 +244,45 @@ func TestSetBaseWhileLoopsRun(t *testing.T) {
 		setBase(t, bev, bases[(i+1)%2])
 	}
 	close(stop)
-	receive(t, stopped)
+	testutil.Receive(t, stopped)
 	require.NoError(t, peer.CloseWrite())
-	assert.Equal(t, strings.Repeat(message, rounds), string(receive(t, got)))
+	assert.Equal(t, strings.Repeat(message, rounds), string(testutil.Receive(t, got)))
 }
 
 // Free and SetBase at a time: one of them is first.
 func TestSetBaseAgainstFree(t *testing.T) {
-	a, b := newBase(t), newBase(t)
-	background(t, a)
-	background(t, b)
+	a, b := testutil.NewBase(t), testutil.NewBase(t)
+	testutil.Background(t, a)
+	testutil.Background(t, b)
 	for range 100 {
 		bev, _ := newSocket(t, a, 0)
 		echo(t, bev, func() {})
 		freed := make(chan struct{})
 		go func() { defer close(freed); bev.Free() }()
-		onLoop(t, a, func() {
+		testutil.OnLoop(t, a, func() {
 			if err := bev.SetBase(b); !errors.Is(err, syscall.EBUSY) && !errors.Is(err, libevent.ErrClosed) {
 				assert.NoError(t, err)
 			}
 		})
-		receive(t, freed)
+		testutil.Receive(t, freed)
 	}
 }
 
 func TestReplaceFD(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, old := newSocket(t, base, 0)
 	closed := readAll(old)
-	fd, peer := tcpPair(t)
+	fd, peer := testutil.TCPPair(t)
 	require.NoError(t, bev.ReplaceFD(fd))
-	assert.Empty(t, receive(t, closed))
+	assert.Empty(t, testutil.Receive(t, closed))
 	assert.Equal(t, fd, bev.FD())
 	require.NoError(t, bev.ReplaceFD(fd), "the same stays open")
 	_, err := bev.WriteString("on the new one")
 	require.NoError(t, err)
 	got := readAll(peer)
-	require.NoError(t, bev.FreeAfterFlush(patience))
-	dispatch(t, base)
-	assert.Equal(t, "on the new one", string(receive(t, got)))
+	require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
+	testutil.Dispatch(t, base)
+	assert.Equal(t, "on the new one", string(testutil.Receive(t, got)))
 
 	assert.ErrorIs(t, bev.ReplaceFD(-1), libevent.ErrClosed)
 	none, err := base.NewSocket(-1, 0)

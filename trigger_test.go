@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 func TestTrigger(t *testing.T) {
@@ -20,16 +21,16 @@ func TestTrigger(t *testing.T) {
 			func(_ *libevent.BufferEvent, what libevent.Events) { events = append(events, what) }))
 		require.NoError(t, bev.SetWatermark(rd, 10, 0))
 		require.NoError(t, bev.Trigger(rd, 0))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Zero(t, reads, "below the low watermark")
 		require.NoError(t, bev.Trigger(rd|wr, libevent.TriggerIgnoreWatermarks))
 		assert.Zero(t, reads, "never from inside the call")
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, []int{1, 1}, []int{reads, writes})
 		require.NoError(t, bev.TriggerEvent(libevent.EventReading|libevent.EventTimeout))
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		require.NoError(t, bev.TriggerEvent(-1)) // CONNECTED comes by itself, as in libevent
-		dispatch(t, base)
+		testutil.Dispatch(t, base)
 		assert.Equal(t, []libevent.Events{libevent.EventReading | libevent.EventTimeout,
 			libevent.EventConnected, ^libevent.EventConnected}, events)
 		assert.ErrorIs(t, bev.Trigger(libevent.EvTimeout, 0), syscall.EINVAL)
@@ -39,7 +40,7 @@ func TestTrigger(t *testing.T) {
 }
 
 func TestPartner(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	a, b := newPair(t, base)
 	assert.Same(t, b, a.Partner())
 	assert.Same(t, a, b.Partner())
@@ -78,25 +79,25 @@ func TestPriorities(t *testing.T) {
 	assert.ErrorIs(t, pair.SetPriority(0), syscall.EINVAL)
 	assert.Equal(t, 1, pair.Priority())
 	_ = peer.Close()
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, []int{0, 1, 2}, order)
 }
 
 // While the loop may be about to put an event into its queues nobody else may say which.
 func TestPriorityWhileTheLoopRuns(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	timer, err := base.NewTimer(func() {})
 	require.NoError(t, err)
 	defer timer.Free()
-	background(t, base)
+	testutil.Background(t, base)
 	require.NoError(t, timer.SetPriority(0))
 	require.NoError(t, timer.Add(time.Hour))
 	require.NoError(t, bev.Enable(rd))
-	onLoop(t, base, func() {})
+	testutil.OnLoop(t, base, func() {})
 	assert.ErrorIs(t, timer.SetPriority(0), libevent.ErrWrongLoop)
 	assert.ErrorIs(t, bev.SetPriority(0), libevent.ErrWrongLoop)
-	onLoop(t, base, func() {
+	testutil.OnLoop(t, base, func() {
 		assert.NoError(t, timer.SetPriority(0))
 		_ = bev.SetPriority(0) // EBUSY if something is due
 	})
@@ -106,7 +107,7 @@ func TestPriorityWhileTheLoopRuns(t *testing.T) {
 
 // Each event flag reaches the closure as it is, alone too.
 func TestEventFlagsAlone(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	bev, _ := newSocket(t, base, 0)
 	for _, what := range []libevent.Events{libevent.EventReading, libevent.EventWriting, libevent.EventEOF,
 		libevent.EventError, libevent.EventTimeout, libevent.EventConnected} {

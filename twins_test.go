@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 var (
@@ -31,7 +32,7 @@ func TestFastPathTwins(t *testing.T) {
 	file, err := os.CreateTemp(t.TempDir(), "")
 	require.NoError(t, err)
 	defer file.Close()
-	_, err = file.Write(noise(10000))
+	_, err = file.Write(testutil.Noise(10000))
 	require.NoError(t, err)
 	for seed := *twinSeed; seed < *twinSeed+int64(*twinLives) && !t.Failed(); seed++ {
 		leadLife(t, file, rand.New(rand.NewSource(seed)), seed)
@@ -97,7 +98,7 @@ func newTwin(t testing.TB, plain bool, file *os.File) *twin {
 	t.Helper()
 	base, err := libevent.NewBaseConfig(libevent.Config{PlainIO: plain, Priorities: 3})
 	require.NoError(t, err)
-	fd, peer := socketpair(t)
+	fd, peer := testutil.Socketpair(t)
 	require.NoError(t, syscall.SetNonblock(peer, true))
 	bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 	require.NoError(t, err)
@@ -267,7 +268,7 @@ func pick[T any](rng *rand.Rand, of ...T) T { return of[rng.Intn(len(of))] }
 
 func acts(rng *rand.Rand) act {
 	what := pick(rng, rd, wr, rd|wr)
-	data := noise(pick(rng, 1, 10, 100, 1000, 3000))
+	data := testutil.Noise(pick(rng, 1, 10, 100, 1000, 3000))
 	switch rng.Intn(31) {
 	case 0, 1, 2, 3:
 		return act{name: fmt.Sprint("the peer writes ", len(data)), where: outside, do: func(w *twin) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/internal/host"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // newHost makes a C program with an event_base, and a Base of that.
@@ -62,12 +63,12 @@ func TestWrapBaseHasItsLoopRunByC(t *testing.T) {
 			require.NoError(t, base.Post(func() { posted <- i }))
 		}
 		for i := range 3 {
-			assert.Equal(t, i, receive(t, posted))
+			assert.Equal(t, i, testutil.Receive(t, posted))
 		}
 
-		fd, peer := tcpPair(t)
+		fd, peer := testutil.TCPPair(t)
 		fired := make(chan struct{})
-		onLoop(t, base, func() {
+		testutil.OnLoop(t, base, func() {
 			bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 			if assert.NoError(t, err) {
 				assert.NoError(t, bev.SetCallbacks(mirror, nil, nil))
@@ -78,18 +79,18 @@ func TestWrapBaseHasItsLoopRunByC(t *testing.T) {
 				assert.NoError(t, timer.Add(time.Millisecond))
 			}
 		})
-		receive(t, fired)
+		testutil.Receive(t, fired)
 		assert.Equal(t, "from Go, on a thread of C", say(t, peer, "from Go, on a thread of C"))
 	})
 }
 
 func TestWrapBaseHasItsLoopRunByGo(t *testing.T) {
 	h, base := newHost(t, libevent.WrapConfig{})
-	fd, peer := tcpPair(t)
+	fd, peer := testutil.TCPPair(t)
 	bev := h.Echo(fd, host.CloseOnFree)
-	background(t, base)
+	testutil.Background(t, base)
 	assert.Equal(t, "from C, on a goroutine", say(t, peer, "from C, on a goroutine"))
-	onLoop(t, base, func() { host.FreeBufferEvent(bev) })
+	testutil.OnLoop(t, base, func() { host.FreeBufferEvent(bev) })
 }
 
 func TestWrapBaseWithoutLocksIsForItsLoop(t *testing.T) {
@@ -97,7 +98,7 @@ func TestWrapBaseWithoutLocksIsForItsLoop(t *testing.T) {
 	timer, err := base.NewTimer(func() {})
 	require.NoError(t, err, "no loop runs yet")
 	h.Start()
-	onLoop(t, base, func() {})
+	testutil.OnLoop(t, base, func() {})
 
 	_, err = base.NewSocket(-1, 0)
 	assert.ErrorIs(t, err, libevent.ErrWrongLoop)
@@ -105,7 +106,7 @@ func TestWrapBaseWithoutLocksIsForItsLoop(t *testing.T) {
 	assert.ErrorIs(t, err, libevent.ErrWrongLoop)
 	assert.ErrorIs(t, timer.Add(time.Second), libevent.ErrWrongLoop)
 	assert.ErrorIs(t, base.LoopBreak(), libevent.ErrWrongLoop)
-	onLoop(t, base, func() { assert.NoError(t, timer.Add(time.Hour)) })
+	testutil.OnLoop(t, base, func() { assert.NoError(t, timer.Add(time.Hour)) })
 	timer.Free()
 }
 
@@ -116,7 +117,7 @@ func TestWrapBaseKnowsItsThread(t *testing.T) {
 		h, base := newHost(t, cfg)
 		h.Start()
 		for range 3 {
-			fd, peer := tcpPair(t)
+			fd, peer := testutil.TCPPair(t)
 			var bev *libevent.BufferEvent
 			h.Call(func() {
 				var err error
@@ -146,8 +147,8 @@ func TestWrapBaseSurvivesPanics(t *testing.T) {
 	h.Start()
 	assert.NoError(t, base.Err())
 
-	fd, peer := tcpPair(t)
-	onLoop(t, base, func() {
+	fd, peer := testutil.TCPPair(t)
+	testutil.OnLoop(t, base, func() {
 		bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 		if assert.NoError(t, err) {
 			assert.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
@@ -159,14 +160,14 @@ func TestWrapBaseSurvivesPanics(t *testing.T) {
 	})
 	for range 2 {
 		assert.Equal(t, "x", say(t, peer, "x"), "the loop goes on")
-		p := receive(t, seen)
+		p := testutil.Receive(t, seen)
 		assert.Equal(t, boom, p.value)
 		assert.Contains(t, p.stack, "wrap_test.go")
 	}
 	assert.ErrorIs(t, base.Err(), boom)
 
 	require.NoError(t, base.Post(func() { panic("from Post") }))
-	assert.Equal(t, "from Post", receive(t, seen).value)
+	assert.Equal(t, "from Post", testutil.Receive(t, seen).value)
 	assert.ErrorIs(t, base.Err(), boom, "the first")
 }
 
@@ -178,10 +179,10 @@ func TestConfigOnPanic(t *testing.T) {
 	}})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, base.Free()) })
-	background(t, base)
+	testutil.Background(t, base)
 	require.NoError(t, base.Post(func() { panic("first") }))
-	assert.Equal(t, "first", receive(t, seen))
-	onLoop(t, base, func() {})
+	assert.Equal(t, "first", testutil.Receive(t, seen))
+	testutil.OnLoop(t, base, func() {})
 	assert.ErrorContains(t, base.Err(), "first")
 }
 
@@ -193,17 +194,17 @@ func TestWrapBaseFree(t *testing.T) {
 		},
 		"from another goroutine": func(t *testing.T, h *host.Host, base *libevent.Base) {
 			h.Start()
-			onLoop(t, base, func() {})
+			testutil.OnLoop(t, base, func() {})
 			require.NoError(t, base.Free())
 			require.NoError(t, base.Free(), "again")
 		},
 		"from a closure": func(t *testing.T, h *host.Host, base *libevent.Base) {
 			h.Start()
-			onLoop(t, base, func() { assert.NoError(t, base.Free()) })
+			testutil.OnLoop(t, base, func() { assert.NoError(t, base.Free()) })
 		},
 		"from a C callback": func(t *testing.T, h *host.Host, base *libevent.Base) {
 			h.Start()
-			onLoop(t, base, func() {})
+			testutil.OnLoop(t, base, func() {})
 			h.Call(func() { assert.NoError(t, base.Free()) })
 			assert.Zero(t, base.Stats().BufferEvents)
 		},
@@ -215,7 +216,7 @@ func TestWrapBaseFree(t *testing.T) {
 				t.Cleanup(func() { h.Stop(); h.Free() })
 				base, err := libevent.WrapBase(h.Base(), cfg)
 				require.NoError(t, err)
-				mine, peer := tcpPair(t)
+				mine, peer := testutil.TCPPair(t)
 				bev, err := base.NewSocket(mine, libevent.OptCloseOnFree)
 				require.NoError(t, err)
 				require.NoError(t, bev.Enable(rd))
@@ -233,7 +234,7 @@ func TestWrapBaseFree(t *testing.T) {
 				ran := false
 				h.Call(func() { ran = true })
 				assert.True(t, ran, "the loop of C goes on")
-				eventually(t, func() bool { return libevent.Live() == libevent.LiveObjects{} }, "all is gone")
+				testutil.Eventually(t, func() bool { return libevent.Live() == libevent.LiveObjects{} }, "all is gone")
 			})
 		})
 	}
@@ -242,7 +243,7 @@ func TestWrapBaseFree(t *testing.T) {
 func TestWrapBaseRefuses(t *testing.T) {
 	_, err := libevent.WrapBase(nil, libevent.WrapConfig{})
 	assert.ErrorContains(t, err, "base is nil")
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	for name, wrap := range map[string]func(unsafe.Pointer) (*libevent.BufferEvent, error){
 		"wrap":  base.WrapBufferEvent,
 		"adopt": func(p unsafe.Pointer) (*libevent.BufferEvent, error) { return base.AdoptBufferEvent(p, 0) },
@@ -273,7 +274,7 @@ func TestWrapBufferEventGivesBack(t *testing.T) {
 			}
 			h, base := newHost(t, cfg)
 			h.Start()
-			fd, peer := tcpPair(t)
+			fd, peer := testutil.TCPPair(t)
 			var native unsafe.Pointer
 			h.Call(func() { native = h.Echo(fd, options|host.CloseOnFree) })
 			assert.Equal(t, "C", say(t, peer, "C"))
@@ -306,7 +307,7 @@ func TestWrapBufferEventGivesBack(t *testing.T) {
 
 			before := reads.Load()
 			bev.Free()
-			onLoop(t, base, func() {})
+			testutil.OnLoop(t, base, func() {})
 			assert.Equal(t, "C again", say(t, peer, "C again"))
 			assert.Equal(t, before, reads.Load())
 			h.Call(func() {
@@ -323,7 +324,7 @@ func TestWrapBufferEventGivesBack(t *testing.T) {
 func TestWrapBufferEventGivesBackWhatItHeld(t *testing.T) {
 	h, base := newHost(t, libevent.WrapConfig{})
 	h.Start()
-	fd, peer := tcpPair(t)
+	fd, peer := testutil.TCPPair(t)
 	var bev *libevent.BufferEvent
 	var native unsafe.Pointer
 	read := make(chan struct{}, 16)
@@ -338,7 +339,7 @@ func TestWrapBufferEventGivesBackWhatItHeld(t *testing.T) {
 	})
 	_, err := io.WriteString(peer, "0123456789")
 	require.NoError(t, err)
-	receive(t, read)
+	testutil.Receive(t, read)
 	h.Call(func() {
 		assert.NoError(t, bev.SetWatermark(rd, 0, 0))
 		bev.Free()
@@ -353,7 +354,7 @@ func TestWrapBufferEventGivesBackWhatItHeld(t *testing.T) {
 func TestWrapBufferEventThatCFrees(t *testing.T) {
 	h, base := newHost(t, libevent.WrapConfig{})
 	h.Start()
-	fd, _ := tcpPair(t)
+	fd, _ := testutil.TCPPair(t)
 	h.Call(func() {
 		native := h.Echo(fd, host.CloseOnFree)
 		bev, err := base.WrapBufferEvent(native)
@@ -363,7 +364,7 @@ func TestWrapBufferEventThatCFrees(t *testing.T) {
 			bev.Free()
 		}
 	})
-	onLoop(t, base, func() {})
+	testutil.OnLoop(t, base, func() {})
 }
 
 func TestAdoptBufferEvent(t *testing.T) {
@@ -372,7 +373,7 @@ func TestAdoptBufferEvent(t *testing.T) {
 			native := map[libevent.Options]int{0: host.Shared, libevent.OptLoopOnly: 0}[opts]
 			h, base := newHost(t, libevent.WrapConfig{})
 			h.Start()
-			fd, peer := tcpPair(t)
+			fd, peer := testutil.TCPPair(t)
 			var bev *libevent.BufferEvent
 			h.Call(func() {
 				var err error
@@ -383,12 +384,12 @@ func TestAdoptBufferEvent(t *testing.T) {
 			})
 			assert.Equal(t, "adopted", say(t, peer, "adopted"))
 			assert.Equal(t, opts == 0, bev.Disable(wr) == nil)
-			onLoop(t, base, func() {
+			testutil.OnLoop(t, base, func() {
 				assert.NoError(t, bev.Enable(wr))
 				assert.Zero(t, h.Calls())
 				_, err := bev.WriteString("last words")
 				assert.NoError(t, err)
-				assert.NoError(t, bev.FreeAfterFlush(patience))
+				assert.NoError(t, bev.FreeAfterFlush(testutil.Patience))
 			})
 			rest, err := io.ReadAll(peer)
 			require.NoError(t, err)
@@ -400,7 +401,7 @@ func TestAdoptBufferEvent(t *testing.T) {
 // The descriptor goes or stays as the options of the adoption say.
 func TestAdoptBufferEventKeepsTheDescriptor(t *testing.T) {
 	h, base := newHost(t, libevent.WrapConfig{})
-	fd, peer := tcpPair(t)
+	fd, peer := testutil.TCPPair(t)
 	bev, err := base.AdoptBufferEvent(h.BufferEvent(fd, host.Shared|host.CloseOnFree), 0)
 	require.NoError(t, err)
 	bev.Free()
@@ -431,10 +432,10 @@ func TestAdoptBufferEventOfEachKind(t *testing.T) {
 	for name, build := range kinds {
 		t.Run(name, func(t *testing.T) {
 			h, base := newHost(t, libevent.WrapConfig{})
-			background(t, base)
-			fd, peer := tcpPair(t)
+			testutil.Background(t, base)
+			fd, peer := testutil.TCPPair(t)
 			got := make(chan string, 1)
-			onLoop(t, base, func() {
+			testutil.OnLoop(t, base, func() {
 				native, other := build(h, fd)
 				if other != nil {
 					far := adopted(t, base, other)
@@ -449,7 +450,7 @@ func TestAdoptBufferEventOfEachKind(t *testing.T) {
 				assert.NoError(t, near.Enable(rd|wr))
 				_, err := near.WriteString("through it all")
 				assert.NoError(t, err)
-				assert.NoError(t, near.FreeAfterFlush(patience))
+				assert.NoError(t, near.FreeAfterFlush(testutil.Patience))
 			})
 			if name == "filter on a socket" {
 				rest, err := io.ReadAll(peer)
@@ -458,7 +459,7 @@ func TestAdoptBufferEventOfEachKind(t *testing.T) {
 			} else {
 				require.NoError(t, syscall.Close(fd))
 			}
-			assert.Equal(t, "through it all", receive(t, got))
+			assert.Equal(t, "through it all", testutil.Receive(t, got))
 		})
 	}
 }
@@ -472,10 +473,10 @@ func adopted(t *testing.T, base *libevent.Base, native unsafe.Pointer) *libevent
 // C has events of its own on a base of Go's, and calls Go from there: what is written is
 // sent, though no callback of the binding comes after it.
 func TestPointerWriteInACallbackOfC(t *testing.T) {
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	h := host.On(base.Pointer())
 	t.Cleanup(h.Free)
-	background(t, base)
+	testutil.Background(t, base)
 	bev, peer := newSocket(t, base, 0)
 	for range 3 {
 		h.Call(func() {
@@ -487,7 +488,7 @@ func TestPointerWriteInACallbackOfC(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "hello", string(p))
 	}
-	h.Call(func() { assert.NoError(t, bev.FreeAfterFlush(patience)) })
+	h.Call(func() { assert.NoError(t, bev.FreeAfterFlush(testutil.Patience)) })
 	_, err := peer.Read(make([]byte, 1))
 	assert.ErrorIs(t, err, io.EOF)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/evnet"
 	"github.com/go-libevent/libevent/internal/host"
+	"github.com/go-libevent/libevent/internal/testutil"
 	"github.com/go-libevent/libevent/openssl"
 )
 
@@ -209,7 +210,7 @@ func TestConformance(t *testing.T) {
 						_ = b.Close()
 					}, err
 				})
-				eventually(t, func() bool { return loop.Stats().BufferEvents == 0 && loop.Stats().Listeners == 0 }, "nothing is left")
+				testutil.Eventually(t, func() bool { return loop.Stats().BufferEvents == 0 && loop.Stats().Listeners == 0 }, "nothing is left")
 			})
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/evnet"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 func TestReadGivesWhatIsBufferedBeforeTheEnd(t *testing.T) {
@@ -23,7 +24,7 @@ func TestReadGivesWhatIsBufferedBeforeTheEnd(t *testing.T) {
 		_, err := a.Write(want)
 		require.NoError(t, err)
 		require.NoError(t, a.Close())
-		got := receive(t, readAll(b))
+		got := testutil.Receive(t, readAll(b))
 		assert.NoError(t, got.err)
 		same(t, want, got.v)
 		_, err = b.Read(make([]byte, 1))
@@ -45,7 +46,7 @@ func TestLargeTransfersBothWays(t *testing.T) {
 			}()
 		}
 		for _, read := range reads {
-			got := receive(t, read)
+			got := testutil.Receive(t, read)
 			assert.NoError(t, got.err)
 			same(t, want, got.v)
 		}
@@ -75,7 +76,7 @@ func TestSlowReader(t *testing.T) {
 		n, err := io.Copy(io.Discard, io.LimitReader(b, total))
 		assert.NoError(t, err)
 		assert.EqualValues(t, total, n)
-		assert.NoError(t, receive(t, wrote).err)
+		assert.NoError(t, testutil.Receive(t, wrote).err)
 	})
 }
 
@@ -91,7 +92,7 @@ func TestReadDeadline(t *testing.T) {
 		require.NoError(t, err)
 		_, err = b.Read(p)
 		assert.True(t, timedOut(err), "%v", err)
-		require.NoError(t, b.SetReadDeadline(time.Now().Add(patience)))
+		require.NoError(t, b.SetReadDeadline(time.Now().Add(testutil.Patience)))
 		n, err := b.Read(p)
 		assert.NoError(t, err)
 		assert.Equal(t, "x", string(p[:n]))
@@ -99,12 +100,12 @@ func TestReadDeadline(t *testing.T) {
 		// One that waits is told of a deadline that is set now.
 		read := async(func() (int, error) { return b.Read(p) })
 		require.NoError(t, b.SetReadDeadline(time.Unix(1, 0)))
-		assert.True(t, timedOut(receive(t, read).err))
+		assert.True(t, timedOut(testutil.Receive(t, read).err))
 		require.NoError(t, b.SetReadDeadline(time.Time{}))
 		read = async(func() (int, error) { return b.Read(p) })
 		_, err = a.Write([]byte("y"))
 		require.NoError(t, err)
-		assert.Equal(t, 1, receive(t, read).v)
+		assert.Equal(t, 1, testutil.Receive(t, read).v)
 	})
 }
 
@@ -117,12 +118,12 @@ func TestWriteDeadlineCounts(t *testing.T) {
 		assert.True(t, timedOut(err), "%v", err)
 		assertOp(t, err, "write", err)
 		assert.Less(t, n, len(want))
-		require.NoError(t, a.SetWriteDeadline(time.Now().Add(patience)))
+		require.NoError(t, a.SetWriteDeadline(time.Now().Add(testutil.Patience)))
 		got := readAll(b)
 		m, err := a.Write(want[n : n+1000])
 		assert.NoError(t, err)
 		require.NoError(t, a.Close())
-		same(t, want[:n+m], receive(t, got).v)
+		same(t, want[:n+m], testutil.Receive(t, got).v)
 	})
 }
 
@@ -137,18 +138,18 @@ func TestDeadlineMoves(t *testing.T) {
 	require.NoError(t, b.SetReadDeadline(time.Time{}))
 	_, err := a.Write([]byte("x"))
 	require.NoError(t, err)
-	assert.NoError(t, receive(t, read).err)
+	assert.NoError(t, testutil.Receive(t, read).err)
 }
 
 func TestCloseUnblocks(t *testing.T) {
 	eachTransport(t, func(t *testing.T, a, _ *evnet.Conn) {
 		read := async(func() (int, error) { return a.Read(make([]byte, 1)) })
 		write := writeAll(a, make([]byte, 64<<20))
-		eventually(t, func() bool { return evnet.Waiting(a) }, "both wait")
+		testutil.Eventually(t, func() bool { return evnet.Waiting(a) }, "both wait")
 		require.NoError(t, a.SetLinger(0))
 		require.NoError(t, a.Close())
-		assertOp(t, receive(t, read).err, "read", net.ErrClosed)
-		assertOp(t, receive(t, write).err, "write", net.ErrClosed)
+		assertOp(t, testutil.Receive(t, read).err, "read", net.ErrClosed)
+		assertOp(t, testutil.Receive(t, write).err, "write", net.ErrClosed)
 
 		_, err := a.Read(nil)
 		assert.True(t, isClosed(err))
@@ -168,7 +169,7 @@ func TestCloseFlushes(t *testing.T) {
 	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
 		n := fill(t, a)
 		require.NoError(t, a.Close())
-		got := receive(t, readAll(b))
+		got := testutil.Receive(t, readAll(b))
 		assert.NoError(t, got.err)
 		assert.Len(t, got.v, n)
 	})
@@ -181,7 +182,7 @@ func TestCloseFlushesWithALimit(t *testing.T) {
 	fill(t, a)
 	require.NoError(t, a.SetLinger(1))
 	require.NoError(t, a.Close())
-	eventually(t, func() bool { return base.Stats().BufferEvents == 1 }, "it is given up")
+	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 1 }, "it is given up")
 }
 
 func TestHalfClose(t *testing.T) {
@@ -191,13 +192,13 @@ func TestHalfClose(t *testing.T) {
 		require.NoError(t, a.CloseWrite())
 		_, err = a.Write([]byte("more"))
 		assertOp(t, err, "write", syscall.EPIPE)
-		got := receive(t, readAll(b))
+		got := testutil.Receive(t, readAll(b))
 		assert.NoError(t, got.err)
 		assert.Equal(t, "question", string(got.v))
 		_, err = b.Write([]byte("answer"))
 		require.NoError(t, err)
 		require.NoError(t, b.Close())
-		got = receive(t, readAll(a))
+		got = testutil.Receive(t, readAll(a))
 		assert.NoError(t, got.err)
 		assert.Equal(t, "answer", string(got.v))
 	})
@@ -206,9 +207,9 @@ func TestHalfClose(t *testing.T) {
 func TestCloseWriteEndsAWriteThatWaits(t *testing.T) {
 	eachTransport(t, func(t *testing.T, a, _ *evnet.Conn) {
 		write := writeAll(a, make([]byte, 64<<20))
-		eventually(t, func() bool { return evnet.Buffered(a) > 0 }, "it waits")
+		testutil.Eventually(t, func() bool { return evnet.Buffered(a) > 0 }, "it waits")
 		require.NoError(t, a.CloseWrite())
-		assertOp(t, receive(t, write).err, "write", syscall.EPIPE)
+		assertOp(t, testutil.Receive(t, write).err, "write", syscall.EPIPE)
 	})
 }
 
@@ -216,7 +217,7 @@ func TestCloseRead(t *testing.T) {
 	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
 		read := async(func() (int, error) { return a.Read(make([]byte, 1)) })
 		require.NoError(t, a.CloseRead())
-		assert.Equal(t, io.EOF, receive(t, read).err)
+		assert.Equal(t, io.EOF, testutil.Receive(t, read).err)
 		_, err := b.Write(make([]byte, 4<<20)) // which nobody waits for
 		require.NoError(t, err)
 		_, err = a.Read(make([]byte, 1))
@@ -234,7 +235,7 @@ func TestReset(t *testing.T) {
 	read := async(func() (int, error) { return b.Read(make([]byte, 1)) })
 	require.NoError(t, a.SetLinger(0))
 	require.NoError(t, a.Close())
-	assertOp(t, receive(t, read).err, "read", syscall.ECONNRESET)
+	assertOp(t, testutil.Receive(t, read).err, "read", syscall.ECONNRESET)
 	_, err := b.Write([]byte("x"))
 	assertOp(t, err, "write", syscall.EPIPE)
 }
@@ -253,7 +254,7 @@ func TestBrokenPipe(t *testing.T) {
 			require.NoError(t, b.Close())
 			_, err = a.Read(make([]byte, 1))
 			assert.Equal(t, io.EOF, err)
-			eventually(t, func() bool { _, err = a.Write([]byte("x")); return err != nil }, "an error")
+			testutil.Eventually(t, func() bool { _, err = a.Write([]byte("x")); return err != nil }, "an error")
 			if tr.name != "tls" { // which has errors of its own
 				assertOp(t, err, "write", syscall.EPIPE)
 			}
@@ -279,8 +280,8 @@ func TestTLSCut(t *testing.T) {
 			first := async(func() (struct{}, error) { return struct{}{}, begin(a) })
 			require.NoError(t, b.SetLinger(0))
 			require.NoError(t, b.Close())
-			assert.Error(t, receive(t, first).err)
-			require.NoError(t, a.SetDeadline(time.Now().Add(patience)))
+			assert.Error(t, testutil.Receive(t, first).err)
+			require.NoError(t, a.SetDeadline(time.Now().Add(testutil.Patience)))
 			_, err = a.Write(make([]byte, 64<<20))
 			assertOp(t, err, "write", syscall.EPIPE)
 			_, err = a.Read(make([]byte, 1))
@@ -298,9 +299,9 @@ func TestPairWhosePeerGoes(t *testing.T) {
 	a, err := evnet.NewConn(x)
 	require.NoError(t, err)
 	write := writeAll(a, make([]byte, 4<<20))
-	eventually(t, func() bool { return evnet.Buffered(a) > 0 }, "it waits")
+	testutil.Eventually(t, func() bool { return evnet.Buffered(a) > 0 }, "it waits")
 	y.Free()
-	assertOp(t, receive(t, write).err, "write", syscall.EPIPE)
+	assertOp(t, testutil.Receive(t, write).err, "write", syscall.EPIPE)
 	_, err = a.Read(make([]byte, 1))
 	assert.Equal(t, io.EOF, err)
 	assert.NoError(t, a.Close())
@@ -315,10 +316,10 @@ func TestBufferEventFreedBeneath(t *testing.T) {
 	defer y.Free()
 	read := async(func() (int, error) { return a.Read(make([]byte, 1)) })
 	write := writeAll(a, make([]byte, 4<<20))
-	eventually(t, func() bool { return evnet.Waiting(a) }, "both wait")
+	testutil.Eventually(t, func() bool { return evnet.Waiting(a) }, "both wait")
 	x.Free()
-	assertOp(t, receive(t, read).err, "read", net.ErrClosed)
-	assertOp(t, receive(t, write).err, "write", net.ErrClosed)
+	assertOp(t, testutil.Receive(t, read).err, "read", net.ErrClosed)
+	assertOp(t, testutil.Receive(t, write).err, "write", net.ErrClosed)
 	assert.True(t, isClosed(a.Close()))
 }
 
@@ -333,9 +334,9 @@ func TestBaseFreedBeneath(t *testing.T) {
 			read := async(func() (int, error) { return a.Read(make([]byte, 1)) })
 			write := writeAll(a, make([]byte, 64<<20))
 			accept := async(l.Accept)
-			eventually(t, func() bool { return evnet.Waiting(a) }, "they wait")
+			testutil.Eventually(t, func() bool { return evnet.Waiting(a) }, "they wait")
 			stop()
-			readErr, writeErr := receive(t, read).err, receive(t, write).err
+			readErr, writeErr := testutil.Receive(t, read).err, testutil.Receive(t, write).err
 			if tr.name == "pair" { // of which the other end may go first
 				assert.Error(t, readErr)
 				assert.Error(t, writeErr)
@@ -343,7 +344,7 @@ func TestBaseFreedBeneath(t *testing.T) {
 				assertOp(t, readErr, "read", net.ErrClosed)
 				assertOp(t, writeErr, "write", net.ErrClosed)
 			}
-			assertOp(t, receive(t, accept).err, "accept", net.ErrClosed)
+			assertOp(t, testutil.Receive(t, accept).err, "accept", net.ErrClosed)
 			_, err = a.Write([]byte("x"))
 			assert.True(t, isClosed(err))
 			_, err = evnet.Listen(base, "tcp", "127.0.0.1:0")
@@ -364,7 +365,7 @@ func TestLoopStopsAndGoesOn(t *testing.T) {
 		go func() { done <- base.Loop(libevent.LoopNoExitOnEmpty) }()
 		return func() {
 			require.NoError(t, base.LoopExit(0))
-			assert.NoError(t, receive(t, done))
+			assert.NoError(t, testutil.Receive(t, done))
 		}
 	}
 	stop := run()
@@ -458,19 +459,19 @@ func TestNewConn(t *testing.T) {
 	_, err = y.WriteString("before")
 	require.NoError(t, err)
 	require.NoError(t, x.Enable(libevent.EvRead))
-	eventually(t, func() bool { return x.Input().Len() == 6 }, "it came")
+	testutil.Eventually(t, func() bool { return x.Input().Len() == 6 }, "it came")
 	require.NoError(t, y.CloseWrite())
-	eventually(t, func() bool { return x.Err() == io.EOF }, "the end came")
+	testutil.Eventually(t, func() bool { return x.Err() == io.EOF }, "the end came")
 	require.NoError(t, x.Disable(libevent.EvWrite))
 	c, err := evnet.NewConn(x)
 	require.NoError(t, err)
-	got := receive(t, readAll(c))
+	got := testutil.Receive(t, readAll(c))
 	assert.NoError(t, got.err)
 	assert.Equal(t, "before", string(got.v))
 	require.NoError(t, y.Enable(libevent.EvRead))
 	_, err = c.Write([]byte("after"))
 	require.NoError(t, err)
-	eventually(t, func() bool { return y.Input().Len() == 5 }, "it was sent")
+	testutil.Eventually(t, func() bool { return y.Input().Len() == 5 }, "it was sent")
 	assert.NoError(t, c.Close())
 
 	_, err = evnet.NewConn(x)
@@ -500,11 +501,11 @@ func TestNewConnWhileConnecting(t *testing.T) {
 	require.NoError(t, bev.Connect("tcp", l.Addr().String()))
 	peer, err := l.Accept()
 	require.NoError(t, err)
-	eventually(t, func() bool { return c.RemoteAddr().String() == l.Addr().String() }, "it is connected")
+	testutil.Eventually(t, func() bool { return c.RemoteAddr().String() == l.Addr().String() }, "it is connected")
 	assert.NoError(t, c.CloseWrite())
-	assert.Equal(t, "early", string(receive(t, readAll(peer)).v))
+	assert.Equal(t, "early", string(testutil.Receive(t, readAll(peer)).v))
 	assert.NoError(t, peer.Close())
-	assert.Empty(t, receive(t, readAll(c)).v)
+	assert.Empty(t, testutil.Receive(t, readAll(c)).v)
 	assert.NoError(t, c.Close())
 	assert.Equal(t, l.Addr().String(), c.RemoteAddr().String())
 	assert.NoError(t, l.Close())
@@ -515,7 +516,7 @@ func TestNewConnWhileConnecting(t *testing.T) {
 	require.NoError(t, err)
 	read := async(func() (int, error) { return c.Read(make([]byte, 1)) })
 	require.NoError(t, bev.Connect("tcp", l.Addr().String()))
-	assertOp(t, receive(t, read).err, "read", syscall.ECONNREFUSED)
+	assertOp(t, testutil.Receive(t, read).err, "read", syscall.ECONNREFUSED)
 	_, err = c.Write([]byte("x"))
 	assertOp(t, err, "write", syscall.ECONNREFUSED)
 	assert.NoError(t, c.Close())
@@ -543,7 +544,7 @@ func TestCloseRaces(t *testing.T) {
 		}
 		wg.Wait()
 	}
-	eventually(t, func() bool { return loop.Stats().BufferEvents == 0 }, "nothing is left")
+	testutil.Eventually(t, func() bool { return loop.Stats().BufferEvents == 0 }, "nothing is left")
 }
 
 func TestThousandConnections(t *testing.T) {
@@ -590,5 +591,5 @@ func TestThousandConnections(t *testing.T) {
 	wg.Wait()
 	assert.EqualValues(t, conns, done.Load())
 	require.NoError(t, l.Close())
-	eventually(t, func() bool { return loop.Stats().BufferEvents == 0 && loop.Stats().Listeners == 0 }, "nothing is left")
+	testutil.Eventually(t, func() bool { return loop.Stats().BufferEvents == 0 && loop.Stats().Listeners == 0 }, "nothing is left")
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent/evnet"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // What one connection gives goes to another, through io.Copy, with both kinds of
@@ -31,8 +32,8 @@ func TestRelay(t *testing.T) {
 				_, err := a.Write(want)
 				require.NoError(t, err)
 				require.NoError(t, a.Close())
-				assert.Equal(t, result[int64]{int64(size), nil}, receive(t, relayed))
-				same(t, want, receive(t, got).v)
+				assert.Equal(t, result[int64]{int64(size), nil}, testutil.Receive(t, relayed))
+				same(t, want, testutil.Receive(t, got).v)
 			}
 		}
 	}
@@ -79,7 +80,7 @@ func TestAllocations(t *testing.T) {
 			assert.NoError(t, err)
 			_, err = io.ReadFull(b, p)
 			assert.NoError(t, err)
-			assert.NoError(t, b.SetReadDeadline(time.Now().Add(patience)))
+			assert.NoError(t, b.SetReadDeadline(time.Now().Add(testutil.Patience)))
 		})
 		if evnet.OverFilter(a) || raceEnabled {
 			return // the filter of these tests does, and the race detector

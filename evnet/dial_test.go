@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/evnet"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // full is an address where connecting takes for ever: its backlog is full.
@@ -63,7 +64,7 @@ func greeting(t testing.TB, c net.Conn, err error) string {
 	t.Helper()
 	require.NoError(t, err)
 	defer c.Close()
-	got := receive(t, readAll(c))
+	got := testutil.Receive(t, readAll(c))
 	assert.NoError(t, got.err)
 	assert.Equal(t, "hello "+c.LocalAddr().String(), string(got.v))
 	return c.RemoteAddr().String()
@@ -71,7 +72,7 @@ func greeting(t testing.TB, c net.Conn, err error) string {
 
 func TestDial(t *testing.T) {
 	base := running(t)
-	d := evnet.Dialer{Loop: base, Timeout: patience}
+	d := evnet.Dialer{Loop: base, Timeout: testutil.Patience}
 	l := hello(t, "tcp4", "127.0.0.1:0")
 	_, port, err := net.SplitHostPort(l.Addr().String())
 	require.NoError(t, err)
@@ -94,7 +95,7 @@ func TestDialFallsBack(t *testing.T) {
 	require.NoError(t, os.WriteFile(hosts, []byte("127.0.0.1 both.test four.test\n::1 both.test\n"), 0o600))
 	require.NoError(t, dns.LoadHosts(hosts))
 	for _, delay := range []time.Duration{0, -1} {
-		d := evnet.Dialer{Loop: base, Timeout: patience, DNS: dns, FallbackDelay: delay}
+		d := evnet.Dialer{Loop: base, Timeout: testutil.Patience, DNS: dns, FallbackDelay: delay}
 		for _, listen := range []string{"127.0.0.1:0", "[::1]:0"} {
 			l := hello(t, "tcp", listen)
 			_, port, err := net.SplitHostPort(l.Addr().String())
@@ -103,7 +104,7 @@ func TestDialFallsBack(t *testing.T) {
 			assert.Equal(t, l.Addr().String(), greeting(t, c, err))
 		}
 	}
-	d := evnet.Dialer{Loop: base, Timeout: patience, DNS: dns}
+	d := evnet.Dialer{Loop: base, Timeout: testutil.Patience, DNS: dns}
 	c, err := d.Dial("tcp", "both.test:1")
 	assert.Nil(t, c)
 	assertOp(t, err, "dial", syscall.ECONNREFUSED)
@@ -138,7 +139,7 @@ func TestDialErrors(t *testing.T) {
 	}
 	_, err = (&evnet.Dialer{}).Dial("tcp", refused)
 	assert.Error(t, err)
-	eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "nothing is left")
+	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "nothing is left")
 }
 
 func TestDialEndsInTime(t *testing.T) {
@@ -155,16 +156,16 @@ func TestDialEndsInTime(t *testing.T) {
 			return (&evnet.Dialer{Loop: base, Deadline: time.Unix(1, 0)}).Dial("tcp", address)
 		},
 	} {
-		got := receive(t, async(dial))
+		got := testutil.Receive(t, async(dial))
 		assert.True(t, timedOut(got.err), "%s: %v", name, got.err)
 		assertOp(t, got.err, "dial", context.DeadlineExceeded)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	dial := async(func() (net.Conn, error) { return (&evnet.Dialer{Loop: base}).DialContext(ctx, "tcp", address) })
-	eventually(t, func() bool { return base.Stats().BufferEvents == 1 }, "it connects")
+	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 1 }, "it connects")
 	cancel()
-	assertOp(t, receive(t, dial).err, "dial", context.Canceled)
-	eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "nothing is left")
+	assertOp(t, testutil.Receive(t, dial).err, "dial", context.Canceled)
+	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "nothing is left")
 }
 
 // The base is freed while somebody connects.
@@ -173,9 +174,9 @@ func TestDialOnABaseThatGoes(t *testing.T) {
 	stop := background(t, base)
 	address := full(t)
 	dial := async(func() (net.Conn, error) { return (&evnet.Dialer{Loop: base}).Dial("tcp", address) })
-	eventually(t, func() bool { return base.Stats().BufferEvents == 1 }, "it connects")
+	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 1 }, "it connects")
 	stop()
-	assertOp(t, receive(t, dial).err, "dial", net.ErrClosed)
+	assertOp(t, testutil.Receive(t, dial).err, "dial", net.ErrClosed)
 }
 
 func TestDialFromAnAddress(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/evnet"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // connect makes two connections that are closed at the end of the test.
@@ -83,7 +84,7 @@ func onLoop(t testing.TB, base *libevent.Base, fn func()) {
 	t.Helper()
 	done := make(chan struct{})
 	require.NoError(t, base.Post(func() { defer close(done); fn() }))
-	receive(t, done)
+	testutil.Receive(t, done)
 }
 
 // fill writes until the connection takes no more for the time being, and returns how much it took.

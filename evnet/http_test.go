@@ -24,6 +24,7 @@ import (
 
 	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/evnet"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // site answers in the ways that matter to a connection.
@@ -61,7 +62,7 @@ func serveHTTP(t testing.TB, loop libevent.Loop, change func(*httptest.Server)) 
 	} else {
 		change(server)
 	}
-	transport := &http.Transport{DialContext: (&evnet.Dialer{Loop: loop}).DialContext, ExpectContinueTimeout: patience}
+	transport := &http.Transport{DialContext: (&evnet.Dialer{Loop: loop}).DialContext, ExpectContinueTimeout: testutil.Patience}
 	if server.TLS != nil {
 		pool := x509.NewCertPool()
 		pool.AddCert(server.Certificate())
@@ -72,7 +73,7 @@ func serveHTTP(t testing.TB, loop libevent.Loop, change func(*httptest.Server)) 
 		transport.CloseIdleConnections()
 		server.Close()
 	})
-	return server.URL, &http.Client{Transport: transport, Timeout: patience}
+	return server.URL, &http.Client{Transport: transport, Timeout: testutil.Patience}
 }
 
 func TestHTTP(t *testing.T) {
@@ -179,16 +180,16 @@ func TestHTTPShutdown(t *testing.T) {
 		p, err := io.ReadAll(resp.Body)
 		return string(p), err
 	})
-	receive(t, arrived)
+	testutil.Receive(t, arrived)
 	shut := async(func() (struct{}, error) { return struct{}{}, server.Shutdown(context.Background()) })
-	assert.ErrorIs(t, receive(t, served).err, http.ErrServerClosed)
+	assert.ErrorIs(t, testutil.Receive(t, served).err, http.ErrServerClosed)
 	assert.Empty(t, shut)
 	close(answer)
-	assert.Equal(t, result[string]{"done", nil}, receive(t, got))
+	assert.Equal(t, result[string]{"done", nil}, testutil.Receive(t, got))
 	assert.NoError(t, idle.Close())
-	assert.NoError(t, receive(t, shut).err)
+	assert.NoError(t, testutil.Receive(t, shut).err)
 	transport.CloseIdleConnections()
-	eventually(t, func() bool { return base.Stats().BufferEvents == 0 && base.Stats().Listeners == 0 }, "nothing is left")
+	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 && base.Stats().Listeners == 0 }, "nothing is left")
 }
 
 // A client that goes away ends the context of its request.
@@ -207,7 +208,7 @@ func TestHTTPClientGoesAway(t *testing.T) {
 	_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	require.NoError(t, err)
 	require.NoError(t, c.Close())
-	receive(t, ended)
+	testutil.Receive(t, ended)
 	assert.NoError(t, server.Close())
 }
 
@@ -230,7 +231,7 @@ func TestTLSOnTop(t *testing.T) {
 			}()
 		}
 		for _, read := range reads {
-			got := receive(t, read)
+			got := testutil.Receive(t, read)
 			assert.NoError(t, got.err)
 			same(t, want, got.v)
 		}
@@ -258,7 +259,7 @@ func TestPipelining(t *testing.T) {
 		}()
 		go func() {
 			for i := range requests {
-				assert.NoError(t, a.SetWriteDeadline(time.Now().Add(patience)))
+				assert.NoError(t, a.SetWriteDeadline(time.Now().Add(testutil.Patience)))
 				_, err := fmt.Fprintf(a, "question %d\n", i)
 				assert.NoError(t, err)
 			}
@@ -266,7 +267,7 @@ func TestPipelining(t *testing.T) {
 		}()
 		in := bufio.NewReader(a)
 		for i := range requests {
-			require.NoError(t, a.SetReadDeadline(time.Now().Add(patience)))
+			require.NoError(t, a.SetReadDeadline(time.Now().Add(testutil.Patience)))
 			line, err := in.ReadString('\n')
 			require.NoError(t, err)
 			require.Equal(t, fmt.Sprintf("answer to question %d\n", i), line)

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent/evnet"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 func listen(t testing.TB, loop runner, network, address string) net.Listener {
@@ -32,7 +33,7 @@ func TestListenClose(t *testing.T) {
 	l := listen(t, base, "tcp", "127.0.0.1:0")
 	accept := async(l.Accept)
 	require.NoError(t, l.Close())
-	assertOp(t, receive(t, accept).err, "accept", net.ErrClosed)
+	assertOp(t, testutil.Receive(t, accept).err, "accept", net.ErrClosed)
 	assertOp(t, l.Close(), "close", net.ErrClosed)
 	_, err := l.Accept()
 	assertOp(t, err, "accept", net.ErrClosed)
@@ -48,9 +49,9 @@ func TestListenCloseEndsWhatWaits(t *testing.T) {
 	c, err := net.Dial("tcp", l.Addr().String())
 	require.NoError(t, err)
 	defer c.Close()
-	eventually(t, func() bool { return evnet.Arrived(l) == 1 }, "it arrived")
+	testutil.Eventually(t, func() bool { return evnet.Arrived(l) == 1 }, "it arrived")
 	require.NoError(t, l.Close())
-	require.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+	require.NoError(t, c.SetDeadline(time.Now().Add(testutil.Patience)))
 	_, err = c.Read(make([]byte, 1))
 	assert.False(t, err == nil || timedOut(err), "%v", err)
 }
@@ -65,7 +66,7 @@ func TestListenDeadline(t *testing.T) {
 	c, err := net.Dial("tcp", l.Addr().String())
 	require.NoError(t, err)
 	defer c.Close()
-	got := receive(t, accept)
+	got := testutil.Receive(t, accept)
 	require.NoError(t, got.err)
 	assert.Equal(t, c.LocalAddr().String(), got.v.RemoteAddr().String())
 	assert.Equal(t, c.RemoteAddr().String(), got.v.LocalAddr().String())
@@ -126,7 +127,7 @@ func TestListenBacklog(t *testing.T) {
 		defer c.Close()
 		clients = append(clients, c)
 	}
-	eventually(t, func() bool { return evnet.Arrived(l) >= 256 }, "enough arrive")
+	testutil.Eventually(t, func() bool { return evnet.Arrived(l) >= 256 }, "enough arrive")
 	time.Sleep(50 * time.Millisecond) // sleep: more would arrive meanwhile
 	assert.Equal(t, 256, evnet.Arrived(l))
 	go func() {
@@ -140,7 +141,7 @@ func TestListenBacklog(t *testing.T) {
 		}
 	}()
 	for _, c := range clients {
-		require.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+		require.NoError(t, c.SetDeadline(time.Now().Add(testutil.Patience)))
 		n, err := c.Read(make([]byte, 1))
 		require.NoError(t, err)
 		assert.Equal(t, 1, n)
@@ -186,11 +187,11 @@ func TestListenWithoutDescriptors(t *testing.T) {
 		restore()
 		return
 	}
-	for deadline := time.Now().Add(patience); !strings.Contains(log.String(), "too many open files") && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(testutil.Patience); !strings.Contains(log.String(), "too many open files") && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond) // sleep: nothing may open a descriptor meanwhile
 	}
 	restore()
-	got := receive(t, accept)
+	got := testutil.Receive(t, accept)
 	require.NoError(t, got.err)
 	assert.NoError(t, got.v.Close())
 	assert.Equal(t, 1, strings.Count(log.String(), "too many open files"))

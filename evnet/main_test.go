@@ -3,37 +3,18 @@ package evnet_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"runtime"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // TestMain fails the run when a test has left anything behind in C.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if live := libevent.Live(); live != (libevent.LiveObjects{}) {
-		fmt.Printf("FAIL: objects left behind: %+v\n", live)
-		code = 1
-	}
-	if n := libevent.StaleCallbacks(); n != 0 {
-		fmt.Printf("FAIL: %d stale callbacks\n", n)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// patience bounds every wait of the tests; it is never what a passing test waits.
-const patience = 30 * time.Second
-
-// plainIO runs the tests without the fast path.
-var plainIO = os.Getenv("LIBEVENT_PLAIN_IO") != ""
+func TestMain(m *testing.M) { os.Exit(testutil.Main(m, nil)) }
 
 // runner is a loop that a test can run and free.
 type runner interface {
@@ -45,14 +26,14 @@ type runner interface {
 
 func newBase(t testing.TB) *libevent.Base {
 	t.Helper()
-	base, err := libevent.NewBaseConfig(libevent.Config{PlainIO: plainIO})
+	base, err := libevent.NewBaseConfig(libevent.Config{PlainIO: testutil.PlainIO})
 	require.NoError(t, err)
 	return base
 }
 
 func newGroup(t testing.TB) *libevent.Group {
 	t.Helper()
-	group, err := libevent.NewGroup(2, libevent.Config{PlainIO: plainIO})
+	group, err := libevent.NewGroup(2, libevent.Config{PlainIO: testutil.PlainIO})
 	require.NoError(t, err)
 	return group
 }
@@ -69,7 +50,7 @@ func background(t testing.TB, loop runner) (stop func()) {
 		if !stopped {
 			stopped = true
 			cancel()
-			assert.ErrorIs(t, receive(t, done), context.Canceled)
+			assert.ErrorIs(t, testutil.Receive(t, done), context.Canceled)
 			assert.NoError(t, loop.Free())
 		}
 	}
@@ -83,28 +64,6 @@ func running(t testing.TB) *libevent.Base {
 	base := newBase(t)
 	background(t, base)
 	return base
-}
-
-// receive waits for a value from a channel.
-func receive[T any](t testing.TB, ch <-chan T) (v T) {
-	t.Helper()
-	select {
-	case v = <-ch:
-	case <-time.After(patience):
-		buf := make([]byte, 1<<20)
-		t.Logf("%s", buf[:runtime.Stack(buf, true)])
-		require.Fail(t, "waited too long")
-	}
-	return v
-}
-
-func eventually(t testing.TB, cond func() bool, what string) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !cond(); runtime.Gosched() {
-		if time.Now().After(deadline) {
-			require.Fail(t, "never happened: "+what)
-		}
-	}
 }
 
 // result is what a call on another goroutine returned.

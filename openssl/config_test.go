@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 	"github.com/go-libevent/libevent/openssl"
 )
 
@@ -94,9 +95,9 @@ func TestBadConfig(t *testing.T) {
 
 func TestBadArguments(t *testing.T) {
 	ca := newAuthority(t)
-	base := newBase(t)
+	base := testutil.NewBase(t)
 	accepting, connecting := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}), client(t, nil)
-	a, b := socketpair(t)
+	a, b := testutil.Socketpair(t)
 	defer syscall.Close(a)
 	defer syscall.Close(b)
 	file, err := os.CreateTemp(t.TempDir(), "")
@@ -156,18 +157,18 @@ func TestContextIsFreedWithItsLastConnection(t *testing.T) {
 	ctx, err := openssl.NewServerContext(&openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
 	require.NoError(t, err)
 	base := newLoop(t)
-	fd, peer := tcpPair(t)
+	fd, peer := testutil.TCPPair(t)
 	conn := newSocket(t, ctx, base, fd)
 	ctx.Free()
 	read, events := watch(t, conn)
 	client := tls.Client(peer, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
 	_, err = client.Write([]byte("on"))
 	require.NoError(t, err)
-	require.Equal(t, connected, receive(t, events))
+	require.Equal(t, connected, testutil.Receive(t, events))
 	assert.Equal(t, "on", take(t, read, 2))
 	assert.EqualValues(t, 1, openssl.Live().Contexts)
 	conn.Free()
-	eventually(t, func() bool { return openssl.Live() == openssl.LiveObjects{} }, "the context is freed")
+	testutil.Eventually(t, func() bool { return openssl.Live() == openssl.LiveObjects{} }, "the context is freed")
 }
 
 func TestParseCertificates(t *testing.T) {
@@ -218,7 +219,7 @@ func TestKeyLog(t *testing.T) {
 		want := strings.Split(strings.TrimSpace(theirs.String()), "\n")
 		require.NotEmpty(t, want)
 		for _, line := range want {
-			eventually(t, func() bool { return strings.Contains(ours.String(), line+"\n") }, "the key is logged: "+line)
+			testutil.Eventually(t, func() bool { return strings.Contains(ours.String(), line+"\n") }, "the key is logged: "+line)
 		}
 	})
 }
@@ -226,12 +227,12 @@ func TestKeyLog(t *testing.T) {
 func TestVersions(t *testing.T) {
 	ca := newAuthority(t)
 	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
-	fd, peer := tcpPair(t)
+	fd, peer := testutil.TCPPair(t)
 	conn := newSocket(t, ctx, newLoop(t), fd)
 	_, events := watch(t, conn)
 	err := tls.Client(peer, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}).Handshake()
 	assert.ErrorContains(t, err, "protocol version")
-	assert.ErrorContains(t, receive(t, events).err, "unsupported protocol")
+	assert.ErrorContains(t, testutil.Receive(t, events).err, "unsupported protocol")
 
 	_, what, err := handshake(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", MinVersion: tls.VersionTLS13}),
 		&tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: tls.VersionTLS12})
@@ -261,8 +262,8 @@ func TestCiphers(t *testing.T) {
 // A panic of a closure comes out of the loop, as with every bufferevent.
 func TestPanic(t *testing.T) {
 	ca := newAuthority(t)
-	base := newBase(t)
-	a, b := socketpair(t)
+	base := testutil.NewBase(t)
+	a, b := testutil.Socketpair(t)
 	conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}), base, a)
 	require.NoError(t, conn.SetCallbacks(nil, nil, func(*libevent.BufferEvent, libevent.Events) { panic("closure") }))
 	peer := newSocket(t, client(t, &openssl.Config{ServerName: "example.test", RootCAs: ca.pool()}), base, b)

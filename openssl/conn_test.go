@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 	"github.com/go-libevent/libevent/openssl"
 )
 
@@ -18,13 +19,13 @@ func TestServer(t *testing.T) {
 	versions(t, func(t *testing.T, version uint16) {
 		ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version})
 		base := newLoop(t)
-		fd, peer := tcpPair(t)
+		fd, peer := testutil.TCPPair(t)
 		conn := newSocket(t, ctx, base, fd)
 		read, events := watch(t, conn)
 		go2 := tls.Client(peer, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
 		require.NoError(t, go2.Handshake())
 		assert.Equal(t, version, go2.ConnectionState().Version)
-		assert.Equal(t, told{libevent.EventConnected, nil}, receive(t, events))
+		assert.Equal(t, told{libevent.EventConnected, nil}, testutil.Receive(t, events))
 		_, err := go2.Write([]byte("ping"))
 		require.NoError(t, err)
 		assert.Equal(t, "ping", take(t, read, 4))
@@ -44,10 +45,10 @@ func TestServer(t *testing.T) {
 		assert.Empty(t, state.PeerCertificates)
 
 		require.NoError(t, go2.CloseWrite())
-		assert.Equal(t, told{libevent.EventReading | libevent.EventEOF, io.EOF}, receive(t, events))
+		assert.Equal(t, told{libevent.EventReading | libevent.EventEOF, io.EOF}, testutil.Receive(t, events))
 		_, err = conn.WriteString("late")
 		require.NoError(t, err)
-		require.NoError(t, conn.FreeAfterFlush(patience))
+		require.NoError(t, conn.FreeAfterFlush(testutil.Patience))
 		rest, err := io.ReadAll(go2)
 		require.NoError(t, err)
 		assert.Equal(t, "late", string(rest))

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 	"github.com/go-libevent/libevent/openssl"
 )
 
@@ -26,7 +27,7 @@ func TestMuch(t *testing.T) {
 	}
 	versions(t, func(t *testing.T, version uint16) {
 		conn, _, events, peer := open(t, version)
-		piece := noise(64 << 10)
+		piece := testutil.Noise(64 << 10)
 		got, sent := sha256.New(), sha256.New()
 		left, done := much, make(chan struct{})
 		fill := func(b *libevent.BufferEvent) {
@@ -54,7 +55,7 @@ func TestMuch(t *testing.T) {
 		}
 		require.NoError(t, conn.SetWatermark(wr, 256<<10, 0))
 		require.NoError(t, conn.SetCallbacks(read, fill, func(*libevent.BufferEvent, libevent.Events) {}))
-		onLoop(t, conn.Base(), func() { fill(conn.BufferEvent) })
+		testutil.OnLoop(t, conn.Base(), func() { fill(conn.BufferEvent) })
 
 		there, back := sha256.New(), sha256.New()
 		var both sync.WaitGroup
@@ -69,10 +70,10 @@ func TestMuch(t *testing.T) {
 			require.NoError(t, err)
 			n += len(p)
 		}
-		receive(t, done)
+		testutil.Receive(t, done)
 		both.Wait()
 		assert.Equal(t, there.Sum(nil), got.Sum(nil))
-		onLoop(t, conn.Base(), func() { assert.Equal(t, sent.Sum(nil), back.Sum(nil)) })
+		testutil.OnLoop(t, conn.Base(), func() { assert.Equal(t, sent.Sum(nil), back.Sum(nil)) })
 		assert.Empty(t, events)
 	})
 }
@@ -113,13 +114,13 @@ func TestManyConnections(t *testing.T) {
 		require.NoError(t, conn.Connect("tcp", addr.String()))
 		t.Cleanup(conn.Free)
 		go func() {
-			receive(t, done)
+			testutil.Receive(t, done)
 			assert.NoError(t, conn.CloseWrite())
 		}()
 	}
-	receive(t, done)
-	eventually(t, func() bool { return ended.Load() == many }, "all have ended")
-	eventually(t, func() bool { return openssl.Live().Conns == 0 }, "all are given back")
+	testutil.Receive(t, done)
+	testutil.Eventually(t, func() bool { return ended.Load() == many }, "all have ended")
+	testutil.Eventually(t, func() bool { return openssl.Live().Conns == 0 }, "all are given back")
 }
 
 // --- records --------------------------------------------------------------------------
@@ -164,20 +165,20 @@ func recorded(t testing.TB, newConn func(base *libevent.Base, ctx *openssl.Conte
 	t.Helper()
 	ca := newAuthority(t)
 	base := newLoop(t)
-	fd, peer := tcpPair(t)
+	fd, peer := testutil.TCPPair(t)
 	conn := newConn(base, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: tls.VersionTLS12}), fd)
 	_, events := watch(t, conn)
 	r := &recorder{Conn: peer}
 	client := tls.Client(r, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
 	require.NoError(t, client.Handshake())
-	require.Equal(t, connected, receive(t, events))
+	require.Equal(t, connected, testutil.Receive(t, events))
 	r.data()
 	return conn, client, r
 }
 
 // What one closure writes leaves in as few records as it fits in.
 func TestRecords(t *testing.T) {
-	if plainIO {
+	if testutil.PlainIO {
 		t.Skip("libevent makes a record of each chain")
 	}
 	conn, peer, r := recorded(t, func(base *libevent.Base, ctx *openssl.Context, fd int) *openssl.Conn {
@@ -188,9 +189,9 @@ func TestRecords(t *testing.T) {
 	} {
 		for _, how := range []string{"Write", "WriteBuffer", "Output"} {
 			var sent []byte
-			onLoop(t, conn.Base(), func() {
+			testutil.OnLoop(t, conn.Base(), func() {
 				for range c.pieces {
-					p := noise(c.size)
+					p := testutil.Noise(c.size)
 					sent = append(sent, p...)
 					switch how {
 					case "Write":
@@ -219,7 +220,7 @@ func TestRecords(t *testing.T) {
 // Also what waits for a peer that reads slowly is not sent in small pieces, and what was
 // written before the handshake is one record.
 func TestRecordsOfABacklog(t *testing.T) {
-	if plainIO {
+	if testutil.PlainIO {
 		t.Skip("libevent makes the records")
 	}
 	conn, peer, r := recorded(t, func(base *libevent.Base, ctx *openssl.Context, fd int) *openssl.Conn {
@@ -228,8 +229,8 @@ func TestRecordsOfABacklog(t *testing.T) {
 	})
 	const total = 8 << 20
 	var sent []byte
-	onLoop(t, conn.Base(), func() {
-		for p := noise(1000); len(sent) < total; {
+	testutil.OnLoop(t, conn.Base(), func() {
+		for p := testutil.Noise(1000); len(sent) < total; {
 			sent = append(sent, p...)
 			_, err := conn.Write(p)
 			assert.NoError(t, err)
@@ -243,11 +244,11 @@ func TestRecordsOfABacklog(t *testing.T) {
 }
 
 func TestRecordsBeforeHandshake(t *testing.T) {
-	if plainIO {
+	if testutil.PlainIO {
 		t.Skip("libevent makes the records")
 	}
 	ca := newAuthority(t)
-	fd, peer := tcpPair(t)
+	fd, peer := testutil.TCPPair(t)
 	conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: tls.VersionTLS12}), newLoop(t), fd)
 	for range 100 {
 		b, err := libevent.NewBuffer()
@@ -261,7 +262,7 @@ func TestRecordsBeforeHandshake(t *testing.T) {
 	client := tls.Client(r, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
 	_, err := io.ReadFull(client, make([]byte, 1000))
 	require.NoError(t, err)
-	assert.Equal(t, connected, receive(t, events))
+	assert.Equal(t, connected, testutil.Receive(t, events))
 	assert.Len(t, r.data(), 1)
 }
 
@@ -298,19 +299,19 @@ func TestWriteWhileDisabled(t *testing.T) {
 		require.NoError(t, conn.Disable(wr))
 		_, err := conn.Write([]byte{byte(i)})
 		require.NoError(t, err)
-		onLoop(t, conn.Base(), func() {})
-		onLoop(t, conn.Base(), func() { assert.Equal(t, 1, conn.Output().Len()) })
+		testutil.OnLoop(t, conn.Base(), func() {})
+		testutil.OnLoop(t, conn.Base(), func() { assert.Equal(t, 1, conn.Output().Len()) })
 		require.NoError(t, conn.Enable(wr))
 		p := make([]byte, 1)
 		_, err = io.ReadFull(peer, p)
 		require.NoError(t, err)
 		assert.Equal(t, byte(i), p[0])
-		_, err = conn.Write(noise(1 << 20)) // and more than the socket takes
+		_, err = conn.Write(testutil.Noise(1 << 20)) // and more than the socket takes
 		require.NoError(t, err)
 		got := make([]byte, 1<<20)
 		_, err = io.ReadFull(peer, got)
 		require.NoError(t, err)
-		assert.True(t, bytes.Equal(noise(1<<20), got))
+		assert.True(t, bytes.Equal(testutil.Noise(1<<20), got))
 	}
 }
 
@@ -353,7 +354,7 @@ func readsOn(t *testing.T, limit func(b *openssl.Conn, on bool) error) {
 		}
 	}, nil, nil))
 	go func() {
-		for p := noise(16384); ; {
+		for p := testutil.Noise(16384); ; {
 			if _, err := peer.Write(p); err != nil {
 				return
 			}
@@ -363,7 +364,7 @@ func readsOn(t *testing.T, limit func(b *openssl.Conn, on bool) error) {
 		for _, on := range []bool{true, false} {
 			require.NoError(t, limit(conn, on))
 			for range cap(steps) + 1 { // one may be from before
-				receive(t, steps)
+				testutil.Receive(t, steps)
 			}
 		}
 	}
@@ -377,7 +378,7 @@ func TestRateLimitOfOneDirection(t *testing.T) {
 			require.NoError(t, conn.SetRateLimit(&limit))
 			_, err := peer.Write([]byte("hello"))
 			require.NoError(t, err)
-			receive(t, read)
+			testutil.Receive(t, read)
 			_, err = conn.WriteString("hello")
 			require.NoError(t, err)
 			p := make([]byte, 5)
@@ -404,16 +405,16 @@ func TestRateLimitIsNotChargedForTheFastPath(t *testing.T) {
 				close(done)
 			}
 		}, nil, nil))
-		_, err := peer.Write(noise(n))
+		_, err := peer.Write(testutil.Noise(n))
 		require.NoError(t, err)
-		receive(t, done)
+		testutil.Receive(t, done)
 	}
 	for range 3 {
 		carry(3 << 20)
 		limit := &libevent.RateLimit{ReadRate: burst, ReadBurst: burst, WriteRate: burst, WriteBurst: burst, Tick: time.Hour}
 		require.NoError(t, conn.SetRateLimit(limit))
 		carry(1000)
-		onLoop(t, base, func() {
+		testutil.OnLoop(t, base, func() {
 			assert.LessOrEqual(t, conn.ReadLimit(), burst-1000)
 			assert.Greater(t, conn.ReadLimit(), burst-2000)
 			assert.LessOrEqual(t, conn.WriteLimit(), burst)
@@ -426,7 +427,7 @@ func TestRateLimitIsNotChargedForTheFastPath(t *testing.T) {
 func TestRateLimit(t *testing.T) {
 	conn, _, _, peer := open(t, tls.VersionTLS13)
 	require.NoError(t, conn.SetRateLimit(&libevent.RateLimit{WriteRate: 20000, WriteBurst: 20000, ReadRate: 20000, ReadBurst: 20000, Tick: 1e7}))
-	want := noise(200000)
+	want := testutil.Noise(200000)
 	go func() { _, _ = peer.Write(want) }()
 	var in []byte
 	got := make(chan []byte, 1)
@@ -443,7 +444,7 @@ func TestRateLimit(t *testing.T) {
 	_, err = io.ReadFull(peer, out)
 	require.NoError(t, err)
 	assert.True(t, bytes.Equal(want, out))
-	assert.True(t, bytes.Equal(want, receive(t, got)))
+	assert.True(t, bytes.Equal(want, testutil.Receive(t, got)))
 }
 
 // --- filters -------------------------------------------------------------------------------
@@ -461,7 +462,7 @@ func TestFilter(t *testing.T) {
 	}
 	for name, ends := range map[string]func(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent){
 		"sockets": func(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent) {
-			fda, fdb := socketpair(t)
+			fda, fdb := testutil.Socketpair(t)
 			a, err := base.NewSocket(fda, libevent.OptCloseOnFree)
 			require.NoError(t, err)
 			b, err = base.NewSocket(fdb, libevent.OptCloseOnFree)
@@ -474,7 +475,7 @@ func TestFilter(t *testing.T) {
 			return a, b
 		},
 		"filters": func(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent) {
-			fda, fdb := socketpair(t)
+			fda, fdb := testutil.Socketpair(t)
 			a, err := base.NewSocket(fda, libevent.OptCloseOnFree)
 			require.NoError(t, err)
 			b, err = base.NewSocket(fdb, libevent.OptCloseOnFree)
@@ -499,9 +500,9 @@ func TestFilter(t *testing.T) {
 				assert.Same(t, under, accepted.Underlying())
 				readA, eventsA := watch(t, accepted)
 				readB, eventsB := watch(t, connecting)
-				require.Equal(t, connected, receive(t, eventsA))
-				require.Equal(t, connected, receive(t, eventsB))
-				much := noise(300000)
+				require.Equal(t, connected, testutil.Receive(t, eventsA))
+				require.Equal(t, connected, testutil.Receive(t, eventsB))
+				much := testutil.Noise(300000)
 				_, err = accepted.Write(much)
 				require.NoError(t, err)
 				for p := much; len(p) > 0; p = p[min(len(p), 1000):] {
@@ -513,14 +514,14 @@ func TestFilter(t *testing.T) {
 				assert.Equal(t, version, accepted.ConnectionState().Version)
 
 				require.NoError(t, connecting.CloseWrite())
-				require.Equal(t, endOfFile, receive(t, eventsA))
+				require.Equal(t, endOfFile, testutil.Receive(t, eventsA))
 				_, err = accepted.WriteString("last")
 				require.NoError(t, err)
-				require.NoError(t, accepted.FreeAfterFlush(patience))
+				require.NoError(t, accepted.FreeAfterFlush(testutil.Patience))
 				assert.Equal(t, "last", take(t, readB, 4))
-				assert.Equal(t, endOfFile, receive(t, eventsB))
+				assert.Equal(t, endOfFile, testutil.Receive(t, eventsB))
 				connecting.Free()
-				eventually(t, func() bool { return openssl.Live().Conns == 0 && libevent.Live().BufferEvents == 0 }, "all is given back")
+				testutil.Eventually(t, func() bool { return openssl.Live().Conns == 0 && libevent.Live().BufferEvents == 0 }, "all is given back")
 				assert.Empty(t, eventsB)
 			})
 		})

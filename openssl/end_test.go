@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 	"github.com/go-libevent/libevent/openssl"
 )
 
@@ -28,12 +29,12 @@ func open(t testing.TB, version uint16) (*openssl.Conn, <-chan string, <-chan to
 	t.Helper()
 	ca := newAuthority(t)
 	base := newLoop(t)
-	fd, peer := tcpPair(t)
+	fd, peer := testutil.TCPPair(t)
 	conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version}), base, fd)
 	read, events := watch(t, conn)
 	client := tls.Client(peer, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
 	require.NoError(t, client.Handshake())
-	require.Equal(t, connected, receive(t, events))
+	require.Equal(t, connected, testutil.Receive(t, events))
 	return conn, read, events, client
 }
 
@@ -49,13 +50,13 @@ func cut(t testing.TB, conn *tls.Conn) {
 func both(t testing.TB, version uint16) (accepted, connecting *openssl.Conn, events <-chan told) {
 	t.Helper()
 	ca := newAuthority(t)
-	a, b := socketpair(t)
+	a, b := testutil.Socketpair(t)
 	accepted = newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version}), newLoop(t), a)
 	connecting = newSocket(t, client(t, &openssl.Config{ServerName: "example.test", RootCAs: ca.pool()}), newLoop(t), b)
 	_, shaken := watch(t, accepted)
 	_, events = watch(t, connecting)
-	require.Equal(t, connected, receive(t, shaken))
-	require.Equal(t, connected, receive(t, events))
+	require.Equal(t, connected, testutil.Receive(t, shaken))
+	require.Equal(t, connected, testutil.Receive(t, events))
 	return accepted, connecting, events
 }
 
@@ -67,16 +68,16 @@ func TestEnds(t *testing.T) {
 			want told
 		}{
 			"CloseWrite":     {func(c *openssl.Conn) error { return c.CloseWrite() }, endOfFile},
-			"FreeAfterFlush": {func(c *openssl.Conn) error { return c.FreeAfterFlush(patience) }, endOfFile},
+			"FreeAfterFlush": {func(c *openssl.Conn) error { return c.FreeAfterFlush(testutil.Patience) }, endOfFile},
 			"Free":           {func(c *openssl.Conn) error { c.Free(); return nil }, cutOff},
 		} {
 			t.Run(name, func(t *testing.T) {
 				accepted, connecting, events := both(t, version)
 				_, err := accepted.WriteString("last")
 				require.NoError(t, err)
-				eventually(t, func() bool { return accepted.Output().Len() == 0 }, "it is written")
+				testutil.Eventually(t, func() bool { return accepted.Output().Len() == 0 }, "it is written")
 				require.NoError(t, c.end(accepted))
-				assert.Equal(t, c.want, receive(t, events))
+				assert.Equal(t, c.want, testutil.Receive(t, events))
 				assert.Equal(t, c.want.err, connecting.Err())
 			})
 		}
@@ -90,7 +91,7 @@ func TestCloseNotifyIsEOF(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, peer.Close())
 		assert.Equal(t, "last", take(t, read, 4))
-		assert.Equal(t, endOfFile, receive(t, events))
+		assert.Equal(t, endOfFile, testutil.Receive(t, events))
 		assert.Zero(t, conn.Enabled()&rd)
 		n, err := conn.Read(make([]byte, 1))
 		assert.Zero(t, n)
@@ -105,7 +106,7 @@ func TestCutIsUnexpectedEOF(t *testing.T) {
 		require.NoError(t, err)
 		cut(t, peer)
 		assert.Equal(t, "last", take(t, read, 4))
-		assert.Equal(t, cutOff, receive(t, events))
+		assert.Equal(t, cutOff, testutil.Receive(t, events))
 		assert.Zero(t, conn.Enabled())
 		_, err = conn.Read(make([]byte, 1))
 		assert.Equal(t, io.ErrUnexpectedEOF, err)
@@ -119,7 +120,7 @@ func TestDirtyShutdown(t *testing.T) {
 		conn.SetAllowDirtyShutdown(true)
 		assert.True(t, conn.AllowDirtyShutdown())
 		cut(t, peer)
-		assert.Equal(t, cutAllowed, receive(t, events))
+		assert.Equal(t, cutAllowed, testutil.Receive(t, events))
 	})
 }
 
@@ -130,7 +131,7 @@ func TestReset(t *testing.T) {
 			conn.SetAllowDirtyShutdown(dirty)
 			require.NoError(t, peer.NetConn().(*net.TCPConn).SetLinger(0))
 			require.NoError(t, peer.NetConn().Close())
-			what := receive(t, events)
+			what := testutil.Receive(t, events)
 			assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
 			assert.ErrorIs(t, what.err, syscall.ECONNRESET)
 			var e *libevent.Error
@@ -144,7 +145,7 @@ func TestReset(t *testing.T) {
 func TestCloseWrite(t *testing.T) {
 	versions(t, func(t *testing.T, version uint16) {
 		conn, read, events, peer := open(t, version)
-		last := noise(1 << 20)
+		last := testutil.Noise(1 << 20)
 		_, err := conn.Write(last)
 		require.NoError(t, err)
 		require.NoError(t, conn.CloseWrite())
@@ -157,7 +158,7 @@ func TestCloseWrite(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "and the other way", take(t, read, 17))
 		require.NoError(t, peer.Close())
-		assert.Equal(t, endOfFile, receive(t, events))
+		assert.Equal(t, endOfFile, testutil.Receive(t, events))
 	})
 }
 
@@ -165,15 +166,15 @@ func TestCloseWrite(t *testing.T) {
 func TestFreeAfterFlush(t *testing.T) {
 	versions(t, func(t *testing.T, version uint16) {
 		conn, _, _, peer := open(t, version)
-		last := noise(4 << 20)
+		last := testutil.Noise(4 << 20)
 		_, err := conn.Write(last)
 		require.NoError(t, err)
-		require.NoError(t, conn.FreeAfterFlush(patience))
+		require.NoError(t, conn.FreeAfterFlush(testutil.Patience))
 		assert.ErrorIs(t, conn.FreeAfterFlush(0), libevent.ErrClosed)
 		got, err := io.ReadAll(peer)
 		require.NoError(t, err)
 		assert.Equal(t, last, got)
-		eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")
+		testutil.Eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")
 	})
 }
 
@@ -183,22 +184,22 @@ func TestFreeAfterFlushWhileReading(t *testing.T) {
 	stop := make(chan struct{})
 	go func() {
 		defer close(stop)
-		for p := noise(16384); ; {
+		for p := testutil.Noise(16384); ; {
 			if _, err := peer.Write(p); err != nil {
 				return
 			}
 		}
 	}()
-	receive(t, read)
+	testutil.Receive(t, read)
 	_, err := conn.WriteString("last")
 	require.NoError(t, err)
-	require.NoError(t, conn.FreeAfterFlush(patience))
+	require.NoError(t, conn.FreeAfterFlush(testutil.Patience))
 	got, err := io.ReadAll(peer)
 	require.NoError(t, err)
 	assert.Equal(t, "last", string(got))
 	require.NoError(t, peer.NetConn().Close())
-	receive(t, stop)
-	eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")
+	testutil.Receive(t, stop)
+	testutil.Eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")
 }
 
 // One that does not read at all is left behind at the limit.
@@ -207,7 +208,7 @@ func TestFreeAfterFlushLimit(t *testing.T) {
 	_, err := conn.Write(make([]byte, 32<<20))
 	require.NoError(t, err)
 	require.NoError(t, conn.FreeAfterFlush(50*time.Millisecond))
-	eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")
+	testutil.Eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")
 }
 
 // After the peer's end there is still an answer, also one that the socket does not take at
@@ -215,12 +216,12 @@ func TestFreeAfterFlushLimit(t *testing.T) {
 func TestAnswerAfterEOF(t *testing.T) {
 	versions(t, func(t *testing.T, version uint16) {
 		conn, _, events, peer := open(t, version)
-		answer := noise(8 << 20)
+		answer := testutil.Noise(8 << 20)
 		_, err := conn.Write(answer)
 		require.NoError(t, err)
-		eventually(t, func() bool { n := conn.Output().Len(); return n > 0 && n < len(answer) }, "the socket is full")
+		testutil.Eventually(t, func() bool { n := conn.Output().Len(); return n > 0 && n < len(answer) }, "the socket is full")
 		require.NoError(t, peer.CloseWrite())
-		require.Equal(t, endOfFile, receive(t, events))
+		require.Equal(t, endOfFile, testutil.Receive(t, events))
 		got := make([]byte, len(answer))
 		_, err = io.ReadFull(peer, got)
 		require.NoError(t, err)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 	"github.com/go-libevent/libevent/openssl"
 )
 
@@ -30,7 +31,7 @@ func listen(t testing.TB, cfg *tls.Config, handle func(*tls.Conn)) *net.TCPAddr 
 			if err != nil {
 				return
 			}
-			_ = conn.SetDeadline(time.Now().Add(patience))
+			_ = conn.SetDeadline(time.Now().Add(testutil.Patience))
 			go func() {
 				defer conn.Close()
 				handle(tls.Server(conn, cfg))
@@ -74,7 +75,7 @@ func TestConnect(t *testing.T) {
 				_, err := conn.WriteString("early")
 				require.NoError(t, err)
 				require.NoError(t, connect(conn))
-				assert.Equal(t, connected, receive(t, events))
+				assert.Equal(t, connected, testutil.Receive(t, events))
 				assert.Equal(t, "early", take(t, read, 5))
 				want := "127.0.0.1"
 				if name == "name" {
@@ -98,14 +99,14 @@ func TestConnectToSomebodyElse(t *testing.T) {
 			conn := newSocket(t, client(t, &cfg), newLoop(t), -1)
 			_, events := watch(t, conn)
 			require.NoError(t, connect(conn))
-			assert.ErrorContains(t, receive(t, events).err, name)
+			assert.ErrorContains(t, testutil.Receive(t, events).err, name)
 		}
 		// With one it is that which counts.
 		cfg.ServerName = "example.test"
 		conn := newSocket(t, client(t, &cfg), newLoop(t), -1)
 		_, events := watch(t, conn)
 		require.NoError(t, conn.Connect("tcp", addr.String()))
-		assert.Equal(t, connected, receive(t, events))
+		assert.Equal(t, connected, testutil.Receive(t, events))
 	})
 }
 
@@ -121,7 +122,7 @@ func TestConnectRefused(t *testing.T) {
 		conn := newSocket(t, client(t, nil), newLoop(t), -1)
 		_, events := watch(t, conn)
 		require.NoError(t, connect(conn))
-		what := receive(t, events)
+		what := testutil.Receive(t, events)
 		assert.NotZero(t, what.what&libevent.EventError)
 		assert.ErrorIs(t, what.err, syscall.ECONNREFUSED)
 		assert.ErrorContains(t, what.err, "connect")
@@ -137,7 +138,7 @@ func TestNamed(t *testing.T) {
 	conn := newSocket(t, named, newLoop(t), -1)
 	_, events := watch(t, conn)
 	require.NoError(t, conn.Connect("tcp", addr.String()))
-	assert.Equal(t, connected, receive(t, events))
+	assert.Equal(t, connected, testutil.Receive(t, events))
 	_, err = ctx.Named("no name")
 	assert.ErrorIs(t, err, syscall.EINVAL)
 }
@@ -160,12 +161,12 @@ func TestALPN(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(c.server, c.client), func(t *testing.T) {
 			t.Run("server", func(t *testing.T) {
-				fd, peer := tcpPair(t)
+				fd, peer := testutil.TCPPair(t)
 				conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{cert}, NextProtos: c.server}), newLoop(t), fd)
 				_, events := watch(t, conn)
 				client := tls.Client(peer, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", NextProtos: c.client})
 				err := client.Handshake()
-				what := receive(t, events)
+				what := testutil.Receive(t, events)
 				if c.refused {
 					assert.ErrorContains(t, err, "no application protocol")
 					assert.ErrorContains(t, what.err, "no application protocol")
@@ -210,7 +211,7 @@ func TestSNI(t *testing.T) {
 		{"unknown.test", first, false}, {"a.b.wild.test", first, false}, {"wild.test", first, false}, {"", first, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			fd, peer := tcpPair(t)
+			fd, peer := testutil.TCPPair(t)
 			conn := newSocket(t, ctx, base, fd)
 			_, events := watch(t, conn)
 			cfg := &tls.Config{InsecureSkipVerify: true, ServerName: c.name}
@@ -219,7 +220,7 @@ func TestSNI(t *testing.T) {
 			}
 			client := tls.Client(peer, cfg)
 			require.NoError(t, client.Handshake())
-			assert.Equal(t, connected, receive(t, events))
+			assert.Equal(t, connected, testutil.Receive(t, events))
 			assert.Equal(t, c.want.Leaf.Raw, client.ConnectionState().PeerCertificates[0].Raw)
 			assert.Equal(t, c.name, conn.ConnectionState().ServerName)
 		})
@@ -239,7 +240,7 @@ func TestResumption(t *testing.T) {
 				conn := newSocket(t, ctx, newLoop(t), -1)
 				read, events := watch(t, conn)
 				require.NoError(t, conn.Connect("tcp", addr.String()))
-				require.Equal(t, connected, receive(t, events))
+				require.Equal(t, connected, testutil.Receive(t, events))
 				_, err := conn.WriteString("hello") // in TLS 1.3 the ticket comes with the answer
 				require.NoError(t, err)
 				assert.Equal(t, "hello", take(t, read, 5))
@@ -251,7 +252,7 @@ func TestResumption(t *testing.T) {
 			}
 			assert.EqualValues(t, cache, openssl.Live().Sessions)
 			ctx.Free()
-			eventually(t, func() bool { return openssl.Live() == openssl.LiveObjects{} }, "all is given back")
+			testutil.Eventually(t, func() bool { return openssl.Live() == openssl.LiveObjects{} }, "all is given back")
 		}
 	})
 }
@@ -271,7 +272,7 @@ func TestServerResumption(t *testing.T) {
 				addr := accept(t, base, server(t, cfg), func(conn *openssl.Conn) {
 					echo(t, conn)
 					go func() {
-						eventually(t, func() bool { return conn.ConnectionState().HandshakeComplete }, "the handshake is done")
+						testutil.Eventually(t, func() bool { return conn.ConnectionState().HandshakeComplete }, "the handshake is done")
 						states <- conn.ConnectionState()
 					}()
 				})
@@ -285,7 +286,7 @@ func TestServerResumption(t *testing.T) {
 					require.NoError(t, err)
 					resumed := i > 0 && !disabled
 					assert.Equal(t, resumed, conn.ConnectionState().DidResume, "connection %d, tickets disabled: %v", i, disabled)
-					state := receive(t, states)
+					state := testutil.Receive(t, states)
 					assert.Equal(t, resumed, state.DidResume)
 					assert.Equal(t, auth != tls.NoClientCert, len(state.PeerCertificates) > 0)
 					require.NoError(t, conn.Close())
@@ -299,12 +300,12 @@ func TestServerResumption(t *testing.T) {
 
 func TestPlainText(t *testing.T) {
 	ca := newAuthority(t)
-	fd, peer := tcpPair(t)
+	fd, peer := testutil.TCPPair(t)
 	conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}), newLoop(t), fd)
 	_, events := watch(t, conn)
 	_, err := peer.Write([]byte("GET / HTTP/1.1\r\nHost: example.test\r\n\r\n"))
 	require.NoError(t, err)
-	what := receive(t, events)
+	what := testutil.Receive(t, events)
 	assert.NotZero(t, what.what&libevent.EventError)
 	var e *openssl.Error
 	require.ErrorAs(t, what.err, &e)
@@ -316,12 +317,12 @@ func TestPlainText(t *testing.T) {
 
 // To a client it is no better.
 func TestPlainTextServer(t *testing.T) {
-	fd, peer := tcpPair(t)
+	fd, peer := testutil.TCPPair(t)
 	conn := newSocket(t, client(t, &openssl.Config{ServerName: "example.test"}), newLoop(t), fd)
 	_, events := watch(t, conn)
 	_, err := peer.Write([]byte("220 mail.example.test ESMTP\r\n"))
 	require.NoError(t, err)
-	assert.ErrorContains(t, receive(t, events).err, "wrong version number")
+	assert.ErrorContains(t, testutil.Receive(t, events).err, "wrong version number")
 }
 
 // hello is what a client of crypto/tls says first.
@@ -344,13 +345,13 @@ func TestGarbageInHandshake(t *testing.T) {
 	first := hello(t)
 	for at := 0; at <= len(first); at += 7 {
 		for _, then := range []string{"", strings.Repeat("\xff\x00garbage", 1000)} {
-			fd, peer := tcpPair(t)
+			fd, peer := testutil.TCPPair(t)
 			conn := newSocket(t, ctx, base, fd)
 			_, events := watch(t, conn)
 			_, err := peer.Write(append(first[:at:at], then...))
 			require.NoError(t, err)
 			require.NoError(t, peer.CloseWrite())
-			what := receive(t, events)
+			what := testutil.Receive(t, events)
 			assert.NotZero(t, what.what&libevent.EventError, "at %d", at)
 			if then == "" {
 				assert.Equal(t, io.ErrUnexpectedEOF, what.err, "at %d", at)
@@ -372,7 +373,7 @@ func TestGarbageLater(t *testing.T) {
 		assert.Equal(t, "good", take(t, read, 4))
 		_, err = peer.NetConn().Write([]byte("\x17\x03\x03\x00\x20" + strings.Repeat("x", 32)))
 		require.NoError(t, err)
-		what := receive(t, events)
+		what := testutil.Receive(t, events)
 		assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
 		var e *openssl.Error
 		require.ErrorAs(t, what.err, &e)
@@ -393,11 +394,11 @@ func TestHandshakeTimeout(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := newLoop(t)
-			fd, _ := tcpPair(t)
+			fd, _ := testutil.TCPPair(t)
 			conn := newSocket(t, ctx, base, fd)
 			require.NoError(t, conn.SetTimeouts(20*time.Millisecond, 20*time.Millisecond))
 			_, events := watch(t, conn)
-			what := receive(t, events)
+			what := testutil.Receive(t, events)
 			assert.NotZero(t, what.what&libevent.EventTimeout)
 			assert.ErrorIs(t, what.err, os.ErrDeadlineExceeded)
 			assert.Zero(t, conn.Enabled())
@@ -412,7 +413,7 @@ func TestHandshakeTimeout(t *testing.T) {
 func TestReadTimeout(t *testing.T) {
 	conn, read, events, peer := open(t, tls.VersionTLS13)
 	require.NoError(t, conn.SetTimeouts(20*time.Millisecond, 0))
-	assert.Equal(t, told{libevent.EventReading | libevent.EventTimeout, os.ErrDeadlineExceeded}, receive(t, events))
+	assert.Equal(t, told{libevent.EventReading | libevent.EventTimeout, os.ErrDeadlineExceeded}, testutil.Receive(t, events))
 	assert.Equal(t, wr, conn.Enabled())
 	time.Sleep(100 * time.Millisecond) // sleep: for what must not come
 	assert.Empty(t, events)
@@ -428,6 +429,6 @@ func TestWriteTimeout(t *testing.T) {
 	require.NoError(t, conn.SetTimeouts(0, 100*time.Millisecond))
 	_, err := conn.Write(make([]byte, 16<<20)) // which nobody reads
 	require.NoError(t, err)
-	assert.Equal(t, told{libevent.EventWriting | libevent.EventTimeout, os.ErrDeadlineExceeded}, receive(t, events))
+	assert.Equal(t, told{libevent.EventWriting | libevent.EventTimeout, os.ErrDeadlineExceeded}, testutil.Receive(t, events))
 	assert.Equal(t, rd, conn.Enabled())
 }

@@ -1,7 +1,6 @@
 package openssl_test
 
 import (
-	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -14,12 +13,9 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	mathrand "math/rand"
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
-	"syscall"
 	"testing"
 	"time"
 
@@ -27,32 +23,19 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 	"github.com/go-libevent/libevent/openssl"
 )
 
-// plainIO runs the tests without the fast path.
-var plainIO = os.Getenv("LIBEVENT_PLAIN_IO") != ""
-
 // TestMain fails the run when a test has left anything behind in C.
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := testutil.Main(m, nil)
 	if live := openssl.Live(); live != (openssl.LiveObjects{}) {
 		fmt.Printf("FAIL: objects left behind: %+v\n", live)
 		code = 1
 	}
-	if live := libevent.Live(); live != (libevent.LiveObjects{}) {
-		fmt.Printf("FAIL: objects of libevent left behind: %+v\n", live)
-		code = 1
-	}
-	if n := libevent.StaleCallbacks(); n != 0 {
-		fmt.Printf("FAIL: %d stale callbacks\n", n)
-		code = 1
-	}
 	os.Exit(code)
 }
-
-// patience bounds every wait of the tests; it is never what a passing test waits.
-const patience = 30 * time.Second
 
 const (
 	rd = libevent.EvRead
@@ -206,114 +189,15 @@ func versions(t *testing.T, test func(t *testing.T, version uint16)) {
 
 // --- loops --------------------------------------------------------------------------
 
-// newBase makes a base that is freed at the end of the test.
-func newBase(t testing.TB) *libevent.Base {
-	t.Helper()
-	base, err := libevent.NewBaseConfig(libevent.Config{PlainIO: plainIO})
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, base.Free()) })
-	return base
-}
-
-// background runs the loop on a goroutine until the end of the test.
-func background(t testing.TB, base *libevent.Base) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- base.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		assert.ErrorIs(t, receive(t, done), context.Canceled)
-	})
-}
-
 // newLoop makes a base whose loop runs until the end of the test.
 func newLoop(t testing.TB) *libevent.Base {
 	t.Helper()
-	base := newBase(t)
-	background(t, base)
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
 	return base
 }
 
-// dispatch runs the loop until it ends by itself, or fails the test.
-func dispatch(t testing.TB, base *libevent.Base) {
-	t.Helper()
-	watchdog := time.AfterFunc(patience, func() {
-		t.Error("the loop does not end")
-		_ = base.LoopBreak()
-	})
-	defer watchdog.Stop()
-	require.NoError(t, base.Dispatch())
-}
-
-// receive waits for a value from a channel.
-func receive[T any](t testing.TB, ch <-chan T) (v T) {
-	t.Helper()
-	select {
-	case v = <-ch:
-	case <-time.After(patience):
-		buf := make([]byte, 1<<20)
-		t.Logf("%s", buf[:runtime.Stack(buf, true)])
-		require.Fail(t, "waited too long")
-	}
-	return v
-}
-
-func eventually(t testing.TB, cond func() bool, what string) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !cond(); runtime.Gosched() {
-		if time.Now().After(deadline) {
-			require.Fail(t, "never happened: "+what)
-		}
-	}
-}
-
-// onLoop runs fn on the goroutine of a loop in the background and waits for it.
-func onLoop(t testing.TB, base *libevent.Base, fn func()) {
-	t.Helper()
-	done := make(chan struct{})
-	require.NoError(t, base.Post(func() { defer close(done); fn() }))
-	receive(t, done)
-}
-
 // --- connections ----------------------------------------------------------------------
-
-// tcpPair makes a TCP connection on loopback: a descriptor, and the other end in the hands
-// of package net.
-func tcpPair(t testing.TB) (fd int, peer *net.TCPConn) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	conn, err := net.Dial("tcp", ln.Addr().String())
-	require.NoError(t, err)
-	accepted, err := ln.Accept()
-	require.NoError(t, err)
-	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
-	t.Cleanup(func() { _ = conn.Close() })
-	return connFD(t, accepted.(*net.TCPConn)), conn.(*net.TCPConn)
-}
-
-// connFD gives the descriptor of a connection, which is closed.
-func connFD(t testing.TB, conn *net.TCPConn) int {
-	t.Helper()
-	f, err := conn.File()
-	require.NoError(t, err)
-	fd, err := syscall.Dup(int(f.Fd()))
-	require.NoError(t, err)
-	syscall.CloseOnExec(fd)
-	require.NoError(t, f.Close())
-	require.NoError(t, conn.Close())
-	return fd
-}
-
-// socketpair makes two connected descriptors.
-func socketpair(t testing.TB) (a, b int) {
-	t.Helper()
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
-	return fds[0], fds[1]
-}
 
 func newSocket(t testing.TB, ctx *openssl.Context, base *libevent.Base, fd int) *openssl.Conn {
 	t.Helper()
@@ -353,7 +237,7 @@ func echo(t testing.TB, conn *openssl.Conn) {
 	}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
 		switch {
 		case what&libevent.EventEOF != 0:
-			assert.NoError(t, b.FreeAfterFlush(patience))
+			assert.NoError(t, b.FreeAfterFlush(testutil.Patience))
 		case what&libevent.EventError != 0:
 			b.Free()
 		}
@@ -366,14 +250,7 @@ func take(t testing.TB, read <-chan string, n int) string {
 	t.Helper()
 	got := ""
 	for len(got) < n {
-		got += receive(t, read)
+		got += testutil.Receive(t, read)
 	}
 	return got
-}
-
-// noise makes n bytes that do not repeat.
-func noise(n int) []byte {
-	p := make([]byte, n)
-	mathrand.New(mathrand.NewSource(int64(n))).Read(p)
-	return p
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 	"github.com/go-libevent/libevent/openssl"
 )
 
@@ -43,11 +44,11 @@ type counting struct {
 
 func (c *counting) run() {
 	t := c.t
-	c.base = newBase(t)
+	c.base = testutil.NewBase(t)
 	ca := newAuthority(t)
 	accepting := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: c.version, Renegotiation: c.renew})
 	connecting := client(t, &openssl.Config{ServerName: "example.test", RootCAs: ca.pool(), Renegotiation: c.renew})
-	a, b := socketpair(t)
+	a, b := testutil.Socketpair(t)
 	c.server, c.client = c.conn(accepting, a), c.conn(connecting, b)
 	for _, conn := range []*openssl.Conn{c.server, c.client} {
 		conn.SetAllowDirtyShutdown(c.dirty)
@@ -58,12 +59,12 @@ func (c *counting) run() {
 	if !c.late {
 		c.say(c.client, 1)
 	}
-	dispatch(t, c.base)
+	testutil.Dispatch(t, c.base)
 	assert.Equal(t, lastNumber, c.last)
 	if !c.renew {
 		assert.Equal(t, 2, c.shaken)
 	}
-	eventually(t, func() bool { require.NoError(t, c.base.Loop(libevent.LoopNonblock)); return openssl.Live().Conns == 0 }, "both ends are gone")
+	testutil.Eventually(t, func() bool { require.NoError(t, c.base.Loop(libevent.LoopNonblock)); return openssl.Live().Conns == 0 }, "both ends are gone")
 	assert.Zero(t, c.base.NumEvents(libevent.CountAdded))
 }
 
@@ -192,8 +193,8 @@ func TestRegressLoopOnly(t *testing.T) {
 // The descriptor can be taken away in the event closure.
 func TestRegressFD(t *testing.T) {
 	ca := newAuthority(t)
-	base := newBase(t)
-	a, b := socketpair(t)
+	base := testutil.NewBase(t)
+	a, b := testutil.Socketpair(t)
 	conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}), base, a)
 	peer := newSocket(t, client(t, &openssl.Config{ServerName: "example.test", RootCAs: ca.pool()}), base, b)
 	require.NoError(t, conn.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) {
@@ -208,7 +209,7 @@ func TestRegressFD(t *testing.T) {
 		end = told{what, peer.Err()}
 	}))
 	require.NoError(t, peer.Enable(rd))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	assert.Equal(t, libevent.EventError, end.what&libevent.EventError)
 	conn.Free()
 	peer.Free()
@@ -223,22 +224,22 @@ func TestRegressSetFD(t *testing.T) {
 	require.NoError(t, err)
 	read, events := watch(t, conn)
 	for range 3 {
-		fd, peer := tcpPair(t)
-		onLoop(t, base, func() {
+		fd, peer := testutil.TCPPair(t)
+		testutil.OnLoop(t, base, func() {
 			assert.NoError(t, conn.ReplaceFD(fd))
 			assert.NoError(t, conn.Enable(rd|wr))
 		})
 		client := tls.Client(peer, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
 		_, err := client.Write([]byte("hello"))
 		require.NoError(t, err)
-		assert.Equal(t, connected, receive(t, events))
+		assert.Equal(t, connected, testutil.Receive(t, events))
 		assert.Equal(t, "hello", take(t, read, 5))
 		_, err = conn.WriteString("hello")
 		require.NoError(t, err)
 		_, err = io.ReadFull(client, make([]byte, 5))
 		require.NoError(t, err)
 		require.NoError(t, client.Close())
-		assert.Equal(t, endOfFile, receive(t, events))
+		assert.Equal(t, endOfFile, testutil.Receive(t, events))
 	}
 }
 
@@ -265,7 +266,7 @@ func TestRegressConnectSleep(t *testing.T) {
 	time.Sleep(200 * time.Millisecond) // sleep: a busy loop would use all of it
 	assert.Less(t, cpuTime()-before, 100*time.Millisecond)
 	close(held)
-	assert.Equal(t, connected, receive(t, events))
+	assert.Equal(t, connected, testutil.Receive(t, events))
 }
 
 func cpuTime() time.Duration {
@@ -294,7 +295,7 @@ func TestRegressWatermarks(t *testing.T) {
 func watermarks(t *testing.T, filter bool, version uint16, size, high int) {
 	c := &counting{t: t, filter: filter, base: newLoop(t)}
 	ca := newAuthority(t)
-	a, b := socketpair(t)
+	a, b := testutil.Socketpair(t)
 	accepted := c.conn(server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version}), a)
 	connecting := c.conn(client(t, &openssl.Config{ServerName: "example.test", RootCAs: ca.pool()}), b)
 	want := strings.Repeat("x", size)
@@ -310,11 +311,11 @@ func watermarks(t *testing.T, filter bool, version uint16, size, high int) {
 	}, nil, nil))
 	require.NoError(t, accepted.Enable(rd))
 	_, events := watch(t, connecting)
-	require.Equal(t, connected, receive(t, events))
+	require.Equal(t, connected, testutil.Receive(t, events))
 	_, err := connecting.WriteString(want)
 	require.NoError(t, err)
 	// What is below the mark and was not read is asked for: no callback is due for it.
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(testutil.Patience); ; {
 		require.True(t, time.Now().Before(deadline), "it stopped at %d", got.Load())
 		select {
 		case <-done:
@@ -330,8 +331,8 @@ func watermarks(t *testing.T, filter bool, version uint16, size, high int) {
 // A peer that says nothing: one timeout, no connection, and nothing left behind.
 func TestRegressTimeout(t *testing.T) {
 	ca := newAuthority(t)
-	base := newBase(t)
-	a, b := socketpair(t)
+	base := testutil.NewBase(t)
+	a, b := testutil.Socketpair(t)
 	defer syscall.Close(b)
 	conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}), base, a)
 	var ends []libevent.Events
@@ -341,7 +342,7 @@ func TestRegressTimeout(t *testing.T) {
 		conn.Free()
 	}))
 	require.NoError(t, conn.Enable(rd))
-	dispatch(t, base)
+	testutil.Dispatch(t, base)
 	require.Len(t, ends, 1)
 	assert.NotZero(t, ends[0]&libevent.EventTimeout)
 	assert.Zero(t, base.NumEvents(libevent.CountAdded))

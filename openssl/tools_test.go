@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 	"github.com/go-libevent/libevent/openssl"
 )
 
@@ -37,7 +38,7 @@ func sClient(t testing.TB, input io.Reader, args ...string) (string, error) {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	require.NoError(t, cmd.Start())
-	stop := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	stop := time.AfterFunc(testutil.Patience, func() { _ = cmd.Process.Kill() })
 	defer stop.Stop()
 	err := cmd.Wait()
 	return out.String(), err
@@ -60,7 +61,7 @@ func TestSClient(t *testing.T) {
 			case what == libevent.EventConnected:
 				states <- conn.ConnectionState()
 			case what&libevent.EventEOF != 0:
-				assert.NoError(t, b.FreeAfterFlush(patience))
+				assert.NoError(t, b.FreeAfterFlush(testutil.Patience))
 			default:
 				b.Free()
 			}
@@ -73,7 +74,7 @@ func TestSClient(t *testing.T) {
 			r, w := io.Pipe()
 			go func() {
 				_, _ = io.WriteString(w, "hello from s_client\n")
-				receive(t, states)
+				testutil.Receive(t, states)
 				time.Sleep(200 * time.Millisecond) // sleep: nobody tells when s_client has read the answer
 				_ = w.Close()
 			}()
@@ -137,7 +138,7 @@ func sServer(t testing.TB, args ...string) *net.TCPAddr {
 			t.Log(said.String())
 		}
 	})
-	receive(t, ready)
+	testutil.Receive(t, ready)
 	return addr
 }
 
@@ -155,7 +156,7 @@ func TestSServer(t *testing.T) {
 				conn := newSocket(t, ctx, newLoop(t), -1)
 				read, events := watch(t, conn)
 				require.NoError(t, conn.Connect("tcp", addr.String()))
-				require.Equal(t, connected, receive(t, events))
+				require.Equal(t, connected, testutil.Receive(t, events))
 				_, err := conn.WriteString("hello\n")
 				require.NoError(t, err)
 				assert.Equal(t, "olleh\n", take(t, read, 6))
@@ -165,7 +166,7 @@ func TestSServer(t *testing.T) {
 				assert.Equal(t, cert.Leaf.Raw, state.PeerCertificates[0].Raw)
 				assert.Equal(t, i > 0, state.DidResume)
 				require.NoError(t, conn.CloseWrite())
-				if what := receive(t, events); version == tls.VersionTLS12 || what != cutOff {
+				if what := testutil.Receive(t, events); version == tls.VersionTLS12 || what != cutOff {
 					assert.Equal(t, endOfFile, what)
 				}
 				conn.Free()
@@ -182,10 +183,10 @@ func TestRenegotiateWithSServer(t *testing.T) {
 	conn := newSocket(t, client(t, &openssl.Config{RootCAs: ca.pool(), Renegotiation: true}), newLoop(t), -1)
 	read, events := watch(t, conn)
 	require.NoError(t, conn.Connect("tcp", addr.String()))
-	require.Equal(t, connected, receive(t, events))
+	require.Equal(t, connected, testutil.Receive(t, events))
 	for range 3 {
 		require.NoError(t, conn.Renegotiate())
-		require.Equal(t, connected, receive(t, events))
+		require.Equal(t, connected, testutil.Receive(t, events))
 		_, err := conn.WriteString("hello\n")
 		require.NoError(t, err)
 		assert.Equal(t, "olleh\n", take(t, read, 6))
@@ -196,7 +197,7 @@ func TestCurl(t *testing.T) {
 	curl := need(t, "curl")
 	ca := newAuthority(t)
 	base := newLoop(t)
-	body := noise(3 << 20)
+	body := testutil.Noise(3 << 20)
 	addr := accept(t, base, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "localhost")}, NextProtos: []string{"http/1.1"}}), func(conn *openssl.Conn) {
 		assert.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
 			if b.Input().Search([]byte("\r\n\r\n"), 0) < 0 {
@@ -206,7 +207,7 @@ func TestCurl(t *testing.T) {
 			assert.NoError(t, err)
 			_, err = b.Write(body)
 			assert.NoError(t, err)
-			assert.NoError(t, b.FreeAfterFlush(patience))
+			assert.NoError(t, b.FreeAfterFlush(testutil.Patience))
 		}, nil, nil))
 		assert.NoError(t, conn.Enable(rd))
 	})

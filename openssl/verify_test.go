@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
 	"github.com/go-libevent/libevent/openssl"
 )
 
@@ -27,13 +28,13 @@ func trust(t *testing.T, ca *authority, test func(t *testing.T, cfg openssl.Conf
 func handshake(t *testing.T, ctx *openssl.Context, cfg *tls.Config) (*openssl.Conn, told, error) {
 	t.Helper()
 	base := newLoop(t)
-	fd, peer := tcpPair(t)
+	fd, peer := testutil.TCPPair(t)
 	failed := make(chan error, 1)
 	go func() { failed <- tls.Server(peer, cfg).Handshake() }()
 	conn := newSocket(t, ctx, base, fd)
 	_, events := watch(t, conn)
-	what := receive(t, events)
-	return conn, what, receive(t, failed)
+	what := testutil.Receive(t, events)
+	return conn, what, testutil.Receive(t, failed)
 }
 
 func TestVerified(t *testing.T) {
@@ -171,13 +172,13 @@ func TestAlert(t *testing.T) {
 	ca, other := newAuthority(t), newAuthority(t)
 	versions(t, func(t *testing.T, version uint16) {
 		base := newLoop(t)
-		a, b := socketpair(t)
+		a, b := testutil.Socketpair(t)
 		accepted := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version}), base, a)
 		_, events := watch(t, accepted)
 		_, refused := watch(t, newSocket(t, client(t, &openssl.Config{ServerName: "example.test", RootCAs: other.pool()}), base, b))
-		refusal := receive(t, refused)
+		refusal := testutil.Receive(t, refused)
 		assert.True(t, as[x509.UnknownAuthorityError](refusal.err), "%v", refusal)
-		err := receive(t, events).err
+		err := testutil.Receive(t, events).err
 		var alert tls.AlertError
 		require.ErrorAs(t, err, &alert)
 		assert.Equal(t, tls.AlertError(48), alert)
@@ -232,7 +233,7 @@ func TestClientAuth(t *testing.T) {
 							}
 						}
 						base := newLoop(t)
-						fd, peer := tcpPair(t)
+						fd, peer := testutil.TCPPair(t)
 						conn := newSocket(t, server(t, cfg), base, fd)
 						_, events := watch(t, conn)
 						client := tls.Client(peer, &tls.Config{
@@ -246,7 +247,7 @@ func TestClientAuth(t *testing.T) {
 						if err == nil && !ok { // in TLS 1.3 it is told later
 							_, err = client.Read(make([]byte, 1))
 						}
-						what := receive(t, events)
+						what := testutil.Receive(t, events)
 						assert.Equal(t, ok, err == nil, "%v", err)
 						if !ok {
 							assert.NotZero(t, what.what&libevent.EventError)

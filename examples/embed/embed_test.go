@@ -23,6 +23,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 const patience = time.Minute
@@ -35,9 +37,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("skipped: Go archives do not start with musl")
 		return
 	}
-	dir, err := os.MkdirTemp("", "embed")
-	if err == nil {
-		binary = filepath.Join(dir, "embed")
+	os.Exit(testutil.MainWithProgram(m, &binary, func(binary string) *exec.Cmd {
 		args := []string{binary}
 		info, _ := debug.ReadBuildInfo()
 		for _, setting := range info.Settings {
@@ -45,19 +45,8 @@ func TestMain(m *testing.M) {
 				args = append(args, setting.Key)
 			}
 		}
-		var out []byte
-		if out, err = exec.Command("./build.sh", args...).CombinedOutput(); err != nil {
-			fmt.Printf("%s", out)
-		}
-	}
-	code := 1
-	if err == nil {
-		code = m.Run()
-	} else {
-		fmt.Println(err)
-	}
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+		return exec.Command("./build.sh", args...)
+	}))
 }
 
 // program is a running one.

@@ -1,100 +1,27 @@
 package main_test
 
 import (
-	"bufio"
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-)
 
-const patience = time.Minute
+	"github.com/go-libevent/libevent/internal/testutil"
+)
 
 var binary string
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "proxy")
-	if err == nil {
-		binary = filepath.Join(dir, "proxy")
-		var out []byte
-		if out, err = exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-			fmt.Printf("%s", out)
-		}
-	}
-	code := 1
-	if err == nil {
-		code = m.Run()
-	} else {
-		fmt.Println(err)
-	}
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-// start runs the program and gives the address that it listens on. At the end of the test
-// it is told to end, and does so without an error.
-func start(t *testing.T, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(binary, args...)
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	stop := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		assert.NoError(t, cmd.Wait())
-		stop.Stop()
-		if t.Failed() {
-			t.Log(errs.String())
-		}
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	require.NoError(t, err)
-	_, addr, ok := strings.Cut(strings.TrimSpace(line), "listening on ")
-	require.True(t, ok, line)
-	return addr
-}
-
-// certificate makes one for localhost, which is its own root, as files.
-func certificate(t *testing.T) (certFile, keyFile string, pool *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	require.NoError(t, err)
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	require.NoError(t, err)
-	dir := t.TempDir()
-	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	require.NoError(t, os.WriteFile(certFile, certPEM, 0o600))
-	require.NoError(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600))
-	pool = x509.NewCertPool()
-	require.True(t, pool.AppendCertsFromPEM(certPEM))
-	return certFile, keyFile, pool
-}
+func TestMain(m *testing.M) { os.Exit(testutil.MainWithProgram(m, &binary, testutil.BuildGo)) }
 
 // target serves on loopback, over TLS if cfg is not nil.
 func target(t *testing.T, cfg *tls.Config, handle func(net.Conn)) string {
@@ -108,7 +35,7 @@ func target(t *testing.T, cfg *tls.Config, handle func(net.Conn)) string {
 			if err != nil {
 				return
 			}
-			_ = conn.SetDeadline(time.Now().Add(patience))
+			_ = conn.SetDeadline(time.Now().Add(testutil.Patience))
 			if cfg != nil {
 				conn = tls.Server(conn, cfg)
 			}
@@ -128,7 +55,7 @@ type halfCloser interface {
 
 // Each way of plain and TLS: what is sent comes back, all of it, after the sender's end.
 func TestEachWay(t *testing.T) {
-	certFile, keyFile, pool := certificate(t)
+	certFile, keyFile, pool := testutil.Certificate(t)
 	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
 	require.NoError(t, err)
 	much := make([]byte, 8<<20)
@@ -155,7 +82,7 @@ func TestEachWay(t *testing.T) {
 				if tlsOut {
 					args = append(args, "-tls", "-ca", certFile)
 				}
-				addr := start(t, args...)
+				addr := testutil.Serve(t, binary, args...)
 				var conn halfCloser
 				if tlsIn {
 					conn, err = tls.Dial("tcp", addr, &tls.Config{RootCAs: pool})
@@ -166,7 +93,7 @@ func TestEachWay(t *testing.T) {
 				}
 				require.NoError(t, err)
 				defer conn.Close()
-				require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+				require.NoError(t, conn.SetDeadline(time.Now().Add(testutil.Patience)))
 				_, err = conn.Write(much)
 				require.NoError(t, err)
 				require.NoError(t, conn.CloseWrite())
@@ -180,19 +107,19 @@ func TestEachWay(t *testing.T) {
 
 // A target whose certificate is nobody's is not talked to: the client sees the end.
 func TestUntrustedTarget(t *testing.T) {
-	certFile, keyFile, _ := certificate(t)
+	certFile, keyFile, _ := testutil.Certificate(t)
 	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
 	require.NoError(t, err)
 	to := target(t, &tls.Config{Certificates: []tls.Certificate{cert}}, func(conn net.Conn) {
 		p, _ := io.ReadAll(conn)
 		assert.Empty(t, p)
 	})
-	other, _, _ := certificate(t)
-	addr := start(t, "-listen", "127.0.0.1:0", "-to", to, "-tls", "-ca", other)
+	other, _, _ := testutil.Certificate(t)
+	addr := testutil.Serve(t, binary, "-listen", "127.0.0.1:0", "-to", to, "-tls", "-ca", other)
 	conn, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	defer conn.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(testutil.Patience)))
 	_, err = conn.Write([]byte("secret"))
 	require.NoError(t, err)
 	got, _ := io.ReadAll(conn)
@@ -207,8 +134,8 @@ func TestBackPressure(t *testing.T) {
 		n, _ := conn.Write(make([]byte, 256<<20))
 		written <- n
 	})
-	certFile, keyFile, pool := certificate(t)
-	addr := start(t, "-listen", "127.0.0.1:0", "-to", to, "-cert", certFile, "-key", keyFile)
+	certFile, keyFile, pool := testutil.Certificate(t)
+	addr := testutil.Serve(t, binary, "-listen", "127.0.0.1:0", "-to", to, "-cert", certFile, "-key", keyFile)
 	conn, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: pool})
 	require.NoError(t, err)
 	defer conn.Close()

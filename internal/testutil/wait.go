@@ -1,0 +1,49 @@
+// Package testutil is what the tests of several packages need: waiting, loops, sockets,
+// and programs that are built and run.
+package testutil
+
+import (
+	"math/rand"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Patience bounds every wait; it is never what a passing test waits.
+const Patience = 30 * time.Second
+
+// PlainIO runs the tests that do not choose without the fast path.
+var PlainIO = os.Getenv("LIBEVENT_PLAIN_IO") != ""
+
+// Receive waits for a value from a channel.
+func Receive[T any](t testing.TB, ch <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-ch:
+	case <-time.After(Patience):
+		buf := make([]byte, 1<<20)
+		t.Logf("%s", buf[:runtime.Stack(buf, true)])
+		require.Fail(t, "waited too long")
+	}
+	return v
+}
+
+// Eventually waits until cond is true, which what says in words.
+func Eventually(t testing.TB, cond func() bool, what string) {
+	t.Helper()
+	for deadline := time.Now().Add(Patience); !cond(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			require.Fail(t, "never happened: "+what)
+		}
+	}
+}
+
+// Noise makes n bytes that do not repeat.
+func Noise(n int) []byte {
+	p := make([]byte, n)
+	rand.New(rand.NewSource(int64(n))).Read(p)
+	return p
+}

@@ -417,10 +417,10 @@ func TestReadHighWatermarkCostsNothing(t *testing.T) {
 		assert.Equal(t, high, bev.Input().Len())
 		assert.Equal(t, rd|wr, bev.Enabled(), "the pause is not the user's")
 		calls = 0
-		before := cpuTime()
+		before := testutil.CPUTime()
 		idle()
 		assert.Zero(t, calls)
-		assert.Less(t, cpuTime()-before, 50*time.Millisecond, "the loop must sleep")
+		assert.Less(t, testutil.CPUTime()-before, 50*time.Millisecond, "the loop must sleep")
 
 		require.NoError(t, bev.Input().Drain(1)) // outside of any closure
 		idle()

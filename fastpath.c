@@ -686,9 +686,6 @@ void glev_fast_writable(struct glev_bev *r, short what)
 		if (r->closures & GLEV_CB_WRITE)
 			bufferevent_trigger(r->bev, EV_WRITE, BEV_TRIG_DEFER_CALLBACKS);
 	}
-	/* Reading may have waited for room to answer the peer. */
-	if (r->reading && pending(r))
-		event_active(r->reader, EV_READ, 0);
 	evbuffer_unlock(r->out.evb);
 }
 

@@ -486,10 +486,10 @@ func TestGroupAcceptErrors(t *testing.T) {
 	low := limit
 	low.Cur = 0
 	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low))
-	before := cpuTime()
+	before := testutil.CPUTime()
 	lerr := g.LoopExit(300 * time.Millisecond)
 	rerr := g.Run(context.Background())
-	cpu := cpuTime() - before
+	cpu := testutil.CPUTime() - before
 	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
 	require.NoError(t, errors.Join(lerr, rerr))
 	assert.Zero(t, accepted.Load())

@@ -6,9 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -82,12 +80,6 @@ func openFDs(t testing.TB) int {
 	entries, err := os.ReadDir("/dev/fd")
 	require.NoError(t, err)
 	return len(entries)
-}
-
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // raises returns what fn panics with.

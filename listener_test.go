@@ -242,10 +242,10 @@ func TestAcceptErrors(t *testing.T) {
 		low := limit
 		low.Cur = 0
 		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low))
-		before := cpuTime()
+		before := testutil.CPUTime()
 		lerr := base.LoopExit(300 * time.Millisecond)
 		derr := base.Dispatch()
-		cpu := cpuTime() - before
+		cpu := testutil.CPUTime() - before
 		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
 		require.NoError(t, errors.Join(lerr, derr))
 		assert.Zero(t, accepted)

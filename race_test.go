@@ -208,9 +208,9 @@ func TestLoopBreakWhileTheLoopStarts(t *testing.T) {
 	defer cancel()
 	ran := false
 	require.NoError(t, base.Post(func() { ran = true }))
-	before := cpuTime()
+	before := testutil.CPUTime()
 	require.NoError(t, base.Run(breaking{ctx, base}), "the break is not lost")
-	assert.Less(t, cpuTime()-before, time.Second)
+	assert.Less(t, testutil.CPUTime()-before, time.Second)
 	testutil.Dispatch(t, base)
 	assert.True(t, ran)
 }

@@ -109,7 +109,6 @@ struct gtls_wire {
 	int8_t dry;           /* the socket has no more */
 	int8_t eof;
 	int8_t more;          /* will be written at once */
-	int8_t blocked;       /* reading waits for room to write */
 };
 
 /* One connection. It lives as long as its bufferevent. */

@@ -262,17 +262,11 @@ func TestRegressConnectSleep(t *testing.T) {
 	tick, err := base.NewEvent(-1, libevent.EvPersist, func(int, libevent.What) { turns++ })
 	require.NoError(t, err)
 	defer tick.Free()
-	before := cpuTime()
+	before := testutil.CPUTime()
 	time.Sleep(200 * time.Millisecond) // sleep: a busy loop would use all of it
-	assert.Less(t, cpuTime()-before, 100*time.Millisecond)
+	assert.Less(t, testutil.CPUTime()-before, 100*time.Millisecond)
 	close(held)
 	assert.Equal(t, connected, testutil.Receive(t, events))
-}
-
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // A high watermark, and a closure that takes a little at a time: all of it comes, also when

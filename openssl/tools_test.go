@@ -9,6 +9,7 @@ import (
 	"net"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -217,4 +218,94 @@ func TestCurl(t *testing.T) {
 		require.NoError(t, err)
 		assert.True(t, bytes.Equal(body, out))
 	})
+}
+
+// A peer that wants new keys while it reads nothing: the answer has to wait for room in the
+// socket. Reading goes on meanwhile, and the loop sleeps.
+func TestKeyUpdateWithoutRoom(t *testing.T) {
+	ca := newAuthority(t)
+	base := newLoop(t)
+	lines, conns := make(chan string, 10), make(chan *openssl.Conn, 1)
+	addr := accept(t, base, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}), func(conn *openssl.Conn) {
+		assert.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
+			for line := range b.Input().Lines(libevent.EOLLF) {
+				lines <- string(line)
+			}
+		}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+			switch {
+			case what&libevent.EventEOF != 0:
+				b.Free()
+			case what != libevent.EventConnected:
+				assert.NoError(t, b.Err())
+				b.Free()
+			}
+		}))
+		assert.NoError(t, conn.Enable(rd))
+		conns <- conn
+	})
+
+	// Between the two, for holding up what goes to the client.
+	var hold sync.Mutex
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	go func() {
+		client, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer client.Close()
+		server, err := net.Dial("tcp", addr.String())
+		if err != nil {
+			return
+		}
+		defer server.Close()
+		go func() {
+			_, _ = io.Copy(server, client)
+			_ = server.(*net.TCPConn).CloseWrite()
+		}()
+		for p := make([]byte, 64<<10); ; {
+			n, err := server.Read(p)
+			hold.Lock()
+			_, werr := client.Write(p[:n])
+			hold.Unlock()
+			if err != nil || werr != nil {
+				return
+			}
+		}
+	}()
+
+	input, stdin := io.Pipe()
+	out := make(chan string, 1)
+	go func() {
+		said, err := sClient(t, input, "-connect", ln.Addr().String(), "-tls1_3", "-CAfile", ca.file(t))
+		assert.NoError(t, err)
+		out <- said
+	}()
+	_, err = io.WriteString(stdin, "before\n")
+	require.NoError(t, err)
+	conn := testutil.Receive(t, conns)
+	assert.Equal(t, "before", testutil.Receive(t, lines))
+	hold.Lock()
+	_, err = conn.Write(bytes.Repeat([]byte("0123456789abcde\n"), 1<<20))
+	require.NoError(t, err)
+	testutil.Eventually(t, func() bool {
+		before := conn.Output().Len()
+		time.Sleep(20 * time.Millisecond) // sleep: whether it still becomes less
+		return conn.Output().Len() == before
+	}, "the socket is full")
+	_, err = io.WriteString(stdin, "K\n")
+	require.NoError(t, err)
+	time.Sleep(100 * time.Millisecond) // sleep: what s_client reads with a command it drops
+	_, err = io.WriteString(stdin, "after\n")
+	require.NoError(t, err)
+	assert.Equal(t, "after", testutil.Receive(t, lines))
+	before := testutil.CPUTime()
+	time.Sleep(300 * time.Millisecond) // sleep: a loop that spins would do so meanwhile
+	assert.Less(t, testutil.CPUTime()-before, 100*time.Millisecond, "the loop sleeps")
+	hold.Unlock()
+	testutil.Eventually(t, func() bool { return conn.Output().Len() == 0 }, "all is written")
+	require.NoError(t, conn.FreeAfterFlush(testutil.Patience))
+	require.NoError(t, stdin.Close())
+	assert.Contains(t, testutil.Receive(t, out), "KEYUPDATE")
 }

@@ -250,7 +250,7 @@ void gtls_wire_restart(struct gtls_conn *c)
 	free(w->kept);
 	w->kept = w->data = NULL;
 	w->at = w->end = w->unsent = 0;
-	w->ended = w->why = w->eof = w->dry = w->blocked = 0;
+	w->ended = w->why = w->eof = w->dry = 0;
 }
 
 void gtls_wire_free(struct gtls_conn *c)
@@ -306,7 +306,6 @@ static ssize_t read_records(struct gtls_conn *c, char *p, size_t n)
 			total += (size_t)rc;
 			continue;
 		}
-		c->wire.blocked = SSL_want_write(c->ssl);
 		if (SSL_get_error(c->ssl, rc) == SSL_ERROR_ZERO_RETURN) {
 			c->wire.ended = 1;
 			c->wire.why = 0;

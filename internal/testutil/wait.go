@@ -6,6 +6,7 @@ import (
 	"math/rand"
 	"os"
 	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
@@ -46,4 +47,11 @@ func Noise(n int) []byte {
 	p := make([]byte, n)
 	rand.New(rand.NewSource(int64(n))).Read(p)
 	return p
+}
+
+// CPUTime is what the process has used of the processors.
+func CPUTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -428,7 +428,6 @@ func TestRateLimit(t *testing.T) {
 	conn, _, _, peer := open(t, tls.VersionTLS13)
 	require.NoError(t, conn.SetRateLimit(&libevent.RateLimit{WriteRate: 20000, WriteBurst: 20000, ReadRate: 20000, ReadBurst: 20000, Tick: 1e7}))
 	want := testutil.Noise(200000)
-	go func() { _, _ = peer.Write(want) }()
 	var in []byte
 	got := make(chan []byte, 1)
 	require.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
@@ -438,6 +437,7 @@ func TestRateLimit(t *testing.T) {
 			got <- in
 		}
 	}, nil, nil))
+	go func() { _, _ = peer.Write(want) }() // with nobody else to read it
 	_, err := conn.Write(want)
 	require.NoError(t, err)
 	out := make([]byte, len(want))

@@ -43,7 +43,7 @@ func NewBase(t testing.TB) *libevent.Base {
 type Runner interface{ Run(context.Context) error }
 
 // Background runs the loop on a goroutine until the returned function is called, which
-// happens at the end of the test at the latest.
+// happens at the end of the test at the latest. A base runs when Background returns.
 func Background(t testing.TB, loop Runner) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -58,6 +58,9 @@ func Background(t testing.TB, loop Runner) (stop func()) {
 		}
 	}
 	t.Cleanup(stop)
+	if base, ok := loop.(*libevent.Base); ok {
+		OnLoop(t, base, func() {})
+	}
 	return stop
 }
 

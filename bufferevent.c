@@ -597,16 +597,27 @@ static int64_t append(struct glev_bev *r, const char *p, size_t n)
 	return shut_if_frozen(r, glev_buf_add(&r->out, p, n));
 }
 
-/* From another thread than the loop's, which may be waiting for events. */
+/* From another thread than the loop's, which may be waiting for events. Where nothing is
+ * before them the bytes go to the socket as they are, and only the rest to the output. */
 static int64_t write_at_once(struct glev_bev *r, const char *p, size_t n)
 {
-	int64_t rc;
+	size_t sent = 0;
+	int64_t rc = 0;
+	int straight, err = 0;
 
 	LOCK_FOR_CHANGE(r);
+	straight = glev_fast_straight(r, n);
+	if (straight)
+		sent = glev_fast_send(r, p, n, &err);
 	r->direct++;
-	rc = append(r, p, n);
+	if (sent < n)
+		rc = append(r, p + sent, n - sent);
 	r->direct--;
-	if (rc == 0)
+	if (straight && rc && sent)
+		err = ENOMEM; /* the stream has a hole: this is its end */
+	if (straight)
+		glev_fast_sent(r, sent, err);
+	else if (rc == 0)
 		glev_fast_write(r);
 	unlock(r);
 	return rc;

@@ -38,6 +38,7 @@ type BufferEvent struct {
 	in, out Buffer
 
 	closures  atomic.Pointer[closures]
+	receiver  atomic.Pointer[func(*BufferEvent)]
 	cause     atomic.Pointer[error] // of the last event
 	ended     atomic.Pointer[error] // what Read returns once the input is empty
 	lingering atomic.Bool           // FreeAfterFlush waits

@@ -153,19 +153,31 @@ void glev_on_bev_read(struct bufferevent *bev, void *arg)
 	done(b, visit);
 }
 
+/* Whether the user's receiver has taken what came. */
+static int received(struct glev_bev *r)
+{
+	int taken;
+
+	if (!glev_fast_receives(r))
+		return 0;
+	r->receiving = GLEV_ASKED;
+	glevBevReceive(r->handle, r->bev);
+	taken = r->receiving == GLEV_RECEIVED;
+	r->receiving = 0;
+	return taken;
+}
+
 /* The fast path's own reader. */
 void glev_on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct glev_bev *r = arg;
+	struct glev_base *b = r->base;
+	int visit = begin(b);
 
 	(void)fd;
-	if (glev_fast_read(r, what)) {
-		struct glev_base *b = r->base;
-		int visit = begin(b);
-
+	if ((what == EV_TIMEOUT || !received(r)) && glev_fast_read(r, what))
 		read_closure(r);
-		done(b, visit);
-	}
+	done(b, visit);
 }
 
 void glev_on_writable(evutil_socket_t fd, short what, void *arg)

@@ -48,6 +48,15 @@ func glevBevRead(h unsafe.Pointer, bev *C.struct_bufferevent) (again C.int) {
 	return again
 }
 
+// What a receiver leaves is read all the same, so that none is called again for a panic.
+//
+//export glevBevReceive
+func glevBevReceive(h unsafe.Pointer, bev *C.struct_bufferevent) {
+	if b, ok := called[*BufferEvent](h, unsafe.Pointer(bev)); ok {
+		b.call(*b.receiver.Load())
+	}
+}
+
 //export glevBevWrite
 func glevBevWrite(h unsafe.Pointer, bev *C.struct_bufferevent) (again C.int) {
 	if b, ok := called[*BufferEvent](h, unsafe.Pointer(bev)); ok {

@@ -525,6 +525,50 @@ int glev_fast_read(struct glev_bev *r, short what)
 	return call;
 }
 
+int glev_fast_receives(struct glev_bev *r)
+{
+	int yes;
+
+	if (!__atomic_load_n(&r->receiver, __ATOMIC_RELAXED))
+		return 0;
+	evbuffer_lock(r->in.evb);
+	yes = r->reading && !r->in.lent && !r->read_error && evbuffer_get_length(r->in.evb) == 0;
+	evbuffer_unlock(r->in.evb);
+	return yes;
+}
+
+int64_t glev_bev_receiver(struct glev_bev *r, int on)
+{
+	GLEV_CHECK_LOOP(r);
+	__atomic_store_n(&r->receiver, (int8_t)on, __ATOMIC_RELAXED);
+	return 0;
+}
+
+/* An end is left to glev_fast_read, which follows when nothing was received. */
+int64_t glev_bev_receive(struct glev_bev *r, char *p, size_t n)
+{
+	ssize_t got = -1;
+
+	if (!glev_base_on_loop(r->base))
+		return GLEV_WRONG_LOOP;
+	evbuffer_lock(r->in.evb);
+	if (r->receiving && r->reading && !r->read_error && evbuffer_get_length(r->in.evb) == 0) {
+		count(&r->base->fast.reads);
+		got = receive(r, event_get_fd(r->reader), p, n);
+		if (got < 0 && is_final(errno))
+			r->read_error = errno;
+	}
+	if (got > 0) {
+		r->receiving = GLEV_RECEIVED;
+		if ((size_t)got < n || (size_t)got > r->room)
+			learn(r, (size_t)got);
+		if (pending(r) || r->read_error)
+			event_active(r->reader, EV_READ, 0);
+	}
+	evbuffer_unlock(r->in.evb);
+	return got > 0 ? got : 0;
+}
+
 /* --- write-through -------------------------------------------------------- */
 
 static void spill(struct glev_bev *r)
@@ -625,17 +669,10 @@ static ssize_t write_once(struct glev_bev *r, int fd, size_t most)
 	return n;
 }
 
-static void write_out(struct glev_bev *r, size_t len)
+/* What became of a write. */
+static void wrote(struct glev_bev *r, int some, int err)
 {
-	ssize_t n;
-	int err;
-
-	count(&r->base->fast.writes);
-	evbuffer_unfreeze(r->out.evb, 1);
-	n = write_once(r, event_get_fd(r->reader), r->write_low && len > SMALL_WRITE ? SMALL_WRITE : len);
-	err = errno;
-	glev_buf_refreeze(&r->out);
-	if (n < 0 && err != EAGAIN && err != EWOULDBLOCK && err != EINTR) {
+	if (err && err != EAGAIN && err != EWOULDBLOCK && err != EINTR) {
 		r->held &= ~EV_WRITE;
 		glev_fast_sync(r);
 		errno = err;
@@ -643,11 +680,54 @@ static void write_out(struct glev_bev *r, size_t len)
 		    BEV_TRIG_DEFER_CALLBACKS);
 		return;
 	}
-	if (n > 0 && (r->closures & GLEV_CB_WRITE))
+	if (some && (r->closures & GLEV_CB_WRITE))
 		bufferevent_trigger(r->bev, EV_WRITE, BEV_TRIG_DEFER_CALLBACKS);
 	/* Also when nothing was: sendfile says so that it would block. */
 	if (evbuffer_get_length(r->out.evb))
 		spill(r);
+}
+
+/* At a low mark the write callback is to come before all is written. */
+static int in_steps(const struct glev_bev *r, size_t n)
+{
+	return r->write_low && n > SMALL_WRITE;
+}
+
+static void write_out(struct glev_bev *r, size_t len)
+{
+	ssize_t n;
+	int err;
+
+	count(&r->base->fast.writes);
+	evbuffer_unfreeze(r->out.evb, 1);
+	n = write_once(r, event_get_fd(r->reader), in_steps(r, len) ? SMALL_WRITE : len);
+	err = n < 0 ? errno : 0;
+	glev_buf_refreeze(&r->out);
+	wrote(r, n > 0, err);
+}
+
+int glev_fast_straight(const struct glev_bev *r, size_t n)
+{
+	return n && r->fast && !r->door && !r->spilled && (r->held & EV_WRITE) && !in_steps(r, n) &&
+	    !r->out.callbacks && !r->out.lent && !(r->out.frozen & GLEV_BACK) &&
+	    !evbuffer_get_length(r->out.evb);
+}
+
+size_t glev_fast_send(struct glev_bev *r, const char *p, size_t n, int *err)
+{
+	ssize_t sent = send(event_get_fd(r->reader), p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	*err = sent < 0 ? errno : 0;
+	count(&r->base->fast.writes);
+	r->touched = 1;
+	return sent < 0 ? 0 : (size_t)sent;
+}
+
+void glev_fast_sent(struct glev_bev *r, size_t sent, int err)
+{
+	if (sent && (r->closures & GLEV_CB_WRITE)) /* as glev_fast_written */
+		r->written = 1;
+	wrote(r, sent > 0, err);
 }
 
 void glev_fast_write(struct glev_bev *r)

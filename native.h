@@ -290,6 +290,7 @@ struct glev_change glev_buf_cb_collect(struct glev_buf_cb *cb);
 enum { GLEV_CB_READ = 1, GLEV_CB_WRITE = 2 };
 enum { GLEV_SOCKET, GLEV_PAIR, GLEV_FILTER };
 enum { GLEV_FLUSHING = 1, GLEV_DISCARDING };
+enum { GLEV_ASKED = 1, GLEV_RECEIVED };
 enum { GLEV_LOOKING_UP = 1, GLEV_TRYING, GLEV_GAVE_UP };
 enum { GLEV_LIMIT_RATE = 1, GLEV_LIMIT_GROUP = 2, GLEV_LIMIT_SINGLE_READ = 4, GLEV_LIMIT_SINGLE_WRITE = 8, GLEV_LIMIT_BUFFER = 16 };
 
@@ -349,6 +350,8 @@ struct glev_bev {
 	int8_t write_timed;     /* there is a write timeout */
 	int8_t timed;           /* directions that have, or had, a timeout */
 	int8_t small_reads;     /* that needed much less room, in a row */
+	int8_t receiver;        /* the user has one; atomic */
+	int8_t receiving;       /* GLEV_ASKED..., while it is called; the loop's thread's */
 	uint32_t room;          /* that the next read makes for what it finds */
 	int read_error;         /* was found behind bytes, and is to be told next */
 	struct timeval read_timeout;
@@ -502,6 +505,11 @@ void glev_fast_input(struct glev_bev *r);
 void glev_fast_marks(struct glev_bev *r, short what);
 /* Returns 1 if the read closure is to be called. */
 int glev_fast_read(struct glev_bev *r, short what);
+/* Whether the receiver is to be called before that. Within it glev_bev_receive reads to p
+ * in place of the input. */
+int glev_fast_receives(struct glev_bev *r);
+int64_t glev_bev_receiver(struct glev_bev *r, int on);
+int64_t glev_bev_receive(struct glev_bev *r, char *p, size_t n);
 /* The input of one with a door has changed, and libevent reads it. */
 void glev_fast_remind(struct glev_bev *r);
 /* Nothing more will come of that. */
@@ -518,6 +526,12 @@ void glev_fast_mute(struct glev_bev *r);
 int glev_fast_write_callback(struct glev_bev *r);
 /* Writes what is in the output. */
 void glev_fast_write(struct glev_bev *r);
+/* Whether n bytes may be written past the output: nothing is in it, and nobody looks. */
+int glev_fast_straight(const struct glev_bev *r, size_t n);
+/* Does so, and returns how many; *err is why not all. What is left is appended to the
+ * output, and then the outcome told. */
+size_t glev_fast_send(struct glev_bev *r, const char *p, size_t n, int *err);
+void glev_fast_sent(struct glev_bev *r, size_t sent, int err);
 void glev_base_flush(struct glev_base *b);
 void glev_fast_counters(struct glev_base *b, struct glev_fast_counters *c);
 void glev_fast_forget(struct glev_bev *r);

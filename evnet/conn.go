@@ -16,6 +16,8 @@ const (
 	inMark     = 256 << 10 // bytes unread at which no more is read from the peer
 	outMark    = 256 << 10 // bytes unwritten at which Write waits
 	flushLimit = 30 * time.Second
+
+	muchRoom = 16 << 10 // in bytes, of a Read
 )
 
 // Conn is a net.Conn over a bufferevent.
@@ -27,6 +29,7 @@ type Conn struct {
 	buf       []byte // what a Read that waits is to fill
 	got       int    // how much of it the loop has filled; the reader's, once it is awake
 	more      bool   // there may be something in the input
+	full      bool   // what came may be more than the last Read had room for, which was little
 	shut      bool   // reading, by CloseRead
 	shutWrite bool   // by CloseWrite
 	closed    bool
@@ -113,6 +116,9 @@ func (c *Conn) start() error {
 	if err := c.bev.SetCallbacks(c.onRead, nil, c.onEvent); err != nil {
 		return err
 	}
+	if err := c.bev.SetReceiver(c.onReceive); err != nil {
+		return err
+	}
 	if err := c.bev.SetWatermark(libevent.EvRead, 0, inMark); err != nil {
 		return err
 	}
@@ -121,6 +127,22 @@ func (c *Conn) start() error {
 }
 
 // --- what the loop tells -------------------------------------------------------------
+
+// onReceive gives what comes to the reader that waits, as onRead does, past the input. With
+// little room and more to come the input is the quicker way.
+func (c *Conn) onReceive(bev *libevent.BufferEvent) {
+	c.mu.Lock()
+	if c.in.waiting && c.buf != nil && !c.full {
+		if n, _ := bev.Receive(c.buf); n > 0 {
+			c.got = n
+			c.full = n == len(c.buf) && n < muchRoom
+			c.in.rouse()
+		}
+	} else {
+		c.full = false
+	}
+	c.mu.Unlock()
+}
 
 // onRead gives what came to the reader that waits: it then needs no call into C, nor a
 // lock that the loop may hold.

@@ -1,0 +1,295 @@
+package libevent_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
+)
+
+// plainly says whether libevent does the reading of the base.
+func plainly(t *testing.T, base *libevent.Base) bool {
+	t.Helper()
+	return base.Stats().FastReads == 0
+}
+
+// What a receiver takes and what it leaves are all that came, in order.
+func TestReceiver(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newSocket(t, base, 0)
+		want := testutil.Noise(8 << 20)
+		var got []byte
+		asked, taken := 0, 0
+		all := make(chan struct{})
+		check := func() {
+			if len(got) == len(want) && all != nil {
+				close(all)
+				all = nil
+			}
+		}
+		done := all
+		p := make([]byte, 100<<10)
+		require.NoError(t, bev.SetReceiver(func(b *libevent.BufferEvent) {
+			if asked++; asked%3 == 0 {
+				return // to the input
+			}
+			assert.Zero(t, b.Input().Len())
+			n, err := b.Receive(p[:1+asked*997%len(p)])
+			if err != nil {
+				assert.Equal(t, libevent.ErrWouldBlock, err)
+				return
+			}
+			got = append(got, p[:n]...)
+			taken += n
+			check()
+		}))
+		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+			n, err := b.Read(p[:min(b.Input().Len()*2/3+1, len(p))])
+			assert.NoError(t, err)
+			got = append(got, p[:n]...)
+			if b.Input().Len() > 0 {
+				assert.NoError(t, b.Trigger(rd, 0))
+			}
+			check()
+		}, nil, nil))
+		require.NoError(t, bev.Enable(rd))
+		testutil.Background(t, base)
+		go func() {
+			for rest, n := want, 1; len(rest) > 0; n = n*3%70001 + 1 {
+				n = min(n, len(rest))
+				if _, err := peer.Write(rest[:n]); err != nil {
+					return
+				}
+				rest = rest[n:]
+			}
+		}()
+		testutil.Receive(t, done)
+		same(t, want, got)
+		testutil.OnLoop(t, base, func() {
+			assert.Equal(t, plainly(t, base), taken == 0)
+			assert.Equal(t, plainly(t, base), asked == 0)
+		})
+	})
+}
+
+// The end of the stream is told after the last byte, whoever has taken that.
+func TestReceiverBeforeTheEnd(t *testing.T) {
+	for _, end := range []struct {
+		what  libevent.Events
+		cause error
+		of    func(*net.TCPConn) error
+	}{
+		{libevent.EventEOF, io.EOF, (*net.TCPConn).Close},
+		{libevent.EventError, syscall.ECONNRESET, func(c *net.TCPConn) error {
+			return errors.Join(c.SetLinger(0), c.Close())
+		}},
+	} {
+		bothWays(t, func(t *testing.T, base *libevent.Base) {
+			bev, peer := newSocket(t, base, 0)
+			p := make([]byte, 4)
+			var got []byte
+			events := make(chan libevent.Events, 2)
+			full := make(chan struct{})
+			took := func(n int) {
+				if got = append(got, p[:n]...); n > 0 && len(got) == 5 {
+					close(full)
+				}
+			}
+			require.NoError(t, bev.SetReceiver(func(b *libevent.BufferEvent) {
+				n, _ := b.Receive(p)
+				took(n)
+			}))
+			require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+				for n := 1; n > 0; {
+					n, _ = b.Read(p)
+					took(n)
+				}
+			}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+				assert.ErrorIs(t, b.Err(), end.cause)
+				events <- what
+			}))
+			require.NoError(t, bev.Enable(rd))
+			testutil.Background(t, base)
+			_, err := peer.Write([]byte("hello"))
+			require.NoError(t, err)
+			testutil.Receive(t, full)
+			require.NoError(t, end.of(peer))
+			assert.Equal(t, end.what|libevent.EventReading, testutil.Receive(t, events))
+			assert.Equal(t, "hello", string(got))
+		})
+	}
+}
+
+// A receiver may end what it is called for.
+func TestReceiverEndsIt(t *testing.T) {
+	for name, fn := range map[string]func(*libevent.BufferEvent){
+		"frees":    func(b *libevent.BufferEvent) { b.Free() },
+		"disables": func(b *libevent.BufferEvent) { _ = b.Disable(rd) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := testutil.NewBase(t)
+			if testutil.PlainIO {
+				t.Skip("libevent reads")
+			}
+			bev, peer := newSocket(t, base, 0)
+			asked := make(chan error, 2)
+			require.NoError(t, bev.SetReceiver(func(b *libevent.BufferEvent) {
+				fn(b)
+				_, err := b.Receive(make([]byte, 1))
+				asked <- err
+			}))
+			require.NoError(t, bev.SetCallbacks(func(*libevent.BufferEvent) {
+				assert.Fail(t, "it is read from")
+			}, nil, nil))
+			require.NoError(t, bev.Enable(rd))
+			testutil.Background(t, base)
+			_, err := peer.Write([]byte("hello"))
+			require.NoError(t, err)
+			err = testutil.Receive(t, asked)
+			if name == "frees" {
+				assert.ErrorIs(t, err, libevent.ErrClosed)
+				return
+			}
+			assert.Equal(t, libevent.ErrWouldBlock, err)
+			read := make(chan string, 1)
+			require.NoError(t, bev.SetReceiver(nil))
+			require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) { read <- content(t, b.Input()) }, nil, nil))
+			require.NoError(t, bev.Enable(rd))
+			assert.Equal(t, "hello", testutil.Receive(t, read))
+		})
+	}
+}
+
+// A panic of a receiver is one of a closure: it comes out of the loop, and no byte is lost.
+func TestReceiverPanics(t *testing.T) {
+	if testutil.PlainIO {
+		t.Skip("libevent reads")
+	}
+	base := testutil.NewBase(t)
+	bev, peer := newSocket(t, base, 0)
+	require.NoError(t, bev.SetReceiver(func(*libevent.BufferEvent) { panic("no room") }))
+	var got []byte
+	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+		got = append(got, content(t, b.Input())...)
+		assert.NoError(t, base.LoopBreak())
+	}, nil, nil))
+	require.NoError(t, bev.Enable(rd))
+	_, err := peer.Write([]byte("hello"))
+	require.NoError(t, err)
+	var panicked *libevent.PanicError
+	p, _ := raises(func() { _ = base.Dispatch() }).(error)
+	require.ErrorAs(t, p, &panicked)
+	assert.Equal(t, "no room", panicked.Value)
+	assert.Empty(t, got)
+	testutil.Dispatch(t, base)
+	assert.Equal(t, "hello", string(got))
+}
+
+func TestReceiveElsewhere(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := newSocket(t, base, 0)
+	testutil.Background(t, base)
+	_, err := peer.Write([]byte("hello"))
+	require.NoError(t, err)
+	p := make([]byte, 1)
+	_, err = bev.Receive(p)
+	assert.Equal(t, libevent.ErrWrongLoop, err)
+	testutil.OnLoop(t, base, func() { // but in no receiver
+		_, err := bev.Receive(p)
+		assert.Equal(t, libevent.ErrWouldBlock, err)
+		n, err := bev.Receive(nil)
+		assert.Zero(t, n)
+		assert.NoError(t, err)
+	})
+	bev.Free()
+	_, err = bev.Receive(p)
+	assert.ErrorIs(t, err, libevent.ErrClosed)
+	assert.ErrorIs(t, bev.SetReceiver(nil), libevent.ErrClosed)
+}
+
+// Large writes from elsewhere, of which the socket takes all, a part, or nothing.
+func TestFastPathLargeWritesElsewhere(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newSocket(t, base, 0)
+		written := make(chan struct{}, 1)
+		require.NoError(t, bev.SetCallbacks(nil, func(b *libevent.BufferEvent) {
+			if b.Output().Len() == 0 {
+				select {
+				case written <- struct{}{}:
+				default:
+				}
+			}
+		}, nil))
+		testutil.Background(t, base)
+		want := testutil.Noise(24 << 20)
+		var got <-chan []byte
+		for done, n := 0, 1; done < len(want); n = n*7%900001 + 1 {
+			n = min(n, len(want)-done)
+			k, err := bev.Write(want[done : done+n])
+			require.NoError(t, err)
+			require.Equal(t, n, k)
+			done += n
+			if got == nil && done > len(want)*2/3 {
+				assert.NotZero(t, bev.Output().Len(), "the kernel takes that much")
+				got = readAll(peer)
+				testutil.Receive(t, written)
+			}
+		}
+		require.NoError(t, bev.CloseWrite())
+		same(t, want, testutil.Receive(t, got))
+	})
+}
+
+// Who counts what goes through the output sees what is written from elsewhere.
+func TestFastPathWritesElsewhereAreCounted(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newSocket(t, base, 0)
+		added, deleted := 0, 0
+		_, err := bev.Output().AddCallback(func(_ *libevent.Buffer, a, d int) { added, deleted = added+a, deleted+d })
+		require.NoError(t, err)
+		testutil.Background(t, base)
+		p := make([]byte, 3000)
+		for range 10 {
+			_, err = bev.Write(p)
+			require.NoError(t, err)
+			_, err = io.ReadFull(peer, p)
+			require.NoError(t, err)
+		}
+		testutil.Eventually(t, func() (all bool) {
+			testutil.OnLoop(t, base, func() { all = added == 30000 && deleted == 30000 })
+			return all
+		}, "the sums are those of all writes")
+	})
+}
+
+// A write from elsewhere that fails is told with its own errno.
+func TestFastPathWriteElsewhereFails(t *testing.T) {
+	bothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := newSocket(t, base, 0)
+		events := make(chan libevent.Events, 1)
+		require.NoError(t, bev.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+			assert.ErrorIs(t, b.Err(), syscall.ECONNRESET)
+			events <- what
+		}))
+		testutil.Background(t, base)
+		_, err := bev.WriteString("hello") // there was one that did not
+		require.NoError(t, err)
+		p := make([]byte, 5)
+		_, err = io.ReadFull(peer, p)
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal([]byte("hello"), p))
+		require.NoError(t, errors.Join(peer.SetLinger(0), peer.Close()))
+		_, err = bev.WriteString("anybody?")
+		require.NoError(t, err)
+		assert.Equal(t, libevent.EventError|libevent.EventWriting, testutil.Receive(t, events))
+		assert.Zero(t, bev.Enabled()&wr)
+	})
+}

@@ -73,6 +73,7 @@ unsigned long gtls_conn_set_name(struct gtls_conn *c, const char *name, int is_i
 		lock(c);
 	ERR_clear_error();
 	code = set_name(c, name, is_ip) ? 0 : gtls_failed();
+	c->named = code == 0;
 	if (c->bev)
 		unlock(c);
 	return code;

@@ -50,7 +50,8 @@ type Conn struct {
 // fd -1 it begins when Connect, ConnectHostname or SetFD has brought a socket.
 //
 // A client expects the ServerName of its context, or, if that is empty, what it is told to
-// connect to. It is an error if there is neither, unless InsecureSkipVerify is set.
+// connect to. It is an error if there is neither, as with SetFD, where the handshake fails,
+// unless InsecureSkipVerify is set.
 //
 // If err is nil, fd was made non-blocking; with OptCloseOnFree it is the connection's,
 // without that it stays the caller's, who closes it after Free. If err is not nil, it stays

@@ -2,6 +2,7 @@ package openssl_test
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -107,6 +108,26 @@ func TestConnectToSomebodyElse(t *testing.T) {
 		_, events := watch(t, conn)
 		require.NoError(t, conn.Connect("tcp", addr.String()))
 		assert.Equal(t, connected, testutil.Receive(t, events))
+	})
+}
+
+// A client that gets a socket and does not know whom to expect there takes nobody.
+func TestConnectToNobodyKnown(t *testing.T) {
+	ca := newAuthority(t)
+	trust(t, ca, func(t *testing.T, cfg openssl.Config) {
+		fd, peer := testutil.TCPPair(t)
+		shaken := make(chan error, 1)
+		go func() {
+			shaken <- tls.Server(peer, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}).Handshake()
+		}()
+		conn := newSocket(t, client(t, &cfg), newLoop(t), -1)
+		_, events := watch(t, conn)
+		testutil.OnLoop(t, conn.Base(), func() { assert.NoError(t, conn.SetFD(fd)) })
+		what := testutil.Receive(t, events)
+		assert.NotZero(t, what.what&libevent.EventError)
+		var host x509.HostnameError
+		assert.ErrorAs(t, what.err, &host)
+		testutil.Receive(t, shaken)
 	})
 }
 

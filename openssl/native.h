@@ -122,6 +122,7 @@ struct gtls_conn {
 	STACK_OF(X509) *peer;  /* what the peer sent, if that is wrong, */
 	X509 *wrong;           /* and what of it, or NULL */
 	int8_t by_store;       /* OpenSSL verifies */
+	int8_t named;          /* whom to expect is known */
 	int8_t renegotiates;
 	int8_t failed;         /* since its handshake began */
 	int8_t shutting;       /* close_notify waits for room in the socket */

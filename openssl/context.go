@@ -232,7 +232,6 @@ func (s *shared) leave() {
 }
 
 func (s *shared) release() {
-	s.freed = true
 	s.sessions.clear()
 	if s.c != nil {
 		C.gtls_ctx_free(s.c)

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"runtime/cgo"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"unsafe"
@@ -201,19 +202,15 @@ func (c *Conn) setName(op, name string) error {
 	c.name.Store(&name)
 	host, ip := isIP(name)
 	if !ip {
-		host = name
+		host = strings.TrimSuffix(name, ".") // which is for resolvers
 	}
 	cName := C.CString(host)
 	defer free(cName)
 	if code := C.gtls_conn_set_name(c.c, cName, cBool(ip)); code != 0 {
 		return newError(op, code)
 	}
-	session := c.ctx.sessions.get(name)
-	if session == nil {
-		return nil
-	}
-	defer C.SSL_SESSION_free(session)
-	return newErrorIf(op, C.gtls_conn_set_session(c.c, session))
+	C.gtls_conn_set_session(c.c, c.ctx.sessions.get(name))
+	return nil
 }
 
 // expect is for what is about to connect to host: that is whom to expect, unless the
@@ -229,11 +226,14 @@ func (c *Conn) expect(op, host string) error {
 		return err
 	}
 	var err error
-	if _, dead := adopt.Call(c.BufferEvent, op, func() int64 {
-		err = c.setName(op, host)
-		return 0
-	}); dead != nil {
-		return dead
+	if _, refused := adopt.Call(c.BufferEvent, op, func() int64 {
+		rc := int64(C.gtls_conn_may_connect(c.c))
+		if rc == 0 {
+			err = c.setName(op, host)
+		}
+		return rc
+	}); refused != nil {
+		return refused
 	}
 	return err
 }

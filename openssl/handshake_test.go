@@ -278,6 +278,33 @@ func TestResumption(t *testing.T) {
 	})
 }
 
+// One connection after the other to different servers: the session with the first is no
+// proof of who the second one is.
+func TestSessionsAreNotSharedByServers(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}, MaxVersion: version}, sendBack)
+		trust(t, ca, func(t *testing.T, cfg openssl.Config) {
+			conn := newSocket(t, client(t, &cfg), newLoop(t), -1)
+			read, events := watch(t, conn)
+			require.NoError(t, conn.Connect("tcp", addr.String()))
+			require.Equal(t, connected, testutil.Receive(t, events))
+			_, err := conn.WriteString("hello") // in TLS 1.3 the ticket comes with the answer
+			require.NoError(t, err)
+			assert.Equal(t, "hello", take(t, read, 5))
+			assert.ErrorIs(t, conn.ConnectHostname(nil, "tcp4", "localhost", addr.Port), syscall.EISCONN)
+			assert.Equal(t, "127.0.0.1", conn.ConnectionState().ServerName)
+			require.NoError(t, conn.CloseWrite())
+			require.Equal(t, endOfFile, testutil.Receive(t, events))
+			testutil.OnLoop(t, conn.Base(), func() { assert.NoError(t, conn.ReplaceFD(-1)) })
+			require.NoError(t, conn.Enable(rd))
+			require.NoError(t, conn.ConnectHostname(nil, "tcp4", "localhost", addr.Port))
+			var host x509.HostnameError
+			assert.ErrorAs(t, testutil.Receive(t, events).err, &host)
+		})
+	})
+}
+
 // A server here has its sessions resumed by crypto/tls, unless it gives no tickets.
 func TestServerResumption(t *testing.T) {
 	ca := newAuthority(t)

@@ -208,6 +208,7 @@ void gtls_socket(struct bufferevent *bev)
 	struct gtls_wire *w = &c->wire;
 	BIO *bio = new_bio(c);
 
+	gtls_conn_resume(c);
 	if (!bio) /* then libevent's stays, and libevent with it */
 		return;
 	w->fd = bufferevent_getfd(bev);

@@ -139,11 +139,11 @@ func (c *Context) newConn(op string, base *libevent.Base, opts libevent.Options,
 		Shutdown: unsafe.Pointer(C.gtls_shutdown),
 		Event:    conn.happened,
 		Socket:   unsafe.Pointer(C.gtls_socket),
-	}
-	if !c.renegotiates { // which libevent has to see to
-		kind.Begin, kind.End = unsafe.Pointer(C.gtls_begin), unsafe.Pointer(C.gtls_end)
-		kind.Recv, kind.Pending = unsafe.Pointer(C.gtls_recv), unsafe.Pointer(C.gtls_pending)
-		kind.Send = unsafe.Pointer(C.gtls_send)
+		Begin:    unsafe.Pointer(C.gtls_begin),
+		End:      unsafe.Pointer(C.gtls_end),
+		Recv:     unsafe.Pointer(C.gtls_recv),
+		Pending:  unsafe.Pointer(C.gtls_pending),
+		Send:     unsafe.Pointer(C.gtls_send),
 	}
 	var below any
 	if under != nil {

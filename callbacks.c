@@ -277,8 +277,9 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	lingering = r->lingering;
 	connecting = carrier->connecting;
 	/* libevent does not forget that it was connecting when it gets another
-	 * descriptor, or after a timeout, and then says this of the new one. */
-	if ((what & BEV_EVENT_CONNECTED) && !connecting && carrier->reader &&
+	 * descriptor, or after a timeout, and then says this of the new one. What has
+	 * a door may say it again of the same one. */
+	if ((what & BEV_EVENT_CONNECTED) && !connecting && carrier->reader && !carrier->door &&
 	    !(r->triggered_events & BEV_EVENT_CONNECTED))
 		what &= ~BEV_EVENT_CONNECTED;
 	r->triggered_events &= ~what;

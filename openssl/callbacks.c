@@ -59,6 +59,11 @@ int gtls_on_verified(int ok, X509_STORE_CTX *store)
 {
 	struct gtls_conn *c = verifies(store);
 
+	/* It is somebody's, but not known to be that of whom one wants. */
+	if (ok && !c->server && !c->named && X509_STORE_CTX_get_error_depth(store) == 0) {
+		X509_STORE_CTX_set_error(store, X509_V_ERR_HOSTNAME_MISMATCH);
+		ok = 0;
+	}
 	if (ok || c->verify_error)
 		return ok;
 	c->verify_error = X509_STORE_CTX_get_error(store);

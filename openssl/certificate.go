@@ -6,6 +6,7 @@ package openssl
 import "C"
 
 import (
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -40,7 +41,7 @@ func (s *shared) addCertificate(op string, cert *tls.Certificate) (*x509.Certifi
 	if cert.PrivateKey == nil {
 		return nil, badArgument(op, "there is no private key in it")
 	}
-	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	key, err := marshalKey(cert.PrivateKey)
 	if err != nil {
 		return nil, badArgument(op, "the private key is a %T, whose bytes cannot be had, and OpenSSL needs them", cert.PrivateKey)
 	}
@@ -52,6 +53,17 @@ func (s *shared) addCertificate(op string, cert *tls.Certificate) (*x509.Certifi
 		ders[i] = pinned.bytes(der)
 	}
 	return leaf, newErrorIf(op, C.gtls_ctx_add_cert(s.c, &ders[0], C.int(len(ders)), pinned.bytes(key)))
+}
+
+// marshalKey gives the bytes of a private key. One that has none, such as a nil pointer in
+// its interface, makes crypto/x509 panic.
+func marshalKey(key crypto.PrivateKey) (der []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+		}
+	}()
+	return x509.MarshalPKCS8PrivateKey(key)
 }
 
 // picker finds a server's certificates by the name that a client asks for. It does not

@@ -3,6 +3,8 @@ package openssl_test
 import (
 	"bytes"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -48,6 +50,8 @@ func TestBadConfig(t *testing.T) {
 		"NextProtos":            {Certificates: certs, NextProtos: []string{""}},
 		"long NextProtos":       {Certificates: certs, NextProtos: []string{strings.Repeat("x", 256)}},
 		"key in hardware":       {Certificates: []tls.Certificate{{Certificate: cert.Certificate, PrivateKey: inHardware{newKey(t)}}}},
+		"key that is nil":       {Certificates: []tls.Certificate{{Certificate: cert.Certificate, PrivateKey: (*ecdsa.PrivateKey)(nil)}}},
+		"key that is empty":     {Certificates: []tls.Certificate{{Certificate: cert.Certificate, PrivateKey: ed25519.PrivateKey{}}}},
 		"no key":                {Certificates: []tls.Certificate{{Certificate: cert.Certificate}}},
 		"nothing in it":         {Certificates: []tls.Certificate{{}}},
 		"not a certificate":     {Certificates: []tls.Certificate{{Certificate: [][]byte{{1, 2, 3}}, PrivateKey: newKey(t)}}},
@@ -150,6 +154,29 @@ func TestFreedContext(t *testing.T) {
 	_, err = peer.Write([]byte("on"))
 	require.NoError(t, err)
 	assert.Equal(t, "on", take(t, read, 2))
+}
+
+// Whoever comes too late is refused, and all is given back once.
+func TestFreedContextFromElsewhere(t *testing.T) {
+	ca := newAuthority(t)
+	base := newLoop(t)
+	cert := ca.issue(t, "example.test")
+	for range 50 {
+		ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{cert}})
+		var all sync.WaitGroup
+		for range 2 {
+			all.Go(ctx.Free)
+			all.Go(func() {
+				if conn, err := ctx.NewSocket(base, -1, 0); err == nil {
+					conn.Free()
+				} else {
+					assert.ErrorIs(t, err, libevent.ErrClosed)
+				}
+			})
+		}
+		all.Wait()
+	}
+	testutil.Eventually(t, func() bool { return openssl.Live() == openssl.LiveObjects{} }, "all is given back")
 }
 
 func TestContextIsFreedWithItsLastConnection(t *testing.T) {

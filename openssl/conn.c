@@ -73,22 +73,36 @@ unsigned long gtls_conn_set_name(struct gtls_conn *c, const char *name, int is_i
 		lock(c);
 	ERR_clear_error();
 	code = set_name(c, name, is_ip) ? 0 : gtls_failed();
+	c->named = code == 0;
 	if (c->bev)
 		unlock(c);
 	return code;
 }
 
-unsigned long gtls_conn_set_session(struct gtls_conn *c, SSL_SESSION *session)
+void gtls_conn_set_session(struct gtls_conn *c, SSL_SESSION *session)
 {
-	unsigned long code;
-
 	if (c->bev)
 		lock(c);
-	ERR_clear_error();
-	code = SSL_set_session(c->ssl, session) ? 0 : gtls_failed();
+	SSL_SESSION_free(c->session);
+	c->session = session;
 	if (c->bev)
 		unlock(c);
-	return code;
+}
+
+void gtls_conn_resume(struct gtls_conn *c)
+{
+	if (!c->server)
+		SSL_set_session(c->ssl, c->session);
+}
+
+int64_t gtls_conn_may_connect(struct gtls_conn *c)
+{
+	int64_t rc;
+
+	lock(c);
+	rc = SSL_in_before(c->ssl) || c->failed ? 0 : -EISCONN;
+	unlock(c);
+	return rc;
 }
 
 void gtls_conn_free(struct gtls_conn *c)
@@ -96,6 +110,7 @@ void gtls_conn_free(struct gtls_conn *c)
 	gtls_release(c->peer);
 	X509_free(c->wrong);
 	SSL_free(c->ssl);
+	SSL_SESSION_free(c->session);
 	gtls_wire_free(c);
 	free(c);
 }
@@ -106,6 +121,7 @@ struct bufferevent *gtls_make(struct event_base *base, struct bufferevent *under
 	enum bufferevent_ssl_state state = c->server ? BUFFEREVENT_SSL_ACCEPTING : BUFFEREVENT_SSL_CONNECTING;
 
 	ERR_clear_error();
+	gtls_conn_resume(c);
 	if (under)
 		c->bev = bufferevent_openssl_filter_new(base, under, c->ssl, state, options);
 	else

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"runtime/cgo"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"unsafe"
@@ -50,7 +51,8 @@ type Conn struct {
 // fd -1 it begins when Connect, ConnectHostname or SetFD has brought a socket.
 //
 // A client expects the ServerName of its context, or, if that is empty, what it is told to
-// connect to. It is an error if there is neither, unless InsecureSkipVerify is set.
+// connect to. It is an error if there is neither, as with SetFD, where the handshake fails,
+// unless InsecureSkipVerify is set.
 //
 // If err is nil, fd was made non-blocking; with OptCloseOnFree it is the connection's,
 // without that it stays the caller's, who closes it after Free. If err is not nil, it stays
@@ -137,11 +139,11 @@ func (c *Context) newConn(op string, base *libevent.Base, opts libevent.Options,
 		Shutdown: unsafe.Pointer(C.gtls_shutdown),
 		Event:    conn.happened,
 		Socket:   unsafe.Pointer(C.gtls_socket),
-	}
-	if !c.renegotiates { // which libevent has to see to
-		kind.Begin, kind.End = unsafe.Pointer(C.gtls_begin), unsafe.Pointer(C.gtls_end)
-		kind.Recv, kind.Pending = unsafe.Pointer(C.gtls_recv), unsafe.Pointer(C.gtls_pending)
-		kind.Send = unsafe.Pointer(C.gtls_send)
+		Begin:    unsafe.Pointer(C.gtls_begin),
+		End:      unsafe.Pointer(C.gtls_end),
+		Recv:     unsafe.Pointer(C.gtls_recv),
+		Pending:  unsafe.Pointer(C.gtls_pending),
+		Send:     unsafe.Pointer(C.gtls_send),
 	}
 	var below any
 	if under != nil {
@@ -200,19 +202,15 @@ func (c *Conn) setName(op, name string) error {
 	c.name.Store(&name)
 	host, ip := isIP(name)
 	if !ip {
-		host = name
+		host = strings.TrimSuffix(name, ".") // which is for resolvers
 	}
 	cName := C.CString(host)
 	defer free(cName)
 	if code := C.gtls_conn_set_name(c.c, cName, cBool(ip)); code != 0 {
 		return newError(op, code)
 	}
-	session := c.ctx.sessions.get(name)
-	if session == nil {
-		return nil
-	}
-	defer C.SSL_SESSION_free(session)
-	return newErrorIf(op, C.gtls_conn_set_session(c.c, session))
+	C.gtls_conn_set_session(c.c, c.ctx.sessions.get(name))
+	return nil
 }
 
 // expect is for what is about to connect to host: that is whom to expect, unless the
@@ -228,11 +226,14 @@ func (c *Conn) expect(op, host string) error {
 		return err
 	}
 	var err error
-	if _, dead := adopt.Call(c.BufferEvent, op, func() int64 {
-		err = c.setName(op, host)
-		return 0
-	}); dead != nil {
-		return dead
+	if _, refused := adopt.Call(c.BufferEvent, op, func() int64 {
+		rc := int64(C.gtls_conn_may_connect(c.c))
+		if rc == 0 {
+			err = c.setName(op, host)
+		}
+		return rc
+	}); refused != nil {
+		return refused
 	}
 	return err
 }

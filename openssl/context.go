@@ -33,8 +33,6 @@ type shared struct {
 	server bool
 	verify C.int
 
-	renegotiates bool
-
 	mu    sync.Mutex // of what follows
 	freed bool
 	users int // connections
@@ -96,7 +94,7 @@ func newContext(op string, cfg *Config, server bool) (*Context, error) {
 	if err := checkServerName(op, cfg.ServerName); err != nil {
 		return nil, err
 	}
-	s := &shared{server: server, renegotiates: cfg.Renegotiation, sessions: newSessionCache(cfg.SessionCache), keys: newKeyLog(cfg.KeyLogWriter)}
+	s := &shared{server: server, sessions: newSessionCache(cfg.SessionCache), keys: newKeyLog(cfg.KeyLogWriter)}
 	s.handle = cgo.NewHandle(s)
 	live.contexts.Add(1)
 	c := &Context{s, cfg.ServerName}
@@ -232,7 +230,6 @@ func (s *shared) leave() {
 }
 
 func (s *shared) release() {
-	s.freed = true
 	s.sessions.clear()
 	if s.c != nil {
 		C.gtls_ctx_free(s.c)

@@ -370,6 +370,34 @@ func readsOn(t *testing.T, limit func(b *openssl.Conn, on bool) error) {
 	}
 }
 
+// Also where libevent reads all the time, which a mark or a limit stops in the middle of a
+// record: the socket has nothing more to tell then.
+func TestReadGoesOnWithRenegotiation(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, Renegotiation: true})
+	for name, limit := range map[string]func(c *openssl.Conn) error{
+		"mark": func(c *openssl.Conn) error { return c.SetWatermark(rd, 0, 1000) },
+		"rate": func(c *openssl.Conn) error {
+			return c.SetRateLimit(&libevent.RateLimit{ReadRate: 5000, ReadBurst: 5000, Tick: 10 * time.Millisecond})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fd, peer := testutil.TCPPair(t)
+			conn := newSocket(t, ctx, newLoop(t), fd)
+			require.NoError(t, limit(conn))
+			read, events := watch(t, conn)
+			sent := testutil.Noise(100000)
+			go func() {
+				_, err := tls.Client(peer, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"}).Write(sent)
+				assert.NoError(t, err)
+			}()
+			require.Equal(t, connected, testutil.Receive(t, events))
+			assert.Equal(t, string(sent), take(t, read, len(sent)))
+			conn.Free()
+		})
+	}
+}
+
 // A limit of one direction is none of the other.
 func TestRateLimitOfOneDirection(t *testing.T) {
 	for name, limit := range map[string]libevent.RateLimit{"write": {WriteRate: 20000}, "read": {ReadRate: 20000}} {

@@ -257,3 +257,24 @@ func TestWriteToReset(t *testing.T) {
 	assert.Equal(t, libevent.EventWriting|libevent.EventError, what.what)
 	assert.True(t, errors.Is(what.err, syscall.ECONNRESET) || errors.Is(what.err, syscall.EPIPE), "%v", what.err)
 }
+
+// TLS on TLS ends once with what is below, and the loop sleeps then.
+func TestCutBelow(t *testing.T) {
+	ca := newAuthority(t)
+	base := newLoop(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	fd, peer := testutil.TCPPair(t)
+	conn, err := ctx.NewFilter(newSocket(t, ctx, base, fd).BufferEvent, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	_, events := watch(t, conn)
+	cfg := &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"}
+	require.NoError(t, tls.Client(tls.Client(peer, cfg), cfg).Handshake())
+	require.Equal(t, connected, testutil.Receive(t, events))
+	require.NoError(t, peer.CloseWrite())
+	assert.Equal(t, cutOff, testutil.Receive(t, events))
+	before := testutil.CPUTime()
+	time.Sleep(300 * time.Millisecond) // sleep: a loop that spins would do so meanwhile
+	assert.Less(t, testutil.CPUTime()-before, 100*time.Millisecond, "the loop sleeps")
+	assert.Empty(t, events)
+	conn.Free()
+}

@@ -2,6 +2,7 @@ package openssl_test
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -107,6 +108,26 @@ func TestConnectToSomebodyElse(t *testing.T) {
 		_, events := watch(t, conn)
 		require.NoError(t, conn.Connect("tcp", addr.String()))
 		assert.Equal(t, connected, testutil.Receive(t, events))
+	})
+}
+
+// A client that gets a socket and does not know whom to expect there takes nobody.
+func TestConnectToNobodyKnown(t *testing.T) {
+	ca := newAuthority(t)
+	trust(t, ca, func(t *testing.T, cfg openssl.Config) {
+		fd, peer := testutil.TCPPair(t)
+		shaken := make(chan error, 1)
+		go func() {
+			shaken <- tls.Server(peer, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}).Handshake()
+		}()
+		conn := newSocket(t, client(t, &cfg), newLoop(t), -1)
+		_, events := watch(t, conn)
+		testutil.OnLoop(t, conn.Base(), func() { assert.NoError(t, conn.SetFD(fd)) })
+		what := testutil.Receive(t, events)
+		assert.NotZero(t, what.what&libevent.EventError)
+		var host x509.HostnameError
+		assert.ErrorAs(t, what.err, &host)
+		testutil.Receive(t, shaken)
 	})
 }
 
@@ -254,6 +275,33 @@ func TestResumption(t *testing.T) {
 			ctx.Free()
 			testutil.Eventually(t, func() bool { return openssl.Live() == openssl.LiveObjects{} }, "all is given back")
 		}
+	})
+}
+
+// One connection after the other to different servers: the session with the first is no
+// proof of who the second one is.
+func TestSessionsAreNotSharedByServers(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}, MaxVersion: version}, sendBack)
+		trust(t, ca, func(t *testing.T, cfg openssl.Config) {
+			conn := newSocket(t, client(t, &cfg), newLoop(t), -1)
+			read, events := watch(t, conn)
+			require.NoError(t, conn.Connect("tcp", addr.String()))
+			require.Equal(t, connected, testutil.Receive(t, events))
+			_, err := conn.WriteString("hello") // in TLS 1.3 the ticket comes with the answer
+			require.NoError(t, err)
+			assert.Equal(t, "hello", take(t, read, 5))
+			assert.ErrorIs(t, conn.ConnectHostname(nil, "tcp4", "localhost", addr.Port), syscall.EISCONN)
+			assert.Equal(t, "127.0.0.1", conn.ConnectionState().ServerName)
+			require.NoError(t, conn.CloseWrite())
+			require.Equal(t, endOfFile, testutil.Receive(t, events))
+			testutil.OnLoop(t, conn.Base(), func() { assert.NoError(t, conn.ReplaceFD(-1)) })
+			require.NoError(t, conn.Enable(rd))
+			require.NoError(t, conn.ConnectHostname(nil, "tcp4", "localhost", addr.Port))
+			var host x509.HostnameError
+			assert.ErrorAs(t, testutil.Receive(t, events).err, &host)
+		})
 	})
 }
 

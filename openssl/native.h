@@ -119,9 +119,11 @@ struct gtls_conn {
 	uintptr_t handle;      /* of the Go connection */
 	unsigned long code;    /* of the first error of OpenSSL that nobody was told */
 	int verify_error;      /* X509_V_ERR_ of the store, or 0 */
+	SSL_SESSION *session;  /* to resume, or NULL */
 	STACK_OF(X509) *peer;  /* what the peer sent, if that is wrong, */
 	X509 *wrong;           /* and what of it, or NULL */
 	int8_t by_store;       /* OpenSSL verifies */
+	int8_t named;          /* whom to expect is known */
 	int8_t renegotiates;
 	int8_t failed;         /* since its handshake began */
 	int8_t shutting;       /* close_notify waits for room in the socket */
@@ -141,7 +143,13 @@ int gtls_check_fd(int fd);
 struct gtls_conn *gtls_conn_new(struct gtls_ctx *c, int verify, uintptr_t handle, unsigned long *code);
 /* The name that the peer is to have; before the handshake. */
 unsigned long gtls_conn_set_name(struct gtls_conn *c, const char *name, int is_ip);
-unsigned long gtls_conn_set_session(struct gtls_conn *c, SSL_SESSION *session);
+/* What the next connection may resume: NULL is nothing. Takes the reference. */
+void gtls_conn_set_session(struct gtls_conn *c, SSL_SESSION *session);
+/* Forgets the one before, which may be another server's. With the lock. */
+void gtls_conn_resume(struct gtls_conn *c);
+/* -EISCONN on an open connection, to which what is to be expected of the next must not
+ * come: its own sessions would be kept under that name. */
+int64_t gtls_conn_may_connect(struct gtls_conn *c);
 /* For one that never got a bufferevent. */
 void gtls_conn_free(struct gtls_conn *c);
 /* Gives it its socket. */

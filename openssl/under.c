@@ -71,6 +71,10 @@ void gtls_on_under_event(struct bufferevent *bev, short what, void *arg)
 	int err = errno;
 
 	evbuffer_lock(bufferevent_get_input(c->bev));
+	/* As a socket does itself. TLS would fail again and again, whenever libevent lets
+	 * it read, which it also does when writing above it ends. */
+	if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) && (what & BEV_EVENT_READING))
+		bufferevent_disable(bev, EV_READ);
 	errno = err;
 	c->under_event(bev, what, c->under_arg);
 	gtls_under_guard(c);

@@ -113,6 +113,9 @@ func (c *Conn) verify(ders [][]byte) (code C.int) {
 		opts.Intermediates.AddCert(cert)
 	}
 	chains, err := certs[0].Verify(opts)
+	if err == nil && !c.ctx.server && opts.DNSName == "" { // it is somebody's
+		err = x509.HostnameError{Certificate: certs[0]}
+	}
 	if err != nil {
 		c.failed.Store(&tls.CertificateVerificationError{UnverifiedCertificates: certs, Err: err})
 		return alertFor(err)

@@ -66,6 +66,17 @@ func TestVerified(t *testing.T) {
 	}
 }
 
+// A name that ends with a dot is the same name: in SNI, and in certificates, there is none.
+func TestAbsoluteName(t *testing.T) {
+	ca := newAuthority(t)
+	trust(t, ca, func(t *testing.T, cfg openssl.Config) {
+		cfg.ServerName = "example.test."
+		_, what, err := handshake(t, client(t, &cfg), &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+		require.NoError(t, err)
+		assert.Equal(t, connected, what)
+	})
+}
+
 // withRoot completes the chain of an intermediate's certificate, as far as peers send it.
 func withRoot(cert tls.Certificate, ca *authority) tls.Certificate {
 	cert.Certificate = append(cert.Certificate, ca.cert.Raw)

@@ -208,6 +208,7 @@ void gtls_socket(struct bufferevent *bev)
 	struct gtls_wire *w = &c->wire;
 	BIO *bio = new_bio(c);
 
+	gtls_conn_resume(c);
 	if (!bio) /* then libevent's stays, and libevent with it */
 		return;
 	w->fd = bufferevent_getfd(bev);
@@ -223,6 +224,8 @@ int gtls_begin(struct bufferevent *bev)
 	struct gtls_conn *c = conn_of(bev);
 	struct gtls_wire *w = &c->wire;
 
+	if (c->renegotiates) /* which libevent has to see to */
+		return 0;
 	if (!SSL_is_init_finished(c->ssl) || SSL_want_write(c->ssl) || SSL_get_rbio(c->ssl) != w->plain)
 		return 0;
 	if (!w->fast && !(w->fast = new_bio(c)))

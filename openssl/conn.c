@@ -60,7 +60,8 @@ static int set_name(struct gtls_conn *c, const char *name, int is_ip)
 		return 0;
 	if (!c->by_store)
 		return 1;
-	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	/* As crypto/x509 has it: a name in the subject is none. */
+	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
 	return X509_VERIFY_PARAM_set1_host(param, is_ip ? NULL : name, 0) &&
 	    (is_ip ? X509_VERIFY_PARAM_set1_ip_asc(param, name) : X509_VERIFY_PARAM_set1_ip(param, NULL, 0));
 }

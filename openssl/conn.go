@@ -47,8 +47,9 @@ type Conn struct {
 }
 
 // NewSocket makes a TLS connection on a stream socket, which accepts if c is a server's
-// context and connects if it is a client's. The handshake begins with SetCallbacks. With
-// fd -1 it begins when Connect, ConnectHostname or SetFD has brought a socket.
+// context and connects if it is a client's. The handshake begins with SetCallbacks, or with
+// Enable if that comes first. With fd -1 it begins when Connect, ConnectHostname or SetFD
+// has brought a socket.
 //
 // A client expects the ServerName of its context, or, if that is empty, what it is told to
 // connect to. It is an error if there is neither, as with SetFD, where the handshake fails,

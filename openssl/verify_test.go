@@ -118,6 +118,9 @@ func TestRefused(t *testing.T) {
 		alert string
 	}{
 		{"wrong host", ca.issue(t, "other.test"), as[x509.HostnameError], "bad certificate"},
+		{"name in the subject", ca.issueWith(t, newKey(t), func(c *x509.Certificate) {
+			c.Subject.CommonName = "example.test"
+		}), as[x509.HostnameError], "bad certificate"},
 		{"expired", ca.issueWith(t, newKey(t), func(c *x509.Certificate) {
 			c.NotBefore, c.NotAfter = now.Add(-2*time.Hour), now.Add(-time.Hour)
 		}, "example.test"), invalid(x509.Expired), "expired certificate"},

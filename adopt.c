@@ -57,6 +57,7 @@ static int is_ours(struct bufferevent *bev)
 static void borrow_from(struct bufferevent *bev, struct glev_host *h)
 {
 	bufferevent_getcb(bev, &h->read, &h->write, &h->event, &h->arg);
+	h->rate = bufferevent_get_token_bucket_cfg(bev);
 	bufferevent_incref(bev);
 }
 
@@ -92,18 +93,35 @@ int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, in
 	return 0;
 }
 
+/* From now on callbacks are C's, though only the loop's thread may put them back. */
+void glev_adopt_await(struct glev_bev *r)
+{
+	__atomic_store_n(&r->host->awaited, 1, __ATOMIC_RELEASE);
+}
+
+const struct glev_host *glev_adopt_awaited(struct glev_bev *r)
+{
+	return r->host && __atomic_load_n(&r->host->awaited, __ATOMIC_ACQUIRE) ? r->host : NULL;
+}
+
 /* With the lock. Settings stay as they are; callbacks that C has changed meanwhile, or
- * cleared by bufferevent_free, too. */
+ * cleared by bufferevent_free, too. The limit is memory of ours. */
 void glev_adopt_return(struct glev_bev *r)
 {
 	const struct glev_host *h = r->host;
+	int limited = r->rate && bufferevent_get_token_bucket_cfg(r->bev) == r->rate->cfg;
 	void *arg;
 
 	r->paused = 0;
 	glev_bev_apply(r);
 	bufferevent_getcb(r->bev, NULL, NULL, NULL, &arg);
-	if (arg == r)
+	if (limited)
+		bufferevent_set_rate_limit(r->bev, NULL);
+	if (arg == r) {
 		bufferevent_setcb(r->bev, h->read, h->write, h->event, h->arg);
+		if (limited && h->rate)
+			bufferevent_set_rate_limit(r->bev, (struct ev_token_bucket_cfg *)h->rate);
+	}
 	r->in.frozen = h->in_frozen;
 	r->out.frozen = h->out_frozen;
 	glev_buf_refreeze(&r->in);

@@ -20,6 +20,11 @@ int glev_enable_lock_debugging(void)
 }
 
 static __thread struct glev_base *here;
+static __thread struct glev_base *turning; /* its loop is run by Go on this thread */
+
+/* Those that C made, whose loops come and go without a word. */
+static pthread_mutex_t foreign_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct glev_base *foreign;
 
 /* Has the wake event fire for a byte in a pipe, which every thread may write. */
 static int wake_by_pipe(struct glev_base *b)
@@ -61,12 +66,51 @@ struct glev_base *glev_base_new(struct event_base *base, int no_locks, void *han
 	return b;
 }
 
+void glev_base_is_foreign(struct glev_base *b)
+{
+	pthread_mutex_lock(&foreign_lock);
+	b->next = foreign;
+	foreign = b;
+	pthread_mutex_unlock(&foreign_lock);
+}
+
+static void forget(struct glev_base *b)
+{
+	struct glev_base **at;
+
+	pthread_mutex_lock(&foreign_lock);
+	for (at = &foreign; *at && *at != b; at = &(*at)->next)
+		;
+	if (*at)
+		*at = b->next;
+	pthread_mutex_unlock(&foreign_lock);
+}
+
+int glev_base_due(struct glev_due *d)
+{
+	struct glev_base *b;
+
+	pthread_mutex_lock(&foreign_lock);
+	for (b = foreign; b && !glev_base_on_loop(b); b = b->next)
+		;
+	if (b)
+		glev_due(d, b);
+	pthread_mutex_unlock(&foreign_lock);
+	return b != NULL;
+}
+
 void glev_base_free(struct glev_base *b)
 {
+	forget(b);
 	if (b->wake)
 		event_free(b->wake);
 	if (b->keep)
 		event_free(b->keep);
+	b->wake = b->keep = NULL;
+	if (b->dns_freeing) {
+		b->over = 1;
+		return;
+	}
 	if (b->pipe[0] >= 0) {
 		close(b->pipe[0]);
 		close(b->pipe[1]);
@@ -101,7 +145,7 @@ int glev_base_visit(struct glev_base *b)
 	b->outer = here;
 	here = b;
 	__atomic_store_n(&b->owner, (uintptr_t)pthread_self(), __ATOMIC_RELEASE);
-	__atomic_store_n(&b->hosted, 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&b->hosted, turning != b, __ATOMIC_RELEASE);
 	return 1;
 }
 
@@ -158,16 +202,28 @@ int glev_base_yields(struct glev_base *b)
 	return 1;
 }
 
+/* Of a base that C ran last, and may be running, nothing is claimed: if this call gets
+ * the loop, the first callback tells. If not libevent says so, without an errno. */
 int glev_base_loop(struct glev_base *b, int flags)
 {
-	int rc;
+	struct glev_base *outer = turning;
+	int claimed = here == b, rc;
 
+	if (claimed)
+		__atomic_store_n(&b->running, 1, __ATOMIC_RELAXED);
+	turning = b;
 	errno = 0;
-	__atomic_store_n(&b->hosted, 0, __ATOMIC_RELEASE);
-	__atomic_store_n(&b->running, 1, __ATOMIC_RELAXED);
 	rc = event_base_loop(b->base, flags);
-	__atomic_store_n(&b->running, 0, __ATOMIC_RELAXED);
-	return rc < 0 ? -(errno ? errno : EIO) : rc;
+	turning = outer;
+	if (claimed)
+		__atomic_store_n(&b->running, 0, __ATOMIC_RELAXED);
+	if (rc < 0)
+		return errno ? -errno : GLEV_RUNNING;
+	if (!claimed) {
+		__atomic_store_n(&b->hosted, 0, __ATOMIC_RELEASE);
+		__atomic_store_n(&b->owner, 0, __ATOMIC_RELEASE);
+	}
+	return rc;
 }
 
 /* A zero timer, not event_active: libevent drains its active queue before it

@@ -200,6 +200,25 @@ static int give_fd(struct glev_bev *r, int fd)
 	return rc;
 }
 
+/* Takes the socket of an attempt of ConnectHostname away, or, if it is the caller's,
+ * what libevent waits for on it. */
+static void end_attempt(struct glev_bev *r)
+{
+	int fd = bufferevent_getfd(r->bev);
+
+	bufferevent_disable(r->bev, EV_READ | EV_WRITE);
+	give_fd(r, r->given ? fd : -1);
+	if (fd >= 0 && !r->given)
+		evutil_closesocket(fd);
+}
+
+static void end_dial(struct glev_bev *r)
+{
+	if (r->dialing == GLEV_TRYING)
+		end_attempt(r);
+	r->dialing = 0;
+}
+
 /*
  * Another thread may call this while the loop's thread stands at the lock in
  * libevent's own read or write callback, with the descriptor's number already
@@ -214,8 +233,10 @@ void glev_bev_quiet(struct glev_bev *r)
 	int fd = -1;
 
 	lock(r);
-	if (r->host)
+	if (r->host) {
+		end_dial(r);
 		glev_adopt_return(r);
+	}
 	__atomic_store_n(&r->quiet, 1, __ATOMIC_RELEASE);
 	/* The callbacks of a filter on top stay; they find nothing to do. */
 	if (!r->filtered && !r->host)
@@ -271,27 +292,36 @@ static void release(struct bufferevent *bev)
 	bufferevent_decref(bev);
 }
 
+/* What is below a filter is its own again, or C's, or nobody's, as when C has freed it.
+ * libevent leaves callbacks alone that are no longer the filter's. */
+static void leave_below(struct glev_bev *r, struct glev_bev *filter)
+{
+	bufferevent_event_cb on_event;
+
+	lock(r);
+	r->filtered = 0;
+	if (filter->under_in_cb)
+		evbuffer_remove_cb_entry(r->in.evb, filter->under_in_cb);
+	if (filter->under_out_cb)
+		evbuffer_remove_cb_entry(r->out.evb, filter->under_out_cb);
+	bufferevent_getcb(r->bev, NULL, NULL, &on_event, NULL);
+	bufferevent_setcb(r->bev, NULL, NULL, NULL, NULL);
+	if (!r->quiet || (r->host && on_event)) {
+		glev_bev_install(r, r->closures & GLEV_CB_WRITE);
+		glev_fast_choose(r);
+		glev_bev_apply(r);
+	}
+	if (r->quiet && r->host)
+		glev_adopt_return(r);
+	unlock(r);
+}
+
 void glev_bev_free(struct glev_bev *r)
 {
 	glev_buf_cb_remove_all(&r->in);
 	glev_buf_cb_remove_all(&r->out);
-	if (r->under && r->under->filtered) {
-		/* What is below is its own again. libevent leaves callbacks
-		 * alone that are no longer the filter's. */
-		evbuffer_lock(r->under->in.evb);
-		r->under->filtered = 0;
-		if (r->under_in_cb)
-			evbuffer_remove_cb_entry(r->under->in.evb, r->under_in_cb);
-		if (r->under_out_cb)
-			evbuffer_remove_cb_entry(r->under->out.evb, r->under_out_cb);
-		bufferevent_setcb(r->under->bev, NULL, NULL, NULL, NULL);
-		if (!r->under->quiet) {
-			glev_bev_install(r->under, r->under->closures & GLEV_CB_WRITE);
-			glev_fast_choose(r->under);
-			glev_bev_apply(r->under);
-		}
-		evbuffer_unlock(r->under->in.evb);
-	}
+	if (r->under && r->under->filtered)
+		leave_below(r->under, r);
 	if (r->partner) {
 		lock(r);
 		r->partner->partner = NULL;
@@ -317,6 +347,12 @@ static void empty(struct glev_buf *b)
 
 void glev_bev_abandon(struct glev_bev *r)
 {
+	if (r->host) {
+		glev_buf_cb_remove_all(&r->in);
+		glev_buf_cb_remove_all(&r->out);
+		release(r->bev);
+		return;
+	}
 	lock(r);
 	empty(&r->in);
 	empty(&r->out);
@@ -674,18 +710,6 @@ static void leave_descriptor(struct glev_bev *r)
 	glev_fast_choose(r);
 }
 
-/* Takes the socket of an attempt of ConnectHostname away, or, if it is the caller's,
- * what libevent waits for on it. */
-static void end_attempt(struct glev_bev *r)
-{
-	int fd = bufferevent_getfd(r->bev);
-
-	bufferevent_disable(r->bev, EV_READ | EV_WRITE);
-	give_fd(r, r->given ? fd : -1);
-	if (fd >= 0 && !r->given)
-		evutil_closesocket(fd);
-}
-
 /* Ends a ConnectHostname for something else. That is for the loop's thread, which
  * may have the number of the socket in its hand elsewhere (see glev_bev_quiet). */
 static int64_t hang_up(struct glev_bev *r)
@@ -694,9 +718,7 @@ static int64_t hang_up(struct glev_bev *r)
 		return 0;
 	if (r->dialing != GLEV_GAVE_UP && !glev_base_on_loop(r->base))
 		return GLEV_WRONG_LOOP;
-	if (r->dialing == GLEV_TRYING)
-		end_attempt(r);
-	r->dialing = 0;
+	end_dial(r);
 	glev_bev_apply(r);
 	return 0;
 }

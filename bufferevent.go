@@ -546,6 +546,10 @@ func (b *BufferEvent) addr(peer C.int) net.Addr {
 // who closes it himself does so after a Post has run.
 // Safe for concurrent use. Wraps bufferevent_free.
 func (b *BufferEvent) Free() {
+	if b.borrowed && b.enter() {
+		C.glev_adopt_await(b.c)
+		b.leave()
+	}
 	if b.close() {
 		b.hangUp()
 		b.endNow()

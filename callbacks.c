@@ -124,7 +124,7 @@ static void read_closure(struct glev_bev *r)
 	 * That is right for a closure that drained something, and a busy loop
 	 * for one that did not: it is called again when there is room. */
 	evbuffer_lock(r->in.evb);
-	if (r->high && evbuffer_get_length(r->in.evb) >= r->high &&
+	if (r->high && !r->quiet && evbuffer_get_length(r->in.evb) >= r->high &&
 	    ((bufferevent_get_enabled(r->bev) | r->held) & EV_READ)) {
 		/* Another library reads on while the closure drains. */
 		if (r->door ? !r->drained : evbuffer_get_length(r->in.evb) >= before) {
@@ -141,9 +141,15 @@ void glev_on_bev_read(struct bufferevent *bev, void *arg)
 {
 	struct glev_bev *r = arg;
 	struct glev_base *b = r->base;
-	int visit = begin(b);
+	const struct glev_host *host = glev_adopt_awaited(r);
+	int visit;
 
-	(void)bev;
+	if (host) {
+		if (host->read)
+			host->read(bev, host->arg);
+		return;
+	}
+	visit = begin(b);
 	if (r->writer && !r->fast) { /* perhaps it is in the middle of nothing now */
 		evbuffer_lock(r->in.evb);
 		glev_fast_choose(r);
@@ -221,8 +227,14 @@ void glev_on_bev_write(struct bufferevent *bev, void *arg)
 {
 	struct glev_bev *r = arg;
 	struct glev_base *b = r->base;
+	const struct glev_host *host = glev_adopt_awaited(r);
 	int wanted, visit;
 
+	if (host) {
+		if (host->write)
+			host->write(bev, host->arg);
+		return;
+	}
 	evbuffer_lock(r->out.evb);
 	wanted = glev_fast_write_callback(r);
 	evbuffer_unlock(r->out.evb);
@@ -269,8 +281,14 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	struct glev_bev *r = arg, *socket = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
 	struct glev_base *b = r->base;
 	unsigned long codes[GLEV_CODES];
+	const struct glev_host *host = glev_adopt_awaited(r);
 	int lingering, connecting, visit;
 
+	if (host) {
+		if (host->event)
+			host->event(bev, what, host->arg);
+		return;
+	}
 	if ((what & BEV_EVENT_ERROR) && carrier->door && carrier->door->codes)
 		ncodes = carrier->door->codes(carrier->bev, codes, GLEV_CODES);
 	evbuffer_lock(r->in.evb);
@@ -397,7 +415,7 @@ void glev_on_reference(const void *p, size_t n, void *arg)
 
 	(void)p;
 	(void)n;
-	glev_due(&ref->due, glev_base_here());
+	glev_due_here(&ref->due);
 }
 
 void glev_on_block(const void *p, size_t n, void *arg)
@@ -486,6 +504,8 @@ void glev_on_dns_step(evutil_socket_t fd, short what, void *arg)
 	if (glev_dns_step(d, what))
 		glevDNSCleared(d->handle, d);
 	done(b, visit);
+	if (b->over)
+		glev_base_free(b);
 }
 
 /* Also from inside the call that asks, on the thread that acts as the loop; so Go

@@ -44,6 +44,8 @@ func glevEvent(h unsafe.Pointer, ev *C.struct_event, fd C.int, what C.short) {
 func glevBevRead(h unsafe.Pointer, bev *C.struct_bufferevent) (again C.int) {
 	if b, ok := called[*BufferEvent](h, unsafe.Pointer(bev)); ok {
 		again = cBool(b.call(b.closures.Load().read))
+	} else {
+		again = b.missed(bev)
 	}
 	return again
 }
@@ -61,6 +63,8 @@ func glevBevReceive(h unsafe.Pointer, bev *C.struct_bufferevent) {
 func glevBevWrite(h unsafe.Pointer, bev *C.struct_bufferevent) (again C.int) {
 	if b, ok := called[*BufferEvent](h, unsafe.Pointer(bev)); ok {
 		again = cBool(b.call(b.closures.Load().write))
+	} else {
+		again = b.missed(bev)
 	}
 	return again
 }
@@ -72,8 +76,16 @@ func glevBevEvent(h unsafe.Pointer, bev *C.struct_bufferevent, what C.short, err
 			b.codes = append(b.codes, uint64(code))
 		}
 		again = cBool(b.happened(Events(what), syscall.Errno(err), connecting != 0))
+	} else {
+		again = b.missed(bev)
 	}
 	return again
+}
+
+// missed reports whether the call was for what C has lent and wants back: then it is made
+// again, for C. b may be nil.
+func (b *BufferEvent) missed(bev *C.struct_bufferevent) C.int {
+	return cBool(b != nil && b.borrowed && b.native == unsafe.Pointer(bev))
 }
 
 // A bufferevent that lingers is closed already, so it is not entered.

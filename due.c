@@ -39,6 +39,15 @@ void glev_due(struct glev_due *d, struct glev_base *base)
 		glev_base_wake(base);
 }
 
+/* On a loop of C's no Go call is below, which would look. */
+void glev_due_here(struct glev_due *d)
+{
+	struct glev_base *b = glev_base_here();
+
+	if (b || !glev_base_due(d))
+		glev_due(d, b);
+}
+
 /* Moves this thread's, or all, from list to taken; returns how many. */
 static int take(struct glev_dues *list, int all, struct glev_due **taken)
 {

@@ -105,6 +105,8 @@ func result(op string, rc C.int64_t) (int, error) {
 		return int(rc), nil
 	case rc == C.GLEV_WRONG_LOOP:
 		return 0, ErrWrongLoop
+	case rc == C.GLEV_RUNNING:
+		return 0, ErrRunning
 	case rc == C.GLEV_CLOSED:
 		return 0, ErrClosed
 	case rc == C.GLEV_IN_FILE:

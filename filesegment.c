@@ -42,7 +42,7 @@ void glev_file_release(struct glev_file *f)
 {
 	if (__atomic_sub_fetch(&f->refs, 1, __ATOMIC_ACQ_REL) == 0) {
 		close(f->fd);
-		glev_due(&f->due, glev_base_here());
+		glev_due_here(&f->due);
 	}
 }
 

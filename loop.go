@@ -60,13 +60,18 @@ func (b *Base) turn(op string, flags LoopFlags, ctx context.Context) (empty bool
 		defer b.watch(ctx)()
 	}
 
-	C.glev_base_claim(b.c)
+	claimed := !b.hosted()
+	if claimed {
+		C.glev_base_claim(b.c)
+	}
 	returned := false
 	defer func() {
 		if !returned { // a Goexit took libevent's frames away
 			b.dead.Store(true)
 		}
-		C.glev_base_unclaim(b.c)
+		if claimed {
+			C.glev_base_unclaim(b.c)
+		}
 	}()
 	rc := C.glev_base_loop(b.c, C.int(flags))
 	returned = true
@@ -196,8 +201,9 @@ func (b *Base) GotBreak() bool {
 	return b.ask(func() C.int { return C.event_base_got_break(b.event) }) != 0
 }
 
+// breakLoop leaves nothing behind for the next run where that is C's to begin.
 func (b *Base) breakLoop() C.int {
-	b.broken.Store(true)
+	b.broken.Store(!b.hosted())
 	return C.event_base_loopbreak(b.event)
 }
 
@@ -396,13 +402,15 @@ func (b *Base) runQueue() {
 		}
 	}
 	if b.stopping() {
+		b.broken.Store(false)
 		C.event_base_loopbreak(b.event)
 	}
 }
 
 // stopping reports whether what is queued must wait for the next run.
 func (b *Base) stopping() bool {
-	return b.panicked.Load() != nil || b.broken.Load() || b.cancelled.Load()
+	return b.panicked.Load() != nil || b.broken.Load() || b.cancelled.Load() ||
+		b.hosted() && C.event_base_got_break(b.event) != 0
 }
 
 func (b *Base) runPosted(fn func()) {

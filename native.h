@@ -29,6 +29,7 @@
 #include <event2/util.h>
 
 enum {
+	GLEV_RUNNING = -1000000,    /* somebody else runs the loop */
 	GLEV_WRONG_LOOP = -1000001, /* loop goroutine only, called from elsewhere */
 	GLEV_LENT = -1000002,       /* the buffer is lent to a Peek or Pullup */
 	GLEV_FROZEN = -1000003,     /* that end of the buffer is frozen */
@@ -80,6 +81,8 @@ extern int glev_due_waiting;
 void glev_dues_init(struct glev_dues *d);
 /* Gives it to the loop of base, or if that is NULL to the Go call on this thread. */
 void glev_due(struct glev_due *d, struct glev_base *base);
+/* That for the loop of this thread, or for the Go call. */
+void glev_due_here(struct glev_due *d);
 /* Takes what is for the loop of base, or if that is NULL what this thread's Go call
  * caused, or with all what any caused. */
 struct glev_due *glev_due_take(struct glev_base *base, int all);
@@ -113,7 +116,9 @@ struct glev_base {
 	int hosted;         /* C runs it, or did last; atomic */
 	int pipe[2];        /* of a base without locks: wakes the loop in place of wake */
 	int dns_freeing;    /* DNS bases that wait for a quiet moment to be freed in */
+	int over;           /* it is freed when they are */
 	struct glev_base *outer; /* for which that thread acts besides */
+	struct glev_base *next;  /* of those that C made */
 	struct glev_dues dues;
 	int inside;         /* callbacks between begin() and done(); the loop's thread's */
 	unsigned calls;     /* callbacks since the clock was looked at */
@@ -134,6 +139,9 @@ void glev_base_free(struct glev_base *b);
 void glev_base_claim(struct glev_base *b);
 void glev_base_unclaim(struct glev_base *b);
 int glev_base_on_loop(struct glev_base *b);
+void glev_base_is_foreign(struct glev_base *b);
+/* Leaves a note with the base of C's whose loop this thread runs, if there is one. */
+int glev_base_due(struct glev_due *d);
 /* Around a callback of the base: if this thread does not act as its loop by what Go
  * knows, C runs it. */
 int glev_base_visit(struct glev_base *b);
@@ -461,11 +469,17 @@ struct glev_host {
 	bufferevent_data_cb read, write;
 	bufferevent_event_cb event;
 	void *arg;
+	const struct ev_token_bucket_cfg *rate; /* or NULL */
 	int in_frozen, out_frozen;
+	int awaited; /* Free was called, elsewhere than on the loop: C's callbacks are due; atomic */
 };
 
 /* Takes over one that C made, or, on the loop's thread, borrows it. */
 int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, int loop_only, int borrow, void *handle, struct glev_bev **out);
+/* For one that was borrowed, and whose Free has to wait for the loop: what comes until then
+ * is for C's callbacks, which awaited gives. */
+void glev_adopt_await(struct glev_bev *r);
+const struct glev_host *glev_adopt_awaited(struct glev_bev *r);
 /* In place of glev_bev_quiet for one that was borrowed: gives it back. */
 void glev_adopt_return(struct glev_bev *r);
 int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct glev_door *door, int options, int loop_only, int plain, void *handle, struct glev_bev **out);

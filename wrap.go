@@ -29,9 +29,11 @@ type WrapConfig struct {
 // t.FailNow, ends the process: Go cannot unwind a thread that is not its own.)
 //
 // C calls evthread_use_pthreads before it makes the base, or NoLocks says that it did not.
-// It keeps the base until Free has taken effect: at once when called while the loop does
-// not run, or from a function that C called on the loop's thread, outside of closures;
-// otherwise in the loop's next turn. Sockets on it are read and written by libevent.
+// It keeps the base until Free has taken effect: at once when called before C has run the
+// loop, or on the thread that runs it or ran it last, outside of closures; otherwise in the
+// loop's next turn. (A loop that has ended has one by event_base_loop with EVLOOP_NONBLOCK;
+// a DNSBase may need some.)
+// Sockets on it are read and written by libevent.
 // To be called on the thread that runs the loop, or before any does.
 func WrapBase(base unsafe.Pointer, cfg WrapConfig) (*Base, error) {
 	const op = "WrapBase"
@@ -51,14 +53,19 @@ func WrapBase(base unsafe.Pointer, cfg WrapConfig) (*Base, error) {
 	if err := b.start(op); err != nil {
 		return nil, err
 	}
+	C.glev_base_is_foreign(b.c)
 	b.wake() // so that it is known soon who runs the loop
 	return b, nil
 }
 
 // WrapBufferEvent makes a BufferEvent of one of C's on this base, which stays C's. From
-// then on closures stand in place of the callbacks of C, until Free puts those back; other
-// settings stay as they are then. Until then C leaves the callbacks alone. It may free the
-// bufferevent meanwhile; then there is nothing left to happen.
+// then on closures stand in place of the callbacks of C, until Free puts those back, and
+// the rate limit; other settings stay as they are then. Until then C leaves the callbacks
+// alone. It may free the bufferevent meanwhile; then there is nothing left to happen.
+//
+// What comes after Free is told to C. What came before and is still in the input is not:
+// who leaves something there tells C himself. Under a filter, it is the filter's Free that
+// puts the callbacks back.
 //
 // C's bufferevents have a lock or have not, and nobody can tell: so all is for the loop's
 // goroutine, but Free. FreeAfterFlush is refused, for it would end what is C's.

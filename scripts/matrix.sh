@@ -28,9 +28,11 @@ from_sources() {
 			# A distribution's patches make the tools that wrote configure seem due.
 			make -j2 install AUTOCONF=: AUTOHEADER=: AUTOMAKE=: ACLOCAL=:) >"$2.log" 2>&1
 	elif [ -f "$2.build/CMakeLists.txt" ] && command -v cmake >/dev/null; then
+		# The .pc files of 2.2.1-alpha have the postfix, whatever the type of the build.
 		cmake -S "$2.build" -B "$2.build/b" -DCMAKE_INSTALL_PREFIX="$2" -DCMAKE_INSTALL_LIBDIR=lib \
 			-DCMAKE_BUILD_TYPE=RelWithDebInfo -DEVENT__DISABLE_TESTS=ON -DEVENT__DISABLE_SAMPLES=ON \
-			-DEVENT__DISABLE_BENCHMARK=ON -DEVENT__DISABLE_MBEDTLS=ON >"$2.log" 2>&1 &&
+			-DEVENT__DISABLE_BENCHMARK=ON -DEVENT__DISABLE_MBEDTLS=ON \
+			-DCMAKE_DEBUG_POSTFIX= >"$2.log" 2>&1 &&
 			cmake --build "$2.build/b" -j2 --target install >>"$2.log" 2>&1
 	else
 		echo "neither ./configure nor, with cmake, CMakeLists.txt is there" >"$2.log"

@@ -86,6 +86,12 @@ static void on_read(struct bufferevent *bev, void *arg)
 	bufferevent_write_buffer(bev, bufferevent_get_input(bev));
 }
 
+static void on_write(struct bufferevent *bev, void *arg)
+{
+	(void)bev;
+	++*(int *)arg;
+}
+
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
 	(void)bev;
@@ -115,4 +121,23 @@ void host_pair(struct host *h, int options, struct bufferevent *pair[2])
 struct bufferevent *host_filter(struct bufferevent *under, int options)
 {
 	return bufferevent_filter_new(under, NULL, NULL, options, NULL, NULL);
+}
+
+void host_set_callbacks(struct bufferevent *bev, int which, int *calls)
+{
+	bufferevent_setcb(bev, which & EV_READ ? on_read : NULL, which & EV_WRITE ? on_write : NULL,
+	    which & BEV_EVENT_EOF ? on_event : NULL, calls);
+}
+
+void host_get_callbacks(struct bufferevent *bev, uintptr_t out[4])
+{
+	bufferevent_data_cb on[2];
+	bufferevent_event_cb event;
+	void *arg;
+
+	bufferevent_getcb(bev, &on[0], &on[1], &event, &arg);
+	out[0] = (uintptr_t)on[0];
+	out[1] = (uintptr_t)on[1];
+	out[2] = (uintptr_t)event;
+	out[3] = (uintptr_t)arg;
 }

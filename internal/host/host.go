@@ -90,6 +90,12 @@ func (h *Host) Stop() {
 	C.host_stop(h.c)
 }
 
+// Join waits for its loop to end by itself.
+func (h *Host) Join() { C.host_stop(h.c) }
+
+// Turn runs one turn of it, on the caller's thread.
+func (h *Host) Turn() { C.event_base_loop(h.c.base, C.EVLOOP_NONBLOCK) }
+
 // Free ends it all.
 func (h *Host) Free() {
 	C.host_free(h.c)
@@ -126,3 +132,52 @@ func (h *Host) Filter(under unsafe.Pointer, options int) unsafe.Pointer {
 
 // FreeBufferEvent frees one.
 func FreeBufferEvent(bev unsafe.Pointer) { C.bufferevent_free((*C.struct_bufferevent)(bev)) }
+
+// The callbacks of a bufferevent.
+const (
+	OnRead  = C.EV_READ
+	OnWrite = C.EV_WRITE
+	OnEvent = C.BEV_EVENT_EOF
+)
+
+// SetCallbacks gives a bufferevent those of an echo that are in which, and no others.
+func (h *Host) SetCallbacks(bev unsafe.Pointer, which int) {
+	C.host_set_callbacks((*C.struct_bufferevent)(bev), C.int(which), h.count)
+}
+
+// Callbacks are the three of a bufferevent, and their argument.
+func Callbacks(bev unsafe.Pointer) (c [4]uintptr) {
+	var out [4]C.uintptr_t
+	C.host_get_callbacks((*C.struct_bufferevent)(bev), &out[0])
+	for i, p := range out {
+		c[i] = uintptr(p)
+	}
+	return c
+}
+
+// Enabled are the EV_READ and EV_WRITE that are on.
+func Enabled(bev unsafe.Pointer) int {
+	return int(C.bufferevent_get_enabled((*C.struct_bufferevent)(bev)))
+}
+
+// Input is how many bytes it has read.
+func Input(bev unsafe.Pointer) int {
+	return int(C.evbuffer_get_length(C.bufferevent_get_input((*C.struct_bufferevent)(bev))))
+}
+
+// Limit gives a bufferevent a rate limit, which is freed after it.
+func Limit(bev unsafe.Pointer) (limit unsafe.Pointer, free func()) {
+	cfg := C.ev_token_bucket_cfg_new(1<<20, 1<<20, 1<<20, 1<<20, nil)
+	C.bufferevent_set_rate_limit((*C.struct_bufferevent)(bev), cfg)
+	return unsafe.Pointer(cfg), func() { C.ev_token_bucket_cfg_free(cfg) }
+}
+
+// Limited is the rate limit of a bufferevent, or nil.
+func Limited(bev unsafe.Pointer) unsafe.Pointer {
+	return unsafe.Pointer(C.bufferevent_get_token_bucket_cfg((*C.struct_bufferevent)(bev)))
+}
+
+// Unlimit takes it away.
+func Unlimit(bev unsafe.Pointer) {
+	C.bufferevent_set_rate_limit((*C.struct_bufferevent)(bev), nil)
+}

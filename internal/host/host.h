@@ -3,6 +3,7 @@
 #define HOST_H
 
 #include <pthread.h>
+#include <stdint.h>
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -32,5 +33,10 @@ struct bufferevent *host_echo(struct host *h, int fd, int options, int *calls);
 struct bufferevent *host_bufferevent(struct host *h, int fd, int options);
 void host_pair(struct host *h, int options, struct bufferevent *pair[2]);
 struct bufferevent *host_filter(struct bufferevent *under, int options);
+
+/* The callbacks of a bufferevent: those of an echo that are in which, an EV_ or
+ * BEV_EVENT_EOF each; and all four pointers of bufferevent_getcb. */
+void host_set_callbacks(struct bufferevent *bev, int which, int *calls);
+void host_get_callbacks(struct bufferevent *bev, uintptr_t out[4]);
 
 #endif

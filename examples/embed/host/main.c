@@ -132,6 +132,10 @@ int main(int argc, char **argv)
 	/* A write to a connection that the client has closed is an error, not the end. */
 	signal(SIGPIPE, SIG_IGN);
 
+	/* Without this libevent 2.2.1-alpha reads signals from a signalfd, and blocks them in
+	 * this thread alone: they would end the process on one of Go's. */
+	setenv("EVENT_DISALLOW_SIGNALFD", "1", 1);
+
 	/* So that Go may wake the loop from other threads. Before any event_base. */
 	if (evthread_use_pthreads() < 0 || !(base = event_base_new())) {
 		fprintf(stderr, "embed: no event_base\n");

@@ -1,0 +1,155 @@
+package libevent_test
+
+import (
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/host"
+	"github.com/go-libevent/libevent/internal/testutil"
+)
+
+// Without OnPanic: Err has it, and C's loop goes on.
+func TestWrapBasePanicInEveryKindOfClosure(t *testing.T) {
+	quiet(t)
+	for name, arrange := range closureKinds {
+		t.Run(name, func(t *testing.T) {
+			h, base := newHost(t, libevent.WrapConfig{})
+			arrange(t, base, explode)
+			h.Start()
+			testutil.Eventually(t, func() bool { return base.Err() != nil }, "a panic")
+			assert.ErrorIs(t, base.Err(), errBoom)
+			testutil.OnLoop(t, base, func() {})
+		})
+	}
+}
+
+func TestWrapBasePanicOnALoopThatGoRuns(t *testing.T) {
+	for name, arrange := range closureKinds {
+		t.Run(name, func(t *testing.T) {
+			_, base := newHost(t, libevent.WrapConfig{})
+			arrange(t, base, explode)
+			v := raises(func() { _ = base.Dispatch() })
+			assert.ErrorIs(t, asError(v), errBoom)
+			assert.NoError(t, base.Err())
+		})
+	}
+}
+
+func TestWrapBaseFreeInEveryKindOfClosure(t *testing.T) {
+	for name, arrange := range closureKinds {
+		t.Run(name, func(t *testing.T) {
+			h, base := newHost(t, libevent.WrapConfig{})
+			freed := make(chan error, 1)
+			var once sync.Once
+			arrange(t, base, func() { once.Do(func() { freed <- base.Free() }) })
+			h.Start()
+			assert.NoError(t, testutil.Receive(t, freed))
+			assert.NoError(t, base.Free(), "again")
+			testutil.Eventually(t, func() bool { return libevent.Live() == libevent.LiveObjects{} }, "all is gone")
+			h.Call(func() {})
+		})
+	}
+}
+
+// Two cannot run one loop; and he who tries disturbs nobody.
+func TestWrapBaseDispatchWhileCRunsTheLoop(t *testing.T) {
+	quiet(t)
+	h, base := newHost(t, libevent.WrapConfig{})
+	h.Start()
+	testutil.OnLoop(t, base, func() {
+		refused := make(chan error)
+		go func() { refused <- base.Dispatch() }()
+		assert.ErrorIs(t, testutil.Receive(t, refused), libevent.ErrRunning)
+		assert.True(t, base.OnLoop())
+		bev, err := base.NewSocket(-1, libevent.OptLoopOnly)
+		if assert.NoError(t, err) {
+			assert.NoError(t, bev.Enable(rd))
+			elsewhere := make(chan error)
+			go func() { elsewhere <- bev.Enable(wr) }()
+			assert.ErrorIs(t, testutil.Receive(t, elsewhere), libevent.ErrWrongLoop)
+			bev.Free()
+		}
+	})
+	testutil.OnLoop(t, base, func() {})
+}
+
+// What LoopBreak ends is C's to begin again.
+func TestWrapBaseLoopBreakEndsOneRun(t *testing.T) {
+	ways := map[string]func(t *testing.T, base *libevent.Base){
+		"from a closure": func(t *testing.T, base *libevent.Base) {
+			require.NoError(t, base.Post(func() { assert.NoError(t, base.LoopBreak()) }))
+		},
+		"from another goroutine": func(t *testing.T, base *libevent.Base) {
+			testutil.OnLoop(t, base, func() {})
+			require.NoError(t, base.LoopBreak())
+		},
+	}
+	for name, end := range ways {
+		t.Run(name, func(t *testing.T) {
+			h, base := newHost(t, libevent.WrapConfig{})
+			for range 3 {
+				h.Start()
+				end(t, base)
+				h.Join()
+			}
+			h.Start()
+			for range 3 {
+				testutil.OnLoop(t, base, func() {})
+			}
+		})
+	}
+}
+
+// The function of a reference is called when its last byte is gone, though the loop is C's
+// and nothing else of Go's happens.
+func TestWrapBaseCallsForReferences(t *testing.T) {
+	h, base := newHost(t, libevent.WrapConfig{})
+	h.Start()
+	fd, peer := testutil.TCPPair(t)
+	done := make(chan bool, 1)
+	testutil.OnLoop(t, base, func() {
+		bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
+		if assert.NoError(t, err) {
+			assert.NoError(t, bev.Output().AddReference([]byte("mine"), func() { done <- base.OnLoop() }))
+		}
+	})
+	p := make([]byte, 4)
+	_, err := io.ReadFull(peer, p)
+	require.NoError(t, err)
+	assert.Equal(t, "mine", string(p))
+	assert.True(t, testutil.Receive(t, done), "on the loop")
+}
+
+// C runs its loop on one thread, waits for its end, and goes on with another.
+func TestWrapBaseFreeAfterTheLoopOfC(t *testing.T) {
+	locked(t, func(t *testing.T, cfg libevent.WrapConfig) {
+		h := host.New(!cfg.NoLocks)
+		base, err := libevent.WrapBase(h.Base(), cfg)
+		require.NoError(t, err)
+		h.Start()
+		mine, peer := testutil.TCPPair(t)
+		testutil.OnLoop(t, base, func() {
+			bev, err := base.NewSocket(mine, libevent.OptCloseOnFree)
+			if assert.NoError(t, err) {
+				assert.NoError(t, bev.Enable(rd))
+			}
+			timer, err := base.NewTimer(func() {})
+			if assert.NoError(t, err) {
+				assert.NoError(t, timer.Add(time.Hour))
+			}
+		})
+		h.Stop()
+		assert.NoError(t, base.Free())
+		h.Turn()
+		assert.Equal(t, libevent.LiveObjects{}, libevent.Live())
+		_, err = peer.Read(make([]byte, 1))
+		assert.ErrorIs(t, err, io.EOF)
+		h.Free()
+	})
+}

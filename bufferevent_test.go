@@ -641,7 +641,7 @@ func TestEventTimeouts(t *testing.T) {
 		base := testutil.NewBase(t)
 		bev, _ := newSocket(t, base, 0)
 		require.NoError(t, bev.SetTimeouts(0, 20*time.Millisecond))
-		_, err := bev.Write(testutil.Noise(32 << 20)) // more than the kernel takes
+		_, err := bev.Write(make([]byte, 32<<20)) // more than the kernel takes
 		require.NoError(t, err)
 		assert.Equal(t, libevent.EventWriting|libevent.EventTimeout, happening(t, bev))
 		assert.Zero(t, bev.Enabled())
@@ -1090,7 +1090,7 @@ func TestFreeAfterFlush(t *testing.T) {
 	t.Run("limit", func(t *testing.T) {
 		base := testutil.NewBase(t)
 		bev, _ := newSocket(t, base, 0)
-		_, err := bev.Write(testutil.Noise(32 << 20))
+		_, err := bev.Write(make([]byte, 32<<20))
 		require.NoError(t, err)
 		start := time.Now()
 		require.NoError(t, bev.FreeAfterFlush(50*time.Millisecond))
@@ -1101,7 +1101,7 @@ func TestFreeAfterFlush(t *testing.T) {
 	t.Run("error", func(t *testing.T) {
 		base := testutil.NewBase(t)
 		bev, peer := newSocket(t, base, 0)
-		_, err := bev.Write(testutil.Noise(32 << 20))
+		_, err := bev.Write(make([]byte, 32<<20))
 		require.NoError(t, err)
 		require.NoError(t, bev.FreeAfterFlush(time.Hour))
 		require.NoError(t, peer.SetLinger(0))
@@ -1126,7 +1126,7 @@ func TestFreeAfterFlush(t *testing.T) {
 	t.Run("cut short by Free", func(t *testing.T) {
 		base := testutil.NewBase(t)
 		bev, peer := newSocket(t, base, 0)
-		_, err := bev.Write(testutil.Noise(32 << 20))
+		_, err := bev.Write(make([]byte, 32<<20))
 		require.NoError(t, err)
 		require.NoError(t, bev.FreeAfterFlush(time.Hour))
 		bev.Free()

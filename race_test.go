@@ -46,7 +46,7 @@ func TestFreeAfterFlushAgainstFree(t *testing.T) {
 func TestWriteAgainstFreeAndReuse(t *testing.T) {
 	base := testutil.NewBase(t)
 	testutil.Background(t, base)
-	for range 3000 {
+	for range 1000 {
 		fd, peer := testutil.Socketpair(t)
 		bev, err := base.NewSocket(fd, 0)
 		require.NoError(t, err)
@@ -557,7 +557,7 @@ func TestFilterAgainstFree(t *testing.T) {
 			top.Free()
 		}
 	}()
-	for range 10000 {
+	for range 2000 {
 		fd, peer := testutil.Socketpair(t)
 		bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 		require.NoError(t, err)

@@ -409,33 +409,29 @@ func TestReadHighWatermarkCostsNothing(t *testing.T) {
 		require.NoError(t, bev.Enable(rd))
 		send(testutil.Noise(10 * high))
 
-		idle := func() {
-			require.NoError(t, base.LoopExit(100*time.Millisecond))
-			require.NoError(t, base.Loop(libevent.LoopNoExitOnEmpty))
-		}
-		idle()
+		idle(t, base, time.Millisecond)
 		assert.Equal(t, high, bev.Input().Len())
 		assert.Equal(t, rd|wr, bev.Enabled(), "the pause is not the user's")
 		calls = 0
 		before := testutil.CPUTime()
-		idle()
+		idle(t, base, 100*time.Millisecond)
 		assert.Zero(t, calls)
 		assert.Less(t, testutil.CPUTime()-before, 50*time.Millisecond, "the loop must sleep")
 
 		require.NoError(t, bev.Input().Drain(1)) // outside of any closure
-		idle()
+		idle(t, base, time.Millisecond)
 		assert.Equal(t, high, bev.Input().Len())
 		assert.Equal(t, 1, calls)
 
 		got, err := bev.Input().RemoveBuffer(newBuffer(t, ""), high)
 		require.NoError(t, err)
 		assert.Equal(t, high, got)
-		idle()
+		idle(t, base, time.Millisecond)
 		assert.Equal(t, high, bev.Input().Len())
 
 		marked = false
 		require.NoError(t, bev.SetWatermark(rd, 0, 0)) // no mark: the rest comes
-		idle()
+		idle(t, base, time.Millisecond)
 		assert.Equal(t, 9*high-1, bev.Input().Len())
 	})
 }

@@ -74,6 +74,17 @@ func same(t testing.TB, want, got []byte) {
 	}
 }
 
+// idle runs the loop for a while, and as many turns as it may lack then: on a busy machine
+// the time can be over before what is due was done.
+func idle(t testing.TB, base *libevent.Base, d time.Duration) {
+	t.Helper()
+	require.NoError(t, base.LoopExit(d))
+	require.NoError(t, base.Loop(libevent.LoopNoExitOnEmpty))
+	for range 20 {
+		require.NoError(t, base.Loop(libevent.LoopNonblock))
+	}
+}
+
 // openFDs counts the open descriptors of the process.
 func openFDs(t testing.TB) int {
 	t.Helper()

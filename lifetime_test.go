@@ -35,8 +35,7 @@ func TestFreeInsideOwnCallback(t *testing.T) {
 		require.NoError(t, bev.Enable(rd))
 		send(testutil.Noise(100_000))
 		require.NoError(t, base.Loop(libevent.LoopOnce))
-		require.NoError(t, base.LoopExit(10*time.Millisecond))
-		require.NoError(t, base.Loop(libevent.LoopNoExitOnEmpty))
+		idle(t, base, 10*time.Millisecond)
 		assert.Equal(t, 1, calls)
 	})
 }

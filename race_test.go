@@ -352,8 +352,7 @@ func TestReadHighWatermarkAndPuttingBack(t *testing.T) {
 	require.NoError(t, bev.Enable(rd))
 	_, err := peer.Write(testutil.Noise(1000))
 	require.NoError(t, err)
-	require.NoError(t, base.LoopExit(50*time.Millisecond))
-	require.NoError(t, base.Loop(libevent.LoopNoExitOnEmpty))
+	idle(t, base, 50*time.Millisecond)
 	assert.Equal(t, 100, bev.Input().Len())
 	assert.LessOrEqual(t, calls, 2)
 }

@@ -203,7 +203,7 @@ func TestFilterHighWatermark(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	f := newFilter(t, bev, halve, nil, libevent.OptCloseOnFree)
-	const high, total = 100, 5000
+	const high, total = 500, 5000
 	calls := 0
 	require.NoError(t, f.SetWatermark(rd, 0, high))
 	require.NoError(t, f.SetCallbacks(func(f *libevent.BufferEvent) {

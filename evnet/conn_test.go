@@ -58,9 +58,9 @@ func TestSlowReader(t *testing.T) {
 	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
 		const total = 32 << 20
 		wrote := writeAll(a, testutil.Noise(total))
-		// It waits: nothing goes on for a while, at no cost.
+		// It waits: nothing goes on any more for a while, at no cost.
 		waiting := func() (before int) {
-			for last := -1; before != last; {
+			for last := 0; before == 0 || before != last; {
 				last = before
 				time.Sleep(100 * time.Millisecond) // sleep: that nothing happens takes time to see
 				before = evnet.Buffered(a, b)

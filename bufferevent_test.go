@@ -409,33 +409,29 @@ func TestReadHighWatermarkCostsNothing(t *testing.T) {
 		require.NoError(t, bev.Enable(rd))
 		send(testutil.Noise(10 * high))
 
-		idle := func() {
-			require.NoError(t, base.LoopExit(100*time.Millisecond))
-			require.NoError(t, base.Loop(libevent.LoopNoExitOnEmpty))
-		}
-		idle()
+		idle(t, base, time.Millisecond)
 		assert.Equal(t, high, bev.Input().Len())
 		assert.Equal(t, rd|wr, bev.Enabled(), "the pause is not the user's")
 		calls = 0
 		before := testutil.CPUTime()
-		idle()
+		idle(t, base, 100*time.Millisecond)
 		assert.Zero(t, calls)
 		assert.Less(t, testutil.CPUTime()-before, 50*time.Millisecond, "the loop must sleep")
 
 		require.NoError(t, bev.Input().Drain(1)) // outside of any closure
-		idle()
+		idle(t, base, time.Millisecond)
 		assert.Equal(t, high, bev.Input().Len())
 		assert.Equal(t, 1, calls)
 
 		got, err := bev.Input().RemoveBuffer(newBuffer(t, ""), high)
 		require.NoError(t, err)
 		assert.Equal(t, high, got)
-		idle()
+		idle(t, base, time.Millisecond)
 		assert.Equal(t, high, bev.Input().Len())
 
 		marked = false
 		require.NoError(t, bev.SetWatermark(rd, 0, 0)) // no mark: the rest comes
-		idle()
+		idle(t, base, time.Millisecond)
 		assert.Equal(t, 9*high-1, bev.Input().Len())
 	})
 }
@@ -641,7 +637,7 @@ func TestEventTimeouts(t *testing.T) {
 		base := testutil.NewBase(t)
 		bev, _ := newSocket(t, base, 0)
 		require.NoError(t, bev.SetTimeouts(0, 20*time.Millisecond))
-		_, err := bev.Write(testutil.Noise(32 << 20)) // more than the kernel takes
+		_, err := bev.Write(make([]byte, 32<<20)) // more than the kernel takes
 		require.NoError(t, err)
 		assert.Equal(t, libevent.EventWriting|libevent.EventTimeout, happening(t, bev))
 		assert.Zero(t, bev.Enabled())
@@ -1090,7 +1086,7 @@ func TestFreeAfterFlush(t *testing.T) {
 	t.Run("limit", func(t *testing.T) {
 		base := testutil.NewBase(t)
 		bev, _ := newSocket(t, base, 0)
-		_, err := bev.Write(testutil.Noise(32 << 20))
+		_, err := bev.Write(make([]byte, 32<<20))
 		require.NoError(t, err)
 		start := time.Now()
 		require.NoError(t, bev.FreeAfterFlush(50*time.Millisecond))
@@ -1101,7 +1097,7 @@ func TestFreeAfterFlush(t *testing.T) {
 	t.Run("error", func(t *testing.T) {
 		base := testutil.NewBase(t)
 		bev, peer := newSocket(t, base, 0)
-		_, err := bev.Write(testutil.Noise(32 << 20))
+		_, err := bev.Write(make([]byte, 32<<20))
 		require.NoError(t, err)
 		require.NoError(t, bev.FreeAfterFlush(time.Hour))
 		require.NoError(t, peer.SetLinger(0))
@@ -1126,7 +1122,7 @@ func TestFreeAfterFlush(t *testing.T) {
 	t.Run("cut short by Free", func(t *testing.T) {
 		base := testutil.NewBase(t)
 		bev, peer := newSocket(t, base, 0)
-		_, err := bev.Write(testutil.Noise(32 << 20))
+		_, err := bev.Write(make([]byte, 32<<20))
 		require.NoError(t, err)
 		require.NoError(t, bev.FreeAfterFlush(time.Hour))
 		bev.Free()

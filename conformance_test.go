@@ -273,8 +273,7 @@ func conformFiltersDisable(t *testing.T, base *libevent.Base, a, b *libevent.Buf
 	require.NoError(t, b.Enable(rd))
 	_, err := f.WriteString("data")
 	require.NoError(t, err)
-	require.NoError(t, base.LoopExit(20*time.Millisecond))
-	testutil.Dispatch(t, base)
+	idle(t, base, 20*time.Millisecond)
 	assert.Equal(t, "datamoremore", content(t, b.Input()))
 	assert.Zero(t, f.Output().Len())
 }
@@ -394,8 +393,7 @@ func conformTimeouts(t *testing.T, base *libevent.Base, a, b *libevent.BufferEve
 	require.NoError(t, b.SetTimeouts(50*time.Millisecond, 0))
 	require.NoError(t, a.Enable(rd))
 	require.NoError(t, b.Disable(rd))
-	require.NoError(t, base.LoopExit(150*time.Millisecond))
-	require.NoError(t, base.Loop(libevent.LoopNoExitOnEmpty))
+	idle(t, base, 150*time.Millisecond)
 	assert.GreaterOrEqual(t, took, 50*time.Millisecond)
 	assert.Zero(t, a.Enabled()&rd)
 }

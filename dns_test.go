@@ -413,6 +413,7 @@ func TestDNSNoAnswer(t *testing.T) {
 	var e *libevent.DNSError
 	require.ErrorAs(t, cause, &e)
 	assert.False(t, e.IsNotFound())
+	testutil.Eventually(t, func() bool { return s.wasAsked("host.test") >= 2 }, "the server has read all")
 	assert.Equal(t, 2, s.wasAsked("host.test"))
 }
 

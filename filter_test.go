@@ -203,7 +203,7 @@ func TestFilterHighWatermark(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := newSocket(t, base, 0)
 	f := newFilter(t, bev, halve, nil, libevent.OptCloseOnFree)
-	const high, total = 100, 5000
+	const high, total = 500, 5000
 	calls := 0
 	require.NoError(t, f.SetWatermark(rd, 0, high))
 	require.NoError(t, f.SetCallbacks(func(f *libevent.BufferEvent) {
@@ -214,18 +214,14 @@ func TestFilterHighWatermark(t *testing.T) {
 	data := bytes.Repeat([]byte("xx"), total)
 	_, err := peer.Write(data)
 	require.NoError(t, err)
-	idle := func() {
-		require.NoError(t, base.LoopExit(20*time.Millisecond))
-		require.NoError(t, base.Loop(libevent.LoopNoExitOnEmpty))
-	}
-	idle()
+	idle(t, base, 20*time.Millisecond)
 	for got := 0; got < total; got += high {
 		require.Equal(t, high, f.Input().Len())
 		calls = 0
-		idle()
+		idle(t, base, 20*time.Millisecond)
 		require.Zero(t, calls)
 		require.NoError(t, f.Input().Drain(high))
-		idle()
+		idle(t, base, 20*time.Millisecond)
 	}
 	assert.Zero(t, f.Input().Len())
 }

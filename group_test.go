@@ -186,7 +186,7 @@ func TestGroupPostAll(t *testing.T) {
 // goroutines.
 func TestGroupSpread(t *testing.T) {
 	for _, loops := range []int{1, 2, 3} {
-		const connections = 1000
+		const connections = 300
 		g := newGroup(t, loops)
 		var total atomic.Int64
 		var mu sync.Mutex

@@ -46,7 +46,7 @@ func TestFreeAfterFlushAgainstFree(t *testing.T) {
 func TestWriteAgainstFreeAndReuse(t *testing.T) {
 	base := testutil.NewBase(t)
 	testutil.Background(t, base)
-	for range 3000 {
+	for range 1000 {
 		fd, peer := testutil.Socketpair(t)
 		bev, err := base.NewSocket(fd, 0)
 		require.NoError(t, err)
@@ -56,6 +56,7 @@ func TestWriteAgainstFreeAndReuse(t *testing.T) {
 		wg.Go(func() {
 			for !stop.Load() {
 				_, _ = bev.WriteString("old")
+				runtime.Gosched() // or with one CPU it has that for long
 			}
 		})
 		_, _ = syscall.Write(peer, []byte("x"))
@@ -102,6 +103,7 @@ func TestReadAgainstFree(t *testing.T) {
 				q := make([]byte, 8)
 				n, _ = b.Input().CopyOut(q)
 				assert.NotContains(t, string(q[:n]), "\x00")
+				runtime.Gosched() // or with one CPU it has that for long
 			}
 		}, nil, nil))
 		require.NoError(t, bev.Enable(rd))
@@ -350,8 +352,7 @@ func TestReadHighWatermarkAndPuttingBack(t *testing.T) {
 	require.NoError(t, bev.Enable(rd))
 	_, err := peer.Write(testutil.Noise(1000))
 	require.NoError(t, err)
-	require.NoError(t, base.LoopExit(50*time.Millisecond))
-	require.NoError(t, base.Loop(libevent.LoopNoExitOnEmpty))
+	idle(t, base, 50*time.Millisecond)
 	assert.Equal(t, 100, bev.Input().Len())
 	assert.LessOrEqual(t, calls, 2)
 }
@@ -555,11 +556,18 @@ func TestFilterAgainstFree(t *testing.T) {
 			top.Free()
 		}
 	}()
-	for range 10000 {
+	for range 2000 {
 		fd, peer := testutil.Socketpair(t)
 		bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 		require.NoError(t, err)
-		testutil.OnLoop(t, base, func() { assert.NoError(t, bev.SetPriority(0)) })
+		for busy := true; busy; { // without the fast path, while the one of before is due
+			testutil.OnLoop(t, base, func() {
+				err := bev.SetPriority(0)
+				if busy = errors.Is(err, syscall.EBUSY); !busy {
+					assert.NoError(t, err)
+				}
+			})
+		}
 		require.NoError(t, bev.Enable(rd))
 		var wg sync.WaitGroup
 		wg.Go(bev.Free)

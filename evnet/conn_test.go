@@ -20,7 +20,7 @@ import (
 
 func TestReadGivesWhatIsBufferedBeforeTheEnd(t *testing.T) {
 	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
-		want := noise(100_000)
+		want := testutil.Noise(100_000)
 		_, err := a.Write(want)
 		require.NoError(t, err)
 		require.NoError(t, a.Close())
@@ -34,7 +34,7 @@ func TestReadGivesWhatIsBufferedBeforeTheEnd(t *testing.T) {
 
 func TestLargeTransfersBothWays(t *testing.T) {
 	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
-		want := noise(8 << 20)
+		want := testutil.Noise(8 << 20)
 		var reads []<-chan result[[]byte]
 		for _, c := range []*evnet.Conn{a, b} {
 			reads = append(reads, readAll(c))
@@ -57,10 +57,10 @@ func TestLargeTransfersBothWays(t *testing.T) {
 func TestSlowReader(t *testing.T) {
 	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
 		const total = 32 << 20
-		wrote := writeAll(a, noise(total))
-		// It waits: nothing goes on for a while, at no cost.
+		wrote := writeAll(a, testutil.Noise(total))
+		// It waits: nothing goes on any more for a while, at no cost.
 		waiting := func() (before int) {
-			for last := -1; before != last; {
+			for last := 0; before == 0 || before != last; {
 				last = before
 				time.Sleep(100 * time.Millisecond) // sleep: that nothing happens takes time to see
 				before = evnet.Buffered(a, b)
@@ -68,9 +68,9 @@ func TestSlowReader(t *testing.T) {
 			return before
 		}
 		held := waiting()
-		cpu := cpuTime()
+		cpu := testutil.CPUTime()
 		time.Sleep(300 * time.Millisecond) // sleep: a loop that spins would do so meanwhile
-		assert.Less(t, cpuTime()-cpu, 150*time.Millisecond, "it spins")
+		assert.Less(t, testutil.CPUTime()-cpu, 150*time.Millisecond, "it spins")
 		assert.LessOrEqual(t, held, 4*(256<<10)+2*(256<<10), "bytes are held")
 		assert.Empty(t, wrote, "Write does not wait")
 		n, err := io.Copy(io.Discard, io.LimitReader(b, total))
@@ -112,7 +112,7 @@ func TestReadDeadline(t *testing.T) {
 // What Write says it wrote before its deadline is what arrives.
 func TestWriteDeadlineCounts(t *testing.T) {
 	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
-		want := noise(32 << 20)
+		want := testutil.Noise(32 << 20)
 		require.NoError(t, a.SetWriteDeadline(time.Now().Add(100*time.Millisecond)))
 		n, err := a.Write(want)
 		assert.True(t, timedOut(err), "%v", err)
@@ -390,7 +390,7 @@ func TestOnTheLoop(t *testing.T) {
 		base := evnet.BaseOf(a)
 		l, err := evnet.Listen(base, "tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		onLoop(t, base, func() {
+		testutil.OnLoop(t, base, func() {
 			_, err := a.Read(make([]byte, 1))
 			assertOp(t, err, "read", evnet.ErrOnLoop)
 			n, err := a.Write([]byte("x"))
@@ -409,7 +409,7 @@ func TestOnTheLoop(t *testing.T) {
 		assert.Equal(t, 1, n)
 		assert.NoError(t, err)
 		require.NoError(t, b.SetLinger(0))
-		onLoop(t, base, func() { assert.NoError(t, b.Close()) })
+		testutil.OnLoop(t, base, func() { assert.NoError(t, b.Close()) })
 	})
 }
 
@@ -575,7 +575,7 @@ func TestThousandConnections(t *testing.T) {
 				return
 			}
 			defer c.Close()
-			p, q := noise(300), make([]byte, 300)
+			p, q := testutil.Noise(300), make([]byte, 300)
 			for range each {
 				if _, err := c.Write(p); !assert.NoError(t, err) {
 					return

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"math/rand"
 	"net"
-	"syscall"
 	"testing"
 	"time"
 
@@ -15,7 +13,6 @@ import (
 
 	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/evnet"
-	"github.com/go-libevent/libevent/internal/testutil"
 )
 
 // connect makes two connections that are closed at the end of the test.
@@ -45,13 +42,6 @@ func tcpPair(t testing.TB, loop libevent.Loop) (a, b *evnet.Conn) {
 	return transports[0].pair(t, loop)
 }
 
-// noise makes n bytes that do not repeat.
-func noise(n int) []byte {
-	p := make([]byte, n)
-	rand.New(rand.NewSource(int64(n))).Read(p)
-	return p
-}
-
 // same compares long contents without printing them.
 func same(t testing.TB, want, got []byte) {
 	t.Helper()
@@ -79,14 +69,6 @@ func assertOp(t testing.TB, err error, op string, cause error) {
 	assert.ErrorIs(t, err, cause)
 }
 
-// onLoop runs fn on the loop's goroutine and waits for it.
-func onLoop(t testing.TB, base *libevent.Base, fn func()) {
-	t.Helper()
-	done := make(chan struct{})
-	require.NoError(t, base.Post(func() { defer close(done); fn() }))
-	testutil.Receive(t, done)
-}
-
 // fill writes until the connection takes no more for the time being, and returns how much it took.
 func fill(t testing.TB, c *evnet.Conn) (n int) {
 	t.Helper()
@@ -95,12 +77,6 @@ func fill(t testing.TB, c *evnet.Conn) (n int) {
 	assert.True(t, timedOut(err), "%v", err)
 	require.NoError(t, c.SetWriteDeadline(time.Time{}))
 	return n
-}
-
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func isClosed(err error) bool { return errors.Is(err, net.ErrClosed) }

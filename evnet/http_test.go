@@ -30,7 +30,7 @@ import (
 // site answers in the ways that matter to a connection.
 func site(t testing.TB) http.Handler {
 	file := filepath.Join(t.TempDir(), "file")
-	require.NoError(t, os.WriteFile(file, noise(3<<20), 0o600))
+	require.NoError(t, os.WriteFile(file, testutil.Noise(3<<20), 0o600))
 	mux := http.NewServeMux()
 	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Proto", r.Proto)
@@ -107,7 +107,7 @@ func TestHTTP(t *testing.T) {
 }
 
 func visit(t testing.TB, client *http.Client, url, proto string, i int) {
-	want := noise(1 + i*70_000)
+	want := testutil.Noise(1 + i*70_000)
 	body := io.Reader(bytes.NewReader(want))
 	if i%2 == 1 {
 		body = struct{ io.Reader }{body} // of a length that is not known: in chunks
@@ -131,7 +131,7 @@ func visit(t testing.TB, client *http.Client, url, proto string, i int) {
 	}
 	if req, err = http.NewRequest(http.MethodGet, url+"/file", nil); assert.NoError(t, err) {
 		_, got = do(t, client, req)
-		same(t, noise(3<<20), got)
+		same(t, testutil.Noise(3<<20), got)
 	}
 }
 
@@ -220,7 +220,7 @@ func TestTLSOnTop(t *testing.T) {
 	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
 		client := tls.Client(a, &tls.Config{RootCAs: pool, ServerName: "example.com"})
 		server := tls.Server(b, &tls.Config{Certificates: certs.TLS.Certificates})
-		want := noise(2 << 20)
+		want := testutil.Noise(2 << 20)
 		var reads []<-chan result[[]byte]
 		for _, c := range []*tls.Conn{client, server} {
 			reads = append(reads, readAll(c))

@@ -31,18 +31,43 @@ func need(t testing.TB, program string) string {
 	return path
 }
 
+// output is what a program says.
+type output struct {
+	mu   sync.Mutex
+	said bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.said.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.said.String()
+}
+
+// await waits until the program has said text.
+func (o *output) await(t testing.TB, text string) {
+	t.Helper()
+	testutil.Eventually(t, func() bool {
+		time.Sleep(time.Millisecond) // sleep: the program needs the CPU
+		return strings.Contains(o.String(), text)
+	}, "it says "+text)
+}
+
 // sClient runs openssl s_client against a server here, with something to say.
-func sClient(t testing.TB, input io.Reader, args ...string) (string, error) {
+func sClient(t testing.TB, input io.Reader, out *output, args ...string) error {
 	t.Helper()
 	cmd := exec.Command(need(t, "openssl"), append([]string{"s_client"}, args...)...)
 	cmd.Stdin = input
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Stdout, cmd.Stderr = out, out
 	require.NoError(t, cmd.Start())
 	stop := time.AfterFunc(testutil.Patience, func() { _ = cmd.Process.Kill() })
 	defer stop.Stop()
-	err := cmd.Wait()
-	return out.String(), err
+	return cmd.Wait()
 }
 
 var flagOf = map[uint16]string{tls.VersionTLS12: "-tls1_2", tls.VersionTLS13: "-tls1_3"}
@@ -73,17 +98,18 @@ func TestSClient(t *testing.T) {
 		say := func(t *testing.T, args ...string) string {
 			// It ends after its input, so that waits for the answer.
 			r, w := io.Pipe()
+			said := new(output)
 			go func() {
+				defer w.Close()
 				_, _ = io.WriteString(w, "hello from s_client\n")
 				testutil.Receive(t, states)
-				time.Sleep(200 * time.Millisecond) // sleep: nobody tells when s_client has read the answer
-				_ = w.Close()
+				said.await(t, "hello from s_client\n")
 			}()
-			out, err := sClient(t, r, append([]string{"-connect", addr.String(), flagOf[version], "-CAfile", ca.file(t),
+			err := sClient(t, r, said, append([]string{"-connect", addr.String(), flagOf[version], "-CAfile", ca.file(t),
 				"-verify_return_error", "-verify_hostname", "example.test", "-servername", "example.test"}, args...)...)
-			require.NoError(t, err, out)
-			assert.Contains(t, out, "hello from s_client\n")
-			return out
+			require.NoError(t, err, said)
+			assert.Contains(t, said.String(), "hello from s_client\n")
+			return said.String()
 		}
 		t.Run("plain", func(t *testing.T) {
 			assert.Contains(t, say(t), "Verification: OK")
@@ -104,30 +130,22 @@ func TestSClient(t *testing.T) {
 }
 
 // sServer runs openssl s_server on a free port, which sends back each line reversed.
-func sServer(t testing.TB, args ...string) *net.TCPAddr {
+func sServer(t testing.TB, args ...string) (addr string) {
 	t.Helper()
-	program := need(t, "openssl")
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := ln.Addr().(*net.TCPAddr)
-	require.NoError(t, ln.Close())
-	cmd := exec.Command(program, append([]string{"s_server", "-accept", fmt.Sprint(addr.Port), "-rev"}, args...)...)
+	cmd := exec.Command(need(t, "openssl"), append([]string{"s_server", "-accept", "127.0.0.1:0", "-rev"}, args...)...)
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	cmd.Stderr = cmd.Stdout
 	require.NoError(t, cmd.Start())
-	ready, said := make(chan bool, 1), &bytes.Buffer{}
+	ready, said := make(chan string, 1), &bytes.Buffer{}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
 			said.WriteString(lines.Text() + "\n")
-			if strings.HasPrefix(lines.Text(), "ACCEPT") {
-				select {
-				case ready <- true:
-				default:
-				}
+			if on, ok := strings.CutPrefix(lines.Text(), "ACCEPT "); ok {
+				ready <- on
 			}
 		}
 	}()
@@ -139,8 +157,7 @@ func sServer(t testing.TB, args ...string) *net.TCPAddr {
 			t.Log(said.String())
 		}
 	})
-	testutil.Receive(t, ready)
-	return addr
+	return testutil.Receive(t, ready)
 }
 
 func TestSServer(t *testing.T) {
@@ -156,7 +173,7 @@ func TestSServer(t *testing.T) {
 			for i := range 3 {
 				conn := newSocket(t, ctx, newLoop(t), -1)
 				read, events := watch(t, conn)
-				require.NoError(t, conn.Connect("tcp", addr.String()))
+				require.NoError(t, conn.Connect("tcp", addr))
 				require.Equal(t, connected, testutil.Receive(t, events))
 				_, err := conn.WriteString("hello\n")
 				require.NoError(t, err)
@@ -183,7 +200,7 @@ func TestRenegotiateWithSServer(t *testing.T) {
 	addr := sServer(t, "-cert", certFile, "-key", keyFile, "-tls1_2", "-client_renegotiation")
 	conn := newSocket(t, client(t, &openssl.Config{RootCAs: ca.pool(), Renegotiation: true}), newLoop(t), -1)
 	read, events := watch(t, conn)
-	require.NoError(t, conn.Connect("tcp", addr.String()))
+	require.NoError(t, conn.Connect("tcp", addr))
 	require.Equal(t, connected, testutil.Receive(t, events))
 	for range 3 {
 		require.NoError(t, conn.Renegotiate())
@@ -276,11 +293,9 @@ func TestKeyUpdateWithoutRoom(t *testing.T) {
 	}()
 
 	input, stdin := io.Pipe()
-	out := make(chan string, 1)
+	said, ended := new(output), make(chan error, 1)
 	go func() {
-		said, err := sClient(t, input, "-connect", ln.Addr().String(), "-tls1_3", "-CAfile", ca.file(t))
-		assert.NoError(t, err)
-		out <- said
+		ended <- sClient(t, input, said, "-connect", ln.Addr().String(), "-tls1_3", "-CAfile", ca.file(t))
 	}()
 	_, err = io.WriteString(stdin, "before\n")
 	require.NoError(t, err)
@@ -296,7 +311,7 @@ func TestKeyUpdateWithoutRoom(t *testing.T) {
 	}, "the socket is full")
 	_, err = io.WriteString(stdin, "K\n")
 	require.NoError(t, err)
-	time.Sleep(100 * time.Millisecond) // sleep: what s_client reads with a command it drops
+	said.await(t, "KEYUPDATE") // what s_client reads with a command it drops
 	_, err = io.WriteString(stdin, "after\n")
 	require.NoError(t, err)
 	assert.Equal(t, "after", testutil.Receive(t, lines))
@@ -307,5 +322,5 @@ func TestKeyUpdateWithoutRoom(t *testing.T) {
 	testutil.Eventually(t, func() bool { return conn.Output().Len() == 0 }, "all is written")
 	require.NoError(t, conn.FreeAfterFlush(testutil.Patience))
 	require.NoError(t, stdin.Close())
-	assert.Contains(t, testutil.Receive(t, out), "KEYUPDATE")
+	assert.NoError(t, testutil.Receive(t, ended), said)
 }

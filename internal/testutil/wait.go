@@ -3,7 +3,7 @@
 package testutil
 
 import (
-	"math/rand"
+	"math/rand/v2"
 	"os"
 	"runtime"
 	"syscall"
@@ -45,7 +45,7 @@ func Eventually(t testing.TB, cond func() bool, what string) {
 // Noise makes n bytes that do not repeat.
 func Noise(n int) []byte {
 	p := make([]byte, n)
-	rand.New(rand.NewSource(int64(n))).Read(p)
+	_, _ = rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), byte(n >> 16), byte(n >> 24)}).Read(p)
 	return p
 }
 

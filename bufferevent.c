@@ -191,13 +191,22 @@ static int attempt_is_ours(struct glev_bev *r)
 	return r->dialing == GLEV_TRYING && !r->given;
 }
 
-static int give_fd(struct glev_bev *r, int fd)
+static int tell_door(struct glev_bev *r, int rc)
 {
-	int rc = bufferevent_setfd(r->bev, fd);
-
 	if (r->door && r->door->socket)
 		r->door->socket(r->bev);
 	return rc;
+}
+
+static int give_fd(struct glev_bev *r, int fd)
+{
+	return tell_door(r, bufferevent_setfd(r->bev, fd));
+}
+
+/* Has libevent wait for a connection that has begun; it sets the descriptor again. */
+static int await_connection(struct glev_bev *r)
+{
+	return tell_door(r, bufferevent_socket_connect(r->bev, NULL, 0));
 }
 
 /* Takes the socket of an attempt of ConnectHostname away, or, if it is the caller's,
@@ -760,7 +769,7 @@ static int64_t start_connect(struct glev_bev *r, const struct sockaddr *sa, int 
 	case EINPROGRESS:
 	case EINTR:
 		give_fd(r, fd);
-		return bufferevent_socket_connect(r->bev, NULL, 0) < 0 ? -EIO : 0;
+		return await_connection(r) < 0 ? -EIO : 0;
 	case 0:
 	case ECONNREFUSED:
 		give_fd(r, fd);

@@ -131,6 +131,26 @@ func TestConnectToNobodyKnown(t *testing.T) {
 	})
 }
 
+// A connection that was connected here is read and written as quickly as one that came.
+func TestConnectTakesTheFastPath(t *testing.T) {
+	if testutil.PlainIO {
+		t.Skip("libevent reads and writes")
+	}
+	ca := newAuthority(t)
+	addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}, sendBack)
+	base := newLoop(t)
+	conn := newSocket(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"}), base, -1)
+	read, events := watch(t, conn)
+	require.NoError(t, conn.Connect("tcp", addr.String()))
+	require.Equal(t, connected, testutil.Receive(t, events))
+	_, err := conn.WriteString("hello")
+	require.NoError(t, err)
+	assert.Equal(t, "hello", take(t, read, 5))
+	stats := base.Stats()
+	assert.NotZero(t, stats.FastReads)
+	assert.NotZero(t, stats.FastWrites)
+}
+
 func TestConnectRefused(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

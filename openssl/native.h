@@ -109,6 +109,7 @@ struct gtls_wire {
 	int8_t dry;           /* the socket has no more */
 	int8_t eof;
 	int8_t more;          /* will be written at once */
+	int8_t late;          /* the handshake has met a broken pipe */
 };
 
 /* One connection. It lives as long as its bufferevent. */

@@ -109,16 +109,28 @@ int gtls_wire_read(BIO *bio, char *p, int n)
 	return n;
 }
 
+/* libevent 2.2 takes the cause of a connect that has failed from the socket, tells it, and
+ * in the same turn begins the handshake all the same: that is not to put another cause in
+ * its place. In the next turn it may. */
+static int is_late(struct gtls_conn *c)
+{
+	int late = !c->wire.late && !SSL_is_init_finished(c->ssl);
+
+	c->wire.late = 1;
+	return late;
+}
+
 int gtls_wire_write(BIO *bio, const char *p, int n)
 {
-	const struct gtls_wire *w = &((struct gtls_conn *)BIO_get_data(bio))->wire;
+	struct gtls_conn *c = BIO_get_data(bio);
+	const struct gtls_wire *w = &c->wire;
 	ssize_t done;
 
 	if (w->counting)
 		return n;
 	BIO_clear_retry_flags(bio);
 	done = send(w->fd, p, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL | (w->more ? MSG_MORE : 0));
-	if (done < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+	if (done < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || (errno == EPIPE && is_late(c))))
 		BIO_set_retry_write(bio);
 	return (int)done;
 }
@@ -212,6 +224,7 @@ void gtls_socket(struct bufferevent *bev)
 	if (!bio) /* then libevent's stays, and libevent with it */
 		return;
 	w->fd = bufferevent_getfd(bev);
+	w->late = 0;
 	count_on(w, bio, w->plain);
 	w->before = BIO_number_read(bio);
 	BIO_free(w->plain);

@@ -320,7 +320,8 @@ func TestReadGoesOnOffTheFastPath(t *testing.T) {
 			if !on {
 				return b.SetRateLimit(nil)
 			}
-			return b.SetRateLimit(&libevent.RateLimit{ReadRate: 1 << 30, ReadBurst: 1 << 30})
+			// libevent 2.2 reads all that the limit allows before it calls.
+			return b.SetRateLimit(&libevent.RateLimit{ReadRate: 256 << 10, ReadBurst: 256 << 10, Tick: time.Millisecond})
 		},
 		"one read": func(b *openssl.Conn, on bool) error {
 			if !on {

@@ -221,10 +221,10 @@ void gtls_socket(struct bufferevent *bev)
 	BIO *bio = new_bio(c);
 
 	gtls_conn_resume(c);
+	gtls_wire_restart(c);
 	if (!bio) /* then libevent's stays, and libevent with it */
 		return;
 	w->fd = bufferevent_getfd(bev);
-	w->late = 0;
 	count_on(w, bio, w->plain);
 	w->before = BIO_number_read(bio);
 	BIO_free(w->plain);
@@ -266,7 +266,7 @@ void gtls_wire_restart(struct gtls_conn *c)
 	free(w->kept);
 	w->kept = w->data = NULL;
 	w->at = w->end = w->unsent = 0;
-	w->ended = w->why = w->eof = w->dry = 0;
+	w->ended = w->why = w->eof = w->dry = w->late = 0;
 }
 
 void gtls_wire_free(struct gtls_conn *c)

@@ -13,7 +13,7 @@ import (
 
 // The hot path allocates nothing in Go.
 func TestNoAllocations(t *testing.T) {
-	if asanEnabled || raceEnabled {
+	if testutil.ASan || testutil.Race {
 		t.Skip("the instrumentation allocates")
 	}
 	base := testutil.NewBase(t)

@@ -279,7 +279,7 @@ func TestWrapBufferEventThatCFreesInUse(t *testing.T) {
 
 // After a Goexit libevent's loop is lost, and what is C's is C's still.
 func TestWrapBufferEventAfterGoexit(t *testing.T) {
-	if asanEnabled {
+	if testutil.ASan {
 		t.Skip("the C frames that a Goexit abandons leave their red zones in the thread's stack")
 	}
 	h := host.New(true)

@@ -404,7 +404,7 @@ func TestBufferReserve(t *testing.T) {
 	assert.Equal(t, 18, b.Len())
 	assert.ErrorIs(t, b.Reserve(0, func([][]byte) int { return 0 }), syscall.EINVAL)
 	assert.ErrorIs(t, b.Reserve(1, nil), syscall.EINVAL)
-	if !asanEnabled { // which takes such an allocation for a mistake
+	if !testutil.ASan { // which takes such an allocation for a mistake
 		assert.Error(t, b.Reserve(1<<62, func([][]byte) int { return 0 }))
 	}
 	bev, _ := newPair(t, testutil.NewBase(t))
@@ -454,7 +454,7 @@ func TestBufferVecAndRoom(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 13, b.ContiguousSpace())
 	require.NoError(t, b.Expand(10_000))
-	if !asanEnabled {
+	if !testutil.ASan {
 		assert.Error(t, b.Expand(1<<62))
 	}
 	assert.ErrorIs(t, b.Expand(-1), syscall.EINVAL)

@@ -259,7 +259,7 @@ func TestAddFileTruncated(t *testing.T) {
 
 // libevent's own appending would allocate as much as the file has up to its end.
 func TestAddAfterAnEnormousFile(t *testing.T) {
-	if asanEnabled {
+	if testutil.ASan {
 		t.Skip("the address sanitizer ends the process when malloc fails")
 	}
 	base := testutil.NewBase(t)

@@ -720,7 +720,7 @@ func TestGroupTwoPanics(t *testing.T) {
 }
 
 func TestGroupGoexit(t *testing.T) {
-	if asanEnabled {
+	if testutil.ASan {
 		t.Skip("the C frames that a Goexit abandons leave their red zones in the thread's stack")
 	}
 	for i := range 2 {

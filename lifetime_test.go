@@ -319,7 +319,10 @@ func TestFreeBaseWhileOthersUse(t *testing.T) {
 
 // Many connections leave nothing behind.
 func TestNothingIsLeftOfManyConnections(t *testing.T) {
-	const connections = 2000
+	connections := 10_000
+	if testutil.Race {
+		connections = 2000
+	}
 	base := testutil.NewBase(t)
 	l := listen(t, base, func(_ *libevent.Listener, fd int, _ net.Addr) {
 		bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)

@@ -262,7 +262,7 @@ func TestPanicWithOtherValues(t *testing.T) {
 // A Goexit takes libevent's stack with it: the base says so from then on, and what
 // can be given back is.
 func TestGoexitInEveryKindOfClosure(t *testing.T) {
-	if asanEnabled {
+	if testutil.ASan {
 		t.Skip("the C frames that a Goexit abandons leave their red zones in the thread's stack")
 	}
 	for name, arrange := range closureKinds {

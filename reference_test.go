@@ -180,7 +180,7 @@ func TestReferenceFreedWithItsBufferEvent(t *testing.T) {
 		assert.Equal(t, 5, *calls)
 	})
 	t.Run("after a Goexit", func(t *testing.T) {
-		if asanEnabled {
+		if testutil.ASan {
 			t.Skip("the C frames that a Goexit abandons leave their red zones in the thread's stack")
 		}
 		base, err := libevent.NewBase()

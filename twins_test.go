@@ -21,7 +21,7 @@ import (
 
 var (
 	// One goroutine leads them: the race detector has few to find there, and is slow.
-	twinLives = flag.Int("twins", map[bool]int{false: 80, true: 10}[raceEnabled], "how many lives TestFastPathTwins leads")
+	twinLives = flag.Int("twins", map[bool]int{false: 80, true: 10}[testutil.Race], "how many lives TestFastPathTwins leads")
 	twinSeed  = flag.Int64("twinseed", 1, "the seed of the first of them")
 )
 

@@ -82,7 +82,7 @@ func TestAllocations(t *testing.T) {
 			assert.NoError(t, err)
 			assert.NoError(t, b.SetReadDeadline(time.Now().Add(testutil.Patience)))
 		})
-		if evnet.OverFilter(a) || raceEnabled {
+		if evnet.OverFilter(a) || testutil.Race {
 			return // the filter of these tests does, and the race detector
 		}
 		assert.LessOrEqual(t, n, 0.1)

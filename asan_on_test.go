@@ -1,5 +1,0 @@
-//go:build asan
-
-package libevent_test
-
-const asanEnabled = true

@@ -1,5 +1,0 @@
-//go:build race
-
-package evnet_test
-
-const raceEnabled = true

@@ -1,0 +1,6 @@
+//go:build !asan
+
+package testutil
+
+// ASan is whether the address sanitizer looks on.
+const ASan = false

@@ -1,5 +1,0 @@
-//go:build race
-
-package libevent_test
-
-const raceEnabled = true

@@ -263,6 +263,26 @@ func TestEOFWithAFailedWrite(t *testing.T) {
 	})
 }
 
+// A receiver that reads on may find the end, which is told all the same.
+func TestReceiverFindsTheEnd(t *testing.T) {
+	if testutil.PlainIO {
+		t.Skip("libevent reads")
+	}
+	conn, _, events, peer := open(t, tls.VersionTLS13)
+	p := make([]byte, 10)
+	require.NoError(t, conn.SetReceiver(func(b *libevent.BufferEvent) {
+		if n, _ := b.Receive(p); n == 0 {
+			return
+		}
+		assert.NoError(t, peer.CloseWrite())
+		_, err := b.Receive(p)
+		assert.Equal(t, libevent.ErrWouldBlock, err)
+	}))
+	_, err := peer.Write([]byte("hello"))
+	require.NoError(t, err)
+	assert.Equal(t, endOfFile, testutil.Receive(t, events))
+}
+
 func TestFreed(t *testing.T) {
 	conn, _, _, _ := open(t, tls.VersionTLS13)
 	assert.NotNil(t, conn.SSL())

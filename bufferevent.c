@@ -1296,6 +1296,7 @@ int64_t glev_bev_close_write(struct glev_bev *r)
 int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec)
 {
 	struct timeval tv = timeval_of(limit_usec);
+	struct glev_bev *p;
 	int64_t rc = 0;
 
 	LOCK_FOR_CHANGE(r);
@@ -1327,9 +1328,13 @@ int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec)
 		goto done;
 	}
 	/* Writing may be off, by the user or after an error; the flush means to
-	 * write, and a broken socket then says so at once. */
+	 * write, and a broken socket then says so at once, also one below a filter. */
 	glev_fast_choose(r);
 	turn_on_for_flush(r, EV_WRITE);
+	for (p = r->under; p; p = p->under) {
+		p->held |= EV_WRITE;
+		glev_bev_apply(p);
+	}
 done:
 	unlock(r);
 	return rc;

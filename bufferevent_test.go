@@ -1105,6 +1105,22 @@ func TestFreeAfterFlush(t *testing.T) {
 		testutil.Dispatch(t, base)
 		assert.Zero(t, base.Stats().BufferEvents)
 	})
+	t.Run("error below a filter, before", func(t *testing.T) {
+		base := testutil.NewBase(t)
+		bev, peer := newSocket(t, base, 0)
+		f := newFilter(t, bev, nil, nil, libevent.OptCloseOnFree)
+		var what libevent.Events
+		require.NoError(t, f.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, w libevent.Events) { what |= w }))
+		_, err := f.Write(testutil.Noise(32 << 20))
+		require.NoError(t, err)
+		require.NoError(t, peer.SetLinger(0))
+		require.NoError(t, peer.Close())
+		testutil.Dispatch(t, base)
+		require.Equal(t, libevent.EventError|libevent.EventWriting, what)
+		require.NoError(t, f.FreeAfterFlush(time.Hour))
+		testutil.Dispatch(t, base)
+		assert.Zero(t, base.Stats().BufferEvents)
+	})
 	t.Run("nothing to write", func(t *testing.T) {
 		base := testutil.NewBase(t)
 		bev, peer := newSocket(t, base, 0)

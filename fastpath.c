@@ -562,9 +562,10 @@ int64_t glev_bev_receive(struct glev_bev *r, char *p, size_t n)
 		r->receiving = GLEV_RECEIVED;
 		if ((size_t)got < n || (size_t)got > r->room)
 			learn(r, (size_t)got);
-		if (pending(r) || r->read_error)
-			event_active(r->reader, EV_READ, 0);
 	}
+	/* Also when this call found only the end: an earlier one has received. */
+	if (r->receiving == GLEV_RECEIVED && (pending(r) || r->read_error))
+		event_active(r->reader, EV_READ, 0);
 	evbuffer_unlock(r->in.evb);
 	return got > 0 ? got : 0;
 }

@@ -63,7 +63,7 @@ func (c *Conn) flush(limit time.Duration) {
 	})
 	if err == nil {
 		drop(c.bev)
-		// Writing, too: if it has just failed it fails again.
+		// Writing, too, and below: if it has failed it fails again.
 		err = c.bev.Enable(libevent.EvRead | libevent.EvWrite)
 	}
 	if err != nil {
@@ -75,6 +75,7 @@ func (c *Conn) flush(limit time.Duration) {
 		c.partner.AfterFree(c.bev.Free)
 	}
 	for under := c.bev.Underlying(); under != nil; under = under.Underlying() {
+		_ = under.Enable(libevent.EvWrite)
 		_, _ = under.Output().AddCallback(func(*libevent.Buffer, int, int) { written(c.bev) })
 	}
 	written(c.bev) // perhaps before there was anybody to tell

@@ -175,6 +175,23 @@ func TestCloseFlushes(t *testing.T) {
 	})
 }
 
+// What cannot be written any more keeps nothing until the limit.
+func TestCloseAfterAFailedWrite(t *testing.T) {
+	for _, tr := range transports {
+		t.Run(tr.name, func(t *testing.T) {
+			base := running(t)
+			a, b := tr.pair(t, base)
+			fill(t, a)
+			require.NoError(t, a.SetLinger(3600))
+			require.NoError(t, b.SetLinger(0))
+			require.NoError(t, b.Close())
+			testutil.Eventually(t, func() bool { _, err := a.Write(nil); return err != nil }, "it fails")
+			require.NoError(t, a.Close())
+			testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "all is freed")
+		})
+	}
+}
+
 // A peer that never reads keeps nothing for ever.
 func TestCloseFlushesWithALimit(t *testing.T) {
 	base := running(t)

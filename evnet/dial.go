@@ -235,7 +235,7 @@ func (d *Dialer) connect(ctx context.Context, network string, addr net.Addr) (*C
 	}
 	fd := -1
 	if d.LocalAddr != nil {
-		if fd, err = boundSocket(network, d.LocalAddr); err != nil {
+		if fd, err = boundSocket(network, d.LocalAddr, addr); err != nil {
 			return nil, err
 		}
 	}
@@ -285,9 +285,9 @@ func (c *Conn) drop() {
 	_ = c.Close()
 }
 
-// boundSocket makes a socket that connects from an address.
-func boundSocket(network string, local net.Addr) (int, error) {
-	domain, sa, err := sockaddr(network, local)
+// boundSocket makes a socket that connects from an address to another.
+func boundSocket(network string, local, remote net.Addr) (int, error) {
+	domain, sa, err := sockaddr(network, local, remote)
 	if err != nil {
 		return -1, err
 	}
@@ -307,7 +307,7 @@ func boundSocket(network string, local net.Addr) (int, error) {
 	return fd, nil
 }
 
-func sockaddr(network string, local net.Addr) (domain int, sa syscall.Sockaddr, err error) {
+func sockaddr(network string, local, remote net.Addr) (domain int, sa syscall.Sockaddr, err error) {
 	switch a := local.(type) {
 	case *net.UnixAddr:
 		if network == "unix" {
@@ -318,6 +318,12 @@ func sockaddr(network string, local net.Addr) (domain int, sa syscall.Sockaddr, 
 			break
 		}
 		ip := a.AddrPort().Addr().Unmap()
+		if anyAddress(a) { // of the family of what it connects to
+			ip = netip.IPv6Unspecified()
+			if remote.(*net.TCPAddr).IP.To4() != nil {
+				ip = netip.IPv4Unspecified()
+			}
+		}
 		if ip.Is4() {
 			return syscall.AF_INET, &syscall.SockaddrInet4{Port: a.Port, Addr: ip.As4()}, nil
 		}
@@ -335,6 +341,9 @@ func sockaddr(network string, local net.Addr) (domain int, sa syscall.Sockaddr, 
 	}
 	return 0, nil, &net.AddrError{Err: "LocalAddr is not of network " + network, Addr: local.String()}
 }
+
+// anyAddress reports whether only the port is given.
+func anyAddress(a *net.TCPAddr) bool { return len(a.IP) == 0 || a.IP.IsUnspecified() }
 
 // --- host names ----------------------------------------------------------------------
 
@@ -377,7 +386,7 @@ func (d *Dialer) resolver() *net.Resolver {
 
 // fits leaves out what is of another family than asked for, or than what to connect from.
 func (d *Dialer) fits(family string, ip netip.Addr) bool {
-	if local, ok := d.LocalAddr.(*net.TCPAddr); ok && len(local.IP) > 0 && (local.IP.To4() != nil) != ip.Is4() {
+	if local, ok := d.LocalAddr.(*net.TCPAddr); ok && !anyAddress(local) && (local.IP.To4() != nil) != ip.Is4() {
 		return false
 	}
 	return family == "ip" || (family == "ip4") == ip.Is4()

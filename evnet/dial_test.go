@@ -192,6 +192,15 @@ func TestDialFromAnAddress(t *testing.T) {
 	_, err = d.Dial("unix", "/nonexistent/s")
 	assert.Error(t, err)
 
+	six := hello(t, "tcp", "[::1]:0")
+	for _, any := range []net.IP{nil, net.IPv4zero, net.IPv6unspecified} {
+		d.LocalAddr = &net.TCPAddr{IP: any}
+		for _, to := range []net.Listener{l, six} {
+			c, err := d.Dial("tcp", to.Addr().String())
+			assert.Equal(t, to.Addr().String(), greeting(t, c, err))
+		}
+	}
+
 	dir := t.TempDir()
 	u := hello(t, "unix", filepath.Join(dir, "s"))
 	d.LocalAddr = &net.UnixAddr{Name: filepath.Join(dir, "c"), Net: "unix"}

@@ -254,9 +254,11 @@ static void settle(struct gtls_conn *c, short what)
 {
 	short off = 0;
 
-	if (what & BEV_EVENT_EOF) {
+	/* The peer's end may come together with a write that has failed, or be what
+	 * libevent calls one. */
+	if ((what & BEV_EVENT_EOF) && !(what & BEV_EVENT_WRITING)) {
 		off = EV_READ;
-	} else if (what & BEV_EVENT_ERROR) {
+	} else if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) {
 		off = EV_READ | EV_WRITE;
 	} else if (what & BEV_EVENT_TIMEOUT) {
 		if (what & BEV_EVENT_READING)

@@ -281,8 +281,15 @@ func (c *Conn) happened(native int, errno syscall.Errno, codes []uint64) (int, e
 	case what&libevent.EventTimeout != 0:
 		return native, os.ErrDeadlineExceeded
 	case said.closed != 0 && what&libevent.EventEOF != 0:
-		c.ended.Store(true)
-		return int(libevent.EventReading | libevent.EventEOF), io.EOF
+		// With writing it is a write that has failed, now that there is nobody.
+		told := libevent.Events(0)
+		if what&libevent.EventWriting != 0 {
+			told = libevent.EventWriting | libevent.EventError
+		}
+		if c.ended.Swap(true) && what&libevent.EventReading == 0 {
+			return int(told), &libevent.Error{Op: "write", Err: syscall.EPIPE}
+		}
+		return int(told | libevent.EventReading | libevent.EventEOF), io.EOF
 	case said.closed != 0 && what == libevent.EventError && c.ended.Load():
 		return 0, nil // what is below has its end, too
 	case what&(libevent.EventEOF|libevent.EventError) == 0:

@@ -229,6 +229,60 @@ func TestAnswerAfterEOF(t *testing.T) {
 	})
 }
 
+// The peer's end and a write that then fails may come to the loop together: the closure is
+// told of both.
+func TestEOFWithAFailedWrite(t *testing.T) {
+	versions(t, func(t *testing.T, version uint16) {
+		accepted, connecting, events := both(t, version)
+		fd, other := testutil.Socketpair(t)
+		defer syscall.Close(fd)
+		defer syscall.Close(other)
+		base := connecting.Base()
+		behind, err := base.NewEvent(fd, libevent.EvRead, func(int, libevent.What) {
+			_, err := connecting.WriteString("anybody?")
+			assert.NoError(t, err)
+		})
+		require.NoError(t, err)
+		defer behind.Free()
+		require.NoError(t, behind.Add(-1))
+		testutil.OnLoop(t, base, func() { // which finds both ready, in this order
+			assert.NoError(t, accepted.FreeAfterFlush(testutil.Patience))
+			testutil.Eventually(t, func() bool { return openssl.Live().Conns == 1 }, "the peer is gone")
+			_, err := syscall.Write(other, []byte{1})
+			assert.NoError(t, err)
+		})
+		var what libevent.Events
+		for what&(libevent.EventEOF|libevent.EventError) != libevent.EventEOF|libevent.EventError {
+			event := testutil.Receive(t, events)
+			if what |= event.what; event.what&libevent.EventEOF != 0 {
+				assert.Equal(t, io.EOF, event.err)
+			}
+		}
+		assert.Equal(t, libevent.EventReading|libevent.EventWriting|libevent.EventEOF|libevent.EventError, what)
+		assert.Zero(t, connecting.Enabled())
+	})
+}
+
+// A receiver that reads on may find the end, which is told all the same.
+func TestReceiverFindsTheEnd(t *testing.T) {
+	if testutil.PlainIO {
+		t.Skip("libevent reads")
+	}
+	conn, _, events, peer := open(t, tls.VersionTLS13)
+	p := make([]byte, 10)
+	require.NoError(t, conn.SetReceiver(func(b *libevent.BufferEvent) {
+		if n, _ := b.Receive(p); n == 0 {
+			return
+		}
+		assert.NoError(t, peer.CloseWrite())
+		_, err := b.Receive(p)
+		assert.Equal(t, libevent.ErrWouldBlock, err)
+	}))
+	_, err := peer.Write([]byte("hello"))
+	require.NoError(t, err)
+	assert.Equal(t, endOfFile, testutil.Receive(t, events))
+}
+
 func TestFreed(t *testing.T) {
 	conn, _, _, _ := open(t, tls.VersionTLS13)
 	assert.NotNil(t, conn.SSL())

@@ -1340,6 +1340,19 @@ done:
 	return rc;
 }
 
+/* The limit of a linger is over, and what is left is dropped: the peer of a connection is
+ * not to take what it got for all. */
+void glev_bev_cut_off(struct glev_bev *r)
+{
+	static const struct linger none = {1, 0};
+	struct glev_bev *bottom = glev_bev_bottom(r);
+
+	lock(r);
+	if (bottom->kind == GLEV_SOCKET && bottom->close_on_free && !glev_bev_all_written(r))
+		setsockopt(bufferevent_getfd(bottom->bev), SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+	unlock(r);
+}
+
 struct bufferevent *glev_bev_expose(struct glev_bev *r)
 {
 	lock(r);

@@ -1085,7 +1085,7 @@ func TestFreeAfterFlush(t *testing.T) {
 	})
 	t.Run("limit", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		bev, _ := newSocket(t, base, 0)
+		bev, peer := newSocket(t, base, 0)
 		_, err := bev.Write(make([]byte, 32<<20))
 		require.NoError(t, err)
 		start := time.Now()
@@ -1093,6 +1093,8 @@ func TestFreeAfterFlush(t *testing.T) {
 		testutil.Dispatch(t, base)
 		assert.GreaterOrEqual(t, time.Since(start), 50*time.Millisecond)
 		assert.Zero(t, base.Stats().BufferEvents)
+		_, err = io.Copy(io.Discard, peer) // a part, which does not look like all
+		assert.ErrorIs(t, err, syscall.ECONNRESET)
 	})
 	t.Run("error", func(t *testing.T) {
 		base := testutil.NewBase(t)

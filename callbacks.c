@@ -342,6 +342,7 @@ void glev_on_bev_limit(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	glev_bev_cut_off(r);
 	glevBevLingered(r->handle, r->bev);
 	done(b, visit);
 }

@@ -425,6 +425,7 @@ int64_t glev_bev_replacefd(struct glev_bev *r, int fd);
 int64_t glev_bev_close_write(struct glev_bev *r);
 /* Returns 1 when there is nothing to wait for. */
 int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec);
+void glev_bev_cut_off(struct glev_bev *r);
 /* Used by the callbacks. */
 void glev_bev_apply(struct glev_bev *r);
 int64_t glev_bev_try_shut(struct glev_bev *r);

@@ -48,7 +48,7 @@ func freeFlushed(bev *libevent.BufferEvent, limit time.Duration) {
 // FreeAfterFlush reads nothing, so two ends that are closed with much to say to each other
 // would both wait until their limits.
 func (c *Conn) flush(limit time.Duration) {
-	timer := time.AfterFunc(limit, c.bev.Free)
+	timer := time.AfterFunc(limit, func() { freeFlushed(c.bev, 0) })
 	written := func(bev *libevent.BufferEvent) {
 		if unsent(bev) == 0 {
 			timer.Stop()

@@ -1,10 +1,12 @@
 package openssl_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -331,4 +333,48 @@ func TestCutBelow(t *testing.T) {
 	assert.Less(t, testutil.CPUTime()-before, 100*time.Millisecond, "the loop sleeps")
 	assert.Empty(t, events)
 	conn.Free()
+}
+
+// later passes the first write on, and keeps the others.
+type later struct {
+	net.Conn
+	began bool
+	kept  bytes.Buffer
+}
+
+func (l *later) Write(p []byte) (int, error) {
+	if l.began {
+		return l.kept.Write(p)
+	}
+	l.began = true
+	return l.Conn.Write(p)
+}
+
+// A client that says all it wants with the end of its handshake and is gone before the
+// server's tickets come is heard.
+func TestClientThatIsGone(t *testing.T) {
+	ca := newAuthority(t)
+	base := newLoop(t)
+	fd, other := testutil.Socketpair(t)
+	file := os.NewFile(uintptr(other), "peer")
+	peer, err := net.FileConn(file)
+	require.NoError(t, err)
+	require.NoError(t, file.Close())
+	conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}), base, fd)
+	read, events := watch(t, conn)
+	held := &later{Conn: peer}
+	go2 := tls.Client(held, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+	require.NoError(t, go2.Handshake())
+	_, err = go2.Write([]byte("hello"))
+	require.NoError(t, err)
+	require.NoError(t, go2.CloseWrite())
+	require.NoError(t, peer.SetDeadline(time.Time{})) // which is over, after that
+	testutil.OnLoop(t, base, func() {                 // which sees nothing before the end
+		_, err := peer.Write(held.kept.Bytes())
+		assert.NoError(t, err)
+		assert.NoError(t, peer.Close())
+	})
+	assert.Equal(t, connected, testutil.Receive(t, events))
+	assert.Equal(t, "hello", take(t, read, 5))
+	assert.Equal(t, endOfFile, testutil.Receive(t, events))
 }

@@ -111,10 +111,11 @@ int gtls_wire_read(BIO *bio, char *p, int n)
 
 /* libevent 2.2 takes the cause of a connect that has failed from the socket, tells it, and
  * in the same turn begins the handshake all the same: that is not to put another cause in
- * its place. In the next turn it may. */
+ * its place. In the next turn it may. (A server's handshake is done though its tickets meet
+ * a broken pipe: OpenSSL sees to that.) */
 static int is_late(struct gtls_conn *c)
 {
-	int late = !c->wire.late && !SSL_is_init_finished(c->ssl);
+	int late = !c->server && !c->wire.late && !SSL_is_init_finished(c->ssl);
 
 	c->wire.late = 1;
 	return late;

@@ -2,7 +2,9 @@ package evnet
 
 import (
 	"errors"
+	"io"
 	"net"
+	"os"
 	"time"
 
 	"github.com/go-libevent/libevent"
@@ -62,6 +64,9 @@ func (c *Conn) flush(limit time.Duration) {
 		}
 	})
 	if err == nil {
+		err = failure(c.bev.Err()) // which was told just before, and TLS fails once
+	}
+	if err == nil {
 		drop(c.bev)
 		// Writing, too, and below: if it has failed it fails again.
 		err = c.bev.Enable(libevent.EvRead | libevent.EvWrite)
@@ -79,6 +84,14 @@ func (c *Conn) flush(limit time.Duration) {
 		_, _ = under.Output().AddCallback(func(*libevent.Buffer, int, int) { written(c.bev) })
 	}
 	written(c.bev) // perhaps before there was anybody to tell
+}
+
+// failure is the cause of a last event that was no end, nor a timeout.
+func failure(err error) error {
+	if err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
+	}
+	return err
 }
 
 // unsent is how much is in the output, and in those below it.

@@ -204,6 +204,9 @@ func (c *Conn) happened(what libevent.Events, err error) {
 		return
 	case what&libevent.EventWriting != 0:
 		c.out.fail(brokenPipe(what, err))
+		if what&libevent.EventReading != 0 && what&libevent.EventEOF != 0 { // both at once
+			c.endReading(io.EOF)
+		}
 		// A socket may have something to read yet. TLS has failed as a whole.
 		if what&libevent.EventError != 0 && c.bev.Enabled()&libevent.EvRead == 0 {
 			c.endReading(err)

@@ -175,6 +175,25 @@ func TestCloseFlushes(t *testing.T) {
 	})
 }
 
+// The peer's end and a write that fails may be told at once: it is an end all the same.
+func TestEndTogetherWithAFailedWrite(t *testing.T) {
+	base := running(t)
+	fd, _ := testutil.TCPPair(t)
+	bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	c, err := evnet.NewConn(bev)
+	require.NoError(t, err)
+	defer c.Close()
+	testutil.OnLoop(t, base, func() {
+		assert.NoError(t, bev.Disable(libevent.EvRead)) // as the loop does before it tells
+		assert.NoError(t, bev.TriggerEvent(libevent.EventReading|libevent.EventEOF|libevent.EventWriting|libevent.EventError))
+	})
+	_, err = c.Read(make([]byte, 1))
+	assert.Equal(t, io.EOF, err)
+	_, err = c.Write([]byte("x"))
+	assert.Error(t, err)
+}
+
 // What cannot be written any more keeps nothing until the limit.
 func TestCloseAfterAFailedWrite(t *testing.T) {
 	for _, tr := range transports {

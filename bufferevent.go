@@ -561,9 +561,10 @@ func (b *BufferEvent) Free() {
 // FreeAfterFlush is Free once the output is written, but at the latest after limit,
 // or on an error. From its return on no closure starts, nothing is read, and methods
 // return ErrClosed. Free cuts it short. After limit the rest of the output is dropped and,
-// with OptCloseOnFree, a TCP connection reset: its peer would take a part for all. On a pair the other end gets EOF. A peer that
-// is still sending gets EOF, and what it sends is dropped until it ends, too: closing
-// with bytes unread would reset the connection, and what is on its way would be lost.
+// with OptCloseOnFree, a TCP connection reset: its peer would take a part for all. On a
+// pair the other end gets EOF. A peer that is still sending gets EOF, and what it sends is
+// dropped until it ends, too: closing with bytes unread would reset the connection, and
+// what is on its way would be lost.
 // Safe for concurrent use.
 func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	const op = "FreeAfterFlush"

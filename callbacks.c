@@ -156,6 +156,9 @@ void glev_on_bev_read(struct bufferevent *bev, void *arg)
 		evbuffer_unlock(r->in.evb);
 	}
 	read_closure(r);
+	/* Freed elsewhere meanwhile: what the closure could not take any more is C's. */
+	if (!r->quiet && glev_adopt_awaited(r) && evbuffer_get_length(r->in.evb))
+		again(r, EV_READ);
 	done(b, visit);
 }
 

@@ -28,6 +28,9 @@ func newHost(t testing.TB, cfg libevent.WrapConfig) (*host.Host, *libevent.Base)
 	t.Cleanup(func() {
 		assert.NoError(t, base.Free())
 		h.Stop()
+		for range 20 { // for what a DNSBase leaves to be done
+			h.Turn()
+		}
 		h.Free()
 	})
 	return h, base

@@ -1153,7 +1153,7 @@ int glev_bev_all_written(struct glev_bev *r)
 }
 
 /* The other end of a pair that C made has no record here. */
-static int on_pair(struct glev_bev *r)
+int glev_bev_on_pair(struct glev_bev *r)
 {
 	return glev_bev_bottom(r)->kind == GLEV_PAIR ||
 	    bufferevent_pair_get_partner(native_bottom(r)) != NULL;
@@ -1235,7 +1235,7 @@ static int discard_longer(struct glev_bev *r, int fd)
 int glev_bev_lingered(struct glev_bev *r)
 {
 	struct glev_bev *bottom = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
-	int fd = bufferevent_getfd(bottom->bev), pair = on_pair(r), unread = 0;
+	int fd = bufferevent_getfd(bottom->bev), pair = glev_bev_on_pair(r), unread = 0;
 
 	if (pair ? !has_partner(r) : fd < 0)
 		return 1;

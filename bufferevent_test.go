@@ -692,6 +692,36 @@ func TestEventsOfPair(t *testing.T) {
 	}
 }
 
+// The end of a pair comes after what was sent before it, also when both come while the
+// other end is in the middle of its callbacks.
+func TestPairEndOvertakesNothing(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, bev *libevent.BufferEvent) *libevent.BufferEvent{
+		"pair":   func(_ *testing.T, bev *libevent.BufferEvent) *libevent.BufferEvent { return bev },
+		"filter": func(t *testing.T, bev *libevent.BufferEvent) *libevent.BufferEvent { return newFilter(t, bev, nil, nil, 0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := testutil.NewBase(t)
+			a, under := newPair(t, base)
+			b := end(t, under)
+			var got []string
+			require.NoError(t, b.SetCallbacks(func(b *libevent.BufferEvent) {
+				p, err := io.ReadAll(b.Input())
+				assert.NoError(t, err)
+				got = append(got, string(p))
+			}, func(*libevent.BufferEvent) {
+				_, err := a.WriteString("last")
+				assert.NoError(t, err)
+				_, err = a.Flush(wr, libevent.FlushFinished)
+				assert.NoError(t, err)
+			}, func(_ *libevent.BufferEvent, what libevent.Events) { got = append(got, what.String()) }))
+			require.NoError(t, b.Enable(rd))
+			require.NoError(t, b.Trigger(wr, 0))
+			testutil.Dispatch(t, base)
+			assert.Equal(t, []string{"last", (libevent.EventReading | libevent.EventEOF).String()}, got)
+		})
+	}
+}
+
 func TestFlush(t *testing.T) {
 	base := testutil.NewBase(t)
 	a, b := newPair(t, base)

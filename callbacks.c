@@ -278,6 +278,30 @@ void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
 	done(b, visit);
 }
 
+/*
+ * Between the read callback and the event callback of one turn libevent holds no lock, and
+ * the other end of a pair may bring its last bytes and its end: the end would be told
+ * first. So it is told behind all that is due by now, for each bufferevent of a stack.
+ */
+static int comes_too_early(struct glev_bev *r, short what, int err)
+{
+	const struct glev_bev *p;
+	int levels = 1;
+
+	if (!(what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) || !glev_bev_on_pair(r))
+		return 0;
+	for (p = r; p->under; p = p->under)
+		levels++;
+	if (r->put_off == levels) {
+		r->put_off = 0;
+		return 0;
+	}
+	r->put_off++;
+	errno = err;
+	bufferevent_trigger_event(r->bev, what, BEV_TRIG_DEFER_CALLBACKS);
+	return 1;
+}
+
 void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 {
 	int err = errno, ncodes = 0;
@@ -292,6 +316,8 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 			host->event(bev, what, host->arg);
 		return;
 	}
+	if (comes_too_early(r, what, err))
+		return;
 	if ((what & BEV_EVENT_ERROR) && carrier->door && carrier->door->codes)
 		ncodes = carrier->door->codes(carrier->bev, codes, GLEV_CODES);
 	evbuffer_lock(r->in.evb);

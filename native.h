@@ -326,6 +326,7 @@ struct glev_bev {
 	short held;             /* directions the user has on and we keep off for now */
 	short priority;         /* the user's, or -1 */
 	short triggered_events; /* event callbacks that were asked for */
+	int put_off;            /* how often the end of a pair was */
 	int8_t triggered;       /* a read callback was asked for, whatever the input */
 	int8_t touched;         /* a callback of it may have been due since it was made */
 	int8_t kind;            /* GLEV_SOCKET... */
@@ -435,6 +436,7 @@ int glev_bev_watch_input(struct glev_bev *r);
 int glev_bev_native_timeouts(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr);
 void glev_bev_connected(struct glev_bev *r, int indeed);
 int glev_bev_all_written(struct glev_bev *r);
+int glev_bev_on_pair(struct glev_bev *r);
 /* Itself, or the socket or pair below a stack of filters. */
 struct glev_bev *glev_bev_bottom(struct glev_bev *r);
 /* The first in it of a kind that another package made, or else that one. */

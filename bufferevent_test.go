@@ -696,8 +696,10 @@ func TestEventsOfPair(t *testing.T) {
 // other end is in the middle of its callbacks.
 func TestPairEndOvertakesNothing(t *testing.T) {
 	for name, end := range map[string]func(t *testing.T, bev *libevent.BufferEvent) *libevent.BufferEvent{
-		"pair":   func(_ *testing.T, bev *libevent.BufferEvent) *libevent.BufferEvent { return bev },
-		"filter": func(t *testing.T, bev *libevent.BufferEvent) *libevent.BufferEvent { return newFilter(t, bev, nil, nil, 0) },
+		"pair": func(_ *testing.T, bev *libevent.BufferEvent) *libevent.BufferEvent { return bev },
+		"filter": func(t *testing.T, bev *libevent.BufferEvent) *libevent.BufferEvent {
+			return newFilter(t, bev, nil, nil, 0)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := testutil.NewBase(t)

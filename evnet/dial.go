@@ -219,13 +219,32 @@ func withShare(ctx context.Context, n int) (context.Context, context.CancelFunc)
 	return context.WithTimeout(ctx, share)
 }
 
-// dialOne connects to one address.
+// dialOne connects to one address. When that was to itself it tries again, as package net
+// does: somebody else may be meant, who does not listen yet.
 func (d *Dialer) dialOne(ctx context.Context, network string, addr net.Addr) (*Conn, error) {
 	c, err := d.connect(ctx, network, addr)
+	for i := 0; i < 2 && err == nil && d.choosesNoPort() && c.toItself(); i++ {
+		c.drop()
+		c, err = d.connect(ctx, network, addr)
+	}
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Source: d.LocalAddr, Addr: addr, Err: err}
 	}
 	return c, nil
+}
+
+// choosesNoPort reports whether the port to connect from is the system's choice.
+func (d *Dialer) choosesNoPort() bool {
+	local, ok := d.LocalAddr.(*net.TCPAddr)
+	return !ok || local.Port == 0
+}
+
+// toItself reports whether the connection has no peer: where nobody listens the system may
+// choose that very port to connect from, and TCP takes it for two that connect to each other.
+func (c *Conn) toItself() bool {
+	local, ok := c.LocalAddr().(*net.TCPAddr)
+	remote, both := c.RemoteAddr().(*net.TCPAddr)
+	return ok && both && local.Port == remote.Port && local.IP.Equal(remote.IP)
 }
 
 func (d *Dialer) connect(ctx context.Context, network string, addr net.Addr) (*Conn, error) {

@@ -142,6 +142,49 @@ func TestDialErrors(t *testing.T) {
 	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "nothing is left")
 }
 
+// freePort is an address where nobody listens.
+func freePort(t testing.TB) *net.TCPAddr {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	return l.Addr().(*net.TCPAddr)
+}
+
+// Where nobody listens nobody is found, also if the system connects from that very port, as
+// happens once in some thousand times.
+func TestDialDoesNotMeetItself(t *testing.T) {
+	d := evnet.Dialer{Loop: running(t)}
+	addr := freePort(t)
+	addr.Port &^= 1 // Linux gives the odd ones to those who listen
+	for end := time.Now().Add(time.Second); time.Now().Before(end); {
+		c, err := d.Dial("tcp", addr.String())
+		if err == nil {
+			assert.NotEqual(t, c.RemoteAddr().String(), c.LocalAddr().String())
+			assert.NoError(t, c.Close())
+			return
+		}
+	}
+}
+
+// Who asks for it may have it.
+func TestDialToItself(t *testing.T) {
+	d := evnet.Dialer{Loop: running(t)}
+	addr := freePort(t)
+	d.LocalAddr = addr
+	c, err := d.Dial("tcp", addr.String())
+	require.NoError(t, err)
+	defer c.Close()
+	assert.True(t, evnet.ToItself(c.(*evnet.Conn)))
+	_, err = c.Write([]byte("x"))
+	require.NoError(t, err)
+	n, err := c.Read(make([]byte, 2))
+	assert.Equal(t, 1, n)
+	assert.NoError(t, err)
+	a, _ := tcpPair(t, d.Loop)
+	assert.False(t, evnet.ToItself(a))
+}
+
 func TestDialEndsInTime(t *testing.T) {
 	base := running(t)
 	address := full(t)

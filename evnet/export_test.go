@@ -26,6 +26,9 @@ func Waiting(c *Conn) bool {
 // BaseOf returns where the connection lives.
 func BaseOf(c *Conn) *libevent.Base { return c.bev.Base() }
 
+// ToItself reports whether the connection has no other peer than itself.
+func ToItself(c *Conn) bool { return c.toItself() }
+
 // OverFilter reports whether the connection is one over a filter.
 func OverFilter(c *Conn) bool { return c.bev.Underlying() != nil }
 

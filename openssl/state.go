@@ -62,7 +62,8 @@ func (c *Conn) ConnectionState() ConnectionState {
 	}
 	// What does not parse is not there; what was verified does.
 	s.PeerCertificates, _ = certificatesOf(native.peer)
-	if chains := c.chains.Load(); chains != nil && !s.DidResume {
+	// Without a certificate nobody was verified: these are of the connection before.
+	if chains := c.chains.Load(); chains != nil && !s.DidResume && len(s.PeerCertificates) > 0 {
 		s.VerifiedChains = *chains
 	}
 	c.state.Store(s)

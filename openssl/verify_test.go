@@ -287,6 +287,29 @@ func TestClientAuth(t *testing.T) {
 	}
 }
 
+// A client without a certificate is not taken for the one that was on the connection before it.
+func TestClientAfterAVerifiedOne(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")},
+			ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: ca.pool(), MaxVersion: version}), newLoop(t), -1)
+		_, events := watch(t, conn)
+		for _, certs := range [][]tls.Certificate{{ca.issue(t, "client")}, nil} {
+			fd, peer := testutil.TCPPair(t)
+			testutil.OnLoop(t, conn.Base(), func() { assert.NoError(t, conn.ReplaceFD(fd)) })
+			require.NoError(t, conn.Enable(rd))
+			client := tls.Client(peer, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", Certificates: certs})
+			require.NoError(t, client.Handshake())
+			require.Equal(t, connected, testutil.Receive(t, events))
+			state := conn.ConnectionState()
+			assert.Equal(t, certs != nil, len(state.PeerCertificates) > 0)
+			assert.Equal(t, certs != nil, len(state.VerifiedChains) > 0)
+			require.NoError(t, client.Close())
+			require.Equal(t, endOfFile, testutil.Receive(t, events))
+		}
+	})
+}
+
 // A client of ours shows its certificate, of each type of key.
 func TestClientCertificate(t *testing.T) {
 	ca := newAuthority(t)

@@ -139,7 +139,7 @@ int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct
 	if (!r || !(r->door = malloc(sizeof(*door))))
 		goto done;
 	*r->door = *door;
-	if (under && (rc = -glev_filter_put(under)) < 0)
+	if (under && (rc = -glev_filter_put(under, r)) < 0)
 		goto done;
 	errno = 0;
 	bev = door->make(b->base, under ? under->bev : NULL, options & ~BEV_OPT_CLOSE_ON_FREE, door->arg);

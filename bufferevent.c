@@ -239,6 +239,7 @@ static void end_dial(struct glev_bev *r)
  */
 void glev_bev_quiet(struct glev_bev *r)
 {
+	struct glev_bev *above;
 	int fd = -1;
 
 	lock(r);
@@ -248,7 +249,7 @@ void glev_bev_quiet(struct glev_bev *r)
 	}
 	__atomic_store_n(&r->quiet, 1, __ATOMIC_RELEASE);
 	/* The callbacks of a filter on top stay; they find nothing to do. */
-	if (!r->filtered && !r->host)
+	if (!r->above && !r->host)
 		bufferevent_setcb(r->bev, NULL, NULL, NULL, NULL);
 	if (r->limit)
 		event_del(r->limit);
@@ -291,8 +292,13 @@ void glev_bev_quiet(struct glev_bev *r)
 	if (fd >= 0 && (r->close_on_free || attempt_is_ours(r)))
 		evutil_closesocket(fd);
 	r->dialing = 0;
-	if (r->partner && r->partner->lingering) /* for somebody who is gone */
-		event_active(r->partner->flushed, EV_WRITE, 0);
+	for (above = r->partner; above; above = above->above)
+		if (above->lingering) /* for somebody who is gone */
+			event_active(above->flushed, EV_WRITE, 0);
+	/* libevent does not tell the other end; but a filter there may wait for the rest of
+	 * something, and TLS has to know that it was cut. */
+	if (r->partner && r->partner->above && !r->finished)
+		bufferevent_trigger_event(r->partner->bev, BEV_EVENT_EOF | BEV_EVENT_READING, BEV_TRIG_DEFER_CALLBACKS);
 	unlock(r);
 }
 
@@ -308,7 +314,7 @@ static void leave_below(struct glev_bev *r, struct glev_bev *filter)
 	bufferevent_event_cb on_event;
 
 	lock(r);
-	r->filtered = 0;
+	r->above = NULL;
 	if (filter->under_in_cb)
 		evbuffer_remove_cb_entry(r->in.evb, filter->under_in_cb);
 	if (filter->under_out_cb)
@@ -329,7 +335,7 @@ void glev_bev_free(struct glev_bev *r)
 {
 	glev_buf_cb_remove_all(&r->in);
 	glev_buf_cb_remove_all(&r->out);
-	if (r->under && r->under->filtered)
+	if (r->under && r->under->above)
 		leave_below(r->under, r);
 	if (r->partner) {
 		lock(r);
@@ -378,7 +384,7 @@ int64_t glev_bev_check(struct glev_bev *r)
 
 static int full_below_filter(const struct glev_bev *r)
 {
-	return r->filtered && r->high && evbuffer_get_length(r->in.evb) >= r->high;
+	return r->above && r->high && evbuffer_get_length(r->in.evb) >= r->high;
 }
 
 /* The directions that must be off in libevent whatever the user enabled.
@@ -530,7 +536,7 @@ int64_t glev_bev_closures(struct glev_bev *r, int closures)
 	int64_t rc = 0;
 
 	LOCK_FOR_CHANGE(r);
-	if (r->filtered) {
+	if (r->above) {
 		rc = GLEV_FILTERED;
 	} else {
 		__atomic_store_n(&r->closures, closures, __ATOMIC_RELAXED);
@@ -984,7 +990,7 @@ void glev_bev_connected(struct glev_bev *r, int indeed)
 int64_t glev_bev_trigger(struct glev_bev *r, short what, int flags)
 {
 	LOCK_FOR_CHANGE(r);
-	if (r->filtered) {
+	if (r->above) {
 		unlock(r);
 		return GLEV_FILTERED;
 	}
@@ -1003,7 +1009,7 @@ int64_t glev_bev_trigger(struct glev_bev *r, short what, int flags)
 int64_t glev_bev_trigger_event(struct glev_bev *r, short what)
 {
 	LOCK_FOR_CHANGE(r);
-	if (r->filtered) {
+	if (r->above) {
 		unlock(r);
 		return GLEV_FILTERED;
 	}
@@ -1083,7 +1089,7 @@ int64_t glev_bev_set_base(struct glev_bev *r, struct glev_base *to)
 	if (!glev_base_on_loop(r->base))
 		return GLEV_WRONG_LOOP;
 	LOCK_FOR_CHANGE(r);
-	if (r->filtered)
+	if (r->above)
 		rc = GLEV_FILTERED;
 	else if (r->limited)
 		rc = GLEV_LIMITED;
@@ -1117,6 +1123,13 @@ done:
 
 /* --- ending ---------------------------------------------------------------- */
 
+static int flush(struct glev_bev *r, short what, enum bufferevent_flush_mode mode)
+{
+	if ((what & EV_WRITE) && mode == BEV_FINISHED && !glev_bev_carrier(r)->door) /* which hands on nothing */
+		glev_bev_bottom(r)->finished = 1;
+	return bufferevent_flush(r->bev, what, mode);
+}
+
 int64_t glev_bev_flush(struct glev_bev *r, short what, int mode)
 {
 	struct glev_bev *p, *q;
@@ -1133,7 +1146,7 @@ int64_t glev_bev_flush(struct glev_bev *r, short what, int mode)
 			goto done;
 		}
 	}
-	rc = bufferevent_flush(r->bev, what, (enum bufferevent_flush_mode)mode);
+	rc = flush(r, what, (enum bufferevent_flush_mode)mode);
 	if (rc < 0)
 		rc = -EPIPE;
 done:
@@ -1192,7 +1205,8 @@ int64_t glev_bev_try_shut(struct glev_bev *r)
 	struct glev_bev *bottom = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
 	int rc;
 
-	if (r->shut != 1 || carrier->connecting || !glev_bev_all_written(r))
+	/* A linger does not wait for the event that tells of the connection. */
+	if (r->shut != 1 || (carrier->connecting && !r->lingering) || !glev_bev_all_written(r))
 		return 0;
 	if (carrier->door) {
 		rc = carrier->door->shutdown ? carrier->door->shutdown(carrier->bev) : 0;
@@ -1203,7 +1217,7 @@ int64_t glev_bev_try_shut(struct glev_bev *r)
 	}
 	r->shut = 2;
 	if (bottom->kind == GLEV_PAIR)
-		bufferevent_flush(bottom->bev, EV_WRITE, BEV_FINISHED);
+		flush(bottom, EV_WRITE, BEV_FINISHED);
 	else if (shutdown(bufferevent_getfd(bottom->bev), SHUT_WR) < 0)
 		return -errno;
 	return 0;
@@ -1241,8 +1255,6 @@ int glev_bev_lingered(struct glev_bev *r)
 		return 1;
 	if (!glev_bev_all_written(r))
 		return 0;
-	if (carrier->connecting)
-		return 1;
 	if (carrier->door && r->shut != 2) {
 		r->shut = 1;
 		glev_bev_try_shut(r);
@@ -1250,6 +1262,8 @@ int glev_bev_lingered(struct glev_bev *r)
 		if (r->shut != 2 || !glev_bev_all_written(r))
 			return 0;
 	}
+	if (carrier->connecting)
+		return 1;
 	if (pair) {
 		if (r->shut != 2 || carrier->door)
 			bufferevent_flush(native_bottom(r), EV_WRITE, BEV_FINISHED);
@@ -1276,14 +1290,14 @@ int64_t glev_bev_close_write(struct glev_bev *r)
 	int64_t rc = 0;
 
 	LOCK_FOR_CHANGE(r);
-	if (r->filtered)
+	if (r->above)
 		rc = GLEV_FILTERED;
 	else if (bottom->kind == GLEV_SOCKET && bufferevent_getfd(bottom->bev) < 0 && !bottom->connecting)
 		rc = -ENOTCONN;
 	else if (r->shut == 0 && (rc = watch_output(r)) == 0) {
 		r->shut = 1;
 		if (r->kind == GLEV_FILTER) /* for what the functions still hold */
-			bufferevent_flush(r->bev, EV_WRITE, BEV_FINISHED);
+			flush(r, EV_WRITE, BEV_FINISHED);
 		r->out.frozen |= GLEV_BACK;
 		glev_buf_refreeze(&r->out);
 		glev_fast_write(r);
@@ -1300,7 +1314,7 @@ int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec)
 	int64_t rc = 0;
 
 	LOCK_FOR_CHANGE(r);
-	if (r->filtered) {
+	if (r->above) {
 		rc = GLEV_FILTERED;
 		goto done;
 	}
@@ -1309,7 +1323,7 @@ int64_t glev_bev_linger(struct glev_bev *r, int64_t limit_usec)
 	bufferevent_disable(r->bev, EV_READ);
 	glev_fast_sync(r);
 	if (r->kind == GLEV_FILTER)
-		bufferevent_flush(r->bev, EV_WRITE, BEV_FINISHED);
+		flush(r, EV_WRITE, BEV_FINISHED);
 	if (!r->limit)
 		r->limit = event_new(r->base->base, -1, EV_FINALIZE, glev_on_bev_limit, r);
 	if (!r->limit || watch_output(r) < 0) {

@@ -205,7 +205,7 @@ void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, vo
 	if (r->paused && evbuffer_get_length(buf) < r->high) {
 		r->paused = 0;
 		glev_bev_apply(r);
-	} else if (r->filtered) {
+	} else if (r->above) {
 		glev_bev_apply(r);
 	}
 	if (r->high)

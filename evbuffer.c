@@ -456,7 +456,7 @@ static int64_t begin_loan(struct glev_buf *b)
 {
 	if (b->owner && !glev_base_on_loop(b->owner->base))
 		return GLEV_WRONG_LOOP;
-	if (b->owner && b->owner->filtered)
+	if (b->owner && b->owner->above)
 		return GLEV_FILTERED;
 	return glev_buf_lock(b);
 }

@@ -89,7 +89,7 @@ static int gathers(const struct glev_bev *r)
 
 static int eligible(const struct glev_bev *r)
 {
-	return (r->reader || gathers(r)) && r->open && !r->plain && !r->limits && !r->filtered &&
+	return (r->reader || gathers(r)) && r->open && !r->plain && !r->limits && !r->above &&
 	    !r->connecting && !r->dialing && (!r->lingering || r->writer) && !r->quiet;
 }
 

@@ -59,14 +59,14 @@ int glev_filter_within(void)
 
 /* Takes the callbacks of a bufferevent away for one that is put on it; with 0 its lock is
  * held until glev_filter_is_put. */
-int glev_filter_put(struct glev_bev *under)
+int glev_filter_put(struct glev_bev *under, struct glev_bev *above)
 {
 	evbuffer_lock(under->in.evb);
-	if (under->quiet || under->filtered || under->lingering || under->shut) {
+	if (under->quiet || under->above || under->lingering || under->shut) {
 		evbuffer_unlock(under->in.evb);
 		return under->quiet ? -GLEV_CLOSED : EBUSY;
 	}
-	under->filtered = 1;
+	under->above = above;
 	glev_fast_choose(under);
 	return 0;
 }
@@ -74,7 +74,7 @@ int glev_filter_put(struct glev_bev *under)
 void glev_filter_is_put(struct glev_bev *under, int indeed)
 {
 	if (!indeed) {
-		under->filtered = 0;
+		under->above = NULL;
 		glev_fast_choose(under);
 	}
 	glev_bev_apply(under); /* libevent has enabled it */
@@ -89,7 +89,7 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 	*err = ENOMEM;
 	if (!r)
 		return NULL;
-	*err = glev_filter_put(under);
+	*err = glev_filter_put(under, r);
 	if (*err) {
 		free(r);
 		return NULL;

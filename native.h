@@ -316,6 +316,7 @@ struct glev_bev {
 	struct evbuffer_cb_entry *out_cb; /* sees that, or NULL */
 	struct glev_bucket *rate; /* its rate limit, or NULL */
 	struct glev_bev *under;   /* of a filter, if it is ours */
+	struct glev_bev *above;   /* the filter on top, which has libevent's callbacks, or NULL */
 	struct glev_door *door;   /* adopt.c: of a kind that another package made, or NULL */
 	struct glev_host *host;   /* adopt.c: of one that is C's, or NULL */
 	struct evbuffer_cb_entry *under_in_cb, *under_out_cb;
@@ -334,7 +335,6 @@ struct glev_bev {
 	int8_t loop_only;
 	int8_t quiet;           /* glev_bev_quiet was called: nothing may change any more */
 	int8_t closures;        /* GLEV_CB_*: which closures the user has set; atomic */
-	int8_t filtered;        /* a filter is on top, and has libevent's callbacks */
 	int8_t connecting;      /* EventConnected is due */
 	int8_t dialing;         /* GLEV_LOOKING_UP..., of the last dial, until it is connected */
 	int8_t given;           /* that one started with a descriptor */
@@ -344,6 +344,7 @@ struct glev_bev {
 	int8_t drained;         /* there is a high watermark, and the closure drained something */
 	int8_t limited;         /* has a timer of a limit, for good; it stays on its base */
 	int8_t moving;          /* to another base */
+	int8_t finished;        /* of a pair: its end was told to the other one */
 
 	/* fastpath.c */
 	int8_t plain;           /* not for this one: the user's wish, or C has the pointer */
@@ -557,7 +558,7 @@ void glev_fast_free(struct glev_bev *r);
 /* --- filter.c ------------------------------------------------------------- */
 
 struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, void *handle, int *err);
-int glev_filter_put(struct glev_bev *under);
+int glev_filter_put(struct glev_bev *under, struct glev_bev *above);
 void glev_filter_is_put(struct glev_bev *under, int indeed);
 /* Between the two, a filter function that this thread calls panics into the Go
  * method that made the call; leave returns the handle of that panic, or NULL. */

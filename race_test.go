@@ -490,14 +490,19 @@ func TestEndOfPairIsToldOnce(t *testing.T) {
 }
 
 func TestFreeAfterFlushWhenThePartnerGoes(t *testing.T) {
-	base := testutil.NewBase(t)
-	a, b := newPair(t, base)
-	_, err := a.WriteString("nobody will read this")
-	require.NoError(t, err)
-	require.NoError(t, a.FreeAfterFlush(time.Hour))
-	b.Free()
-	testutil.Dispatch(t, base)
-	assert.Zero(t, base.Stats().BufferEvents)
+	for _, filters := range []int{0, 1, 2} {
+		base := testutil.NewBase(t)
+		a, b := newPair(t, base)
+		for range filters {
+			a = newFilter(t, a, nil, nil, libevent.OptCloseOnFree)
+		}
+		_, err := a.WriteString("nobody will read this")
+		require.NoError(t, err)
+		require.NoError(t, a.FreeAfterFlush(time.Hour))
+		b.Free()
+		testutil.Background(t, base)
+		testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "it is freed")
+	}
 }
 
 // A peer that still sends does not lose what is on its way to it.

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -55,8 +56,32 @@ var transports = []transport{
 		}
 		return a, b, err
 	}},
+	{"tls on sockets", func(t testing.TB, loop libevent.Loop) (a, b net.Conn, err error) {
+		fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return nil, nil, err
+		}
+		x, err := loop.Next().NewSocket(fds[0], libevent.OptCloseOnFree)
+		if err != nil {
+			return nil, nil, err
+		}
+		y, err := loop.Next().NewSocket(fds[1], libevent.OptCloseOnFree)
+		if err != nil {
+			return nil, nil, err
+		}
+		return overTLSFilters(t, x, y)
+	}},
+	{"tls on a pair", func(t testing.TB, loop libevent.Loop) (a, b net.Conn, err error) {
+		x, y, err := loop.Next().NewPair(0)
+		if err != nil {
+			return nil, nil, err
+		}
+		return overTLSFilters(t, x, y)
+	}},
 	{"tls", overTLS},
 }
+
+func (tr transport) secure() bool { return strings.HasPrefix(tr.name, "tls") }
 
 // overTLS makes connections of TLS bufferevents, by OpenSSL.
 func overTLS(t testing.TB, loop libevent.Loop) (a, b net.Conn, err error) {
@@ -65,8 +90,8 @@ func overTLS(t testing.TB, loop libevent.Loop) (a, b net.Conn, err error) {
 		return nil, nil, err
 	}
 	server, client := tlsContexts(t)
-	if a, err = overTLSSocket(client, loop.Next(), fds[0]); err == nil {
-		b, err = overTLSSocket(server, loop.Next(), fds[1])
+	if a, err = overConn(client.NewSocket(loop.Next(), fds[0], libevent.OptCloseOnFree)); err == nil {
+		b, err = overConn(server.NewSocket(loop.Next(), fds[1], libevent.OptCloseOnFree))
 	}
 	return a, b, err
 }
@@ -97,8 +122,16 @@ var certificates = sync.OnceValue(func() *httptest.Server {
 	return s
 })
 
-func overTLSSocket(ctx *openssl.Context, base *libevent.Base, fd int) (net.Conn, error) {
-	bev, err := ctx.NewSocket(base, fd, libevent.OptCloseOnFree)
+// overTLSFilters makes connections of TLS on other bufferevents.
+func overTLSFilters(t testing.TB, x, y *libevent.BufferEvent) (a, b net.Conn, err error) {
+	server, client := tlsContexts(t)
+	if a, err = overConn(client.NewFilter(x, libevent.OptCloseOnFree)); err == nil {
+		b, err = overConn(server.NewFilter(y, libevent.OptCloseOnFree))
+	}
+	return a, b, err
+}
+
+func overConn(bev *openssl.Conn, err error) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +234,7 @@ func TestConformance(t *testing.T) {
 					// Two ends of TLS that are closed with all buffers full cannot
 					// take leave of each other, which would take the 30 seconds.
 					for _, c := range []net.Conn{a, b} {
-						if c != nil && tr.name == "tls" {
+						if c != nil && tr.secure() {
 							assert.NoError(t, c.(*evnet.Conn).SetLinger(5))
 						}
 					}

@@ -248,11 +248,14 @@ func (c *Conn) settle(err error) {
 	}
 }
 
-// peerGone is for one end of a pair: libevent does not tell of the other's end.
+// peerGone is for one end of a pair: libevent does not tell of the other's end, but to what
+// is on top of a pair, which then has the rest of it to read first.
 func (c *Conn) peerGone() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.endReading(io.EOF)
+	if c.bev.Underlying() == nil {
+		c.endReading(io.EOF)
+	}
 	c.out.fail(errBrokenPipe)
 }
 

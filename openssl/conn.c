@@ -128,12 +128,11 @@ struct bufferevent *gtls_make(struct event_base *base, struct bufferevent *under
 	else
 		c->bev = bufferevent_openssl_socket_new(base, -1, c->ssl, state, options);
 	ERR_clear_error();
-	if (c->bev && (under || c->renegotiates) && gtls_record_init(c) < 0) {
+	if (c->bev && (((under || c->renegotiates) && gtls_record_init(c) < 0) ||
+	    (under && gtls_under_init(c, under) < 0))) {
 		bufferevent_free(c->bev);
 		c->bev = NULL;
 	}
-	if (c->bev && under)
-		gtls_under_init(c, under);
 	return c->bev;
 }
 
@@ -144,6 +143,7 @@ void gtls_gone(void *arg)
 	uintptr_t handle = c->handle;
 
 	gtls_record_free(c);
+	gtls_under_free(c);
 	gtls_conn_free(c);
 	gtlsGone(handle);
 }
@@ -296,8 +296,7 @@ struct gtls_said gtls_conn_event(struct gtls_conn *c, short what)
 	said.eof = BIO_eof(SSL_get_rbio(c->ssl)) > 0;
 	if ((what & BEV_EVENT_ERROR) && !SSL_in_before(c->ssl))
 		c->failed = 1;
-	if (!said.closed || what != BEV_EVENT_ERROR) /* else it is of what is below */
-		settle(c, what);
+	settle(c, what);
 	unlock(c);
 	return said;
 }

@@ -89,10 +89,13 @@ func (c *Context) NewSocket(base *libevent.Base, fd int, opts libevent.Options) 
 	return conn, nil
 }
 
+// readAhead is how many bytes a filter lets wait below it: some records.
+const readAhead = 64 << 10
+
 // NewFilter puts TLS on another bufferevent: it accepts if c is a server's context and
 // connects if it is a client's. The handshake begins with SetCallbacks, or when what is
 // below is connected after that. What is below belongs to the connection until that is
-// freed; with OptCloseOnFree it is freed with it.
+// freed, and has a read watermark of 64 KiB from then on; with OptCloseOnFree it is freed with it.
 // Safe for concurrent use. Wraps bufferevent_openssl_filter_new.
 func (c *Context) NewFilter(under *libevent.BufferEvent, opts libevent.Options) (*Conn, error) {
 	const op = "bufferevent_openssl_filter_new"
@@ -102,7 +105,16 @@ func (c *Context) NewFilter(under *libevent.BufferEvent, opts libevent.Options) 
 	if err := c.checkName(op); err != nil {
 		return nil, err
 	}
-	return c.newConn(op, under.Base(), opts, under)
+	conn, err := c.newConn(op, under.Base(), opts, under)
+	if err != nil {
+		return nil, err
+	}
+	// libevent takes the mark away, and a pair would move there whatever there is.
+	if err := under.SetWatermark(libevent.EvRead, 0, readAhead); err != nil {
+		conn.Free()
+		return nil, err
+	}
+	return conn, nil
 }
 
 // checkName refuses to connect to somebody nobody knows.
@@ -290,8 +302,6 @@ func (c *Conn) happened(native int, errno syscall.Errno, codes []uint64) (int, e
 			return int(told), &libevent.Error{Op: "write", Err: syscall.EPIPE}
 		}
 		return int(told | libevent.EventReading | libevent.EventEOF), io.EOF
-	case said.closed != 0 && what == libevent.EventError && c.ended.Load():
-		return 0, nil // what is below has its end, too
 	case what&(libevent.EventEOF|libevent.EventError) == 0:
 		return native, nil
 	case said.again != 0:

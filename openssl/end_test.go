@@ -314,6 +314,65 @@ func TestWriteToReset(t *testing.T) {
 	assert.True(t, errors.Is(what.err, syscall.ECONNRESET) || errors.Is(what.err, syscall.EPIPE), "%v", what.err)
 }
 
+// The end of what is below comes after what is below, and is read later.
+func TestEndBelowWaitsForTheReader(t *testing.T) {
+	ca := newAuthority(t)
+	base := newLoop(t)
+	x, y, err := base.NewPair(0)
+	require.NoError(t, err)
+	accepted, err := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}).
+		NewFilter(x, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	conn, err := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"}).NewFilter(y, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	_, shaken := watch(t, accepted)
+	_, events := watch(t, conn)
+	require.Equal(t, connected, testutil.Receive(t, shaken))
+	require.Equal(t, connected, testutil.Receive(t, events))
+	require.NoError(t, conn.Disable(rd))
+	want := testutil.Noise(50_000)
+	_, err = accepted.Write(want)
+	require.NoError(t, err)
+	require.NoError(t, accepted.CloseWrite())
+	_, err = x.Flush(wr, libevent.FlushFinished) // moves it whether it is read or not
+	require.NoError(t, err)
+	testutil.Eventually(t, func() bool { return y.Input().Len() > len(want) }, "it is there")
+	testutil.OnLoop(t, base, func() { assert.Empty(t, events) })
+	read, events := watch(t, conn)
+	assert.True(t, take(t, read, len(want)) == string(want))
+	assert.Equal(t, endOfFile, testutil.Receive(t, events))
+	accepted.Free()
+	conn.Free()
+}
+
+// What is below ends, too, and what is then written fails there: both are told at once.
+func TestWriteAfterTheEndBelow(t *testing.T) {
+	ca := newAuthority(t)
+	base := newLoop(t)
+	fda, fdb := testutil.Socketpair(t)
+	filter := func(ctx *openssl.Context, fd int) *openssl.Conn {
+		under, err := base.NewSocket(fd, libevent.OptCloseOnFree)
+		require.NoError(t, err)
+		conn, err := ctx.NewFilter(under, libevent.OptCloseOnFree)
+		require.NoError(t, err)
+		return conn
+	}
+	accepted := filter(server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}), fda)
+	conn := filter(client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"}), fdb)
+	_, shaken := watch(t, accepted)
+	_, events := watch(t, conn)
+	require.Equal(t, connected, testutil.Receive(t, shaken))
+	require.Equal(t, connected, testutil.Receive(t, events))
+	require.NoError(t, accepted.FreeAfterFlush(testutil.Patience))
+	require.Equal(t, endOfFile, testutil.Receive(t, events))
+	_, err := conn.WriteString("nobody is there")
+	require.NoError(t, err)
+	failed := testutil.Receive(t, events)
+	assert.Equal(t, libevent.EventWriting|libevent.EventError, failed.what)
+	assert.ErrorIs(t, failed.err, syscall.EPIPE)
+	conn.Free()
+}
+
 // TLS on TLS ends once with what is below, and the loop sleeps then.
 func TestCutBelow(t *testing.T) {
 	ca := newAuthority(t)

@@ -136,6 +136,8 @@ struct gtls_conn {
 	bufferevent_data_cb under_read, under_write;
 	bufferevent_event_cb under_event;
 	void *under_arg;
+	struct evbuffer_cb_entry *under_in_cb;
+	short under_end;       /* its end, which is to be told when its input is read, or 0 */
 };
 
 /* What keeps a descriptor from being one for a connection, or 0. */
@@ -224,7 +226,8 @@ void gtls_record_free(struct gtls_conn *c);
 
 /* --- under.c ------------------------------------------------------------------ */
 
-void gtls_under_init(struct gtls_conn *c, struct bufferevent *under);
+int gtls_under_init(struct gtls_conn *c, struct bufferevent *under);
+void gtls_under_free(struct gtls_conn *c);
 /* libevent may have changed the callbacks. With the lock. */
 void gtls_under_guard(struct gtls_conn *c);
 /* Has a handshake begin or go on. */
@@ -243,6 +246,7 @@ int gtls_on_session(SSL *ssl, SSL_SESSION *session);
 void gtls_on_key(const SSL *ssl, const char *line);
 void gtls_on_info(const SSL *ssl, int where, int ret);
 void gtls_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
+void gtls_on_under_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void gtls_on_under_read(struct bufferevent *bev, void *arg);
 void gtls_on_under_write(struct bufferevent *bev, void *arg);
 void gtls_on_under_event(struct bufferevent *bev, short what, void *arg);

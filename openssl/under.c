@@ -11,12 +11,22 @@
 
 #include "native.h"
 
-void gtls_under_init(struct gtls_conn *c, struct bufferevent *under)
+int gtls_under_init(struct gtls_conn *c, struct bufferevent *under)
 {
+	c->under_in_cb = evbuffer_add_cb(bufferevent_get_input(under), gtls_on_under_input, c);
+	if (!c->under_in_cb)
+		return -1;
 	c->under = under;
 	gtls_under_guard(c);
 	/* It waits for the closures. */
 	bufferevent_disable(under, EV_READ | EV_WRITE);
+	return 0;
+}
+
+void gtls_under_free(struct gtls_conn *c)
+{
+	if (c->under)
+		evbuffer_remove_cb_entry(bufferevent_get_input(c->under), c->under_in_cb);
 }
 
 void gtls_under_guard(struct gtls_conn *c)
@@ -65,18 +75,48 @@ void gtls_on_under_write(struct bufferevent *bev, void *arg)
 	evbuffer_unlock(bufferevent_get_input(c->bev));
 }
 
+/* Under the lock, on the thread that took something out of it. */
+void gtls_on_under_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
+{
+	struct gtls_conn *c = arg;
+
+	(void)info;
+	if (!c->under_end || evbuffer_get_length(buf))
+		return;
+	bufferevent_trigger_event(c->under, c->under_end, BEV_TRIG_DEFER_CALLBACKS);
+	c->under_end = 0;
+}
+
+/* What libevent is to hear of an event below. For it the end of that is a failure, and at
+ * once; but the end of TLS may have come before, or be in what is not read yet. */
+static short for_libevent(struct gtls_conn *c, short what)
+{
+	const short end = BEV_EVENT_EOF | BEV_EVENT_READING;
+	int closed = (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
+
+	if (!(what & BEV_EVENT_EOF) ||
+	    (!closed && evbuffer_get_length(bufferevent_get_input(c->under)) == 0))
+		return what;
+	if (!closed)
+		c->under_end = what & end;
+	what &= ~end;
+	return what == BEV_EVENT_WRITING ? 0 : what;
+}
+
 void gtls_on_under_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct gtls_conn *c = arg;
 	int err = errno;
 
 	evbuffer_lock(bufferevent_get_input(c->bev));
+	what = for_libevent(c, what);
 	/* As a socket does itself. TLS would fail again and again, whenever libevent lets
 	 * it read, which it also does when writing above it ends. */
 	if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) && (what & BEV_EVENT_READING))
 		bufferevent_disable(bev, EV_READ);
 	errno = err;
-	c->under_event(bev, what, c->under_arg);
+	if (what)
+		c->under_event(bev, what, c->under_arg);
 	gtls_under_guard(c);
 	evbuffer_unlock(bufferevent_get_input(c->bev));
 }

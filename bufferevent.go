@@ -93,7 +93,7 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 
 // NewPair makes two bufferevents that are connected to each other: what one
 // writes the other reads. They have no descriptor. Freeing one gives the other no
-// EOF; CloseWrite does.
+// EOF, but to a filter or TLS on it; CloseWrite does.
 // Safe for concurrent use. Wraps bufferevent_pair_new.
 func (b *Base) NewPair(opts Options) (*BufferEvent, *BufferEvent, error) {
 	const op = "bufferevent_pair_new"

@@ -439,3 +439,29 @@ func TestFilterOnSocketAtHighMark(t *testing.T) {
 		}
 	})
 }
+
+// A filter on a pair hears once of the end of the other side, however that comes.
+func TestFilterHearsOfThePartnersEnd(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *libevent.BufferEvent) error{
+		"Free":           func(_ *testing.T, b *libevent.BufferEvent) error { b.Free(); return nil },
+		"FreeAfterFlush": func(_ *testing.T, b *libevent.BufferEvent) error { return b.FreeAfterFlush(testutil.Patience) },
+		"CloseWrite, Free": func(t *testing.T, b *libevent.BufferEvent) error {
+			err := b.CloseWrite()
+			testutil.Dispatch(t, b.Base())
+			b.Free()
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := testutil.NewBase(t)
+			a, b := newPair(t, base)
+			f := newFilter(t, a, nil, nil, libevent.OptCloseOnFree)
+			var events []libevent.Events
+			require.NoError(t, f.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) { events = append(events, what) }))
+			require.NoError(t, f.Enable(rd))
+			require.NoError(t, end(t, b))
+			testutil.Dispatch(t, base)
+			assert.Equal(t, []libevent.Events{libevent.EventReading | libevent.EventEOF}, events)
+		})
+	}
+}

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "native.h"
+#include "base.h"
+#include "callbacks.h"
 
 enum { MOST_SPARE = 64 }; /* 8 MiB */
 

@@ -8,7 +8,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "native.h"
+#include "bev.h"
+#include "callbacks.h"
 
 enum { DUE = 1, REMOVED = 2 };
 
@@ -35,20 +36,20 @@ int64_t glev_buf_cb_add(struct glev_buf *b, struct glev_buf_cb *cb)
 	} else {
 		rc = -ENOMEM;
 	}
-	evbuffer_unlock(b->evb);
+	glev_buf_unlock(b);
 	return rc;
 }
 
 int64_t glev_buf_cb_enable(struct glev_buf_cb *cb, int on)
 {
-	struct evbuffer *evb = cb->buf->evb;
-	int64_t rc = glev_buf_lock(cb->buf);
+	struct glev_buf *b = cb->buf;
+	int64_t rc = glev_buf_lock(b);
 
 	if (rc)
 		return rc;
 	if (cb->entry)
-		(on ? evbuffer_cb_set_flags : evbuffer_cb_clear_flags)(evb, cb->entry, EVBUFFER_CB_ENABLED);
-	evbuffer_unlock(evb);
+		(on ? evbuffer_cb_set_flags : evbuffer_cb_clear_flags)(b->evb, cb->entry, EVBUFFER_CB_ENABLED);
+	glev_buf_unlock(b);
 	return 0;
 }
 
@@ -88,16 +89,16 @@ int64_t glev_buf_cb_remove(struct glev_buf *b, struct glev_buf_cb *cb)
 		;
 	if (*at)
 		drop(b, at);
-	evbuffer_unlock(b->evb);
+	glev_buf_unlock(b);
 	return 0;
 }
 
 void glev_buf_cb_remove_all(struct glev_buf *b)
 {
-	evbuffer_lock(b->evb);
+	glev_buf_hold(b);
 	while (b->callbacks)
 		drop(b, &b->callbacks);
-	evbuffer_unlock(b->evb);
+	glev_buf_unlock(b);
 }
 
 int glev_buf_cb_any_due(struct glev_buf *b)

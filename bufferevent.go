@@ -131,7 +131,7 @@ func newBufferEvent(b *Base, loopOnly bool) *BufferEvent {
 }
 
 func (b *BufferEvent) adopted() {
-	b.native = unsafe.Pointer(b.c.bev)
+	b.native = unsafe.Pointer(C.glev_bev_native(b.c))
 	b.free = func() {
 		if g := b.group.Load(); g != nil {
 			g.drop(b)
@@ -139,8 +139,8 @@ func (b *BufferEvent) adopted() {
 		C.glev_bev_free(b.c)
 	}
 	b.abandon = func() { C.glev_bev_abandon(b.c) }
-	b.in = Buffer{c: &b.c.in, owner: b}
-	b.out = Buffer{c: &b.c.out, owner: b}
+	b.in = Buffer{c: C.glev_bev_input(b.c), owner: b}
+	b.out = Buffer{c: C.glev_bev_output(b.c), owner: b}
 	b.base.adopt(&b.object, b)
 }
 
@@ -547,7 +547,7 @@ func (b *BufferEvent) addr(peer C.int) net.Addr {
 // Safe for concurrent use. Wraps bufferevent_free.
 func (b *BufferEvent) Free() {
 	if b.borrowed && b.enter() {
-		C.glev_adopt_await(b.c)
+		C.glev_bev_await(b.c)
 		b.leave()
 	}
 	if b.close() {
@@ -591,7 +591,6 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	if !b.close() {
 		return ErrClosed
 	}
-	b.hangUp()
 	// Set first: the flush may be done before the call below returns.
 	b.lingering.Store(true)
 	rc := b.native64(func() C.int64_t { return C.glev_bev_linger(b.c, C.int64_t(microseconds(limit))) })
@@ -602,9 +601,21 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	return err
 }
 
-// lingered ends a FreeAfterFlush, whoever is first to say so.
+// lingerEnds ends a FreeAfterFlush, unless the event that ends it, if there is one, is the
+// failure of an address of ConnectHostname and another address is tried.
+func (b *BufferEvent) lingerEnds(what Events, errno syscall.Errno) {
+	if what != 0 {
+		if what, _ = b.bottom().dialled(what, &Error{"connect", errno}); what == 0 {
+			return
+		}
+	}
+	b.lingered()
+}
+
+// lingered ends a FreeAfterFlush. Only the first call has an effect.
 func (b *BufferEvent) lingered() {
 	if b.lingering.CompareAndSwap(true, false) {
+		b.hangUp()
 		b.endNow()
 	}
 }

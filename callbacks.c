@@ -1,41 +1,42 @@
 /*
  * callbacks.c: every function that libevent calls.
  *
- * The recipe, for whoever adds one:
+ * The recipe for a new one:
  *
- *  1. Its argument is the record of the object (native.h), which outlives every
- *     callback: records are freed on the loop's thread with no callback of the
- *     object below, after libevent was told to call no more.
- *  2. It saves errno first, before anything else can change it.
- *  3. It gathers what Go needs into plain arguments and calls one exported
- *     trampoline (callbacks.go), with the handle and the native pointer. Go
- *     checks that the handle still means the object that owns that pointer,
- *     and runs the closure under the guard that catches its panic.
- *  4. No libevent lock is held while Go runs. Bufferevents are made with
- *     THREADSAFE, DEFER_CALLBACKS and UNLOCK_CALLBACKS, or, for their loop
- *     alone, without any lock. A callback that libevent makes under a lock
- *     stays in C: glev_on_input, _output, _filter_change, and of any buffer
- *     glev_on_in_file, _buf_change, _reference, _block, _segment, _gone. What Go is to know of
- *     one of these it is told later (due.c). The exception is a filter function,
- *     whose answer libevent needs at once: glev_on_filter_in, _out.
- *  5. It begins with begin(), and ends with done().
- *  6. A trampoline that returns nonzero could not run the closure now, because
- *     a panic is on its way to the caller of the loop. The callback then asks
- *     libevent to make the same call again when the loop next runs.
+ *  1. Its argument is the record of the object (native.h, bev.h). The record outlives every
+ *     callback: it is freed on the loop's thread, with no callback of the object below on
+ *     the stack, after libevent was told to make no more calls.
+ *  2. It saves errno first, before anything else can change errno.
+ *  3. It gathers what Go needs into plain arguments and calls one exported trampoline
+ *     (callbacks.go) with the handle and the native pointer. Go checks that the handle
+ *     still means the object that owns that pointer, and runs the closure under the guard
+ *     that catches its panic.
+ *  4. No libevent lock is held while Go runs. Bufferevents are made with THREADSAFE,
+ *     DEFER_CALLBACKS and UNLOCK_CALLBACKS, or, with OptLoopOnly, without any lock. A
+ *     callback that libevent makes under a lock does not call Go: glev_on_input, _output,
+ *     _unsent, _filter_change, and for any buffer glev_on_in_file, _buf_change,
+ *     _reference, _block, _segment, _gone. If Go has to know of one of these it gets a
+ *     note (due.c). The exceptions are glev_on_filter_in and _out: libevent needs the
+ *     answer of a filter function at once.
+ *  5. It begins with begin() and ends with done().
+ *  6. A trampoline that returns nonzero could not run the closure now, because a panic is
+ *     on its way to the caller of the loop. The callback then asks libevent to make the
+ *     same call again when the loop next runs.
  *
- * All run on the loop's thread, but those under a lock, which run on the thread
- * that entered libevent.
+ * All run on the loop's thread, except those under a lock, which run on the thread that
+ * entered libevent.
  */
 
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "native.h"
+#include "bev.h"
+#include "callbacks.h"
 #include "_cgo_export.h"
 
-/* Begin and end every callback that calls Go, on the loop's thread; what was appended
- * to the outputs is written then. Between them the base is not freed. */
+/* Around every callback that calls Go, on the loop's thread. done writes what the closure
+ * has appended to outputs. Between them the base is not freed. */
 static int begin(struct glev_base *b)
 {
 	b->inside++;
@@ -89,59 +90,60 @@ void glev_on_event(evutil_socket_t fd, short what, void *arg)
 static void again(struct glev_bev *r, short what)
 {
 	if (what & EV_READ)
-		r->triggered = 1;
+		r->owed.read = 1;
 	else
-		r->written = 1;
+		r->owed.written = 1;
 	bufferevent_trigger(r->bev, what, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+}
+
+/* libevent calls again while the input is at its mark and READ is on. That is right for a
+ * closure that took something, and a busy loop for one that did not: that one is called
+ * again when there is room. Where another library reads on while the closure runs, only a
+ * callback of the input knows whether the closure took something. */
+static void after_read_closure(struct glev_bev *r, size_t before)
+{
+	size_t len;
+
+	glev_bev_lock(r);
+	len = evbuffer_get_length(r->in.evb);
+	if (r->mark.high && !glev_bev_is_quiet(r) && len >= r->mark.high &&
+	    ((bufferevent_get_enabled(r->bev) | r->off.held) & EV_READ)) {
+		if (r->door ? !r->mark.drained : len >= before)
+			glev_settle_pause(r);
+		else if (r->fast.on)
+			bufferevent_trigger(r->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
+	}
+	glev_bev_unlock(r);
 }
 
 static void read_closure(struct glev_bev *r)
 {
-	int has_closure = __atomic_load_n(&r->closures, __ATOMIC_RELAXED) & GLEV_CB_READ;
-	size_t before;
+	int marked = __atomic_load_n(&r->mark.high, __ATOMIC_RELAXED) != 0;
+	size_t before = 0;
 
-	if (r->lingering == GLEV_DISCARDING) {
+	if (r->life == GLEV_DISCARDING) {
 		evbuffer_drain(r->in.evb, (size_t)-1);
 		return;
 	}
 	/* The EOF of a pair comes with a read callback for nothing. */
-	if (r->kind == GLEV_PAIR && !r->triggered && evbuffer_get_length(r->in.evb) == 0)
+	if (r->kind == GLEV_PAIR && !r->owed.read && evbuffer_get_length(r->in.evb) == 0)
 		return;
-	r->triggered = 0;
-	if (!__atomic_load_n(&r->high, __ATOMIC_RELAXED)) {
-		if (has_closure && glevBevRead(r->handle, r->bev))
-			again(r, EV_READ);
-		return;
+	r->owed.read = 0;
+	if (marked) {
+		before = evbuffer_get_length(r->in.evb);
+		r->mark.drained = 0;
 	}
-
-	before = evbuffer_get_length(r->in.evb);
-	r->drained = 0;
-	if (has_closure && glevBevRead(r->handle, r->bev)) {
+	if (glev_bev_wants(r, GLEV_CB_READ) && glevBevRead(r->handle, r->bev))
 		again(r, EV_READ);
-		return;
-	}
-	/* libevent calls again while the input is at its mark and READ is on.
-	 * That is right for a closure that drained something, and a busy loop
-	 * for one that did not: it is called again when there is room. */
-	evbuffer_lock(r->in.evb);
-	if (r->high && !r->quiet && evbuffer_get_length(r->in.evb) >= r->high &&
-	    ((bufferevent_get_enabled(r->bev) | r->held) & EV_READ)) {
-		/* Another library reads on while the closure drains. */
-		if (r->door ? !r->drained : evbuffer_get_length(r->in.evb) >= before) {
-			r->paused = 1;
-			glev_bev_apply(r);
-		} else if (r->fast) {
-			bufferevent_trigger(r->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
-		}
-	}
-	evbuffer_unlock(r->in.evb);
+	else if (marked)
+		after_read_closure(r, before);
 }
 
 void glev_on_bev_read(struct bufferevent *bev, void *arg)
 {
 	struct glev_bev *r = arg;
 	struct glev_base *b = r->base;
-	const struct glev_host *host = glev_adopt_awaited(r);
+	const struct glev_host *host = glev_bev_awaited(r);
 	int visit;
 
 	if (host) {
@@ -150,33 +152,32 @@ void glev_on_bev_read(struct bufferevent *bev, void *arg)
 		return;
 	}
 	visit = begin(b);
-	if (r->writer && !r->fast) { /* perhaps it is in the middle of nothing now */
-		evbuffer_lock(r->in.evb);
-		glev_fast_choose(r);
-		evbuffer_unlock(r->in.evb);
+	if (r->fast.writer && !r->fast.on) { /* the TLS record may be complete now */
+		glev_bev_lock(r);
+		glev_settle(r);
+		glev_bev_unlock(r);
 	}
 	read_closure(r);
-	/* Freed elsewhere meanwhile: what the closure could not take any more is C's. */
-	if (!r->quiet && glev_adopt_awaited(r) && evbuffer_get_length(r->in.evb))
+	/* Freed on another goroutine meanwhile: unread input goes to C's read callback. */
+	if (!glev_bev_is_quiet(r) && glev_bev_awaited(r) && evbuffer_get_length(r->in.evb))
 		again(r, EV_READ);
 	done(b, visit);
 }
 
-/* Whether the user's receiver has taken what came. */
+/* Whether the user's receiver has received something. */
 static int received(struct glev_bev *r)
 {
 	int taken;
 
 	if (!glev_fast_receives(r))
 		return 0;
-	r->receiving = GLEV_ASKED;
+	r->fast.receiving = GLEV_ASKED;
 	glevBevReceive(r->handle, r->bev);
-	taken = r->receiving == GLEV_RECEIVED;
-	r->receiving = 0;
+	taken = r->fast.receiving == GLEV_RECEIVED;
+	r->fast.receiving = 0;
 	return taken;
 }
 
-/* The fast path's own reader. */
 void glev_on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct glev_bev *r = arg;
@@ -200,23 +201,15 @@ void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, vo
 {
 	struct glev_bev *r = arg;
 
+	(void)buf;
 	if (info->n_deleted)
-		r->drained = 1;
-	if (r->paused && evbuffer_get_length(buf) < r->high) {
-		r->paused = 0;
-		glev_bev_apply(r);
-	} else if (r->above) {
-		glev_bev_apply(r);
-	}
-	if (r->high)
-		glev_fast_input(r);
-	else
-		glev_fast_sync(r);
-	glev_fast_remind(r);
+		r->mark.drained = 1;
+	glev_settle_input(r);
+	glev_settle_remind(r);
 }
 
-/* Under the lock, on the thread that changed the output, which libevent and the fast
- * path do, too. */
+/* Under the lock, on the thread that changed the output. libevent and the fast path change
+ * it, too. */
 void glev_on_unsent(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 {
 	(void)buf;
@@ -230,7 +223,7 @@ void glev_on_bev_write(struct bufferevent *bev, void *arg)
 {
 	struct glev_bev *r = arg;
 	struct glev_base *b = r->base;
-	const struct glev_host *host = glev_adopt_awaited(r);
+	const struct glev_host *host = glev_bev_awaited(r);
 	int wanted, visit;
 
 	if (host) {
@@ -238,29 +231,26 @@ void glev_on_bev_write(struct bufferevent *bev, void *arg)
 			host->write(bev, host->arg);
 		return;
 	}
-	evbuffer_lock(r->out.evb);
-	wanted = glev_fast_write_callback(r);
-	evbuffer_unlock(r->out.evb);
+	glev_bev_lock(r);
+	wanted = glev_settle_unmute(r);
+	glev_bev_unlock(r);
 	if (!wanted)
 		return;
 	visit = begin(b);
-	if ((__atomic_load_n(&r->closures, __ATOMIC_RELAXED) & GLEV_CB_WRITE) &&
-	    glevBevWrite(r->handle, bev))
+	if (glev_bev_wants(r, GLEV_CB_WRITE) && glevBevWrite(r->handle, bev))
 		again(r, EV_WRITE);
 	done(b, visit);
 }
 
-/* Under the lock, on the thread that changed the output: the loop's next turn is
- * soon enough for what is to follow. */
+/* Under the lock of the bottom of a stack, on the thread that changed the output. What
+ * follows waits for the loop's next turn. */
 void glev_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 {
-	struct glev_bev *r = arg;
-
 	if (info->n_deleted && evbuffer_get_length(buf) == 0)
-		event_active(r->flushed, EV_WRITE, 0);
+		event_active(arg, EV_WRITE, 0);
 }
 
-/* Everything was written, and CloseWrite or FreeAfterFlush waits for that. */
+/* All is written, and CloseWrite or FreeAfterFlush waits for that. */
 void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
 {
 	struct glev_bev *r = arg;
@@ -269,19 +259,19 @@ void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	evbuffer_lock(r->out.evb);
+	glev_stack_lock(r);
 	glev_bev_try_shut(r);
-	ended = r->lingering && glev_bev_lingered(r);
-	evbuffer_unlock(r->out.evb);
+	ended = glev_bev_lingers(r) && glev_bev_lingered(r);
+	glev_stack_unlock(r);
 	if (ended)
-		glevBevLingered(r->handle, r->bev);
+		glevBevLingered(r->handle, r->bev, 0, 0);
 	done(b, visit);
 }
 
 /*
  * Between the read callback and the event callback of one turn libevent holds no lock, and
  * the other end of a pair may bring its last bytes and its end: the end would be told
- * first. So it is told behind all that is due by now, for each bufferevent of a stack.
+ * first. So an end is told after all that is due by now, for each bufferevent of a stack.
  */
 static int comes_too_early(struct glev_bev *r, short what, int err)
 {
@@ -290,26 +280,78 @@ static int comes_too_early(struct glev_bev *r, short what, int err)
 
 	if (!(what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) || !glev_bev_on_pair(r))
 		return 0;
-	for (p = r; p->under; p = p->under)
+	for (p = r; p->stack.under; p = p->stack.under)
 		levels++;
-	if (r->put_off == levels) {
-		r->put_off = 0;
+	if (r->owed.put_off == levels) {
+		r->owed.put_off = 0;
 		return 0;
 	}
-	r->put_off++;
+	r->owed.put_off++;
 	errno = err;
 	bufferevent_trigger_event(r->bev, what, BEV_TRIG_DEFER_CALLBACKS);
 	return 1;
 }
 
+/* What of an event is not to be told. With the locks of the stack. */
+static short stale(struct glev_bev *r, short what)
+{
+	const short outcome = BEV_EVENT_CONNECTED | BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT;
+	struct glev_bev *carrier = glev_bev_carrier(r);
+
+	/* It was queued before the connect by name began. */
+	if (glev_bev_bottom(r)->link == GLEV_LOOKING_UP && (what & outcome))
+		return what;
+	/* libevent does not forget that it was connecting when it gets another descriptor, or
+	 * after a timeout, and then says CONNECTED of the new descriptor. A door may say it
+	 * again of the same one. */
+	if ((what & BEV_EVENT_CONNECTED) && !glev_bev_connection_is_due(carrier) &&
+	    carrier->fast.reader && !carrier->door && !(r->owed.events & BEV_EVENT_CONNECTED))
+		return BEV_EVENT_CONNECTED;
+	return 0;
+}
+
+/* Brings the links of a stack in line with an event. With the locks of the stack. */
+static void relink(struct glev_bev *r, short what)
+{
+	struct glev_bev *bottom = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
+
+	if (what & BEV_EVENT_CONNECTED) {
+		if (glev_bev_connection_is_due(carrier))
+			glev_bev_open(carrier);
+		if (glev_bev_connection_is_due(bottom))
+			glev_bev_open(bottom);
+	} else if ((what & BEV_EVENT_ERROR) && !glev_bev_dials(bottom)) {
+		/* The error of one attempt of a connect by name is not the last word. */
+		if (carrier->link == GLEV_CONNECTING)
+			glev_bev_unlink(carrier);
+		if (bottom->link == GLEV_CONNECTING)
+			glev_bev_unlink(bottom);
+	} else {
+		return;
+	}
+	glev_bev_try_shut(r);
+}
+
+/* Has the event told again when the loop next runs. */
+static void event_again(struct glev_bev *r, short what, int err, int connecting)
+{
+	glev_stack_lock(r);
+	if (connecting)
+		glev_bev_carrier(r)->link = GLEV_CONNECTING;
+	r->owed.events |= what;
+	glev_stack_unlock(r);
+	errno = err;
+	bufferevent_trigger_event(r->bev, what, BEV_TRIG_DEFER_CALLBACKS);
+}
+
 void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 {
-	int err = errno, ncodes = 0;
-	struct glev_bev *r = arg, *socket = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
+	int err = errno, ncodes = 0, lingers, connecting, visit;
+	short told;
+	struct glev_bev *r = arg, *carrier = glev_bev_carrier(r);
 	struct glev_base *b = r->base;
 	unsigned long codes[GLEV_CODES];
-	const struct glev_host *host = glev_adopt_awaited(r);
-	int lingering, connecting, visit;
+	const struct glev_host *host = glev_bev_awaited(r);
 
 	if (host) {
 		if (host->event)
@@ -320,45 +362,24 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 		return;
 	if ((what & BEV_EVENT_ERROR) && carrier->door && carrier->door->codes)
 		ncodes = carrier->door->codes(carrier->bev, codes, GLEV_CODES);
-	evbuffer_lock(r->in.evb);
-	lingering = r->lingering;
-	connecting = carrier->connecting;
-	/* libevent does not forget that it was connecting when it gets another
-	 * descriptor, or after a timeout, and then says this of the new one. What has
-	 * a door may say it again of the same one. */
-	if ((what & BEV_EVENT_CONNECTED) && !connecting && carrier->reader && !carrier->door &&
-	    !(r->triggered_events & BEV_EVENT_CONNECTED))
-		what &= ~BEV_EVENT_CONNECTED;
-	r->triggered_events &= ~what;
-	if ((what & BEV_EVENT_ERROR) && r->door) { /* that is the end of both */
-		r->held = 0;
-		glev_fast_sync(r);
-	}
-	/* An error of one attempt of ConnectHostname is not the last word. */
-	if ((what & BEV_EVENT_CONNECTED) || ((what & BEV_EVENT_ERROR) && !socket->dialing)) {
-		carrier->connecting = socket->connecting = 0;
-		if (carrier != socket && (what & BEV_EVENT_CONNECTED) && !lingering) {
-			carrier->open = 1;
-			glev_fast_choose(carrier);
-		}
-		if (!lingering)
-			glev_bev_connected(socket, connecting && (what & BEV_EVENT_CONNECTED));
-		glev_bev_try_shut(r);
-	}
-	evbuffer_unlock(r->in.evb);
+	glev_stack_lock(r);
+	lingers = glev_bev_lingers(r);
+	connecting = glev_bev_connection_is_due(carrier);
+	told = what & ~stale(r, what);
+	r->owed.events &= ~what;
+	what = told;
+	if ((what & BEV_EVENT_ERROR) && r->door) /* that is the end of both directions */
+		glev_settle_end(r, EV_READ | EV_WRITE);
+	relink(r, what);
+	glev_stack_unlock(r);
 	if (what == 0)
 		return;
 	visit = begin(b);
-	if (lingering) {
+	if (lingers) {
 		if (!(what & BEV_EVENT_CONNECTED))
-			glevBevLingered(r->handle, bev);
+			glevBevLingered(r->handle, bev, what, err);
 	} else if (glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes)) {
-		evbuffer_lock(r->in.evb);
-		carrier->connecting = connecting;
-		r->triggered_events |= what;
-		evbuffer_unlock(r->in.evb);
-		errno = err;
-		bufferevent_trigger_event(bev, what, BEV_TRIG_DEFER_CALLBACKS);
+		event_again(r, what, err, connecting);
 	}
 	done(b, visit);
 }
@@ -372,25 +393,25 @@ void glev_on_bev_limit(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	glev_bev_cut_off(r);
-	glevBevLingered(r->handle, r->bev);
+	glevBevLingered(r->handle, r->bev, 0, 0);
 	done(b, visit);
 }
 
-/* Under the lock of the filter, on the thread that entered libevent: the answer
- * is needed at once. The function may use its two buffers and nothing else. */
+/* Under the lock of the filter, on the thread that entered libevent: libevent needs the
+ * answer at once. The function may use its two buffers and nothing else. */
 static enum bufferevent_filter_result filter(struct glev_bev *r, int out, ev_ssize_t limit, int mode)
 {
-	uint64_t changes = __atomic_load_n(&r->changes, __ATOMIC_RELAXED);
+	uint64_t changes = __atomic_load_n(&r->stack.changes, __ATOMIC_RELAXED);
 	int rc;
 
 	glev_filter_begin();
 	rc = glevFilter(r->handle, r->bev, out, limit, mode);
 	glev_filter_end();
-	/* libevent calls again after BEV_OK while there is input: a function
-	 * that did nothing would be called for ever. */
-	if (rc == BEV_OK && __atomic_load_n(&r->changes, __ATOMIC_RELAXED) == changes)
+	/* libevent calls again after BEV_OK while there is input, so a function that did
+	 * nothing would be called for ever. */
+	if (rc == BEV_OK && __atomic_load_n(&r->stack.changes, __ATOMIC_RELAXED) == changes)
 		return BEV_NEED_MORE;
-	/* Of an error libevent tells nobody. */
+	/* libevent does not report BEV_ERROR, so do it here. */
 	if (rc == BEV_ERROR)
 		bufferevent_trigger_event(r->bev,
 		    BEV_EVENT_ERROR | (out ? BEV_EVENT_WRITING : BEV_EVENT_READING),
@@ -419,7 +440,7 @@ void glev_on_filter_change(struct evbuffer *buf, const struct evbuffer_cb_info *
 
 	(void)buf;
 	(void)info;
-	__atomic_fetch_add(&r->changes, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&r->stack.changes, 1, __ATOMIC_RELAXED);
 }
 
 /* --- Buffer --------------------------------------------------------------- */
@@ -462,7 +483,7 @@ void glev_on_segment(const struct evbuffer_file_segment *seg, int flags, void *a
 	glev_file_release(arg);
 }
 
-/* No lock is held: libevent is done with the bufferevent. */
+/* No lock is held, because libevent has destroyed the bufferevent. */
 void glev_on_gone(const void *p, size_t n, void *arg)
 {
 	struct glev_door *door = arg;
@@ -489,9 +510,9 @@ void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct socka
 	done(b, visit);
 }
 
-/* Out of descriptors or memory, most likely. The listening socket stays
- * readable, so libevent would call this in a busy loop: step back, and try
- * again after a while that doubles up to a second. */
+/* Most likely there are no descriptors, or no memory. The listening socket stays readable, so
+ * libevent would call this in a busy loop. So the listener is disabled, and enabled again
+ * after a while that doubles up to a second. */
 void glev_on_accept_error(struct evconnlistener *lev, void *arg)
 {
 	int err = errno;
@@ -534,11 +555,11 @@ void glev_on_dns_step(evutil_socket_t fd, short what, void *arg)
 	if (glev_dns_step(d, what))
 		glevDNSCleared(d->handle, d);
 	done(b, visit);
-	if (b->over)
+	if (b->freed)
 		glev_base_free(b);
 }
 
-/* Also from inside the call that asks, on the thread that acts as the loop; so Go
+/* libevent may call this inside the call that asks, on the thread that acts as the loop. So Go
  * only queues the answer. */
 void glev_on_addrinfo(int code, struct evutil_addrinfo *res, void *arg)
 {

@@ -91,9 +91,9 @@ func (b *BufferEvent) missed(bev *C.struct_bufferevent) C.int {
 // A bufferevent that lingers is closed already, so it is not entered.
 //
 //export glevBevLingered
-func glevBevLingered(h unsafe.Pointer, bev *C.struct_bufferevent) {
+func glevBevLingered(h unsafe.Pointer, bev *C.struct_bufferevent, what C.short, err C.int) {
 	if b, ok := restore[*BufferEvent](h); ok && b.native == unsafe.Pointer(bev) {
-		b.lingered()
+		b.lingerEnds(Events(what), syscall.Errno(err))
 	} else {
 		live.stale.Add(1)
 	}

@@ -64,11 +64,7 @@ func (b *BufferEvent) ConnectHostname(dns *DNSBase, network, host string, port i
 	defer b.leave()
 	d := &dial{b: b, base: b.base, port: port}
 	d.base.keep(1)
-	err = b.redial(op, d, func() C.int64_t {
-		d.id = C.glev_bev_dial(b.c)
-		return d.id
-	})
-	if err != nil {
+	if err := b.redial(op, d, func() C.int64_t { return C.glev_bev_dial(b.c) }); err != nil {
 		d.stop()
 		return err
 	}
@@ -80,19 +76,18 @@ func (b *BufferEvent) ConnectHostname(dns *DNSBase, network, host string, port i
 	default:
 		d.ask(dns, ipNetwork, host)
 	}
-	if !b.isOpen() { // since enter; Free may not have seen the dial
+	if !b.isOpen() && !b.lingering.Load() { // a Free since enter may not have seen the dial
 		b.hangUp()
 	}
 	return nil
 }
 
-// dial is a ConnectHostname that is under way.
+// dial is a ConnectHostname that is under way. The state of its attempts is the link of the
+// C record. The addresses and the cause belong to the loop's goroutine.
 type dial struct {
 	b     *BufferEvent
 	base  *Base
-	id    C.int64_t // what C knows it by
 	port  int
-	known bool         // the outcome of the lookup
 	addrs []netip.Addr // still to be tried
 	cause error        // of the first failure
 
@@ -126,26 +121,44 @@ func (d *dial) ask(dns *DNSBase, network, host string) {
 
 // found takes the outcome of the lookup to the loop. It is called on any goroutine.
 func (d *dial) found(addrs []netip.Addr, err error) {
+	if err == nil && len(addrs) == 0 {
+		err = &Error{opLookup, errors.New("the name has no address")}
+	}
 	d.base.enqueue(task{run: func() {
-		if !d.b.enter() {
+		if !d.enter() {
 			return
 		}
 		defer d.b.leave()
-		d.known, d.addrs, d.cause = true, addrs, err
+		d.addrs, d.cause = addrs, err
 		if !d.next() {
-			C.glev_bev_dial_failed(d.b.c, d.id)
+			C.glev_bev_give_up(d.b.c, 1)
 		}
 	}})
 }
 
-// next starts to connect to the next address. It returns false when there is none, or
-// for none of them that can be done.
+// enter enters the bufferevent, also while FreeAfterFlush waits, if it still connects for d.
+func (d *dial) enter() bool {
+	if !d.b.enter() && !(d.b.lingering.Load() && d.b.join()) {
+		return false
+	}
+	if d.b.currentDial() == d {
+		return true
+	}
+	d.b.leave()
+	return false
+}
+
+// looksUp reports whether the lookup has not ended.
+func (d *dial) looksUp() bool { return d.addrs == nil && d.cause == nil }
+
+// next starts to connect to the next address with which that can be done. It returns false
+// if there is none.
 func (d *dial) next() bool {
 	for len(d.addrs) > 0 {
 		ip := d.addrs[0].Unmap()
 		d.addrs = d.addrs[1:]
 		err := d.try(ip)
-		if err == nil || errors.Is(err, ErrClosed) { // or something else has begun
+		if err == nil || errors.Is(err, ErrClosed) { // or another connect has begun
 			return true
 		}
 		d.failed(err)
@@ -161,7 +174,7 @@ func (d *dial) try(ip netip.Addr) error {
 	}
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	_, err = result(op, C.glev_bev_try(d.b.c, d.id, &a))
+	_, err = result(op, C.glev_bev_try(d.b.c, &a))
 	return err
 }
 
@@ -211,7 +224,7 @@ func (b *BufferEvent) redial(op string, d *dial, call func() C.int64_t) error {
 		b.dialing.Lock()
 		defer b.dialing.Unlock()
 		rc := call()
-		if b.dial != nil && C.glev_bev_dialing(b.c, b.dial.id) == 0 {
+		if b.dial != nil && (rc >= 0 || C.glev_bev_dialing(b.c) == 0) {
 			old, b.dial = b.dial, nil
 		}
 		if rc >= 0 {
@@ -233,17 +246,21 @@ func (b *BufferEvent) hangUp() {
 	d.stop()
 }
 
-// dialled looks at an event of a socket before its closure does: the failure of an
-// address is none of the closure's business while there are others. It returns the
-// event to tell, or 0 if there is none.
-func (b *BufferEvent) dialled(what Events, cause error) (Events, error) {
+func (b *BufferEvent) currentDial() *dial {
 	b.dialing.Lock()
-	d := b.dial
-	b.dialing.Unlock()
+	defer b.dialing.Unlock()
+	return b.dial
+}
+
+// dialled looks at an event of a socket before its closure does: the closure is not told of
+// the failure of an address while there are others. It returns the event to tell, or 0 if
+// there is none.
+func (b *BufferEvent) dialled(what Events, cause error) (Events, error) {
+	d := b.currentDial()
 	if d == nil || what&(EventConnected|EventError|EventTimeout) == 0 {
 		return what, cause
 	}
-	if !d.known { // it was queued before, and is of what d took the place of
+	if d.looksUp() { // the event was due before d began
 		return 0, nil
 	}
 	if what&EventConnected == 0 {
@@ -255,7 +272,7 @@ func (b *BufferEvent) dialled(what Events, cause error) (Events, error) {
 			return 0, nil
 		}
 		what, cause = EventError, d.cause
-		C.glev_bev_try(b.c, d.id, nil)
+		C.glev_bev_give_up(b.c, 0)
 	}
 	b.hangUp()
 	return what, cause

@@ -20,7 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "native.h"
+#include "base.h"
+#include "callbacks.h"
 
 /* --- lookups --------------------------------------------------------------- */
 
@@ -113,6 +114,15 @@ int glev_lookup_answered(struct glev_lookup *l, int code)
 #define EVDNS_BASE_NO_CACHE 0
 #endif
 
+static void discard(struct glev_dns *d)
+{
+	if (d->evdns)
+		evdns_base_free(d->evdns, 0);
+	if (d->step)
+		event_free(d->step);
+	free(d);
+}
+
 struct glev_dns *glev_dns_new(struct glev_base *b, void *handle)
 {
 	struct glev_dns *d = calloc(1, sizeof(*d));
@@ -127,19 +137,10 @@ struct glev_dns *glev_dns_new(struct glev_base *b, void *handle)
 	 * flag, and they would keep the loop running. */
 	d->evdns = evdns_base_new(b->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE | EVDNS_BASE_NO_CACHE);
 	if (!d->step || !d->evdns) {
-		glev_dns_discard(d);
+		discard(d);
 		return NULL;
 	}
 	return d;
-}
-
-void glev_dns_discard(struct glev_dns *d)
-{
-	if (d->evdns)
-		evdns_base_free(d->evdns, 0);
-	if (d->step)
-		event_free(d->step);
-	free(d);
 }
 
 /* Does what waits for a quiet moment, if this is one. Returns whether it was. */
@@ -163,7 +164,7 @@ static int step(struct glev_dns *d)
 		return 1;
 	}
 	d->base->dns_freeing--;
-	glev_dns_discard(d);
+	discard(d);
 	return 1;
 }
 

@@ -1,13 +1,13 @@
 /*
  * due.c: what C wants Go to do, but cannot ask for at once.
  *
- * Callbacks that libevent makes under a lock may not run closures. They leave a
- * note here. A loop finds its notes in its next turn. Where no loop is concerned,
- * it is the Go call that entered libevent on this thread that looks for notes of
- * its own when libevent's locks are released.
+ * A callback that libevent makes under a lock may not run closures, so it leaves a
+ * note here. A loop finds its notes in its next turn. Where no loop is concerned, the
+ * Go call that entered libevent on this thread looks for its notes after libevent has
+ * released its locks.
  */
 
-#include "native.h"
+#include "base.h"
 
 static struct glev_dues of_calls = {PTHREAD_MUTEX_INITIALIZER, NULL, &of_calls.first};
 static __thread char thread; /* its address is the thread's name */
@@ -19,6 +19,11 @@ void glev_dues_init(struct glev_dues *d)
 	pthread_mutex_init(&d->lock, NULL);
 	d->first = NULL;
 	d->end = &d->first;
+}
+
+void glev_dues_destroy(struct glev_dues *d)
+{
+	pthread_mutex_destroy(&d->lock);
 }
 
 void glev_due(struct glev_due *d, struct glev_base *base)
@@ -39,16 +44,24 @@ void glev_due(struct glev_due *d, struct glev_base *base)
 		glev_base_wake(base);
 }
 
-/* On a loop of C's no Go call is below, which would look. */
+/* On a thread where C runs the loop there is no Go call below that would look. */
 void glev_due_here(struct glev_due *d)
 {
-	struct glev_base *b = glev_base_here();
+	struct glev_base *b = glev_base_here(), *foreign;
 
-	if (b || !glev_base_due(d))
+	if (b) {
 		glev_due(d, b);
+		return;
+	}
+	foreign = glev_base_foreign_here();
+	if (foreign)
+		glev_due(d, foreign);
+	glev_base_foreign_release();
+	if (!foreign)
+		glev_due(d, NULL);
 }
 
-/* Moves this thread's, or all, from list to taken; returns how many. */
+/* Moves the notes of this thread, or all, from list to taken; returns how many. */
 static int take(struct glev_dues *list, int all, struct glev_due **taken)
 {
 	struct glev_due **from = &list->first, *d;
@@ -75,8 +88,8 @@ struct glev_due *glev_due_take(struct glev_base *base, int all)
 	struct glev_due *taken = NULL;
 	int n;
 
-	/* Inside a filter function the filter's lock is held; the call that made
-	 * libevent call it will ask again. A loop never does. */
+	/* Inside a filter function libevent holds the filter's lock. The call that made
+	 * libevent run the function asks again afterwards. A loop never holds a lock here. */
 	if (!base && glev_filter_within() && !glev_base_here())
 		return NULL;
 	pthread_mutex_lock(&list->lock);

@@ -1,9 +1,5 @@
 /*
- * evbuffer.c: the native half of Buffer.
- *
- * While a buffer is lent both its ends are frozen, so libevent itself refuses
- * every change; the hot path pays nothing for it. The reason of a refusal is
- * looked up afterwards, under the lock.
+ * evbuffer.c: the C half of Buffer. What it may do to a buffer, and when, is in lend.c.
  */
 
 #include <errno.h>
@@ -11,98 +7,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "native.h"
+#include "bev.h"
 
-/* A call may have come in before another thread freed the bufferevent. */
-static int gone(struct glev_buf *b)
-{
-	return b->owner && __atomic_load_n(&b->owner->quiet, __ATOMIC_ACQUIRE);
-}
-
-int64_t glev_buf_lock(struct glev_buf *b)
-{
-	GLEV_CHECK_LOOP(b->owner);
-	evbuffer_lock(b->evb);
-	if (gone(b)) {
-		evbuffer_unlock(b->evb);
-		return GLEV_CLOSED;
-	}
-	return 0;
-}
-
-/* The ends that are frozen by the user, or by us.
- *
- * libevent sends a file to a socket without reading it. The bytes of such a chain
- * have no memory, which libevent does not notice when it copies them, or moves them
- * to a buffer that is not written to a socket. So nobody may take it from the
- * output, but libevent, which thaws the front while it writes. */
-static int frozen(struct glev_buf *b)
-{
-	return b->in_file ? b->frozen | GLEV_FRONT : b->frozen;
-}
-
-/* Why libevent refused an operation at that end; 0: it is not the freezing. */
-int64_t glev_buf_refusal(struct glev_buf *b, int end)
-{
-	if (gone(b))
-		return GLEV_CLOSED;
-	if (b->lent)
-		return GLEV_LENT;
-	if (frozen(b) & end)
-		return GLEV_FROZEN;
-	return 0;
-}
-
-/* Runs op, an int expression that is negative on failure. A failure is looked
- * into under the lock; when nothing is frozen any more op gets its second
- * chance, and fails for want of memory. */
+/* Runs op, an int expression that is negative on failure. The cause of a failure is
+ * looked up under the lock. If no end is frozen any more, op is run again; if that fails,
+ * there is no memory. */
 #define ATTEMPT(rc, b, end, op)                                               \
 	do {                                                                  \
 		(rc) = (op);                                                  \
 		if ((rc) < 0) {                                               \
-			evbuffer_lock((b)->evb);                              \
-			(rc) = glev_buf_refusal((b), (end));                           \
+			glev_buf_hold(b);                                     \
+			(rc) = glev_buf_refusal((b), (end));                  \
 			if ((rc) == 0 && ((rc) = (op)) < 0)                   \
 				(rc) = -ENOMEM;                               \
-			evbuffer_unlock((b)->evb);                            \
+			glev_buf_unlock(b);                                   \
 		}                                                             \
 	} while (0)
 
-/* The same for an operation on two buffers. The locks are taken one after the
- * other, never both: libevent orders them by address when it takes two. */
+/* The same for an operation on two buffers. The locks are taken one after the other,
+ * never both: libevent takes two locks in the order of their addresses. */
 #define ATTEMPT2(rc, a, a_end, b, b_end, op)                                  \
 	do {                                                                  \
 		(rc) = (op);                                                  \
 		if ((rc) < 0) {                                               \
-			evbuffer_lock((a)->evb);                              \
-			(rc) = glev_buf_refusal((a), (a_end));                         \
-			evbuffer_unlock((a)->evb);                            \
+			glev_buf_hold(a);                                     \
+			(rc) = glev_buf_refusal((a), (a_end));                \
+			glev_buf_unlock(a);                                   \
 			if ((rc) == 0) {                                      \
-				evbuffer_lock((b)->evb);                      \
-				(rc) = glev_buf_refusal((b), (b_end));                 \
-				evbuffer_unlock((b)->evb);                    \
+				glev_buf_hold(b);                             \
+				(rc) = glev_buf_refusal((b), (b_end));        \
+				glev_buf_unlock(b);                           \
 			}                                                     \
 			if ((rc) == 0 && ((rc) = (op)) < 0)                   \
 				(rc) = -ENOMEM;                               \
 		}                                                             \
 	} while (0)
-
-void glev_buf_refreeze(struct glev_buf *b)
-{
-	int ends = b->lent ? GLEV_FRONT | GLEV_BACK : frozen(b);
-
-	(ends & GLEV_FRONT ? evbuffer_freeze : evbuffer_unfreeze)(b->evb, 1);
-	(ends & GLEV_BACK ? evbuffer_freeze : evbuffer_unfreeze)(b->evb, 0);
-}
-
-void glev_buf_out_of_file(struct glev_buf *b)
-{
-	if (!b->in_file)
-		return;
-	evbuffer_remove_cb_entry(b->evb, b->in_file);
-	b->in_file = NULL;
-	glev_buf_refreeze(b);
-}
 
 struct glev_buf *glev_buf_new(void)
 {
@@ -127,23 +66,17 @@ void glev_buf_free(struct glev_buf *b)
 	free(b);
 }
 
-int64_t glev_buf_check(struct glev_buf *b)
-{
-	GLEV_CHECK_LOOP(b->owner);
-	return gone(b) ? GLEV_CLOSED : 0;
-}
-
 int64_t glev_buf_len(struct glev_buf *b)
 {
 	int64_t n;
 
 	GLEV_CHECK_LOOP(b->owner);
 	n = (int64_t)evbuffer_get_length(b->evb);
-	return gone(b) ? GLEV_CLOSED : n; /* asked after it was looked at */
+	return glev_buf_gone(b) ? GLEV_CLOSED : n; /* asked after the length was read */
 }
 
-/* evbuffer_add with no more memory than it needs. libevent's own allocates as much
- * as the last chain has, also if that is a file of many gigabytes. */
+/* evbuffer_add that allocates no more than n bytes need. evbuffer_add itself allocates as
+ * much as the last chain has, even if that chain is a file of many gigabytes. */
 static int add_exactly(struct evbuffer *evb, const char *p, size_t n)
 {
 	struct evbuffer_iovec space;
@@ -186,7 +119,7 @@ int64_t glev_buf_add_buffer(struct glev_buf *dst, struct glev_buf *src)
 	return rc;
 }
 
-int64_t glev_buf_take(struct glev_buf *b, struct evbuffer *scratch)
+int64_t glev_buf_append(struct glev_buf *b, struct evbuffer *scratch)
 {
 	int64_t rc;
 
@@ -245,14 +178,13 @@ int64_t glev_buf_copyout(struct glev_buf *b, char *p, size_t n)
 	if (n > INT_MAX)
 		n = INT_MAX;
 	rc = evbuffer_copyout(b->evb, p, n);
-	if (gone(b))
+	if (glev_buf_gone(b))
 		return GLEV_CLOSED;
-	/* libevent refuses to copy from a frozen front, though a copy changes
-	 * nothing. */
+	/* libevent refuses to copy from a frozen front, though a copy changes nothing. */
 	return rc < 0 ? glev_buf_copyout_from(b, p, n, 0) : rc;
 }
 
-/* Below, an evbuffer_ptr is a pair of raw pointers into the chains: it must not
+/* In the functions below an evbuffer_ptr has raw pointers into the chains, so it must not
  * outlive the lock. */
 
 int64_t glev_buf_copyout_from(struct glev_buf *b, char *p, size_t n, size_t from)
@@ -276,7 +208,7 @@ int64_t glev_buf_copyout_from(struct glev_buf *b, char *p, size_t n, size_t from
 		if (rc < 0)
 			rc = -EIO;
 	}
-	evbuffer_unlock(b->evb);
+	glev_buf_unlock(b);
 	return rc;
 }
 
@@ -286,10 +218,10 @@ int64_t glev_buf_readln(struct glev_buf *b, int eol, char **line)
 	int64_t rc;
 
 	GLEV_CHECK_LOOP(b->owner);
-	evbuffer_lock(b->evb);
+	glev_buf_hold(b);
 	*line = evbuffer_readln(b->evb, &n, (enum evbuffer_eol_style)eol);
 	rc = *line ? (int64_t)n : glev_buf_refusal(b, GLEV_FRONT);
-	evbuffer_unlock(b->evb);
+	glev_buf_unlock(b);
 	return rc;
 }
 
@@ -310,7 +242,7 @@ int64_t glev_buf_search(struct glev_buf *b, const char *what, size_t n, size_t f
 		evbuffer_ptr_set(b->evb, &end, to, EVBUFFER_PTR_SET);
 		rc = n ? evbuffer_search_range(b->evb, what, n, &start, &end).pos : (int64_t)from;
 	}
-	evbuffer_unlock(b->evb);
+	glev_buf_unlock(b);
 	return rc;
 }
 
@@ -326,7 +258,7 @@ int64_t glev_buf_search_eol(struct glev_buf *b, size_t from, int eol, size_t *eo
 		evbuffer_ptr_set(b->evb, &start, from, EVBUFFER_PTR_SET);
 		rc = evbuffer_search_eol(b->evb, &start, eol_len, (enum evbuffer_eol_style)eol).pos;
 	}
-	evbuffer_unlock(b->evb);
+	glev_buf_unlock(b);
 	return rc;
 }
 
@@ -336,12 +268,12 @@ int64_t glev_buf_add_iovec(struct glev_buf *b, struct evbuffer_iovec *vec, int n
 
 	if (rc)
 		return rc;
-	/* Asked first: libevent makes room before it finds the end frozen, and
-	 * throws away empty chains, which may be lent. */
+	/* Ask before libevent does: it makes room before it finds the end frozen, and
+	 * frees empty chains, which may be lent. */
 	rc = glev_buf_refusal(b, GLEV_BACK);
 	if (rc == 0)
 		rc = (int64_t)evbuffer_add_iovec(b->evb, vec, n);
-	evbuffer_unlock(b->evb);
+	glev_buf_unlock(b);
 	return rc;
 }
 
@@ -352,7 +284,7 @@ int64_t glev_buf_expand(struct glev_buf *b, size_t n)
 	if (rc)
 		return rc;
 	rc = b->lent ? GLEV_LENT : evbuffer_expand(b->evb, n) < 0 ? -ENOMEM : 0;
-	evbuffer_unlock(b->evb);
+	glev_buf_unlock(b);
 	return rc;
 }
 
@@ -377,7 +309,7 @@ int64_t glev_buf_read(struct glev_buf *b, int fd, int n)
 		if (rc < 0)
 			rc = -errno;
 	}
-	evbuffer_unlock(b->evb);
+	glev_buf_unlock(b);
 	return rc;
 }
 
@@ -388,7 +320,7 @@ int64_t glev_buf_write(struct glev_buf *b, int fd, int64_t n)
 	if (rc)
 		return rc;
 	rc = glev_buf_refusal(b, GLEV_FRONT);
-	/* To write nothing is an error for libevent. */
+	/* For libevent it is an error to write no bytes. */
 	if (rc == 0 && n != 0 && evbuffer_get_length(b->evb)) {
 		do {
 			rc = evbuffer_write_atmost(b->evb, fd, (ev_ssize_t)n);
@@ -396,7 +328,7 @@ int64_t glev_buf_write(struct glev_buf *b, int fd, int64_t n)
 		if (rc < 0)
 			rc = -errno;
 	}
-	evbuffer_unlock(b->evb);
+	glev_buf_unlock(b);
 	return rc;
 }
 
@@ -409,10 +341,10 @@ int64_t glev_buf_set_max_read(struct glev_buf *b, size_t n)
 		return rc;
 	rc = evbuffer_set_max_read(b->evb, n) < 0 ? -EINVAL : 0;
 	if (rc == 0 && b->owner && b == &b->owner->in) {
-		b->owner->limits |= GLEV_LIMIT_BUFFER;
-		glev_fast_choose(b->owner);
+		b->owner->set.limits |= GLEV_LIMIT_BUFFER;
+		glev_settle(b->owner);
 	}
-	evbuffer_unlock(b->evb);
+	glev_buf_unlock(b);
 	return rc;
 #else
 	(void)b;
@@ -432,51 +364,31 @@ int64_t glev_buf_max_read(struct glev_buf *b)
 #endif
 }
 
-int64_t glev_buf_freeze(struct glev_buf *b, int end, int on)
-{
-	int64_t rc = 0;
-
-	GLEV_CHECK_LOOP(b->owner);
-	evbuffer_lock(b->evb);
-	if (gone(b)) {
-		rc = GLEV_CLOSED;
-	} else {
-		b->frozen = on ? b->frozen | end : b->frozen & ~end;
-		glev_buf_refreeze(b);
-	}
-	evbuffer_unlock(b->evb);
-	return rc;
-}
-
 /* --- lending -------------------------------------------------------------- */
 
-/* Takes the lock to lend. Only the loop changes a bufferevent's buffers without
- * asking. */
+/* Takes the lock for a loan. Only the loop's thread, which is busy then, changes the
+ * buffers of a bufferevent without asking. */
 static int64_t begin_loan(struct glev_buf *b)
 {
 	if (b->owner && !glev_base_on_loop(b->owner->base))
 		return GLEV_WRONG_LOOP;
-	if (b->owner && b->owner->above)
+	if (b->owner && b->owner->stack.above)
 		return GLEV_FILTERED;
 	return glev_buf_lock(b);
 }
 
 static void lend(struct glev_buf *b)
 {
-	if (b->lent++ == 0) {
-		glev_buf_refreeze(b);
-		if (b->owner)
-			glev_bev_apply(b->owner);
-	}
+	glev_buf_lend(b);
+	if (b->lent == 1 && b->owner)
+		glev_settle_lent(b->owner);
 }
 
-static void unlend(struct glev_buf *b)
+static void take_back(struct glev_buf *b)
 {
-	if (--b->lent == 0) {
-		glev_buf_refreeze(b);
-		if (b->owner)
-			glev_bev_apply(b->owner);
-	}
+	glev_buf_take_back(b);
+	if (b->lent == 0 && b->owner)
+		glev_settle_lent(b->owner);
 }
 
 int64_t glev_buf_peek(struct glev_buf *b, size_t from, int64_t n, struct evbuffer_iovec *vec, int nvec)
@@ -496,12 +408,12 @@ int64_t glev_buf_peek(struct glev_buf *b, size_t from, int64_t n, struct evbuffe
 		if (n < 0 || (size_t)n > len - from)
 			n = (int64_t)(len - from);
 		evbuffer_ptr_set(b->evb, &start, from, EVBUFFER_PTR_SET);
-		/* With -1 for the length it would stop at nvec and not tell. */
+		/* With -1 for the length evbuffer_peek would stop at nvec without telling. */
 		rc = evbuffer_peek(b->evb, (ev_ssize_t)n, &start, vec, nvec);
 	}
 	if (rc >= 0 && rc <= nvec)
 		lend(b);
-	evbuffer_unlock(b->evb);
+	glev_buf_unlock(b);
 	return rc;
 }
 
@@ -529,7 +441,7 @@ int64_t glev_buf_pullup(struct glev_buf *b, int64_t n, struct evbuffer_iovec *ve
 		rc = 1;
 	if (rc == 1)
 		lend(b);
-	evbuffer_unlock(b->evb);
+	glev_buf_unlock(b);
 	return rc;
 }
 
@@ -547,15 +459,15 @@ int64_t glev_buf_reserve(struct glev_buf *b, size_t n, struct evbuffer_iovec vec
 		else
 			lend(b);
 	}
-	evbuffer_unlock(b->evb);
+	glev_buf_unlock(b);
 	return rc;
 }
 
 void glev_buf_unlend(struct glev_buf *b)
 {
-	evbuffer_lock(b->evb);
-	unlend(b);
-	evbuffer_unlock(b->evb);
+	glev_buf_hold(b);
+	take_back(b);
+	glev_buf_unlock(b);
 }
 
 int64_t glev_buf_commit(struct glev_buf *b, struct evbuffer_iovec *vec, int nvec, size_t used)
@@ -568,10 +480,10 @@ int64_t glev_buf_commit(struct glev_buf *b, struct evbuffer_iovec *vec, int nvec
 			vec[i].iov_len = used;
 		used -= vec[i].iov_len;
 	}
-	evbuffer_lock(b->evb);
-	/* Another one may have peeked meanwhile, and still have the bytes before
-	 * these, which stay where they are. */
-	if (gone(b)) {
+	glev_buf_hold(b);
+	/* A Peek may have begun meanwhile and still have the bytes before these. They
+	 * stay where they are. */
+	if (glev_buf_gone(b)) {
 		rc = GLEV_CLOSED;
 	} else if (b->frozen & GLEV_BACK) {
 		rc = GLEV_FROZEN;
@@ -581,7 +493,7 @@ int64_t glev_buf_commit(struct glev_buf *b, struct evbuffer_iovec *vec, int nvec
 			rc = -EIO;
 		glev_buf_refreeze(b);
 	}
-	unlend(b);
-	evbuffer_unlock(b->evb);
+	take_back(b);
+	glev_buf_unlock(b);
 	return rc;
 }

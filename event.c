@@ -3,7 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "native.h"
+#include "base.h"
+#include "callbacks.h"
 
 struct glev_event *glev_event_new(struct glev_base *b, int fd, short what, void *handle)
 {

@@ -16,7 +16,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "native.h"
+#include "bev.h"
+#include "callbacks.h"
 
 struct glev_file *glev_file_new(int fd, int mmap, int no_sendfile, void *handle, int *err)
 {
@@ -50,7 +51,7 @@ void glev_file_release(struct glev_file *f)
  * descriptor itself, as it does for sockets that were made here. */
 static int goes_to_fd(struct glev_buf *b)
 {
-	return b->owner && b == &b->owner->out && b->owner->reader && !b->owner->door;
+	return b->owner && b == &b->owner->out && b->owner->fast.reader && !b->owner->door;
 }
 
 static void freed(const struct evbuffer_file_segment *seg, int flags, void *arg)
@@ -135,7 +136,7 @@ static int64_t copy_file(struct glev_buf *b, struct glev_file *f, int64_t offset
 	if (scratch) {
 		rc = read_file(scratch, f, offset, length);
 		if (rc == 0)
-			rc = glev_buf_take(b, scratch);
+			rc = glev_buf_append(b, scratch);
 		evbuffer_free(scratch);
 	}
 	return rc;
@@ -153,7 +154,7 @@ int64_t glev_buf_add_file(struct glev_buf *b, struct glev_file *f, int64_t offse
 		rc = send_file(b, f, offset, length);
 	else if (rc == 0 && f->mmap)
 		rc = add_segment(b, f, offset, length);
-	evbuffer_unlock(b->evb);
+	glev_buf_unlock(b);
 	/* Reading may take long, so not under the lock. */
 	if (rc == 0 && !send && !f->mmap)
 		rc = copy_file(b, f, offset, length);

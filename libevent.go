@@ -459,7 +459,7 @@ func (b *Base) bury() {
 	live.objects[kindBase].Add(-1)
 	if !b.dead.Load() {
 		if !b.wrapped {
-			C.glev_base_settle(b.c)
+			C.glev_base_finalize(b.c)
 		}
 		b.mu.Lock()
 		C.glev_fast_counters(b.c, &b.io)

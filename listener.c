@@ -7,7 +7,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "native.h"
+#include "base.h"
+#include "callbacks.h"
 
 static struct glev_lev *record(struct glev_base *b, unsigned flags, void *handle)
 {

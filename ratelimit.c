@@ -11,7 +11,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
-#include "native.h"
+#include "bev.h"
 
 /*
  * A rate of 0 is unlimited. With TLS libevent keeps what it may read in an int: there
@@ -57,33 +57,33 @@ int64_t glev_bev_set_rate(struct glev_bev *r, const struct glev_rate *l)
 		return GLEV_NO_SOCKET;
 	if (l && !(b = bucket(l, r->door != NULL)))
 		return -ENOMEM;
-	evbuffer_lock(r->in.evb);
-	if (r->quiet) {
-		evbuffer_unlock(r->in.evb);
+	glev_bev_lock(r);
+	if (glev_bev_is_quiet(r)) {
+		glev_bev_unlock(r);
 		glev_bucket_free(b);
 		return GLEV_CLOSED;
 	}
 	if (b) {
-		r->limited = 1;
-		r->limits |= GLEV_LIMIT_RATE;
-		glev_fast_choose(r);
+		r->set.was_limited = 1;
+		r->set.limits |= GLEV_LIMIT_RATE;
+		glev_settle(r);
 	}
 	/* libevent counts the ticks of a bucket in the unit of its limit, and does
 	 * not convert: after a change of the unit it may wait for days. Without a
 	 * limit in between it begins anew. */
-	if (b && r->rate && r->rate->rate.tick_msec != l->tick_msec)
+	if (b && r->set.rate && r->set.rate->rate.tick_msec != l->tick_msec)
 		bufferevent_set_rate_limit(r->bev, NULL);
 	if (bufferevent_set_rate_limit(r->bev, b ? b->cfg : NULL) < 0) {
 		old = b;
 		rc = -ENOMEM;
 	} else {
-		old = r->rate;
-		r->rate = b;
+		old = r->set.rate;
+		r->set.rate = b;
 	}
-	if (!r->rate)
-		r->limits &= ~GLEV_LIMIT_RATE;
-	glev_fast_choose(r);
-	evbuffer_unlock(r->in.evb);
+	if (!r->set.rate)
+		r->set.limits &= ~GLEV_LIMIT_RATE;
+	glev_settle(r);
+	glev_bev_unlock(r);
 	glev_bucket_free(old);
 	return rc;
 }
@@ -93,14 +93,14 @@ static int64_t write_bound(struct glev_bev *r, ev_ssize_t (*get)(struct bufferev
 {
 	ev_ssize_t ours, bound;
 
-	evbuffer_lock(r->in.evb);
+	glev_bev_lock(r);
 	ours = bufferevent_get_max_single_write(r->bev);
-	if (r->fast)
+	if (r->fast.on)
 		bufferevent_set_max_single_write(r->bev, 0);
 	bound = get(r->bev);
-	if (r->fast)
+	if (r->fast.on)
 		bufferevent_set_max_single_write(r->bev, (size_t)ours);
-	evbuffer_unlock(r->in.evb);
+	glev_bev_unlock(r);
 	return bound;
 }
 
@@ -145,38 +145,37 @@ int64_t glev_bev_take(struct glev_bev *r, int which, int64_t n)
 	int64_t rc = 0;
 
 	GLEV_CHECK_LOOP(r);
-	evbuffer_lock(r->in.evb);
-	if (!r->rate) { /* libevent would abort */
-		evbuffer_unlock(r->in.evb);
+	glev_bev_lock(r);
+	if (!r->set.rate) { /* libevent would abort */
+		glev_bev_unlock(r);
 		return GLEV_NO_LIMIT;
 	}
-	rate = &r->rate->rate;
+	rate = &r->set.rate->rate;
 	level = reading ? bufferevent_get_read_limit(r->bev) : bufferevent_get_write_limit(r->bev);
 	if (!in_range(level, n, reading ? rate->read_burst : rate->write_burst))
 		rc = -ERANGE;
 	else if ((reading ? bufferevent_decrement_read_limit(r->bev, n)
 	                  : bufferevent_decrement_write_limit(r->bev, n)) < 0)
 		rc = -EIO;
-	evbuffer_unlock(r->in.evb);
+	glev_bev_unlock(r);
 	return rc;
 }
 
 int64_t glev_bev_set_max_single(struct glev_bev *r, int reading, size_t n)
 {
 	int limit = reading ? GLEV_LIMIT_SINGLE_READ : GLEV_LIMIT_SINGLE_WRITE;
-	int64_t rc = glev_buf_lock(&r->in);
+	int64_t rc = 0;
 
-	if (rc)
-		return rc;
-	r->limits |= limit;
-	glev_fast_choose(r);
+	GLEV_ENTER(r);
+	r->set.limits |= limit;
+	glev_settle(r);
 	if ((reading ? bufferevent_set_max_single_read(r->bev, n)
 	             : bufferevent_set_max_single_write(r->bev, n)) < 0)
 		rc = -EINVAL;
 	else if (n == 0)
-		r->limits &= ~limit;
-	glev_fast_choose(r);
-	evbuffer_unlock(r->in.evb);
+		r->set.limits &= ~limit;
+	glev_settle(r);
+	glev_bev_unlock(r);
 	return rc;
 }
 
@@ -206,32 +205,30 @@ int64_t glev_group_set(struct bufferevent_rate_limit_group *g, const struct glev
 
 int64_t glev_group_add(struct bufferevent_rate_limit_group *g, struct glev_bev *r)
 {
-	int64_t rc;
+	int64_t rc = 0;
 
 	if (r->kind != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
-	rc = glev_buf_lock(&r->in);
-	if (rc)
-		return rc;
-	r->limited = 1;
-	r->limits |= GLEV_LIMIT_GROUP;
-	glev_fast_choose(r);
+	GLEV_ENTER(r);
+	r->set.was_limited = 1;
+	r->set.limits |= GLEV_LIMIT_GROUP;
+	glev_settle(r);
 	if (bufferevent_add_to_rate_limit_group(r->bev, g) < 0) {
-		r->limits &= ~GLEV_LIMIT_GROUP;
-		glev_fast_choose(r);
+		r->set.limits &= ~GLEV_LIMIT_GROUP;
+		glev_settle(r);
 		rc = -ENOMEM;
 	}
-	evbuffer_unlock(r->in.evb);
+	glev_bev_unlock(r);
 	return rc;
 }
 
 int64_t glev_group_remove(struct glev_bev *r)
 {
-	evbuffer_lock(r->in.evb);
+	glev_bev_lock(r);
 	bufferevent_remove_from_rate_limit_group(r->bev);
-	r->limits &= ~GLEV_LIMIT_GROUP;
-	glev_fast_choose(r);
-	evbuffer_unlock(r->in.evb);
+	r->set.limits &= ~GLEV_LIMIT_GROUP;
+	glev_settle(r);
+	glev_bev_unlock(r);
 	return 0;
 }
 

@@ -3,7 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "native.h"
+#include "base.h"
+#include "callbacks.h"
 
 struct glev_ref *glev_ref_new(void *handle)
 {
@@ -25,6 +26,6 @@ int64_t glev_buf_add_reference(struct glev_buf *b, const char *p, size_t n, stru
 	rc = glev_buf_refusal(b, GLEV_BACK);
 	if (rc == 0 && evbuffer_add_reference(b->evb, p, n, glev_on_reference, ref) < 0)
 		rc = -ENOMEM;
-	evbuffer_unlock(b->evb);
+	glev_buf_unlock(b);
 	return rc;
 }

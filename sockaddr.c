@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/un.h>
 
-#include "native.h"
+#include "base.h"
 
 void glev_addr_from(struct glev_addr *a, const struct sockaddr *sa, socklen_t len)
 {

@@ -1,0 +1,171 @@
+/*
+ * base.h: what the C files share and Go does not see: bases and threads, notes,
+ * blocks, buffers.
+ */
+#ifndef GLEV_BASE_H
+#define GLEV_BASE_H
+
+#include <pthread.h>
+
+#include "native.h"
+
+/* --- sockaddr.c ---------------------------------------------------------- */
+
+void glev_addr_from(struct glev_addr *a, const struct sockaddr *sa, socklen_t len);
+/* Returns the length of the address in ss, or -EINVAL. */
+int glev_addr_to(const struct glev_addr *a, struct sockaddr_storage *ss);
+
+/* --- block.c ------------------------------------------------------------- */
+
+enum { GLEV_BLOCK = 128 * 1024 };
+
+struct glev_block {
+	struct glev_block *next; /* while it is spare */
+	char data[GLEV_BLOCK];
+};
+
+struct glev_block *glev_block_get(void);
+void glev_block_put(struct glev_block *b);
+/* Makes the first n bytes of the block part of evb, without a copy. The block is
+ * put back when evb has dropped them. On failure it stays the caller's. */
+int glev_block_append(struct evbuffer *evb, struct glev_block *b, size_t n);
+/* evbuffer_add for many bytes, which are copied to blocks. */
+int glev_block_copy(struct evbuffer *evb, const char *p, size_t n);
+
+/* --- the base ------------------------------------------------------------- */
+
+struct glev_dues {
+	pthread_mutex_t lock;
+	struct glev_due *first, **end;
+};
+
+struct glev_base {
+	struct event_base *base;
+	void *handle;
+	struct glev_dues dues;
+
+	/* thread.c */
+	uintptr_t owner; /* the thread that acts as the loop, or 0; atomic */
+	int running;     /* Go runs the loop; atomic */
+	int hosted;      /* C runs the loop, or ran it last; atomic */
+	struct event *wake; /* a timer of 0 s: its callback runs the queued functions */
+	int pipe[2];     /* of a base without locks: a byte in it wakes the loop */
+	struct glev_base *outer; /* the base as whose loop the thread acted before */
+	struct glev_base *next;  /* in the list of the bases that C made */
+
+	/* base.c */
+	struct event *keep; /* keeps an empty loop running */
+	int dns_freeing;    /* DNS bases that wait for a quiet moment to be freed in */
+	int freed;          /* the base is freed when they are */
+	int inside;         /* callbacks between begin() and done(), see callbacks.c */
+	unsigned calls;     /* callbacks since the clock was read */
+	int64_t yielded;    /* when the loop's goroutine last yielded, in ns */
+
+	/* fastpath.c */
+	struct glev_bev *unsent; /* their output is written when the callback is done */
+	struct glev_block *block;  /* the next read goes there first */
+	struct glev_block *cipher; /* and there before, if a door decrypts */
+	struct glev_fast_counters fast; /* atomic */
+};
+
+/* --- thread.c ------------------------------------------------------------ */
+
+/* Makes the event, or the pipe, by which the loop is woken. */
+int glev_base_make_wake(struct glev_base *b, int no_locks);
+void glev_base_drop_wake(struct glev_base *b);
+/* Around a callback of the base. If the calling thread does not act as its loop by
+ * what Go knows, then C runs the loop. */
+int glev_base_visit(struct glev_base *b);
+void glev_base_visited(struct glev_base *b, int visit);
+/* Go runs the loop of b on this thread, or with NULL no loop. Returns the base
+ * before. */
+struct glev_base *glev_thread_turns(struct glev_base *b);
+int glev_base_running(struct glev_base *b);
+/* The base of C's whose loop this thread runs, or NULL. It is not freed until
+ * glev_base_foreign_release, which must follow. */
+struct glev_base *glev_base_foreign_here(void);
+void glev_base_foreign_release(void);
+/* Removes the base from the list of those that C made. */
+void glev_base_foreign_remove(struct glev_base *b);
+/* Around a call of a filter function. */
+void glev_filter_begin(void);
+void glev_filter_end(void);
+/* Whether this thread is inside a filter function. */
+int glev_filter_within(void);
+
+/* --- due.c --------------------------------------------------------------- */
+
+void glev_dues_init(struct glev_dues *d);
+void glev_dues_destroy(struct glev_dues *d);
+/* Gives the note to the loop of base, or if base is NULL to the Go call on this
+ * thread. */
+void glev_due(struct glev_due *d, struct glev_base *base);
+/* Gives the note to the loop that this thread acts as, or to the Go call. */
+void glev_due_here(struct glev_due *d);
+
+/* --- base.c -------------------------------------------------------------- */
+
+/* Whether it is time for the loop's goroutine to yield; asked after each callback. */
+int glev_base_yields(struct glev_base *b);
+
+/* --- lend.c -------------------------------------------------------------- */
+
+struct glev_buf {
+	struct evbuffer *evb;
+	struct glev_bev *owner; /* the bufferevent whose buffer this is, or NULL */
+	int lent;               /* the Peeks, Pullups and Reserves in progress */
+	int frozen;             /* the ends that are frozen even when it is not lent */
+	/* Not NULL while bytes may be in a file instead of in memory. */
+	struct evbuffer_cb_entry *in_file;
+	struct glev_buf_cb *callbacks;
+};
+
+/* Takes the lock, or returns why the caller may not use the buffer. */
+int64_t glev_buf_lock(struct glev_buf *b);
+/* Takes the lock of a buffer that the caller may use, or that is only looked at. */
+static inline void glev_buf_hold(struct glev_buf *b)
+{
+	evbuffer_lock(b->evb);
+}
+
+static inline void glev_buf_unlock(struct glev_buf *b)
+{
+	evbuffer_unlock(b->evb);
+}
+
+/* All below are called with the lock. */
+
+/* Why libevent refuses an operation at that end, or 0. */
+int64_t glev_buf_refusal(struct glev_buf *b, int end);
+/* Whether the buffer's bufferevent was freed. It needs no lock. */
+int glev_buf_gone(struct glev_buf *b);
+/* Freezes exactly the ends that have to be frozen. */
+void glev_buf_refreeze(struct glev_buf *b);
+/* Freezes these ends, and no other, as long as the buffer is not lent. */
+void glev_buf_set_frozen(struct glev_buf *b, int ends);
+/* Counts the loans. */
+void glev_buf_lend(struct glev_buf *b);
+void glev_buf_take_back(struct glev_buf *b);
+/* All bytes are in memory now. */
+void glev_buf_out_of_file(struct glev_buf *b);
+
+/* --- evbuffer.c ---------------------------------------------------------- */
+
+/* Appends scratch, or fails and leaves scratch as it is. */
+int64_t glev_buf_append(struct glev_buf *b, struct evbuffer *scratch);
+
+/* --- buffercallback.c ---------------------------------------------------- */
+
+void glev_buf_cb_remove_all(struct glev_buf *b);
+/* Whether one of the buffer's callbacks waits for its loop. With the lock. */
+int glev_buf_cb_any_due(struct glev_buf *b);
+/* Makes it due for one more change. With the lock. */
+void glev_buf_cb_changed(struct glev_buf_cb *cb, size_t added, size_t deleted);
+
+/* --- dns.c ---------------------------------------------------------------- */
+
+/* The next two are called by the callbacks of libevent. */
+int glev_dns_step(struct glev_dns *d, short what);
+int glev_lookup_answered(struct glev_lookup *l, int code);
+
+#endif

@@ -1,0 +1,438 @@
+/*
+ * bev.h: what the C files of a bufferevent share and Go does not see: its record, its
+ * states, and its locks.
+ *
+ * Life goes one way only:
+ *
+ *	LIVE ──FreeAfterFlush──► FLUSHING ──the peer still sends──► DISCARDING
+ *	  └──────────Free────────────┴──────────────────┴─────────────► QUIET
+ *
+ * Link says how far the connection is:
+ *
+ *	                                UNLINKED LOOKING_UP TRYING GAVE_UP CONNECTING OPEN
+ *	both directions are kept off       -        yes      yes     yes       -       -
+ *	EventConnected is due              -        yes      yes      -       yes      -
+ *	the fast path is possible          -         -        -       -        -      yes
+ *
+ * CONNECTING is a Connect, and a handshake of TLS that has still to end. LOOKING_UP,
+ * TRYING and GAVE_UP are a ConnectHostname: Go looks the name up, C tries one address
+ * after the other, and no address is left. UNLINKED is all else that is not a connected
+ * stream socket: no descriptor, a pipe, a connect that has failed. The ends of a pair and
+ * filters stay UNLINKED, unless a door makes them CONNECTING and OPEN.
+ *
+ * Locks. A bufferevent and its two buffers have one lock, recursive; the ends of a pair
+ * share theirs. A filter has a lock of its own. What belongs to a record is read and
+ * written with the lock of its own bufferevent. Whoever needs the records of a stack
+ * takes the locks from the top down (glev_stack_lock), as libevent does when a filter
+ * moves bytes; nobody who has a lock takes one above it. So nothing below a filter calls
+ * up: it leaves a word in its own record (ending.waits), or makes an event active.
+ * With OptLoopOnly there are no locks, and only the loop's thread gets here.
+ * What is marked atomic is read without the lock; what is marked "loop" belongs to the
+ * loop's thread.
+ */
+#ifndef GLEV_BEV_H
+#define GLEV_BEV_H
+
+#include "base.h"
+
+enum { GLEV_SOCKET, GLEV_PAIR, GLEV_FILTER };
+enum { GLEV_LIVE, GLEV_FLUSHING, GLEV_DISCARDING, GLEV_QUIET };
+enum { GLEV_UNLINKED, GLEV_LOOKING_UP, GLEV_TRYING, GLEV_GAVE_UP, GLEV_CONNECTING, GLEV_OPEN };
+/* Which descriptors glev_bev_quiet closes. */
+enum { GLEV_OWNS_DESCRIPTOR = 1, GLEV_OWNS_ATTEMPT = 2 };
+
+/* Reasons why a direction that the user has enabled is off in libevent. */
+enum {
+	GLEV_OFF_UNLINKED = 1,    /* a connect by name has no connection yet */
+	GLEV_OFF_MOVING = 2,      /* it is on its way to another base */
+	GLEV_OFF_PAUSED = 4,      /* the input is at its high mark, and the read closure took nothing */
+	GLEV_OFF_FULL = 8,        /* the input is at its high mark, and the filter above took nothing */
+	GLEV_OFF_LENT_INPUT = 16, /* a Peek has the input */
+	GLEV_OFF_LENT_OUTPUT = 32,
+	GLEV_OFF_FAST_READ = 64,  /* the fast path reads */
+	GLEV_OFF_FAST_WRITE = 128, /* the fast path writes */
+};
+
+struct glev_off {
+	short held;  /* directions that the user has enabled and that are off in libevent */
+	int because; /* GLEV_OFF_ bits */
+};
+
+/* Settings of the user that libevent does not keep, or that we must know. */
+struct glev_settings {
+	struct glev_bucket *rate;     /* its rate limit, or NULL */
+	struct timeval read_timeout;
+	short priority;               /* or -1 */
+	int8_t limits;                /* GLEV_LIMIT_ bits: what libevent must count */
+	int8_t was_limited;           /* it has a timer of a limit, for good */
+	int8_t timed;                 /* directions that have, or had, a timeout */
+	int8_t write_timed;           /* there is a write timeout */
+};
+
+enum { GLEV_LIMIT_RATE = 1, GLEV_LIMIT_GROUP = 2, GLEV_LIMIT_SINGLE_READ = 4, GLEV_LIMIT_SINGLE_WRITE = 8, GLEV_LIMIT_BUFFER = 16 };
+
+/* What the loop still has to tell the closures, or must not tell them. */
+struct glev_owed {
+	short events;   /* event callbacks that TriggerEvent asked for */
+	int8_t read;    /* a read callback was asked for, whatever the input has */
+	int8_t written; /* since the last write callback bytes were written, or one was asked for */
+	int8_t mute;    /* a write callback may come though no bytes were written */
+	int8_t touched; /* a callback of it may have been queued since it was made */
+	int put_off;    /* how often the end of a pair was put off; loop */
+};
+
+/* Watermarks. */
+struct glev_marks {
+	size_t low, high;  /* of reading; high is atomic */
+	size_t write_low;
+	int8_t drained;    /* the read closure took something from an input with a high mark */
+	struct evbuffer_cb_entry *in_cb; /* glev_on_input, or NULL */
+};
+
+enum { GLEV_SHUT_ASKED = 1, GLEV_SHUT_DONE };
+
+/* Closing in order. */
+struct glev_ending {
+	struct event *limit;   /* ends a FreeAfterFlush, or NULL */
+	struct event *flushed; /* the output has become empty; NULL until it matters */
+	struct evbuffer_cb_entry *out_cb; /* glev_on_output on the output of the bottom, or NULL */
+	struct event *waits;   /* of a bottom: the flushed event of the one that waits, or NULL */
+	int8_t shut;           /* CloseWrite: GLEV_SHUT_ASKED, GLEV_SHUT_DONE, or 0 */
+	int8_t finished;       /* of an end of a pair: the other end was told of its end */
+};
+
+/* The bufferevents around this one. */
+struct glev_stack {
+	struct glev_bev *under;   /* of a filter: the one it is on, if that has a record */
+	struct glev_bev *above;   /* the filter on this one, which has libevent's callbacks, or NULL */
+	struct glev_bev *partner; /* the other end of the pair, until that is freed, or NULL */
+	struct evbuffer_cb_entry *under_in_cb, *under_out_cb;
+	uint64_t changes;         /* of the buffers that a filter's functions see; atomic */
+};
+
+enum { GLEV_ASKED = 1, GLEV_RECEIVED };
+
+/* What the fast path has for a door, which writes by itself what is spilled. */
+struct glev_writer {
+	struct timeval timeout;
+	int8_t writing; /* the event behind it is added */
+};
+
+/* The fast path. */
+struct glev_fast {
+	struct event *reader;       /* behind the record, or NULL: no fast path */
+	struct glev_writer *writer; /* behind that, for a door, or NULL: libevent writes what is spilled */
+	struct evbuffer_cb_entry *unsent_cb; /* glev_on_unsent, or NULL */
+	struct glev_bev *next, **at; /* in the base's list of unsent ones; loop */
+	uint32_t room;       /* for the next read */
+	int read_error;      /* was found behind bytes, and is told next */
+	int8_t plain;        /* never: the user wants it so, or C has the pointer */
+	int8_t stopped;      /* not now: libevent's descriptor is being changed */
+	int8_t on;           /* the fast path reads and writes now */
+	int8_t reading;      /* the reader is added */
+	int8_t spilled;      /* libevent writes, or is to write, until the output is empty */
+	int8_t direct;       /* inside a call that writes at once */
+	int8_t small_reads;  /* in a row, that needed much less room */
+	int8_t receiver;     /* the user has one; atomic */
+	int8_t receiving;    /* GLEV_ASKED, GLEV_RECEIVED, or 0; loop */
+};
+
+enum { GLEV_CODES = 16 }; /* the most that a door has to say of an error */
+
+/* What C had in a wrapped bufferevent. */
+struct glev_host {
+	bufferevent_data_cb read, write;
+	bufferevent_event_cb event;
+	void *arg;
+	const struct ev_token_bucket_cfg *rate; /* or NULL */
+	int in_frozen, out_frozen;
+	int awaited; /* Free was called on another thread: C's callbacks are due; atomic */
+};
+
+struct glev_bev {
+	struct bufferevent *bev;
+	struct glev_base *base;
+	void *handle;
+	struct glev_buf in, out;
+	struct glev_door *door; /* of a kind that another package made, or NULL */
+	struct glev_host *host; /* of a wrapped one, or NULL */
+	int8_t kind;            /* GLEV_SOCKET, GLEV_PAIR, GLEV_FILTER */
+	int8_t loop_only;
+	int8_t owns;            /* GLEV_OWNS_ bits */
+	int8_t life;            /* atomic */
+	int8_t link;
+	int8_t closures;        /* GLEV_CB_ bits: what the user has set; atomic */
+	struct glev_off off;
+	struct glev_settings set;
+	struct glev_owed owed;
+	struct glev_marks mark;
+	struct glev_ending ending;
+	struct glev_stack stack;
+	struct glev_fast fast;
+};
+
+/* --- questions ------------------------------------------------------------- */
+
+static inline int glev_bev_is_quiet(const struct glev_bev *r)
+{
+	return __atomic_load_n(&r->life, __ATOMIC_ACQUIRE) == GLEV_QUIET;
+}
+
+/* A FreeAfterFlush is under way. */
+static inline int glev_bev_lingers(const struct glev_bev *r)
+{
+	return r->life == GLEV_FLUSHING || r->life == GLEV_DISCARDING;
+}
+
+static inline int glev_bev_wants(const struct glev_bev *r, int closures)
+{
+	return __atomic_load_n(&r->closures, __ATOMIC_RELAXED) & closures;
+}
+
+/* A ConnectHostname has begun, and its connection is not there. */
+static inline int glev_bev_dials(const struct glev_bev *r)
+{
+	return r->link == GLEV_LOOKING_UP || r->link == GLEV_TRYING || r->link == GLEV_GAVE_UP;
+}
+
+static inline int glev_bev_connection_is_due(const struct glev_bev *r)
+{
+	return r->link == GLEV_LOOKING_UP || r->link == GLEV_TRYING || r->link == GLEV_CONNECTING;
+}
+
+/* The socket or end of a pair below a stack. */
+static inline struct glev_bev *glev_bev_bottom(struct glev_bev *r)
+{
+	while (r->stack.under)
+		r = r->stack.under;
+	return r;
+}
+
+/* The first of a stack that another package made, or else the bottom: it says when the
+ * connection is open. */
+static inline struct glev_bev *glev_bev_carrier(struct glev_bev *r)
+{
+	while (r->stack.under && !r->door)
+		r = r->stack.under;
+	return r;
+}
+
+/* The bottom, also where filters that C made, which have no record, are in between. */
+static inline struct bufferevent *glev_bev_native_bottom(struct glev_bev *r)
+{
+	struct bufferevent *bev = r->bev, *below;
+
+	while ((below = bufferevent_get_underlying(bev)) != NULL)
+		bev = below;
+	return bev;
+}
+
+/* --- locks ----------------------------------------------------------------- */
+
+/* bufferevent_lock and bufferevent_unlock would not do: the latter drops a reference and
+ * may finalize the bufferevent. */
+static inline void glev_bev_lock(struct glev_bev *r)
+{
+	evbuffer_lock(r->in.evb);
+}
+
+static inline void glev_bev_unlock(struct glev_bev *r)
+{
+	evbuffer_unlock(r->in.evb);
+}
+
+/* All of a stack, from r down. */
+static inline void glev_stack_lock(struct glev_bev *r)
+{
+	struct bufferevent *bev;
+
+	for (bev = r->bev; bev; bev = bufferevent_get_underlying(bev))
+		evbuffer_lock(bufferevent_get_input(bev));
+}
+
+static inline void glev_stack_unlock(struct glev_bev *r)
+{
+	struct bufferevent *bev;
+
+	for (bev = r->bev; bev; bev = bufferevent_get_underlying(bev))
+		evbuffer_unlock(bufferevent_get_input(bev));
+}
+
+/* Whether only the loop's thread may use the record, which may be NULL, and this is
+ * another thread. */
+static inline int glev_bev_is_out_of_reach(const struct glev_bev *r)
+{
+	return r && r->loop_only && !glev_base_on_loop(r->base);
+}
+
+/* Leaves the function with GLEV_WRONG_LOOP if so. */
+#define GLEV_CHECK_LOOP(r)                                                    \
+	do {                                                                  \
+		if (glev_bev_is_out_of_reach(r))                              \
+			return GLEV_WRONG_LOOP;                               \
+	} while (0)
+
+#define GLEV_ENTER_(r, lock, unlock)                                          \
+	do {                                                                  \
+		GLEV_CHECK_LOOP(r);                                           \
+		lock(r);                                                      \
+		if (glev_bev_is_quiet(r)) {                                   \
+			unlock(r);                                            \
+			return GLEV_CLOSED;                                   \
+		}                                                             \
+	} while (0)
+
+/* Takes the lock, or the locks of the stack, for a change; or leaves the function that
+ * makes the change, because another thread has freed the bufferevent, or only the loop's
+ * thread may use it. */
+#define GLEV_ENTER(r) GLEV_ENTER_(r, glev_bev_lock, glev_bev_unlock)
+#define GLEV_ENTER_STACK(r) GLEV_ENTER_(r, glev_stack_lock, glev_stack_unlock)
+
+/* --- settle.c -------------------------------------------------------------- */
+
+/* All are called with the lock. */
+
+/* Brings libevent, and the events of the fast path, in line with the record. Called after
+ * what decides has changed; for what libevent must do itself, after the record says so and
+ * before libevent does it. Returns the directions that could not be turned on. */
+short glev_settle(struct glev_bev *r);
+/* Settles after the user has enabled directions: libevent restarts their timeouts, and may
+ * make a write callback, even if they were on. Returns those that could not be turned on;
+ * errno says why. */
+short glev_settle_enable(struct glev_bev *r, short what);
+/* Whether enabling WRITE shows: as a write callback as soon as the socket can be written to,
+ * or because something was appended while WRITE was off. */
+int glev_settle_shows(const struct glev_bev *r);
+/* Turns directions off, for the user and in libevent. */
+int glev_settle_disable(struct glev_bev *r, short what);
+/* Turns directions of the fast path off, because they have ended. */
+void glev_settle_end(struct glev_bev *r, short what);
+/* Turns both directions off in libevent; the record remembers those that it held. */
+void glev_settle_native_off(struct glev_bev *r);
+/* Turns all off, for good. */
+void glev_settle_quiet(struct glev_bev *r);
+/* The loans of a buffer have begun, or ended. */
+void glev_settle_lent(struct glev_bev *r);
+/* The input has changed. As in libevent, this restarts a read timeout if there is a high
+ * mark. */
+void glev_settle_input(struct glev_bev *r);
+/* Stops reading until the input is below its high mark. */
+void glev_settle_pause(struct glev_bev *r);
+/* The output may be empty: then libevent need not write. */
+void glev_settle_output(struct glev_bev *r);
+/* Has libevent write what is in the output. */
+void glev_settle_spill(struct glev_bev *r);
+/* Returns 0, or the negative of an errno. */
+int glev_settle_watermark(struct glev_bev *r, short what, size_t low, size_t high);
+/* Keeps a thread that waits for the lock to read from reading. */
+void glev_settle_overfill(struct glev_bev *r);
+int glev_settle_timeouts(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr);
+int glev_settle_priority(struct glev_bev *r, int priority);
+/* Sets libevent's callbacks; with write the write callback, too. */
+void glev_settle_callbacks(struct glev_bev *r, int write);
+/* libevent may make a write callback though nothing was written. The closure is not called
+ * for it, unless something is written before. */
+void glev_settle_mute(struct glev_bev *r);
+/* A write callback has come. Returns 0 if it is such a one. */
+int glev_settle_unmute(struct glev_bev *r);
+/* Has libevent, if it reads, look soon at what a door has that the descriptor does not tell
+ * of. */
+void glev_settle_remind(struct glev_bev *r);
+
+/* The reader and the writer, the events of the fast path. */
+
+/* What they need behind a record. */
+size_t glev_fast_size(int door);
+void glev_fast_init(struct glev_bev *r);
+struct event *glev_fast_writer_event(struct glev_bev *r);
+/* Has the reader called though the descriptor may have nothing to read. */
+void glev_fast_again(struct glev_bev *r);
+/* Whether a door has something to read that the descriptor does not tell of. */
+int glev_fast_pending(const struct glev_bev *r);
+/* Whether the fast path only gathers what is appended until the callback is done. */
+int glev_fast_gathers(const struct glev_bev *r);
+
+/* --- fastpath.c ------------------------------------------------------------ */
+
+/* These are for the loop's thread, and take the lock. */
+
+/* The reader was called: reads, and returns 1 if the read closure is to be called. */
+int glev_fast_read(struct glev_bev *r, short what);
+/* Whether the receiver is to be called before that. */
+int glev_fast_receives(struct glev_bev *r);
+/* The writer was called. */
+void glev_fast_writable(struct glev_bev *r, short what);
+/* Writes what callbacks have appended to outputs. */
+void glev_base_flush(struct glev_base *b);
+/* Takes it off the list of those outputs. */
+void glev_fast_forget(struct glev_bev *r);
+void glev_fast_free(struct glev_bev *r);
+
+/* These are called with the lock. */
+
+/* Something was appended to the output; something was written from it. */
+void glev_fast_unsent(struct glev_bev *r);
+void glev_fast_written(struct glev_bev *r);
+/* Writes what is in the output. */
+void glev_fast_write(struct glev_bev *r);
+/* Whether n bytes may go to the socket past the output: the output is empty, and no one can
+ * see that they did not pass through it. */
+int glev_fast_is_straight(const struct glev_bev *r, size_t n);
+/* Sends them. Returns how many were sent; *err says why not all. The caller appends the rest
+ * to the output, and then calls glev_fast_sent. */
+size_t glev_fast_send(struct glev_bev *r, const char *p, size_t n, int *err);
+void glev_fast_sent(struct glev_bev *r, size_t sent, int err);
+
+/* --- ratelimit.c ----------------------------------------------------------- */
+
+/* What libevent has of a rate limit. */
+struct glev_bucket {
+	struct ev_token_bucket_cfg *cfg;
+	struct glev_rate rate; /* no rate is 0 */
+};
+
+void glev_bucket_free(struct glev_bucket *b);
+
+/* --- connect.c ------------------------------------------------------------- */
+
+/* With the lock. */
+
+/* Gives libevent another descriptor, or -1. */
+int glev_bev_give_fd(struct glev_bev *r, int fd);
+/* Makes a descriptor fit for a bufferevent, or returns the negative of an errno. *stream
+ * says whether it is a stream socket. */
+int glev_bev_prepare_fd(int fd, int *stream);
+/* Ends a connect by name, if there is one. */
+void glev_bev_end_dial(struct glev_bev *r);
+/* The connection is there. */
+void glev_bev_open(struct glev_bev *r);
+/* The connect has failed. */
+void glev_bev_unlink(struct glev_bev *r);
+
+/* --- close.c --------------------------------------------------------------- */
+
+/* With the locks of the stack. */
+
+/* Shuts the writing side down if that was asked for and all is written. */
+int64_t glev_bev_try_shut(struct glev_bev *r);
+/* Whether a FreeAfterFlush has nothing more to wait for. */
+int glev_bev_lingered(struct glev_bev *r);
+/* Drops what is left when the limit of a FreeAfterFlush is over. Takes the locks. */
+void glev_bev_cut_off(struct glev_bev *r);
+int glev_bev_on_pair(struct glev_bev *r);
+/* C's callbacks, if they are due. It needs no lock. */
+const struct glev_host *glev_bev_awaited(struct glev_bev *r);
+int64_t glev_bev_flush_native(struct glev_bev *r, short what, enum bufferevent_flush_mode mode);
+
+/* --- bufferevent.c --------------------------------------------------------- */
+
+void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int kind, int options, int loop_only, void *handle);
+
+/* --- filter.c -------------------------------------------------------------- */
+
+/* Takes the callbacks of a bufferevent away for one that is put on it. On success, which
+ * is 0, its lock is held until glev_filter_is_put. */
+int glev_filter_put(struct glev_bev *under, struct glev_bev *above);
+void glev_filter_is_put(struct glev_bev *under, int indeed);
+
+#endif

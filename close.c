@@ -1,0 +1,475 @@
+/*
+ * close.c: the ends of a bufferevent: CloseWrite, FreeAfterFlush, and Free.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#ifdef __linux__
+#include <linux/sockios.h>
+#endif
+
+#include "bev.h"
+#include "callbacks.h"
+
+/* --- questions ------------------------------------------------------------------ */
+
+/* The other end of a pair that C made has no record here. */
+int glev_bev_on_pair(struct glev_bev *r)
+{
+	return glev_bev_bottom(r)->kind == GLEV_PAIR ||
+	    bufferevent_pair_get_partner(glev_bev_native_bottom(r)) != NULL;
+}
+
+static int has_partner(struct glev_bev *r)
+{
+	const struct glev_bev *partner = glev_bev_bottom(r)->stack.partner;
+
+	if (partner)
+		return !glev_bev_is_quiet(partner);
+	return bufferevent_pair_get_partner(glev_bev_native_bottom(r)) != NULL;
+}
+
+/* Whether the outputs of the whole stack are empty. */
+static int all_written(struct glev_bev *r)
+{
+	struct bufferevent *bev;
+
+	for (bev = r->bev; bev; bev = bufferevent_get_underlying(bev))
+		if (evbuffer_get_length(bufferevent_get_output(bev)))
+			return 0;
+	return 1;
+}
+
+static struct evbuffer *bottom_output(struct glev_bev *r)
+{
+	return bufferevent_get_output(glev_bev_native_bottom(r));
+}
+
+/* --- closing the writing side ------------------------------------------------------ */
+
+/* Has the flushed event fire when the output of the bottom becomes empty. */
+static int watch_output(struct glev_bev *r)
+{
+	struct glev_ending *e = &r->ending;
+
+	if (!e->flushed)
+		e->flushed = event_new(r->base->base, -1, EV_FINALIZE, glev_on_bev_flushed, r);
+	if (e->flushed && !e->out_cb)
+		e->out_cb = evbuffer_add_cb(bottom_output(r), glev_on_output, e->flushed);
+	if (!e->out_cb)
+		return -ENOMEM;
+	glev_bev_bottom(r)->ending.waits = e->flushed;
+	return 0;
+}
+
+static void unwatch_output(struct glev_bev *r)
+{
+	struct glev_bev *bottom = glev_bev_bottom(r);
+
+	if (r->ending.flushed)
+		event_del(r->ending.flushed);
+	if (r->ending.out_cb)
+		evbuffer_remove_cb_entry(bottom_output(r), r->ending.out_cb);
+	r->ending.out_cb = NULL;
+	if (bottom->ending.waits == r->ending.flushed)
+		bottom->ending.waits = NULL;
+}
+
+static int retry_soon(struct glev_bev *r, int msec)
+{
+	struct timeval tv = {msec / 1000, msec % 1000 * 1000};
+
+	return event_add(r->ending.flushed, &tv);
+}
+
+/* A door hands a flush on to no one. */
+int64_t glev_bev_flush_native(struct glev_bev *r, short what, enum bufferevent_flush_mode mode)
+{
+	if ((what & EV_WRITE) && mode == BEV_FINISHED && !glev_bev_carrier(r)->door)
+		glev_bev_bottom(r)->ending.finished = 1;
+	return bufferevent_flush(r->bev, what, mode);
+}
+
+int64_t glev_bev_try_shut(struct glev_bev *r)
+{
+	struct glev_bev *bottom = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
+	int rc;
+
+	/* A FreeAfterFlush does not wait for the event that tells of the connection. */
+	if (r->ending.shut != GLEV_SHUT_ASKED || !all_written(r) ||
+	    (glev_bev_connection_is_due(carrier) && !glev_bev_lingers(r)))
+		return 0;
+	if (carrier->door) {
+		rc = carrier->door->shutdown ? carrier->door->shutdown(carrier->bev) : 0;
+		if (rc > 0)
+			return retry_soon(r, 10);
+		r->ending.shut = GLEV_SHUT_DONE;
+		return rc;
+	}
+	r->ending.shut = GLEV_SHUT_DONE;
+	if (bottom->kind == GLEV_PAIR)
+		glev_bev_flush_native(bottom, EV_WRITE, BEV_FINISHED);
+	else if (shutdown(bufferevent_getfd(bottom->bev), SHUT_WR) < 0)
+		return -errno;
+	return 0;
+}
+
+int64_t glev_bev_close_write(struct glev_bev *r)
+{
+	struct glev_bev *bottom = glev_bev_bottom(r);
+	int64_t rc = 0;
+
+	GLEV_ENTER_STACK(r);
+	if (r->stack.above)
+		rc = GLEV_FILTERED;
+	else if (bottom->kind == GLEV_SOCKET && bufferevent_getfd(bottom->bev) < 0 &&
+	    !glev_bev_connection_is_due(bottom))
+		rc = -ENOTCONN;
+	else if (!r->ending.shut && (rc = watch_output(r)) == 0) {
+		r->ending.shut = GLEV_SHUT_ASKED;
+		if (r->kind == GLEV_FILTER) /* for what its functions still hold */
+			glev_bev_flush_native(r, EV_WRITE, BEV_FINISHED);
+		glev_buf_set_frozen(&r->out, r->out.frozen | GLEV_BACK);
+		glev_fast_write(r);
+		rc = glev_bev_try_shut(r);
+	}
+	glev_stack_unlock(r);
+	return rc;
+}
+
+/* --- free after flush ---------------------------------------------------------------- */
+
+/* Has a direction of each bufferevent of the stack on, whatever the user wants. */
+static void turn_on(struct glev_bev *r, short what)
+{
+	struct glev_bev *p;
+
+	if (r->fast.on && (what & EV_WRITE) && evbuffer_get_length(r->out.evb))
+		r->fast.spilled = 1;
+	glev_settle_enable(r, what);
+	for (p = r->stack.under; p && (what & EV_WRITE); p = p->stack.under) {
+		p->off.held |= EV_WRITE;
+		glev_settle(p);
+	}
+}
+
+/* Whether bytes of ours may still be under way. The kernel tells of them only when asked,
+ * so this looks again after a while. */
+static int discard_longer(struct glev_bev *r, int fd)
+{
+#ifdef SIOCOUTQ
+	int unread = 1, unsent = 1;
+
+	if (ioctl(fd, FIONREAD, &unread) == 0 && ioctl(fd, SIOCOUTQ, &unsent) == 0 &&
+	    unread == 0 && unsent == 0)
+		return 0;
+	retry_soon(r, 50);
+#endif
+	return 1;
+}
+
+/*
+ * The kernel resets a socket that is closed with bytes unread, and then also drops what it
+ * has not sent yet. So a peer that is still sending is told of our end, and what it sends
+ * is dropped until its own end, or until it has all of ours.
+ */
+static int discarded(struct glev_bev *r, int fd)
+{
+	int unread = 0;
+
+	if (r->life == GLEV_DISCARDING)
+		return !discard_longer(r, fd);
+	if (ioctl(fd, FIONREAD, &unread) < 0 || unread == 0)
+		return 1;
+	shutdown(fd, SHUT_WR);
+	__atomic_store_n(&r->life, GLEV_DISCARDING, __ATOMIC_RELEASE);
+	glev_settle_watermark(r, EV_READ, 0, 0);
+	if (!r->in.lent) { /* or else the read callback drains it */
+		evbuffer_unfreeze(r->in.evb, 1);
+		evbuffer_drain(r->in.evb, (size_t)-1);
+	}
+	turn_on(r, EV_READ);
+	return !discard_longer(r, fd);
+}
+
+/* Has the door of a stack end its stream. Returns whether that, too, is written. */
+static int is_shut(struct glev_bev *r)
+{
+	if (glev_bev_carrier(r)->door && r->ending.shut != GLEV_SHUT_DONE) {
+		r->ending.shut = GLEV_SHUT_ASKED;
+		glev_bev_try_shut(r);
+		return r->ending.shut == GLEV_SHUT_DONE && all_written(r);
+	}
+	return 1;
+}
+
+/* All is written, or there is nowhere to write it to. The other end of a pair is told of
+ * the end, if it was not told before. */
+int glev_bev_lingered(struct glev_bev *r)
+{
+	struct glev_bev *bottom = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
+	int fd = bufferevent_getfd(bottom->bev), pair = glev_bev_on_pair(r);
+
+	if (pair ? !has_partner(r) : fd < 0 && !glev_bev_connection_is_due(bottom))
+		return 1;
+	if (!all_written(r) || !is_shut(r))
+		return 0;
+	if (glev_bev_connection_is_due(carrier))
+		return 1;
+	if (!pair)
+		return discarded(r, fd);
+	if (r->ending.shut != GLEV_SHUT_DONE || carrier->door)
+		bufferevent_flush(glev_bev_native_bottom(r), EV_WRITE, BEV_FINISHED);
+	return 1;
+}
+
+/* Returns 1 if there is nothing to wait for. */
+static int64_t linger(struct glev_bev *r, int64_t usec)
+{
+	struct timeval tv = {usec / 1000000, usec % 1000000};
+
+	glev_settle_disable(r, EV_READ);
+	if (r->kind == GLEV_FILTER)
+		glev_bev_flush_native(r, EV_WRITE, BEV_FINISHED);
+	if (!r->ending.limit)
+		r->ending.limit = event_new(r->base->base, -1, EV_FINALIZE, glev_on_bev_limit, r);
+	if (!r->ending.limit || watch_output(r) < 0)
+		return -ENOMEM;
+	__atomic_store_n(&r->closures, 0, __ATOMIC_RELAXED);
+	glev_fast_write(r);
+	__atomic_store_n(&r->life, GLEV_FLUSHING, __ATOMIC_RELEASE);
+	if (glev_bev_lingered(r))
+		return 1;
+	if (event_add(r->ending.limit, &tv) < 0)
+		return -ENOMEM;
+	/* Writing may be off, because the user wants it so or after an error. The flush is to
+	 * write, and a broken socket says so at once then, also one below a filter. */
+	glev_settle(r);
+	turn_on(r, EV_WRITE);
+	return 0;
+}
+
+int64_t glev_bev_linger(struct glev_bev *r, int64_t usec)
+{
+	int64_t rc;
+
+	GLEV_ENTER_STACK(r);
+	rc = r->stack.above ? GLEV_FILTERED : linger(r, usec);
+	glev_stack_unlock(r);
+	return rc;
+}
+
+/* What is left is dropped, and the peer of a connection must not take what it got for
+ * all. */
+void glev_bev_cut_off(struct glev_bev *r)
+{
+	static const struct linger none = {1, 0};
+	struct glev_bev *bottom = glev_bev_bottom(r);
+
+	glev_stack_lock(r);
+	if (bottom->kind == GLEV_SOCKET && (bottom->owns & GLEV_OWNS_DESCRIPTOR) && !all_written(r))
+		setsockopt(bufferevent_getfd(bottom->bev), SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+	glev_stack_unlock(r);
+}
+
+/* --- wrapped bufferevents ------------------------------------------------------------ */
+
+/* From now on callbacks are C's, though only the loop's thread may put them back. */
+void glev_bev_await(struct glev_bev *r)
+{
+	__atomic_store_n(&r->host->awaited, 1, __ATOMIC_RELEASE);
+}
+
+const struct glev_host *glev_bev_awaited(struct glev_bev *r)
+{
+	return r->host && __atomic_load_n(&r->host->awaited, __ATOMIC_ACQUIRE) ? r->host : NULL;
+}
+
+/* Gives a wrapped bufferevent back to C. Settings stay as they are. Callbacks that C has
+ * changed meanwhile, or cleared by bufferevent_free, stay, too. The limit is memory of
+ * ours. */
+static void give_back(struct glev_bev *r)
+{
+	const struct glev_host *h = r->host;
+	int limited = r->set.rate && bufferevent_get_token_bucket_cfg(r->bev) == r->set.rate->cfg;
+	void *arg;
+
+	r->off.because &= ~GLEV_OFF_PAUSED;
+	glev_settle(r);
+	bufferevent_getcb(r->bev, NULL, NULL, NULL, &arg);
+	if (limited)
+		bufferevent_set_rate_limit(r->bev, NULL);
+	if (arg == r) {
+		bufferevent_setcb(r->bev, h->read, h->write, h->event, h->arg);
+		if (limited && h->rate)
+			bufferevent_set_rate_limit(r->bev, (struct ev_token_bucket_cfg *)h->rate);
+	}
+	glev_buf_set_frozen(&r->in, h->in_frozen);
+	glev_buf_set_frozen(&r->out, h->out_frozen);
+}
+
+/* --- quiet --------------------------------------------------------------------------- */
+
+/* Nothing of ours is left in libevent to be called. */
+static void unwatch(struct glev_bev *r)
+{
+	/* The callbacks of a filter on top stay; they find nothing to do. */
+	if (!r->stack.above && !r->host)
+		bufferevent_setcb(r->bev, NULL, NULL, NULL, NULL);
+	if (r->ending.limit)
+		event_del(r->ending.limit);
+	if (r->mark.in_cb)
+		evbuffer_remove_cb_entry(r->in.evb, r->mark.in_cb);
+	r->mark.in_cb = NULL;
+	unwatch_output(r);
+	glev_buf_out_of_file(&r->out);
+}
+
+/*
+ * Another thread may call this while the loop's thread waits for the lock in libevent's
+ * own read or write callback, with the number of the descriptor already in its hand. When
+ * it gets the lock it would read from, or write to, whatever that number means by then. So
+ * it must find nothing to do: the output is empty and frozen, because others may still be
+ * in a call that writes, and the input is over its high watermark. (A buffer that is lent
+ * is left alone: the loop's thread has it, so that thread does not wait there.)
+ */
+static int drop_descriptor(struct glev_bev *r)
+{
+	int fd = bufferevent_getfd(r->bev);
+
+	if (!r->out.lent) {
+		evbuffer_unfreeze(r->out.evb, 1);
+		evbuffer_drain(r->out.evb, (size_t)-1);
+	}
+	if (!r->in.lent)
+		glev_settle_overfill(r);
+	glev_bev_give_fd(r, -1);
+	return fd;
+}
+
+/* libevent does not tell the other end of a pair. But a FreeAfterFlush there waits in vain,
+ * a filter there may wait for the rest of something, and TLS has to know that it was cut. */
+static void tell_partner(struct glev_bev *r)
+{
+	struct glev_bev *partner = r->stack.partner;
+
+	if (!partner)
+		return;
+	if (partner->ending.waits)
+		event_active(partner->ending.waits, EV_WRITE, 0);
+	if (partner->stack.above && !r->ending.finished)
+		bufferevent_trigger_event(partner->bev, BEV_EVENT_EOF | BEV_EVENT_READING, BEV_TRIG_DEFER_CALLBACKS);
+}
+
+void glev_bev_quiet(struct glev_bev *r)
+{
+	int fd = -1;
+
+	glev_stack_lock(r);
+	if (r->host) {
+		glev_bev_end_dial(r);
+		give_back(r);
+	}
+	__atomic_store_n(&r->life, GLEV_QUIET, __ATOMIC_RELEASE);
+	unwatch(r);
+	if (!r->host) {
+		r->link = GLEV_UNLINKED;
+		glev_settle_quiet(r);
+		if (r->set.rate)
+			bufferevent_set_rate_limit(r->bev, NULL);
+		if (r->kind == GLEV_SOCKET)
+			fd = drop_descriptor(r);
+		glev_buf_set_frozen(&r->in, GLEV_FRONT | GLEV_BACK);
+		glev_buf_set_frozen(&r->out, GLEV_FRONT | GLEV_BACK);
+		if (fd >= 0 && r->owns)
+			evutil_closesocket(fd);
+		tell_partner(r);
+	}
+	glev_stack_unlock(r);
+}
+
+/* --- free ---------------------------------------------------------------------------- */
+
+static void release(struct bufferevent *bev)
+{
+	bufferevent_decref(bev);
+}
+
+/* Restores the callbacks of the bufferevent below a filter: ours, C's, or none if C has
+ * freed it. libevent leaves callbacks alone that are no longer the filter's. */
+static void leave_below(struct glev_bev *r, struct glev_bev *filter)
+{
+	bufferevent_event_cb on_event;
+	int quiet;
+
+	glev_bev_lock(r);
+	quiet = glev_bev_is_quiet(r);
+	r->stack.above = NULL;
+	if (filter->stack.under_in_cb)
+		evbuffer_remove_cb_entry(r->in.evb, filter->stack.under_in_cb);
+	if (filter->stack.under_out_cb)
+		evbuffer_remove_cb_entry(r->out.evb, filter->stack.under_out_cb);
+	bufferevent_getcb(r->bev, NULL, NULL, &on_event, NULL);
+	bufferevent_setcb(r->bev, NULL, NULL, NULL, NULL);
+	if (!quiet || (r->host && on_event)) {
+		glev_settle_callbacks(r, glev_bev_wants(r, GLEV_CB_WRITE));
+		glev_settle(r);
+	}
+	if (quiet && r->host)
+		give_back(r);
+	glev_bev_unlock(r);
+}
+
+/* libevent destroys a bufferevent some turns after it is freed, and before its buffers. So
+ * the door learns of the end from a byte in one of them. */
+static void tell_door(struct glev_bev *r)
+{
+	if (!r->door)
+		return;
+	evbuffer_unfreeze(r->in.evb, 0);
+	evbuffer_add_reference(r->in.evb, "", 1, glev_on_gone, r->door);
+}
+
+void glev_bev_free(struct glev_bev *r)
+{
+	glev_buf_cb_remove_all(&r->in);
+	glev_buf_cb_remove_all(&r->out);
+	if (r->stack.under && r->stack.under->stack.above)
+		leave_below(r->stack.under, r);
+	if (r->stack.partner) {
+		glev_bev_lock(r);
+		r->stack.partner->stack.partner = NULL;
+		glev_bev_unlock(r);
+	}
+	glev_fast_free(r);
+	tell_door(r);
+	(r->host ? release : bufferevent_free)(r->bev);
+	if (r->ending.limit)
+		event_free(r->ending.limit);
+	if (r->ending.flushed)
+		event_free(r->ending.flushed);
+	glev_bucket_free(r->set.rate);
+	free(r);
+}
+
+static void empty(struct glev_buf *b)
+{
+	glev_buf_cb_remove_all(b);
+	evbuffer_unfreeze(b->evb, 1);
+	evbuffer_drain(b->evb, (size_t)-1);
+}
+
+void glev_bev_abandon(struct glev_bev *r)
+{
+	if (r->host) {
+		glev_buf_cb_remove_all(&r->in);
+		glev_buf_cb_remove_all(&r->out);
+		release(r->bev);
+		return;
+	}
+	glev_bev_lock(r);
+	empty(&r->in);
+	empty(&r->out);
+	glev_bev_unlock(r);
+}

@@ -1,0 +1,357 @@
+/*
+ * connect.c: the descriptor of a bufferevent, connecting, and connecting by name.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "bev.h"
+
+/* --- the descriptor ----------------------------------------------------------- */
+
+/* What is always ready cannot be waited for, and the refusal of epoll would come too late
+ * to be reported. */
+int glev_bev_prepare_fd(int fd, int *stream)
+{
+	struct stat st;
+	int type = 0;
+	socklen_t len = sizeof(type);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0) {
+		if (fstat(fd, &st) < 0)
+			return -errno;
+		if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
+			return -EPERM;
+	}
+	*stream = type == SOCK_STREAM;
+	return evutil_make_socket_nonblocking(fd) < 0 ? -errno : 0;
+}
+
+static int tell_door(struct glev_bev *r, int rc)
+{
+	if (r->door && r->door->socket)
+		r->door->socket(r->bev);
+	return rc;
+}
+
+int glev_bev_give_fd(struct glev_bev *r, int fd)
+{
+	return tell_door(r, bufferevent_setfd(r->bev, fd));
+}
+
+int64_t glev_bev_fd(struct glev_bev *r)
+{
+	GLEV_CHECK_LOOP(r);
+	return bufferevent_getfd(r->bev);
+}
+
+int64_t glev_bev_addr(struct glev_bev *r, int peer, struct glev_addr *a)
+{
+	int64_t rc;
+
+	GLEV_CHECK_LOOP(r);
+	glev_stack_lock(r); /* or the descriptor might be closed, and its number in use again */
+	rc = glev_addr_of_fd(bufferevent_getfd(r->bev), peer, a);
+	glev_stack_unlock(r);
+	return rc;
+}
+
+/* Before libevent changes the descriptor: the fast path stops. */
+static void leave_descriptor(struct glev_bev *r)
+{
+	r->owed.touched = 1;
+	r->fast.stopped = 1;
+	r->fast.read_error = 0;
+	glev_settle(r);
+}
+
+/* After that: libevent leaves both inner ends of the buffers unfrozen, and forgets the
+ * priority. What CloseWrite closed it has closed on the old descriptor. */
+static void enter_descriptor(struct glev_bev *r, int link)
+{
+	r->link = (int8_t)link;
+	r->fast.stopped = 0;
+	r->ending.shut = 0;
+	if (r->set.priority >= 0)
+		bufferevent_priority_set(r->bev, r->set.priority);
+	glev_buf_refreeze(&r->in);
+	glev_buf_set_frozen(&r->out, r->out.frozen & ~GLEV_BACK);
+	glev_settle(r);
+}
+
+/* Takes the socket of an attempt to connect by name away. If the descriptor is the caller's,
+ * only takes away what libevent waits for on it. */
+static void end_attempt(struct glev_bev *r)
+{
+	int fd = bufferevent_getfd(r->bev), ours = r->owns & GLEV_OWNS_ATTEMPT;
+
+	glev_settle_native_off(r);
+	glev_bev_give_fd(r, ours ? -1 : fd);
+	if (fd >= 0 && ours)
+		evutil_closesocket(fd);
+	r->owns &= ~GLEV_OWNS_ATTEMPT;
+}
+
+void glev_bev_end_dial(struct glev_bev *r)
+{
+	if (r->link == GLEV_TRYING)
+		end_attempt(r);
+	if (glev_bev_dials(r))
+		r->link = GLEV_UNLINKED;
+}
+
+/* Ends a connect by name for something else. On another thread than the loop's it cannot be
+ * ended: the loop's thread may have the number of the socket in its hand (see
+ * glev_bev_quiet). */
+static int hang_up(struct glev_bev *r)
+{
+	if (!glev_bev_dials(r))
+		return 0;
+	if (r->link != GLEV_GAVE_UP && !glev_base_on_loop(r->base))
+		return GLEV_WRONG_LOOP;
+	glev_bev_end_dial(r);
+	glev_settle(r);
+	return 0;
+}
+
+static int link_of(const struct glev_bev *r, int stream)
+{
+	if (r->door) /* its handshake has still to come */
+		return GLEV_CONNECTING;
+	return stream ? GLEV_OPEN : GLEV_UNLINKED;
+}
+
+static int64_t set_descriptor(struct glev_bev *r, int fd, int *old)
+{
+	int64_t rc;
+	int stream = 0;
+
+	if (r->kind != GLEV_SOCKET)
+		return GLEV_NO_SOCKET;
+	/* On another thread: the loop's thread may have the old number in its hand (see
+	 * glev_bev_quiet), and here the buffers cannot be emptied. */
+	if (!glev_base_on_loop(r->base))
+		return GLEV_WRONG_LOOP;
+	rc = fd < 0 ? 0 : glev_bev_prepare_fd(fd, &stream);
+	if (rc < 0)
+		return rc;
+	GLEV_ENTER(r);
+	rc = hang_up(r);
+	*old = bufferevent_getfd(r->bev);
+	leave_descriptor(r);
+	if (glev_bev_give_fd(r, fd) < 0)
+		rc = -EIO;
+	if (fd >= 0)
+		r->owed.mute = 0;
+	enter_descriptor(r, link_of(r, stream));
+	/* libevent has begun to wait until it can write. */
+	if (r->fast.on && (r->off.held & EV_WRITE) && glev_settle_shows(r)) {
+		r->fast.spilled = 1;
+		glev_settle(r);
+	}
+	glev_bev_unlock(r);
+	return rc;
+}
+
+int64_t glev_bev_setfd(struct glev_bev *r, int fd)
+{
+	int old;
+
+	return set_descriptor(r, fd, &old);
+}
+
+int64_t glev_bev_replacefd(struct glev_bev *r, int fd)
+{
+	int old = -1;
+	int64_t rc = set_descriptor(r, fd, &old);
+
+	/* Not before: until then libevent waits for that number. */
+	if (rc == 0 && old >= 0 && old != fd)
+		evutil_closesocket(old);
+	return rc;
+}
+
+/* --- connecting ----------------------------------------------------------------- */
+
+/* The event callback is told the outcome of a connect that is known at once, as that of any
+ * other. */
+static void connected_at_once(struct glev_bev *r, int err)
+{
+	if (err)
+		glev_settle_native_off(r);
+	else if (r->door) /* its handshake has only begun; it tells the end of that itself */
+		return;
+	/* libevent has begun to wait until it can write, for nothing. */
+	glev_settle_mute(r);
+	errno = err;
+	bufferevent_trigger_event(r->bev, err ? BEV_EVENT_ERROR : BEV_EVENT_CONNECTED,
+	    BEV_TRIG_DEFER_CALLBACKS);
+}
+
+/*
+ * The connect(2) is ours. A connect that takes time is given to libevent, which waits for
+ * its end. libevent's own connect that succeeds at once (AF_UNIX) would call the write
+ * callback first, and the event callback only if WRITE is on.
+ */
+static int64_t start_connect(struct glev_bev *r, const struct sockaddr *sa, int len)
+{
+	int fd = bufferevent_getfd(r->bev);
+	int ours = fd < 0, err = 0;
+
+	if (ours) {
+		fd = socket(sa->sa_family, SOCK_STREAM, 0);
+		if (fd < 0 || evutil_make_socket_nonblocking(fd) < 0 ||
+		    evutil_make_socket_closeonexec(fd) < 0)
+			err = errno;
+	}
+	if (!err && connect(fd, sa, (socklen_t)len) < 0)
+		err = errno;
+	switch (err) {
+	case EINPROGRESS:
+	case EINTR:
+		glev_bev_give_fd(r, fd);
+		/* With NULL libevent waits for a connect that has begun. It sets the
+		 * descriptor again. */
+		return tell_door(r, bufferevent_socket_connect(r->bev, NULL, 0)) < 0 ? -EIO : 0;
+	case 0:
+	case ECONNREFUSED:
+		glev_bev_give_fd(r, fd);
+		connected_at_once(r, err);
+		return 0;
+	}
+	if (ours && fd >= 0)
+		evutil_closesocket(fd);
+	return -err;
+}
+
+int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a)
+{
+	struct sockaddr_storage ss;
+	int len = glev_addr_to(a, &ss);
+	int64_t rc;
+
+	if (r->kind != GLEV_SOCKET)
+		return GLEV_NO_SOCKET;
+	if (len < 0)
+		return len;
+	GLEV_ENTER(r);
+	rc = hang_up(r);
+	if (rc == 0) {
+		leave_descriptor(r);
+		rc = start_connect(r, (struct sockaddr *)&ss, len);
+		if (rc == 0) {
+			enter_descriptor(r, GLEV_CONNECTING);
+		} else {
+			r->fast.stopped = 0;
+			glev_settle(r);
+		}
+	}
+	glev_bev_unlock(r);
+	return rc;
+}
+
+void glev_bev_open(struct glev_bev *r)
+{
+	r->link = GLEV_OPEN;
+	r->owns &= ~GLEV_OWNS_ATTEMPT;
+	r->fast.spilled = 0;
+	glev_settle(r);
+}
+
+void glev_bev_unlink(struct glev_bev *r)
+{
+	r->link = GLEV_UNLINKED;
+	glev_settle(r);
+}
+
+/* --- connecting by name ----------------------------------------------------------- */
+
+/*
+ * Go looks the name up, and says which address to try, one after the other. Until there is
+ * a connection both directions are kept off: an attempt that fails makes libevent forget
+ * what is on, and on no descriptor libevent would time out. They stay off when all
+ * attempts have failed, until there is another descriptor.
+ */
+int64_t glev_bev_dial(struct glev_bev *r)
+{
+	int64_t rc;
+
+	if (r->kind != GLEV_SOCKET)
+		return GLEV_NO_SOCKET;
+	GLEV_ENTER(r);
+	rc = hang_up(r);
+	if (rc == 0) {
+		leave_descriptor(r);
+		enter_descriptor(r, GLEV_LOOKING_UP);
+	}
+	glev_bev_unlock(r);
+	return rc;
+}
+
+static int goes_on(const struct glev_bev *r)
+{
+	return r->link == GLEV_LOOKING_UP || r->link == GLEV_TRYING;
+}
+
+static int64_t try(struct glev_bev *r, const struct sockaddr *sa, int len)
+{
+	int64_t rc;
+
+	if (!goes_on(r))
+		return GLEV_CLOSED;
+	if (r->link == GLEV_TRYING) {
+		if (!(r->owns & GLEV_OWNS_ATTEMPT)) /* the caller's socket tries once */
+			return -EALREADY;
+		end_attempt(r);
+	}
+	if (bufferevent_getfd(r->bev) < 0)
+		r->owns |= GLEV_OWNS_ATTEMPT;
+	r->link = GLEV_TRYING;
+	glev_settle(r);
+	rc = start_connect(r, sa, len);
+	glev_buf_refreeze(&r->in);
+	glev_buf_refreeze(&r->out);
+	return rc;
+}
+
+int64_t glev_bev_try(struct glev_bev *r, const struct glev_addr *a)
+{
+	struct sockaddr_storage ss;
+	int len = glev_addr_to(a, &ss);
+	int64_t rc;
+
+	if (len < 0)
+		return len;
+	GLEV_ENTER(r);
+	rc = try(r, (struct sockaddr *)&ss, len);
+	glev_bev_unlock(r);
+	return rc;
+}
+
+int64_t glev_bev_give_up(struct glev_bev *r, int tell)
+{
+	GLEV_ENTER(r);
+	if (goes_on(r)) {
+		if (r->link == GLEV_TRYING)
+			end_attempt(r);
+		r->link = GLEV_GAVE_UP;
+		glev_settle(r);
+		glev_buf_refreeze(&r->in);
+		glev_buf_refreeze(&r->out);
+		if (tell)
+			bufferevent_trigger_event(r->bev, BEV_EVENT_ERROR, BEV_TRIG_DEFER_CALLBACKS);
+	}
+	glev_bev_unlock(r);
+	return 0;
+}
+
+int glev_bev_dialing(struct glev_bev *r)
+{
+	int yes;
+
+	glev_bev_lock(r);
+	yes = goes_on(r);
+	glev_bev_unlock(r);
+	return yes;
+}

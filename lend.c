@@ -1,0 +1,104 @@
+/*
+ * lend.c: the lock of a buffer, its frozen ends, and its loans.
+ *
+ * While a buffer is lent both its ends are frozen, so libevent itself refuses every
+ * change, and the hot path pays nothing. Why libevent has refused is looked up
+ * afterwards, under the lock.
+ */
+
+#include "bev.h"
+
+/* A call may have come in before another thread freed the bufferevent. */
+int glev_buf_gone(struct glev_buf *b)
+{
+	return b->owner && glev_bev_is_quiet(b->owner);
+}
+
+int64_t glev_buf_lock(struct glev_buf *b)
+{
+	GLEV_CHECK_LOOP(b->owner);
+	glev_buf_hold(b);
+	if (glev_buf_gone(b)) {
+		glev_buf_unlock(b);
+		return GLEV_CLOSED;
+	}
+	return 0;
+}
+
+int64_t glev_buf_check(struct glev_buf *b)
+{
+	GLEV_CHECK_LOOP(b->owner);
+	return glev_buf_gone(b) ? GLEV_CLOSED : 0;
+}
+
+/* --- frozen ends ------------------------------------------------------------ */
+
+/* The ends that the user has frozen, or the binding.
+ *
+ * libevent sends a file to a socket without reading it. The bytes of such a chain are not
+ * in memory. libevent does not notice that when it copies them, or moves them to a buffer
+ * that is not written to a socket. So only libevent, which unfreezes the front while it
+ * writes, may take them from the output. */
+static int frozen(const struct glev_buf *b)
+{
+	return b->in_file ? b->frozen | GLEV_FRONT : b->frozen;
+}
+
+int64_t glev_buf_refusal(struct glev_buf *b, int end)
+{
+	if (glev_buf_gone(b))
+		return GLEV_CLOSED;
+	if (b->lent)
+		return GLEV_LENT;
+	if (frozen(b) & end)
+		return GLEV_FROZEN;
+	return 0;
+}
+
+void glev_buf_refreeze(struct glev_buf *b)
+{
+	int ends = b->lent ? GLEV_FRONT | GLEV_BACK : frozen(b);
+
+	(ends & GLEV_FRONT ? evbuffer_freeze : evbuffer_unfreeze)(b->evb, 1);
+	(ends & GLEV_BACK ? evbuffer_freeze : evbuffer_unfreeze)(b->evb, 0);
+}
+
+void glev_buf_set_frozen(struct glev_buf *b, int ends)
+{
+	b->frozen = ends;
+	glev_buf_refreeze(b);
+}
+
+int64_t glev_buf_freeze(struct glev_buf *b, int end, int on)
+{
+	int64_t rc = glev_buf_lock(b);
+
+	if (rc)
+		return rc;
+	glev_buf_set_frozen(b, on ? b->frozen | end : b->frozen & ~end);
+	glev_buf_unlock(b);
+	return 0;
+}
+
+void glev_buf_out_of_file(struct glev_buf *b)
+{
+	if (!b->in_file)
+		return;
+	evbuffer_remove_cb_entry(b->evb, b->in_file);
+	b->in_file = NULL;
+	glev_buf_refreeze(b);
+}
+
+/* --- loans ------------------------------------------------------------------ */
+
+void glev_buf_lend(struct glev_buf *b)
+{
+	if (b->lent++ == 0)
+		glev_buf_refreeze(b);
+}
+
+void glev_buf_take_back(struct glev_buf *b)
+{
+	if (--b->lent == 0)
+		glev_buf_refreeze(b);
+}

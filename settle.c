@@ -1,0 +1,571 @@
+/*
+ * settle.c: brings libevent in line with what the user wants.
+ *
+ * The record says what the user has enabled (libevent's own bits and `held`), and why a
+ * direction has to be off all the same (`because`). From that this file derives what
+ * libevent has enabled, whether the fast path carries the bytes, and which events of the
+ * fast path are added. No other file enables, disables or sets a watermark in libevent.
+ *
+ * The record cannot have all that the user enabled for itself: libevent turns a direction
+ * off after an end, an error or a timeout in it.
+ */
+
+#include <errno.h>
+
+#include "bev.h"
+#include "callbacks.h"
+
+enum { MAX_SINGLE_WRITE = 256 * 1024 };
+
+static struct timeval *set_or_null(struct timeval *tv)
+{
+	return tv->tv_sec || tv->tv_usec ? tv : NULL;
+}
+
+/* --- libevent's callbacks, and those of the buffers -------------------------- */
+
+/* The read and event callbacks are always there: libevent keeps the pending bit of a
+ * callback that is NULL when its turn comes, and would deliver that stale event to the
+ * next closure. The write callback is left out until the user wants it, because it costs
+ * a deferred callback for each write. Once wanted it stays, for the same reason as the
+ * others. */
+void glev_settle_callbacks(struct glev_bev *r, int write)
+{
+	bufferevent_data_cb on_write = NULL;
+
+	bufferevent_getcb(r->bev, NULL, &on_write, NULL, NULL);
+	if (write)
+		on_write = glev_on_bev_write;
+	bufferevent_setcb(r->bev, glev_on_bev_read, on_write, glev_on_bev_event, r);
+}
+
+/* Has us called when the input changes, where that matters. */
+static int watch_input(struct glev_bev *r)
+{
+	int want = !glev_bev_is_quiet(r) && (r->mark.high || (r->fast.writer && !r->fast.on));
+
+	if (want && !r->mark.in_cb) {
+		r->mark.in_cb = evbuffer_add_cb(r->in.evb, glev_on_input, r);
+		return r->mark.in_cb ? 0 : -1;
+	}
+	if (!want && r->mark.in_cb) {
+		evbuffer_remove_cb_entry(r->in.evb, r->mark.in_cb);
+		r->mark.in_cb = NULL;
+	}
+	return 0;
+}
+
+static int watch_unsent(struct glev_bev *r)
+{
+	if (!r->fast.unsent_cb)
+		r->fast.unsent_cb = evbuffer_add_cb(r->out.evb, glev_on_unsent, r);
+	return r->fast.unsent_cb != NULL;
+}
+
+void glev_settle_mute(struct glev_bev *r)
+{
+	r->owed.mute = evbuffer_get_length(r->out.evb) == 0 && watch_unsent(r);
+}
+
+int glev_settle_unmute(struct glev_bev *r)
+{
+	int mute = r->owed.mute && !r->owed.written;
+
+	r->owed.mute = r->owed.written = 0;
+	glev_settle_output(r);
+	return !mute;
+}
+
+/* --- the events of the fast path --------------------------------------------- */
+
+/* A struct event needs no more than the alignment of a pointer. */
+size_t glev_fast_size(int door)
+{
+	size_t event = event_get_struct_event_size();
+
+	return door ? 2 * event + sizeof(struct glev_writer) : event;
+}
+
+struct event *glev_fast_writer_event(struct glev_bev *r)
+{
+	return (struct event *)(r->fast.writer + 1);
+}
+
+/* The writer's event while libevent writes; see glev_settle_remind. */
+static void be_reminder(struct glev_bev *r)
+{
+	event_assign(glev_fast_writer_event(r), r->base->base, -1, EV_FINALIZE, glev_on_writable, r);
+	watch_input(r);
+}
+
+void glev_fast_init(struct glev_bev *r)
+{
+	r->fast.reader = (struct event *)(r + 1);
+	if (!r->door)
+		return;
+	r->fast.writer = (struct glev_writer *)((char *)r->fast.reader + event_get_struct_event_size());
+	be_reminder(r);
+}
+
+/* libevent waits for the descriptor, even when a limit or a mark has stopped it in the
+ * middle of what the other library has taken from there. So as long as the library has
+ * bytes left, libevent is reminded now and then. */
+void glev_settle_remind(struct glev_bev *r)
+{
+	static const struct timeval soon = {0, 10000};
+
+	if (r->fast.writer && !r->fast.on && !glev_bev_is_quiet(r) && r->door->pending(r->bev, 0))
+		event_add(glev_fast_writer_event(r), &soon);
+}
+
+static void assign(struct glev_bev *r, struct event *ev, short what, event_callback_fn fn)
+{
+	event_assign(ev, r->base->base, bufferevent_getfd(r->bev), what | EV_PERSIST | EV_FINALIZE, fn, r);
+	if (r->set.priority >= 0)
+		event_priority_set(ev, r->set.priority);
+}
+
+static void assign_reader(struct glev_bev *r)
+{
+	assign(r, r->fast.reader, EV_READ, glev_on_readable);
+}
+
+static void assign_writer(struct glev_bev *r)
+{
+	assign(r, glev_fast_writer_event(r), EV_WRITE, glev_on_writable);
+}
+
+static int wants_to_read(const struct glev_bev *r)
+{
+	return r->fast.on && r->fast.reader && (r->off.held & EV_READ) &&
+	    !(r->off.because & GLEV_OFF_PAUSED) &&
+	    (!r->mark.high || evbuffer_get_length(r->in.evb) < r->mark.high);
+}
+
+int glev_fast_pending(const struct glev_bev *r)
+{
+	return r->door && r->door->pending(r->bev, 0);
+}
+
+void glev_fast_again(struct glev_bev *r)
+{
+	event_active(r->fast.reader, EV_READ, 0);
+}
+
+/* Adds the reader's event, or restarts its timeout. */
+static int add_reader(struct glev_bev *r)
+{
+	if (event_add(r->fast.reader, set_or_null(&r->set.read_timeout)) < 0)
+		return -1;
+	r->fast.reading = 1;
+	if (glev_fast_pending(r))
+		glev_fast_again(r);
+	return 0;
+}
+
+static void sync_writer(struct glev_bev *r)
+{
+	struct glev_writer *w = r->fast.writer;
+	int want = r->fast.on && r->fast.spilled && (r->off.held & EV_WRITE) && !r->out.lent;
+
+	if (want == w->writing)
+		return;
+	w->writing = (int8_t)want;
+	if (want)
+		event_add(glev_fast_writer_event(r), set_or_null(&w->timeout));
+	else
+		event_del(glev_fast_writer_event(r));
+}
+
+/* Has the events added exactly while there is something to read or to write. */
+static int sync_events(struct glev_bev *r)
+{
+	int want = wants_to_read(r);
+
+	if (r->fast.writer)
+		sync_writer(r);
+	if (want && !r->fast.reading)
+		return add_reader(r);
+	if (!want && r->fast.reading) {
+		event_del(r->fast.reader);
+		r->fast.reading = 0;
+	}
+	return 0;
+}
+
+/* --- whether the fast path carries -------------------------------------------- */
+
+/* Above another bufferevent libevent reads, and writes at once whatever is appended. It
+ * only has to wait until the callback is done, so that all can go together. */
+int glev_fast_gathers(const struct glev_bev *r)
+{
+	return r->door && r->stack.under;
+}
+
+static int may_be_fast(const struct glev_bev *r)
+{
+	return (r->fast.reader || glev_fast_gathers(r)) && r->link == GLEV_OPEN &&
+	    !r->fast.plain && !r->fast.stopped && !r->set.limits && !r->stack.above &&
+	    (r->life == GLEV_LIVE || (glev_bev_lingers(r) && r->fast.writer));
+}
+
+/* How much libevent writes at once of what was spilled: in small steps where the write
+ * callback is to come before the output is empty. */
+static void bound_writes(struct glev_bev *r)
+{
+	bufferevent_set_max_single_write(r->bev, r->mark.write_low ? 0 : MAX_SINGLE_WRITE);
+}
+
+/* A timeout that is taken away while its event is not added comes back in libevent when
+ * the event is added again. So a direction that had a timeout gets another one, of years,
+ * in its place. */
+static struct timeval native_timeout(struct glev_bev *r, short what, const struct timeval *tv)
+{
+	static const struct timeval years = {3 * 365 * 24 * 60 * 60, 0};
+	int set = tv->tv_sec || tv->tv_usec;
+
+	if (set)
+		r->set.timed |= what;
+	return !set && (r->set.timed & what) ? years : *tv;
+}
+
+static int set_native_timeouts(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr)
+{
+	struct timeval read = native_timeout(r, EV_READ, rd), write = native_timeout(r, EV_WRITE, wr);
+
+	return bufferevent_set_timeouts(r->bev, &read, &write);
+}
+
+/* A door that reads and writes by itself is the only one that changes the outer ends of the
+ * buffers, and looks after the write timeout. */
+static void keep_ends(struct glev_bev *r, int keep)
+{
+	static const struct timeval none;
+
+	glev_buf_set_frozen(&r->in, keep ? GLEV_BACK : 0);
+	glev_buf_set_frozen(&r->out, (r->out.frozen & GLEV_BACK) | (keep ? GLEV_FRONT : 0));
+	if (set_or_null(&r->fast.writer->timeout))
+		set_native_timeouts(r, &r->set.read_timeout, keep ? &none : &r->fast.writer->timeout);
+}
+
+static void start(struct glev_bev *r)
+{
+	if (!watch_unsent(r))
+		return; /* there is no memory: libevent goes on reading and writing */
+	if (r->fast.writer) {
+		if (!r->door->begin(r->bev))
+			return; /* the other library is in the middle of something */
+		keep_ends(r, 1);
+		event_del(glev_fast_writer_event(r));
+		assign_writer(r);
+	}
+	if (r->fast.reader) {
+		assign_reader(r);
+		bound_writes(r);
+	}
+	r->fast.on = 1;
+	if (r->fast.writer)
+		watch_input(r);
+	r->fast.spilled |= evbuffer_get_length(r->out.evb) > 0;
+}
+
+static void stop(struct glev_bev *r)
+{
+	r->fast.on = 0;
+	r->owed.touched = 1; /* libevent waits until it can write */
+	sync_events(r);
+	if (r->fast.writer) {
+		keep_ends(r, 0);
+		r->door->end(r->bev);
+		be_reminder(r);
+	}
+	if (glev_bev_is_quiet(r)) /* nothing is to go on */
+		return;
+	if (!(r->set.limits & GLEV_LIMIT_SINGLE_WRITE))
+		bufferevent_set_max_single_write(r->bev, 0);
+	/* libevent makes a write callback for nothing when WRITE is enabled and the output
+	 * is empty. Here it is not the user who enables WRITE. */
+	if (r->off.held & EV_WRITE)
+		glev_settle_mute(r);
+}
+
+static void choose(struct glev_bev *r)
+{
+	int fast = may_be_fast(r);
+
+	if (fast != r->fast.on)
+		(fast ? start : stop)(r);
+}
+
+/* --- which directions are on --------------------------------------------------- */
+
+/* The other end of a pair, and a filter's functions, move bytes in and out of the buffers
+ * from whatever thread they are used on, even while a buffer is lent. Another library
+ * reads and writes at once when a direction is turned on, so that has to wait. */
+static int lent(const struct glev_bev *r, short enabled)
+{
+	int because = 0;
+
+	if (r->in.lent && (r->kind != GLEV_SOCKET || (r->door && !(enabled & EV_READ))))
+		because |= GLEV_OFF_LENT_INPUT;
+	if (r->out.lent && (r->kind != GLEV_SOCKET || (r->door && !(enabled & EV_WRITE))))
+		because |= GLEV_OFF_LENT_OUTPUT;
+	return because;
+}
+
+/* Why directions must be off in libevent whatever the user enabled.
+ *  - libevent 2.1 calls a read closure that takes nothing at the high mark again and
+ *    again, at the cost of a whole core; and so a filter that takes nothing from the
+ *    bufferevent below.
+ *  - Before there is a connection there is nothing to time out. */
+static int reasons(const struct glev_bev *r, short enabled)
+{
+	int because = r->off.because & (GLEV_OFF_MOVING | GLEV_OFF_PAUSED);
+
+	if (glev_bev_dials(r))
+		because |= GLEV_OFF_UNLINKED;
+	if (r->stack.above && r->mark.high && evbuffer_get_length(r->in.evb) >= r->mark.high)
+		because |= GLEV_OFF_FULL;
+	if (r->fast.on && r->fast.reader)
+		because |= GLEV_OFF_FAST_READ;
+	if (r->fast.on && !(r->fast.spilled && !r->fast.writer))
+		because |= GLEV_OFF_FAST_WRITE;
+	return because | lent(r, enabled);
+}
+
+static short directions(int because)
+{
+	const int reading = GLEV_OFF_UNLINKED | GLEV_OFF_MOVING | GLEV_OFF_PAUSED |
+	    GLEV_OFF_FULL | GLEV_OFF_LENT_INPUT | GLEV_OFF_FAST_READ;
+	const int writing = GLEV_OFF_UNLINKED | GLEV_OFF_MOVING | GLEV_OFF_LENT_OUTPUT |
+	    GLEV_OFF_FAST_WRITE;
+
+	return (because & reading ? EV_READ : 0) | (because & writing ? EV_WRITE : 0);
+}
+
+/* A filter that is enabled looks at what waits for it only when more comes, so the
+ * bufferevent below is made to say that more came. */
+static int turn_on(struct glev_bev *r, short what)
+{
+	const int now = BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS;
+	struct glev_bev *under = r->stack.under;
+	int rc = bufferevent_enable(r->bev, what);
+
+	if (r->fast.reader && r->door && (what & EV_READ))
+		r->door->pending(r->bev, 1);
+	if (under && (what & EV_READ) && evbuffer_get_length(under->in.evb))
+		bufferevent_trigger(under->bev, EV_READ, now);
+	if (under && (what & EV_WRITE) && evbuffer_get_length(r->out.evb))
+		bufferevent_trigger(under->bev, EV_WRITE, now);
+	return rc;
+}
+
+/*
+ * Turns directions on and off in libevent. While the connection of a connect by name is
+ * tried libevent has WRITE on, so that it writes as soon as it is connected; held has
+ * WRITE as well, because libevent forgets it when the attempt fails.
+ */
+static short apply(struct glev_bev *r, short asked)
+{
+	short enabled = bufferevent_get_enabled(r->bev), failed = 0;
+	short tried = r->link == GLEV_TRYING ? EV_WRITE : 0;
+	short want_off, off, on;
+
+	r->off.because = reasons(r, enabled);
+	want_off = directions(r->off.because);
+	on = r->off.held & ~want_off;
+	r->off.held = (r->off.held | (enabled & want_off)) & ~on;
+	off = enabled & want_off & ~tried;
+	on = (on & (asked | ~enabled)) | (r->off.held & tried & ~enabled);
+	/* First on, then off: as long as one of them waits for the descriptor, going from
+	 * libevent's event to ours, or back, costs no system call. */
+	if (r->fast.on && sync_events(r) < 0)
+		failed |= EV_READ;
+	if (off)
+		bufferevent_disable(r->bev, off);
+	if (on && turn_on(r, on) < 0)
+		failed |= on;
+	if (!r->fast.on)
+		sync_events(r);
+	return failed;
+}
+
+/* A user who has set no closure yet may do so before the callback comes. */
+int glev_settle_shows(const struct glev_bev *r)
+{
+	int8_t closures = __atomic_load_n(&r->closures, __ATOMIC_RELAXED);
+
+	return (closures & GLEV_CB_WRITE) || !closures || r->set.write_timed ||
+	    evbuffer_get_length(r->out.evb);
+}
+
+short glev_settle(struct glev_bev *r)
+{
+	choose(r);
+	return apply(r, 0);
+}
+
+short glev_settle_enable(struct glev_bev *r, short what)
+{
+	int was_reading = r->fast.reading;
+	short failed;
+
+	errno = 0;
+	r->off.held |= what;
+	failed = apply(r, what);
+	if (was_reading && (what & EV_READ) && wants_to_read(r) && add_reader(r) < 0)
+		failed |= EV_READ;
+	return failed;
+}
+
+int glev_settle_disable(struct glev_bev *r, short what)
+{
+	int rc;
+
+	r->off.held &= ~what;
+	if (what & EV_READ)
+		r->off.because &= ~GLEV_OFF_PAUSED;
+	rc = bufferevent_disable(r->bev, what);
+	sync_events(r);
+	return rc;
+}
+
+void glev_settle_end(struct glev_bev *r, short what)
+{
+	r->off.held &= ~what;
+	sync_events(r);
+}
+
+void glev_settle_native_off(struct glev_bev *r)
+{
+	bufferevent_disable(r->bev, EV_READ | EV_WRITE);
+}
+
+void glev_settle_quiet(struct glev_bev *r)
+{
+	r->off.held = 0;
+	r->off.because = 0;
+	choose(r);
+	if (r->fast.writer)
+		event_del(glev_fast_writer_event(r));
+	glev_settle_native_off(r);
+}
+
+/* --- what changes by itself: the buffers ---------------------------------------- */
+
+/* These come from callbacks of the buffers, from inside libevent perhaps. So they neither
+ * start nor stop the fast path. */
+
+void glev_settle_lent(struct glev_bev *r)
+{
+	apply(r, 0);
+}
+
+void glev_settle_input(struct glev_bev *r)
+{
+	int was_paused = r->off.because & GLEV_OFF_PAUSED;
+
+	if (was_paused && evbuffer_get_length(r->in.evb) < r->mark.high)
+		r->off.because &= ~GLEV_OFF_PAUSED;
+	else
+		was_paused = 0;
+	if (was_paused || r->stack.above)
+		apply(r, 0);
+	if (r->mark.high && r->fast.reading && set_or_null(&r->set.read_timeout) && wants_to_read(r))
+		add_reader(r);
+	sync_events(r);
+}
+
+void glev_settle_pause(struct glev_bev *r)
+{
+	r->off.because |= GLEV_OFF_PAUSED;
+	apply(r, 0);
+}
+
+void glev_settle_output(struct glev_bev *r)
+{
+	if (r->fast.spilled && evbuffer_get_length(r->out.evb) == 0) {
+		r->fast.spilled = 0;
+		apply(r, 0);
+	}
+}
+
+void glev_settle_spill(struct glev_bev *r)
+{
+	if (r->fast.spilled)
+		return;
+	r->fast.spilled = 1;
+	__atomic_fetch_add(&r->base->fast.spills, 1, __ATOMIC_RELAXED);
+	apply(r, 0);
+}
+
+/* --- settings -------------------------------------------------------------------- */
+
+int glev_settle_watermark(struct glev_bev *r, short what, size_t low, size_t high)
+{
+	if (what & EV_READ) {
+		__atomic_store_n(&r->mark.high, high, __ATOMIC_RELAXED);
+		if (watch_input(r) < 0) {
+			__atomic_store_n(&r->mark.high, 0, __ATOMIC_RELAXED);
+			return -ENOMEM;
+		}
+		r->mark.low = low;
+	}
+	if (what & EV_WRITE)
+		r->mark.write_low = low;
+	bufferevent_setwatermark(r->bev, what, low, high);
+	if ((what & EV_WRITE) && r->fast.on && r->fast.reader)
+		bound_writes(r);
+	if (!r->mark.high || evbuffer_get_length(r->in.evb) < r->mark.high)
+		r->off.because &= ~GLEV_OFF_PAUSED;
+	apply(r, 0);
+	if ((what & EV_READ) && r->fast.reading && set_or_null(&r->set.read_timeout))
+		add_reader(r);
+	return 0;
+}
+
+void glev_settle_overfill(struct glev_bev *r)
+{
+	evbuffer_unfreeze(r->in.evb, 1);
+	evbuffer_prepend(r->in.evb, "", 1);
+	bufferevent_setwatermark(r->bev, EV_READ, 0, 1);
+}
+
+static void restart_timeout(struct event *ev, struct timeval *tv)
+{
+	if (set_or_null(tv))
+		event_add(ev, tv);
+	else
+		event_remove_timer(ev);
+}
+
+/* An event that is not added keeps its old timeout, so it is assigned again. */
+int glev_settle_timeouts(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr)
+{
+	static const struct timeval none;
+	struct glev_writer *w = r->fast.writer;
+
+	r->set.read_timeout = *rd;
+	r->set.write_timed = wr->tv_sec || wr->tv_usec;
+	if (r->fast.reading)
+		restart_timeout(r->fast.reader, &r->set.read_timeout);
+	else if (r->fast.on && r->fast.reader)
+		assign_reader(r);
+	if (w) {
+		w->timeout = *wr;
+		if (w->writing)
+			restart_timeout(glev_fast_writer_event(r), &w->timeout);
+		else if (r->fast.on)
+			assign_writer(r);
+	}
+	return set_native_timeouts(r, rd, r->fast.on && w ? &none : wr);
+}
+
+int glev_settle_priority(struct glev_bev *r, int priority)
+{
+	if (bufferevent_priority_set(r->bev, priority) < 0)
+		return -1;
+	if (r->fast.on && r->fast.writer && event_priority_set(glev_fast_writer_event(r), priority) < 0)
+		return -1;
+	return r->fast.on ? event_priority_set(r->fast.reader, priority) : 0;
+}

@@ -37,12 +37,12 @@ func (c *Conn) RemoteAddr() net.Addr {
 func (c *Conn) addrs() (local, remote net.Addr) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.askAddrs()
-	return known(c.local), known(c.remote)
+	c.updateAddrs()
+	return orUnknown(c.local), orUnknown(c.remote)
 }
 
-// askAddrs may be too late when the peer has ended the connection. Call with mu.
-func (c *Conn) askAddrs() {
+// updateAddrs may be too late when the peer has ended the connection. Call with mu.
+func (c *Conn) updateAddrs() {
 	if (c.local == nil || c.remote == nil) && !c.closed {
 		socket := bottom(c.bev)
 		if socket.Partner() != nil {
@@ -54,7 +54,7 @@ func (c *Conn) askAddrs() {
 	}
 }
 
-func known(addr net.Addr) net.Addr {
+func orUnknown(addr net.Addr) net.Addr {
 	if addr == nil {
 		return unknownAddr
 	}

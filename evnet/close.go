@@ -20,12 +20,12 @@ func (c *Conn) Close() error {
 		c.mu.Unlock()
 		return c.opError("close", net.ErrClosed)
 	}
-	c.askAddrs() // for the last time
-	flushes := c.out.err == nil || c.shutWrite
+	c.updateAddrs() // for the last time
+	flushes := c.out.err == nil || c.writeShut
 	limit := c.linger
-	c.end()
+	c.markClosed()
 	c.mu.Unlock()
-	for _, stop := range c.farewells {
+	for _, stop := range c.unwatch {
 		stop()
 	}
 	switch {
@@ -34,13 +34,37 @@ func (c *Conn) Close() error {
 	case flushes && unsent(c.bev) > 0:
 		c.flush(limit)
 	default:
-		freeFlushed(c.bev, limit)
+		freeAfterFlush(c.bev, limit)
 	}
 	return nil
 }
 
-// freeFlushed also ends what FreeAfterFlush refuses.
-func freeFlushed(bev *libevent.BufferEvent, limit time.Duration) {
+// CloseRead ends reading: Read returns io.EOF, also one that waits, and what comes is
+// dropped. The peer is not told.
+// Safe for concurrent use.
+func (c *Conn) CloseRead() error {
+	return c.whileOpen("close", func() error {
+		c.readShut = true
+		c.in.wakeUp()
+		dropInput(c.bev)
+		return nil
+	})
+}
+
+// CloseWrite ends writing: the peer reads io.EOF after all that was written. It does not
+// wait for that. Reading goes on.
+// Safe for concurrent use.
+func (c *Conn) CloseWrite() error {
+	return c.whileOpen("close", func() error {
+		err := c.bev.CloseWrite()
+		c.writeShut = true
+		c.out.fail(errBrokenPipe)
+		return err
+	})
+}
+
+// freeAfterFlush also ends what FreeAfterFlush refuses.
+func freeAfterFlush(bev *libevent.BufferEvent, limit time.Duration) {
 	if err := bev.FreeAfterFlush(limit); err != nil && !errors.Is(err, libevent.ErrClosed) {
 		bev.Free()
 	}
@@ -50,24 +74,24 @@ func freeFlushed(bev *libevent.BufferEvent, limit time.Duration) {
 // FreeAfterFlush reads nothing, so two ends that are closed with much to say to each other
 // would both wait until their limits.
 func (c *Conn) flush(limit time.Duration) {
-	timer := time.AfterFunc(limit, func() { freeFlushed(c.bev, 0) })
+	timer := time.AfterFunc(limit, func() { freeAfterFlush(c.bev, 0) })
 	written := func(bev *libevent.BufferEvent) {
 		if unsent(bev) == 0 {
 			timer.Stop()
-			freeFlushed(bev, limit)
+			freeAfterFlush(bev, limit)
 		}
 	}
-	err := c.bev.SetCallbacks(drop, written, func(bev *libevent.BufferEvent, what libevent.Events) {
+	err := c.bev.SetCallbacks(dropInput, written, func(bev *libevent.BufferEvent, what libevent.Events) {
 		if what&(libevent.EventError|libevent.EventWriting) != 0 {
 			timer.Stop()
 			bev.Free()
 		}
 	})
 	if err == nil {
-		err = failure(c.bev.Err()) // which was told just before, and TLS fails once
+		err = failureOf(c.bev.Err()) // which was told just before, and TLS fails once
 	}
 	if err == nil {
-		drop(c.bev)
+		dropInput(c.bev)
 		// Writing, too, and below: if it has failed it fails again.
 		err = c.bev.Enable(libevent.EvRead | libevent.EvWrite)
 	}
@@ -87,7 +111,7 @@ func (c *Conn) flush(limit time.Duration) {
 }
 
 // failure is the cause of a last event that was no end, nor a timeout.
-func failure(err error) error {
+func failureOf(err error) error {
 	if err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil
 	}
@@ -102,6 +126,6 @@ func unsent(bev *libevent.BufferEvent) (n int) {
 	return n
 }
 
-func drop(bev *libevent.BufferEvent) {
+func dropInput(bev *libevent.BufferEvent) {
 	_ = bev.Input().Drain(bev.Input().Len())
 }

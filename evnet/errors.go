@@ -16,7 +16,7 @@ import (
 var ErrOnLoop = errors.New("evnet: called in a closure of the loop that it would wait for")
 
 // cause is the error of a bufferevent in the form of package net.
-func cause(err error) error {
+func netError(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -68,7 +68,7 @@ func (e *contextError) Is(err error) bool {
 }
 
 // ended is the error of a context that has ended.
-func ended(ctx context.Context) error {
+func contextErr(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return errTimeout
 	}

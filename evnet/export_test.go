@@ -27,7 +27,7 @@ func Waiting(c *Conn) bool {
 func BaseOf(c *Conn) *libevent.Base { return c.bev.Base() }
 
 // ToItself reports whether the connection has no other peer than itself.
-func ToItself(c *Conn) bool { return c.toItself() }
+func ToItself(c *Conn) bool { return c.connectedToItself() }
 
 // OverFilter reports whether the connection is one over a filter.
 func OverFilter(c *Conn) bool { return c.bev.Underlying() != nil }

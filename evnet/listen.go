@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"sync"
 	"syscall"
@@ -41,7 +40,7 @@ type Listener struct {
 	config ListenConfig
 	tcp    bool
 	path   string // of the file of a unix socket
-	gone   chan struct{}
+	freed  chan struct{}
 
 	mu     sync.Mutex
 	in     side
@@ -72,7 +71,7 @@ func Listen(loop libevent.Loop, network, address string) (net.Listener, error) {
 // host name up. The net.Listener is a *Listener.
 // Safe for concurrent use.
 func (lc *ListenConfig) Listen(ctx context.Context, loop libevent.Loop, network, address string) (net.Listener, error) {
-	l := &Listener{loop: loop, config: *lc, tcp: network != "unix", gone: make(chan struct{})}
+	l := &Listener{loop: loop, config: *lc, tcp: network != "unix", freed: make(chan struct{})}
 	l.in.init(&l.mu)
 	if err := l.open(ctx, network, address); err != nil {
 		return nil, &net.OpError{Op: "listen", Net: network, Addr: textAddr{network, address}, Err: err}
@@ -85,14 +84,14 @@ func (l *Listener) open(ctx context.Context, network, address string) error {
 	if err != nil {
 		return err
 	}
-	if address, err = literal(ctx, network, address); err != nil {
+	if address, err = lookUpHost(ctx, network, address); err != nil {
 		return err
 	}
 	opts := l.config.Options
 	opts.Disabled, opts.Blocking = true, false
 	// Not Group.Listen, which loses what is on its way from loop to loop when the
 	// listener is disabled.
-	l.native, err = base.Listen(network, address, opts, l.arrived)
+	l.native, err = base.Listen(network, address, opts, l.onAccept)
 	if err != nil {
 		var e *libevent.Error
 		if errors.As(err, &e) {
@@ -103,13 +102,13 @@ func (l *Listener) open(ctx context.Context, network, address string) error {
 	if addr, ok := l.native.Addr().(*net.UnixAddr); ok && addr.Name != "" && addr.Name[0] != '@' {
 		l.path = addr.Name
 	}
-	l.native.SetErrorFunc(l.pausing)
-	l.native.AfterFree(l.freed)
+	l.native.SetErrorFunc(l.onError)
+	l.native.AfterFree(l.onFree)
 	return l.native.Enable()
 }
 
 // arrived is called on the loop's goroutine. What can be done by the one who accepts is not done here.
-func (l *Listener) arrived(_ *libevent.Listener, fd int, remote net.Addr) {
+func (l *Listener) onAccept(_ *libevent.Listener, fd int, remote net.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -121,10 +120,10 @@ func (l *Listener) arrived(_ *libevent.Listener, fd int, remote net.Addr) {
 		l.paused = true
 		_ = l.native.Disable()
 	}
-	l.in.rouse()
+	l.in.wakeUp()
 }
 
-func (l *Listener) pausing(_ *libevent.Listener, err error) {
+func (l *Listener) onError(_ *libevent.Listener, err error) {
 	logger := l.config.Logger
 	if logger == nil {
 		logger = slog.Default()
@@ -152,7 +151,7 @@ func (l *Listener) accept() (*Conn, error) {
 		tune(a.fd, l.config.KeepAlive, l.config.KeepAliveConfig)
 	}
 	c, err := adopt(l.loop.Next(), a)
-	return c, cause(err)
+	return c, netError(err)
 }
 
 // adopt makes a connection of a descriptor, or closes it.
@@ -181,7 +180,7 @@ func (l *Listener) next() (arrival, error) {
 	defer l.in.turn.Unlock()
 	for {
 		l.mu.Lock()
-		err := l.in.refused()
+		err := l.in.check()
 		if err != nil {
 			l.mu.Unlock()
 			return arrival{}, err
@@ -196,7 +195,7 @@ func (l *Listener) next() (arrival, error) {
 			l.mu.Unlock()
 			return a, nil
 		}
-		if err := onLoop(l.native.Base()); err != nil {
+		if err := refuseOnLoop(l.native.Base()); err != nil {
 			l.mu.Unlock()
 			return arrival{}, err
 		}
@@ -211,7 +210,7 @@ func (l *Listener) next() (arrival, error) {
 // returns, if the loop runs and its closures do not keep it for a second, or no loop runs.
 // Safe for concurrent use.
 func (l *Listener) Close() error {
-	if !l.end() {
+	if !l.markClosed() {
 		return l.opError("close", net.ErrClosed)
 	}
 	if l.path != "" {
@@ -222,13 +221,13 @@ func (l *Listener) Close() error {
 		return nil
 	}
 	select {
-	case <-l.gone:
+	case <-l.freed:
 	case <-time.After(closeLimit):
 	}
 	return nil
 }
 
-func (l *Listener) end() (first bool) {
+func (l *Listener) markClosed() (first bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -243,9 +242,9 @@ func (l *Listener) end() (first bool) {
 	return true
 }
 
-func (l *Listener) freed() {
-	l.end()
-	close(l.gone)
+func (l *Listener) onFree() {
+	l.markClosed()
+	close(l.freed)
 }
 
 // Addr returns the address that is listened on, also after Close.
@@ -287,36 +286,3 @@ func nextBase(loop libevent.Loop) (*libevent.Base, error) {
 	}
 	return base, nil
 }
-
-// literal looks the host up, if that is a name: of several addresses the first of IPv4, as
-// package net does.
-func literal(ctx context.Context, network, address string) (string, error) {
-	family, ok := families[network]
-	if !ok {
-		return "", net.UnknownNetworkError(network)
-	}
-	if family == "" {
-		return address, nil
-	}
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || host == "" {
-		return address, err
-	}
-	if _, err := netip.ParseAddr(host); err == nil {
-		return address, nil
-	}
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, family, host)
-	if err != nil {
-		return "", err
-	}
-	best := addrs[0].Unmap()
-	for _, a := range addrs[1:] {
-		if best.Is6() && a.Unmap().Is4() {
-			best = a.Unmap()
-		}
-	}
-	return net.JoinHostPort(best.String(), port), nil
-}
-
-// families are the networks that there are, and what addresses they need; a unix socket needs none.
-var families = map[string]string{"tcp": "ip", "tcp4": "ip4", "tcp6": "ip6", "unix": ""}

@@ -11,7 +11,7 @@ import (
 // setsockopt is for what is a socket at its bottom, and not to be mixed up with another
 // one that has its number after Close.
 func (c *Conn) setsockopt(set func(fd int) error) error {
-	return c.control("set", func() error {
+	return c.whileOpen("set", func() error {
 		fd := bottom(c.bev).FD()
 		if fd < 0 {
 			return &unsupported{"no socket"}
@@ -56,7 +56,7 @@ func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 // with 0 it is dropped, and a TCP peer's connection is reset; a negative sec is 30 seconds.
 // Safe for concurrent use.
 func (c *Conn) SetLinger(sec int) error {
-	return c.control("set", func() error {
+	return c.whileOpen("set", func() error {
 		c.linger = flushLimit
 		if sec >= 0 {
 			c.linger = time.Duration(sec) * time.Second

@@ -26,7 +26,7 @@ func (c *Conn) read(p []byte) (int, error) {
 	if len(p) == 0 {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return 0, c.unreadable()
+		return 0, c.checkRead()
 	}
 	for {
 		n, err := c.await(p)
@@ -44,9 +44,9 @@ func (c *Conn) read(p []byte) (int, error) {
 func (c *Conn) await(p []byte) (int, error) {
 	for {
 		c.mu.Lock()
-		err := c.unreadable()
-		if err == nil && c.more {
-			c.more = false
+		err := c.checkRead()
+		if err == nil && c.mayHaveInput {
+			c.mayHaveInput = false
 			c.mu.Unlock()
 			return 0, nil
 		}
@@ -54,7 +54,7 @@ func (c *Conn) await(p []byte) (int, error) {
 			err = c.in.err
 		}
 		if err == nil {
-			err = onLoop(c.bev.Base())
+			err = refuseOnLoop(c.bev.Base())
 		}
 		if err != nil {
 			c.mu.Unlock()
@@ -70,14 +70,14 @@ func (c *Conn) await(p []byte) (int, error) {
 	}
 }
 
-// unreadable is why nothing is read, whatever there is. Call with mu.
-func (c *Conn) unreadable() error {
+// checkRead is why nothing is read, whatever there is. Call with mu.
+func (c *Conn) checkRead() error {
 	switch {
 	case c.closed:
 		return net.ErrClosed
 	case c.in.expired:
 		return os.ErrDeadlineExceeded
-	case c.shut:
+	case c.readShut:
 		return io.EOF
 	}
 	return nil
@@ -88,22 +88,22 @@ func (c *Conn) take(p []byte) (int, error) {
 	n, err := c.bev.Read(p)
 	if n == len(p) {
 		c.mu.Lock()
-		c.more = true
+		c.mayHaveInput = true
 		c.mu.Unlock()
 	}
 	if n == 0 {
-		err = ofTheCall(err)
+		err = callError(err)
 	} else {
 		err = nil
 	}
 	return n, err
 }
 
-// ofTheCall leaves of the errors of reading those out that are of the connection: it has its
+// callError leaves of the errors of reading those out that are of the connection: it has its
 // own, of each direction.
-func ofTheCall(err error) error {
+func callError(err error) error {
 	if errors.Is(err, libevent.ErrClosed) || errors.Is(err, libevent.ErrWrongLoop) || errors.Is(err, libevent.ErrLoopAborted) {
-		return cause(err)
+		return netError(err)
 	}
 	return nil
 }
@@ -120,14 +120,14 @@ func (c *Conn) WriteTo(w io.Writer) (int64, error) {
 }
 
 const (
-	relayLeast = 96 << 10 // bytes, from which on it pays that the loop sends them from where they are
-	copySize   = 32 << 10
+	minMove  = 96 << 10 // bytes, from which on it pays that the loop sends them from where they are
+	copySize = 32 << 10
 )
 
 func (c *Conn) relay(dst *Conn) (total int64, err error) {
 	chunk, err := libevent.NewBuffer()
 	if err != nil {
-		return 0, c.opError("read", cause(err))
+		return 0, c.opError("read", netError(err))
 	}
 	defer chunk.Free()
 	p := make([]byte, copySize)
@@ -139,7 +139,7 @@ func (c *Conn) relay(dst *Conn) (total int64, err error) {
 		if err != nil {
 			return total, c.opError("read", err)
 		}
-		if size >= relayLeast {
+		if size >= minMove {
 			if err := dst.writeBuffer(chunk, size); err != nil {
 				return total, err
 			}
@@ -149,7 +149,7 @@ func (c *Conn) relay(dst *Conn) (total int64, err error) {
 		for size > 0 {
 			n, err := chunk.Remove(p)
 			if err != nil {
-				return total, c.opError("read", cause(err))
+				return total, c.opError("read", netError(err))
 			}
 			size -= n
 			n, err = dst.Write(p[:n])
@@ -170,7 +170,7 @@ func (c *Conn) readBuffer(chunk *libevent.Buffer) (int, error) {
 			return 0, err
 		}
 		if err := c.bev.ReadBuffer(chunk); err != nil {
-			return 0, cause(err)
+			return 0, netError(err)
 		}
 		if n := chunk.Len(); n > 0 {
 			return n, nil

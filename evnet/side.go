@@ -21,11 +21,11 @@ type side struct {
 	wake chan struct{} // holds one token
 
 	// All of these with mu.
-	waiting bool
-	err     error // for good
-	at      time.Time
-	expired bool // at has passed
-	timer   *time.Timer
+	waiting  bool
+	err      error // for good
+	deadline time.Time
+	expired  bool // at has passed
+	timer    *time.Timer
 }
 
 func (s *side) init(mu *sync.Mutex) {
@@ -34,7 +34,7 @@ func (s *side) init(mu *sync.Mutex) {
 }
 
 // refused is why nothing can be done, or nil. Call with mu.
-func (s *side) refused() error {
+func (s *side) check() error {
 	switch {
 	case s.err != nil:
 		return s.err
@@ -44,8 +44,8 @@ func (s *side) refused() error {
 	return nil
 }
 
-// rouse ends a wait, if there is one. Call with mu.
-func (s *side) rouse() {
+// wakeUp ends a wait, if there is one. Call with mu.
+func (s *side) wakeUp() {
 	if s.waiting {
 		s.waiting = false
 		s.wake <- struct{}{}
@@ -57,7 +57,7 @@ func (s *side) fail(err error) {
 	if s.err == nil {
 		s.err = err
 	}
-	s.rouse()
+	s.wakeUp()
 }
 
 // close is fail for all that comes after, whatever was the end before. Call with mu.
@@ -66,12 +66,12 @@ func (s *side) close() {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
-	s.rouse()
+	s.wakeUp()
 }
 
 // setDeadline is for any time before, after and during a wait. Call with mu.
 func (s *side) setDeadline(t time.Time) {
-	s.at = t
+	s.deadline = t
 	s.expired = false
 	left := time.Until(t)
 	switch {
@@ -84,31 +84,31 @@ func (s *side) setDeadline(t time.Time) {
 			s.timer.Stop()
 		}
 		s.expired = true
-		s.rouse()
+		s.wakeUp()
 	case s.timer == nil:
-		s.timer = time.AfterFunc(left, s.tick)
+		s.timer = time.AfterFunc(left, s.onTimer)
 	default:
 		s.timer.Reset(left)
 	}
 }
 
 // tick may come for a deadline that was changed since, or early by the wall's clock.
-func (s *side) tick() {
+func (s *side) onTimer() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.at.IsZero() || s.expired || s.err == net.ErrClosed {
+	if s.deadline.IsZero() || s.expired || s.err == net.ErrClosed {
 		return
 	}
-	if left := time.Until(s.at); left > 0 {
+	if left := time.Until(s.deadline); left > 0 {
 		s.timer.Reset(left)
 		return
 	}
 	s.expired = true
-	s.rouse()
+	s.wakeUp()
 }
 
-// onLoop is the error of waiting on the goroutine of the loop that is waited for.
-func onLoop(base *libevent.Base) error {
+// refuseOnLoop is the error of waiting on the goroutine of the loop that is waited for.
+func refuseOnLoop(base *libevent.Base) error {
 	if base.OnLoop() {
 		return ErrOnLoop
 	}

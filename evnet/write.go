@@ -26,7 +26,7 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 func (c *Conn) write(p []byte) (n int, err error) {
 	for {
 		c.mu.Lock()
-		err := c.out.refused()
+		err := c.out.check()
 		c.mu.Unlock()
 		if err != nil || n == len(p) {
 			return n, err
@@ -39,7 +39,7 @@ func (c *Conn) write(p []byte) (n int, err error) {
 		n += k
 		c.queued += k
 		if err != nil || n == len(p) {
-			return n, cause(err)
+			return n, netError(err)
 		}
 	}
 }
@@ -53,25 +53,25 @@ func (c *Conn) makeRoom(size int) error {
 	if c.queued+size <= outMark {
 		return nil
 	}
-	err := c.drained()
+	err := c.awaitDrained()
 	c.queued = 0
 	return err
 }
 
-// drained waits until the output is empty. Empty, not low: a socket that is written to
+// awaitDrained waits until the output is empty. Empty, not low: a socket that is written to
 // down to a low mark only is written to in pieces. It has a buffer of its own to go on from.
-func (c *Conn) drained() error {
+func (c *Conn) awaitDrained() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
-		if err := c.out.refused(); err != nil || c.bev.Output().Len() == 0 {
+		if err := c.out.check(); err != nil || c.bev.Output().Len() == 0 {
 			return err
 		}
-		if err := onLoop(c.bev.Base()); err != nil {
+		if err := refuseOnLoop(c.bev.Base()); err != nil {
 			return err
 		}
 		if err := c.bev.SetCallbacks(c.onRead, c.onWrite, c.onEvent); err != nil {
-			return cause(err)
+			return netError(err)
 		}
 		if c.bev.Output().Len() == 0 { // before the loop was asked
 			continue
@@ -88,13 +88,13 @@ func (c *Conn) writeBuffer(chunk *libevent.Buffer, size int) error {
 	c.out.turn.Lock()
 	defer c.out.turn.Unlock()
 	c.mu.Lock()
-	err := c.out.refused()
+	err := c.out.check()
 	c.mu.Unlock()
 	if err == nil {
 		err = c.makeRoom(size)
 	}
 	if err == nil {
-		err = cause(c.bev.WriteBuffer(chunk))
+		err = netError(c.bev.WriteBuffer(chunk))
 	}
 	if err != nil {
 		return c.opError("write", err)

@@ -7,7 +7,7 @@ import (
 	"github.com/go-libevent/libevent"
 )
 
-// noAddr stands for an address where there is none.
+// noAddr is the address of an end that has no address of its own.
 type noAddr string
 
 func (a noAddr) Network() string { return string(a) }
@@ -18,22 +18,21 @@ const (
 	unknownAddr noAddr = "bufferevent"
 )
 
-// LocalAddr returns the address of this end, also after Close. It is never nil: an end of
-// a pair has one that says so.
-// Safe for concurrent use.
+// LocalAddr returns the address of this end, also after Close. It is never nil: the address
+// of an end of a pair has the network "pair".
 func (c *Conn) LocalAddr() net.Addr {
 	local, _ := c.addrs()
 	return local
 }
 
 // RemoteAddr returns the address of the peer, also after Close. It is never nil.
-// Safe for concurrent use.
 func (c *Conn) RemoteAddr() net.Addr {
 	_, remote := c.addrs()
 	return remote
 }
 
-// addrs asks again for what is not known before there is a connection.
+// addrs returns both addresses. An address that is not known yet, because the socket is not
+// connected, is asked for again.
 func (c *Conn) addrs() (local, remote net.Addr) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -41,7 +40,8 @@ func (c *Conn) addrs() (local, remote net.Addr) {
 	return orUnknown(c.local), orUnknown(c.remote)
 }
 
-// updateAddrs may be too late when the peer has ended the connection. Call with mu.
+// updateAddrs asks the system for an address that is missing. Once the peer has ended the
+// connection, the system may no longer know the address. Call with mu.
 func (c *Conn) updateAddrs() {
 	if (c.local == nil || c.remote == nil) && !c.closed {
 		socket := bottom(c.bev)
@@ -54,6 +54,7 @@ func (c *Conn) updateAddrs() {
 	}
 }
 
+// orUnknown replaces a missing address.
 func orUnknown(addr net.Addr) net.Addr {
 	if addr == nil {
 		return unknownAddr
@@ -61,7 +62,7 @@ func orUnknown(addr net.Addr) net.Addr {
 	return addr
 }
 
-// bottom is the bufferevent itself, or the socket or pair below filters.
+// bottom returns the socket or the pair end below all filters, or bev if it has no filters.
 func bottom(bev *libevent.BufferEvent) *libevent.BufferEvent {
 	for bev.Underlying() != nil {
 		bev = bev.Underlying()

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// boundSocket makes a socket that connects from an address to another.
+// boundSocket makes a socket that is bound to local and can connect to remote.
 func boundSocket(network string, local, remote net.Addr) (int, error) {
 	domain, sa, err := sockaddr(network, local, remote)
 	if err != nil {
@@ -29,6 +29,7 @@ func boundSocket(network string, local, remote net.Addr) (int, error) {
 	return fd, nil
 }
 
+// sockaddr returns local in the form that bind wants, with its domain.
 func sockaddr(network string, local, remote net.Addr) (domain int, sa syscall.Sockaddr, err error) {
 	switch a := local.(type) {
 	case *net.UnixAddr:
@@ -40,7 +41,7 @@ func sockaddr(network string, local, remote net.Addr) (domain int, sa syscall.So
 			break
 		}
 		ip := a.AddrPort().Addr().Unmap()
-		if isWildcard(a) { // of the family of what it connects to
+		if isWildcard(a) { // then remote decides the family
 			ip = netip.IPv6Unspecified()
 			if remote.(*net.TCPAddr).IP.To4() != nil {
 				ip = netip.IPv4Unspecified()
@@ -64,5 +65,5 @@ func sockaddr(network string, local, remote net.Addr) (domain int, sa syscall.So
 	return 0, nil, &net.AddrError{Err: "LocalAddr is not of network " + network, Addr: local.String()}
 }
 
-// isWildcard reports whether only the port is given.
+// isWildcard reports whether the address names no host, only a port.
 func isWildcard(a *net.TCPAddr) bool { return len(a.IP) == 0 || a.IP.IsUnspecified() }

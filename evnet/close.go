@@ -10,17 +10,16 @@ import (
 	"github.com/go-libevent/libevent"
 )
 
-// Close ends the connection; calls that wait return an error that matches net.ErrClosed.
-// It does not wait: what was written is still sent, within 30 seconds or as SetLinger
-// says, by the loop.
-// Safe for concurrent use.
+// Close closes the connection. Calls that wait return an error that matches net.ErrClosed.
+// Close does not wait: the loop goes on sending what was written, for 30 seconds at most or
+// as long as SetLinger says.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
 		return c.opError("close", net.ErrClosed)
 	}
-	c.updateAddrs() // for the last time
+	c.updateAddrs() // while the socket is open
 	flushes := c.out.err == nil || c.writeShut
 	limit := c.linger
 	c.markClosed()
@@ -39,9 +38,8 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// CloseRead ends reading: Read returns io.EOF, also one that waits, and what comes is
-// dropped. The peer is not told.
-// Safe for concurrent use.
+// CloseRead ends reading: Read returns io.EOF, also a Read that waits, and what the peer
+// sends is dropped. The peer does not notice.
 func (c *Conn) CloseRead() error {
 	return c.whileOpen("close", func() error {
 		c.readShut = true
@@ -51,9 +49,8 @@ func (c *Conn) CloseRead() error {
 	})
 }
 
-// CloseWrite ends writing: the peer reads io.EOF after all that was written. It does not
-// wait for that. Reading goes on.
-// Safe for concurrent use.
+// CloseWrite ends writing: the peer reads everything that was written, then io.EOF.
+// CloseWrite does not wait for that. Reading goes on.
 func (c *Conn) CloseWrite() error {
 	return c.whileOpen("close", func() error {
 		err := c.bev.CloseWrite()
@@ -63,16 +60,16 @@ func (c *Conn) CloseWrite() error {
 	})
 }
 
-// freeAfterFlush also ends what FreeAfterFlush refuses.
+// freeAfterFlush frees a bufferevent at once if FreeAfterFlush refuses it.
 func freeAfterFlush(bev *libevent.BufferEvent, limit time.Duration) {
 	if err := bev.FreeAfterFlush(limit); err != nil && !errors.Is(err, libevent.ErrClosed) {
 		bev.Free()
 	}
 }
 
-// flush frees the bufferevent when its output is written. Meanwhile it drops what comes:
-// FreeAfterFlush reads nothing, so two ends that are closed with much to say to each other
-// would both wait until their limits.
+// flush frees the bufferevent when its output is written, and drops its input meanwhile.
+// FreeAfterFlush alone would not do: it reads nothing, so two connections that are closed
+// while each has output for the other would both wait until their limits.
 func (c *Conn) flush(limit time.Duration) {
 	timer := time.AfterFunc(limit, func() { freeAfterFlush(c.bev, 0) })
 	written := func(bev *libevent.BufferEvent) {
@@ -88,11 +85,14 @@ func (c *Conn) flush(limit time.Duration) {
 		}
 	})
 	if err == nil {
-		err = failureOf(c.bev.Err()) // which was told just before, and TLS fails once
+		// An error that came before SetCallbacks went to the old closures, and TLS does
+		// not report it again.
+		err = failureOf(c.bev.Err())
 	}
 	if err == nil {
 		dropInput(c.bev)
-		// Writing, too, and below: if it has failed it fails again.
+		// A failed write has turned writing off, here or below. Turned on again, it fails
+		// again, which the event closure hears.
 		err = c.bev.Enable(libevent.EvRead | libevent.EvWrite)
 	}
 	if err != nil {
@@ -107,10 +107,10 @@ func (c *Conn) flush(limit time.Duration) {
 		_ = under.Enable(libevent.EvWrite)
 		_, _ = under.Output().AddCallback(func(*libevent.Buffer, int, int) { written(c.bev) })
 	}
-	written(c.bev) // perhaps before there was anybody to tell
+	written(c.bev) // the output may have become empty before the closures were set
 }
 
-// failure is the cause of a last event that was no end, nor a timeout.
+// failureOf returns the error of a last event, or nil if the event was an end or a timeout.
 func failureOf(err error) error {
 	if err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil
@@ -118,7 +118,7 @@ func failureOf(err error) error {
 	return err
 }
 
-// unsent is how much is in the output, and in those below it.
+// unsent counts the bytes in the output and in the outputs below it.
 func unsent(bev *libevent.BufferEvent) (n int) {
 	for ; bev != nil; bev = bev.Underlying() {
 		n += bev.Output().Len()
@@ -126,6 +126,7 @@ func unsent(bev *libevent.BufferEvent) (n int) {
 	return n
 }
 
+// dropInput throws away what is in the input.
 func dropInput(bev *libevent.BufferEvent) {
 	_ = bev.Input().Drain(bev.Input().Len())
 }

@@ -12,34 +12,35 @@ import (
 )
 
 const (
-	inMark     = 256 << 10 // bytes unread at which no more is read from the peer
-	outMark    = 256 << 10 // bytes unwritten at which Write waits
-	flushLimit = 30 * time.Second
-
-	largeRead = 16 << 10 // in bytes, of a Read
+	inMark     = 256 << 10        // unread bytes at which the loop reads no more from the peer
+	outMark    = 256 << 10        // unwritten bytes at which Write waits
+	flushLimit = 30 * time.Second // for which Close goes on sending
 )
 
 // Conn is a net.Conn over a bufferevent.
+// Safe for concurrent use.
 type Conn struct {
 	bev *libevent.BufferEvent
 
-	mu           sync.Mutex // held for moments, by the loop too
+	mu           sync.Mutex // held briefly; the loop's goroutine takes it too
 	in, out      side
-	buf          []byte // what a Read that waits is to fill
-	got          int    // how much of it the loop has filled; the reader's, once it is awake
-	mayHaveInput bool   // there may be something in the input
-	readWasFull  bool   // what came may be more than the last Read had room for, which was little
-	readShut     bool   // reading, by CloseRead
-	writeShut    bool   // by CloseWrite
+	buf          []byte // the buffer of the Read that waits
+	got          int    // bytes that the loop put into buf; the reader's, once it is awake
+	mayHaveInput bool   // the input may have bytes
+	readWasFull  bool   // the last Receive filled a small buffer, so more bytes are probably there
+	readShut     bool   // CloseRead was called
+	writeShut    bool   // CloseWrite was called
 	closed       bool
 	linger       time.Duration
-	connected    chan<- error // who connects wants to know, once
+	connected    chan<- error // gets the result of connecting, once
 
-	queued int // no less than the output has; for the writer whose turn it is
+	// queued is an upper bound of the output's length. It belongs to the writer that holds
+	// out.turn.
+	queued int
 
 	local, remote net.Addr
-	partner       *libevent.BufferEvent // of a pair
-	unwatch       []func() bool
+	partner       *libevent.BufferEvent // the other end, of a pair
+	unwatch       []func() bool         // cancel the AfterFree functions
 }
 
 var (
@@ -48,12 +49,12 @@ var (
 )
 
 // NewConn makes a net.Conn of a bufferevent: a socket, connected or not, one end of a
-// pair, a filter or TLS. If err is nil it has taken the bufferevent over: its closures,
-// watermarks and timeouts, what is buffered in it, and its end, for Close frees it. Before
-// it is connected Read waits, and what is written is kept, up to the bounds of memory. Of
-// TLS the handshake is begun before, as by SetCallbacks(nil, nil, nil) of an openssl.Conn.
-// A bufferevent that was made with OptLoopOnly is not fit for it: calls return
-// ErrWrongLoop.
+// pair, a filter or TLS. If err is nil the Conn owns the bufferevent: it replaces closures,
+// watermarks and timeouts, Read returns what is buffered already, and Close frees the
+// bufferevent. Until a socket is connected, Read waits, and written data is kept up to the
+// limit given under Memory. The handshake of TLS must have been started, for example by
+// SetCallbacks(nil, nil, nil) of an openssl.Conn. A bufferevent with OptLoopOnly does not
+// work: calls return ErrWrongLoop.
 // Safe for concurrent use.
 func NewConn(bev *libevent.BufferEvent) (*Conn, error) {
 	if bev == nil {
@@ -64,7 +65,7 @@ func NewConn(bev *libevent.BufferEvent) (*Conn, error) {
 		return nil, err
 	}
 	for under := bev.Underlying(); under != nil; under = under.Underlying() {
-		// Or the filter would pass everything on to there.
+		// Without a high watermark the filter would pass all output on to the one below.
 		if err := under.SetWatermark(libevent.EvWrite, 0, outMark); err != nil {
 			return nil, err
 		}
@@ -79,7 +80,7 @@ func NewConn(bev *libevent.BufferEvent) (*Conn, error) {
 	}
 	c.handlePastEvent(bev.Err())
 	on := libevent.EvRead
-	if bev.Enabled()&libevent.EvWrite == 0 { // or it would be as if the output had been written
+	if bev.Enabled()&libevent.EvWrite == 0 { // enabled again, libevent would call the write closure
 		on |= libevent.EvWrite
 	}
 	if err := bev.Enable(on); err != nil {
@@ -88,8 +89,8 @@ func NewConn(bev *libevent.BufferEvent) (*Conn, error) {
 	return c, nil
 }
 
-// handlePastEvent is for the end, or the failure, of what then was nobody's. A socket tells
-// of it again when it is read from and written to; others do not.
+// handlePastEvent handles an end or an error that came before NewConn. A socket would report
+// it again at the next read or write, other bufferevents would not.
 func (c *Conn) handlePastEvent(err error) {
 	var e *libevent.Error
 	switch {
@@ -110,7 +111,7 @@ func newConn(bev *libevent.BufferEvent) *Conn {
 	return c
 }
 
-// start has the loop call the connection from now on, once reading is enabled.
+// start sets the closures. The loop calls them once reading is enabled.
 func (c *Conn) start() error {
 	if err := c.bev.SetCallbacks(c.onRead, nil, c.onEvent); err != nil {
 		return err
@@ -125,7 +126,7 @@ func (c *Conn) start() error {
 	return nil
 }
 
-// end refuses all that comes and wakes all that waits. Call with mu.
+// markClosed makes later calls fail, and wakes the calls that wait. Call with mu.
 func (c *Conn) markClosed() {
 	c.closed = true
 	c.in.close()
@@ -133,7 +134,7 @@ func (c *Conn) markClosed() {
 	c.reportConnect(net.ErrClosed)
 }
 
-// whileOpen does something to the bufferevent that is not to meet with Close.
+// whileOpen runs fn, during which Close waits. On a closed connection it only returns an error.
 func (c *Conn) whileOpen(op string, fn func() error) error {
 	c.mu.Lock()
 	err := net.ErrClosed
@@ -145,18 +146,15 @@ func (c *Conn) whileOpen(op string, fn func() error) error {
 }
 
 // SetDeadline is SetReadDeadline and SetWriteDeadline.
-// Safe for concurrent use.
 func (c *Conn) SetDeadline(t time.Time) error { return c.setDeadline(t, &c.in, &c.out) }
 
-// SetReadDeadline sets when Read stops waiting, also one that waits already; a zero t is
-// never. A later one makes Read work again.
-// Safe for concurrent use.
+// SetReadDeadline sets when Read stops waiting, also a Read that waits already. A zero t is
+// no deadline. After a deadline has passed, a new one makes Read work again.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadline(t, &c.in) }
 
-// SetWriteDeadline sets when Write stops waiting, also one that waits already; a zero t is
-// never. A later one makes Write work again. What Write says it has written is sent all
-// the same.
-// Safe for concurrent use.
+// SetWriteDeadline sets when Write stops waiting, also a Write that waits already. A zero t
+// is no deadline. After a deadline has passed, a new one makes Write work again. The bytes
+// that Write counted are sent in spite of the deadline.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setDeadline(t, &c.out) }
 
 func (c *Conn) setDeadline(t time.Time, sides ...*side) error {

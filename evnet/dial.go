@@ -11,45 +11,45 @@ import (
 	"github.com/go-libevent/libevent"
 )
 
-// Dialer makes connections on a loop. Its fields are those of net.Dialer, but for Loop and DNS.
+// Dialer makes connections on a loop. It has the fields of net.Dialer, and Loop and DNS.
+// Safe for concurrent use, while no field is changed.
 type Dialer struct {
-	// Loop is where the connections are to live: of a Group on each base in turn. It
-	// must be set, and run.
+	// Loop runs the connections; a Group places them on its bases in turn. It must be
+	// set, and must run.
 	Loop libevent.Loop
-	// Timeout and Deadline limit a Dial, with all of its addresses and looking them up.
-	// Of several addresses each has its share of the time.
+	// Timeout and Deadline limit a whole Dial: looking up the host and trying all
+	// addresses. Each of several addresses gets a share of the time.
 	Timeout  time.Duration
 	Deadline time.Time
-	// LocalAddr is what to connect from, a *net.TCPAddr or *net.UnixAddr, or nil.
+	// LocalAddr is the address to connect from, a *net.TCPAddr or *net.UnixAddr, or nil.
 	LocalAddr net.Addr
-	// FallbackDelay is how long the addresses of one family are tried before those of
-	// the other are tried beside them; 0 is 300 ms, and a negative one tries all in turn.
+	// FallbackDelay is how long Dial tries the addresses of one family before it also
+	// tries those of the other. 0 means 300 ms; if negative, Dial tries one address
+	// after the other.
 	FallbackDelay time.Duration
 	// KeepAlive and KeepAliveConfig are those of ListenConfig.
 	KeepAlive       time.Duration
 	KeepAliveConfig net.KeepAliveConfig
-	// Resolver looks host names up; nil is Go's default. DNS, if set, is used
-	// instead.
+	// Resolver looks up host names; nil means Go's default. If DNS is set, it looks
+	// them up instead.
 	Resolver *net.Resolver
 	DNS      *libevent.DNSBase
 }
 
 const (
 	defaultFallback = 300 * time.Millisecond
-	minShare        = 2 * time.Second // of the time, for one address of several
+	minShare        = 2 * time.Second // that one of several addresses gets
 )
 
 // Dial is DialContext without a context.
-// Safe for concurrent use.
 func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 	return d.DialContext(context.Background(), network, address)
 }
 
 // DialContext connects to an address of "tcp", "tcp4", "tcp6" or "unix" as net.Dialer
-// does: host may be a name, of which all addresses are tried, port the name of a service. The
-// end of ctx ends it at once; the connection that it returned does not depend on ctx.
-// The net.Conn is a *Conn.
-// Safe for concurrent use.
+// does. The host may be a name, of which all addresses are tried, and the port may be the
+// name of a service. When ctx ends, DialContext returns at once; a connection that it has
+// returned does not depend on ctx. The net.Conn is a *Conn.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if limit := d.deadline(); !limit.IsZero() {
 		var stop context.CancelFunc
@@ -67,7 +67,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	return nil, err
 }
 
-// deadline is the earlier of the two, or zero.
+// deadline returns the earlier end of Timeout and Deadline, or zero if neither is set.
 func (d *Dialer) deadline() time.Time {
 	limit := d.Deadline
 	if d.Timeout > 0 {
@@ -78,6 +78,7 @@ func (d *Dialer) deadline() time.Time {
 	return limit
 }
 
+// dial is DialContext without the limits and without the form of its error.
 func (d *Dialer) dial(ctx context.Context, network, address string) (*Conn, error) {
 	family, ok := families[network]
 	if !ok {
@@ -103,7 +104,8 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (*Conn, erro
 	return d.race(ctx, network, first, second)
 }
 
-// refuseOnAnyLoop is the error of a call that waits for any base of the loop.
+// refuseOnAnyLoop returns ErrOnLoop on the goroutine of any base of the loop: the
+// connection may be placed on that base.
 func refuseOnAnyLoop(loop libevent.Loop) error {
 	if group, ok := loop.(*libevent.Group); ok {
 		for _, base := range group.Bases() {
@@ -120,7 +122,7 @@ func refuseOnAnyLoop(loop libevent.Loop) error {
 	return refuseOnLoop(base)
 }
 
-// dialEach tries one address after the other, and returns the error of the first.
+// dialEach tries one address after the other. If all fail it returns the first one's error.
 func (d *Dialer) dialEach(ctx context.Context, network string, addrs []net.Addr) (*Conn, error) {
 	var failure error
 	for i, addr := range addrs {
@@ -143,7 +145,7 @@ func (d *Dialer) dialEach(ctx context.Context, network string, addrs []net.Addr)
 	return nil, failure
 }
 
-// withShare limits one of n attempts to its share of the time that is left.
+// withShare limits the next of n attempts to its share of the remaining time.
 func withShare(ctx context.Context, n int) (context.Context, context.CancelFunc) {
 	limit, ok := ctx.Deadline()
 	if !ok || n == 1 {
@@ -153,8 +155,8 @@ func withShare(ctx context.Context, n int) (context.Context, context.CancelFunc)
 	return context.WithTimeout(ctx, share)
 }
 
-// dialOne connects to one address. When that was to itself it tries again, as package net
-// does: somebody else may be meant, who does not listen yet.
+// dialOne connects to one address. If the socket has connected to itself, dialOne tries
+// again, as package net does.
 func (d *Dialer) dialOne(ctx context.Context, network string, addr net.Addr) (*Conn, error) {
 	c, err := d.connect(ctx, network, addr)
 	for i := 0; i < 2 && err == nil && d.choosesNoPort() && c.connectedToItself(); i++ {
@@ -167,21 +169,23 @@ func (d *Dialer) dialOne(ctx context.Context, network string, addr net.Addr) (*C
 	return c, nil
 }
 
-// choosesNoPort reports whether the port to connect from is the system's choice.
+// choosesNoPort reports whether the system chooses the port to connect from.
 func (d *Dialer) choosesNoPort() bool {
 	local, ok := d.LocalAddr.(*net.TCPAddr)
 	return !ok || local.Port == 0
 }
 
-// connectedToItself reports whether the connection has no peer: where nobody listens the system may
-// choose that very port to connect from, and TCP takes it for two that connect to each other.
+// connectedToItself reports whether the connection has no peer. For a port on which no
+// program listens, the system may choose that same port as the one to connect from. TCP
+// then sees two sockets that connect to each other, and the connection succeeds.
 func (c *Conn) connectedToItself() bool {
 	local, ok := c.LocalAddr().(*net.TCPAddr)
 	remote, both := c.RemoteAddr().(*net.TCPAddr)
 	return ok && both && local.Port == remote.Port && local.IP.Equal(remote.IP)
 }
 
-func (d *Dialer) connect(ctx context.Context, network string, addr net.Addr) (*Conn, error) {
+// newSocket makes a bufferevent that can connect to addr.
+func (d *Dialer) newSocket(network string, addr net.Addr) (*libevent.BufferEvent, error) {
 	base, err := nextBase(d.Loop)
 	if err != nil {
 		return nil, err
@@ -199,8 +203,17 @@ func (d *Dialer) connect(ctx context.Context, network string, addr net.Addr) (*C
 		}
 		return nil, netError(err)
 	}
+	return bev, nil
+}
+
+// connect makes one attempt to connect, and waits for its result.
+func (d *Dialer) connect(ctx context.Context, network string, addr net.Addr) (*Conn, error) {
+	bev, err := d.newSocket(network, addr)
+	if err != nil {
+		return nil, err
+	}
 	c := newConn(bev)
-	c.remote = addr // unless the system knows better, or is asked too late
+	c.remote = addr // for the case that the system no longer knows it when it is asked
 	connected := make(chan error, 1)
 	c.connected = connected
 	if err = c.start(); err == nil {
@@ -223,7 +236,7 @@ func (d *Dialer) connect(ctx context.Context, network string, addr net.Addr) (*C
 	return c, nil
 }
 
-// connectCause is the error of a connect that was known at once.
+// connectCause names the system call in an error that Connect returned at once.
 func connectCause(err error) error {
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
@@ -232,7 +245,7 @@ func connectCause(err error) error {
 	return err
 }
 
-// drop is Close for a connection of which nobody knows.
+// discard closes a connection that no caller has got.
 func (c *Conn) discard() {
 	_ = c.whileOpen("set", func() error { c.linger = 0; return nil })
 	_ = c.Close()

@@ -11,11 +11,11 @@ import (
 	"github.com/go-libevent/libevent"
 )
 
-// ErrOnLoop is the cause of a call that was made on the loop's own goroutine and would
-// have had to wait for the loop, that is for ever.
+// ErrOnLoop is the error of a call on the loop's own goroutine that would have to wait for
+// the loop. The loop cannot run while the call waits, so the call would wait for ever.
 var ErrOnLoop = errors.New("evnet: called in a closure of the loop that it would wait for")
 
-// cause is the error of a bufferevent in the form of package net.
+// netError turns an error of package libevent into the form that package net uses.
 func netError(err error) error {
 	if err == nil {
 		return nil
@@ -31,8 +31,8 @@ func netError(err error) error {
 	return err
 }
 
-// opError is what a call on the connection returns for a cause. The end of a stream is
-// no failure, and readers compare it with ==.
+// opError wraps the cause of a failed call, as package net does. It does not wrap the end of
+// a stream: that is no failure, and readers compare io.EOF with ==.
 func (c *Conn) opError(op string, cause error) error {
 	if cause == nil || cause == io.EOF || cause == io.ErrUnexpectedEOF {
 		return cause
@@ -46,8 +46,8 @@ func (c *Conn) opError(op string, cause error) error {
 	return err
 }
 
-// canceled and timedOut are what package net calls the two ends of a context, and match
-// those too.
+// errCanceled and errTimeout have package net's texts for the two ways in which a context
+// ends, and match the errors of the context.
 var (
 	errCanceled error = &contextError{"operation was canceled", context.Canceled, false}
 	errTimeout  error = &contextError{"i/o timeout", context.DeadlineExceeded, true}
@@ -67,7 +67,7 @@ func (e *contextError) Is(err error) bool {
 	return e.timeout && err == os.ErrDeadlineExceeded
 }
 
-// ended is the error of a context that has ended.
+// contextErr returns the error of a context that has ended.
 func contextErr(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return errTimeout

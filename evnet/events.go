@@ -7,8 +7,12 @@ import (
 	"github.com/go-libevent/libevent"
 )
 
-// onReceive gives what comes to the reader that waits, as onRead does, past the input. With
-// little room and more to come the input is the quicker way.
+// largeRead is the size, in bytes, from which on a Read's buffer counts as large.
+const largeRead = 16 << 10
+
+// onReceive reads from the socket straight into the buffer of a waiting Read, which saves
+// the copy from the input. After a small buffer was filled, more bytes are probably in the
+// socket: then one large read into the input is quicker than many small ones.
 func (c *Conn) onReceive(bev *libevent.BufferEvent) {
 	c.mu.Lock()
 	if c.in.waiting && c.buf != nil && !c.readWasFull {
@@ -23,8 +27,8 @@ func (c *Conn) onReceive(bev *libevent.BufferEvent) {
 	c.mu.Unlock()
 }
 
-// onRead gives what came to the reader that waits: it then needs no call into C, nor a
-// lock that the loop may hold.
+// onRead fills the buffer of a waiting Read on the loop's goroutine. The reader's goroutine
+// then needs no call into C, and does not wait for a lock that the loop may hold.
 func (c *Conn) onRead(bev *libevent.BufferEvent) {
 	c.mu.Lock()
 	if c.readShut {
@@ -42,8 +46,8 @@ func (c *Conn) onRead(bev *libevent.BufferEvent) {
 	c.mu.Unlock()
 }
 
-// onWrite is there only while a writer waits: for all others it would be a wake-up of
-// the loop for nothing.
+// onWrite is set only while a Write waits. Without one, the loop would wake up for nothing
+// to call it.
 func (c *Conn) onWrite(bev *libevent.BufferEvent) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -61,8 +65,9 @@ func (c *Conn) onEvent(bev *libevent.BufferEvent, what libevent.Events) {
 	c.handleEvent(what, err)
 }
 
-// flushFilters has a filter look at all that is below it: it is told of the end when the one
-// below is, and may be behind with what came before.
+// flushFilters makes a filter process the rest of the input below it. libevent reports the
+// end to the filter as soon as the bufferevent below meets it; the filter may not have
+// processed earlier input yet.
 func flushFilters(bev *libevent.BufferEvent) {
 	for bev.Underlying() != nil {
 		if more, err := bev.Flush(libevent.EvRead, libevent.FlushFinished); !more || err != nil {
@@ -71,6 +76,7 @@ func flushFilters(bev *libevent.BufferEvent) {
 	}
 }
 
+// handleEvent ends the directions that an event ends.
 func (c *Conn) handleEvent(what libevent.Events, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -78,21 +84,21 @@ func (c *Conn) handleEvent(what libevent.Events, err error) {
 	switch {
 	case what&libevent.EventConnected != 0:
 		c.updateAddrs()
-		// Not before: a socket that is bound already would be read from.
+		// Enabled before the connection is made, libevent would read from a bound socket.
 		c.reportConnect(netError(c.bev.Enable(libevent.EvRead)))
 		return
 	case what&libevent.EventWriting != 0:
 		c.out.fail(writeError(what, err))
-		if what&libevent.EventReading != 0 && what&libevent.EventEOF != 0 { // both at once
+		if what&libevent.EventReading != 0 && what&libevent.EventEOF != 0 { // one event for both directions
 			c.endReading(io.EOF)
 		}
-		// A socket may have something to read yet. TLS has failed as a whole.
+		// A socket can still be read after a failed write. TLS cannot: libevent has turned reading off.
 		if what&libevent.EventError != 0 && c.bev.Enabled()&libevent.EvRead == 0 {
 			c.endReading(err)
 		}
 	case what&libevent.EventReading != 0:
 		c.endReading(err)
-		if what&libevent.EventError != 0 { // and there is nobody to write to
+		if what&libevent.EventError != 0 { // the peer is lost, so writing fails too
 			c.out.fail(errBrokenPipe)
 		}
 	default:
@@ -102,7 +108,7 @@ func (c *Conn) handleEvent(what libevent.Events, err error) {
 	c.reportConnect(err)
 }
 
-// endReading has Read return err once the input is empty. Call with mu.
+// endReading makes Read return err once the input is empty. Call with mu.
 func (c *Conn) endReading(err error) {
 	c.mayHaveInput = true
 	if c.in.err == nil {
@@ -111,7 +117,7 @@ func (c *Conn) endReading(err error) {
 	c.in.wakeUp()
 }
 
-// writeError is the error of writing to somebody who has ended the connection.
+// writeError returns errBrokenPipe if the peer has ended the connection, or else err.
 func writeError(what libevent.Events, err error) error {
 	if what&libevent.EventEOF != 0 || err == error(syscall.EPIPE) {
 		return errBrokenPipe
@@ -119,7 +125,7 @@ func writeError(what libevent.Events, err error) error {
 	return err
 }
 
-// settle tells who connects how that ended. Call with mu.
+// reportConnect sends the result of connecting to the Dial that waits for it. Call with mu.
 func (c *Conn) reportConnect(err error) {
 	if c.connected != nil {
 		c.connected <- err
@@ -127,8 +133,9 @@ func (c *Conn) reportConnect(err error) {
 	}
 }
 
-// onPartnerFree is for one end of a pair: libevent does not tell of the other's end, but to what
-// is on top of a pair, which then has the rest of it to read first.
+// onPartnerFree ends a connection over a pair whose other end was freed. libevent does not
+// report that to an end of a pair. It reports the end to a filter on top of the pair, which
+// first has to process the rest of the input; so there only writing ends here.
 func (c *Conn) onPartnerFree() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -138,7 +145,7 @@ func (c *Conn) onPartnerFree() {
 	c.out.fail(errBrokenPipe)
 }
 
-// freed is for a bufferevent that somebody else has freed, or whose base is gone.
+// onFree closes a connection whose bufferevent, or base, was freed by other code.
 func (c *Conn) onFree() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// setKeepAliveTimes takes 0 for what package net has as its own, and leaves what is negative as it is.
+// setKeepAliveTimes sets the times of keep-alive. As in package net, 0 means package net's
+// default, and a negative value leaves the system's setting unchanged.
 func setKeepAliveTimes(fd int, config net.KeepAliveConfig) error {
 	const defaultCount = 9
 	if config.Count == 0 {
@@ -27,7 +28,7 @@ func setKeepAliveTimes(fd int, config net.KeepAliveConfig) error {
 	return nil
 }
 
-// keepAliveSeconds rounds up: 0 seconds would be refused.
+// keepAliveSeconds rounds up, because the system refuses 0 seconds.
 func keepAliveSeconds(d time.Duration) int {
 	switch {
 	case d < 0:

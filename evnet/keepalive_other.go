@@ -4,7 +4,7 @@ package evnet
 
 import "net"
 
-// setKeepAliveTimes is not written for this system: the times are the system's own.
+// setKeepAliveTimes is not implemented for this system, which keeps its own times.
 func setKeepAliveTimes(int, net.KeepAliveConfig) error {
 	return &unsupported{"the times of keep-alive on this system"}
 }

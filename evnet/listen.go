@@ -14,42 +14,43 @@ import (
 )
 
 const (
-	queueMark  = 256         // connections that nobody has accepted, at which the rest waits in the system
-	closeLimit = time.Second // that Close waits for the loop
+	queueMark  = 256         // connections in the queue at which the listener takes no more
+	closeLimit = time.Second // for which Close waits for the loop
 )
 
-// ListenConfig says how Listen makes its listener. The zero value is what the function
-// Listen uses.
+// ListenConfig says how Listen makes its listener. The function Listen uses the zero value.
+// Safe for concurrent use, while no field is changed.
 type ListenConfig struct {
-	// KeepAlive and KeepAliveConfig are set on accepted TCP connections, as package
-	// net does: the first is on with 15 seconds if 0 and off if negative, the second
-	// is used instead if its Enable is set.
+	// KeepAlive and KeepAliveConfig are for accepted TCP connections, as in package net:
+	// a KeepAlive of 0 means 15 seconds, a negative one turns keep-alive off, and
+	// KeepAliveConfig is used instead if its Enable is set.
 	KeepAlive       time.Duration
 	KeepAliveConfig net.KeepAliveConfig
 	// Options says how the socket is made.
 	Options libevent.ListenOptions
-	// Logger is told when accepting must pause, for want of descriptors most likely;
-	// nil is slog's default.
+	// Logger gets a message when accepting pauses, most likely because the process has
+	// no free descriptors. nil means slog's default.
 	Logger *slog.Logger
 }
 
 // Listener is a net.Listener on a loop.
+// Safe for concurrent use.
 type Listener struct {
 	native *libevent.Listener
 	loop   libevent.Loop
 	config ListenConfig
 	tcp    bool
-	path   string // of the file of a unix socket
-	freed  chan struct{}
+	path   string        // of a unix socket's file
+	freed  chan struct{} // closed once the address is free again
 
 	mu     sync.Mutex
 	in     side
 	queue  []arrival
-	paused bool // enough has arrived
+	paused bool // the queue is full, so the listener is disabled
 	closed bool
 }
 
-// arrival is a connection that was not accepted yet.
+// arrival is a connection that the loop has taken and Accept has not returned yet.
 type arrival struct {
 	fd     int
 	remote net.Addr
@@ -57,19 +58,18 @@ type arrival struct {
 
 var _ net.Listener = (*Listener)(nil)
 
-// Listen makes a listener for "tcp", "tcp4", "tcp6" or "unix", whose connections live on
-// loop: of a Group on each base in turn. address is as in net.Listen. The loop takes
-// the connections and Accept makes a *Conn of each; while 256 of them wait for Accept no
-// more are taken, and those after them wait in the system. The file of a unix socket is
-// removed by Close.
+// Listen makes a listener for "tcp", "tcp4", "tcp6" or "unix". Its connections run on loop;
+// a Group places them on its bases in turn. address is as in net.Listen. The loop takes the
+// connections, and Accept makes a *Conn of each. While 256 connections wait for Accept, the
+// loop takes no more, and later ones wait in the system's backlog. Close removes the file of
+// a unix socket.
 // Safe for concurrent use.
 func Listen(loop libevent.Loop, network, address string) (net.Listener, error) {
 	return new(ListenConfig).Listen(context.Background(), loop, network, address)
 }
 
-// Listen is the function Listen with a configuration, and a context that ends looking the
-// host name up. The net.Listener is a *Listener.
-// Safe for concurrent use.
+// Listen is the function Listen with a configuration. The end of ctx ends only the lookup of
+// a host name. The net.Listener is a *Listener.
 func (lc *ListenConfig) Listen(ctx context.Context, loop libevent.Loop, network, address string) (net.Listener, error) {
 	l := &Listener{loop: loop, config: *lc, tcp: network != "unix", freed: make(chan struct{})}
 	l.in.init(&l.mu)
@@ -79,6 +79,7 @@ func (lc *ListenConfig) Listen(ctx context.Context, loop libevent.Loop, network,
 	return l, nil
 }
 
+// open starts listening.
 func (l *Listener) open(ctx context.Context, network, address string) error {
 	base, err := nextBase(l.loop)
 	if err != nil {
@@ -89,8 +90,8 @@ func (l *Listener) open(ctx context.Context, network, address string) error {
 	}
 	opts := l.config.Options
 	opts.Disabled, opts.Blocking = true, false
-	// Not Group.Listen, which loses what is on its way from loop to loop when the
-	// listener is disabled.
+	// Not Group.Listen: when its listener is disabled, it drops the connections that are on
+	// their way from one loop to another.
 	l.native, err = base.Listen(network, address, opts, l.onAccept)
 	if err != nil {
 		var e *libevent.Error
@@ -107,7 +108,8 @@ func (l *Listener) open(ctx context.Context, network, address string) error {
 	return l.native.Enable()
 }
 
-// arrived is called on the loop's goroutine. What can be done by the one who accepts is not done here.
+// onAccept puts a connection into the queue. It runs on the loop's goroutine, so it leaves
+// the rest of the work to Accept.
 func (l *Listener) onAccept(_ *libevent.Listener, fd int, remote net.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -123,6 +125,7 @@ func (l *Listener) onAccept(_ *libevent.Listener, fd int, remote net.Addr) {
 	l.in.wakeUp()
 }
 
+// onError logs that accepting has paused.
 func (l *Listener) onError(_ *libevent.Listener, err error) {
 	logger := l.config.Logger
 	if logger == nil {
@@ -131,9 +134,9 @@ func (l *Listener) onError(_ *libevent.Listener, err error) {
 	logger.Warn("evnet: accepting is paused", slog.Any("addr", l.Addr()), slog.Any("err", err))
 }
 
-// Accept waits for the next connection and returns it, a *Conn. It fails only for good or
-// by its deadline: when descriptors run out it waits on.
-// Safe for concurrent use.
+// Accept waits for the next connection and returns it, a *Conn. It goes on waiting when the
+// process has no free descriptors. So it fails only when its deadline passes, or for ever
+// when the listener is closed.
 func (l *Listener) Accept() (net.Conn, error) {
 	c, err := l.accept()
 	if err != nil {
@@ -179,36 +182,40 @@ func (l *Listener) next() (arrival, error) {
 	l.in.turn.Lock()
 	defer l.in.turn.Unlock()
 	for {
-		l.mu.Lock()
-		err := l.in.check()
-		if err != nil {
-			l.mu.Unlock()
-			return arrival{}, err
+		a, ok, err := l.poll()
+		if ok || err != nil {
+			return a, err
 		}
-		if len(l.queue) > 0 {
-			a := l.queue[0]
-			l.queue = l.queue[1:]
-			if l.paused && len(l.queue) <= queueMark/2 {
-				l.paused = false
-				_ = l.native.Enable()
-			}
-			l.mu.Unlock()
-			return a, nil
-		}
-		if err := refuseOnLoop(l.native.Base()); err != nil {
-			l.mu.Unlock()
-			return arrival{}, err
-		}
-		l.in.waiting = true
-		l.mu.Unlock()
 		<-l.in.wake
 	}
 }
 
-// Close ends listening: Accept returns an error that matches net.ErrClosed, and
-// connections that it did not return are closed. The address is free again when Close
-// returns, if the loop runs and its closures do not keep it for a second, or no loop runs.
-// Safe for concurrent use.
+// poll takes an arrival from the queue. If the queue is empty it begins a wait.
+func (l *Listener) poll() (a arrival, ok bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.in.check(); err != nil {
+		return arrival{}, false, err
+	}
+	if len(l.queue) > 0 {
+		a, l.queue = l.queue[0], l.queue[1:]
+		if l.paused && len(l.queue) <= queueMark/2 {
+			l.paused = false
+			_ = l.native.Enable()
+		}
+		return a, true, nil
+	}
+	if err := refuseOnLoop(l.native.Base()); err != nil {
+		return arrival{}, false, err
+	}
+	l.in.waiting = true
+	return arrival{}, false, nil
+}
+
+// Close closes the listener. Accept returns an error that matches net.ErrClosed, and
+// connections that it has not returned are closed. Close waits until the address is free
+// again, but for no more than a second if closures keep the loop busy. On the loop's
+// goroutine it does not wait.
 func (l *Listener) Close() error {
 	if !l.markClosed() {
 		return l.opError("close", net.ErrClosed)
@@ -227,6 +234,8 @@ func (l *Listener) Close() error {
 	return nil
 }
 
+// markClosed ends waits and closes the queued connections. It reports whether this was the
+// first call.
 func (l *Listener) markClosed() (first bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -247,13 +256,11 @@ func (l *Listener) onFree() {
 	close(l.freed)
 }
 
-// Addr returns the address that is listened on, also after Close.
-// Safe for concurrent use.
+// Addr returns the address of the listener, also after Close.
 func (l *Listener) Addr() net.Addr { return l.native.Addr() }
 
-// SetDeadline sets when Accept stops waiting, also one that waits already; a zero t is
-// never. A later one makes Accept work again.
-// Safe for concurrent use.
+// SetDeadline sets when Accept stops waiting, also an Accept that waits already. A zero t is
+// no deadline. After a deadline has passed, a new one makes Accept work again.
 func (l *Listener) SetDeadline(t time.Time) error {
 	l.mu.Lock()
 	if l.closed {
@@ -269,13 +276,13 @@ func (l *Listener) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: l.Addr().Network(), Addr: l.Addr(), Err: err}
 }
 
-// textAddr is an address as it was given.
+// textAddr is an address as the caller wrote it.
 type textAddr struct{ network, address string }
 
 func (a textAddr) Network() string { return a.network }
 func (a textAddr) String() string  { return a.address }
 
-// nextBase is the base for something new.
+// nextBase returns the base for a new listener or connection.
 func nextBase(loop libevent.Loop) (*libevent.Base, error) {
 	if loop == nil {
 		return nil, errors.New("evnet: no loop")

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// setsockopt is for what is a socket at its bottom, and not to be mixed up with another
-// one that has its number after Close.
+// setsockopt sets an option of the socket below the connection. Close waits meanwhile:
+// otherwise set could meet another socket that got the same descriptor.
 func (c *Conn) setsockopt(set func(fd int) error) error {
 	return c.whileOpen("set", func() error {
 		fd := bottom(c.bev).FD()
@@ -20,41 +20,37 @@ func (c *Conn) setsockopt(set func(fd int) error) error {
 	})
 }
 
-// SetNoDelay says whether small writes are sent at once, as is set on connections that
-// Listen and Dial make, or wait for what was sent before. Without TCP the error
-// matches errors.ErrUnsupported.
-// Safe for concurrent use.
+// SetNoDelay says whether small writes are sent at once or may wait until the peer has
+// acknowledged earlier ones. TCP connections that Listen and Dial make send at once. On a
+// connection that is not TCP the error matches errors.ErrUnsupported.
 func (c *Conn) SetNoDelay(on bool) error {
 	return c.setsockopt(func(fd int) error { return setNoDelay(fd, on) })
 }
 
-// SetKeepAlive says whether the system asks a silent peer for a sign of life, as is set on
-// connections that Listen and Dial make. Without TCP the error matches
-// errors.ErrUnsupported.
-// Safe for concurrent use.
+// SetKeepAlive says whether the system probes a silent peer. TCP connections that Listen and
+// Dial make have it on, unless their configuration says otherwise. On a connection that is
+// not TCP the error matches errors.ErrUnsupported.
 func (c *Conn) SetKeepAlive(on bool) error {
 	return c.setsockopt(func(fd int) error { return setKeepAlive(fd, on) })
 }
 
-// SetKeepAlivePeriod sets how long the peer may be silent before it is asked, and the time
-// from one question to the next. Where that is not known how to do, the error
-// matches errors.ErrUnsupported.
-// Safe for concurrent use.
+// SetKeepAlivePeriod sets how long the peer may be silent before the system probes it, and
+// the time between two probes. On systems other than Linux, and on a connection that is not
+// TCP, the error matches errors.ErrUnsupported.
 func (c *Conn) SetKeepAlivePeriod(d time.Duration) error {
 	return c.setsockopt(func(fd int) error {
 		return setKeepAliveTimes(fd, net.KeepAliveConfig{Idle: d, Interval: d, Count: -1})
 	})
 }
 
-// SetKeepAliveConfig is SetKeepAlive with all that can be set, as of package net.
-// Safe for concurrent use.
+// SetKeepAliveConfig sets all keep-alive options, as its namesake in package net does.
 func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 	return c.setsockopt(func(fd int) error { return setKeepAliveConfig(fd, config) })
 }
 
-// SetLinger sets for how many seconds after Close what was written is still sent, at most:
-// with 0 it is dropped, and a TCP peer's connection is reset; a negative sec is 30 seconds.
-// Safe for concurrent use.
+// SetLinger sets for how many seconds after Close the loop goes on sending what was written.
+// With 0, Close drops unsent data and resets a TCP connection. A negative sec means the
+// default, 30 seconds.
 func (c *Conn) SetLinger(sec int) error {
 	return c.whileOpen("set", func() error {
 		c.linger = flushLimit
@@ -73,17 +69,17 @@ func (c *Conn) SetLinger(sec int) error {
 	})
 }
 
-// unsupported is what a connection of this kind cannot do.
+// unsupported is the error of a call that this kind of connection does not support.
 type unsupported struct{ why string }
 
 func (e *unsupported) Error() string { return "not supported: " + e.why }
 func (e *unsupported) Unwrap() error { return errors.ErrUnsupported }
 
-// defaultKeepAlive is what package net does, too.
+// defaultKeepAlive is package net's default.
 const defaultKeepAlive = 15 * time.Second
 
-// tune is what package net does with a new connection of TCP. What fails there does not
-// matter: the connection works without it.
+// tune sets the options that package net sets on a new TCP connection. It ignores errors,
+// because the connection works without these options.
 func tune(fd int, keepAlive time.Duration, config net.KeepAliveConfig) {
 	_ = setNoDelay(fd, true)
 	switch {
@@ -101,7 +97,7 @@ func tune(fd int, keepAlive time.Duration, config net.KeepAliveConfig) {
 func setNoDelay(fd int, on bool) error { return setTCP(fd, syscall.TCP_NODELAY, boolInt(on)) }
 
 func setKeepAlive(fd int, on bool) error {
-	if !isTCP(fd) { // of a unix socket Linux takes it, and does nothing
+	if !isTCP(fd) { // Linux accepts the option on a unix socket, and ignores it
 		return errNoTCP
 	}
 	return os.NewSyscallError("setsockopt",

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// byFamily gives the addresses of the family of the first one, and those of the other.
+// byFamily splits addresses into those of the first one's family and the others.
 func byFamily(addrs []net.Addr) (first, second []net.Addr) {
 	is4 := func(a net.Addr) bool { return a.(*net.TCPAddr).IP.To4() != nil }
 	for _, a := range addrs {
@@ -19,25 +19,20 @@ func byFamily(addrs []net.Addr) (first, second []net.Addr) {
 	return first, second
 }
 
-// race tries first, and when that takes long or fails second beside it, and takes who is there first.
+// outcome is what an attempt to connect came to.
+type outcome struct {
+	c   *Conn
+	err error
+}
+
+// race dials the first addresses and, once FallbackDelay has passed or all of them have
+// failed, the second ones too. It returns the connection that is made first. When both
+// attempts fail it returns the error of the attempt that failed first.
 func (d *Dialer) race(ctx context.Context, network string, first, second []net.Addr) (*Conn, error) {
 	ctx, stop := context.WithCancel(ctx)
-	defer stop() // whoever has lost
-	type outcome struct {
-		c   *Conn
-		err error
-	}
+	defer stop() // ends the attempt that is still under way
 	outcomes := make(chan outcome)
-	try := func(addrs []net.Addr) {
-		c, err := d.dialEach(ctx, network, addrs)
-		select {
-		case outcomes <- outcome{c, err}:
-		case <-ctx.Done():
-			if c != nil {
-				_ = c.Close()
-			}
-		}
-	}
+	try := func(addrs []net.Addr) { d.compete(ctx, network, addrs, outcomes) }
 	delay := d.FallbackDelay
 	if delay == 0 {
 		delay = defaultFallback
@@ -67,6 +62,19 @@ func (d *Dialer) race(ctx context.Context, network string, first, second []net.A
 		if fallback {
 			started++
 			go try(second)
+		}
+	}
+}
+
+// compete dials addresses and sends the outcome. When ctx ends, race no longer receives:
+// then compete closes the connection.
+func (d *Dialer) compete(ctx context.Context, network string, addrs []net.Addr, outcomes chan<- outcome) {
+	c, err := d.dialEach(ctx, network, addrs)
+	select {
+	case outcomes <- outcome{c, err}:
+	case <-ctx.Done():
+		if c != nil {
+			_ = c.Close()
 		}
 	}
 }

@@ -9,9 +9,8 @@ import (
 	"github.com/go-libevent/libevent"
 )
 
-// Read gives what came, as soon as there is something, then io.EOF or the error that ended
-// the connection.
-// Safe for concurrent use.
+// Read waits until the peer has sent something and returns it. After everything that the
+// peer sent it returns io.EOF, or the error that ended the connection.
 func (c *Conn) Read(p []byte) (int, error) {
 	c.in.turn.Lock()
 	n, err := c.read(p)
@@ -39,8 +38,8 @@ func (c *Conn) read(p []byte) (int, error) {
 	}
 }
 
-// await waits until there may be something in the input. It returns how much of that the
-// loop has already put into p, which may be nil.
+// await waits until the input may have bytes. It returns how many of them the loop has
+// already put into p. p may be nil.
 func (c *Conn) await(p []byte) (int, error) {
 	for {
 		c.mu.Lock()
@@ -70,7 +69,7 @@ func (c *Conn) await(p []byte) (int, error) {
 	}
 }
 
-// checkRead is why nothing is read, whatever there is. Call with mu.
+// checkRead returns the error of a Read that fails even if there is input. Call with mu.
 func (c *Conn) checkRead() error {
 	switch {
 	case c.closed:
@@ -83,7 +82,8 @@ func (c *Conn) checkRead() error {
 	return nil
 }
 
-// take reads from the input. What comes while it does so says so by itself.
+// take reads from the input. For bytes that arrive meanwhile, the loop calls onRead, which
+// sets mayHaveInput again.
 func (c *Conn) take(p []byte) (int, error) {
 	n, err := c.bev.Read(p)
 	if n == len(p) {
@@ -99,8 +99,8 @@ func (c *Conn) take(p []byte) (int, error) {
 	return n, err
 }
 
-// callError leaves of the errors of reading those out that are of the connection: it has its
-// own, of each direction.
+// callError returns the errors that concern this call. It leaves out errors of the
+// connection: c.in has those, and Read returns them once the input is empty.
 func callError(err error) error {
 	if errors.Is(err, libevent.ErrClosed) || errors.Is(err, libevent.ErrWrongLoop) || errors.Is(err, libevent.ErrLoopAborted) {
 		return netError(err)
@@ -108,10 +108,9 @@ func callError(err error) error {
 	return nil
 }
 
-// WriteTo gives w what comes, until the peer's end. Between two connections of this package
-// large amounts are not copied. There is no ReadFrom: a file is sent faster by Write than by
-// sendfile from the loop.
-// Safe for concurrent use.
+// WriteTo writes to w what the peer sends, until the peer ends its side. If w is a *Conn,
+// large amounts are moved and not copied. There is no ReadFrom: Write sends a file faster
+// than sendfile on the loop would.
 func (c *Conn) WriteTo(w io.Writer) (int64, error) {
 	if dst, ok := w.(*Conn); ok {
 		return c.relay(dst)
@@ -120,10 +119,11 @@ func (c *Conn) WriteTo(w io.Writer) (int64, error) {
 }
 
 const (
-	minMove  = 96 << 10 // bytes, from which on it pays that the loop sends them from where they are
-	copySize = 32 << 10
+	minMove  = 96 << 10 // bytes from which on moving is quicker than copying
+	copySize = 32 << 10 // bytes of the buffer for copying
 )
 
+// relay is WriteTo for a connection of this package.
 func (c *Conn) relay(dst *Conn) (total int64, err error) {
 	chunk, err := libevent.NewBuffer()
 	if err != nil {
@@ -139,29 +139,39 @@ func (c *Conn) relay(dst *Conn) (total int64, err error) {
 		if err != nil {
 			return total, c.opError("read", err)
 		}
-		if size >= minMove {
-			if err := dst.writeBuffer(chunk, size); err != nil {
-				return total, err
-			}
-			total += int64(size)
-			continue
-		}
-		for size > 0 {
-			n, err := chunk.Remove(p)
-			if err != nil {
-				return total, c.opError("read", netError(err))
-			}
-			size -= n
-			n, err = dst.Write(p[:n])
-			total += int64(n)
-			if err != nil {
-				return total, err
-			}
+		n, err := c.pass(dst, chunk, size, p)
+		total += int64(n)
+		if err != nil {
+			return total, err
 		}
 	}
 }
 
-// readBuffer moves what came to an empty buffer, and returns how much.
+// pass writes the size bytes of a chunk to dst, and returns how many dst took. It moves a
+// large chunk, and copies a small one through p.
+func (c *Conn) pass(dst *Conn, chunk *libevent.Buffer, size int, p []byte) (total int, err error) {
+	if size >= minMove {
+		if err := dst.writeBuffer(chunk, size); err != nil {
+			return 0, err
+		}
+		return size, nil
+	}
+	for size > 0 {
+		n, err := chunk.Remove(p)
+		if err != nil {
+			return total, c.opError("read", netError(err))
+		}
+		size -= n
+		n, err = dst.Write(p[:n])
+		total += n
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+// readBuffer waits for input, moves it to an empty buffer and returns its size.
 func (c *Conn) readBuffer(chunk *libevent.Buffer) (int, error) {
 	c.in.turn.Lock()
 	defer c.in.turn.Unlock()

@@ -9,7 +9,7 @@ import (
 	"github.com/go-libevent/libevent"
 )
 
-// resolve gives all addresses that may be tried, in the order in which they are to be.
+// resolve returns all addresses to try, in the order in which to try them.
 func (d *Dialer) resolve(ctx context.Context, network, family, address string) ([]net.Addr, error) {
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {
@@ -46,7 +46,7 @@ func (d *Dialer) resolver() *net.Resolver {
 	return net.DefaultResolver
 }
 
-// fits leaves out what is of another family than asked for, or than what to connect from.
+// fits reports whether an address is of the family that was asked for and of LocalAddr's.
 func (d *Dialer) fits(family string, ip netip.Addr) bool {
 	if local, ok := d.LocalAddr.(*net.TCPAddr); ok && !isWildcard(local) && (local.IP.To4() != nil) != ip.Is4() {
 		return false
@@ -54,6 +54,8 @@ func (d *Dialer) fits(family string, ip netip.Addr) bool {
 	return family == "ip" || (family == "ip4") == ip.Is4()
 }
 
+// lookup returns the addresses of a host, which may be a literal address. As in package
+// net an empty host is this machine.
 func (d *Dialer) lookup(ctx context.Context, family, host string) ([]netip.Addr, error) {
 	switch ip, err := netip.ParseAddr(host); {
 	case err == nil:
@@ -65,11 +67,16 @@ func (d *Dialer) lookup(ctx context.Context, family, host string) ([]netip.Addr,
 	case d.DNS == nil:
 		return d.resolver().LookupNetIP(ctx, family, host)
 	}
+	return d.lookupDNS(ctx, family, host)
+}
+
+// lookupDNS asks libevent's resolver.
+func (d *Dialer) lookupDNS(ctx context.Context, family, host string) ([]netip.Addr, error) {
 	type answer struct {
 		ips []netip.Addr
 		err error
 	}
-	answers := make(chan answer, 2)
+	answers := make(chan answer, 2) // room for both senders: the lookup, and the DNSBase that is freed
 	lookup, err := d.DNS.Lookup(family, host, func(ips []netip.Addr, err error) { answers <- answer{ips, err} })
 	if err != nil {
 		return nil, netError(err)
@@ -84,7 +91,7 @@ func (d *Dialer) lookup(ctx context.Context, family, host string) ([]netip.Addr,
 	}
 }
 
-// dnsError is the error of a lookup in the form of package net.
+// dnsError turns the error of libevent's resolver into the form that package net uses.
 func dnsError(host string, err error) error {
 	var e *libevent.DNSError
 	if !errors.As(err, &e) {
@@ -93,8 +100,8 @@ func dnsError(host string, err error) error {
 	return &net.DNSError{Err: e.Error(), Name: host, IsNotFound: e.IsNotFound(), IsTemporary: e.Temporary(), UnwrapErr: e}
 }
 
-// literal looks the host up, if that is a name: of several addresses the first of IPv4, as
-// package net does.
+// lookUpHost replaces a host name in an address with one of the host's addresses: the first
+// IPv4 address, or the first address if none is IPv4, as package net chooses.
 func lookUpHost(ctx context.Context, network, address string) (string, error) {
 	family, ok := families[network]
 	if !ok {
@@ -123,5 +130,6 @@ func lookUpHost(ctx context.Context, network, address string) (string, error) {
 	return net.JoinHostPort(best.String(), port), nil
 }
 
-// families are the networks that there are, and what addresses they need; a unix socket needs none.
+// families maps each supported network to the family of its IP addresses, in the words of
+// net.Resolver. A unix socket has no IP address.
 var families = map[string]string{"tcp": "ip", "tcp4": "ip4", "tcp6": "ip6", "unix": ""}

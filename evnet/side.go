@@ -9,22 +9,22 @@ import (
 	"github.com/go-libevent/libevent"
 )
 
-// side is what waits for one thing: the reading of a connection, its writing, or the
-// accepting of a listener. mu guards the connection or the listener that it is a side of,
-// and turn is held from the beginning of a call to its end, so one at a time waits.
+// side is one thing that calls wait for: reading from a connection, writing to it, or
+// accepting from a listener. mu is the mutex of that connection or listener. A call holds
+// turn from its beginning to its end, so one call at a time waits.
 //
-// Who ends a wait takes waiting away, with mu held, and then sends one token; so each
-// wait gets one, and no token stays behind.
+// To end a wait, wakeUp sets waiting to false, with mu held, and sends one token. So each
+// wait gets exactly one token, and no token is left for the next wait.
 type side struct {
 	turn sync.Mutex
 	mu   *sync.Mutex
 	wake chan struct{} // holds one token
 
-	// All of these with mu.
+	// mu guards all of these.
 	waiting  bool
-	err      error // for good
+	err      error // why this side has ended for good
 	deadline time.Time
-	expired  bool // at has passed
+	expired  bool // the deadline has passed
 	timer    *time.Timer
 }
 
@@ -33,7 +33,7 @@ func (s *side) init(mu *sync.Mutex) {
 	s.wake = make(chan struct{}, 1)
 }
 
-// refused is why nothing can be done, or nil. Call with mu.
+// check returns the error of a call that cannot even begin, or nil. Call with mu.
 func (s *side) check() error {
 	switch {
 	case s.err != nil:
@@ -44,7 +44,7 @@ func (s *side) check() error {
 	return nil
 }
 
-// wakeUp ends a wait, if there is one. Call with mu.
+// wakeUp ends a wait, if one is under way. Call with mu.
 func (s *side) wakeUp() {
 	if s.waiting {
 		s.waiting = false
@@ -52,7 +52,7 @@ func (s *side) wakeUp() {
 	}
 }
 
-// fail ends this side for good, if it has not ended before. Call with mu.
+// fail ends this side for good. An earlier error stays. Call with mu.
 func (s *side) fail(err error) {
 	if s.err == nil {
 		s.err = err
@@ -60,7 +60,7 @@ func (s *side) fail(err error) {
 	s.wakeUp()
 }
 
-// close is fail for all that comes after, whatever was the end before. Call with mu.
+// close ends this side with net.ErrClosed, which replaces an earlier error. Call with mu.
 func (s *side) close() {
 	s.err = net.ErrClosed
 	if s.timer != nil {
@@ -69,7 +69,7 @@ func (s *side) close() {
 	s.wakeUp()
 }
 
-// setDeadline is for any time before, after and during a wait. Call with mu.
+// setDeadline also ends a wait that goes on, if the deadline has passed. Call with mu.
 func (s *side) setDeadline(t time.Time) {
 	s.deadline = t
 	s.expired = false
@@ -92,7 +92,7 @@ func (s *side) setDeadline(t time.Time) {
 	}
 }
 
-// tick may come for a deadline that was changed since, or early by the wall's clock.
+// onTimer may run for a deadline that was changed since, or too early by the wall clock.
 func (s *side) onTimer() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,7 +107,7 @@ func (s *side) onTimer() {
 	s.wakeUp()
 }
 
-// refuseOnLoop is the error of waiting on the goroutine of the loop that is waited for.
+// refuseOnLoop returns ErrOnLoop on the goroutine of a base's loop.
 func refuseOnLoop(base *libevent.Base) error {
 	if base.OnLoop() {
 		return ErrOnLoop

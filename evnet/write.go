@@ -9,10 +9,9 @@ import (
 
 var errBrokenPipe = os.NewSyscallError("write", syscall.EPIPE)
 
-// Write copies p to what the loop sends, or sends it at once where it can. It waits while
-// the peer is so slow that 256 KiB are waiting for it. With an error, the first n bytes
-// are sent all the same, if that can be.
-// Safe for concurrent use.
+// Write sends p at once if the socket takes it, or else copies p to the output, from where
+// the loop sends it. It waits while 256 KiB wait for a slow peer. If Write returns an error,
+// the first n bytes are still sent, unless the connection is broken.
 func (c *Conn) Write(p []byte) (n int, err error) {
 	c.out.turn.Lock()
 	n, err = c.write(p)
@@ -44,7 +43,8 @@ func (c *Conn) write(p []byte) (n int, err error) {
 	}
 }
 
-// makeRoom waits until size more bytes fit in the output.
+// makeRoom waits until size more bytes fit in the output. It asks C for the output's length
+// only when queued is too high.
 func (c *Conn) makeRoom(size int) error {
 	if c.queued+size <= outMark {
 		return nil
@@ -58,8 +58,9 @@ func (c *Conn) makeRoom(size int) error {
 	return err
 }
 
-// awaitDrained waits until the output is empty. Empty, not low: a socket that is written to
-// down to a low mark only is written to in pieces. It has a buffer of its own to go on from.
+// awaitDrained waits until the output is empty. Waiting for a low mark instead would have
+// the socket written to in pieces. While the writer wakes up, the socket still has its own
+// buffer to send from.
 func (c *Conn) awaitDrained() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,7 +74,7 @@ func (c *Conn) awaitDrained() error {
 		if err := c.bev.SetCallbacks(c.onRead, c.onWrite, c.onEvent); err != nil {
 			return netError(err)
 		}
-		if c.bev.Output().Len() == 0 { // before the loop was asked
+		if c.bev.Output().Len() == 0 { // it became empty before onWrite was set
 			continue
 		}
 		c.out.waiting = true
@@ -83,7 +84,7 @@ func (c *Conn) awaitDrained() error {
 	}
 }
 
-// writeBuffer is Write for size bytes in a buffer, which it moves.
+// writeBuffer is Write for a buffer with size bytes, which it moves to the output.
 func (c *Conn) writeBuffer(chunk *libevent.Buffer, size int) error {
 	c.out.turn.Lock()
 	defer c.out.turn.Unlock()

@@ -12,8 +12,8 @@ import (
 	"github.com/go-libevent/libevent/evnet"
 )
 
-// network is package net or evnet: the same benchmark runs over both. The peers of what is
-// measured are those of package net, on goroutines of the same process.
+// network is package net or evnet: the same benchmark runs over both. The clients always use
+// package net, on goroutines of the same process.
 type network struct {
 	name   string
 	listen func(b *testing.B) net.Listener
@@ -27,20 +27,6 @@ var networks = []network{
 		return l
 	}},
 	{"evnet", func(b *testing.B) net.Listener { return listen(b, running(b), "tcp", "127.0.0.1:0") }},
-}
-
-// serve has a goroutine for each connection.
-func serve(l net.Listener, fn func(net.Conn)) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer c.Close()
-			fn(c)
-		}()
-	}
 }
 
 func echo(c net.Conn) {
@@ -106,7 +92,7 @@ func talk(b *testing.B, address string, conns, size int) {
 	}
 }
 
-// A proxy: io.Copy both ways between two connections.
+// BenchmarkProxy measures io.Copy both ways between two connections.
 func BenchmarkProxy(b *testing.B) {
 	for _, size := range []int{1 << 10, 64 << 10, 1 << 20} {
 		for _, name := range []string{"net", "evnet"} {

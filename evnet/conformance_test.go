@@ -19,11 +19,10 @@ import (
 	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/evnet"
 	"github.com/go-libevent/libevent/internal/host"
-	"github.com/go-libevent/libevent/internal/testutil"
 	"github.com/go-libevent/libevent/openssl"
 )
 
-// transport makes two connections on a loop that are each other's peer.
+// transport makes two connections on a loop that are each other's peers.
 type transport struct {
 	name    string
 	connect func(t testing.TB, loop libevent.Loop) (a, b net.Conn, err error)
@@ -83,7 +82,7 @@ var transports = []transport{
 
 func (tr transport) secure() bool { return strings.HasPrefix(tr.name, "tls") }
 
-// overTLS makes connections of TLS bufferevents, by OpenSSL.
+// overTLS makes connections over the bufferevents of package openssl.
 func overTLS(t testing.TB, loop libevent.Loop) (a, b net.Conn, err error) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -96,7 +95,7 @@ func overTLS(t testing.TB, loop libevent.Loop) (a, b net.Conn, err error) {
 	return a, b, err
 }
 
-// tlsContexts are for one test and its name.
+// tlsContexts makes contexts that are freed at the end of the test.
 func tlsContexts(t testing.TB) (server, client *openssl.Context) {
 	certs := certificates()
 	server, err := openssl.NewServerContext(&openssl.Config{Certificates: certs.TLS.Certificates})
@@ -114,7 +113,7 @@ func tlsContexts(t testing.TB) (server, client *openssl.Context) {
 	return server, client
 }
 
-// certificates has one for example.com.
+// certificates returns a server whose certificate is for example.com.
 var certificates = sync.OnceValue(func() *httptest.Server {
 	s := httptest.NewUnstartedServer(nil)
 	s.StartTLS()
@@ -122,7 +121,7 @@ var certificates = sync.OnceValue(func() *httptest.Server {
 	return s
 })
 
-// overTLSFilters makes connections of TLS on other bufferevents.
+// overTLSFilters makes connections over TLS on top of other bufferevents.
 func overTLSFilters(t testing.TB, x, y *libevent.BufferEvent) (a, b net.Conn, err error) {
 	server, client := tlsContexts(t)
 	if a, err = overConn(client.NewFilter(x, libevent.OptCloseOnFree)); err == nil {
@@ -135,7 +134,7 @@ func overConn(bev *openssl.Conn, err error) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := bev.SetCallbacks(nil, nil, nil); err != nil { // the handshake begins
+	if err := bev.SetCallbacks(nil, nil, nil); err != nil { // it starts the handshake
 		return nil, err
 	}
 	return evnet.NewConn(bev.BufferEvent)
@@ -158,44 +157,46 @@ func overListener(loop libevent.Loop, network, address string) (a, b net.Conn, e
 	return a, b, nil
 }
 
-// overFilter makes a connection over a filter that turns every bit around.
+// invert is a filter function that inverts every bit.
+func invert(src, dst *libevent.Buffer, limit int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+	size := src.Len()
+	if limit >= 0 {
+		size = min(size, limit)
+	}
+	if size == 0 {
+		return libevent.FilterNeedMore, nil
+	}
+	p := make([]byte, size)
+	if _, err := src.Remove(p); err != nil {
+		return libevent.FilterError, err
+	}
+	for i := range p {
+		p[i] = ^p[i]
+	}
+	return libevent.FilterOK, dst.Add(p)
+}
+
+// overFilter makes a connection over a filter.
 func overFilter(base *libevent.Base, fd int) (net.Conn, error) {
 	under, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 	if err != nil {
 		return nil, err
 	}
-	turn := func(src, dst *libevent.Buffer, limit int, _ libevent.FlushMode) (libevent.FilterResult, error) {
-		size := src.Len()
-		if limit >= 0 {
-			size = min(size, limit)
-		}
-		if size == 0 {
-			return libevent.FilterNeedMore, nil
-		}
-		p := make([]byte, size)
-		if _, err := src.Remove(p); err != nil {
-			return libevent.FilterError, err
-		}
-		for i := range p {
-			p[i] = ^p[i]
-		}
-		return libevent.FilterOK, dst.Add(p)
-	}
-	bev, err := libevent.NewFilter(under, turn, turn, libevent.OptCloseOnFree)
+	bev, err := libevent.NewFilter(under, invert, invert, libevent.OptCloseOnFree)
 	if err != nil {
 		return nil, err
 	}
 	return evnet.NewConn(bev)
 }
 
-// foreign is a base of a C program, which runs the loop.
+// foreign is a wrapped base whose loop a C thread runs.
 type foreign struct {
 	*libevent.Base
 	host *host.Host
 }
 
 func newHost(t testing.TB) runner {
-	signal.Ignore(syscall.SIGPIPE) // which a C thread gets, and C programs that have sockets do
+	signal.Ignore(syscall.SIGPIPE) // as C programs do: a C thread writes to the sockets
 	t.Cleanup(func() { signal.Reset(syscall.SIGPIPE) })
 	h := host.New(true)
 	base, err := libevent.WrapBase(h.Base(), libevent.WrapConfig{})
@@ -231,8 +232,8 @@ func TestConformance(t *testing.T) {
 				background(t, loop)
 				nettest.TestConn(t, func() (a, b net.Conn, stop func(), err error) {
 					a, b, err = tr.connect(t, loop)
-					// Two ends of TLS that are closed with all buffers full cannot
-					// take leave of each other, which would take the 30 seconds.
+					// Two ends of TLS that are closed while all buffers are full cannot
+					// send each other their close_notify. Both would wait for 30 seconds.
 					for _, c := range []net.Conn{a, b} {
 						if c != nil && tr.secure() {
 							assert.NoError(t, c.(*evnet.Conn).SetLinger(5))
@@ -243,7 +244,7 @@ func TestConformance(t *testing.T) {
 						_ = b.Close()
 					}, err
 				})
-				testutil.Eventually(t, func() bool { return loop.Stats().BufferEvents == 0 && loop.Stats().Listeners == 0 }, "nothing is left")
+				nothingLeft(t, loop)
 			})
 		}
 	}

@@ -35,35 +35,20 @@ func TestReadGivesWhatIsBufferedBeforeTheEnd(t *testing.T) {
 
 func TestLargeTransfersBothWays(t *testing.T) {
 	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
-		want := testutil.Noise(8 << 20)
-		var reads []<-chan result[[]byte]
-		for _, c := range []*evnet.Conn{a, b} {
-			reads = append(reads, readAll(c))
-			go func() {
-				n, err := c.Write(want)
-				assert.Equal(t, len(want), n)
-				assert.NoError(t, err)
-				assert.NoError(t, c.CloseWrite())
-			}()
-		}
-		for _, read := range reads {
-			got := testutil.Receive(t, read)
-			assert.NoError(t, got.err)
-			same(t, want, got.v)
-		}
+		exchange(t, testutil.Noise(8<<20), a, b)
 	})
 }
 
-// A reader that does not read makes Write wait, and neither side's memory grows.
+// When the peer does not read, Write waits and memory does not grow on either side.
 func TestSlowReader(t *testing.T) {
 	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
 		const total = 32 << 20
 		wrote := writeAll(a, testutil.Noise(total))
-		// It waits: nothing goes on any more for a while, at no cost.
+		// waiting returns how many bytes are held once that number has stopped changing.
 		waiting := func() (before int) {
 			for last := 0; before == 0 || before != last; {
 				last = before
-				time.Sleep(100 * time.Millisecond) // sleep: that nothing happens takes time to see
+				time.Sleep(100 * time.Millisecond) // sleep: to see that nothing changes takes time
 				before = evnet.Buffered(a, b)
 			}
 			return before
@@ -71,8 +56,8 @@ func TestSlowReader(t *testing.T) {
 		held := waiting()
 		cpu := testutil.CPUTime()
 		time.Sleep(300 * time.Millisecond) // sleep: a loop that spins would do so meanwhile
-		assert.Less(t, testutil.CPUTime()-cpu, 150*time.Millisecond, "it spins")
-		assert.LessOrEqual(t, held, 4*(256<<10)+2*(256<<10), "bytes are held")
+		assert.Less(t, testutil.CPUTime()-cpu, 150*time.Millisecond, "the loop spins")
+		assert.LessOrEqual(t, held, 4*(256<<10)+2*(256<<10), "bytes held")
 		assert.Empty(t, wrote, "Write does not wait")
 		n, err := io.Copy(io.Discard, io.LimitReader(b, total))
 		assert.NoError(t, err)
@@ -88,7 +73,7 @@ func TestReadDeadline(t *testing.T) {
 		_, err := b.Read(p)
 		assert.True(t, timedOut(err), "%v", err)
 
-		// Also when something is there; and later everything is as before.
+		// A passed deadline fails Read even if there is input. A new deadline lets Read work again.
 		_, err = a.Write([]byte("x"))
 		require.NoError(t, err)
 		_, err = b.Read(p)
@@ -98,7 +83,7 @@ func TestReadDeadline(t *testing.T) {
 		assert.NoError(t, err)
 		assert.Equal(t, "x", string(p[:n]))
 
-		// One that waits is told of a deadline that is set now.
+		// A new deadline ends a Read that waits.
 		read := async(func() (int, error) { return b.Read(p) })
 		require.NoError(t, b.SetReadDeadline(time.Unix(1, 0)))
 		assert.True(t, timedOut(testutil.Receive(t, read).err))
@@ -110,7 +95,7 @@ func TestReadDeadline(t *testing.T) {
 	})
 }
 
-// What Write says it wrote before its deadline is what arrives.
+// The peer gets exactly the bytes that Write counted before its deadline.
 func TestWriteDeadlineCounts(t *testing.T) {
 	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
 		want := testutil.Noise(32 << 20)
@@ -146,7 +131,7 @@ func TestCloseUnblocks(t *testing.T) {
 	eachTransport(t, func(t *testing.T, a, _ *evnet.Conn) {
 		read := async(func() (int, error) { return a.Read(make([]byte, 1)) })
 		write := writeAll(a, make([]byte, 64<<20))
-		testutil.Eventually(t, func() bool { return evnet.Waiting(a) }, "both wait")
+		testutil.Eventually(t, func() bool { return evnet.Waiting(a) }, "Read and Write wait")
 		require.NoError(t, a.SetLinger(0))
 		require.NoError(t, a.Close())
 		assertOp(t, testutil.Receive(t, read).err, "read", net.ErrClosed)
@@ -165,7 +150,7 @@ func TestCloseUnblocks(t *testing.T) {
 	})
 }
 
-// Close does not wait, and what was written arrives.
+// Close does not wait, and everything that was written arrives.
 func TestCloseFlushes(t *testing.T) {
 	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
 		n := fill(t, a)
@@ -176,7 +161,7 @@ func TestCloseFlushes(t *testing.T) {
 	})
 }
 
-// The peer's end and a write that fails may be told at once: it is an end all the same.
+// One event may report the peer's end together with a failed write. Read then returns io.EOF.
 func TestEndTogetherWithAFailedWrite(t *testing.T) {
 	base := running(t)
 	fd, _ := testutil.TCPPair(t)
@@ -186,7 +171,7 @@ func TestEndTogetherWithAFailedWrite(t *testing.T) {
 	require.NoError(t, err)
 	defer c.Close()
 	testutil.OnLoop(t, base, func() {
-		assert.NoError(t, bev.Disable(libevent.EvRead)) // as the loop does before it tells
+		assert.NoError(t, bev.Disable(libevent.EvRead)) // as the loop does before the event closure
 		assert.NoError(t, bev.TriggerEvent(libevent.EventReading|libevent.EventEOF|libevent.EventWriting|libevent.EventError))
 	})
 	_, err = c.Read(make([]byte, 1))
@@ -195,7 +180,7 @@ func TestEndTogetherWithAFailedWrite(t *testing.T) {
 	assert.Error(t, err)
 }
 
-// What cannot be written any more keeps nothing until the limit.
+// After a failed write Close frees the bufferevent at once and does not wait for the limit.
 func TestCloseAfterAFailedWrite(t *testing.T) {
 	for _, tr := range transports {
 		t.Run(tr.name, func(t *testing.T) {
@@ -205,22 +190,22 @@ func TestCloseAfterAFailedWrite(t *testing.T) {
 			require.NoError(t, a.SetLinger(3600))
 			require.NoError(t, b.SetLinger(0))
 			require.NoError(t, b.Close())
-			// With a byte each, for on a slow machine it may all have been sent before.
-			testutil.Eventually(t, func() bool { _, err := a.Write([]byte("x")); return err != nil }, "it fails")
+			// On a slow machine fill's bytes may all have been sent. Then only another write fails.
+			testutil.Eventually(t, func() bool { _, err := a.Write([]byte("x")); return err != nil }, "Write fails")
 			require.NoError(t, a.Close())
-			testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "all is freed")
+			testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "both bufferevents are freed")
 		})
 	}
 }
 
-// A peer that never reads keeps nothing for ever.
+// Close gives up after its limit when the peer never reads.
 func TestCloseFlushesWithALimit(t *testing.T) {
 	base := running(t)
 	a, _ := tcpPair(t, base)
 	fill(t, a)
 	require.NoError(t, a.SetLinger(1))
 	require.NoError(t, a.Close())
-	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 1 }, "it is given up")
+	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 1 }, "Close gives up")
 }
 
 func TestHalfClose(t *testing.T) {
@@ -245,7 +230,7 @@ func TestHalfClose(t *testing.T) {
 func TestCloseWriteEndsAWriteThatWaits(t *testing.T) {
 	eachTransport(t, func(t *testing.T, a, _ *evnet.Conn) {
 		write := writeAll(a, make([]byte, 64<<20))
-		testutil.Eventually(t, func() bool { return evnet.Buffered(a) > 0 }, "it waits")
+		testutil.Eventually(t, func() bool { return evnet.Buffered(a) > 0 }, "Write waits")
 		require.NoError(t, a.CloseWrite())
 		assertOp(t, testutil.Receive(t, write).err, "write", syscall.EPIPE)
 	})
@@ -256,7 +241,7 @@ func TestCloseRead(t *testing.T) {
 		read := async(func() (int, error) { return a.Read(make([]byte, 1)) })
 		require.NoError(t, a.CloseRead())
 		assert.Equal(t, io.EOF, testutil.Receive(t, read).err)
-		_, err := b.Write(make([]byte, 4<<20)) // which nobody waits for
+		_, err := b.Write(make([]byte, 4<<20)) // a drops it, so Write returns
 		require.NoError(t, err)
 		_, err = a.Read(make([]byte, 1))
 		assert.Equal(t, io.EOF, err)
@@ -281,26 +266,26 @@ func TestReset(t *testing.T) {
 func TestBrokenPipe(t *testing.T) {
 	for _, tr := range transports {
 		if tr.name == "tcp" {
-			continue // the peer's system answers what it does not want with a reset
+			continue // the system answers data for a closed TCP socket with a reset
 		}
 		t.Run(tr.name, func(t *testing.T) {
 			a, b := tr.pair(t, running(t))
 			_, err := b.Write([]byte("x"))
 			require.NoError(t, err)
-			_, err = a.Read(make([]byte, 1)) // so that TLS has shaken hands
+			_, err = a.Read(make([]byte, 1)) // after which the handshake of TLS is done
 			require.NoError(t, err)
 			require.NoError(t, b.Close())
 			_, err = a.Read(make([]byte, 1))
 			assert.Equal(t, io.EOF, err)
 			testutil.Eventually(t, func() bool { _, err = a.Write([]byte("x")); return err != nil }, "an error")
-			if !tr.secure() { // which has errors of its own
+			if !tr.secure() { // TLS has errors of its own
 				assertOp(t, err, "write", syscall.EPIPE)
 			}
 		})
 	}
 }
 
-// A TLS connection that is cut fails as a whole, whichever direction finds out.
+// When a TLS connection is cut, both directions fail, whichever of them notices it first.
 func TestTLSCut(t *testing.T) {
 	for name, begin := range map[string]func(*evnet.Conn) error{
 		"reading": func(c *evnet.Conn) error { _, err := c.Read(make([]byte, 1)); return err },
@@ -329,7 +314,7 @@ func TestTLSCut(t *testing.T) {
 	}
 }
 
-// The peer of a pair that waits for room is woken when nobody will ever make it.
+// A Write over a pair waits until the other end takes bytes. It fails when the other end is freed.
 func TestPairWhosePeerGoes(t *testing.T) {
 	base := running(t)
 	x, y, err := base.NewPair(0)
@@ -337,7 +322,7 @@ func TestPairWhosePeerGoes(t *testing.T) {
 	a, err := evnet.NewConn(x)
 	require.NoError(t, err)
 	write := writeAll(a, make([]byte, 4<<20))
-	testutil.Eventually(t, func() bool { return evnet.Buffered(a) > 0 }, "it waits")
+	testutil.Eventually(t, func() bool { return evnet.Buffered(a) > 0 }, "Write waits")
 	y.Free()
 	assertOp(t, testutil.Receive(t, write).err, "write", syscall.EPIPE)
 	_, err = a.Read(make([]byte, 1))
@@ -354,7 +339,7 @@ func TestBufferEventFreedBeneath(t *testing.T) {
 	defer y.Free()
 	read := async(func() (int, error) { return a.Read(make([]byte, 1)) })
 	write := writeAll(a, make([]byte, 4<<20))
-	testutil.Eventually(t, func() bool { return evnet.Waiting(a) }, "both wait")
+	testutil.Eventually(t, func() bool { return evnet.Waiting(a) }, "Read and Write wait")
 	x.Free()
 	assertOp(t, testutil.Receive(t, read).err, "read", net.ErrClosed)
 	assertOp(t, testutil.Receive(t, write).err, "write", net.ErrClosed)
@@ -372,10 +357,10 @@ func TestBaseFreedBeneath(t *testing.T) {
 			read := async(func() (int, error) { return a.Read(make([]byte, 1)) })
 			write := writeAll(a, make([]byte, 64<<20))
 			accept := async(l.Accept)
-			testutil.Eventually(t, func() bool { return evnet.Waiting(a) }, "they wait")
+			testutil.Eventually(t, func() bool { return evnet.Waiting(a) }, "Read and Write wait")
 			stop()
 			readErr, writeErr := testutil.Receive(t, read).err, testutil.Receive(t, write).err
-			if strings.HasSuffix(tr.name, "pair") { // of which the other end may go first
+			if strings.HasSuffix(tr.name, "pair") { // the base may free the other end first
 				assert.Error(t, readErr)
 				assert.Error(t, writeErr)
 			} else {
@@ -394,7 +379,7 @@ func TestBaseFreedBeneath(t *testing.T) {
 	}
 }
 
-// A loop that stops keeps nobody from giving up, and goes on where it was.
+// While the loop is stopped, deadlines still pass. When it runs again, reading goes on.
 func TestLoopStopsAndGoesOn(t *testing.T) {
 	base := newBase(t)
 	defer func() { assert.NoError(t, base.Free()) }()
@@ -422,7 +407,7 @@ func TestLoopStopsAndGoesOn(t *testing.T) {
 	_, _ = a.Close(), b.Close()
 }
 
-// On the loop's goroutine nothing may wait for the loop, and all else works.
+// On the loop's goroutine calls that would wait fail, and all others work.
 func TestOnTheLoop(t *testing.T) {
 	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
 		base := evnet.BaseOf(a)
@@ -497,7 +482,7 @@ func TestNewConn(t *testing.T) {
 	_, err = y.WriteString("before")
 	require.NoError(t, err)
 	require.NoError(t, x.Enable(libevent.EvRead))
-	testutil.Eventually(t, func() bool { return x.Input().Len() == 6 }, "it came")
+	testutil.Eventually(t, func() bool { return x.Input().Len() == 6 }, "the data came")
 	require.NoError(t, y.CloseWrite())
 	testutil.Eventually(t, func() bool { return x.Err() == io.EOF }, "the end came")
 	require.NoError(t, x.Disable(libevent.EvWrite))
@@ -509,7 +494,7 @@ func TestNewConn(t *testing.T) {
 	require.NoError(t, y.Enable(libevent.EvRead))
 	_, err = c.Write([]byte("after"))
 	require.NoError(t, err)
-	testutil.Eventually(t, func() bool { return y.Input().Len() == 5 }, "it was sent")
+	testutil.Eventually(t, func() bool { return y.Input().Len() == 5 }, "the data was sent")
 	assert.NoError(t, c.Close())
 
 	_, err = evnet.NewConn(x)
@@ -524,7 +509,7 @@ func TestNewConn(t *testing.T) {
 	f.Free()
 }
 
-// A connection that is not there yet can be used: what is written waits.
+// A Conn can be used before its socket is connected: written data is sent afterwards.
 func TestNewConnWhileConnecting(t *testing.T) {
 	base := running(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -539,7 +524,7 @@ func TestNewConnWhileConnecting(t *testing.T) {
 	require.NoError(t, bev.Connect("tcp", l.Addr().String()))
 	peer, err := l.Accept()
 	require.NoError(t, err)
-	testutil.Eventually(t, func() bool { return c.RemoteAddr().String() == l.Addr().String() }, "it is connected")
+	testutil.Eventually(t, func() bool { return c.RemoteAddr().String() == l.Addr().String() }, "the socket is connected")
 	assert.NoError(t, c.CloseWrite())
 	assert.Equal(t, "early", string(testutil.Receive(t, readAll(peer)).v))
 	assert.NoError(t, peer.Close())
@@ -560,7 +545,7 @@ func TestNewConnWhileConnecting(t *testing.T) {
 	assert.NoError(t, c.Close())
 }
 
-// Calls of all kinds may meet with Close.
+// Close may run at the same time as any other call.
 func TestCloseRaces(t *testing.T) {
 	loop := newGroup(t)
 	background(t, loop)
@@ -582,7 +567,7 @@ func TestCloseRaces(t *testing.T) {
 		}
 		wg.Wait()
 	}
-	testutil.Eventually(t, func() bool { return loop.Stats().BufferEvents == 0 }, "nothing is left")
+	nothingLeft(t, loop)
 }
 
 func TestThousandConnections(t *testing.T) {
@@ -591,18 +576,7 @@ func TestThousandConnections(t *testing.T) {
 	background(t, loop)
 	l, err := evnet.Listen(loop, "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				_, _ = io.Copy(c, c)
-				_ = c.Close()
-			}()
-		}
-	}()
+	go serve(l, func(c net.Conn) { _, _ = io.Copy(c, c) })
 	var done atomic.Int64
 	var wg sync.WaitGroup
 	d := evnet.Dialer{Loop: loop}
@@ -629,5 +603,5 @@ func TestThousandConnections(t *testing.T) {
 	wg.Wait()
 	assert.EqualValues(t, conns, done.Load())
 	require.NoError(t, l.Close())
-	testutil.Eventually(t, func() bool { return loop.Stats().BufferEvents == 0 && loop.Stats().Listeners == 0 }, "nothing is left")
+	nothingLeft(t, loop)
 }

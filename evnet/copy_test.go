@@ -13,13 +13,12 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// What one connection gives goes to another, through io.Copy, with both kinds of
-// connections at either end.
+// io.Copy carries everything from one connection to another, between all transports.
 func TestRelay(t *testing.T) {
 	base := running(t)
 	for _, from := range transports {
 		for _, to := range transports {
-			for _, size := range []int{10, 5000, 1 << 20} { // the last is more than the two hold
+			for _, size := range []int{10, 5000, 1 << 20} { // the last is more than two connections hold
 				a, b := from.pair(t, base)
 				x, y := to.pair(t, base)
 				want := testutil.Noise(size)
@@ -83,7 +82,7 @@ func TestAllocations(t *testing.T) {
 			assert.NoError(t, b.SetReadDeadline(time.Now().Add(testutil.Patience)))
 		})
 		if evnet.OverFilter(a) || testutil.Race {
-			return // the filter of these tests does, and the race detector
+			return // the filter of these tests allocates, and so does the race detector
 		}
 		assert.LessOrEqual(t, n, 0.1)
 	})

@@ -18,7 +18,7 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// full is an address where connecting takes for ever: its backlog is full.
+// full returns the address of a listener whose backlog is full: connecting to it never ends.
 func full(t testing.TB) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -39,7 +39,7 @@ func full(t testing.TB) string {
 	}
 }
 
-// hello accepts one connection after the other and says hello.
+// hello serves connections: it writes a greeting to each and closes it.
 func hello(t testing.TB, network, address string) net.Listener {
 	t.Helper()
 	l, err := net.Listen(network, address)
@@ -47,19 +47,11 @@ func hello(t testing.TB, network, address string) net.Listener {
 		t.Skipf("no %s: %v", address, err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = io.WriteString(c, "hello "+c.RemoteAddr().String())
-			_ = c.Close()
-		}
-	}()
+	go serve(l, func(c net.Conn) { _, _ = io.WriteString(c, "hello "+c.RemoteAddr().String()) })
 	return l
 }
 
+// greeting checks the greeting of a hello server and returns the server's address.
 func greeting(t testing.TB, c net.Conn, err error) string {
 	t.Helper()
 	require.NoError(t, err)
@@ -86,7 +78,7 @@ func TestDial(t *testing.T) {
 	assert.Error(t, err)
 }
 
-// The addresses of both families are tried.
+// Dial tries the addresses of both families.
 func TestDialFallsBack(t *testing.T) {
 	base := running(t)
 	dns, err := base.NewDNSBase(libevent.DNSConfig{NoSystemConfig: true})
@@ -139,10 +131,10 @@ func TestDialErrors(t *testing.T) {
 	}
 	_, err = (&evnet.Dialer{}).Dial("tcp", refused)
 	assert.Error(t, err)
-	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "nothing is left")
+	nothingLeft(t, base)
 }
 
-// freePort is an address where nobody listens.
+// freePort returns an address on which no program listens.
 func freePort(t testing.TB) *net.TCPAddr {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -151,12 +143,12 @@ func freePort(t testing.TB) *net.TCPAddr {
 	return l.Addr().(*net.TCPAddr)
 }
 
-// Where nobody listens nobody is found, also if the system connects from that very port, as
-// happens once in some thousand times.
+// Dial to a port on which no program listens does not return a connection to itself, although
+// the system chooses that same port to connect from about once in some thousand times.
 func TestDialDoesNotMeetItself(t *testing.T) {
 	d := evnet.Dialer{Loop: running(t)}
 	addr := freePort(t)
-	addr.Port &^= 1 // Linux gives the odd ones to those who listen
+	addr.Port &^= 1 // Linux prefers odd ports for listeners and even ports for connecting
 	for end := time.Now().Add(time.Second); time.Now().Before(end); {
 		c, err := d.Dial("tcp", addr.String())
 		if err == nil {
@@ -167,7 +159,7 @@ func TestDialDoesNotMeetItself(t *testing.T) {
 	}
 }
 
-// Who asks for it may have it.
+// A caller that asks for a connection to itself, by its LocalAddr, gets one.
 func TestDialToItself(t *testing.T) {
 	d := evnet.Dialer{Loop: running(t)}
 	addr := freePort(t)
@@ -205,19 +197,19 @@ func TestDialEndsInTime(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	dial := async(func() (net.Conn, error) { return (&evnet.Dialer{Loop: base}).DialContext(ctx, "tcp", address) })
-	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 1 }, "it connects")
+	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 1 }, "Dial connects")
 	cancel()
 	assertOp(t, testutil.Receive(t, dial).err, "dial", context.Canceled)
-	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "nothing is left")
+	nothingLeft(t, base)
 }
 
-// The base is freed while somebody connects.
+// Dial fails when its base is freed meanwhile.
 func TestDialOnABaseThatGoes(t *testing.T) {
 	base := newBase(t)
 	stop := background(t, base)
 	address := full(t)
 	dial := async(func() (net.Conn, error) { return (&evnet.Dialer{Loop: base}).Dial("tcp", address) })
-	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 1 }, "it connects")
+	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 1 }, "Dial connects")
 	stop()
 	assertOp(t, testutil.Receive(t, dial).err, "dial", net.ErrClosed)
 }

@@ -23,7 +23,7 @@ func run(base *libevent.Base) (stop func()) {
 	}
 }
 
-// An HTTP server and its client, both on a loop of libevent's.
+// An HTTP server and its client share a libevent loop.
 func Example() {
 	base, err := libevent.NewBase()
 	if err != nil {
@@ -57,7 +57,7 @@ func Example() {
 	// Output: hello over libevent <nil>
 }
 
-// A goroutine for each connection, which blocks in Read and Write.
+// Each connection has a goroutine that blocks in Read and Write.
 func ExampleListen() {
 	base, err := libevent.NewBase()
 	if err != nil {
@@ -97,7 +97,7 @@ func ExampleListen() {
 	// Output: echo <nil>
 }
 
-// The context, or the Timeout, ends what takes too long.
+// The context or the Timeout ends a Dial that takes too long.
 func ExampleDialer() {
 	base, err := libevent.NewBase()
 	if err != nil {
@@ -113,8 +113,8 @@ func ExampleDialer() {
 	// Output: dial tcp 127.0.0.1:1: operation was canceled
 }
 
-// A connection is made of a bufferevent of any kind, here of one end of a pair; closures
-// serve the other.
+// NewConn takes any kind of bufferevent. Here it takes one end of a pair, whose other end
+// closures serve.
 func ExampleNewConn() {
 	base, err := libevent.NewBase()
 	if err != nil {

@@ -6,7 +6,8 @@ import (
 	"github.com/go-libevent/libevent"
 )
 
-// Buffered returns how many bytes connections hold, in and out, with what is below them.
+// Buffered returns how many bytes the inputs and outputs of connections hold, including
+// those of the bufferevents below.
 func Buffered(conns ...*Conn) (n int) {
 	for _, c := range conns {
 		for bev := c.bev; bev != nil; bev = bev.Underlying() {
@@ -23,13 +24,13 @@ func Waiting(c *Conn) bool {
 	return c.in.waiting && c.out.waiting
 }
 
-// BaseOf returns where the connection lives.
+// BaseOf returns the base of a connection.
 func BaseOf(c *Conn) *libevent.Base { return c.bev.Base() }
 
-// ToItself reports whether the connection has no other peer than itself.
+// ToItself reports whether a connection is its own peer.
 func ToItself(c *Conn) bool { return c.connectedToItself() }
 
-// OverFilter reports whether the connection is one over a filter.
+// OverFilter reports whether a connection is over a filter.
 func OverFilter(c *Conn) bool { return c.bev.Underlying() != nil }
 
 // Arrived returns how many connections wait for Accept.

@@ -13,9 +13,10 @@ import (
 
 	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/evnet"
+	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// connect makes two connections that are closed at the end of the test.
+// pair makes two connections that are closed at the end of the test.
 func (tr transport) pair(t testing.TB, loop libevent.Loop) (a, b *evnet.Conn) {
 	t.Helper()
 	x, y, err := tr.connect(t, loop)
@@ -27,7 +28,7 @@ func (tr transport) pair(t testing.TB, loop libevent.Loop) (a, b *evnet.Conn) {
 	return a, b
 }
 
-// eachTransport runs a test on all of them, with a loop of its own.
+// eachTransport runs a test over each transport, on a loop of its own.
 func eachTransport(t *testing.T, test func(t *testing.T, a, b *evnet.Conn)) {
 	for _, tr := range transports {
 		t.Run(tr.name, func(t *testing.T) {
@@ -58,7 +59,7 @@ func writeAll(w io.Writer, p []byte) <-chan result[int] {
 	return async(func() (int, error) { return w.Write(p) })
 }
 
-// assertOp wants the error of an operation in the form of package net.
+// assertOp checks that an error is the *net.OpError of an operation and matches a cause.
 func assertOp(t testing.TB, err error, op string, cause error) {
 	t.Helper()
 	var e *net.OpError
@@ -69,7 +70,7 @@ func assertOp(t testing.TB, err error, op string, cause error) {
 	assert.ErrorIs(t, err, cause)
 }
 
-// fill writes until the connection takes no more for the time being, and returns how much it took.
+// fill writes until the connection takes no more for now, and returns how many bytes it took.
 func fill(t testing.TB, c *evnet.Conn) (n int) {
 	t.Helper()
 	require.NoError(t, c.SetWriteDeadline(time.Now().Add(200*time.Millisecond)))
@@ -80,3 +81,52 @@ func fill(t testing.TB, c *evnet.Conn) (n int) {
 }
 
 func isClosed(err error) bool { return errors.Is(err, net.ErrClosed) }
+
+// serve handles each connection of a listener on a goroutine of its own.
+func serve(l net.Listener, fn func(net.Conn)) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			fn(c)
+		}()
+	}
+}
+
+// halfCloser is a connection that can end its writing side.
+type halfCloser interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// exchange sends data both ways between two connections at once, up to the end of both.
+func exchange(t *testing.T, data []byte, a, b halfCloser) {
+	t.Helper()
+	var reads []<-chan result[[]byte]
+	for _, c := range []halfCloser{a, b} {
+		reads = append(reads, readAll(c))
+		go func() {
+			n, err := c.Write(data)
+			assert.Equal(t, len(data), n)
+			assert.NoError(t, err)
+			assert.NoError(t, c.CloseWrite())
+		}()
+	}
+	for _, read := range reads {
+		got := testutil.Receive(t, read)
+		assert.NoError(t, got.err)
+		same(t, data, got.v)
+	}
+}
+
+// nothingLeft waits until a loop has no bufferevents and no listeners.
+func nothingLeft(t testing.TB, loop interface{ Stats() libevent.Stats }) {
+	t.Helper()
+	testutil.Eventually(t, func() bool {
+		stats := loop.Stats()
+		return stats.BufferEvents == 0 && stats.Listeners == 0
+	}, "nothing is left on the loop")
+}

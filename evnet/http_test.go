@@ -27,7 +27,7 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// site answers in the ways that matter to a connection.
+// site answers requests in ways that use a connection differently.
 func site(t testing.TB) http.Handler {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, testutil.Noise(3<<20), 0o600))
@@ -110,7 +110,7 @@ func visit(t testing.TB, client *http.Client, url, proto string, i int) {
 	want := testutil.Noise(1 + i*70_000)
 	body := io.Reader(bytes.NewReader(want))
 	if i%2 == 1 {
-		body = struct{ io.Reader }{body} // of a length that is not known: in chunks
+		body = struct{ io.Reader }{body} // hides the length, so it is sent in chunks
 	}
 	req, err := http.NewRequest(http.MethodPost, url+"/echo", body)
 	if !assert.NoError(t, err) {
@@ -146,7 +146,7 @@ func do(t testing.TB, client *http.Client, req *http.Request) (*http.Response, [
 	return resp, p
 }
 
-// A server may say no before it has read what the client wants to send.
+// A server may refuse a request before it has read the body.
 func TestHTTPRefusal(t *testing.T) {
 	url, client := serveHTTP(t, running(t), nil)
 	req, err := http.NewRequest(http.MethodPost, url+"/refuse", bytes.NewReader(make([]byte, 16<<20)))
@@ -156,7 +156,7 @@ func TestHTTPRefusal(t *testing.T) {
 	assert.Equal(t, http.StatusForbidden, resp.StatusCode)
 }
 
-// Shutdown waits for a request that is under way, and nothing else.
+// Shutdown waits for a request that is being answered, and for no idle connection.
 func TestHTTPShutdown(t *testing.T) {
 	base := running(t)
 	l, err := evnet.Listen(base, "tcp", "127.0.0.1:0")
@@ -189,10 +189,10 @@ func TestHTTPShutdown(t *testing.T) {
 	assert.NoError(t, idle.Close())
 	assert.NoError(t, testutil.Receive(t, shut).err)
 	transport.CloseIdleConnections()
-	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 && base.Stats().Listeners == 0 }, "nothing is left")
+	nothingLeft(t, base)
 }
 
-// A client that goes away ends the context of its request.
+// When a client closes its connection, the context of its request ends.
 func TestHTTPClientGoesAway(t *testing.T) {
 	base := running(t)
 	l, err := evnet.Listen(base, "tcp", "127.0.0.1:0")
@@ -212,7 +212,7 @@ func TestHTTPClientGoesAway(t *testing.T) {
 	assert.NoError(t, server.Close())
 }
 
-// crypto/tls on top, both ways at once, with half-closing.
+// crypto/tls works over a Conn, in both directions at once and with CloseWrite.
 func TestTLSOnTop(t *testing.T) {
 	certs := certificates()
 	pool := x509.NewCertPool()
@@ -220,25 +220,12 @@ func TestTLSOnTop(t *testing.T) {
 	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {
 		client := tls.Client(a, &tls.Config{RootCAs: pool, ServerName: "example.com"})
 		server := tls.Server(b, &tls.Config{Certificates: certs.TLS.Certificates})
-		want := testutil.Noise(2 << 20)
-		var reads []<-chan result[[]byte]
-		for _, c := range []*tls.Conn{client, server} {
-			reads = append(reads, readAll(c))
-			go func() {
-				_, err := c.Write(want)
-				assert.NoError(t, err)
-				assert.NoError(t, c.CloseWrite())
-			}()
-		}
-		for _, read := range reads {
-			got := testutil.Receive(t, read)
-			assert.NoError(t, got.err)
-			same(t, want, got.v)
-		}
+		exchange(t, testutil.Noise(2<<20), client, server)
 	})
 }
 
-// Requests are sent ahead of their answers, as database drivers do, and each has a deadline.
+// Requests may be sent before earlier answers have come, as database drivers do, and each
+// has its own deadline.
 func TestPipelining(t *testing.T) {
 	const requests = 5000
 	eachTransport(t, func(t *testing.T, a, b *evnet.Conn) {

@@ -42,14 +42,14 @@ func TestListenClose(t *testing.T) {
 	assert.Equal(t, l.Addr().String(), again.Addr().String(), "the address is free at once")
 }
 
-// What nobody accepted is closed, as the system does with what is in its backlog.
+// Close closes the connections that wait for Accept, as the system closes those in its backlog.
 func TestListenCloseEndsWhatWaits(t *testing.T) {
 	base := running(t)
 	l := listen(t, base, "tcp", "127.0.0.1:0")
 	c, err := net.Dial("tcp", l.Addr().String())
 	require.NoError(t, err)
 	defer c.Close()
-	testutil.Eventually(t, func() bool { return evnet.Arrived(l) == 1 }, "it arrived")
+	testutil.Eventually(t, func() bool { return evnet.Arrived(l) == 1 }, "the connection arrived")
 	require.NoError(t, l.Close())
 	require.NoError(t, c.SetDeadline(time.Now().Add(testutil.Patience)))
 	_, err = c.Read(make([]byte, 1))
@@ -113,8 +113,8 @@ func TestListenErrors(t *testing.T) {
 	assert.NotZero(t, named.Addr().(*net.TCPAddr).Port)
 }
 
-// Who does not accept is not given more and more: the rest waits in the system, and is not
-// lost.
+// While Accept is not called, the queue does not grow beyond its limit. The other connections
+// wait in the system's backlog and are not lost.
 func TestListenBacklog(t *testing.T) {
 	const conns = 1000
 	loop := newGroup(t)
@@ -127,19 +127,10 @@ func TestListenBacklog(t *testing.T) {
 		defer c.Close()
 		clients = append(clients, c)
 	}
-	testutil.Eventually(t, func() bool { return evnet.Arrived(l) >= 256 }, "enough arrive")
+	testutil.Eventually(t, func() bool { return evnet.Arrived(l) >= 256 }, "the queue is full")
 	time.Sleep(50 * time.Millisecond) // sleep: more would arrive meanwhile
 	assert.Equal(t, 256, evnet.Arrived(l))
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = c.Write([]byte("x"))
-			_ = c.Close()
-		}
-	}()
+	go serve(l, func(c net.Conn) { _, _ = c.Write([]byte("x")) })
 	for _, c := range clients {
 		require.NoError(t, c.SetDeadline(time.Now().Add(testutil.Patience)))
 		n, err := c.Read(make([]byte, 1))
@@ -148,7 +139,7 @@ func TestListenBacklog(t *testing.T) {
 	}
 }
 
-// syncBuffer is a log that several goroutines write.
+// syncBuffer is a log to which several goroutines write.
 type syncBuffer struct {
 	mu sync.Mutex
 	bytes.Buffer
@@ -166,7 +157,8 @@ func (b *syncBuffer) String() string {
 	return b.Buffer.String()
 }
 
-// Without descriptors Accept waits, says so once, and goes on when there are some.
+// When the process has no free descriptor, Accept waits and one message is logged. It goes on
+// when there are descriptors again.
 func TestListenWithoutDescriptors(t *testing.T) {
 	base := running(t)
 	var log syncBuffer
@@ -188,7 +180,7 @@ func TestListenWithoutDescriptors(t *testing.T) {
 		return
 	}
 	for deadline := time.Now().Add(testutil.Patience); !strings.Contains(log.String(), "too many open files") && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond) // sleep: nothing may open a descriptor meanwhile
+		time.Sleep(time.Millisecond) // sleep: waiting must not open a descriptor
 	}
 	restore()
 	got := testutil.Receive(t, accept)
@@ -197,7 +189,7 @@ func TestListenWithoutDescriptors(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(log.String(), "too many open files"))
 }
 
-// Each base of a group gets its share.
+// Each base of a group gets an equal share of the connections.
 func TestListenOnGroup(t *testing.T) {
 	loop := newGroup(t)
 	background(t, loop)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -38,22 +39,15 @@ func newGroup(t testing.TB) *libevent.Group {
 	return group
 }
 
-// background runs a loop until the returned function is called, which then frees it; that
-// happens at the end of the test at the latest.
+// background runs a loop until the returned function, which also frees the loop, is called.
+// The end of the test calls it at the latest.
 func background(t testing.TB, loop runner) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- loop.Run(ctx) }()
-	stopped := false
-	stop = func() {
-		if !stopped {
-			stopped = true
-			cancel()
-			assert.ErrorIs(t, testutil.Receive(t, done), context.Canceled)
-			assert.NoError(t, loop.Free())
-		}
-	}
+	end := testutil.Background(t, loop)
+	stop = sync.OnceFunc(func() {
+		end()
+		assert.NoError(t, loop.Free())
+	})
 	t.Cleanup(stop)
 	return stop
 }
@@ -82,6 +76,7 @@ func async[T any](fn func() (T, error)) <-chan result[T] {
 	return ch
 }
 
+// timedOut reports whether an error says in every way that a deadline has passed.
 func timedOut(err error) bool {
 	var t interface{ Timeout() bool }
 	return errors.Is(err, os.ErrDeadlineExceeded) && errors.As(err, &t) && t.Timeout()

@@ -2,12 +2,12 @@
 //
 //	go run ./examples/echo -addr 127.0.0.1:9595 -loops 1
 //
-// With more loops, or 0 for one on each core, they get the clients in turn.
+// The clients are spread over the loops in turn; -loops 0 starts a loop for each core.
 //
-// A client that closes its writing side gets the rest of its bytes and then the
-// end. One that sends without reading is not read from while it owes a megabyte.
-// SIGINT or SIGTERM ends the server when the clients have got their bytes, or after
-// five seconds.
+// A client that closes its writing side gets the rest of its bytes back, and then the
+// end of the stream. The server stops reading from a client that has a megabyte of
+// answers to read. SIGINT or SIGTERM ends the server once all clients have got their
+// bytes, or after five seconds.
 package main
 
 import (
@@ -25,8 +25,8 @@ import (
 )
 
 const (
-	maxUnread  = 1 << 20 // bytes a client may owe us before we stop reading from it
-	drainLimit = 5 * time.Second
+	maxUnread  = 1 << 20         // unread bytes of a client at which the server stops reading from it
+	drainLimit = 5 * time.Second // for which a client may read its rest when the server ends
 )
 
 func main() {
@@ -53,7 +53,7 @@ func main() {
 	}
 }
 
-// server is what the loops share, and none changes.
+// server has what the loops share. No loop changes it.
 type server struct {
 	group    *libevent.Group
 	loops    map[*libevent.Base]*loop
@@ -61,7 +61,7 @@ type server struct {
 	signals  []*libevent.Event
 }
 
-// loop is touched by closures of one loop only, so by one goroutine.
+// loop has the clients of one base. Only closures of that base use it, so only one goroutine.
 type loop struct {
 	base    *libevent.Base
 	clients map[*libevent.BufferEvent]*client
@@ -71,10 +71,11 @@ type loop struct {
 
 // client is one connection.
 type client struct {
-	paused bool // not read from: it does not read
-	ended  bool // it will send no more
+	paused bool // the server does not read from it, because it does not read
+	ended  bool // it has closed its writing side
 }
 
+// serve runs a server until a signal ends it.
 func serve(addr string, loops int) error {
 	group, err := libevent.NewGroup(loops, libevent.Config{})
 	if err != nil {
@@ -91,7 +92,20 @@ func serve(addr string, loops int) error {
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s: %w", addr, err)
 	}
-	base := group.Next()
+	if err := s.addSignals(); err != nil {
+		return err
+	}
+	s.printAddress()
+	if err := group.Run(context.Background()); err != nil {
+		return err
+	}
+	s.printTotals()
+	return nil
+}
+
+// addSignals makes SIGINT and SIGTERM stop the server.
+func (s *server) addSignals() error {
+	base := s.group.Next()
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		e, err := base.NewSignal(sig, s.stop)
 		if err != nil {
@@ -102,25 +116,28 @@ func serve(addr string, loops int) error {
 		}
 		s.signals = append(s.signals, e)
 	}
-	fmt.Printf("echo: listening on %s, libevent %s, %s", s.listener.Addr(), libevent.Version(), base.Method())
-	if group.Len() > 1 {
-		fmt.Printf(", %d loops", group.Len())
+	return nil
+}
+
+func (s *server) printAddress() {
+	fmt.Printf("echo: listening on %s, libevent %s, %s", s.listener.Addr(), libevent.Version(), s.group.Bases()[0].Method())
+	if s.group.Len() > 1 {
+		fmt.Printf(", %d loops", s.group.Len())
 	}
 	fmt.Println()
-	if err := group.Run(context.Background()); err != nil {
-		return err
-	}
+}
+
+func (s *server) printTotals() {
 	connections, bytes := 0, 0
 	for _, l := range s.loops {
 		connections += l.connections
 		bytes += l.bytes
 	}
-	fmt.Printf("echo: %d connections, %d bytes, %d callbacks\n", connections, bytes, group.Stats().Callbacks)
-	return nil
+	fmt.Printf("echo: %d connections, %d bytes, %d callbacks\n", connections, bytes, s.group.Stats().Callbacks)
 }
 
-// stop leaves nothing on the loops but clients that are owed something, for a while.
-// A second signal finds no handler and kills.
+// stop frees everything on the loops except clients that still have bytes to get. Those have
+// until drainLimit. A second signal finds no handler, so it kills the process.
 func (s *server) stop(os.Signal) {
 	s.listener.Free()
 	for _, e := range s.signals {
@@ -145,7 +162,7 @@ func (l *loop) accept(fd int) {
 	}
 	l.connections++
 	l.clients[bev] = &client{}
-	// The write closure is called when a client that owed too much owes half.
+	// libevent calls the write closure when a client's output has shrunk to half of maxUnread.
 	err = errors.Join(
 		bev.SetCallbacks(l.read, l.written, l.event),
 		bev.SetWatermark(libevent.EvWrite, maxUnread/2, 0),
@@ -181,7 +198,7 @@ func (l *loop) written(bev *libevent.BufferEvent) {
 
 func (l *loop) event(bev *libevent.BufferEvent, what libevent.Events) {
 	if what&libevent.EventEOF != 0 && bev.Output().Len() > 0 {
-		l.clients[bev].ended = true // written drops it
+		l.clients[bev].ended = true // written drops the client once it has got everything
 		return
 	}
 	l.drop(bev)

@@ -30,7 +30,7 @@ var binary string
 
 func TestMain(m *testing.M) { os.Exit(testutil.MainWithProgram(m, &binary, testutil.BuildGo)) }
 
-// server is a running echo server.
+// server is a running server.
 type server struct {
 	cmd  *exec.Cmd
 	addr string
@@ -44,6 +44,7 @@ func eachWay(t *testing.T, test func(t *testing.T, loops int)) {
 	}
 }
 
+// start starts a server and checks its first line.
 func start(t *testing.T, loops int) *server {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
@@ -103,7 +104,7 @@ func noise(n int) []byte {
 	return p
 }
 
-// exchange sends data, closes the writing side, and returns all that comes back.
+// exchange sends data, closes the writing side, and returns everything that comes back.
 func exchange(conn *net.TCPConn, data []byte) ([]byte, error) {
 	go func() {
 		_, _ = conn.Write(data)
@@ -131,7 +132,8 @@ func testEchoAtEverySize(t *testing.T, loops int) {
 	assert.Greater(t, callbacks, len(sizes))
 }
 
-// A client that never reads costs bounded memory; when it reads, all is there.
+// A client that does not read costs the server bounded memory. When it reads at last, it
+// gets everything.
 func TestEchoClientThatDoesNotRead(t *testing.T) { eachWay(t, testEchoClientThatDoesNotRead) }
 
 func testEchoClientThatDoesNotRead(t *testing.T, loops int) {
@@ -164,7 +166,7 @@ func testEchoClientThatDoesNotRead(t *testing.T, loops int) {
 	s.stop(t, os.Interrupt)
 }
 
-// A thousand clients at once, in lockstep, some of which reset.
+// A thousand clients send and receive at once; some of them reset their connections.
 func TestEchoUnderPressure(t *testing.T) { eachWay(t, testEchoUnderPressure) }
 
 func testEchoUnderPressure(t *testing.T, loops int) {
@@ -203,7 +205,7 @@ func testEchoUnderPressure(t *testing.T, loops int) {
 	assert.Equal(t, clients, connections)
 }
 
-// Stopping lets a slow client have what it is owed.
+// A server that stops still sends a slow client its bytes.
 func TestEchoStopDrains(t *testing.T) { eachWay(t, testEchoStopDrains) }
 
 func testEchoStopDrains(t *testing.T, loops int) {
@@ -217,8 +219,8 @@ func testEchoStopDrains(t *testing.T, loops int) {
 	require.NoError(t, err)
 	got := make(chan []byte, 1)
 	go func() {
-		// This client reads on when the server has been told to stop, and so
-		// accepts no more.
+		// This client reads on only when the server has begun to stop, which shows when the
+		// server accepts no more connections.
 		for {
 			other, err := net.Dial("tcp", s.addr)
 			if err != nil {

@@ -1,10 +1,10 @@
-// Https answers every HTTP request with a hello, over TLS.
+// Https answers every HTTP request with a greeting, over TLS.
 //
 //	go run ./examples/https -addr 127.0.0.1:8443 -cert cert.pem -key key.pem
 //	curl --cacert cert.pem https://localhost:8443/
 //
-// Without -cert it makes itself a certificate for localhost, which no client trusts: then
-// it is curl -k. SIGINT or SIGTERM ends it.
+// Without -cert the server makes a certificate for localhost, which no client trusts: use
+// curl -k then. SIGINT or SIGTERM ends the server.
 package main
 
 import (
@@ -32,7 +32,7 @@ import (
 )
 
 const (
-	maxHead     = 16 << 10 // bytes of a request
+	maxHead     = 16 << 10 // bytes of a request's head
 	idleTimeout = 30 * time.Second
 	flushLimit  = 5 * time.Second
 )
@@ -95,13 +95,13 @@ func serve(addr, certFile, keyFile string) error {
 	return nil
 }
 
-// accept takes the descriptor over, if err is nil.
+// accept serves a connection. If err is not nil the descriptor stays the caller's.
 func accept(ctx *openssl.Context, base *libevent.Base, fd int) error {
 	conn, err := ctx.NewSocket(base, fd, libevent.OptCloseOnFree)
 	if err != nil {
 		return err
 	}
-	// It also limits the handshake.
+	// The timeouts also limit the handshake.
 	if err := conn.SetTimeouts(idleTimeout, idleTimeout); err != nil {
 		return err
 	}
@@ -121,7 +121,8 @@ func accept(ctx *openssl.Context, base *libevent.Base, fd int) error {
 	return conn.Enable(libevent.EvRead)
 }
 
-// answer takes the heads of requests from the input, and answers each.
+// answer takes the heads of requests from the input and answers each. Requests with a body
+// are not expected.
 func answer(conn *openssl.Conn, b *libevent.BufferEvent) {
 	for {
 		end := b.Input().Search([]byte("\r\n\r\n"), 0)
@@ -151,6 +152,7 @@ func answer(conn *openssl.Conn, b *libevent.BufferEvent) {
 	}
 }
 
+// certificate loads a certificate, or makes one for a day if certFile is empty.
 func certificate(certFile, keyFile string) (tls.Certificate, error) {
 	if certFile != "" {
 		return tls.LoadX509KeyPair(certFile, keyFile)

@@ -33,7 +33,7 @@ func TestCurl(t *testing.T) {
 		require.NoError(t, err, string(out))
 		assert.Equal(t, 2, strings.Count(string(out), want), string(out))
 	}
-	// Whom nobody vouches for curl does not talk to.
+	// Without --cacert curl does not trust the certificate.
 	assert.Error(t, exec.Command(curl, "-sS", "--max-time", "30", url).Run())
 }
 
@@ -51,7 +51,8 @@ func TestOwnCertificate(t *testing.T) {
 	}
 }
 
-// A request without an end is refused, and one that asks for the end gets it.
+// The server refuses a request whose head is too long, and closes a connection when the
+// request asks for that.
 func TestRequests(t *testing.T) {
 	certFile, keyFile, pool := testutil.Certificate(t)
 	addr := testutil.Serve(t, binary, "-addr", "127.0.0.1:0", "-cert", certFile, "-key", keyFile)
@@ -67,7 +68,7 @@ func TestRequests(t *testing.T) {
 		answer, err := io.ReadAll(conn)
 		require.NoError(t, err)
 		assert.True(t, strings.HasPrefix(string(answer), want), string(answer))
-		_ = conn.Close() // to a server that has closed already there is no way to say so
+		_ = conn.Close() // it fails: the server has closed already and takes no close_notify
 	}
 }
 

@@ -1,12 +1,14 @@
-// Proxy hands on what comes in to another address, and back: plain or TLS on either side.
+// Proxy forwards connections to another address, in both directions, with plain TCP or TLS
+// on either side.
 //
 //	go run ./examples/proxy -listen 127.0.0.1:8443 -cert cert.pem -key key.pem -to 127.0.0.1:8080
 //	go run ./examples/proxy -listen 127.0.0.1:8080 -to example.com:443 -tls
 //
-// With -cert and -key clients speak TLS, with -tls the target does; its certificate must
-// lead to the roots in -ca, or to the system's, and be for the host of -to. What one side
-// does not read yet is bounded: then the other is not read from. The end of one side is
-// handed on when all that came before it is. SIGINT or SIGTERM ends it.
+// With -cert and -key clients speak TLS. With -tls the target does: its certificate must
+// lead to the roots in -ca, or to the system's, and be for the host of -to. While one side
+// does not read, the proxy holds a bounded amount for it and stops reading from the other.
+// When one side ends, the proxy first forwards everything that came before, and then the
+// end. SIGINT or SIGTERM ends the proxy.
 package main
 
 import (
@@ -28,8 +30,8 @@ import (
 )
 
 const (
-	maxUnsent  = 512 << 10 // bytes that wait for one side before the other is not read from
-	flushLimit = 10 * time.Second
+	maxUnsent  = 512 << 10        // unsent bytes for one side at which the proxy stops reading from the other
+	flushLimit = 10 * time.Second // for which a side may read its rest
 )
 
 func main() {
@@ -68,10 +70,11 @@ type proxy struct {
 	host    string
 	port    int
 	base    *libevent.Base
-	clients *openssl.Context // nil: plain
-	target  *openssl.Context // nil: plain
+	clients *openssl.Context // nil for plain TCP
+	target  *openssl.Context // nil for plain TCP
 }
 
+// check refuses arguments that do not fit together.
 func (p *proxy) check(rest []string) error {
 	host, port, err := net.SplitHostPort(p.to)
 	if err != nil {
@@ -92,29 +95,42 @@ func (p *proxy) check(rest []string) error {
 	return nil
 }
 
+// run makes the contexts and serves until a signal comes.
 func (p *proxy) run() (err error) {
 	if p.cert != "" {
-		cert, err := tls.LoadX509KeyPair(p.cert, p.key)
-		if err != nil {
-			return err
-		}
-		if p.clients, err = openssl.NewServerContext(&openssl.Config{Certificates: []tls.Certificate{cert}}); err != nil {
+		if p.clients, err = p.clientsContext(); err != nil {
 			return err
 		}
 		defer p.clients.Free()
 	}
 	if p.tls {
-		cfg := &openssl.Config{SessionCache: 1}
-		if p.ca != "" {
-			if cfg.RootCertificates, err = openssl.LoadCertificates(p.ca); err != nil {
-				return err
-			}
-		}
-		if p.target, err = openssl.NewClientContext(cfg); err != nil {
+		if p.target, err = p.targetContext(); err != nil {
 			return err
 		}
 		defer p.target.Free()
 	}
+	return p.serve()
+}
+
+func (p *proxy) clientsContext() (*openssl.Context, error) {
+	cert, err := tls.LoadX509KeyPair(p.cert, p.key)
+	if err != nil {
+		return nil, err
+	}
+	return openssl.NewServerContext(&openssl.Config{Certificates: []tls.Certificate{cert}})
+}
+
+func (p *proxy) targetContext() (_ *openssl.Context, err error) {
+	cfg := &openssl.Config{SessionCache: 1}
+	if p.ca != "" {
+		if cfg.RootCertificates, err = openssl.LoadCertificates(p.ca); err != nil {
+			return nil, err
+		}
+	}
+	return openssl.NewClientContext(cfg)
+}
+
+func (p *proxy) serve() (err error) {
 	if p.base, err = libevent.NewBase(); err != nil {
 		return err
 	}
@@ -132,17 +148,17 @@ func (p *proxy) run() (err error) {
 	return nil
 }
 
-// side is one of the two connections that belong together.
+// side is one of two connections between which the proxy forwards.
 type side struct {
 	*libevent.BufferEvent
 	connect func(dns *libevent.DNSBase, network, host string, port int) error
 	watch   func(read, write func(*libevent.BufferEvent), event func(*libevent.BufferEvent, libevent.Events)) error
 	other   *side
-	ended   bool // it will send no more
+	ended   bool // it sends no more
 	freed   bool
 }
 
-// newSide makes a connection, plain if ctx is nil.
+// newSide makes a connection, which is plain TCP if ctx is nil.
 func (p *proxy) newSide(ctx *openssl.Context, fd int) (*side, error) {
 	if ctx == nil {
 		b, err := p.base.NewSocket(fd, libevent.OptCloseOnFree)
@@ -181,7 +197,7 @@ func (p *proxy) accept(fd int) {
 }
 
 func (s *side) start() error {
-	// The write closure says that there is room again.
+	// libevent calls the write closure when there is room in the output again.
 	return errors.Join(
 		s.SetWatermark(libevent.EvWrite, maxUnsent/2, 0),
 		s.watch(s.read, s.written, s.event),
@@ -218,15 +234,15 @@ func (s *side) event(_ *libevent.BufferEvent, what libevent.Events) {
 	default:
 		fmt.Fprintf(os.Stderr, "proxy: %v: %v\n", s.RemoteAddr(), s.Err())
 		s.free()
-		if s.ended { // its part is whole
+		if s.ended { // s has sent everything, so the other side gets all of it
 			s.other.flush()
-		} else { // the other is to see that it is not
+		} else { // bytes of s are missing: the other side must not take this for a complete stream
 			s.other.free()
 		}
 	}
 }
 
-// flush writes what is left, and frees.
+// flush frees the side once its output is written.
 func (s *side) flush() {
 	if !s.freed {
 		s.freed = true

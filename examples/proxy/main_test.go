@@ -23,7 +23,7 @@ var binary string
 
 func TestMain(m *testing.M) { os.Exit(testutil.MainWithProgram(m, &binary, testutil.BuildGo)) }
 
-// target serves on loopback, over TLS if cfg is not nil.
+// target runs a server on loopback, with TLS if cfg is not nil.
 func target(t *testing.T, cfg *tls.Config, handle func(net.Conn)) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -53,7 +53,8 @@ type halfCloser interface {
 	CloseWrite() error
 }
 
-// Each way of plain and TLS: what is sent comes back, all of it, after the sender's end.
+// With plain TCP and TLS on either side, everything that is sent comes back after the
+// sender has ended its side.
 func TestEachWay(t *testing.T) {
 	certFile, keyFile, pool := testutil.Certificate(t)
 	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
@@ -68,7 +69,8 @@ func TestEachWay(t *testing.T) {
 				if tlsOut {
 					cfg = &tls.Config{Certificates: []tls.Certificate{cert}}
 				}
-				// It answers only when it has got the end: no side may be cut short.
+				// The target answers only after the client's end, so the proxy has to
+				// forward that end without closing the other direction.
 				to := target(t, cfg, func(conn net.Conn) {
 					p, err := io.ReadAll(conn)
 					assert.NoError(t, err)
@@ -105,7 +107,8 @@ func TestEachWay(t *testing.T) {
 	}
 }
 
-// A target whose certificate is nobody's is not talked to: the client sees the end.
+// The proxy sends nothing to a target whose certificate it does not trust, and closes the
+// client's connection.
 func TestUntrustedTarget(t *testing.T) {
 	certFile, keyFile, _ := testutil.Certificate(t)
 	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
@@ -126,7 +129,7 @@ func TestUntrustedTarget(t *testing.T) {
 	assert.Empty(t, got)
 }
 
-// A client that reads nothing does not fill the proxy: the target cannot write on.
+// A client that does not read does not fill the proxy: the target's Write stops.
 func TestBackPressure(t *testing.T) {
 	written := make(chan int, 1)
 	to := target(t, nil, func(conn net.Conn) {

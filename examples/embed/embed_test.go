@@ -31,7 +31,7 @@ const patience = time.Minute
 
 var binary string
 
-// TestMain builds the program in the way of the tests: with -race or -asan, if they are.
+// TestMain builds the program, with -race or -asan if the tests are built with them.
 func TestMain(m *testing.M) {
 	if musl, _ := filepath.Glob("/lib/ld-musl-*"); len(musl) > 0 {
 		fmt.Println("skipped: Go archives do not start with musl")
@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// program is a running one.
+// program is a running program.
 type program struct {
 	t        *testing.T
 	cmd      *exec.Cmd
@@ -58,7 +58,7 @@ type program struct {
 	c, forGo string // addresses
 }
 
-// transcript is what was printed so far.
+// transcript keeps what a program prints.
 type transcript struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -76,6 +76,7 @@ func (s *transcript) String() string {
 	return s.text.String()
 }
 
+// start starts a program whose stderr is kept.
 func start(t *testing.T) *program {
 	t.Helper()
 	p := &program{t: t}
@@ -83,7 +84,7 @@ func start(t *testing.T) *program {
 	return p
 }
 
-// begin starts it with ports of its own. Its end is the test's to await.
+// begin starts the program on free ports. The test has to wait for its end.
 func (p *program) begin(stderr io.Writer) {
 	p.t.Helper()
 	p.cmd = exec.Command(binary, "0", "0")
@@ -107,7 +108,8 @@ func (p *program) begin(stderr io.Writer) {
 	p.c, p.forGo = m[1], m[2]
 }
 
-// ends sends a signal and wants the program to end well; the last it printed is returned.
+// ends sends a signal, checks that the program ends with status 0, and returns the rest of
+// what it printed.
 func (p *program) ends(sig os.Signal) string {
 	p.t.Helper()
 	require.NoError(p.t, p.cmd.Process.Signal(sig))
@@ -118,7 +120,7 @@ func (p *program) ends(sig os.Signal) string {
 	return string(rest)
 }
 
-// status asks for one.
+// status makes the program print its numbers of connections.
 func (p *program) status() string {
 	p.t.Helper()
 	require.NoError(p.t, p.cmd.Process.Signal(syscall.SIGUSR1))
@@ -134,7 +136,7 @@ func eventually(t *testing.T, cond func() bool, what string) {
 	}
 }
 
-// client is a connection to it.
+// client is a connection to a program.
 type client struct {
 	t testing.TB
 	*net.TCPConn
@@ -150,7 +152,7 @@ func dial(t testing.TB, addr string) *client {
 	return &client{t, conn.(*net.TCPConn), bufio.NewReader(conn)}
 }
 
-// lend dials C and has the connection lent to Go.
+// lend dials C's port and makes C lend the connection to Go.
 func lend(t testing.TB, p *program) *client {
 	c := dial(t, p.c)
 	c.send("go\nhello\n")
@@ -184,7 +186,7 @@ func (c *client) getsEnd() {
 func byC(line string) string  { return "C " + line }
 func byGo(line string) string { return fmt.Sprintf("Go %x", sha256.Sum256([]byte(line))) }
 
-// eachOwner runs a test with connections of C, of Go, and lent by the one to the other.
+// eachOwner runs a test with connections that C serves, that Go owns, and that C has lent to Go.
 func eachOwner(t *testing.T, test func(t *testing.T, p *program, connect func() *client, answer string)) {
 	owners := map[string]struct {
 		connect func(t *testing.T, p *program) *client
@@ -217,7 +219,8 @@ func TestLendsAndGivesBack(t *testing.T) {
 	c.send("three\n")
 	c.gets(byC("three"))
 
-	// What was sent at once is answered by whose turn it is, and nothing is lost.
+	// The client may send lines for C and Go together. Each line is answered by whoever has
+	// the connection when its turn comes, and no line is lost.
 	for range 10 {
 		c.send("1\ngo\n2\n3\nback\n4\ngo\n5\nback\n6\n")
 		c.gets(byC("1"), byGo("2"), byGo("3"), "C again", byC("4"), byGo("5"), "C again", byC("6"))
@@ -255,7 +258,7 @@ func TestManyAtOnce(t *testing.T) {
 	p.ends(syscall.SIGTERM)
 }
 
-// A client that only reads gets all, also one that was slow to begin.
+// A client that has ended its writing side still gets all answers.
 func TestHalfClosed(t *testing.T) {
 	eachOwner(t, func(t *testing.T, p *program, connect func() *client, answer string) {
 		c := connect()
@@ -265,7 +268,7 @@ func TestHalfClosed(t *testing.T) {
 		n := 0
 		for {
 			line, err := c.lines.ReadString('\n')
-			if line == "C again\n" { // C met the end
+			if line == "C again\n" { // Go has given the connection back at the client's end
 				continue
 			}
 			if err != nil {
@@ -291,12 +294,12 @@ func TestPanicIsTheHosts(t *testing.T) {
 	assert.Contains(t, p.ends(syscall.SIGTERM), "after 2 panics")
 }
 
-// The client closes first: what is written then is answered by a reset, and what comes
-// after that is EPIPE, with SIGPIPE.
+// After the client has closed the connection, the first write is answered by a reset. The
+// next write fails with EPIPE, and raises SIGPIPE.
 func TestWriteToAClosedConnection(t *testing.T) {
 	eachOwner(t, func(t *testing.T, p *program, connect func() *client, _ string) {
 		failed := func(how string) int { return strings.Count(strings.ToLower(p.err.String()), how) }
-		for failed("broken pipe") < 3 { // or the reset was there before
+		for failed("broken pipe") < 3 { // a reset that comes early gives another error
 			before := failed("connection")
 			c := connect()
 			c.send("many 1000000\n")
@@ -312,7 +315,8 @@ func TestWriteToAClosedConnection(t *testing.T) {
 	})
 }
 
-// Go would die of a SIGPIPE that it got from stderr, and that C alone ignores.
+// A write to a closed stderr does not end the process. If C alone ignored SIGPIPE, the Go
+// runtime would end it.
 func TestStderrIsGone(t *testing.T) {
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
@@ -331,7 +335,8 @@ func TestStderrIsGone(t *testing.T) {
 	p.ends(syscall.SIGTERM)
 }
 
-// Signals hit every thread of the program, also those with the small stack of a goroutine.
+// A signal may come on any thread of the program, also while it runs on the small stack of a
+// goroutine.
 func TestSignalsWhileGoRuns(t *testing.T) {
 	p := start(t)
 	rest, printed := make(chan string, 1), 0
@@ -378,7 +383,7 @@ func TestSignalsWhileGoRuns(t *testing.T) {
 	assert.Greater(t, printed, 10)
 }
 
-// signalThreads sends sig to each thread.
+// signalThreads sends a signal to each thread of the program.
 func (p *program) signalThreads(sig syscall.Signal) {
 	pid := p.cmd.Process.Pid
 	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
@@ -399,7 +404,7 @@ func TestEnds(t *testing.T) {
 			clients[1].send("1\n")
 			clients[1].gets(byGo("1"))
 			full := []*client{dial(t, p.c), dial(t, p.forGo), lend(t, p)}
-			for _, c := range full { // owed more than the sockets hold
+			for _, c := range full { // whose answers are more than the sockets hold
 				c.send("many 1000000\n")
 				_, err := c.lines.ReadByte()
 				require.NoError(t, err)

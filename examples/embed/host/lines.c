@@ -1,4 +1,4 @@
-/* lines.c: the part of the server that was there before Go. */
+/* lines.c: connections whose lines C answers. This part of the server needs no Go. */
 
 #include <errno.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@ enum { MAX_LINE = 64 << 10, MAX_MANY = 1 << 20 };
 struct line_conn {
 	LIST_ENTRY(line_conn) next;
 	struct bufferevent *bev;
-	int lent;  /* to Go: not to be touched */
+	int lent;  /* to Go, so C must not use bev */
 	int ended; /* the client sends no more */
 };
 
@@ -36,7 +36,7 @@ static void free_conn(struct line_conn *c)
 
 static void answer_lines(struct line_conn *c);
 
-/* Called by Go, on the loop's thread. */
+/* Go calls this on the loop's thread when it gives a connection back. */
 static void on_returned(struct bufferevent *bev, void *arg)
 {
 	struct line_conn *c = arg;
@@ -76,7 +76,7 @@ static void answer(struct line_conn *c, const char *line)
 	}
 }
 
-/* A client that does not read gets no more answers until it has. */
+/* While a client does not read its answers, it gets no more of them. */
 static void answer_lines(struct line_conn *c)
 {
 	struct evbuffer *in = bufferevent_get_input(c->bev);

@@ -6,11 +6,13 @@
 
 struct event_base;
 
-/* The loop's thread only. fd is closed with the connection, or at once for an error. */
+/* Only the loop's thread may call these functions. */
+
+/* Serves a connection. fd is closed at its end, or at once if there is no memory. */
 void lines_new(struct event_base *base, evutil_socket_t fd);
 int lines_count(void);
 int lines_lent(void);
-/* For the end, when Go has given back what it had. */
+/* Frees all connections. Go must have given back the lent ones. */
 void lines_free_all(void);
 
 #endif

@@ -3,9 +3,9 @@
  *
  *	embed [port [port]]
  *
- * On the first port it answers lines itself, and lends a connection to Go when the client
- * says "go"; connections of the second port it gives to Go. 0 is any free port.
- * SIGUSR1 prints what is going on; SIGINT or SIGTERM ends it.
+ * It answers the lines of connections on the first port, and lends a connection to Go when
+ * the client says "go". It gives connections on the second port to Go. Port 0 means any
+ * free port. SIGUSR1 prints numbers of connections; SIGINT or SIGTERM ends the program.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -39,7 +39,8 @@ static void on_accept_here(struct evconnlistener *l, evutil_socket_t fd, struct 
 	lines_new(evconnlistener_get_base(l), fd);
 }
 
-/* Go's goroutines may use what Go owns, so it gets a lock, and callbacks without it. */
+/* Goroutines on other threads use this bufferevent, so it needs a lock, and its callbacks have to
+ * run without that lock. */
 static void on_accept_for_go(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg)
 {
 	struct bufferevent *bev = bufferevent_socket_new(evconnlistener_get_base(l), fd,
@@ -106,11 +107,11 @@ static void on_status(evutil_socket_t sig, short what, void *arg)
 }
 
 /*
- * libevent's signal handler has no SA_ONSTACK. In a program with Go in it that is memory
- * corruption to come: a signal interrupts whatever thread the kernel likes, also this one
- * while a Go closure runs on it, on the small stack of a goroutine. On the alternate stack,
- * which Go gives every thread that runs Go, the same handler is safe. It is put there each
- * time that event_add installs it.
+ * libevent installs its signal handler without SA_ONSTACK. In a program with Go in it that
+ * corrupts memory: the kernel may run the handler on any thread, also on this one while a
+ * Go closure runs here, on the small stack of a goroutine. With SA_ONSTACK the handler runs
+ * on the alternate stack, which Go gives to every thread that runs Go. event_add installs
+ * the handler again each time, so the flag has to be set after each event_add.
  */
 static int add_signal(struct event *ev)
 {
@@ -129,19 +130,19 @@ int main(int argc, char **argv)
 	struct event *signals[3] = {NULL, NULL, NULL};
 	int status = 1, started = 0, i;
 
-	/* A write to a connection that the client has closed is an error, not the end. */
+	/* A write to a connection that the client has closed must not end the process. */
 	signal(SIGPIPE, SIG_IGN);
 
 	/* Without this libevent 2.2.1-alpha reads signals from a signalfd, and blocks them in
-	 * this thread alone: they would end the process on one of Go's. */
+	 * this thread only. A signal on one of Go's threads would end the process. */
 	setenv("EVENT_DISALLOW_SIGNALFD", "1", 1);
 
-	/* So that Go may wake the loop from other threads. Before any event_base. */
+	/* Go wakes the loop from other threads. This call has to come before any event_base. */
 	if (evthread_use_pthreads() < 0 || !(base = event_base_new())) {
 		fprintf(stderr, "embed: no event_base\n");
 		goto done;
 	}
-	/* Before Go has anything to do. */
+	/* The handlers have to be safe before Go code runs. */
 	signals[0] = evsignal_new(base, SIGINT, on_stop, base);
 	signals[1] = evsignal_new(base, SIGTERM, on_stop, base);
 	signals[2] = evsignal_new(base, SIGUSR1, on_status, NULL);
@@ -169,7 +170,7 @@ done:
 		evconnlistener_free(here);
 	if (for_go)
 		evconnlistener_free(for_go);
-	/* First what is Go's, then what it had from C, which is C's again, then the base. */
+	/* First Go frees its bufferevents and gives the lent ones back; then C frees its own. */
 	if (started && serviceStop() < 0)
 		status = 1;
 	lines_free_all();

@@ -9,34 +9,35 @@ import (
 	"unsafe"
 )
 
-// What C calls, all of it on the thread of its loop, or before that runs.
+// The functions that C calls. It calls them on the loop's thread, or before the loop runs.
 
 //export serviceStart
 func serviceStart(base unsafe.Pointer, panicked C.service_panicked) C.int {
 	return status(start(base, panicked))
 }
 
-// serviceStop leaves nothing of Go's on the base. What was lent has C's callbacks again.
+// serviceStop frees all of Go's objects on the base, and restores C's callbacks on
+// bufferevents that were lent.
 //
 //export serviceStop
 func serviceStop() C.int { return status(stop()) }
 
-// serviceAdopt takes a bufferevent over, or fails and leaves it to the caller.
+// serviceAdopt takes a bufferevent over. If it fails, the caller still has to free it.
 //
 //export serviceAdopt
 func serviceAdopt(bev *C.struct_bufferevent) C.int {
 	return status(adopt(unsafe.Pointer(bev)))
 }
 
-// serviceLend borrows one. C leaves it alone until returned was called with it and arg, or
-// serviceStop.
+// serviceLend borrows a bufferevent. C must not use it until Go calls returned with it and
+// arg, or until serviceStop.
 //
 //export serviceLend
 func serviceLend(bev *C.struct_bufferevent, returned C.service_returned, arg unsafe.Pointer) C.int {
 	return status(borrow(unsafe.Pointer(bev), func() { giveBack(returned, bev, arg) }))
 }
 
-// status is 0, or -1 for an error, which is printed.
+// status returns 0, or prints an error and returns -1.
 func status(err error) C.int {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "embed: Go:", err)

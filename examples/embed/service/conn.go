@@ -15,13 +15,13 @@ const (
 	maxMany = 1 << 20  // lines
 )
 
-// conn is a connection that Go answers on. Only closures touch it, so only one thread.
+// conn is a connection whose lines Go answers. Only closures use it, so only the loop's thread.
 type conn struct {
 	bev  *libevent.BufferEvent
-	lent bool   // by C, which gets it back
-	end  func() // no more of it here
+	lent bool   // by C, so C gets it back
+	end  func() // frees it or gives it back
 
-	busy  bool // with a line, until its answer is written
+	busy  bool // with a line whose answer is not ready
 	ended bool // the client sends no more
 }
 
@@ -29,7 +29,7 @@ func (c *conn) read(*libevent.BufferEvent) { c.next() }
 
 func (c *conn) written(*libevent.BufferEvent) {
 	if c.busy {
-		return // the output was C's, from before
+		return // the output that was written is not this line's answer
 	}
 	_ = c.bev.Enable(libevent.EvRead)
 	c.next()
@@ -45,8 +45,8 @@ func (c *conn) event(_ *libevent.BufferEvent, what libevent.Events) {
 	c.end()
 }
 
-// next begins with the next line when the one before is answered. Meanwhile nothing is
-// read, so a client that sends and does not read takes no memory.
+// next answers the next line, once the answer to the line before is written. Until then it
+// does not read, so a client that sends and does not read costs little memory.
 func (c *conn) next() {
 	if c.busy || c.bev.Output().Len() > 0 {
 		return
@@ -74,7 +74,7 @@ func (c *conn) next() {
 		return
 	}
 	c.busy = true
-	// The loop does not wait for what takes time.
+	// This may take long, so it must not run on the loop's thread.
 	go func() {
 		answer := fmt.Sprintf("Go %x\n", sha256.Sum256(line))
 		_ = base.Post(func() {
@@ -84,7 +84,7 @@ func (c *conn) next() {
 	}()
 }
 
-// answer writes, and what is next waits for the write closure.
+// answer writes the answer to a line. The write closure then goes on with the next line.
 func (c *conn) answer(text string) {
 	if _, err := c.bev.WriteString(text); err != nil {
 		c.end()

@@ -1,5 +1,6 @@
-// Service is the Go part of a C program. Built as an archive it is linked into that,
-// wraps its event_base, and answers lines on connections that the program hands to it.
+// Service is the Go part of a C program. It is built as an archive and linked into the
+// program, wraps the program's event_base, and answers lines on connections that C hands
+// to it.
 package main
 
 /*
@@ -25,11 +26,11 @@ import (
 // base is the host's. It is set before the loop runs.
 var base *libevent.Base
 
-func main() {} // of an archive is never called
+func main() {} // never called in an archive
 
 func start(event unsafe.Pointer, panicked C.service_panicked) (err error) {
-	// The host ignores SIGPIPE by itself. But it did so after the Go runtime had looked,
-	// which would end the process when Go writes to a broken stdout or stderr.
+	// The host ignores SIGPIPE too, but only after the Go runtime has started. The runtime
+	// does not know that, and would end the process after a write to a broken stdout or stderr.
 	signal.Ignore(syscall.SIGPIPE)
 	base, err = libevent.WrapBase(event, libevent.WrapConfig{OnPanic: func(value any, stack []byte) {
 		text := C.CString(fmt.Sprintf("%v\n%s", value, stack))
@@ -41,7 +42,7 @@ func start(event unsafe.Pointer, panicked C.service_panicked) (err error) {
 
 func stop() error { return base.Free() }
 
-// adopt answers on a bufferevent that is Go's from now on, to its end.
+// adopt serves a bufferevent that Go owns from now on.
 func adopt(native unsafe.Pointer) error {
 	bev, err := base.AdoptBufferEvent(native, libevent.OptCloseOnFree)
 	if err != nil {
@@ -49,12 +50,12 @@ func adopt(native unsafe.Pointer) error {
 	}
 	c := &conn{bev: bev, end: bev.Free}
 	if err := c.begin(); err != nil {
-		bev.Free() // the host need not know
+		bev.Free() // Go owns it already, so the host must not free it
 	}
 	return nil
 }
 
-// borrow answers on a bufferevent of C's until the client wants C back, or is gone.
+// borrow serves a bufferevent of C's until the client says "back" or ends the connection.
 func borrow(native unsafe.Pointer, returned func()) error {
 	bev, err := base.WrapBufferEvent(native)
 	if err != nil {
@@ -63,8 +64,8 @@ func borrow(native unsafe.Pointer, returned func()) error {
 	c := &conn{bev: bev, lent: true}
 	c.end = sync.OnceFunc(func() {
 		c.busy = true
-		// C's callbacks are in place again when no closure of this bufferevent runs any
-		// more. With both directions on, C meets an end or an error of the connection itself.
+		// In a posted function no closure of this bufferevent is running, so C gets it with
+		// nothing under way. With both directions on, C sees an end or an error for itself.
 		_ = base.Post(func() {
 			_ = bev.Enable(libevent.EvRead | libevent.EvWrite)
 			bev.Free()
@@ -75,14 +76,14 @@ func borrow(native unsafe.Pointer, returned func()) error {
 		bev.Free()
 		return err
 	}
-	return base.Post(c.next) // C may have read more than it used
+	return base.Post(c.next) // C may have left lines in the input
 }
 
 func giveBack(returned C.service_returned, bev *C.struct_bufferevent, arg unsafe.Pointer) {
 	C.call_returned(returned, bev, arg)
 }
 
-// begin has the closures called.
+// begin sets the closures and enables both directions.
 func (c *conn) begin() error {
 	return errors.Join(
 		c.bev.SetCallbacks(c.read, c.written, c.event),

@@ -1,14 +1,14 @@
-/* service.h: what the C program and its Go part tell each other, beside what cgo
- * writes of the exported functions. */
+/* service.h: the types of the functions by which Go calls the C program. cgo writes a
+ * header for the functions by which C calls Go. */
 #ifndef SERVICE_H
 #define SERVICE_H
 
 struct event_base;
 struct bufferevent;
 
-/* A closure panicked; text is C's for the time of the call. */
+/* Go calls this after a panic in a closure. text is valid during the call only. */
 typedef void (*service_panicked)(const char *text);
-/* Go is done with a bufferevent that was lent to it. */
+/* Go calls this when it gives a lent bufferevent back. */
 typedef void (*service_returned)(struct bufferevent *bev, void *arg);
 
 #endif

@@ -1,11 +1,12 @@
-// Redis is a gateway: every line of a client is a Redis command, its words set apart by
-// blanks, and is answered by a line; an array by its length, and a line for each element.
+// Redis is a gateway to a Redis server. Each line of a client is a command whose words are
+// separated by blanks. The gateway answers it with a line, or, for an array, with its length
+// and a line for each element.
 //
 //	go run . -addr 127.0.0.1:9596 -redis 127.0.0.1:6379
 //
-// Clients are bufferevents with Go closures, and each has a connection to the server by
-// hiredis, with events of its own; all of them are on one event loop, that Go runs.
-// SIGINT or SIGTERM ends the gateway.
+// Clients are bufferevents with Go closures. Each client has a hiredis connection to the
+// server, with events of its own. All of them are on one event loop, which Go runs. SIGINT or
+// SIGTERM ends the gateway.
 package main
 
 import (
@@ -26,10 +27,10 @@ import (
 )
 
 const (
-	maxLine    = 64 << 10 // bytes
-	maxOwed    = 1000     // commands of one client that wait for their replies
-	maxUnread  = 1 << 20  // bytes a client may leave unread before it is not read from
-	drainLimit = 5 * time.Second
+	maxLine    = 64 << 10        // bytes
+	maxOwed    = 1000            // commands of one client that may wait for their replies
+	maxUnread  = 1 << 20         // unread bytes of a client at which the gateway stops reading from it
+	drainLimit = 5 * time.Second // for which a client may read its rest
 )
 
 func main() {
@@ -59,24 +60,25 @@ func main() {
 	}
 }
 
-// gateway is touched by the loop's goroutine only, and so is what it has.
+// gateway has the clients. Only the loop's goroutine uses it and them.
 type gateway struct {
 	base    *libevent.Base
 	server  string
 	clients map[*client]bool
 }
 
-// client is somebody who sends lines, with a connection to the server of its own.
+// client is a connection that sends lines, and its connection to the server.
 type client struct {
 	gateway *gateway
 	bev     *libevent.BufferEvent
 	redis   *hiredis.Client
-	owed    int   // replies
-	ended   bool  // it will send no more
-	refused error // why no more of its lines are read
+	owed    int   // commands that wait for their replies
+	ended   bool  // it sends no more
+	refused error // why the gateway reads no more of its lines
 }
 
-// serve runs until ctx ends. ready is told when clients can come, and where.
+// serve runs a gateway until ctx ends. It calls ready with the address once clients can
+// connect.
 func serve(ctx context.Context, addr, server string, ready func(net.Addr)) error {
 	base, err := libevent.NewBase()
 	if err != nil {
@@ -84,7 +86,7 @@ func serve(ctx context.Context, addr, server string, ready func(net.Addr)) error
 	}
 	defer base.Free()
 	g := &gateway{base: base, server: server, clients: map[*client]bool{}}
-	defer g.close() // before the base
+	defer g.close() // before base.Free: hiredis clients must end before their base
 	l, err := base.Listen("tcp", addr, libevent.ListenOptions{}, g.accept)
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s: %w", addr, err)
@@ -118,7 +120,7 @@ func (g *gateway) accept(_ *libevent.Listener, fd int, _ net.Addr) {
 	}
 	g.clients[c] = true
 	err = errors.Join(
-		bev.SetCallbacks(c.read, c.read, c.event), // one that has read what it was sent is read from again
+		bev.SetCallbacks(c.read, c.read, c.event), // after a write, read goes on if it had stopped
 		bev.SetWatermark(libevent.EvRead, 0, maxLine),
 		bev.SetWatermark(libevent.EvWrite, maxUnread/2, 0),
 		bev.Enable(libevent.EvRead))
@@ -128,8 +130,8 @@ func (g *gateway) accept(_ *libevent.Listener, fd int, _ net.Addr) {
 	}
 }
 
-// read takes as many lines as the client may be owed replies for. The others wait in its
-// input, and when that is at its high mark, with the client.
+// read sends commands until the client waits for too many replies. Further lines wait in the
+// input, and once the input is at its high mark, at the client.
 func (c *client) read(bev *libevent.BufferEvent) {
 	for c.refused == nil && c.owed < maxOwed && bev.Output().Len() < maxUnread {
 		words, ok := c.next()
@@ -151,6 +153,7 @@ func (c *client) read(bev *libevent.BufferEvent) {
 	}
 }
 
+// next returns the words of the next line.
 func (c *client) next() (words []string, ok bool) {
 	line, ok := c.bev.Input().ReadLine(libevent.EOLCRLF)
 	if !ok && c.bev.Input().Len() >= maxLine {
@@ -159,6 +162,7 @@ func (c *client) next() (words []string, ok bool) {
 	return strings.Fields(string(line)), ok
 }
 
+// reply is called with the reply to a command.
 func (c *client) reply(value any, err error) {
 	if !c.gateway.clients[c] {
 		return
@@ -177,7 +181,7 @@ func (c *client) event(bev *libevent.BufferEvent, what libevent.Events) {
 	c.read(bev)
 }
 
-// lost is called when the connection to the server has ended, by drop also.
+// lost is called when the connection to the server has ended, also when drop has closed it.
 func (c *client) lost(err error) {
 	if err != nil {
 		_, _ = c.bev.WriteString(line(nil, err))
@@ -185,7 +189,7 @@ func (c *client) lost(err error) {
 	}
 }
 
-// drop ends both connections, the client's when it has got what it was sent.
+// drop ends both connections. The client still gets its output.
 func (c *client) drop() {
 	if !c.gateway.clients[c] {
 		return
@@ -199,7 +203,7 @@ func (c *client) drop() {
 func line(value any, err error) string { return string(appendLine(nil, value, err)) }
 
 func appendLine(p []byte, value any, err error) []byte {
-	if e, ok := value.(hiredis.Error); ok { // of an array
+	if e, ok := value.(hiredis.Error); ok { // an element of an array
 		value, err = nil, e
 	}
 	switch v := value.(type) {

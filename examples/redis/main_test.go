@@ -19,7 +19,7 @@ import (
 
 const patience = 30 * time.Second
 
-// run runs the gateway until the end of the test, and gives its address.
+// run runs a gateway until the end of the test, and returns its address.
 func run(t *testing.T, server string) (addr string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -56,7 +56,7 @@ func connect(t *testing.T, addr string) *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
-// talk sends everything, ends its side, and returns what came until the end.
+// talk sends a text, closes the writing side, and returns everything that comes back.
 func talk(t *testing.T, addr, text string) string {
 	t.Helper()
 	conn := connect(t, addr)
@@ -80,7 +80,7 @@ func TestGateway(t *testing.T) {
 	assert.Equal(t, "error: the line is too long\n", talk(t, addr, strings.Repeat("x", 2*maxLine)))
 }
 
-// Far more than a client may be owed, by one that reads only afterwards.
+// A client may send far more commands than may wait for replies, and read the replies later.
 func TestGatewayPipeline(t *testing.T) {
 	addr := run(t, redistest.Start(t).TCP)
 	const n = 20_000

@@ -1,6 +1,6 @@
 package hiredis
 
-// The exported trampolines: what client.c calls.
+// The exported trampolines, which client.c calls.
 
 /*
 #include "client.h"

@@ -1,10 +1,9 @@
 package hiredis
 
-// Every compiler and linker setting of the package stands here, and nowhere
-// else.
+// This file has all compiler and linker settings of the package.
 //
-// libevent_core alone is asked for, for hiredis's adapter: libevent as a whole
-// would be a second full copy of the core in the same process.
+// hiredis's adapter needs libevent_core. Do not link libevent instead: it has a
+// second copy of the core.
 
 /*
 #cgo pkg-config: hiredis libevent_core

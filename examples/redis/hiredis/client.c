@@ -35,7 +35,8 @@ redisAsyncContext *goredis_dial(struct event_base *base, const char *host, int p
 		redisAsyncFree(ac);
 		return NULL;
 	}
-	/* After the events: the first of these starts to wait for the connection. */
+	/* Only after the events are attached: redisAsyncSetConnectCallback begins to wait for the
+	 * connection. */
 	redisAsyncSetConnectCallback(ac, on_connect);
 	redisAsyncSetDisconnectCallback(ac, on_disconnect);
 	return ac;

@@ -2,9 +2,9 @@
 // of a libevent.Base: hiredis puts events of its own on the same event_base, and Go
 // closures get the replies.
 //
-// hiredis knows no locks: a Client is for the goroutine that runs its loop, or for any
-// while no loop runs. Others go through Base.Post. Closures run on the loop's goroutine,
-// in the order of the replies; they may use the client they belong to, and end it.
+// hiredis has no locks. Only the goroutine that runs the loop may use a Client, or any
+// goroutine while no loop runs; other goroutines use Base.Post. Closures run on the loop's
+// goroutine, in the order of the replies. They may use their client and end it.
 package hiredis
 
 /*
@@ -31,15 +31,16 @@ import (
 )
 
 var (
-	// ErrClosed is the error of a closed client, and of the commands whose replies it did
-	// not wait for. It matches net.ErrClosed.
+	// ErrClosed is the error of calls on a closed client, and of commands whose replies had
+	// not come when it was closed. It matches net.ErrClosed.
 	ErrClosed = fmt.Errorf("hiredis: %w", net.ErrClosed)
-	// ErrSubscribed is the error of a command on a client with subscriptions: those take
-	// the whole connection. A second client is the way.
+	// ErrSubscribed is the error of a command on a client with subscriptions, which take
+	// the whole connection. Use a second client.
 	ErrSubscribed = errors.New("hiredis: the client has subscriptions")
 )
 
 // Client is one connection to a server.
+// Loop goroutine only, or any while no loop runs.
 type Client struct {
 	base      *libevent.Base
 	ac        *C.redisAsyncContext
@@ -47,34 +48,34 @@ type Client struct {
 	onConnect func()
 	onEnd     func(error)
 
-	// pending has what waits for replies. hiredis gets the key: if it ever called for what
-	// is done, nothing would be found.
+	// pending has the calls that wait for replies. hiredis gets only the key, so a callback
+	// for a call that is done would find nothing.
 	pending map[uintptr]call
 	last    uintptr
-	subs    map[string]bool // by channel: whether it is being ended
-	buf     []byte          // of commands
+	subs    map[string]bool // by channel: whether Unsubscribe was called
+	buf     []byte          // for the bytes of commands
 
-	// Which of its callbacks is below on the stack.
+	// Whether that callback of hiredis is on the stack.
 	inConnect, inReply bool
 
-	cause error // why nothing can be sent any more
-	over  bool  // hiredis frees ac, or soon will
-	gone  bool  // it has no more to say than that what is pending gets no reply
-	ended bool
+	cause    error // why nothing can be sent any more
+	freed    bool  // ac must not be used: hiredis has freed it or is about to
+	finished bool  // hiredis calls no more, except for pending calls, which get no reply
+	ended    bool  // onEnd was called, or is about to be
 }
 
-// call is a command, or a subscription, which stays.
+// call is a command or a subscription.
 type call struct {
 	reply func(value any, err error)
-	stays bool
+	stays bool // a subscription, which gets more than one reply
 }
 
-// Dial begins to connect to a literal address and port, or to a Unix socket's path, which
-// has a slash in it. connected is called when that has succeeded, and ended once, after
-// everything else: with nil after Close and Disconnect, otherwise with what went wrong,
-// also when connecting. Both may be nil. Commands may be given at once. What fails at
-// once is the error, and then neither is called.
-// Names are refused: hiredis would block the loop while it looks them up.
+// Dial begins to connect to a literal address and port, or to the path of a Unix socket,
+// which has a slash in it. connected is called once the connection is made. ended is called
+// once, as the last closure: with nil after Close and Disconnect, or else with the error that
+// ended the connection or kept it from being made. Both may be nil. Commands may be sent
+// before the connection is made. If Dial returns an error, neither closure is called.
+// Dial refuses names: hiredis would block the loop while it looks them up.
 // The client must be closed before its base is freed.
 // Loop goroutine only, or any while no loop runs. Wraps redisAsyncConnect and
 // redisAsyncConnectUnix.
@@ -118,12 +119,13 @@ func Live() int { return int(live.Load()) }
 
 var live atomic.Int64
 
+// forget deletes the handle.
 func (c *Client) forget() {
 	c.handle.Delete()
 	live.Add(-1)
 }
 
-// split gives port 0 for a path.
+// split splits an address into host and port. For a path the port is 0.
 func split(addr string) (host string, port uint16, err error) {
 	if strings.ContainsRune(addr, 0) {
 		return "", 0, fmt.Errorf("hiredis: address %q has a zero byte", addr)
@@ -141,13 +143,13 @@ func split(addr string) (host string, port uint16, err error) {
 	return ap.Addr().String(), ap.Port(), nil
 }
 
-// Do sends a command; arguments may have any bytes. reply is called once: with a string,
-// an int64, nil, or a []any of these and of Error, or with an error: Error when that is the
-// reply, ErrClosed after Close, or what happened to the connection. It may be nil. When Do
-// returns an error, reply is not called.
-// Commands that are not answered by one reply are refused: SUBSCRIBE and its kin, MONITOR,
-// SYNC, PSYNC, HELLO, CLIENT REPLY.
-// Loop goroutine only, or any while no loop runs. Wraps redisAsyncFormattedCommand.
+// Do sends a command. Its arguments may have any bytes. reply, which may be nil, is called
+// once. Its value is a string, an int64, nil, or a []any of these and of Error. Its error is
+// an Error if the server replied with one, ErrClosed after Close, or the error that ended the
+// connection. If Do returns an error, reply is not called.
+// Do refuses commands that are not answered by exactly one reply: SUBSCRIBE and similar ones,
+// MONITOR, SYNC, PSYNC, HELLO, CLIENT REPLY.
+// Wraps redisAsyncFormattedCommand.
 func (c *Client) Do(reply func(value any, err error), args ...string) error {
 	if err := check(args); err != nil {
 		return err
@@ -161,10 +163,10 @@ func (c *Client) Do(reply func(value any, err error), args ...string) error {
 	return c.send(call{reply: reply}, args...)
 }
 
-// maxSpare bounds the memory that a large command leaves behind, in bytes.
+// maxSpare is the size, in bytes, up to which the buffer of a command is kept for the next.
 const maxSpare = 64 << 10
 
-// send sends a command whose replies are a call's.
+// send sends a command. Its replies go to call.
 func (c *Client) send(call call, args ...string) error {
 	if err := c.usable(); err != nil {
 		return err
@@ -177,10 +179,11 @@ func (c *Client) send(call call, args ...string) error {
 	return nil
 }
 
+// write gives a command to hiredis. The replies come with id.
 func (c *Client) write(id uintptr, args ...string) error {
 	c.buf = appendCommand(c.buf[:0], args)
 	size := len(c.buf)
-	c.buf = append(c.buf, 0) // hiredis looks one byte too far
+	c.buf = append(c.buf, 0) // hiredis reads one byte beyond the command
 	rc := C.goredis_command(c.ac, C.uintptr_t(id), (*C.char)(unsafe.Pointer(&c.buf[0])), C.size_t(size))
 	if cap(c.buf) > maxSpare {
 		c.buf = nil
@@ -191,6 +194,7 @@ func (c *Client) write(id uintptr, args ...string) error {
 	return nil
 }
 
+// usable returns an error if nothing can be sent.
 func (c *Client) usable() error {
 	if c.cause != nil {
 		return c.cause
@@ -201,11 +205,11 @@ func (c *Client) usable() error {
 	return nil
 }
 
-// Disconnect ends the client when the replies to all commands have come; no more can be
-// sent. It does not wait for subscriptions.
-// Loop goroutine only, or any while no loop runs. Wraps redisAsyncDisconnect.
+// Disconnect ends the client once the replies to all commands have come. It does not wait for
+// subscriptions. After Disconnect no command can be sent.
+// Wraps redisAsyncDisconnect.
 func (c *Client) Disconnect() error {
-	if c.over || len(c.pending) == len(c.subs) {
+	if c.freed || len(c.pending) == len(c.subs) {
 		return c.Close()
 	}
 	if err := c.usable(); err != nil {
@@ -216,19 +220,19 @@ func (c *Client) Disconnect() error {
 	return nil
 }
 
-// Close ends the client now. Commands without a reply, and subscriptions, get ErrClosed:
-// before Close returns, or, called from a closure of this client, soon after that has
-// returned. Closing what has ended does nothing.
-// Loop goroutine only, or any while no loop runs. Wraps redisAsyncFree.
+// Close ends the client now. Commands that wait for replies, and subscriptions, get ErrClosed
+// before Close returns. If a closure of this client calls Close, they get it soon after that
+// closure has returned. On a client that has ended, Close does nothing.
+// Wraps redisAsyncFree.
 func (c *Client) Close() error {
-	if c.over {
+	if c.freed {
 		return nil
 	}
 	c.cause = ErrClosed
 	if c.base.Pointer() == nil {
 		C.goredis_detach(c.ac)
 	}
-	if c.inConnect { // where hiredis 0.14 does not survive it
+	if c.inConnect { // hiredis 0.14 crashes if it is freed in its connect callback
 		return c.base.Post(c.free)
 	}
 	c.free()
@@ -236,14 +240,14 @@ func (c *Client) Close() error {
 }
 
 func (c *Client) free() {
-	if c.over {
+	if c.freed {
 		return
 	}
-	c.over = true
+	c.freed = true
 	C.redisAsyncFree(c.ac)
-	if !c.inReply { // from a reply's callback it is only noted
-		c.gone = true
-		c.settle()
+	if !c.inReply { // in a reply's callback hiredis only notes that it is to be freed
+		c.finished = true
+		c.endIfDone()
 	}
 }
 
@@ -252,8 +256,8 @@ func (c *Client) free() {
 func (c *Client) connected(ok bool) {
 	if !ok {
 		c.lost("connect")
-		c.gone = true
-		c.settle()
+		c.finished = true
+		c.endIfDone()
 		return
 	}
 	if c.onConnect != nil {
@@ -285,21 +289,21 @@ func (c *Client) replied(id uintptr, r *C.redisReply) {
 	c.inReply = r != nil
 	c.guard(func() { call.reply(v, err) })
 	c.inReply = outer
-	c.settle()
+	c.endIfDone()
 }
 
 func (c *Client) disconnected() {
 	c.lost("read or write")
-	c.gone = true
-	c.settle()
+	c.finished = true
+	c.endIfDone()
 }
 
-// lost takes note that hiredis is about to free ac.
+// lost records why hiredis is about to free ac.
 func (c *Client) lost(op string) {
-	if c.over {
+	if c.freed {
 		return
 	}
-	c.over = true
+	c.freed = true
 	if c.ac.c.err != 0 {
 		c.cause = c.failure(op)
 	} else if c.cause == nil {
@@ -307,7 +311,7 @@ func (c *Client) lost(op string) {
 	}
 }
 
-// failure is what hiredis says went wrong. It is in the inner context first.
+// failure returns the error that hiredis reports. hiredis sets it in the inner context first.
 func (c *Client) failure(op string) error {
 	text := C.GoString(&c.ac.c.errstr[0])
 	if c.ac.c.err == C.REDIS_ERR_EOF {
@@ -316,9 +320,9 @@ func (c *Client) failure(op string) error {
 	return fmt.Errorf("hiredis: %s: %s", op, text)
 }
 
-// settle ends the client when hiredis has no more to say.
-func (c *Client) settle() {
-	if !c.gone || len(c.pending) > 0 || c.ended {
+// endIfDone ends the client once hiredis calls no more callbacks for it.
+func (c *Client) endIfDone() {
+	if !c.finished || len(c.pending) > 0 || c.ended {
 		return
 	}
 	c.ended = true
@@ -333,8 +337,8 @@ func (c *Client) settle() {
 	c.guard(func() { c.onEnd(err) })
 }
 
-// guard runs a closure of the user's. A panic must not pass the frames of hiredis and
-// libevent below: it is raised again from a function of the loop's, with its stack.
+// guard runs a closure of the user. A panic must not unwind the frames of hiredis and
+// libevent below. So guard raises it again from a posted function, with its stack.
 func (c *Client) guard(closure func()) {
 	returned := false
 	defer func() {
@@ -342,8 +346,8 @@ func (c *Client) guard(closure func()) {
 			return
 		}
 		v := recover()
-		if v == nil { // a Goexit: nothing stops it
-			c.cause, c.over = libevent.ErrLoopAborted, true
+		if v == nil { // a Goexit, which nothing can stop
+			c.cause, c.freed = libevent.ErrLoopAborted, true
 			c.forget()
 			return
 		}

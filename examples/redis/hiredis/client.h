@@ -10,16 +10,16 @@
 struct event_base;
 
 /*
- * Begins to connect to a literal address, or to a socket's path when port is 0. What
- * is wrong is in the result's err and errstr; then it has no events, and callbacks do
- * not come. NULL when memory is short.
+ * Begins to connect to a literal address, or to the path of a socket if port is 0. After an
+ * error, which is in err and errstr of the result, hiredis has no events and calls no
+ * callbacks. NULL if there is no memory.
  */
 redisAsyncContext *goredis_dial(struct event_base *base, const char *host, int port, uintptr_t client);
 
-/* Sends a command in the protocol's form, with a zero byte after its len bytes. */
+/* Sends a command, which is in the form of the protocol. A zero byte follows its len bytes. */
 int goredis_command(redisAsyncContext *ac, uintptr_t command, const char *text, size_t len);
 
-/* Takes the events away without touching them: their base is gone. They leak. */
+/* Makes hiredis forget its events after their base was freed. The events leak. */
 void goredis_detach(redisAsyncContext *ac);
 
 #endif

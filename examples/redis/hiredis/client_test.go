@@ -161,8 +161,8 @@ func TestConnectFails(t *testing.T) {
 	assert.ErrorContains(t, err, "No such file")
 }
 
-// What is pending gets an error when the server dies, and the client ends once. The
-// server is dead before the loop writes: it survives SIGPIPE.
+// When the server dies, pending commands get an error, and the client ends once. The loop
+// writes after the server's death, and the process survives the SIGPIPE.
 func TestServerDies(t *testing.T) {
 	eachWay(t, func(t *testing.T, server *redistest.Server, addr string) {
 		base := newBase(t)
@@ -190,7 +190,7 @@ func TestServerDies(t *testing.T) {
 	})
 }
 
-// The server dies while a client waits.
+// The server dies while one client waits for a reply and another for messages.
 func TestServerDiesIdle(t *testing.T) {
 	server := redistest.Start(t)
 	base := newBase(t)
@@ -262,7 +262,7 @@ func TestSubscribe(t *testing.T) {
 	assert.Equal(t, []error{nil}, s.ends)
 }
 
-// A subscription that is ended before it has begun, beside another.
+// A subscription may be ended before it has begun, while another one goes on.
 func TestSubscribeAndLeave(t *testing.T) {
 	s := dial(t, newBase(t), redistest.Start(t).TCP)
 	var kinds []string
@@ -281,7 +281,7 @@ func TestSubscribeAndLeave(t *testing.T) {
 	assert.Equal(t, []string{"subscribe a", "unsubscribe a", "subscribe b", "unsubscribe b"}, kinds)
 }
 
-// An error in place of a subscription ends the client.
+// If the server answers SUBSCRIBE with an error, the client ends.
 func TestSubscriptionDenied(t *testing.T) {
 	s := dial(t, newBase(t), redistest.Start(t, "--requirepass", "secret").TCP)
 	denied := s.do(t, "PING")
@@ -294,7 +294,7 @@ func TestSubscriptionDenied(t *testing.T) {
 	assert.ErrorContains(t, s.ends[0], "NOAUTH")
 }
 
-// Close from every place.
+// Close and Disconnect work before, inside and after every kind of closure.
 func TestClose(t *testing.T) {
 	server := redistest.Start(t)
 	check := func(t *testing.T, s *session, answers ...*answer) {
@@ -419,7 +419,7 @@ func TestClose(t *testing.T) {
 		base, err := libevent.NewBase()
 		require.NoError(t, err)
 		s := dial(t, base, server.TCP)
-		a := s.do(t, "BLPOP", "nothing", "0") // Free runs what is due
+		a := s.do(t, "BLPOP", "nothing", "0") // has no reply when Free runs the events that are due
 		require.NoError(t, base.Free())
 		assert.ErrorIs(t, s.Do(nil, "PING"), libevent.ErrClosed)
 		assert.ErrorIs(t, s.Subscribe(func(hiredis.Message, error) {}, "c"), libevent.ErrClosed)
@@ -436,7 +436,7 @@ var errBoom = errors.New("boom")
 
 func explode() { panic(errBoom) }
 
-// A panic in a closure of any kind comes out of Dispatch, and all goes on afterwards.
+// Dispatch raises a panic of any closure, and the client works on afterwards.
 func TestPanic(t *testing.T) {
 	server := redistest.Start(t)
 	for name, arrange := range map[string]func(t *testing.T, base *libevent.Base) *hiredis.Client{
@@ -500,7 +500,7 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// What cannot be stopped ends the loop for ever, as everywhere, and nothing else.
+// A Goexit in a closure ends the loop for ever, and nothing else.
 func TestGoexit(t *testing.T) {
 	server := redistest.Start(t)
 	base, err := libevent.NewBase()
@@ -543,8 +543,8 @@ func openFDs(t testing.TB) int {
 	return len(entries)
 }
 
-// The server dies with thousands of commands under way: each is answered once, first
-// those that it did, and then none of the others.
+// When the server dies with thousands of commands pending, each closure is called once: first
+// those of the commands that the server has answered, then all others with an error.
 func TestServerDiesInThePipeline(t *testing.T) {
 	const n = 10_000
 	eachWay(t, func(t *testing.T, server *redistest.Server, addr string) {
@@ -562,7 +562,7 @@ func TestServerDiesInThePipeline(t *testing.T) {
 				lost++
 			}, "INCR", "n"))
 		}
-		// The one that keeps the server from answering all before it dies.
+		// This command blocks, so the server cannot have answered all of them before it dies.
 		blocked := s.do(t, "BLPOP", "nothing", "0")
 		dispatch(t, s.base)
 		require.Len(t, s.ends, 1)
@@ -573,7 +573,7 @@ func TestServerDiesInThePipeline(t *testing.T) {
 	})
 }
 
-// Clients that are given up before, while and after they connect.
+// A client may be closed before, while and after it connects.
 func TestGivenUp(t *testing.T) {
 	server := redistest.Start(t)
 	base := newBase(t)

@@ -8,13 +8,14 @@ import (
 	"strings"
 )
 
-// refused are the commands that are not answered by one reply each, in order: hiredis
-// would give replies to the wrong closures, or abort the process.
+// refused has the commands that are not answered by exactly one reply, in order. After such a
+// command hiredis would pass replies to the wrong closures, or abort the process.
 var refused = []string{
 	"subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe",
 	"monitor", "sync", "psync", "hello", "client reply",
 }
 
+// check refuses commands that Do cannot send.
 func check(args []string) error {
 	if len(args) == 0 {
 		return errors.New("hiredis: no command")
@@ -29,8 +30,8 @@ func check(args []string) error {
 	return nil
 }
 
-// appendCommand appends a command in the protocol's form: one block, so C gets one
-// pointer with no others behind it.
+// appendCommand appends a command in the form of the protocol, as one block of bytes. So Go
+// passes C one pointer to memory that has no other pointers.
 func appendCommand(p []byte, args []string) []byte {
 	p = appendCount(p, '*', len(args))
 	for _, arg := range args {

@@ -14,7 +14,7 @@ import (
 	"github.com/go-libevent/libevent/examples/redis/internal/redistest"
 )
 
-// patience bounds every wait of the tests; it is never what a passing test waits.
+// patience bounds every wait of the tests. A passing test never waits that long.
 const patience = 30 * time.Second
 
 // TestMain fails the run when a test has left a client behind.
@@ -35,8 +35,8 @@ func newBase(t testing.TB) *libevent.Base {
 	return base
 }
 
-// dispatch runs the loop until nothing is left on it, which means that all clients have
-// ended, or fails the test.
+// dispatch runs the loop until nothing is left on it, so until all clients have ended. If that
+// takes too long, the test fails.
 func dispatch(t testing.TB, base *libevent.Base) {
 	t.Helper()
 	watchdog := time.AfterFunc(patience, func() {
@@ -47,7 +47,7 @@ func dispatch(t testing.TB, base *libevent.Base) {
 	require.NoError(t, base.Dispatch())
 }
 
-// session is a client on a loop of its own, and how it ended.
+// session is a client, its base, and the errors with which it ended.
 type session struct {
 	*hiredis.Client
 	base  *libevent.Base
@@ -71,7 +71,7 @@ type answer struct {
 	err   error
 }
 
-// do sends a command. What it points to is filled in by the loop.
+// do sends a command and returns its answer, which the loop fills in.
 func (s *session) do(t testing.TB, args ...string) *answer {
 	t.Helper()
 	a := &answer{err: errNothingYet}

@@ -10,7 +10,7 @@ import (
 	"unsafe"
 )
 
-// Error is an error reply of the server, as "WRONGTYPE Operation against a key ...".
+// Error is an error reply of the server, for example "WRONGTYPE Operation against a key ...".
 type Error string
 
 func (e Error) Error() string { return string(e) }
@@ -33,11 +33,11 @@ func value(r *C.redisReply) any {
 		}
 		return values
 	}
-	// Only with RESP3, which Do does not switch on.
+	// Other types come only with RESP3, which Do cannot switch on.
 	return Error(fmt.Sprintf("hiredis: reply of type %d", r._type))
 }
 
-// text does not use C.GoStringN, whose length is an int.
+// text copies the text of a reply. C.GoStringN would limit its length to an int of C.
 func text(r *C.redisReply) string {
 	return string(unsafe.Slice((*byte)(unsafe.Pointer(r.str)), r.len))
 }

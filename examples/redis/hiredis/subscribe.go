@@ -5,18 +5,17 @@ import (
 	"fmt"
 )
 
-// Message is what a subscription gets.
+// Message is what the closure of a subscription gets.
 type Message struct {
-	Kind    string // "subscribe" when it begins, "message", "unsubscribe" when it has ended
+	Kind    string // "subscribe" first, then "message", and last "unsubscribe"
 	Channel string
-	Payload string // of a message
+	Payload string // of a "message"
 }
 
-// subscription is one to a channel.
-// Subscribe calls message for everything that is published on a channel; first when the
-// subscription begins, and last when Unsubscribe has ended it or, with an error, when the
-// connection ends. Until then only Subscribe and Unsubscribe can be used.
-// Loop goroutine only, or any while no loop runs. Wraps redisAsyncFormattedCommand.
+// Subscribe calls message for everything that is published on a channel. It calls message
+// first when the subscription begins, and last when Unsubscribe has ended it, or with an
+// error when the connection ends. A client with subscriptions refuses other commands.
+// Wraps redisAsyncFormattedCommand.
 func (c *Client) Subscribe(message func(Message, error), channel string) error {
 	if message == nil {
 		return errors.New("hiredis: message is nil")
@@ -39,14 +38,15 @@ func (c *Client) Subscribe(message func(Message, error), channel string) error {
 	return err
 }
 
-// Unsubscribe ends a subscription. Messages may come until its closure is told.
-// Loop goroutine only, or any while no loop runs. Wraps redisAsyncFormattedCommand.
+// Unsubscribe ends a subscription. Messages may still come until its closure gets the
+// "unsubscribe".
+// Wraps redisAsyncFormattedCommand.
 func (c *Client) Unsubscribe(channel string) error {
 	if err := c.usable(); err != nil {
 		return err
 	}
 	leaving, ok := c.subs[channel]
-	if !ok || leaving { // hiredis would take a second answer for nobody's, and abort
+	if !ok || leaving { // hiredis would abort when the answer to a second one comes
 		return fmt.Errorf("hiredis: not subscribed to %q", channel)
 	}
 	err := c.write(0, "UNSUBSCRIBE", channel)

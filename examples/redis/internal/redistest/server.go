@@ -21,20 +21,20 @@ type Server struct {
 	exited    chan struct{}
 }
 
-// Start starts one, which ends with the test at the latest. The test is skipped when
-// redis-server is not installed.
+// Start starts a server, which is killed at the end of the test at the latest. If redis-server
+// is not installed, Start skips the test.
 func Start(t testing.TB, options ...string) *Server {
 	t.Helper()
 	program, err := exec.LookPath("redis-server")
 	if err != nil {
 		t.Skip("redis-server is not installed")
 	}
-	dir, err := os.MkdirTemp("", "redis") // a short path: a socket's has room for about 100 bytes
+	dir, err := os.MkdirTemp("", "redis") // the path of a socket may have about 100 bytes only
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	// Somebody may take the free port before the server does.
+	// Another process may take the free port before the server does.
 	for range 5 {
 		if s := start(t, program, dir, options); s != nil {
 			return s
@@ -99,7 +99,7 @@ func (s *Server) answers() bool {
 	return true
 }
 
-// Kill ends the server as a crash does, and waits for its end.
+// Kill ends the server as a crash would, and waits for its end.
 func (s *Server) Kill(t testing.TB) {
 	t.Helper()
 	_ = s.cmd.Process.Kill()

@@ -12,5 +12,5 @@ RUN apt-get update \
 COPY --from=build /echo /usr/local/bin/libevent-echo
 USER nobody
 EXPOSE 9595
-# The loopback default cannot be reached from outside of a container.
+# The default address, on loopback, cannot be reached from outside of the container.
 ENTRYPOINT ["libevent-echo", "-addr", "0.0.0.0:9595"]

@@ -1,6 +1,6 @@
-# Sourced by the commands of this folder, from the repository's root: makes sure
-# that a build can succeed. When nothing is missing, no package manager is called
-# and no network is needed.
+# The scripts of this folder source this file from the repository's root. It checks that a
+# build can succeed, and installs what is missing. If nothing is missing it calls no package
+# manager and needs no network.
 # shellcheck shell=sh
 
 libevent=2.1.12
@@ -12,7 +12,7 @@ fail() {
 
 step() { printf '==> %s\n' "$*"; }
 
-# at_least says whether Go version $1 is $2 or newer.
+# at_least succeeds if Go version $1 is $2 or newer.
 at_least() {
 	awk -v have="$1" -v want="$2" 'BEGIN {
 		split(have, h, "."); split(want, w, ".")
@@ -21,7 +21,7 @@ at_least() {
 	}'
 }
 
-# compiles says whether the C program on stdin compiles and links with these flags.
+# compiles succeeds if the C program on stdin compiles and links with the given flags.
 compiles() (
 	out=$(mktemp)
 	trap 'rm -f "$out"' EXIT
@@ -52,8 +52,8 @@ lacking() {
 	fi
 }
 
-# installer prints the command that installs packages here, when $1 is missing: $2 by
-# Homebrew, $3 by apt, $4 by apk, $5 by dnf.
+# installer prints the command that installs packages on this system. $1 says what is missing.
+# The packages are $2 for Homebrew, $3 for apt, $4 for apk and $5 for dnf.
 installer() {
 	if [ "$(uname)" = Darwin ]; then
 		xcode-select -p >/dev/null 2>&1 ||
@@ -68,13 +68,13 @@ installer() {
 	elif command -v dnf >/dev/null; then
 		echo "dnf install -y $5"
 	else
-		fail "Missing: $1. How to install it on this system is not known here." \
-			"Needed is what Debian has in these packages: $3"
+		fail "Missing: $1. This script does not know how to install it on this system." \
+			"Debian has it in these packages: $3"
 	fi
 }
 
-# install_missing installs packages, given as for installer, if the function $1 prints
-# that something is missing.
+# install_missing installs packages if the function $1 prints that something is missing. The
+# other arguments are the packages, in the order that installer takes them.
 install_missing() {
 	lacking=$1
 	shift
@@ -90,19 +90,19 @@ install_missing() {
 		fail "Missing: $missing. Type this as root:" "$install"
 	fi
 	step "missing: $missing; installing: $install"
-	$as_root sh -c "$install" || fail "That did not work. Type this as root:" "$install"
+	$as_root sh -c "$install" || fail "The installation failed. Type this as root:" "$install"
 	missing=$("$lacking")
 	[ -z "$missing" ] || fail "Still missing after the installation: $missing"
 }
 
 check_go() {
-	# Where Go's own installation puts it, often before PATH is told.
+	# Go's own installer puts Go there, and PATH often does not have that folder.
 	command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
 	want=$(awk '$1 == "go" { print $2 }' go.mod)
 	command -v go >/dev/null ||
 		fail "Go $want or newer is needed, and none is on PATH: see https://go.dev/dl/"
-	# Inside the module a Go that may fetch toolchains answers with the one it
-	# will build with, or fails if it cannot have that.
+	# Inside the module, go version prints the toolchain that go would build with. If go cannot
+	# get that toolchain, it fails.
 	if found=$(go version 2>&1); then
 		version=${found#go version go}
 		! at_least "${version%% *}" "$want" || return 0

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the ways of linking that the README names, and looks at what came out.
+# Builds programs in each way of linking that the README names, and checks which libraries
+# they need.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . scripts/deps.sh
@@ -7,7 +8,7 @@ CDPATH='' cd -- "$(dirname -- "$0")/.."
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
-# needs prints the libraries that a program wants where it runs.
+# needs prints the shared libraries that a program needs.
 needs() { readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'; }
 
 # nocgo_remedy expects the build without cgo to fail with the advice in nocgo.go.
@@ -23,7 +24,7 @@ step "without cgo"
 nocgo_remedy
 
 command -v readelf >/dev/null || {
-	step "skipped: readelf is not here, so nothing can be said of programs"
+	step "skipped: without readelf the libraries of a program cannot be listed"
 	exit 0
 }
 
@@ -31,7 +32,7 @@ step "shared libraries"
 go build -o "$dir/shared" ./examples/echo
 needs "$dir/shared" | grep -q '^libevent_core' || fail "libevent_core is not shared:" "$(needs "$dir/shared")"
 ! needs "$dir/shared" | grep -qE '^lib(event-|ssl|crypto)' ||
-	fail "a second copy of libevent, or OpenSSL, is linked though nobody asked:" "$(needs "$dir/shared")"
+	fail "a second copy of libevent, or OpenSSL, is linked, although the program does not use it:" "$(needs "$dir/shared")"
 
 step "libevent in the program"
 if printf 'int main(void) { return 0; }\n' | compiles -Wl,-Bstatic -levent_core -Wl,-Bdynamic; then

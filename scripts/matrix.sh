@@ -1,10 +1,10 @@
 #!/bin/sh
-# Builds and tests everything against one libevent after the other:
+# Builds and tests everything against several versions of libevent:
 #
 #	scripts/matrix.sh PREFIX-OR-SOURCES...
 #
-# Each argument is where a libevent is installed, or a folder with its sources, which are
-# built and installed in a temporary place. Nothing is downloaded.
+# Each argument is a folder where a libevent is installed, or a folder with its sources. The
+# script builds sources and installs them in a temporary folder. It downloads nothing.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . scripts/deps.sh
@@ -14,21 +14,22 @@ CDPATH='' cd -- "$(dirname -- "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# pc_dir prints where the .pc files of a prefix are.
+# pc_dir prints the folder with the .pc files of a prefix.
 pc_dir() {
 	find "$1" -name libevent_core.pc -exec dirname {} \; 2>/dev/null | head -n 1
 }
 
-# from_sources builds and installs what is in $1 to $2.
+# from_sources builds the sources in $1 and installs them in $2.
 from_sources() {
-	cp -Rp "$1" "$2.build" # with the times, that make looks at
+	cp -Rp "$1" "$2.build" # -p keeps the times of the files, which make compares
 	if [ -x "$2.build/configure" ]; then
 		(cd "$2.build" && ./configure --prefix="$2" --disable-samples --disable-libevent-regress \
 			CFLAGS="-O2 -g" &&
-			# A distribution's patches make the tools that wrote configure seem due.
+			# The patches of a distribution make configure look out of date. Do not generate it.
 			make -j2 install AUTOCONF=: AUTOHEADER=: AUTOMAKE=: ACLOCAL=:) >"$2.log" 2>&1
 	elif [ -f "$2.build/CMakeLists.txt" ] && command -v cmake >/dev/null; then
-		# The .pc files of 2.2.1-alpha have the postfix, whatever the type of the build.
+		# The .pc files of 2.2.1-alpha name libraries with the postfix for debugging, even if
+		# the libraries do not have it.
 		cmake -S "$2.build" -B "$2.build/b" -DCMAKE_INSTALL_PREFIX="$2" -DCMAKE_INSTALL_LIBDIR=lib \
 			-DCMAKE_BUILD_TYPE=RelWithDebInfo -DEVENT__DISABLE_TESTS=ON -DEVENT__DISABLE_SAMPLES=ON \
 			-DEVENT__DISABLE_BENCHMARK=ON -DEVENT__DISABLE_MBEDTLS=ON \
@@ -41,7 +42,7 @@ from_sources() {
 	rm -rf "$2.build"
 }
 
-# runs says whether a program runs with libevent $1, and nothing else.
+# runs succeeds if a program runs with libevent $1 and not with another version.
 runs() {
 	go build -o "$work/echo" ./examples/echo || return 1
 	rm -f "$work/echo.out"
@@ -57,28 +58,30 @@ runs() {
 	}
 }
 
-# testable prints the packages, without those that need TLS if libevent in $1 has none.
+# testable prints the packages. If the libevent in $1 has no TLS, it leaves out those that need it.
 testable() {
 	for package in $(go list ./...); do
 		if [ -n "$(find "$1" -maxdepth 1 -name 'libevent_openssl.*')" ] ||
 			! go list -deps -test "$package" | grep -q '/libevent/openssl'; then
 			echo "$package"
 		else
-			echo "left out, for want of TLS: $package" >&2
+			echo "left out, because this libevent has no TLS: $package" >&2
 		fi
 	done
 }
 
-# check builds and tests against what is installed in $1, which is version $2.
+# check builds and tests against the libevent that is installed in $1 and has version $2.
 check() (
 	PKG_CONFIG_PATH=$(pc_dir "$1")
 	libs=$(PKG_CONFIG_PATH=$PKG_CONFIG_PATH "$(go env PKG_CONFIG)" --variable=libdir libevent_core)
 	LD_LIBRARY_PATH=$libs${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 	export PKG_CONFIG_PATH LD_LIBRARY_PATH
-	# -levent_extra and its kin stand before what pkg-config says.
+	# The linker flags of the package come before those of pkg-config, so the folder of the
+	# libraries has to be named earlier.
 	CGO_LDFLAGS="-L$libs -O2 -g"
 	export CGO_LDFLAGS
-	# The build cache knows nothing of headers: it may have a build against another one.
+	# The build cache does not notice other headers, and could return a build against another
+	# libevent. A flag that differs for each run prevents that.
 	CGO_CFLAGS="-O2 -g -DLIBEVENT_MATRIX=$work"
 	export CGO_CFLAGS
 	runs "$2" || return 1
@@ -94,7 +97,7 @@ failed=0
 for where; do
 	n=$((n + 1))
 	prefix=$work/$n
-	[ -d "$where" ] || fail "$where is no folder"
+	[ -d "$where" ] || fail "$where is not a folder"
 	if [ -f "$where/event.c" ] && [ -f "$where/bufferevent.c" ]; then
 		step "building $where"
 		if ! from_sources "$where" "$prefix"; then

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Measures how well rate limits are kept, against the bounds that libevent holds its
-# own test program to. Takes a little over a minute.
+# Measures how exactly rate limits are kept. The bounds are those of libevent's own test
+# program. It takes a little over a minute.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . scripts/deps.sh

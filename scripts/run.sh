@@ -1,9 +1,9 @@
 #!/bin/sh
-# Builds and runs the echo server; arguments are passed on to it.
+# Builds and runs the echo server, and passes its arguments on to it.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . scripts/deps.sh
 
 go build -o bin/echo ./examples/echo
-# In this process's place: signals reach the server, and its exit code the caller.
+# exec replaces the shell: signals reach the server, and the caller gets its exit code.
 exec bin/echo "$@"

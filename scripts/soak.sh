@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the tests many times over: takes long, and is not part of test.sh.
+# Runs the tests many times. That takes long, so test.sh does not do it.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . scripts/deps.sh
@@ -15,5 +15,5 @@ soak go test -gcflags=all=-d=checkptr -count=5
 soak go test -shuffle=on -count=10
 soak LIBEVENT_LOCK_DEBUGGING=1 go test -count=3
 
-step "2000 lives of twins"
+step "2000 random runs, with and without the fast path"
 go test -count=1 -timeout 60m -run TestFastPathTwins . -twins 2000

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Runs every check and every test, and stops at the first that fails.
+# Runs all checks and all tests, and stops at the first failure.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . scripts/deps.sh
 
-# c_warnings compiles the C of a package as cgo would, but with all warnings, as errors.
-# Not by CGO_CFLAGS: runtime/cgo would get them too, and it fails on them.
+# c_warnings compiles the C files of a package as cgo does, but with all warnings as errors.
+# CGO_CFLAGS would not do: they also apply to runtime/cgo, which does not compile with them.
 # shellcheck disable=SC2046,SC2086 # Flags and lists of files are words.
 c_warnings() (
 	generated=$(mktemp -d)
@@ -18,7 +18,7 @@ c_warnings() (
 	done
 )
 
-# lacking_tools prints the first program that tests of TLS lack.
+# lacking_tools prints the programs that tests of TLS lack.
 lacking_tools() {
 	command -v openssl >/dev/null || echo "the program openssl"
 	command -v curl >/dev/null || echo "curl"
@@ -77,10 +77,10 @@ if go list -asan . >/dev/null 2>&1 && echo 'int main(void) { return 0; }' | comp
 	step "tests, with the address sanitizer"
 	go test -asan -count=1 -timeout 10m ./...
 else
-	step "skipped: no address sanitizer here"
+	step "skipped: the C compiler or Go has no address sanitizer here"
 fi
 
-step "tests, with checks of the pointers given to C"
+step "tests, with checks of the pointers that Go passes to C"
 GOEXPERIMENT=cgocheck2 go test -count=1 -timeout 10m ./...
 
 if (install_missing lacking_redis "hiredis redis" "libhiredis-dev redis-server" \

@@ -15,7 +15,7 @@ func build(dir string) error {
 			return err
 		}
 	}
-	// As gnet's own benchmarks do.
+	// gnet's own benchmarks use this tag.
 	if err := goBuild(dir, "gnet", "./contestants/gnet", "poll_opt"); err != nil {
 		return err
 	}
@@ -54,14 +54,14 @@ func cBuild(dir, name string, flags []string, sources ...string) error {
 	if err != nil {
 		return err
 	}
-	words := strings.Fields(cc) // it may be a command with options
+	words := strings.Fields(cc) // CC may be a command with options
 	args := append(words[1:], "-O2", "-Wall", "-Wextra", "-o", filepath.Join(dir, name))
 	args = append(append(append(args, sources...), flags...), "-pthread")
 	_, err = output(words[0], args...)
 	return err
 }
 
-// output runs a command and returns what it prints, in an error all of it.
+// output runs a command and returns its stdout. An error also has its stderr.
 func output(name string, args ...string) (string, error) {
 	cmd := exec.Command(name, args...)
 	var stderr strings.Builder
@@ -73,8 +73,8 @@ func output(name string, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// needed says what is missing before any time is lost.
-func needed() error {
+// checkTools reports a missing program before anything is built.
+func checkTools() error {
 	if _, err := os.Stat("plan.go"); err != nil {
 		return fmt.Errorf("run this in the folder benchmarks: %w", err)
 	}

@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// certificateIn names the file of dir that servers with TLS get.
+// certificateIn returns the path of the certificate, in dir, that servers with TLS use.
 func certificateIn(dir string) string { return filepath.Join(dir, "certificate.pem") }
 
-// writeCertificate makes a certificate for a day, with its key.
+// writeCertificate writes a certificate that is valid for a day, with its key.
 func writeCertificate(dir string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -1,9 +1,9 @@
 #!/bin/sh
-# HTTP under wrk, net/http's server over evnet and over package net in turn:
+# Measures net/http's server with wrk, over evnet and over package net in turn:
 #
 #	./http.sh [rounds [seconds [connections]]]
 #
-# GOMAXPROCS says how many cores each server has, by default 2; wrk shares them.
+# GOMAXPROCS says how many cores each server has, by default 2. wrk uses the same cores.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")"
 command -v wrk >/dev/null || { echo "wrk is not installed" >&2; exit 1; }

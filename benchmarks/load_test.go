@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// answer says what a server does with what it read; nil closes the connection.
+// answer returns what a server answers to the bytes it has read. nil closes the connection.
 type answer func(total int, p []byte) []byte
 
-// runLoad drives a server of the test's, and returns what the load generator printed.
+// runLoad runs the load generator against a server of the test, and returns its figures.
 func runLoad(t *testing.T, fn answer, args ...string) (string, error) {
 	t.Helper()
 	dir := t.TempDir()

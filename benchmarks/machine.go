@@ -13,7 +13,7 @@ import (
 	"github.com/go-libevent/libevent/benchmarks/report"
 )
 
-// machine says what the figures depend on.
+// machine returns the facts on which the figures depend.
 func machine(r *runner, rounds int, command string) []report.Fact {
 	var memory syscall.Sysinfo_t
 	_ = syscall.Sysinfo(&memory)
@@ -57,7 +57,7 @@ func firstLine(path string) string {
 	return line
 }
 
-// peers are the versions in go.mod.
+// peers returns the versions of the peers in go.mod.
 func peers() string {
 	out, err := output("go", "list", "-m", "github.com/panjf2000/gnet/v2", "github.com/cloudwego/netpoll", "github.com/lesismal/nbio")
 	if err != nil {

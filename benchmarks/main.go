@@ -1,9 +1,9 @@
-// Benchmarks compares this binding with C libevent, raw epoll, and other ways to serve in
-// Go, and writes docs/benchmarks.md, its charts and its raw data:
+// Benchmarks compares this binding with C libevent, raw epoll, and other ways to write a
+// server in Go. It writes docs/benchmarks.md, its charts and its raw data:
 //
-//	go run .           # everything, about half an hour on a quiet machine
-//	go run . -smoke    # everything works, in a minute or two; the figures mean nothing
-//	go run . -report   # the page anew, from the raw data
+//	go run .           # runs everything, in about half an hour on a quiet machine
+//	go run . -smoke    # checks that everything works, in a minute or two; the figures mean nothing
+//	go run . -report   # writes the page again, from the raw data
 package main
 
 import (
@@ -33,21 +33,22 @@ type options struct {
 }
 
 func main() {
-	// A child is to die when its parent does, and for Linux that is the thread.
+	// Children have Pdeathsig. Linux sends it when the thread that started the child ends, so
+	// this goroutine has to keep its thread.
 	runtime.LockOSThread()
 	var o options
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds, in each of which every contestant does everything once")
 	flag.DurationVar(&o.warm, "warm", 250*time.Millisecond, "checked traffic before each measurement")
 	flag.DurationVar(&o.window, "window", 700*time.Millisecond, "length of a measurement")
 	flag.StringVar(&o.server, "server-cpus", "0", "CPUs of a server with one loop")
-	flag.StringVar(&o.load, "load-cpus", "1", "CPUs of the load generator then")
+	flag.StringVar(&o.load, "load-cpus", "1", "CPUs of the load generator for that server")
 	flag.StringVar(&o.server2, "server2-cpus", "0,1", "CPUs of a server with two loops")
-	flag.StringVar(&o.load2, "load2-cpus", "0,1", "CPUs of the load generator then")
-	flag.StringVar(&o.only, "only", "", "`regexp` of scenario/size/connections, as ^echo/64/")
-	flag.StringVar(&o.who, "contestants", "", "`regexp` of contestants; those that others are compared with are always in")
-	flag.StringVar(&o.out, "out", "../docs", "`folder` of what is written")
-	flag.BoolVar(&o.smoke, "smoke", false, "only see whether everything works")
-	flag.BoolVar(&o.rewrite, "report", false, "only write the page anew, from the raw data")
+	flag.StringVar(&o.load2, "load2-cpus", "0,1", "CPUs of the load generator for that server")
+	flag.StringVar(&o.only, "only", "", "`regexp` of scenario/size/connections, for example ^echo/64/")
+	flag.StringVar(&o.who, "contestants", "", "`regexp` of contestants; those with which others are compared are always measured")
+	flag.StringVar(&o.out, "out", "../docs", "`folder` for the page, the charts and the raw data")
+	flag.BoolVar(&o.smoke, "smoke", false, "only check that everything works")
+	flag.BoolVar(&o.rewrite, "report", false, "only write the page again, from the raw data")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -69,7 +70,7 @@ func (o *options) run(ctx context.Context) error {
 	if o.rewrite {
 		return o.write()
 	}
-	if err := needed(); err != nil {
+	if err := checkTools(); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "benchmarks")
@@ -77,25 +78,10 @@ func (o *options) run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	all := plan()
-	if o.smoke {
-		all = shorten(all)
-		o.rounds, o.warm, o.window = 1, 50*time.Millisecond, 100*time.Millisecond
-		if !given("out") {
-			o.out = dir // figures of a smoke test are not to be kept
-		}
-	}
-	cells, err := regexp.Compile(o.only)
+	o.dir = dir
+	scenarios, err := o.choose()
 	if err != nil {
-		return fmt.Errorf("-only: %w", err)
-	}
-	who, err := regexp.Compile(o.who)
-	if err != nil {
-		return fmt.Errorf("-contestants: %w", err)
-	}
-	scenarios := only(all, cells, who, raiseDescriptors(), say)
-	if len(scenarios) == 0 {
-		return errors.New("nothing is left to measure")
+		return err
 	}
 	say("building")
 	if err := build(dir); err != nil {
@@ -104,7 +90,6 @@ func (o *options) run(ctx context.Context) error {
 	if err := writeCertificate(dir); err != nil {
 		return err
 	}
-	o.dir = dir
 	say("about %v to go", estimate(scenarios, o.rounds, o.warm+o.window).Round(10*time.Second))
 	failed, err := o.measureAll(ctx, scenarios)
 	if err != nil {
@@ -122,13 +107,41 @@ func (o *options) run(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
+// choose returns the scenarios to measure. For a smoke test it also sets short times, and
+// o.out to a folder that is removed afterwards.
+func (o *options) choose() ([]scenario, error) {
+	all := plan()
+	if o.smoke {
+		all = shorten(all)
+		o.rounds, o.warm, o.window = 1, 50*time.Millisecond, 100*time.Millisecond
+		if !given("out") {
+			o.out = o.dir
+		}
+	}
+	cells, err := regexp.Compile(o.only)
+	if err != nil {
+		return nil, fmt.Errorf("-only: %w", err)
+	}
+	who, err := regexp.Compile(o.who)
+	if err != nil {
+		return nil, fmt.Errorf("-contestants: %w", err)
+	}
+	scenarios := only(all, cells, who, raiseDescriptors(), say)
+	if len(scenarios) == 0 {
+		return nil, errors.New("nothing is left to measure")
+	}
+	return scenarios, nil
+}
+
+// given reports whether a flag is on the command line.
 func given(name string) (is bool) {
 	flag.Visit(func(f *flag.Flag) { is = is || f.Name == name })
 	return is
 }
 
-// measureAll goes round: what disturbs the machine for a while disturbs all contestants,
-// and those that are compared are measured within seconds of each other.
+// measureAll measures in rounds. So a disturbance of the machine meets all contestants alike,
+// and contestants that are compared are measured within seconds of each other. failed has the
+// errors of measurements that are missing.
 func (o *options) measureAll(ctx context.Context, scenarios []scenario) (failed []error, err error) {
 	command := strings.Join(append([]string{"go run ."}, os.Args[1:]...), " ")
 	raw, err := report.Create(filepath.Join(o.out, "benchmarks.csv"), machine(&o.runner, o.rounds, command))
@@ -142,32 +155,43 @@ func (o *options) measureAll(ctx context.Context, scenarios []scenario) (failed 
 				continue
 			}
 			began := time.Now()
-			for _, c := range s.cells {
-				for _, who := range rotated(s.contestants, round-1) {
-					rec, err := o.try(ctx, s, c, who, round)
-					if ctx.Err() != nil {
-						return nil, context.Cause(ctx)
-					}
-					if err != nil && o.smoke {
-						return nil, err
-					}
-					if err != nil {
-						failed = append(failed, err)
-						continue
-					}
-					if err := raw.Add(rec); err != nil {
-						return nil, err
-					}
-				}
+			missing, err := o.measureScenario(ctx, s, round, raw)
+			if err != nil {
+				return nil, err
 			}
+			failed = append(failed, missing...)
 			say("round %d of %d: %s, %.0f s", round, o.rounds, s.name, time.Since(began).Seconds())
 		}
 	}
 	return failed, nil
 }
 
-// try measures again if that failed: a run of half an hour is not to be lost to one
-// hiccup. What fails twice is missing in the tables, and an error in the end.
+// measureScenario is one round of a scenario. failed is as in measureAll.
+func (o *options) measureScenario(ctx context.Context, s scenario, round int, raw *report.Writer) (failed []error, err error) {
+	for _, c := range s.cells {
+		for _, who := range rotated(s.contestants, round-1) {
+			rec, err := o.try(ctx, s, c, who, round)
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+			if err != nil && o.smoke {
+				return nil, err
+			}
+			if err != nil {
+				failed = append(failed, err)
+				continue
+			}
+			if err := raw.Add(rec); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return failed, nil
+}
+
+// try repeats a failed measurement once, so that one failure does not spoil a run of half an
+// hour. A measurement that fails twice is missing in the tables, and the run ends with its
+// error.
 func (o *options) try(ctx context.Context, s scenario, c cell, who contestant, round int) (report.Record, error) {
 	rec, err := o.measure(ctx, s, c, who, round)
 	if err != nil && ctx.Err() == nil && !o.smoke {
@@ -177,11 +201,13 @@ func (o *options) try(ctx context.Context, s scenario, c cell, who contestant, r
 	return rec, err
 }
 
+// rotated returns the contestants in another order for each round.
 func rotated(list []contestant, by int) []contestant {
 	by %= len(list)
 	return slices.Concat(list[by:], list[:by])
 }
 
+// write writes the page and the charts from the raw data.
 func (o *options) write() error {
 	data, err := report.ReadFile(filepath.Join(o.out, "benchmarks.csv"))
 	if err != nil {
@@ -194,7 +220,8 @@ func (o *options) write() error {
 	return nil
 }
 
-// checkPage wants a line of every scenario's table to have a figure of every contestant.
+// checkPage checks that every contestant has a record for each cell of its scenarios, and is
+// on the page.
 func (o *options) checkPage(scenarios []scenario) error {
 	data, err := report.ReadFile(filepath.Join(o.out, "benchmarks.csv"))
 	if err != nil {
@@ -220,8 +247,8 @@ func (o *options) checkPage(scenarios []scenario) error {
 	return nil
 }
 
-// raiseDescriptors raises the limit of open files for all processes that are started, to
-// what 10,000 connections need, and returns it.
+// raiseDescriptors raises the limit of open files to the number that 10,000 connections need,
+// or as far as it can, and returns the limit. The programs that are started inherit it.
 func raiseDescriptors() int {
 	const want = 10500
 	var limit syscall.Rlimit

@@ -20,17 +20,17 @@ import (
 
 // runner measures.
 type runner struct {
-	dir          string // of the programs
+	dir          string // has the programs
 	warm, window time.Duration
-	// CPUs of the server and of the load generator, with one loop and with more.
+	// CPUs of the server and of the load generator, for servers with one loop and with more.
 	server, load   string
 	server2, load2 string
 }
 
-// patience is for one measurement, however it hangs.
+// patience bounds one measurement.
 const patience = 2 * time.Minute
 
-// figures is what the load generator and the programs of pairs print.
+// figures has the names under which the load generator and the programs of pairs print theirs.
 type figures struct {
 	Messages float64 `json:"messages"`
 	All      float64 `json:"all"`
@@ -44,6 +44,7 @@ type figures struct {
 	RSS      float64 `json:"rss"`
 }
 
+// measure makes one measurement.
 func (r *runner) measure(ctx context.Context, s scenario, c cell, who contestant, round int) (report.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -75,7 +76,7 @@ func (r *runner) measure(ctx context.Context, s scenario, c cell, who contestant
 		rec.Messages, rec.Seconds, rec.RSS = f.Messages, f.NS/1e9, f.RSS
 		rec.CPU, rec.Rate = f.CPU/f.Messages, f.Messages/f.NS*1e9
 		rec.P50 = f.P50
-		// A percentile of fewer would be the worst of all, under another name.
+		// With fewer samples the percentile would be the highest sample.
 		if f.Samples >= 100 {
 			rec.P99 = f.P99
 		}
@@ -88,6 +89,7 @@ func (r *runner) measure(ctx context.Context, s scenario, c cell, who contestant
 
 func ms(d time.Duration) string { return strconv.FormatInt(max(d.Milliseconds(), 1), 10) }
 
+// runAlone runs a program of pairs.
 func (r *runner) runAlone(ctx context.Context, c cell, who contestant) (figures, error) {
 	args := append(slices.Clone(who.args), "-size", fmt.Sprint(c.size), "-pairs", fmt.Sprint(c.conns),
 		"-warm", ms(r.warm), "-window", ms(r.window))
@@ -96,6 +98,7 @@ func (r *runner) runAlone(ctx context.Context, c cell, who contestant) (figures,
 	return result(cmd)
 }
 
+// runServer runs a server under load. traced is the table of strace, if the scenario wants one.
 func (r *runner) runServer(ctx context.Context, s scenario, c cell, who contestant) (f figures, traced string, err error) {
 	serverCPUs, loadCPUs := r.server, r.load
 	if s.loops > 1 {
@@ -113,7 +116,7 @@ func (r *runner) runServer(ctx context.Context, s scenario, c cell, who contesta
 		}
 		defer trace.kill()
 	}
-	// What the scenario says comes last and so wins.
+	// The scenario's arguments come last, so they replace these.
 	args := append([]string{"-port", fmt.Sprint(v.port), "-pid", fmt.Sprint(v.cmd.Process.Pid),
 		"-size", fmt.Sprint(c.size), "-conns", fmt.Sprint(c.conns), "-depth", fmt.Sprint(s.depth),
 		"-warm", ms(r.warm), "-window", ms(r.window)}, s.load...)
@@ -122,7 +125,7 @@ func (r *runner) runServer(ctx context.Context, s scenario, c cell, who contesta
 	}
 	f, err = result(command(ctx, loadCPUs, filepath.Join(r.dir, "load"), args...))
 	if err != nil {
-		// Its end may be seen a little later than what it causes.
+		// A dead server may be noticed a little later than the load generator's error.
 		return f, "", errors.Join(err, v.died(100*time.Millisecond))
 	}
 	if err := v.died(0); err != nil {
@@ -134,6 +137,7 @@ func (r *runner) runServer(ctx context.Context, s scenario, c cell, who contesta
 	return f, traced, err
 }
 
+// result runs a program and returns the figures that it prints.
 func result(cmd *exec.Cmd) (f figures, err error) {
 	var out strings.Builder
 	var stderr tail
@@ -147,7 +151,7 @@ func result(cmd *exec.Cmd) (f figures, err error) {
 	return f, nil
 }
 
-// tracer is strace, attached to a server.
+// tracer is an strace that is attached to a server.
 type tracer struct {
 	cmd  *exec.Cmd
 	err  tail
@@ -196,7 +200,7 @@ func (t *tracer) kill() {
 	<-t.done
 }
 
-// stop has strace write its table and returns that.
+// stop makes strace write its table, and returns the table.
 func (t *tracer) stop() (string, error) {
 	_ = t.cmd.Process.Signal(syscall.SIGINT)
 	select {
@@ -208,7 +212,7 @@ func (t *tracer) stop() (string, error) {
 	return string(table), err
 }
 
-// parseStrace reads a table of calls and names.
+// parseStrace reads strace's table of numbers and names.
 func parseStrace(table string) (map[string]float64, error) {
 	counts := map[string]float64{}
 	for line := range strings.Lines(table) {
@@ -226,13 +230,14 @@ func parseStrace(table string) (map[string]float64, error) {
 	return counts, nil
 }
 
-// scheduling is what threads do when they wait for each other, and processes for memory. Go's
-// runtime does more of it the slower its system calls are, so under strace most of all.
+// scheduling has the system calls by which threads wait for each other, and those that get
+// memory. The slower system calls are, the more of these Go's runtime makes; so it makes most
+// of them under strace.
 var scheduling = []string{"futex", "nanosleep", "clock_nanosleep", "sched_yield", "tgkill", "getpid",
 	"rt_sigprocmask", "rt_sigreturn", "restart_syscall", "mmap", "munmap", "madvise", "brk", "clone", "clone3"}
 
-// perMessage sums up the system calls that are input and output, and names all that are
-// made at least every twentieth message.
+// perMessage returns the number of system calls for input and output. detail names all calls
+// that are made once in twenty messages or more often.
 func perMessage(counts map[string]float64, messages float64) (total float64, detail string) {
 	var names, others []string
 	for name, n := range counts {

@@ -17,7 +17,8 @@ import (
 	"time"
 )
 
-// tail keeps the end of what a process prints, for the error when it dies.
+// tail keeps the end of what a process prints. It is for the error that is reported when the
+// process dies.
 type tail struct {
 	mu   sync.Mutex
 	text []byte
@@ -37,24 +38,25 @@ func (t *tail) String() string {
 	return strings.TrimSpace(string(t.text))
 }
 
-// command pins a program to CPUs. It dies with this process, and with ctx.
+// command makes a command that runs a program on the given CPUs. The program dies with this
+// process, and when ctx ends.
 func command(ctx context.Context, cpus, path string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "taskset", append([]string{"-c", cpus, path}, args...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
 
-// server is one that runs.
+// server is a running server.
 type server struct {
 	cmd  *exec.Cmd
 	port int
 	err  tail
-	done chan struct{} // closed when it has ended
+	done chan struct{} // closed when the process has ended
 }
 
 var nextPort = 20000
 
-// freePort takes one below those that the system gives to clients.
+// freePort returns a free port below those that the system gives to clients.
 func freePort() (int, error) {
 	for range 10000 {
 		if nextPort++; nextPort >= 30000 {
@@ -115,13 +117,14 @@ func startServer(ctx context.Context, dir string, c contestant, s scenario, cpus
 	}
 }
 
-// stop ends the server, and waits for that.
+// stop ends the server and waits for its end.
 func (v *server) stop() {
 	_ = v.cmd.Process.Kill()
 	<-v.done
 }
 
-// died reports what a server said when it ended by itself, or does so within grace.
+// died returns an error with a server's last words if the server has ended by itself, or does
+// so within grace.
 func (v *server) died(grace time.Duration) error {
 	select {
 	case <-v.done:

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what a build lacks, then runs the benchmarks; arguments are passed on, as -smoke.
+# Installs what a build lacks, then runs the benchmarks. Passes its arguments on, for example
+# -smoke.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . scripts/deps.sh

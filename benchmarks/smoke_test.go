@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestSmoke runs everything once, shortly, and so checks that every contestant echoes
-// every byte and that the page comes out.
+// TestSmoke runs everything once for a short time. It checks that every contestant echoes
+// every byte and that the page is written.
 func TestSmoke(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute or two")

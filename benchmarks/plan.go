@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// contestant is a server, or a program of pairs. The first of a scenario's list is what the
-// others are compared with.
+// contestant is a server or a program of pairs. The others of a scenario are compared with its
+// first.
 type contestant struct {
 	name    string
 	program string
 	args    []string
 }
 
-// servers: the peers in Go set TCP_NODELAY by themselves. For C libevent it is measured with
-// and without, since it makes large echoes quicker and dearer; libevent-plain is to be
-// compared with c-book.
+// servers are the contestants of most scenarios. The peers in Go set TCP_NODELAY by themselves.
+// C libevent is measured with and without it, because TCP_NODELAY makes large echoes quicker but
+// costs more CPU. Compare libevent-plain with c-book.
 var servers = []contestant{
 	{"c-book", "c-book", nil},
 	{"c-book-nodelay", "c-book", []string{"-nodelay"}},
@@ -31,8 +31,8 @@ var servers = []contestant{
 	{"nbio", "nbio", nil},
 }
 
-// blocking has a goroutine for each connection, and as many cores as there are loops, of
-// which evnet has one beside them.
+// blocking are the contestants with a goroutine for each connection. They get as many cores as
+// the scenario has loops; evnet's one loop runs on the same cores.
 var blocking = []contestant{
 	{"net", "net", nil},
 	{"evnet", "evnet", nil},
@@ -45,7 +45,7 @@ var pairs = []contestant{
 	{"libevent-pair-looponly", "libevent-pair", []string{"-looponly"}},
 }
 
-// tlsServers are those that have TLS. C's sets TCP_NODELAY, as the others do.
+// tlsServers are the contestants with TLS. All of them set TCP_NODELAY.
 var tlsServers = []contestant{
 	{"c-book-nodelay", "c-book", []string{"-nodelay"}},
 	{"libevent-move", "libevent", []string{"-nodelay"}},
@@ -56,24 +56,24 @@ var tlsServers = []contestant{
 type kind int
 
 const (
-	traffic  kind = iota // a server, and the load generator
-	memory               // the same, of connections that say nothing
+	traffic  kind = iota // a server and the load generator
+	memory               // the same, with idle connections
 	syscalls             // the same, under strace
 	alone                // a program that prints its own figures
 )
 
-// scenario is one kind of work. A new protocol is a scenario with arguments of its own.
+// scenario is one kind of work.
 type scenario struct {
 	name        string
 	kind        kind
 	contestants []contestant
 	server      []string // arguments of the server
-	load        []string // and of the load generator
+	load        []string // arguments of the load generator
 	tls         bool     // on every connection
 	loops       int
-	depth       int // messages under way on a connection
+	depth       int // messages that one connection may have under way
 	cells       []cell
-	rounds      int // at most; 0: all
+	rounds      int // in which it is measured; 0 means all
 }
 
 type cell struct{ size, conns int }
@@ -87,8 +87,8 @@ func cross(sizes, conns []int) (cells []cell) {
 	return cells
 }
 
-// echoCells leaves out 1 MiB on 1,000 connections: a gigabyte under way says more about
-// the kernel's memory than about a server.
+// echoCells leaves out 1 MiB on 1,000 connections: with a gigabyte under way, the figures
+// would show the kernel's memory and not the server.
 func echoCells() (cells []cell) {
 	for _, c := range cross([]int{64, 1 << 10, 16 << 10, 64 << 10, 1 << 20}, []int{1, 10, 100, 1000}) {
 		if c.size < 1<<20 || c.conns < 1000 {
@@ -118,7 +118,8 @@ func plan() []scenario {
 	}
 }
 
-// shorten is the plan of a smoke test: every scenario and every contestant, little else.
+// shorten makes the plan of a smoke test: every scenario and every contestant, in few cells and
+// one round.
 func shorten(plan []scenario) []scenario {
 	for i := range plan {
 		s := &plan[i]
@@ -135,8 +136,8 @@ func shorten(plan []scenario) []scenario {
 	return plan
 }
 
-// only keeps the cells whose name, as "echo/64/1000", and the contestants that match, and
-// leaves out what this machine or this build cannot do, with a word about it.
+// only keeps the contestants that match, and the cells whose names, such as "echo/64/1000",
+// match. It leaves out what this machine cannot measure, and prints why.
 func only(plan []scenario, cells, contestants *regexp.Regexp, most int, say func(string, ...any)) (kept []scenario) {
 	for _, s := range plan {
 		if s.kind == syscalls {
@@ -157,7 +158,7 @@ func only(plan []scenario, cells, contestants *regexp.Regexp, most int, say func
 		}
 		var who []contestant
 		for i, c := range s.contestants {
-			if i == 0 || contestants.MatchString(c.name) { // the first is what the others are compared with
+			if i == 0 || contestants.MatchString(c.name) { // the others are compared with the first
 				who = append(who, c)
 			}
 		}
@@ -174,8 +175,8 @@ func only(plan []scenario, cells, contestants *regexp.Regexp, most int, say func
 	return kept
 }
 
-// estimate says how long the plan takes, from what a measurement needs besides its
-// window: building up, starting, and ending.
+// estimate returns how long the plan will take. Besides its warm-up and window, a measurement
+// takes time to start and end the server, and to connect.
 func estimate(plan []scenario, rounds int, each time.Duration) time.Duration {
 	var total time.Duration
 	for _, s := range plan {

@@ -1,5 +1,5 @@
-// Connect, one message there and back, close; again and again on each of opt.conns
-// places.
+// Short connections: connect, send one message, get it back, close. opt.conns places do this
+// again and again.
 #define _GNU_SOURCE
 #include "load.h"
 
@@ -42,8 +42,8 @@ static void connected(int ep, struct place *p)
 		die_errno("epoll_ctl");
 }
 
-// send_it sends the message as soon as there is a way to.
-static void send_it(struct place *p)
+// send_message sends the message, once the handshake is done.
+static void send_message(struct place *p)
 {
 	if (!wire_handshake(&p->wire))
 		return;
@@ -52,7 +52,7 @@ static void send_it(struct place *p)
 	p->sent = 1;
 }
 
-// receive reports that all of the message is back.
+// receive returns 1 once the whole message is back.
 static int receive(struct place *p)
 {
 	static char buf[64 << 10];
@@ -92,7 +92,7 @@ void run_churn(void)
 			if (!p->connected)
 				connected(ep, p);
 			if (!p->sent) {
-				send_it(p);
+				send_message(p);
 			} else if (receive(p)) {
 				wire_free(&p->wire);
 				close(p->wire.fd);

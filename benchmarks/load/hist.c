@@ -1,4 +1,4 @@
-// A histogram of latencies: 64 steps for each power of two, so within 1.6 %.
+// A histogram of latencies. It has 64 steps for each power of two, so it is exact to 1.6 %.
 #include "load.h"
 
 #define STEPS 64
@@ -6,6 +6,7 @@
 static int64_t counts[64 * STEPS];
 static int64_t total;
 
+// slot is the index at which a latency is counted.
 static int slot(int64_t ns)
 {
 	if (ns < STEPS)
@@ -14,7 +15,7 @@ static int slot(int64_t ns)
 	return (power - 5) * STEPS + (int)(ns >> (power - 6)) - STEPS;
 }
 
-// middle is the inverse of slot: the middle of what falls into it.
+// middle is the inverse of slot: the middle of the latencies that are counted at an index.
 static int64_t middle(int s)
 {
 	if (s < STEPS)

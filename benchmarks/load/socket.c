@@ -28,8 +28,8 @@ void pattern_init(void)
 
 const char *pattern_at(int64_t position) { return pattern + position % PATTERN; }
 
-// Streams start at different places, so that one connection's bytes on another
-// do not go unnoticed.
+// Streams start at different positions of the pattern. So check notices bytes that came back on
+// a wrong connection.
 int64_t start_of(int conn) { return (int64_t)conn * 7919 % PATTERN; }
 
 void check(int conn, int64_t position, const char *got, ssize_t n)
@@ -51,8 +51,8 @@ int dial(int n, int nonblocking)
 		die_errno("socket");
 	int on = 1;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-	// Ports of closed connections stay taken for a minute. They belong to an
-	// address, and the loopback network has plenty of these.
+	// The port of a closed connection stays in use for a minute. Ports belong to an address, and
+	// the loopback network has many addresses.
 	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
 	struct sockaddr_in from = {.sin_family = AF_INET};
 	from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 256u + (unsigned)(n % ADDRESSES));
@@ -65,7 +65,7 @@ int dial(int n, int nonblocking)
 	return fd;
 }
 
-// hard_close leaves nothing behind: no port waits.
+// hard_close resets the connection, so its port is free at once.
 void hard_close(int fd)
 {
 	struct linger none = {.l_onoff = 1};

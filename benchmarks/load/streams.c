@@ -1,5 +1,5 @@
-// Long connections: echoes with up to opt.depth messages outstanding, streams into a
-// sink, and connections that have nothing to say.
+// Long connections: echoes with up to opt.depth messages under way, streams into a sink, and
+// idle connections.
 #define _GNU_SOURCE
 #include "load.h"
 
@@ -11,19 +11,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-// More than this is not written, nor read, at a time: others wait.
-#define CHUNK (256 << 10)
-#define STALL 20000 // ms
-#define BACKLOG 100
+#define CHUNK (256 << 10) // bytes after which a connection lets the others read and write
+#define STALL 20000       // ms without an end after which the run fails
+#define BACKLOG 100       // connections that are opened at a time
 
 struct conn {
 	struct wire wire;
 	int number;
 	int waits_to_write;
-	int finished;        // has nothing more to do in this phase
-	int64_t sent, goal;  // bytes, and up to where to send
-	int64_t got;         // bytes that came back, or were acknowledged
-	int64_t *since;      // when message sent/size, modulo depth, began
+	int finished;        // it has nothing more to do in this phase
+	int64_t sent, goal;  // bytes sent, and bytes to send
+	int64_t got;         // bytes that came back or were acknowledged
+	int64_t *since;      // since[m % depth] is when message m began
 };
 
 static struct conn *conns;
@@ -40,8 +39,8 @@ static void write_some(struct conn *c)
 {
 	int blocked = 0;
 	for (long chunk = 0; c->sent < c->goal && chunk < CHUNK;) {
-		// A stream is written a message at a time, as its sender would; what
-		// may be outstanding of echoes, in one piece.
+		// Each message of a stream is one send. Echoes that may be under way are sent in one
+		// piece.
 		int64_t n = c->goal - c->sent;
 		if (opt.mode == SINK && n > opt.size)
 			n = opt.size;
@@ -57,7 +56,7 @@ static void write_some(struct conn *c)
 		c->sent += done;
 		chunk += done;
 	}
-	// A sink's writer always has more.
+	// Into a sink there is always more to write.
 	int waits = blocked || c->sent < c->goal;
 	if (waits != c->waits_to_write) {
 		c->waits_to_write = waits;
@@ -65,8 +64,7 @@ static void write_some(struct conn *c)
 	}
 }
 
-// allow lets the connection send messages up to one that was just finished plus
-// depth. They begin now.
+// allow lets the connection send up to goal bytes. The new messages begin at the given time.
 static void allow(struct conn *c, int64_t goal, int64_t at)
 {
 	for (int64_t m = c->goal / opt.size; m < goal / opt.size; m++)
@@ -83,7 +81,7 @@ static void finish(struct conn *c)
 	}
 }
 
-// echoed takes note of bytes that came back.
+// echoed counts n bytes that came back, and lets the connection send more.
 static void echoed(struct conn *c, ssize_t n)
 {
 	int64_t before = c->got / opt.size;
@@ -108,7 +106,7 @@ static void echoed(struct conn *c, ssize_t n)
 static void read_echo(struct conn *c)
 {
 	static char buf[CHUNK];
-	// Outside of the warm-up the bytes are counted, and not even copied.
+	// In the window bytes are only counted, so the kernel need not copy them.
 	ssize_t n = wire_read(&c->wire, buf, sizeof buf, phase == WINDOW);
 	if (n < 0 && errno == EAGAIN)
 		return;
@@ -141,7 +139,7 @@ static void read_acks(struct conn *c)
 		finish(c);
 }
 
-// turn waits for events once.
+// turn waits for events once and handles them.
 static void turn(int timeout)
 {
 	struct epoll_event events[512];
@@ -163,6 +161,7 @@ static void turn(int timeout)
 	}
 }
 
+// until handles events until the given time and, with all, until all connections have finished.
 static void until(int64_t at, int all, const char *what)
 {
 	int64_t limit = now() + (STALL + opt.warm + opt.window) * 1000000LL;
@@ -171,15 +170,15 @@ static void until(int64_t at, int all, const char *what)
 		if (t >= at && (!all || unfinished == 0))
 			return;
 		if (t >= limit)
-			die("%s: %d of %d connections got nothing, or not all, back", what, unfinished, opt.conns);
-		// While something must come, only wake for that.
+			die("%s: %d of %d connections did not get everything back", what, unfinished, opt.conns);
+		// After the given time there is only the connections' data to wait for.
 		turn(t < at ? (int)((at - t) / 1000000 + 1) : 100);
 	}
 }
 
-// open_some opens the connections from first to last and has each say something, and
-// get it back: more that are not accepted yet than the server has room for would wait for
-// seconds, as TCP does when that is full.
+// open_some opens the connections from first to last - 1, and waits until each has got its
+// first message back. So the server's backlog does not overflow: TCP would then wait for
+// seconds before it tries again.
 static void open_some(int first, int last)
 {
 	unfinished = last - first;
@@ -208,6 +207,7 @@ static void open_all(void)
 		open_some(i, i + BACKLOG < opt.conns ? i + BACKLOG : opt.conns);
 }
 
+// start begins the warm-up.
 static void start(void)
 {
 	phase = WARM;
@@ -224,7 +224,7 @@ static void start(void)
 	}
 }
 
-// drain has everything that is under way come back, so that all of it is counted.
+// drain sets the goals at which everything that is under way has come back and is counted.
 static void drain(void)
 {
 	unfinished = 0;

@@ -13,8 +13,8 @@ void wire_init(void)
 	if (!opt.tls)
 		return;
 	context = SSL_CTX_new(TLS_client_method());
-	// One cipher and one curve, so that all servers do the same work. Whose the
-	// certificate is does not matter here: verifying it would be this side's work.
+	// With one cipher and one curve, all servers do the same work. The certificate is not
+	// verified: that would be work of the load generator, which is not measured.
 	if (!context || !SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) ||
 		!SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256") ||
 		!SSL_CTX_set1_groups_list(context, "X25519"))
@@ -33,7 +33,7 @@ void wire_open(struct wire *w, int fd)
 	SSL_set_connect_state(w->ssl);
 }
 
-// result gives what OpenSSL returned the form of a system call's.
+// result turns what OpenSSL returned into the result of a system call, with errno.
 static ssize_t result(struct wire *w, int n)
 {
 	if (n > 0)

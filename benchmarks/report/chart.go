@@ -10,7 +10,7 @@ import (
 type Chart struct {
 	File, Title, About string
 	Scenario, Metric   string
-	Base               string // what bars are ratios to; none: bars are what was measured
+	Base               string // bars are ratios to this contestant, or measured values if it is empty
 	Cells              []Cell
 }
 
@@ -22,8 +22,8 @@ const (
 	top        = 64
 )
 
-// style works on light and dark pages alike. Colours are not needed to read a chart:
-// every bar has its name and its figure.
+// style works on light and dark pages. A chart can be read without its colours: every bar has
+// its name and its figure.
 const style = `<style>
 text{font:12px system-ui,sans-serif;fill:#1f2328}
 .title{font-size:16px;font-weight:600}
@@ -39,6 +39,7 @@ text{fill:#e6edf3}.about{fill:#9198a1}
 }</style>
 `
 
+// class returns the style of a contestant's bars.
 func class(contestant string) string {
 	switch {
 	case strings.HasPrefix(contestant, "libevent"):
@@ -84,6 +85,7 @@ func (d *Data) SVG(c Chart) (svg string, ok bool, err error) {
 	return b.String(), true, nil
 }
 
+// bars returns a bar for each contestant, or nil if none was measured.
 func (d *Data) bars(c Chart, cell Cell, names []string, m metric) []Spread {
 	var bars []Spread
 	measured := false
@@ -101,6 +103,7 @@ func (d *Data) bars(c Chart, cell Cell, names []string, m metric) []Spread {
 	return bars
 }
 
+// panel draws the bars of one cell.
 func panel(b *strings.Builder, x, y int, cell Cell, names []string, bars []Spread, ratios bool, m metric) {
 	most := 0.0
 	for _, s := range bars {

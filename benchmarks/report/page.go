@@ -7,8 +7,7 @@ import (
 	"text/template"
 )
 
-// page is the text of docs/benchmarks.md, written by hand, with the places of the
-// tables.
+// page is the text of docs/benchmarks.md, with places for the tables.
 //
 //go:embed benchmarks.md.tmpl
 var page string
@@ -43,7 +42,7 @@ func (d *Data) WriteTo(dir string) error {
 			return err
 		}
 		path := filepath.Join(dir, c.File)
-		if !ok { // one of another run would tell lies
+		if !ok { // a chart of an earlier run must not stay
 			if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 				return err
 			}

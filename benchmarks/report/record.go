@@ -1,5 +1,4 @@
-// Package report keeps the figures of a run and makes tables, charts and a page of
-// them.
+// Package report stores the figures of a run, and makes tables, charts and a page from them.
 package report
 
 import (
@@ -18,16 +17,16 @@ type Record struct {
 	Size, Conns, Depth   int
 	Loops, Round         int
 
-	Messages float64 // in the window; parts of large ones count as parts
+	Messages float64 // in the window; a part of a large message counts as a fraction
 	Seconds  float64
-	CPU      float64 // ns of the server's CPU for a message
+	CPU      float64 // ns of the server's CPU time for a message
 	Rate     float64 // messages a second
 	P50      float64 // ns
 	P99      float64
 	P999     float64
 	RSS      float64 // bytes resident at the end of the window
-	PerConn  float64 // bytes a connection added to that
-	Syscalls float64 // a message
+	PerConn  float64 // resident bytes that one connection adds
+	Syscalls float64 // system calls for a message
 	Detail   string
 }
 
@@ -76,17 +75,17 @@ func parse(row []string) (r Record, err error) {
 	return r, err
 }
 
-// Fact says something about the machine or the run, as "kernel", "6.1".
+// Fact says something about the machine or the run, for example "kernel", "6.1".
 type Fact struct{ Name, Value string }
 
-// Writer writes the raw data: facts as comments, then a line for each record, at once, so
-// that a run that is broken off leaves what it has.
+// Writer writes the raw data: facts as comments, then a line for each record. It writes each
+// line at once, so a run that is interrupted leaves its records.
 type Writer struct {
 	file *os.File
 	csv  *csv.Writer
 }
 
-// Create begins the file.
+// Create creates the file and writes the facts.
 func Create(path string, facts []Fact) (*Writer, error) {
 	file, err := os.Create(path)
 	if err != nil {
@@ -112,7 +111,7 @@ func (w *Writer) line(row []string) error {
 // Add writes one record.
 func (w *Writer) Add(r Record) error { return w.line(r.row()) }
 
-// Close ends the file.
+// Close closes the file.
 func (w *Writer) Close() error { return w.file.Close() }
 
 // Read reads what a Writer wrote.
@@ -134,7 +133,7 @@ func Read(in io.Reader) (*Data, error) {
 		return nil, err
 	}
 	if len(rows) == 0 || strings.Join(rows[0], ",") != strings.Join(columns, ",") {
-		return nil, errors.New("the columns are not those of this program: run the benchmarks anew")
+		return nil, errors.New("the columns are not those of this program: run the benchmarks again")
 	}
 	for i, row := range rows[1:] {
 		r, err := parse(row)

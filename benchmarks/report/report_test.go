@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// sample has three rounds; in the second all are three times as slow.
+// sample returns records of three rounds. In the second, every contestant is three times as slow.
 func sample() []Record {
 	var records []Record
 	for round, slow := range []float64{1, 3, 1.1} {

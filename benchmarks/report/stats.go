@@ -4,18 +4,18 @@ import (
 	"slices"
 )
 
-// Data is all of a run.
+// Data has all facts and records of a run.
 type Data struct {
 	Facts   []Fact
 	Records []Record
 }
 
-// Cell is what a scenario was measured with.
+// Cell has the numbers with which a scenario was measured.
 type Cell struct{ Size, Conns, Depth, Loops int }
 
 func (r *Record) cell() Cell { return Cell{r.Size, r.Conns, r.Depth, r.Loops} }
 
-// Spread is a median over rounds, with the least and the most.
+// Spread is a median over rounds, with the lowest and the highest value.
 type Spread struct {
 	Median, Min, Max float64
 	Rounds           int
@@ -30,7 +30,7 @@ func spread(values []float64) Spread {
 	return Spread{(v[(n-1)/2] + v[n/2]) / 2, v[0], v[n-1], n}
 }
 
-// cells are those of a scenario, by size, then connections.
+// cells returns the cells of a scenario, ordered by size, then by connections.
 func (d *Data) cells(scenario string) (cells []Cell) {
 	for _, r := range d.Records {
 		if r.Scenario == scenario && !slices.Contains(cells, r.cell()) {
@@ -46,7 +46,7 @@ func (d *Data) cells(scenario string) (cells []Cell) {
 	return cells
 }
 
-// contestants of a scenario, in the order of the run's first round.
+// contestants returns the contestants of a scenario, in the order of the first round.
 func (d *Data) contestants(scenario string) (names []string) {
 	for _, r := range d.Records {
 		if r.Scenario == scenario && !slices.Contains(names, r.Contestant) {
@@ -56,7 +56,7 @@ func (d *Data) contestants(scenario string) (names []string) {
 	return names
 }
 
-// values gives a metric by round.
+// values returns the values of a metric by round.
 func (d *Data) values(scenario string, c Cell, contestant string, m metric) map[int]float64 {
 	rounds := map[int]float64{}
 	for i := range d.Records {
@@ -68,7 +68,7 @@ func (d *Data) values(scenario string, c Cell, contestant string, m metric) map[
 	return rounds
 }
 
-// absolute is a metric over all rounds.
+// absolute returns the spread of a metric over all rounds.
 func (d *Data) absolute(scenario string, c Cell, contestant string, m metric) Spread {
 	var v []float64
 	for _, x := range d.values(scenario, c, contestant, m) {
@@ -77,8 +77,8 @@ func (d *Data) absolute(scenario string, c Cell, contestant string, m metric) Sp
 	return spread(v)
 }
 
-// ratio is a metric divided by the base's of the same round, then over all rounds: what
-// disturbs a whole round does not disturb it.
+// ratio divides a metric by the base's of the same round, and returns the spread of these ratios
+// over all rounds. So a disturbance of a whole round does not change it.
 func (d *Data) ratio(scenario string, c Cell, contestant, base string, m metric) Spread {
 	var v []float64
 	to := d.values(scenario, c, base, m)

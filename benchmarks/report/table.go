@@ -62,7 +62,7 @@ func bytesOf(n float64) string {
 
 func plain(n float64) string { return fmt.Sprintf("%.2f", n) }
 
-// digits gives three of them.
+// digits formats a number with three digits.
 func digits(x float64) string {
 	switch {
 	case x >= 99.95:
@@ -73,7 +73,7 @@ func digits(x float64) string {
 	return fmt.Sprintf("%.2f", x)
 }
 
-// Size writes a number of bytes as people say it.
+// Size formats a number of bytes, with the largest unit that divides it.
 func Size(n int) string {
 	switch {
 	case n >= 1<<20 && n%(1<<20) == 0:
@@ -109,8 +109,8 @@ func (s Spread) text(format func(float64) string) string {
 	return fmt.Sprintf("%s (%s–%s)", format(s.Median), format(s.Min), format(s.Max))
 }
 
-// Table has a line for each cell and a column for each contestant: the base's figures,
-// then ratios to them.
+// Table returns a table with a line for each cell and a column for each contestant. The base's
+// column has measured values, the others have ratios to them.
 func (d *Data) Table(scenario, base, metric string) (string, error) {
 	m, err := metricOf(metric)
 	if err != nil {
@@ -140,7 +140,8 @@ func (d *Data) Table(scenario, base, metric string) (string, error) {
 	return b.String(), nil
 }
 
-// Figures has a line for each cell and contestant, with the named metrics as measured.
+// Figures returns a table with a line for each cell and contestant, and the measured values of
+// the named metrics.
 func (d *Data) Figures(scenario string, names ...string) (string, error) {
 	var b strings.Builder
 	b.WriteString("| size × connections | contestant |")
@@ -165,7 +166,7 @@ func (d *Data) Figures(scenario string, names ...string) (string, error) {
 	return b.String(), nil
 }
 
-// Calls has a line for each cell and contestant with its system calls.
+// Calls returns a table of the system calls of each cell and contestant.
 func (d *Data) Calls(scenario string) string {
 	if len(d.cells(scenario)) == 0 {
 		return "*Not counted in this run.*\n"

@@ -1,6 +1,6 @@
-// libevent in C, as its book writes an echo server: a bufferevent for each
-// connection, whose read callback moves the input to the output. With TLS it is a
-// bufferevent of bufferevent_openssl.
+// An echo server in C, as libevent's book writes it: each connection has a
+// bufferevent whose read callback moves the input to the output. With TLS the
+// bufferevents are those of bufferevent_openssl.
 #include "../c/server.h"
 
 #include <errno.h>
@@ -68,7 +68,7 @@ static void use_tls(void)
 	if (!context || !SSL_CTX_use_certificate_chain_file(context, server.tls) ||
 		!SSL_CTX_use_PrivateKey_file(context, server.tls, SSL_FILETYPE_PEM))
 		fail(server.tls);
-	SSL_CTX_set_num_tickets(context, 0); // nobody comes back
+	SSL_CTX_set_num_tickets(context, 0); // no client resumes a session
 }
 
 int main(int argc, char **argv)

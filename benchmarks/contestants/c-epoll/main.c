@@ -1,6 +1,6 @@
-// The limit: epoll by hand. What was read is written at once from the buffer that all
-// connections share; only what a socket does not take is kept, and until it is gone
-// that connection is not read from.
+// Epoll without a library, as a lower limit of what an echo costs. The server writes what it
+// has read at once, from a buffer that all connections share. It keeps only the bytes that a
+// socket does not take, and reads no more from that connection until these are written.
 #define _GNU_SOURCE
 #include "../c/server.h"
 
@@ -12,15 +12,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-// Larger than any other contestant's, which measured best: it is one for all.
+// Size of the shared buffer. This size measured best. It is larger than any other contestant's,
+// which is cheap, because a loop has only one.
 #define ROOM (512 << 10)
-// After so much one connection lets the others have their turn.
+// After reading this many bytes from one connection, the loop goes on to the others.
 #define TURN (1 << 20)
 
 struct conn {
 	int fd;
 	uint64_t total; // of a sink
-	char *kept;     // not yet written: kept[from:to]
+	char *kept;     // kept[from:to] is not written yet
 	size_t from, to;
 };
 
@@ -54,8 +55,8 @@ static void accept_all(int ep, int listener)
 	}
 }
 
-// give writes; what is left of it waits for the socket. It reports 0 if the
-// connection is gone.
+// give writes n bytes, and keeps those that the socket does not take. It returns 0 if it has
+// closed the connection.
 static int give(int ep, struct conn *c, const char *p, size_t n)
 {
 	ssize_t done = send(c->fd, p, n, MSG_NOSIGNAL);
@@ -91,7 +92,7 @@ static void readable(int ep, struct conn *c, char *room)
 		if (answer > 0 && !give(ep, c, server.sink ? ack_bytes : room, answer))
 			return;
 		if (n < ROOM)
-			return; // there is no more: no need to ask
+			return; // a short read means that the socket is empty
 	}
 }
 

@@ -1,11 +1,11 @@
-// What the C servers share: arguments, loops, the sink's count.
+// What the C servers share: arguments, loops, and the counter of a sink.
 #ifndef SERVER_H
 #define SERVER_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-// A sink answers one byte for each so many, so that its client knows what arrived.
+// A sink answers one byte for this many, so that its client knows how many have arrived.
 #define ACK_EVERY (256 << 10)
 
 struct server {
@@ -18,12 +18,12 @@ extern struct server server;
 // parse reads the arguments.
 void parse(int argc, char **argv);
 
-// serve listens once for each loop, says "ready", and runs loop on a thread for each, with
-// its own listening socket.
+// serve makes a listening socket for each loop, prints "ready", and runs each loop on its own
+// thread.
 int serve(void (*loop)(int listener));
 
-// acks counts n more bytes to *total and returns how many bytes to answer. ack_bytes
-// has that many, up to ACK_MOST.
+// acks adds n to *total and returns how many bytes to answer. The answer is in ack_bytes, which
+// has ACK_MOST bytes.
 #define ACK_MOST 4096
 extern const char ack_bytes[ACK_MOST];
 size_t acks(uint64_t *total, size_t n);

@@ -1,4 +1,4 @@
-// Package evnet: as package net, but for who makes the connections.
+// Evnet is the server of contestant net, over package evnet.
 package main
 
 import (
@@ -13,7 +13,7 @@ func main() {
 	server.Check(err)
 	l, err := evnet.Listen(base, "tcp", args.Addr)
 	server.Check(err)
-	go func() { server.Check(base.Dispatch()) }() // there is something to wait for
+	go func() { server.Check(base.Dispatch()) }() // it does not end, as there is a listener
 	server.Ready()
 	server.Serve(l, args.Sink)
 }

@@ -1,5 +1,5 @@
-// gnet: its event loops call OnTraffic, and what was read is written without a copy
-// between. It is built with poll_opt, as in its authors' own benchmarks.
+// Gnet is a server over gnet. Its event loops call OnTraffic, which writes the bytes that were
+// read without another copy. It is built with poll_opt, as in the benchmarks of gnet's authors.
 package main
 
 import (
@@ -56,5 +56,5 @@ func main() {
 	server.Check(gnet.Run(handler, "tcp://"+args.Addr,
 		gnet.WithNumEventLoop(args.Loops),
 		gnet.WithReadBufferCap(server.ReadSize),
-		gnet.WithLogLevel(logging.FatalLevel))) // connections that end are no news
+		gnet.WithLogLevel(logging.FatalLevel))) // so that it does not log the end of connections
 }

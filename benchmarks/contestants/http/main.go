@@ -1,5 +1,5 @@
-// Package http: net/http's server, over evnet or, with -net, over package net. It answers
-// every request with as many bytes as its path says, as /1024.
+// Http is net/http's server, over evnet or, with -net, over package net. It answers every
+// request with as many bytes as the path says, for example /1024.
 package main
 
 import (
@@ -16,7 +16,7 @@ import (
 
 var plain = flag.Bool("net", false, "over package net")
 
-// most is what a path may ask for, in bytes.
+// most is how many bytes a path may ask for.
 const most = 1 << 20
 
 func main() {
@@ -34,7 +34,7 @@ func listen(args server.Args) (net.Listener, error) {
 	base, err := libevent.NewBaseConfig(libevent.Config{CoarseTimer: true})
 	server.Check(err)
 	l, err := evnet.Listen(base, "tcp", args.Addr)
-	go func() { server.Check(base.Dispatch()) }() // there is something to wait for
+	go func() { server.Check(base.Dispatch()) }() // it does not end, as there is a listener
 	return l, err
 }
 

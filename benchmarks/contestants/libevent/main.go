@@ -1,6 +1,7 @@
-// This binding. With -copy a closure reads into a Go slice and writes that; otherwise
-// it moves the input to the output and Go never sees the bytes. With -plain libevent does
-// all reading and writing by itself. -nodelay sets TCP_NODELAY, as the peers in Go do.
+// Libevent is a server over this binding. With -copy a closure reads into a Go slice and writes
+// the slice. Otherwise the closure moves the input to the output, and the bytes do not pass
+// through Go. With -plain libevent does all reading and writing. -nodelay sets TCP_NODELAY, as
+// the peers in Go do.
 package main
 
 import (
@@ -23,7 +24,7 @@ var (
 
 func main() {
 	args := server.Parse()
-	// The timers of C's event_base_new, which is what it is compared with.
+	// CoarseTimer is what event_base_new has in C, with which this server is compared.
 	group, err := libevent.NewGroup(args.Loops, libevent.Config{CoarseTimer: true, PlainIO: *plain})
 	server.Check(err)
 	secure := newContext(args.TLS)
@@ -49,7 +50,7 @@ func newContext(file string) *openssl.Context {
 	server.Check(err)
 	context, err := openssl.NewServerContext(&openssl.Config{
 		Certificates:           []tls.Certificate{certificate},
-		SessionTicketsDisabled: true, // nobody comes back
+		SessionTicketsDisabled: true, // no client resumes a session
 	})
 	server.Check(err)
 	return context
@@ -57,12 +58,12 @@ func newContext(file string) *openssl.Context {
 
 type loop struct {
 	base *libevent.Base
-	tls  *openssl.Context // nil: none
+	tls  *openssl.Context // nil for plain TCP
 	sink bool
-	buf  []byte // closures run one at a time
+	buf  []byte // for all connections: closures of a loop run one at a time
 }
 
-// socket is what accept needs of a bufferevent, with TLS or without.
+// socket has the methods of a bufferevent that accept needs, with TLS or without.
 type socket interface {
 	SetCallbacks(read, write func(*libevent.BufferEvent), event func(*libevent.BufferEvent, libevent.Events)) error
 	Enable(libevent.What) error
@@ -94,7 +95,7 @@ func (l *loop) accept(fd int) {
 	server.Check(bev.Enable(libevent.EvRead))
 }
 
-// What fails on a connection that ends is told to ended.
+// The read closures ignore errors: the event closure hears of a connection that has failed.
 
 func move(bev *libevent.BufferEvent) { _ = bev.WriteBuffer(bev.Input()) }
 
@@ -135,7 +136,7 @@ func (l *loop) sinkCopy(total *server.Counter) func(*libevent.BufferEvent) {
 }
 
 func ended(bev *libevent.BufferEvent, what libevent.Events) {
-	if what != libevent.EventConnected { // of TLS
+	if what != libevent.EventConnected { // the handshake of TLS is done
 		bev.Free()
 	}
 }

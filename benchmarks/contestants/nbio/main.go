@@ -1,5 +1,5 @@
-// nbio: its pollers read and call OnData; Write copies only what the socket does not
-// take.
+// Nbio is a server over nbio. Its pollers read and call OnData. Write copies only the bytes that
+// the socket does not take.
 package main
 
 import (
@@ -26,7 +26,7 @@ func main() {
 			}
 		})
 	} else {
-		// An error of Write also closes the connection.
+		// When Write fails, it also closes the connection.
 		engine.OnData(func(c *nbio.Conn, data []byte) { _, _ = c.Write(data) })
 	}
 	server.Check(engine.Start())

@@ -1,5 +1,5 @@
-// Package net: a goroutine for each connection, which reads and writes. With TLS it is
-// crypto/tls on that.
+// Net is a server over package net, with a goroutine for each connection. Its TLS is
+// crypto/tls.
 package main
 
 import (
@@ -18,7 +18,7 @@ func main() {
 		server.Check(err)
 		l = tls.NewListener(l, &tls.Config{
 			Certificates:           []tls.Certificate{certificate},
-			SessionTicketsDisabled: true, // nobody comes back
+			SessionTicketsDisabled: true, // no client resumes a session
 		})
 	}
 	server.Ready()

@@ -1,5 +1,5 @@
-// netpoll: a poller for each loop reads, and its goroutines run the handler, with the
-// buffers of the connection and no copy of large pieces.
+// Netpoll is a server over netpoll. A poller for each loop reads, and goroutines run the
+// handler. The handler uses the buffers of the connection, so large pieces are not copied.
 package main
 
 import (
@@ -20,7 +20,7 @@ func echo(_ context.Context, c netpoll.Connection) error {
 	if _, err := w.WriteBinary(buf); err != nil {
 		return err
 	}
-	if err := w.Flush(); err != nil { // it waits until all is written
+	if err := w.Flush(); err != nil { // it waits until everything is written
 		return err
 	}
 	return r.Release()

@@ -1,5 +1,5 @@
-// Paired bufferevents that play ping-pong: no sockets, so what is measured is libevent
-// and who calls it.
+// Paired bufferevents send a message back and forth. There are no sockets, so the figures show
+// what libevent and its callbacks cost.
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>

@@ -1,5 +1,5 @@
-// Paired bufferevents that play ping-pong through Go closures: beside the same in C, it
-// shows what the binding itself costs.
+// Libevent sends a message back and forth between paired bufferevents, through Go closures.
+// Compared with the same program in C, it shows what the binding itself costs.
 package main
 
 import (
@@ -31,7 +31,7 @@ func main() {
 	}
 	count := 0
 	read := func(bev *libevent.BufferEvent) {
-		// As in C, what came is looked at before it goes back.
+		// The program in C checks the length too.
 		if n := bev.Input().Len(); n != *size {
 			check(fmt.Errorf("%d bytes of %d", n, *size))
 		}
@@ -51,6 +51,7 @@ func main() {
 	measure(base, &count)
 }
 
+// measure runs the loop, and prints the figures at the end of the window.
 func measure(base *libevent.Base, count *int) {
 	var counted int
 	var began time.Time

@@ -1,4 +1,4 @@
-// Package server is what the Go servers share: arguments, and the sink's count.
+// Package server has what the Go servers share: arguments, and the counter of a sink.
 package server
 
 import (
@@ -8,14 +8,15 @@ import (
 	"os"
 )
 
-// ReadSize is the buffer for one read, for all contestants that have such a number.
+// ReadSize is the size of the buffer for one read, in all contestants that let it be set.
 const ReadSize = 64 << 10
 
-// ackEvery says how many bytes a sink answers one byte for, so that its client knows what
-// arrived.
+// ackEvery is how many bytes a sink answers with one byte, so that its client knows how many
+// have arrived.
 const ackEvery = 256 << 10
 
-// zeros are what is answered with: for all that may be buffered at once.
+// zeros has the bytes of an answer. It is large enough for all bytes that may be buffered at
+// once.
 var zeros [4096]byte
 
 // Args are the arguments of every server.
@@ -40,10 +41,10 @@ func Parse() Args {
 	return Args{Addr: fmt.Sprintf("127.0.0.1:%d", *port), Loops: *loops, Sink: *sink, TLS: *tls}
 }
 
-// Ready tells who started the server that it listens.
+// Ready tells the runner that the server listens.
 func Ready() { fmt.Println("ready") }
 
-// Check ends the server if there is an error.
+// Check prints an error and ends the server.
 func Check(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -51,17 +52,17 @@ func Check(err error) {
 	}
 }
 
-// Counter counts what one connection of a sink got.
+// Counter counts the bytes that one connection of a sink has got.
 type Counter uint64
 
-// Add counts n more bytes and returns what to answer, often nothing.
+// Add counts n more bytes and returns the answer, which is often empty.
 func (c *Counter) Add(n int) []byte {
 	before := *c / ackEvery
 	*c += Counter(n)
 	return zeros[:*c/ackEvery-before]
 }
 
-// Serve has a goroutine for each connection, which reads and writes.
+// Serve serves each connection on a goroutine of its own.
 func Serve(l net.Listener, sink bool) {
 	for {
 		conn, err := l.Accept()

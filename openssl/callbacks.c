@@ -1,14 +1,14 @@
 /*
- * callbacks.c: every function that OpenSSL calls, but that of write.c.
+ * callbacks.c: every function that OpenSSL calls, except those of the BIO (wire.c).
  *
- * All run on the thread that entered OpenSSL, under the lock of the bufferevent. What
- * calls Go calls no user's function there, and Go lets no panic through.
+ * All run on the thread that entered OpenSSL, with the lock of the bufferevent. The exported
+ * Go functions that they call run no function of the user, and let no panic through.
  */
 
-#include "native.h"
+#include "conn.h"
 #include "_cgo_export.h"
 
-/* --- from an SSL to its record ------------------------------------------------- */
+/* --- from an SSL to its connection ------------------------------------------------- */
 
 static CRYPTO_ONCE once = CRYPTO_ONCE_STATIC_INIT;
 static int conn_index = -1;
@@ -31,21 +31,22 @@ struct gtls_conn *gtls_conn_of(const SSL *ssl)
 
 /* --- verification -------------------------------------------------------------- */
 
-static struct gtls_conn *verifies(X509_STORE_CTX *store)
+static struct gtls_conn *conn_of_store(X509_STORE_CTX *store)
 {
 	return gtls_conn_of(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
 }
 
-/* In place of OpenSSL's own verification. */
+/* With GTLS_VERIFY_GO, called instead of OpenSSL's own verification. */
 int gtls_on_verify(X509_STORE_CTX *store, void *arg)
 {
-	int error = gtlsVerify(verifies(store)->handle, X509_STORE_CTX_get0_untrusted(store));
+	int error = gtlsVerify(conn_of_store(store)->handle, X509_STORE_CTX_get0_untrusted(store));
 
 	(void)arg;
 	X509_STORE_CTX_set_error(store, error);
 	return error == X509_V_OK;
 }
 
+/* With GTLS_VERIFY_NOTHING, called instead of OpenSSL's own verification. */
 int gtls_on_any_cert(X509_STORE_CTX *store, void *arg)
 {
 	(void)arg;
@@ -53,31 +54,32 @@ int gtls_on_any_cert(X509_STORE_CTX *store, void *arg)
 	return 1;
 }
 
-/* OpenSSL's own verification has seen a certificate: what is wrong with it is told
- * later (gtls_conn_failure). */
+/* With GTLS_VERIFY_STORE, OpenSSL's own verification has checked a certificate. The first
+ * failure is kept for gtls_conn_verify_failure. */
 int gtls_on_verified(int ok, X509_STORE_CTX *store)
 {
-	struct gtls_conn *c = verifies(store);
+	struct gtls_conn *c = conn_of_store(store);
+	struct gtls_verification *v = &c->verification;
 
-	/* It is somebody's, but not known to be that of whom one wants. */
-	if (ok && !c->server && !c->named && X509_STORE_CTX_get_error_depth(store) == 0) {
+	/* The server's certificate is valid, but without a name to expect it can be that of
+	 * any server. */
+	if (ok && !c->server && !v->named && X509_STORE_CTX_get_error_depth(store) == 0) {
 		X509_STORE_CTX_set_error(store, X509_V_ERR_HOSTNAME_MISMATCH);
 		ok = 0;
 	}
-	if (ok || c->verify_error)
+	if (ok || v->error)
 		return ok;
-	c->verify_error = X509_STORE_CTX_get_error(store);
-	c->peer = X509_chain_up_ref(X509_STORE_CTX_get0_untrusted(store));
-	c->wrong = X509_STORE_CTX_get_current_cert(store);
-	if (c->wrong)
-		X509_up_ref(c->wrong);
+	v->error = X509_STORE_CTX_get_error(store);
+	v->sent = X509_chain_up_ref(X509_STORE_CTX_get0_untrusted(store));
+	v->wrong = X509_STORE_CTX_get_current_cert(store);
+	if (v->wrong)
+		X509_up_ref(v->wrong);
 	return 0;
 }
 
 /* --- handshake ------------------------------------------------------------------ */
 
-/* A server's certificates by the name that the client asks for: the first for each type
- * of key. */
+/* Gives a server's SSL the certificates that Go picks for the client's server name. */
 int gtls_on_cert(SSL *ssl, void *arg)
 {
 	struct gtls_ctx *ctx = arg;
@@ -95,7 +97,7 @@ int gtls_on_cert(SSL *ssl, void *arg)
 	return 1;
 }
 
-/* In the server's order. */
+/* Picks the first of the server's protocols that the client has. */
 int gtls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in, unsigned int inlen, void *arg)
 {
 	struct gtls_ctx *ctx = arg;
@@ -106,8 +108,8 @@ int gtls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen, con
 	return SSL_TLSEXT_ERR_OK;
 }
 
-/* A copy, for OpenSSL makes the original useless if its connection ends without a
- * close_notify. */
+/* Passes a copy of a client's new session to Go. OpenSSL makes the original unusable if its
+ * connection ends without close_notify. */
 int gtls_on_session(SSL *ssl, SSL_SESSION *session)
 {
 	SSL_SESSION *copy;
@@ -122,7 +124,7 @@ void gtls_on_key(const SSL *ssl, const char *line)
 	gtlsKey(gtls_conn_of(ssl)->handle, (char *)line);
 }
 
-/* What libevent 2.2 does not tell: the first error, and the peer's alert. */
+/* Keeps what libevent 2.2 does not report: the first error, and the peer's alert. */
 void gtls_on_info(const SSL *ssl, int where, int ret)
 {
 	struct gtls_conn *c = gtls_conn_of(ssl);

@@ -25,7 +25,7 @@ func gtlsVerify(handle C.uintptr_t, sent *C.struct_stack_st_X509) (code C.int) {
 			code = C.X509_V_ERR_UNSPECIFIED
 		}
 	}()
-	ders := make([][]byte, C.gtls_count(sent))
+	ders := make([][]byte, C.gtls_certs_count(sent))
 	for i := range ders {
 		ders[i] = derOf(sent, i)
 	}

@@ -25,7 +25,7 @@ func (s *shared) setCertificates(op string, certs []tls.Certificate) error {
 		s.pick.add(i, leaf)
 	}
 	if len(certs) > 1 {
-		return newErrorIf(op, C.gtls_ctx_pick_certs(s.c))
+		C.gtls_ctx_pick_certs(s.c)
 	}
 	return nil
 }
@@ -152,12 +152,12 @@ func LoadCertificates(file string) ([]*x509.Certificate, error) {
 
 // certificatesOf parses what OpenSSL has, and releases it.
 func certificatesOf(stack *C.struct_stack_st_X509) ([]*x509.Certificate, error) {
-	defer C.gtls_release(stack)
+	defer C.gtls_certs_free(stack)
 	return parseStack(stack)
 }
 
 func parseStack(stack *C.struct_stack_st_X509) ([]*x509.Certificate, error) {
-	n := int(C.gtls_count(stack))
+	n := int(C.gtls_certs_count(stack))
 	certs := make([]*x509.Certificate, 0, n)
 	for i := range n {
 		cert, err := x509.ParseCertificate(derOf(stack, i))

@@ -292,7 +292,7 @@ func (c *Conn) happened(native int, errno syscall.Errno, codes []uint64) (int, e
 		return native, nil
 	case what&libevent.EventTimeout != 0:
 		return native, os.ErrDeadlineExceeded
-	case said.closed != 0 && what&libevent.EventEOF != 0:
+	case said.close_notify != 0 && what&libevent.EventEOF != 0:
 		// With writing it is a write that has failed, now that there is nobody.
 		told := libevent.Events(0)
 		if what&libevent.EventWriting != 0 {
@@ -304,7 +304,7 @@ func (c *Conn) happened(native int, errno syscall.Errno, codes []uint64) (int, e
 		return int(told | libevent.EventReading | libevent.EventEOF), io.EOF
 	case what&(libevent.EventEOF|libevent.EventError) == 0:
 		return native, nil
-	case said.again != 0:
+	case said.failed_before != 0:
 		return 0, nil // a connection fails once, whoever enables it again
 	}
 	err := c.causeOf(what, errno, codes, said)
@@ -320,7 +320,7 @@ func (c *Conn) happened(native int, errno syscall.Errno, codes []uint64) (int, e
 // causeOf says why the connection failed. Of OpenSSL's errors libevent gives the last one
 // first, and after the first the class, one of SSL_ERROR_. Of the end of what is below it
 // says no more than that it is an error, and errno is anything then.
-func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64, said C.struct_gtls_said) error {
+func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64, said C.struct_gtls_event) error {
 	if failed := c.failed.Swap(nil); failed != nil {
 		return failed
 	}
@@ -329,7 +329,7 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64
 	}
 	op := "read"
 	switch {
-	case said.before != 0:
+	case said.nothing_received != 0:
 		op = "connect"
 	case !c.connected.Load():
 		op = "handshake"
@@ -343,13 +343,13 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64
 		}
 	}
 	switch {
-	case C.gtls_is_cut(first) != 0:
+	case C.gtls_is_unexpected_eof(first) != 0:
 		return io.ErrUnexpectedEOF
 	case first != 0:
 		return newError(op, first)
-	case said.eof != 0 && said.before == 0 && what&libevent.EventReading != 0:
+	case said.socket_eof != 0 && said.nothing_received == 0 && what&libevent.EventReading != 0:
 		return io.ErrUnexpectedEOF
-	case errno == 0 || errno == syscall.EAGAIN || errno == syscall.EINPROGRESS || what == libevent.EventError && said.before == 0:
+	case errno == 0 || errno == syscall.EAGAIN || errno == syscall.EINPROGRESS || what == libevent.EventError && said.nothing_received == 0:
 		return io.ErrUnexpectedEOF
 	}
 	return &libevent.Error{Op: op, Err: errno}
@@ -395,7 +395,7 @@ func (c *Conn) AllowDirtyShutdown() bool { return c.dirty.Load() }
 func (c *Conn) SSL() unsafe.Pointer {
 	var ssl unsafe.Pointer
 	_, _ = adopt.Call(c.BufferEvent, "bufferevent_openssl_get_ssl", func() int64 {
-		ssl = unsafe.Pointer(C.bufferevent_openssl_get_ssl(c.c.bev))
+		ssl = unsafe.Pointer(C.gtls_conn_ssl(c.c))
 		return 0
 	})
 	return ssl

@@ -1,5 +1,5 @@
 /*
- * context.c: the native half of Context.
+ * context.c: the C half of Context.
  */
 
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 
 #include <openssl/rand.h>
 
-#include "native.h"
+#include "conn.h"
 
 static unsigned long out_of_memory(void)
 {
@@ -19,19 +19,19 @@ static int set_up(struct gtls_ctx *c, int options, int tickets)
 {
 	unsigned char id[SSL_MAX_SSL_SESSION_ID_LENGTH];
 
-	/* A connection that waits needs no buffers. */
+	/* A connection without anything to read or write keeps no buffers. */
 	SSL_CTX_set_mode(c->ctx, SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_options(c->ctx, SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
 	if (!(options & GTLS_RENEGOTIATION))
 		SSL_CTX_set_options(c->ctx, SSL_OP_NO_RENEGOTIATION);
-#ifdef SSL_OP_ALLOW_CLIENT_RENEGOTIATION /* OpenSSL 3, which else refuses it */
+#ifdef SSL_OP_ALLOW_CLIENT_RENEGOTIATION /* OpenSSL 3 refuses it without this option */
 	else
 		SSL_CTX_set_options(c->ctx, SSL_OP_ALLOW_CLIENT_RENEGOTIATION);
 #endif
 	SSL_CTX_set_info_callback(c->ctx, gtls_on_info);
 	if (options & GTLS_KEY_LOG)
 		SSL_CTX_set_keylog_callback(c->ctx, gtls_on_key);
-	/* Servers keep nothing: sessions are in the tickets. */
+	/* A server keeps no sessions: its tickets contain them. */
 	SSL_CTX_set_session_cache_mode(c->ctx, SSL_SESS_CACHE_OFF);
 	if (options & GTLS_SESSIONS) {
 		SSL_CTX_set_session_cache_mode(c->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
@@ -43,7 +43,7 @@ static int set_up(struct gtls_ctx *c, int options, int tickets)
 	}
 	if (tickets >= 0 && !SSL_CTX_set_num_tickets(c->ctx, (size_t)tickets))
 		return 0;
-	/* A session of another context is none of this one. */
+	/* A server accepts only sessions of its own context, which has this ID. */
 	if (RAND_bytes(id, sizeof(id)) != 1)
 		return 0;
 	return SSL_CTX_set_session_id_context(c->ctx, id, sizeof(id));
@@ -64,7 +64,7 @@ struct gtls_ctx *gtls_ctx_new(int server, int options, int tickets, uintptr_t ha
 	if (gtls_conn_index() >= 0)
 		c->ctx = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
 	if (!c->ctx || !set_up(c, options, tickets)) {
-		*code = gtls_failed();
+		*code = gtls_take_error();
 		gtls_ctx_free(c);
 		return NULL;
 	}
@@ -79,7 +79,7 @@ void gtls_ctx_free(struct gtls_ctx *c)
 	for (i = 0; i < c->ncerts; i++) {
 		X509_free(c->certs[i].leaf);
 		EVP_PKEY_free(c->certs[i].key);
-		gtls_release(c->certs[i].chain);
+		gtls_certs_free(c->certs[i].chain);
 	}
 	free(c->certs);
 	free(c->alpn);
@@ -90,7 +90,7 @@ unsigned long gtls_ctx_versions(struct gtls_ctx *c, int min, int max)
 {
 	ERR_clear_error();
 	if (!SSL_CTX_set_min_proto_version(c->ctx, min) || !SSL_CTX_set_max_proto_version(c->ctx, max))
-		return gtls_failed();
+		return gtls_take_error();
 	return 0;
 }
 
@@ -99,7 +99,7 @@ unsigned long gtls_ctx_ciphers(struct gtls_ctx *c, const char *list, const char 
 	ERR_clear_error();
 	if ((list && !SSL_CTX_set_cipher_list(c->ctx, list)) ||
 	    (suites && !SSL_CTX_set_ciphersuites(c->ctx, suites)))
-		return gtls_failed();
+		return gtls_take_error();
 	return 0;
 }
 
@@ -112,7 +112,7 @@ static X509 *parse(struct gtls_bytes der)
 	return d2i_X509(NULL, &p, (long)der.n);
 }
 
-/* Leaves what it made in cert also when it fails. */
+/* What it has made is in cert even if it fails. gtls_ctx_free frees that. */
 static int parse_cert(struct gtls_cert *cert, const struct gtls_bytes *der, int n, struct gtls_bytes key)
 {
 	const unsigned char *p = key.p;
@@ -124,10 +124,10 @@ static int parse_cert(struct gtls_cert *cert, const struct gtls_bytes *der, int 
 	if (!cert->leaf || !cert->key || !cert->chain)
 		return 0;
 	for (i = 1; i < n; i++) {
-		X509 *above = parse(der[i]);
+		X509 *issuer = parse(der[i]);
 
-		if (!above || !sk_X509_push(cert->chain, above)) {
-			X509_free(above);
+		if (!issuer || !sk_X509_push(cert->chain, issuer)) {
+			X509_free(issuer);
 			return 0;
 		}
 	}
@@ -136,25 +136,25 @@ static int parse_cert(struct gtls_cert *cert, const struct gtls_bytes *der, int 
 
 unsigned long gtls_ctx_add_cert(struct gtls_ctx *c, const struct gtls_bytes *der, int n, struct gtls_bytes key)
 {
-	struct gtls_cert *more = realloc(c->certs, (c->ncerts + 1) * sizeof(*more)), *cert;
+	struct gtls_cert *certs = realloc(c->certs, (c->ncerts + 1) * sizeof(*certs)), *cert;
 
 	ERR_clear_error();
-	if (!more)
+	if (!certs)
 		return out_of_memory();
-	c->certs = more;
-	cert = memset(&more[c->ncerts++], 0, sizeof(*cert));
+	c->certs = certs;
+	cert = memset(&certs[c->ncerts++], 0, sizeof(*cert));
 	if (!parse_cert(cert, der, n, key))
-		return gtls_failed();
-	/* Of each type of key OpenSSL has one: the first is the default. */
+		return gtls_take_error();
+	/* The SSL_CTX has one certificate for each type of key. It gets the first one only,
+	 * and gtls_on_cert chooses if there are more. */
 	if (c->ncerts == 1 && !SSL_CTX_use_cert_and_key(c->ctx, cert->leaf, cert->key, cert->chain, 1))
-		return gtls_failed();
+		return gtls_take_error();
 	return 0;
 }
 
-unsigned long gtls_ctx_pick_certs(struct gtls_ctx *c)
+void gtls_ctx_pick_certs(struct gtls_ctx *c)
 {
 	SSL_CTX_set_cert_cb(c->ctx, gtls_on_cert, c);
-	return 0;
 }
 
 /* --- verification ------------------------------------------------------------ */
@@ -170,8 +170,8 @@ unsigned long gtls_ctx_add_root(struct gtls_ctx *c, struct gtls_bytes der)
 	ok = root && X509_STORE_add_cert(store, root);
 	X509_free(root);
 	if (!ok)
-		return gtls_failed();
-	/* What was given is trusted, also if something else has signed it. */
+		return gtls_take_error();
+	/* OpenSSL then also trusts a root that another certificate has signed. */
 	X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
 	return 0;
 }
@@ -189,7 +189,7 @@ unsigned long gtls_ctx_add_ca_name(struct gtls_ctx *c, struct gtls_bytes name)
 		SSL_CTX_set_client_CA_list(c->ctx, names);
 	if (!n || !names || !sk_X509_NAME_push(names, n)) {
 		X509_NAME_free(n);
-		return gtls_failed();
+		return gtls_take_error();
 	}
 	return 0;
 }
@@ -215,8 +215,8 @@ void gtls_ctx_verify(struct gtls_ctx *c, int mode)
 unsigned long gtls_ctx_alpn(struct gtls_ctx *c, struct gtls_bytes protos)
 {
 	ERR_clear_error();
-	if (!c->server) /* it returns 0 if all is well */
-		return SSL_CTX_set_alpn_protos(c->ctx, protos.p, (unsigned)protos.n) ? gtls_failed() : 0;
+	if (!c->server) /* this function of OpenSSL returns 0 on success */
+		return SSL_CTX_set_alpn_protos(c->ctx, protos.p, (unsigned)protos.n) ? gtls_take_error() : 0;
 	c->alpn = malloc(protos.n);
 	if (!c->alpn)
 		return out_of_memory();

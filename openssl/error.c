@@ -1,10 +1,10 @@
 /*
- * error.c: the codes in OpenSSL's queue.
+ * error.c: OpenSSL's error codes, and the queue in which a thread has them.
  */
 
-#include "native.h"
+#include "conn.h"
 
-unsigned long gtls_failed(void)
+unsigned long gtls_take_error(void)
 {
 	unsigned long code = ERR_get_error();
 
@@ -22,7 +22,7 @@ int gtls_reason(unsigned long code)
 	return ERR_GET_REASON(code);
 }
 
-int gtls_is_cut(unsigned long code)
+int gtls_is_unexpected_eof(unsigned long code)
 {
 #ifdef SSL_R_UNEXPECTED_EOF_WHILE_READING /* OpenSSL 3 */
 	return ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING;

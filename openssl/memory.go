@@ -46,7 +46,7 @@ func sprintf(format string, args ...any) string { return fmt.Sprintf(format, arg
 // derOf copies certificate i out of what OpenSSL has.
 func derOf(stack *C.struct_stack_st_X509, i int) []byte {
 	var n C.int
-	der := C.gtls_der(stack, C.int(i), &n)
+	der := C.gtls_certs_der(stack, C.int(i), &n)
 	defer C.gtls_der_free(der)
 	return C.GoBytes(unsafe.Pointer(der), max(n, 0))
 }

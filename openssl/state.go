@@ -42,9 +42,8 @@ func (c *Conn) ConnectionState() ConnectionState {
 		return ConnectionState{}
 	}
 	var native C.struct_gtls_state
-	var alpn [256]C.uchar
 	if _, err := adopt.Call(c.BufferEvent, "ConnectionState", func() int64 {
-		return int64(C.gtls_conn_state(c.c, &native, &alpn[0]))
+		return int64(C.gtls_conn_state(c.c, &native))
 	}); err != nil {
 		return ConnectionState{}
 	}
@@ -54,7 +53,7 @@ func (c *Conn) ConnectionState() ConnectionState {
 		DidResume:          native.resumed != 0,
 		CipherSuite:        uint16(native.cipher),
 		CipherSuiteName:    C.GoString(native.cipher_name),
-		NegotiatedProtocol: C.GoStringN((*C.char)(unsafe.Pointer(&alpn[0])), C.int(native.alpn_len)),
+		NegotiatedProtocol: C.GoStringN((*C.char)(unsafe.Pointer(&native.alpn[0])), C.int(native.alpn_len)),
 		ServerName:         C.GoString(&native.name[0]),
 	}
 	if !c.ctx.server {

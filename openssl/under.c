@@ -1,122 +1,127 @@
 /*
- * under.c: the bufferevent that a TLS filter is on.
+ * under.c: the bufferevent below a filter.
  *
- * Both have one lock. libevent's own callbacks on the one below, which go into OpenSSL, do
- * not take it: they count on being called with it. Here that one is made such that its
- * callbacks are called without (BEV_OPT_UNLOCK_CALLBACKS), so they are called by way of
- * others that take it.
+ * Both have one lock. libevent's own callbacks on the one below go into OpenSSL and do not
+ * take the lock, because libevent normally calls them with it. The bufferevent below is
+ * made with BEV_OPT_UNLOCK_CALLBACKS, though, so its callbacks are called without the lock.
+ * Therefore callbacks of ours stand in their place, which take the lock and call them.
  */
 
 #include <errno.h>
 
-#include "native.h"
-
-int gtls_under_init(struct gtls_conn *c, struct bufferevent *under)
-{
-	c->under_in_cb = evbuffer_add_cb(bufferevent_get_input(under), gtls_on_under_input, c);
-	if (!c->under_in_cb)
-		return -1;
-	c->under = under;
-	gtls_under_guard(c);
-	/* It waits for the closures. */
-	bufferevent_disable(under, EV_READ | EV_WRITE);
-	return 0;
-}
-
-void gtls_under_free(struct gtls_conn *c)
-{
-	if (c->under)
-		evbuffer_remove_cb_entry(bufferevent_get_input(c->under), c->under_in_cb);
-}
-
-void gtls_under_guard(struct gtls_conn *c)
-{
-	bufferevent_data_cb read, write;
-	bufferevent_event_cb event;
-	void *arg;
-
-	if (!c->under)
-		return;
-	bufferevent_getcb(c->under, &read, &write, &event, &arg);
-	if (read == gtls_on_under_read || (c->under_arg && arg != c->under_arg))
-		return; /* not libevent's: the filter is being freed */
-	c->under_read = read;
-	c->under_write = write;
-	c->under_event = event;
-	c->under_arg = arg;
-	bufferevent_setcb(c->under, gtls_on_under_read, gtls_on_under_write, gtls_on_under_event, c);
-}
-
-void gtls_under_kick(struct gtls_conn *c)
-{
-	if (c->under)
-		bufferevent_trigger(c->under, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
-}
+#include "conn.h"
 
 /* --- callbacks ------------------------------------------------------------------ */
 
-void gtls_on_under_read(struct bufferevent *bev, void *arg)
+static void on_read(struct bufferevent *bev, void *arg)
 {
 	struct gtls_conn *c = arg;
 
-	evbuffer_lock(bufferevent_get_input(c->bev));
-	c->under_read(bev, c->under_arg);
-	gtls_under_guard(c);
-	evbuffer_unlock(bufferevent_get_input(c->bev));
+	gtls_lock(c);
+	c->under.read(bev, c->under.arg);
+	gtls_under_intercept(c);
+	gtls_unlock(c);
 }
 
-void gtls_on_under_write(struct bufferevent *bev, void *arg)
+static void on_write(struct bufferevent *bev, void *arg)
 {
 	struct gtls_conn *c = arg;
 
-	evbuffer_lock(bufferevent_get_input(c->bev));
-	c->under_write(bev, c->under_arg);
-	gtls_under_guard(c);
-	evbuffer_unlock(bufferevent_get_input(c->bev));
+	gtls_lock(c);
+	c->under.write(bev, c->under.arg);
+	gtls_under_intercept(c);
+	gtls_unlock(c);
 }
 
-/* Under the lock, on the thread that took something out of it. */
-void gtls_on_under_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
-{
-	struct gtls_conn *c = arg;
-
-	(void)info;
-	if (!c->under_end || evbuffer_get_length(buf))
-		return;
-	bufferevent_trigger_event(c->under, c->under_end, BEV_TRIG_DEFER_CALLBACKS);
-	c->under_end = 0;
-}
-
-/* What libevent is to hear of an event below. For it the end of that is a failure, and at
- * once; but the end of TLS may have come before, or be in what is not read yet. */
+/* The part of an event that libevent is told now. libevent takes an EOF below for a failure
+ * of TLS, and at once. But if close_notify came before the EOF, nothing has failed, and
+ * close_notify may also be in input that is not read yet: then the EOF waits for that. */
 static short for_libevent(struct gtls_conn *c, short what)
 {
 	const short end = BEV_EVENT_EOF | BEV_EVENT_READING;
 	int closed = (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
 
 	if (!(what & BEV_EVENT_EOF) ||
-	    (!closed && evbuffer_get_length(bufferevent_get_input(c->under)) == 0))
+	    (!closed && evbuffer_get_length(bufferevent_get_input(c->under.bev)) == 0))
 		return what;
 	if (!closed)
-		c->under_end = what & end;
+		c->under.end = what & end;
 	what &= ~end;
 	return what == BEV_EVENT_WRITING ? 0 : what;
 }
 
-void gtls_on_under_event(struct bufferevent *bev, short what, void *arg)
+/* Locked, on the thread that has taken bytes from the input below. */
+static void on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
+{
+	struct gtls_under *u = &((struct gtls_conn *)arg)->under;
+
+	(void)info;
+	if (!u->end || evbuffer_get_length(buf))
+		return;
+	bufferevent_trigger_event(u->bev, u->end, BEV_TRIG_DEFER_CALLBACKS);
+	u->end = 0;
+}
+
+static void on_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct gtls_conn *c = arg;
 	int err = errno;
 
-	evbuffer_lock(bufferevent_get_input(c->bev));
+	gtls_lock(c);
 	what = for_libevent(c, what);
-	/* As a socket does itself. TLS would fail again and again, whenever libevent lets
-	 * it read, which it also does when writing above it ends. */
+	/* A socket turns reading off by itself at its end. Without this TLS would fail each
+	 * time that libevent lets it read, also when libevent does so because writing on
+	 * the filter has ended. */
 	if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) && (what & BEV_EVENT_READING))
 		bufferevent_disable(bev, EV_READ);
 	errno = err;
 	if (what)
-		c->under_event(bev, what, c->under_arg);
-	gtls_under_guard(c);
-	evbuffer_unlock(bufferevent_get_input(c->bev));
+		c->under.event(bev, what, c->under.arg);
+	gtls_under_intercept(c);
+	gtls_unlock(c);
+}
+
+/* --- making, freeing, handshake -------------------------------------------------- */
+
+int gtls_under_init(struct gtls_conn *c, struct bufferevent *under)
+{
+	c->under.in_cb = evbuffer_add_cb(bufferevent_get_input(under), on_input, c);
+	if (!c->under.in_cb)
+		return -1;
+	c->under.bev = under;
+	gtls_under_intercept(c);
+	/* The handshake must not start before SetCallbacks, which enables both again. */
+	bufferevent_disable(under, EV_READ | EV_WRITE);
+	return 0;
+}
+
+void gtls_under_free(struct gtls_conn *c)
+{
+	if (c->under.bev)
+		evbuffer_remove_cb_entry(bufferevent_get_input(c->under.bev), c->under.in_cb);
+}
+
+void gtls_under_intercept(struct gtls_conn *c)
+{
+	struct gtls_under *u = &c->under;
+	bufferevent_data_cb read, write;
+	bufferevent_event_cb event;
+	void *arg;
+
+	if (!u->bev)
+		return;
+	bufferevent_getcb(u->bev, &read, &write, &event, &arg);
+	if (read == on_read || (u->arg && arg != u->arg))
+		return; /* ours already, or not libevent's: the filter is being freed */
+	u->read = read;
+	u->write = write;
+	u->event = event;
+	u->arg = arg;
+	bufferevent_setcb(u->bev, on_read, on_write, on_event, c);
+}
+
+void gtls_under_wake(struct gtls_conn *c)
+{
+	if (c->under.bev)
+		bufferevent_trigger(c->under.bev, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }

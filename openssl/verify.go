@@ -165,7 +165,7 @@ func (e *VerifyError) Unwrap() error { return e.err }
 // storeFailure gives what OpenSSL's verification has said since this was asked last, or nil.
 func (c *Conn) storeFailure() error {
 	var sent, wrong *C.struct_stack_st_X509
-	code := C.gtls_conn_failure(c.c, &sent, &wrong)
+	code := C.gtls_conn_verify_failure(c.c, &sent, &wrong)
 	if code == C.X509_V_OK {
 		return nil
 	}

@@ -1,19 +1,20 @@
 /*
- * wire.c: the fast path of TLS on a socket.
+ * wire.c: the socket of a connection, and the fast path of TLS on it.
  *
- * libevent reads a record in two system calls, 4096 bytes of it at a time, and writes a
- * record for each chain of the output, after it has waited for a socket that could be
- * written to all the time. Once the handshake is done the root package reads and writes
- * here instead, under the lock of the bufferevent: a BIO of ours takes from the socket what
- * there is, for all records in it, and what is written is as few records as possible.
+ * libevent reads a TLS record with two system calls and hands it on 4096 bytes at a time.
+ * It writes a record for each chain of the output, and before that it waits for a socket
+ * that could have been written to all along. So after the handshake the root package reads
+ * and writes through the functions here, with the lock of the bufferevent. One system call
+ * reads many records, and what is written becomes as few records as possible.
  *
- * What libevent has is put aside meanwhile: its BIO, and the descriptor of ev_write, for it
- * adds that event whenever something is appended to the output. Its BIO is one of ours, too,
- * which can give it what is left of a read.
+ * Meanwhile the SSL does not have libevent's BIO, and libevent's ev_write has no descriptor,
+ * because libevent adds that event whenever something is appended to the output. The BIO
+ * that libevent uses is also one of ours: it can give libevent what is left of a read.
  *
- * It is by the bytes that its BIO has counted that libevent charges rate limits. So that one
- * counts on from socket to socket, and does not see what goes by here: a count that goes
- * back would be a credit, after which libevent's buckets grow for ever.
+ * libevent charges rate limits with the number of bytes that its BIO has counted. If that
+ * number became smaller, libevent would take the difference for a credit, and its buckets
+ * would grow for ever. So the BIO for a new socket starts with the count of the one before.
+ * It does not count what the fast path carries.
  */
 
 #include <errno.h>
@@ -22,9 +23,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "native.h"
+#include "conn.h"
 
-#ifndef MSG_NOSIGNAL /* Go's own handler of SIGPIPE is enough */
+#ifndef MSG_NOSIGNAL /* then Go's handler of SIGPIPE keeps the process alive */
 #define MSG_NOSIGNAL 0
 #endif
 
@@ -32,7 +33,8 @@
 #define MSG_MORE 0
 #endif
 
-enum { RECORD = 16384, OVERHEAD = 512 };
+/* What a record has on the wire in addition to its plaintext, at most. */
+enum { OVERHEAD = 512 };
 
 static struct gtls_conn *conn_of(struct bufferevent *bev)
 {
@@ -41,16 +43,18 @@ static struct gtls_conn *conn_of(struct bufferevent *bev)
 
 /* --- the BIO --------------------------------------------------------------- */
 
-static size_t left(const struct gtls_wire *w)
+/* How many bytes from the socket OpenSSL has not taken yet. */
+static size_t unread(const struct gtls_wire *w)
 {
 	return w->end - w->at;
 }
 
-/* What is left of a read stays here until the next one. */
-static int keep(struct gtls_wire *w)
+/* Copies what is unread out of the scratch memory, which is the caller's, until the next
+ * read. */
+static int keep_unread(struct gtls_wire *w)
 {
 	unsigned char *kept = NULL;
-	size_t n = left(w);
+	size_t n = unread(w);
 
 	if (n && !(kept = malloc(n)))
 		return -1;
@@ -63,7 +67,7 @@ static int keep(struct gtls_wire *w)
 	return 0;
 }
 
-static int from_socket(BIO *bio, struct gtls_wire *w, void *p, size_t n)
+static int read_socket(BIO *bio, struct gtls_wire *w, void *p, size_t n)
 {
 	ssize_t got = recv(w->fd, p, n, MSG_DONTWAIT);
 
@@ -73,9 +77,9 @@ static int from_socket(BIO *bio, struct gtls_wire *w, void *p, size_t n)
 	return (int)got;
 }
 
-/* Between two calls of gtls_recv there is no room to read to, and what is asked for is all
- * that is read. */
-int gtls_wire_read(BIO *bio, char *p, int n)
+/* Outside of gtls_recv there is no scratch memory, and no more is read from the socket than
+ * OpenSSL asks for. */
+static int bio_read(BIO *bio, char *p, int n)
 {
 	struct gtls_conn *c = BIO_get_data(bio);
 	struct gtls_wire *w = &c->wire;
@@ -84,44 +88,46 @@ int gtls_wire_read(BIO *bio, char *p, int n)
 	if (w->counting)
 		return n;
 	BIO_clear_retry_flags(bio);
-	if (left(w) == 0 && !w->room)
-		return from_socket(bio, w, p, (size_t)n);
-	if (left(w) == 0) {
-		if (w->dry) { /* as the last read has shown */
+	if (unread(w) == 0 && !w->room)
+		return read_socket(bio, w, p, (size_t)n);
+	if (unread(w) == 0) {
+		if (w->drained) {
 			BIO_set_retry_read(bio);
 			errno = EAGAIN;
 			return -1;
 		}
-		got = from_socket(bio, w, w->scratch, w->room);
+		got = read_socket(bio, w, w->scratch, w->room);
 		if (got <= 0)
 			return got;
 		w->data = w->scratch;
 		w->at = 0;
 		w->end = (size_t)got;
-		w->dry = (size_t)got < w->room;
+		w->drained = (size_t)got < w->room;
 	}
-	if ((size_t)n > left(w))
-		n = (int)left(w);
+	if ((size_t)n > unread(w))
+		n = (int)unread(w);
 	memcpy(p, w->data + w->at, (size_t)n);
 	w->at += (size_t)n;
-	if (!w->room && left(w)) /* libevent reads, and does not know of the rest */
+	/* If libevent reads, the socket does not tell it of the rest. */
+	if (!w->room && unread(w))
 		event_active(&c->bev->ev_read, EV_READ, 0);
 	return n;
 }
 
-/* libevent 2.2 takes the cause of a connect that has failed from the socket, tells it, and
- * in the same turn begins the handshake all the same: that is not to put another cause in
- * its place. In the next turn it may. (A server's handshake is done though its tickets meet
- * a broken pipe: OpenSSL sees to that.) */
-static int is_late(struct gtls_conn *c)
+/* Whether a write that failed with EPIPE is to be tried again. When a connect has failed,
+ * libevent 2.2 takes the cause from the socket and reports it, and in the same turn starts
+ * the handshake nevertheless. The EPIPE of the handshake's first write must not replace that
+ * cause, so only the second one counts. (A server does not need this: for OpenSSL a server's
+ * handshake is complete even if its session tickets meet EPIPE.) */
+static int hides_epipe(struct gtls_conn *c)
 {
-	int late = !c->server && !c->wire.late && !SSL_is_init_finished(c->ssl);
+	int hide = !c->server && !c->wire.met_epipe && !SSL_is_init_finished(c->ssl);
 
-	c->wire.late = 1;
-	return late;
+	c->wire.met_epipe = 1;
+	return hide;
 }
 
-int gtls_wire_write(BIO *bio, const char *p, int n)
+static int bio_write(BIO *bio, const char *p, int n)
 {
 	struct gtls_conn *c = BIO_get_data(bio);
 	const struct gtls_wire *w = &c->wire;
@@ -130,13 +136,13 @@ int gtls_wire_write(BIO *bio, const char *p, int n)
 	if (w->counting)
 		return n;
 	BIO_clear_retry_flags(bio);
-	done = send(w->fd, p, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL | (w->more ? MSG_MORE : 0));
-	if (done < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || (errno == EPIPE && is_late(c))))
+	done = send(w->fd, p, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL | (w->more_follows ? MSG_MORE : 0));
+	if (done < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || (errno == EPIPE && hides_epipe(c))))
 		BIO_set_retry_write(bio);
 	return (int)done;
 }
 
-long gtls_wire_ctrl(BIO *bio, int cmd, long arg, void *p)
+static long bio_ctrl(BIO *bio, int cmd, long arg, void *p)
 {
 	struct gtls_conn *c = BIO_get_data(bio);
 
@@ -160,9 +166,9 @@ static BIO_METHOD *method;
 static void make_method(void)
 {
 	method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "bufferevent's socket");
-	if (!method || !BIO_meth_set_read(method, gtls_wire_read) ||
-	    !BIO_meth_set_write(method, gtls_wire_write) || !BIO_meth_set_ctrl(method, gtls_wire_ctrl))
-		abort(); /* out of memory */
+	if (!method || !BIO_meth_set_read(method, bio_read) ||
+	    !BIO_meth_set_write(method, bio_write) || !BIO_meth_set_ctrl(method, bio_ctrl))
+		abort(); /* there is no memory */
 }
 
 static BIO *new_bio(struct gtls_conn *c)
@@ -178,8 +184,9 @@ static BIO *new_bio(struct gtls_conn *c)
 	return bio;
 }
 
-/* --- beginning and ending ----------------------------------------------------- */
+/* --- taking over from libevent, and giving back ------------------------------- */
 
+/* Gives libevent's write event another descriptor. */
 static void assign_writer(struct gtls_conn *c, int fd, short what)
 {
 	struct event *ev = &c->bev->ev_write;
@@ -192,7 +199,7 @@ static void assign_writer(struct gtls_conn *c, int fd, short what)
 	event_priority_set(ev, priority);
 }
 
-/* Has a BIO count as if it had carried all that another one has. */
+/* Has a BIO count as many bytes as another one has counted. */
 static void count_on(struct gtls_wire *w, BIO *bio, BIO *from)
 {
 	uint64_t n;
@@ -208,29 +215,29 @@ static void count_on(struct gtls_wire *w, BIO *bio, BIO *from)
 	w->counting = 0;
 }
 
-static void use(struct gtls_conn *c, BIO *bio)
+static void use_bio(struct gtls_conn *c, BIO *bio)
 {
 	BIO_up_ref(bio);
 	SSL_set_bio(c->ssl, bio, bio);
 }
 
-/* libevent has made a BIO for it. */
+/* libevent has made a BIO of its own for the descriptor. */
 void gtls_socket(struct bufferevent *bev)
 {
 	struct gtls_conn *c = conn_of(bev);
 	struct gtls_wire *w = &c->wire;
 	BIO *bio = new_bio(c);
 
-	gtls_conn_resume(c);
+	gtls_conn_offer_session(c);
 	gtls_wire_restart(c);
-	if (!bio) /* then libevent's stays, and libevent with it */
+	if (!bio) /* libevent's BIO stays, and with it there is no fast path */
 		return;
 	w->fd = bufferevent_getfd(bev);
 	count_on(w, bio, w->plain);
-	w->before = BIO_number_read(bio);
+	w->read_before = BIO_number_read(bio);
 	BIO_free(w->plain);
 	w->plain = bio;
-	use(c, bio);
+	use_bio(c, bio);
 }
 
 int gtls_begin(struct bufferevent *bev)
@@ -238,14 +245,14 @@ int gtls_begin(struct bufferevent *bev)
 	struct gtls_conn *c = conn_of(bev);
 	struct gtls_wire *w = &c->wire;
 
-	if (c->renegotiates) /* which libevent has to see to */
+	if (c->renegotiates) /* only libevent can do that */
 		return 0;
 	if (!SSL_is_init_finished(c->ssl) || SSL_want_write(c->ssl) || SSL_get_rbio(c->ssl) != w->plain)
 		return 0;
 	if (!w->fast && !(w->fast = new_bio(c)))
 		return 0;
 	ERR_clear_error();
-	use(c, w->fast);
+	use_bio(c, w->fast);
 	SSL_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
 	assign_writer(c, -1, 0);
 	return 1;
@@ -256,7 +263,7 @@ void gtls_end(struct bufferevent *bev)
 	struct gtls_conn *c = conn_of(bev);
 
 	SSL_clear_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
-	use(c, c->wire.plain);
+	use_bio(c, c->wire.plain);
 	assign_writer(c, c->wire.fd, EV_WRITE);
 }
 
@@ -266,8 +273,9 @@ void gtls_wire_restart(struct gtls_conn *c)
 
 	free(w->kept);
 	w->kept = w->data = NULL;
-	w->at = w->end = w->unsent = 0;
-	w->ended = w->why = w->eof = w->dry = w->late = 0;
+	w->at = w->end = w->unfinished = 0;
+	w->read_errno = 0;
+	w->ended = w->drained = w->eof = w->met_epipe = 0;
 }
 
 void gtls_wire_free(struct gtls_conn *c)
@@ -279,8 +287,9 @@ void gtls_wire_free(struct gtls_conn *c)
 
 /* --- reading --------------------------------------------------------------------- */
 
-/* Takes note of why OpenSSL went no further. */
-static int outcome(struct gtls_conn *c, int rc)
+/* The errno for an SSL_read or SSL_write that has failed: EPROTO for an error of OpenSSL,
+ * whose code is kept for gtls_codes. */
+static int ssl_errno(struct gtls_conn *c, int rc)
 {
 	int err = errno, why = SSL_get_error(c->ssl, rc);
 	unsigned long code;
@@ -296,13 +305,14 @@ static int outcome(struct gtls_conn *c, int rc)
 		}
 		break;
 	}
-	code = gtls_failed();
+	code = gtls_take_error();
 	if (!c->code)
 		c->code = code;
 	return EPROTO;
 }
 
-static ssize_t end_with(int err)
+/* The result of recv(2) or send(2) for an errno; 0 is the end of the stream. */
+static ssize_t fail_with(int err)
 {
 	errno = err;
 	return err ? -1 : 0;
@@ -315,8 +325,8 @@ static ssize_t read_records(struct gtls_conn *c, char *p, size_t n)
 
 	ERR_clear_error();
 	while (total < n) {
-		if (total && c->wire.dry && !left(&c->wire) && !SSL_pending(c->ssl))
-			break; /* it would say that there is no more */
+		if (total && c->wire.drained && !unread(&c->wire) && !SSL_pending(c->ssl))
+			break; /* SSL_read would only say that there is no more */
 		errno = 0;
 		rc = SSL_read(c->ssl, p + total, (int)(n - total));
 		if (rc > 0) {
@@ -325,8 +335,8 @@ static ssize_t read_records(struct gtls_conn *c, char *p, size_t n)
 		}
 		if (SSL_get_error(c->ssl, rc) == SSL_ERROR_ZERO_RETURN) {
 			c->wire.ended = 1;
-			c->wire.why = 0;
-		} else if ((c->wire.why = outcome(c, rc)) != EAGAIN) {
+			c->wire.read_errno = 0;
+		} else if ((c->wire.read_errno = ssl_errno(c, rc)) != EAGAIN) {
 			c->wire.ended = 1;
 		}
 		break;
@@ -341,34 +351,34 @@ ssize_t gtls_recv(struct bufferevent *bev, void *p, size_t n, void *scratch, siz
 	ssize_t total;
 
 	if (w->ended)
-		return end_with(w->why);
+		return fail_with(w->read_errno);
 	if (n > size)
 		n = size;
 	w->scratch = scratch;
-	/* Not much more than is going to be taken. */
-	w->room = n + RECORD + OVERHEAD < size ? n + RECORD + OVERHEAD : size;
-	w->dry = 0;
-	w->why = EAGAIN;
+	/* Read little more than OpenSSL needs for n bytes: the rest has to be copied. */
+	w->room = n + GTLS_RECORD + OVERHEAD < size ? n + GTLS_RECORD + OVERHEAD : size;
+	w->drained = 0;
+	w->read_errno = EAGAIN;
 	total = read_records(c, p, n);
 	w->room = 0;
 	w->scratch = NULL;
-	if (keep(w) < 0) {
-		w->ended = 1; /* the stream has a hole */
-		w->why = ENOMEM;
+	if (keep_unread(w) < 0) {
+		w->ended = 1; /* the unread bytes are lost */
+		w->read_errno = ENOMEM;
 	}
-	return total ? total : end_with(w->why);
+	return total ? total : fail_with(w->read_errno);
 }
 
 int gtls_pending(struct bufferevent *bev, int wake)
 {
 	struct gtls_conn *c = conn_of(bev);
 	const struct gtls_wire *w = &c->wire;
-	int pending = w->ended || left(w) > 0 || SSL_pending(c->ssl) > 0;
+	int pending = w->ended || unread(w) > 0 || SSL_pending(c->ssl) > 0;
 
 	if (wake && pending) {
-		/* First: an active event is not registered by event_add, and libevent
-		 * would wait for a descriptor that nobody watches. If it does not want to
-		 * read it takes the event away when it is called. */
+		/* event_add comes first, because it does not register an event that is active
+		 * already: libevent would then wait for a descriptor that is not watched. If
+		 * libevent does not want to read, it deletes the event in its callback. */
 		event_add(&bev->ev_read, NULL);
 		event_active(&bev->ev_read, EV_READ, 0);
 	}
@@ -377,15 +387,16 @@ int gtls_pending(struct bufferevent *bev, int wake)
 
 /* --- writing ----------------------------------------------------------------------- */
 
-/* The next record: OpenSSL wants one that did not get through again, and at least as long. */
+/* Writes one record of up to n bytes. OpenSSL wants a write that it could not finish to be
+ * repeated, with the same bytes and at least as many. */
 static int write_record(struct gtls_conn *c, struct evbuffer *out, size_t n)
 {
 	struct evbuffer_iovec vec;
 
-	if (n > RECORD)
-		n = RECORD;
-	if (n < c->wire.unsent)
-		n = c->wire.unsent;
+	if (n > GTLS_RECORD)
+		n = GTLS_RECORD;
+	if (n < c->wire.unfinished)
+		n = c->wire.unfinished;
 	if (evbuffer_peek(out, 1, NULL, &vec, 1) < 1)
 		return 0;
 	if (vec.iov_len < n)
@@ -395,7 +406,7 @@ static int write_record(struct gtls_conn *c, struct evbuffer *out, size_t n)
 		return -1;
 	}
 	errno = 0;
-	c->wire.unsent = n;
+	c->wire.unfinished = n;
 	return SSL_write(c->ssl, vec.iov_base, (int)n);
 }
 
@@ -408,16 +419,16 @@ ssize_t gtls_send(struct bufferevent *bev, size_t most)
 
 	ERR_clear_error();
 	while (total < most) {
-		c->wire.more = most - total > RECORD;
+		c->wire.more_follows = most - total > GTLS_RECORD;
 		rc = write_record(c, out, most - total);
 		if (rc <= 0) {
-			err = outcome(c, rc);
+			err = ssl_errno(c, rc);
 			break;
 		}
-		c->wire.unsent = 0;
+		c->wire.unfinished = 0;
 		evbuffer_drain(out, (size_t)rc);
 		total += (size_t)rc;
 	}
-	c->wire.more = 0;
-	return total ? (ssize_t)total : end_with(err);
+	c->wire.more_follows = 0;
+	return total ? (ssize_t)total : fail_with(err);
 }

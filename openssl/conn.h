@@ -1,0 +1,167 @@
+/*
+ * conn.h: what the C files share and Go does not see.
+ *
+ * A connection has the lock of its bufferevent, and a filter shares it with the bufferevent
+ * below. "Locked" means that the caller holds that lock.
+ */
+#ifndef GTLS_CONN_H
+#define GTLS_CONN_H
+
+#include <event2/buffer.h>
+#include <event2/bufferevent_ssl.h>
+#include <event2/bufferevent_struct.h>
+
+#include "native.h"
+
+/* The most bytes of plaintext that a TLS record can have. */
+enum { GTLS_RECORD = 16384 };
+
+/* --- error.c --------------------------------------------------------------- */
+
+/* Empties the thread's error queue and returns its first code, which is never 0. */
+unsigned long gtls_take_error(void);
+
+/* --- context.c ------------------------------------------------------------- */
+
+/* A certificate with its key and the intermediates up to its root. */
+struct gtls_cert {
+	X509 *leaf;
+	EVP_PKEY *key;
+	STACK_OF(X509) *chain;
+};
+
+struct gtls_ctx {
+	SSL_CTX *ctx;
+	uintptr_t handle;    /* of the Go context */
+	int server;
+	int renegotiates;    /* rules the fast path out */
+	unsigned char *alpn; /* a server's protocols */
+	size_t alpn_len;
+	struct gtls_cert *certs;
+	size_t ncerts;
+};
+
+/* --- a connection ---------------------------------------------------------- */
+
+/* Whom the peer must be, and what OpenSSL's own verification has found. */
+struct gtls_verification {
+	int8_t by_store;       /* OpenSSL verifies */
+	int8_t named;          /* the name of the server is set */
+	int error;             /* an X509_V_ERR_ that Go has not taken yet, or 0 */
+	STACK_OF(X509) *sent;  /* with an error: the peer's certificates, */
+	X509 *wrong;           /* and the one that is wrong, or NULL */
+};
+
+/* wire.c: the socket and the fast path. */
+struct gtls_wire {
+	BIO *plain;           /* through which libevent reads and writes the socket */
+	BIO *fast;            /* through which the fast path does */
+	uint64_t read_before; /* how many bytes plain had read when it got this socket */
+	int fd;
+	/* Bytes from the socket that OpenSSL has not taken yet: data[at] up to data[end]. */
+	unsigned char *data;
+	size_t at, end;
+	unsigned char *kept;    /* holds them between two calls of gtls_recv */
+	unsigned char *scratch; /* holds them during a call */
+	size_t room;            /* size of scratch; 0 outside of gtls_recv */
+	size_t unfinished;      /* length of the write that OpenSSL wants to repeat, or 0 */
+	int read_errno;         /* why the last read stopped: an errno, or 0 for close_notify */
+	int8_t ended;           /* nothing more can be read */
+	int8_t drained;         /* the last read has emptied the socket */
+	int8_t eof;             /* the socket has ended */
+	int8_t more_follows;    /* another record will be written at once */
+	int8_t met_epipe;       /* a write of this socket has failed with EPIPE */
+	int8_t counting;        /* the BIOs only count bytes, and leave the socket alone */
+};
+
+/* under.c: the bufferevent below a filter. */
+struct gtls_under {
+	struct bufferevent *bev; /* NULL if the connection is on a socket */
+	/* libevent's callbacks on it, which ours call */
+	bufferevent_data_cb read, write;
+	bufferevent_event_cb event;
+	void *arg;
+	struct evbuffer_cb_entry *in_cb;
+	short end;               /* its EOF, which waits until its input is read, or 0 */
+};
+
+/* One connection. It lives as long as its bufferevent. */
+struct gtls_conn {
+	SSL *ssl;
+	struct bufferevent *bev;
+	int server;
+	uintptr_t handle;         /* of the Go connection */
+	unsigned long code;       /* OpenSSL's first error that gtls_codes has not taken yet */
+	SSL_SESSION *session;     /* a client tries to resume it; or NULL */
+	int8_t renegotiates;
+	int8_t begun;             /* gtls_conn_begin was called */
+	int8_t failed;            /* an error was reported since the handshake started */
+	int8_t shutdown_blocked;  /* close_notify waits for room in the socket */
+	struct gtls_verification verification;
+	struct gtls_wire wire;
+	struct gtls_under under;
+	struct evbuffer_cb_entry *out_cb; /* output.c, or NULL */
+};
+
+/* A connection without a bufferevent is not shared yet, and has no lock. */
+static inline void gtls_lock(struct gtls_conn *c)
+{
+	if (c->bev)
+		evbuffer_lock(bufferevent_get_input(c->bev));
+}
+
+static inline void gtls_unlock(struct gtls_conn *c)
+{
+	if (c->bev)
+		evbuffer_unlock(bufferevent_get_input(c->bev));
+}
+
+/* --- conn.c ---------------------------------------------------------------- */
+
+/* Has a client's next handshake try to resume c->session, and no other session, which
+ * could be that of another server. Locked. */
+void gtls_conn_offer_session(struct gtls_conn *c);
+
+/* --- event.c --------------------------------------------------------------- */
+
+/* Forgets what belongs to the connection before: a new one starts, perhaps on another
+ * socket. Locked. */
+void gtls_conn_restart(struct gtls_conn *c);
+
+/* --- wire.c ---------------------------------------------------------------- */
+
+void gtls_wire_restart(struct gtls_conn *c);
+void gtls_wire_free(struct gtls_conn *c);
+
+/* --- output.c -------------------------------------------------------------- */
+
+/* -1 if there is no memory. */
+int gtls_output_init(struct gtls_conn *c);
+void gtls_output_free(struct gtls_conn *c);
+
+/* --- under.c --------------------------------------------------------------- */
+
+/* -1 if there is no memory. */
+int gtls_under_init(struct gtls_conn *c, struct bufferevent *under);
+void gtls_under_free(struct gtls_conn *c);
+/* Puts our callbacks in place of libevent's, if libevent has set its own. Locked. */
+void gtls_under_intercept(struct gtls_conn *c);
+/* Has libevent start or continue the handshake of a filter, in the loop's next turn. */
+void gtls_under_wake(struct gtls_conn *c);
+
+/* --- callbacks.c ----------------------------------------------------------- */
+
+/* The ex_data index by which an SSL leads to its connection, or -1. */
+int gtls_conn_index(void);
+struct gtls_conn *gtls_conn_of(const SSL *ssl);
+/* The callbacks of an SSL_CTX. */
+int gtls_on_verify(X509_STORE_CTX *store, void *arg);
+int gtls_on_verified(int ok, X509_STORE_CTX *store);
+int gtls_on_any_cert(X509_STORE_CTX *store, void *arg);
+int gtls_on_cert(SSL *ssl, void *arg);
+int gtls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in, unsigned int inlen, void *arg);
+int gtls_on_session(SSL *ssl, SSL_SESSION *session);
+void gtls_on_key(const SSL *ssl, const char *line);
+void gtls_on_info(const SSL *ssl, int where, int ret);
+
+#endif

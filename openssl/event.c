@@ -1,0 +1,99 @@
+/*
+ * event.c: what a connection knows of an event that libevent reports.
+ */
+
+#include "conn.h"
+
+/* bufferevent_get_openssl_error gives the last code first, and at the end the class of the
+ * failure, an SSL_ERROR_. In libevent 2.2 it gives nothing, and the only code is the one
+ * that gtls_on_info or the fast path has kept. */
+int gtls_codes(struct bufferevent *bev, unsigned long *codes, int n)
+{
+	struct gtls_conn *c = gtls_conn_of(bufferevent_openssl_get_ssl(bev));
+	int i = 0;
+
+	while (i < n && (codes[i] = bufferevent_get_openssl_error(bev)) != 0)
+		i++;
+	gtls_lock(c);
+	if (i == 0 && c->code)
+		codes[i++] = c->code;
+	c->code = 0;
+	gtls_unlock(c);
+	return i;
+}
+
+/* The directions that an event has ended. */
+static short ended_by(short what)
+{
+	short off = 0;
+
+	/* With BEV_EVENT_WRITING an EOF says that a write has failed, alone or together
+	 * with the peer's end. */
+	if ((what & BEV_EVENT_EOF) && !(what & BEV_EVENT_WRITING))
+		return EV_READ;
+	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
+		return EV_READ | EV_WRITE;
+	if (!(what & BEV_EVENT_TIMEOUT))
+		return 0;
+	if (what & BEV_EVENT_READING)
+		off |= EV_READ;
+	if (what & BEV_EVENT_WRITING)
+		off |= EV_WRITE;
+	return off ? off : EV_READ | EV_WRITE; /* a timeout of the handshake has neither */
+}
+
+/* libevent leaves directions on that have ended, and stops writing when reading has ended.
+ * This turns off what has ended, and has libevent write on. */
+static void turn_off(struct gtls_conn *c, short off)
+{
+	if (off)
+		bufferevent_disable(c->bev, off);
+	if (off == EV_READ && (bufferevent_get_enabled(c->bev) & EV_WRITE) &&
+	    evbuffer_get_length(bufferevent_get_output(c->bev)))
+		bufferevent_enable(c->bev, EV_WRITE);
+}
+
+void gtls_conn_restart(struct gtls_conn *c)
+{
+	c->code = 0;
+	c->failed = 0;
+	c->shutdown_blocked = 0;
+	gtls_wire_restart(c);
+}
+
+struct gtls_event gtls_conn_event(struct gtls_conn *c, short what)
+{
+	struct gtls_event e;
+	BIO *bio;
+
+	gtls_lock(c);
+	bio = SSL_get_rbio(c->ssl);
+	e.close_notify = (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
+	e.nothing_received = SSL_in_before(c->ssl) ||
+	    (!SSL_is_init_finished(c->ssl) && BIO_number_read(bio) == c->wire.read_before);
+	e.failed_before = c->failed;
+	e.socket_eof = BIO_eof(bio) > 0;
+	if ((what & BEV_EVENT_ERROR) && !SSL_in_before(c->ssl))
+		c->failed = 1;
+	turn_off(c, ended_by(what));
+	gtls_unlock(c);
+	return e;
+}
+
+int gtls_conn_verify_failure(struct gtls_conn *c, STACK_OF(X509) **sent, STACK_OF(X509) **wrong)
+{
+	struct gtls_verification *v = &c->verification;
+	int error;
+
+	gtls_lock(c);
+	error = v->error;
+	*sent = v->sent;
+	*wrong = NULL;
+	if (v->wrong && ((*wrong = sk_X509_new_null()) == NULL || !sk_X509_push(*wrong, v->wrong)))
+		X509_free(v->wrong);
+	v->error = X509_V_OK;
+	v->sent = NULL;
+	v->wrong = NULL;
+	gtls_unlock(c);
+	return error;
+}

@@ -1,8 +1,8 @@
 package openssl
 
-// The exported functions: what callbacks.c and conn.c call, in the middle of OpenSSL and
-// under a lock of libevent. None runs a user's code, and none lets a panic into C: there is
-// no way through.
+// callbacks.go has the exported functions, which C calls. callbacks.c calls them in the middle
+// of OpenSSL and with a lock of libevent, so they run no code of the user. A panic cannot
+// unwind the frames of C, so they recover from it.
 
 /*
 #include "native.h"
@@ -60,7 +60,7 @@ func gtlsKey(handle C.uintptr_t, line *C.char) {
 //export gtlsGone
 func gtlsGone(handle C.uintptr_t) {
 	defer guard()
-	gone(cgo.Handle(handle))
+	releaseConn(cgo.Handle(handle))
 }
 
 func guard() { _ = recover() }

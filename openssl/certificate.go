@@ -32,18 +32,18 @@ func (s *shared) setCertificates(op string, certs []tls.Certificate) error {
 
 func (s *shared) addCertificate(op string, cert *tls.Certificate) (*x509.Certificate, error) {
 	if len(cert.Certificate) == 0 {
-		return nil, badArgument(op, "there is no certificate in it")
+		return nil, badArgument(op, "Certificate is empty")
 	}
 	leaf, err := x509.ParseCertificate(cert.Certificate[0])
 	if err != nil {
 		return nil, badArgument(op, "%v", err)
 	}
 	if cert.PrivateKey == nil {
-		return nil, badArgument(op, "there is no private key in it")
+		return nil, badArgument(op, "PrivateKey is nil")
 	}
 	key, err := marshalKey(cert.PrivateKey)
 	if err != nil {
-		return nil, badArgument(op, "the private key is a %T, whose bytes cannot be had, and OpenSSL needs them", cert.PrivateKey)
+		return nil, badArgument(op, "PrivateKey is a %T: OpenSSL needs the bytes of the key, and it does not give them", cert.PrivateKey)
 	}
 	defer clear(key)
 	pinned := newPinned()
@@ -55,8 +55,8 @@ func (s *shared) addCertificate(op string, cert *tls.Certificate) (*x509.Certifi
 	return leaf, newErrorIf(op, C.gtls_ctx_add_cert(s.c, &ders[0], C.int(len(ders)), pinned.bytes(key)))
 }
 
-// marshalKey gives the bytes of a private key. One that has none, such as a nil pointer in
-// its interface, makes crypto/x509 panic.
+// marshalKey returns the PKCS #8 bytes of a private key. crypto/x509 panics if there is no
+// key, such as for a nil pointer in the interface.
 func marshalKey(key crypto.PrivateKey) (der []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -66,11 +66,11 @@ func marshalKey(key crypto.PrivateKey) (der []byte, err error) {
 	return x509.MarshalPKCS8PrivateKey(key)
 }
 
-// picker finds a server's certificates by the name that a client asks for. It does not
-// change once there are connections.
+// picker finds a server's certificates by the name that a client asks for. It is complete
+// before there are connections, and does not change after that.
 type picker struct {
 	leaves []*x509.Certificate
-	byName map[string][]int
+	byName map[string][]int // indexes of leaves; "" has the default
 }
 
 func (p *picker) add(i int, leaf *x509.Certificate) {
@@ -78,14 +78,14 @@ func (p *picker) add(i int, leaf *x509.Certificate) {
 		p.byName = map[string][]int{}
 	}
 	p.leaves = append(p.leaves, leaf)
-	p.join("", i)
+	p.addTo("", i)
 	for _, name := range leaf.DNSNames {
-		p.join(strings.ToLower(name), i)
+		p.addTo(strings.ToLower(name), i)
 	}
 }
 
-// join adds certificate i to those of a name, if it is the first with that type of key.
-func (p *picker) join(name string, i int) {
+// addTo adds certificate i to those of a name, if it is the first with its type of key.
+func (p *picker) addTo(name string, i int) {
 	for _, j := range p.byName[name] {
 		if p.leaves[j].PublicKeyAlgorithm == p.leaves[i].PublicKeyAlgorithm {
 			return
@@ -96,8 +96,8 @@ func (p *picker) join(name string, i int) {
 	}
 }
 
-// find gives the certificates for a name: those that have it, those that have its domain
-// with a *, or else the default.
+// find returns the certificates for a name: those that have the name, or else those with a
+// wildcard for its domain, or else the default.
 func (p *picker) find(name string) []int {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
 	if found, ok := p.byName[name]; ok && name != "" {
@@ -111,8 +111,7 @@ func (p *picker) find(name string) []int {
 	return p.byName[""]
 }
 
-// ParseCertificates reads all the certificates that PEM data has, such as the roots for a
-// Config.
+// ParseCertificates reads all certificates in PEM data, such as the roots for a Config.
 func ParseCertificates(data []byte) ([]*x509.Certificate, error) {
 	const op = "ParseCertificates"
 	var certs []*x509.Certificate
@@ -131,13 +130,13 @@ func ParseCertificates(data []byte) ([]*x509.Certificate, error) {
 		certs = append(certs, cert)
 	}
 	if len(certs) == 0 {
-		return nil, badArgument(op, "there is no certificate in PEM")
+		return nil, badArgument(op, "the data has no certificate in PEM format")
 	}
 	return certs, nil
 }
 
-// LoadCertificates is ParseCertificates of what is in a file. For a certificate with its
-// key there is tls.LoadX509KeyPair.
+// LoadCertificates is ParseCertificates for a file. For a certificate with its key use
+// tls.LoadX509KeyPair.
 func LoadCertificates(file string) ([]*x509.Certificate, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -150,7 +149,8 @@ func LoadCertificates(file string) ([]*x509.Certificate, error) {
 	return certs, nil
 }
 
-// certificatesOf parses what OpenSSL has, and releases it.
+// certificatesOf parses OpenSSL's certificates up to the first that does not parse, and frees
+// them.
 func certificatesOf(stack *C.struct_stack_st_X509) ([]*x509.Certificate, error) {
 	defer C.gtls_certs_free(stack)
 	return parseStack(stack)

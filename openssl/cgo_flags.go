@@ -1,11 +1,11 @@
 package openssl
 
-// The compiler and linker settings of the package stand here and in the two files beside
-// this one, and nowhere else.
+// All compiler and linker settings of the package are in this file and in the two files
+// cgo_flags_shared.go and cgo_flags_static.go.
 //
-// pkg-config is asked about libevent_core and openssl alone: on Debian and its
-// relatives the .pc file of libevent_openssl also pulls in -levent, which is a
-// second full copy of the core in the same process.
+// pkg-config is asked for libevent_core and openssl only. On Debian and its relatives the .pc
+// file of libevent_openssl adds -levent, which is a second full copy of the core in the same
+// process.
 
 /*
 #cgo pkg-config: libevent_core openssl

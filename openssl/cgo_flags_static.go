@@ -2,7 +2,7 @@
 
 package openssl
 
-// See the root package's: OpenSSL stays shared.
+// As in the root package's cgo_flags_static.go. OpenSSL is linked as a shared library.
 
 /*
 #cgo LDFLAGS: -Wl,-Bstatic -levent_openssl -levent_core -Wl,-Bdynamic -Wl,--as-needed -lssl -lcrypto

@@ -22,43 +22,48 @@ import (
 	"github.com/go-libevent/libevent/internal/adopt"
 )
 
-// Conn is a bufferevent that speaks TLS. All of [libevent.BufferEvent] is there, with this
-// meaning:
+// Conn is a bufferevent that speaks TLS. It has all methods of [libevent.BufferEvent], with
+// these meanings:
 //
-//   - EventConnected is the end of the handshake. What is written before waits for it. The
-//     timeouts are those of the handshake before it.
-//   - EventEOF is the peer's close_notify; see the package's doc for other ends.
+//   - EventConnected is the end of the handshake. What is written before that waits for it,
+//     and the timeouts limit the handshake.
+//   - EventEOF is the peer's close_notify. The package's doc tells of other ends.
 //   - CloseWrite and FreeAfterFlush send close_notify after the last byte.
-//   - SetFD begins a new connection on another socket.
+//   - SetFD starts a new connection on another socket.
+//
+// Its own methods are safe for concurrent use unless it was made with libevent.OptLoopOnly. Then
+// they are for the loop's goroutine, or for any goroutine while no loop runs.
 type Conn struct {
 	*libevent.BufferEvent
 	c    *C.struct_gtls_conn
 	ctx  *shared
-	name atomic.Pointer[string] // that the peer is to have, or ""
+	name atomic.Pointer[string] // that the server must have; nil if none is known
 
-	named     bool // by its context
-	begun     atomic.Bool
-	connected atomic.Bool
-	ended     atomic.Bool // io.EOF was told
-	dirty     atomic.Bool
-	failed    atomic.Pointer[tls.CertificateVerificationError]
-	chains    atomic.Pointer[[][]*x509.Certificate]
-	state     atomic.Pointer[ConnectionState]
+	named     bool        // the context has a ServerName
+	begun     atomic.Bool // SetCallbacks was called
+	connected atomic.Bool // a handshake is done
+	ended     atomic.Bool // the event closure was told io.EOF
+	dirty     atomic.Bool // SetAllowDirtyShutdown
+
+	failed atomic.Pointer[tls.CertificateVerificationError] // by Go; the next error event takes it
+	chains atomic.Pointer[[][]*x509.Certificate]            // that Go has verified
+	state  atomic.Pointer[ConnectionState]                  // nil until it is asked for
 }
 
-// NewSocket makes a TLS connection on a stream socket, which accepts if c is a server's
-// context and connects if it is a client's. The handshake begins with SetCallbacks, or with
-// Enable if that comes first. With fd -1 it begins when Connect, ConnectHostname or SetFD
-// has brought a socket.
+// NewSocket makes a TLS connection on a stream socket. It accepts if c is the context of a
+// server, and connects if c is the context of a client. The handshake starts with
+// SetCallbacks, or with Enable if Enable is called first. With fd -1 it starts when Connect,
+// ConnectHostname or SetFD has brought a socket.
 //
-// A client expects the ServerName of its context, or, if that is empty, what it is told to
-// connect to. It is an error if there is neither, as with SetFD, where the handshake fails,
-// unless InsecureSkipVerify is set.
+// A client expects the ServerName of its context or, if that is empty, the name that Connect
+// or ConnectHostname is called with. If no name is known and InsecureSkipVerify is not set,
+// NewSocket with a descriptor, Connect and ConnectHostname return an error, and after SetFD
+// the handshake fails.
 //
-// If err is nil, fd was made non-blocking; with OptCloseOnFree it is the connection's,
-// without that it stays the caller's, who closes it after Free. If err is not nil, it stays
-// the caller's.
-// Safe for concurrent use. Wraps bufferevent_openssl_socket_new.
+// If err is nil, fd was made non-blocking. With OptCloseOnFree the connection owns fd. Without
+// it the caller does, who closes fd after Free. If err is not nil, fd stays the caller's.
+// Loop goroutine only with OptLoopOnly, or any goroutine while no loop runs. Wraps
+// bufferevent_openssl_socket_new.
 func (c *Context) NewSocket(base *libevent.Base, fd int, opts libevent.Options) (*Conn, error) {
 	const op = "bufferevent_openssl_socket_new"
 	if base == nil {
@@ -89,14 +94,17 @@ func (c *Context) NewSocket(base *libevent.Base, fd int, opts libevent.Options) 
 	return conn, nil
 }
 
-// readAhead is how many bytes a filter lets wait below it: some records.
+// readAhead is how many bytes may wait in the input of the bufferevent below a filter: some
+// TLS records.
 const readAhead = 64 << 10
 
-// NewFilter puts TLS on another bufferevent: it accepts if c is a server's context and
-// connects if it is a client's. The handshake begins with SetCallbacks, or when what is
-// below is connected after that. What is below belongs to the connection until that is
-// freed, and has a read watermark of 64 KiB from then on; with OptCloseOnFree it is freed with it.
-// Safe for concurrent use. Wraps bufferevent_openssl_filter_new.
+// NewFilter puts TLS on another bufferevent. It accepts if c is the context of a server, and
+// connects if c is the context of a client. The handshake starts with SetCallbacks, or, if under
+// is not connected yet, when it is. The connection owns under until the connection is freed,
+// and gives it a read watermark of 64 KiB, which under keeps. With OptCloseOnFree under is freed
+// with the connection.
+// Loop goroutine only with OptLoopOnly, or any goroutine while no loop runs. Wraps
+// bufferevent_openssl_filter_new.
 func (c *Context) NewFilter(under *libevent.BufferEvent, opts libevent.Options) (*Conn, error) {
 	const op = "bufferevent_openssl_filter_new"
 	if under == nil {
@@ -109,7 +117,8 @@ func (c *Context) NewFilter(under *libevent.BufferEvent, opts libevent.Options) 
 	if err != nil {
 		return nil, err
 	}
-	// libevent takes the mark away, and a pair would move there whatever there is.
+	// libevent has removed the watermark of under. Without one a pair would move all bytes
+	// there at once, however many.
 	if err := under.SetWatermark(libevent.EvRead, 0, readAhead); err != nil {
 		conn.Free()
 		return nil, err
@@ -117,10 +126,10 @@ func (c *Context) NewFilter(under *libevent.BufferEvent, opts libevent.Options) 
 	return conn, nil
 }
 
-// checkName refuses to connect to somebody nobody knows.
+// checkName refuses a client that verifies and does not know the server's name.
 func (c *Context) checkName(op string) error {
 	if !c.server && c.name == "" && c.verify != C.GTLS_VERIFY_NOTHING {
-		return badArgument(op, "no ServerName is known: set it, or InsecureSkipVerify")
+		return badArgument(op, "the server's name is not known: set ServerName or InsecureSkipVerify")
 	}
 	return nil
 }
@@ -135,22 +144,38 @@ func (c *Context) newConn(op string, base *libevent.Base, opts libevent.Options,
 	var code C.ulong
 	conn.c = C.gtls_conn_new(c.c, c.verify, C.uintptr_t(handle), &code)
 	if conn.c == nil {
-		gone(handle)
+		releaseConn(handle)
 		return nil, newError(op, code)
 	}
 	conn.named = c.name != ""
 	if err := conn.setName(op, c.name); err != nil {
 		C.gtls_conn_free(conn.c)
-		gone(handle)
+		releaseConn(handle)
 		return nil, err
 	}
-	kind := &adopt.Kind{
+	var below any
+	if under != nil {
+		below = under
+	}
+	bev, err := adopt.New(base, uint32(opts), below, conn.kind())
+	if err != nil {
+		C.gtls_conn_free(conn.c)
+		releaseConn(handle)
+		return nil, err
+	}
+	conn.BufferEvent = bev.(*libevent.BufferEvent)
+	return conn, nil
+}
+
+// kind has the functions by which the root package uses the connection.
+func (c *Conn) kind() *adopt.Kind {
+	return &adopt.Kind{
 		Make:     unsafe.Pointer(C.gtls_make),
-		Arg:      unsafe.Pointer(conn.c),
+		Arg:      unsafe.Pointer(c.c),
 		Gone:     unsafe.Pointer(C.gtls_gone),
 		Codes:    unsafe.Pointer(C.gtls_codes),
 		Shutdown: unsafe.Pointer(C.gtls_shutdown),
-		Event:    conn.happened,
+		Event:    c.onEvent,
 		Socket:   unsafe.Pointer(C.gtls_socket),
 		Begin:    unsafe.Pointer(C.gtls_begin),
 		End:      unsafe.Pointer(C.gtls_end),
@@ -158,30 +183,18 @@ func (c *Context) newConn(op string, base *libevent.Base, opts libevent.Options,
 		Pending:  unsafe.Pointer(C.gtls_pending),
 		Send:     unsafe.Pointer(C.gtls_send),
 	}
-	var below any
-	if under != nil {
-		below = under
-	}
-	bev, err := adopt.New(base, uint32(opts), below, kind)
-	if err != nil {
-		C.gtls_conn_free(conn.c)
-		gone(handle)
-		return nil, err
-	}
-	conn.BufferEvent = bev.(*libevent.BufferEvent)
-	return conn, nil
 }
 
-// gone is the end of a connection.
-func gone(handle cgo.Handle) {
+// releaseConn gives back what a connection holds in Go, after its memory in C was freed.
+func releaseConn(handle cgo.Handle) {
 	conn := handle.Value().(*Conn)
 	handle.Delete()
 	conn.ctx.leave()
 	live.conns.Add(-1)
 }
 
-// SetCallbacks is that of BufferEvent. The first call begins the handshake.
-// Safe for concurrent use. Wraps bufferevent_setcb.
+// SetCallbacks does what BufferEvent.SetCallbacks does. The first call also starts the
+// handshake. Wraps bufferevent_setcb.
 func (c *Conn) SetCallbacks(read, write func(*libevent.BufferEvent), event func(*libevent.BufferEvent, libevent.Events)) error {
 	if err := c.BufferEvent.SetCallbacks(read, write, event); err != nil {
 		return err
@@ -198,7 +211,7 @@ func (c *Conn) SetCallbacks(read, write func(*libevent.BufferEvent), event func(
 	return err
 }
 
-// serverName is the name that the peer is to have, or "".
+// serverName returns the name that the server must have, or "" if none is known.
 func (c *Conn) serverName() string {
 	if name := c.name.Load(); name != nil {
 		return *name
@@ -206,8 +219,8 @@ func (c *Conn) serverName() string {
 	return ""
 }
 
-// setName says whom the handshake expects, and what session it may resume. It is called
-// before the handshake.
+// setName sets the name that the server must have, and the session that the handshake tries to
+// resume. Call it before the handshake.
 func (c *Conn) setName(op, name string) error {
 	if c.ctx.server || name == "" {
 		return nil
@@ -215,7 +228,7 @@ func (c *Conn) setName(op, name string) error {
 	c.name.Store(&name)
 	host, ip := isIP(name)
 	if !ip {
-		host = strings.TrimSuffix(name, ".") // which is for resolvers
+		host = strings.TrimSuffix(name, ".") // only resolvers use the dot
 	}
 	cName := C.CString(host)
 	defer free(cName)
@@ -226,14 +239,14 @@ func (c *Conn) setName(op, name string) error {
 	return nil
 }
 
-// expect is for what is about to connect to host: that is whom to expect, unless the
-// context has a name.
+// expect makes host the name that the server must have, unless the context has a ServerName. It
+// is called before connecting to host.
 func (c *Conn) expect(op, host string) error {
 	if c.ctx.server || c.named {
 		return nil
 	}
 	if host == "" && c.ctx.verify != C.GTLS_VERIFY_NOTHING {
-		return badArgument(op, "no ServerName is known: set it, or InsecureSkipVerify")
+		return badArgument(op, "the server's name is not known: set ServerName or InsecureSkipVerify")
 	}
 	if err := checkServerName(op, host); err != nil {
 		return err
@@ -251,9 +264,9 @@ func (c *Conn) expect(op, host string) error {
 	return err
 }
 
-// Connect is that of BufferEvent, with the handshake after it: EventConnected is its end.
-// Without a ServerName the server is expected to have a certificate for the IP address.
-// Safe for concurrent use. Wraps bufferevent_socket_connect.
+// Connect does what BufferEvent.Connect does, and then the handshake, whose end is
+// EventConnected. Without a ServerName the server's certificate must be for the IP address.
+// Wraps bufferevent_socket_connect.
 func (c *Conn) Connect(network, address string) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil || network == "unix" {
@@ -265,10 +278,10 @@ func (c *Conn) Connect(network, address string) error {
 	return c.BufferEvent.Connect(network, address)
 }
 
-// ConnectHostname is that of BufferEvent, with the handshake after it: EventConnected is
-// its end, and an address with which it fails is one that does not take the connection.
-// Without a ServerName the server is expected to have a certificate for host.
-// Safe for concurrent use. Wraps bufferevent_socket_connect_hostname.
+// ConnectHostname does what BufferEvent.ConnectHostname does, and then the handshake, whose end
+// is EventConnected. An address with which the handshake fails counts as one that does not take
+// the connection. Without a ServerName the server's certificate must be for host.
+// Wraps bufferevent_socket_connect_hostname.
 func (c *Conn) ConnectHostname(dns *libevent.DNSBase, network, host string, port int) error {
 	if err := c.expect("bufferevent_socket_connect_hostname", host); err != nil {
 		return err
@@ -280,9 +293,9 @@ func (c *Conn) ConnectHostname(dns *libevent.DNSBase, network, host string, port
 
 const directions = libevent.EventReading | libevent.EventWriting
 
-// happened turns what libevent says into what is so.
-func (c *Conn) happened(native int, errno syscall.Errno, codes []uint64) (int, error) {
-	said := C.gtls_conn_event(c.c, C.short(native))
+// onEvent corrects what libevent reports of TLS, and finds the cause.
+func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, error) {
+	state := C.gtls_conn_event(c.c, C.short(native))
 	what := libevent.Events(native)
 	switch {
 	case what&libevent.EventConnected != 0:
@@ -292,22 +305,22 @@ func (c *Conn) happened(native int, errno syscall.Errno, codes []uint64) (int, e
 		return native, nil
 	case what&libevent.EventTimeout != 0:
 		return native, os.ErrDeadlineExceeded
-	case said.close_notify != 0 && what&libevent.EventEOF != 0:
-		// With writing it is a write that has failed, now that there is nobody.
-		told := libevent.Events(0)
+	case state.close_notify != 0 && what&libevent.EventEOF != 0:
+		// EventWriting says that a write has failed as well, because the peer has gone.
+		report := libevent.Events(0)
 		if what&libevent.EventWriting != 0 {
-			told = libevent.EventWriting | libevent.EventError
+			report = libevent.EventWriting | libevent.EventError
 		}
 		if c.ended.Swap(true) && what&libevent.EventReading == 0 {
-			return int(told), &libevent.Error{Op: "write", Err: syscall.EPIPE}
+			return int(report), &libevent.Error{Op: "write", Err: syscall.EPIPE}
 		}
-		return int(told | libevent.EventReading | libevent.EventEOF), io.EOF
+		return int(report | libevent.EventReading | libevent.EventEOF), io.EOF
 	case what&(libevent.EventEOF|libevent.EventError) == 0:
 		return native, nil
-	case said.failed_before != 0:
-		return 0, nil // a connection fails once, whoever enables it again
+	case state.failed_before != 0:
+		return 0, nil // a failure is reported once, even if the user enables the connection again
 	}
-	err := c.causeOf(what, errno, codes, said)
+	err := c.causeOf(what, errno, codes, state)
 	if err != io.ErrUnexpectedEOF {
 		return native, err
 	}
@@ -317,10 +330,11 @@ func (c *Conn) happened(native int, errno syscall.Errno, codes []uint64) (int, e
 	return int(libevent.EventReading | libevent.EventError), err
 }
 
-// causeOf says why the connection failed. Of OpenSSL's errors libevent gives the last one
-// first, and after the first the class, one of SSL_ERROR_. Of the end of what is below it
-// says no more than that it is an error, and errno is anything then.
-func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64, said C.struct_gtls_event) error {
+// causeOf returns why the connection failed. libevent gives OpenSSL's codes in reverse order, and
+// then their class, an SSL_ERROR_, which belongs to no library. So the last code with a library
+// is OpenSSL's first error. When the bufferevent below a filter ends, libevent reports only
+// EventError, and errno has no meaning then.
+func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64, state C.struct_gtls_event) error {
 	if failed := c.failed.Swap(nil); failed != nil {
 		return failed
 	}
@@ -329,7 +343,7 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64
 	}
 	op := "read"
 	switch {
-	case said.nothing_received != 0:
+	case state.nothing_received != 0:
 		op = "connect"
 	case !c.connected.Load():
 		op = "handshake"
@@ -347,9 +361,9 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64
 		return io.ErrUnexpectedEOF
 	case first != 0:
 		return newError(op, first)
-	case said.socket_eof != 0 && said.nothing_received == 0 && what&libevent.EventReading != 0:
+	case state.socket_eof != 0 && state.nothing_received == 0 && what&libevent.EventReading != 0:
 		return io.ErrUnexpectedEOF
-	case errno == 0 || errno == syscall.EAGAIN || errno == syscall.EINPROGRESS || what == libevent.EventError && said.nothing_received == 0:
+	case errno == 0 || errno == syscall.EAGAIN || errno == syscall.EINPROGRESS || what == libevent.EventError && state.nothing_received == 0:
 		return io.ErrUnexpectedEOF
 	}
 	return &libevent.Error{Op: op, Err: errno}
@@ -357,12 +371,12 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64
 
 // --- renegotiation and the end ------------------------------------------------------
 
-// Renegotiate begins a new handshake on an open connection of TLS 1.2 or below, if the
-// context allows it: at once on the loop's goroutine, and from elsewhere in the next turn
-// of the loop, for libevent aborts when another thread begins it. EventConnected is told again at its end, and EventError
-// if it fails. With TLS 1.3, or when the context does not allow it, the error matches
-// errors.ErrUnsupported.
-// Safe for concurrent use. Wraps bufferevent_ssl_renegotiate.
+// Renegotiate starts a new handshake on an open connection of TLS 1.2 or below, if the context
+// allows it. On the loop's goroutine it starts at once, and elsewhere in the loop's next turn,
+// because libevent aborts when another thread starts it. The event closure is told
+// EventConnected again at the end of the handshake, or EventError if it fails. With TLS 1.3, or
+// if the context does not allow it, the error matches errors.ErrUnsupported.
+// Wraps bufferevent_ssl_renegotiate.
 func (c *Conn) Renegotiate() error {
 	const op = "bufferevent_ssl_renegotiate"
 	renegotiate := func(begin C.int) error {
@@ -375,23 +389,23 @@ func (c *Conn) Renegotiate() error {
 	if err := renegotiate(0); err != nil {
 		return err
 	}
-	// What fails then is told as an event, or it has been freed meanwhile.
+	// A failure in the next turn is an event, or the connection was freed before.
 	return c.Base().Post(func() { _ = renegotiate(1) })
 }
 
-// SetAllowDirtyShutdown has an end without close_notify told as EventEOF, in place of
-// EventError. The cause stays io.ErrUnexpectedEOF, and a reset stays an error.
-// Safe for concurrent use. Stands for bufferevent_openssl_set_allow_dirty_shutdown, which
-// takes a reset for an end, and has no effect with OpenSSL 3.
+// SetAllowDirtyShutdown chooses whether an end without close_notify is reported as EventEOF
+// instead of EventError. The cause stays io.ErrUnexpectedEOF, and a reset stays EventError.
+// Stands for bufferevent_openssl_set_allow_dirty_shutdown, which also takes a reset for an end,
+// and which has no effect with OpenSSL 3.
 func (c *Conn) SetAllowDirtyShutdown(allow bool) { c.dirty.Store(allow) }
 
-// AllowDirtyShutdown returns what SetAllowDirtyShutdown was told.
-// Safe for concurrent use. Stands for bufferevent_openssl_get_allow_dirty_shutdown.
+// AllowDirtyShutdown returns what SetAllowDirtyShutdown has chosen.
+// Stands for bufferevent_openssl_get_allow_dirty_shutdown.
 func (c *Conn) AllowDirtyShutdown() bool { return c.dirty.Load() }
 
-// SSL returns the native SSL, for C code on the loop's thread. It lives until Free. nil
-// when the connection is freed.
-// Safe for concurrent use. Wraps bufferevent_openssl_get_ssl.
+// SSL returns the native SSL, for C code on the loop's thread. It may be used until Free. If
+// the connection is freed, SSL returns nil.
+// Wraps bufferevent_openssl_get_ssl.
 func (c *Conn) SSL() unsafe.Pointer {
 	var ssl unsafe.Pointer
 	_, _ = adopt.Call(c.BufferEvent, "bufferevent_openssl_get_ssl", func() int64 {

@@ -8,7 +8,6 @@ import "C"
 
 import (
 	"crypto/tls"
-	"errors"
 	"runtime/cgo"
 	"sync"
 	"sync/atomic"
@@ -17,25 +16,26 @@ import (
 	"github.com/go-libevent/libevent"
 )
 
-// Context is what connections have in common: the certificates, what is trusted, the
-// versions, the sessions. It is for one role, server or client. It is made once, and
-// used by any number of connections on any number of loops.
+// Context is what connections have in common: their certificates, whom they trust, the
+// versions of TLS, the sessions. It is for one role, server or client. Make it once, and use
+// it for any number of connections on any number of loops. Its constructors and methods are
+// safe for concurrent use, unless a method says otherwise.
 type Context struct {
 	*shared
-	name string // that a client expects
+	name string // that a client expects, or ""
 }
 
-// shared is what the Contexts that Named made of one have in common. It is gone when it is
-// freed and the last connection is.
+// shared is what a Context and those that Named made of it have in common. Its memory is
+// given back when it is freed and has no connection left.
 type shared struct {
 	c      *C.struct_gtls_ctx
 	handle cgo.Handle
 	server bool
-	verify C.int
+	verify C.int // one of GTLS_VERIFY_
 
-	mu    sync.Mutex // of what follows
+	mu    sync.Mutex // for freed and conns
 	freed bool
-	users int // connections
+	conns int // how many there are
 
 	pick     picker
 	verifier verifier
@@ -44,11 +44,10 @@ type shared struct {
 }
 
 // NewServerContext makes a context for accepting connections.
-// Safe for concurrent use.
 func NewServerContext(cfg *Config) (*Context, error) {
 	const op = "NewServerContext"
 	if cfg == nil || len(cfg.Certificates) == 0 {
-		return nil, badArgument(op, "Certificates is empty: a server needs one")
+		return nil, badArgument(op, "Certificates is empty: a server needs at least one")
 	}
 	switch {
 	case cfg.RootCAs != nil || cfg.RootCertificates != nil:
@@ -58,15 +57,14 @@ func NewServerContext(cfg *Config) (*Context, error) {
 	case cfg.ClientAuth < tls.NoClientCert || cfg.ClientAuth > tls.RequireAndVerifyClientCert:
 		return nil, badArgument(op, "ClientAuth is %d", cfg.ClientAuth)
 	case cfg.ClientAuth < tls.VerifyClientCertIfGiven && (cfg.ClientCAs != nil || cfg.ClientCACertificates != nil):
-		return nil, badArgument(op, "ClientCAs is set, and ClientAuth is %v, which verifies nothing", cfg.ClientAuth)
+		return nil, badArgument(op, "ClientCAs or ClientCACertificates is set, but ClientAuth is %v, which verifies nothing", cfg.ClientAuth)
 	case cfg.ClientCAs != nil && cfg.ClientCACertificates != nil:
 		return nil, badArgument(op, "ClientCAs and ClientCACertificates are both set")
 	}
 	return newContext(op, cfg, true)
 }
 
-// NewClientContext makes a context for connecting; nil for cfg is the zero Config.
-// Safe for concurrent use.
+// NewClientContext makes a context for connecting. A nil cfg stands for the zero Config.
 func NewClientContext(cfg *Config) (*Context, error) {
 	const op = "NewClientContext"
 	if cfg == nil {
@@ -74,7 +72,7 @@ func NewClientContext(cfg *Config) (*Context, error) {
 	}
 	switch {
 	case len(cfg.Certificates) > 1:
-		return nil, badArgument(op, "there are %d Certificates: a client has one at most", len(cfg.Certificates))
+		return nil, badArgument(op, "there are %d Certificates: a client has at most one", len(cfg.Certificates))
 	case cfg.ClientAuth != 0 || cfg.ClientCAs != nil || cfg.ClientCACertificates != nil:
 		return nil, badArgument(op, "ClientAuth, ClientCAs and ClientCACertificates are for servers: see RootCAs")
 	case cfg.SessionTickets != 0:
@@ -146,7 +144,7 @@ func (s *shared) setVersions(op string, low, high uint16) error {
 	}
 	for _, v := range []uint16{low, high} {
 		if v != 0 && (v < tls.VersionTLS10 || v > tls.VersionTLS13) {
-			return badArgument(op, "a version is %#04x", v)
+			return badArgument(op, "MinVersion or MaxVersion is %#04x, which is not a version of TLS", v)
 		}
 	}
 	if high != 0 && high < low {
@@ -169,25 +167,24 @@ func (s *shared) setProtocols(op string, protos []string) error {
 	var wire []byte
 	for _, p := range protos {
 		if len(p) == 0 || len(p) > 255 {
-			return badArgument(op, "NextProtos has %q: one has 1 to 255 bytes", p)
+			return badArgument(op, "NextProtos has %q: a protocol has 1 to 255 bytes", p)
 		}
 		wire = append(append(wire, byte(len(p))), p...)
 	}
 	if len(wire) > 65535 {
-		return badArgument(op, "NextProtos has %d bytes, more than 65535", len(wire))
+		return badArgument(op, "NextProtos has %d bytes in all: at most 65535 are possible", len(wire))
 	}
 	pinned := newPinned()
 	defer pinned.Unpin()
 	return newErrorIf(op, C.gtls_ctx_alpn(s.c, pinned.bytes(wire)))
 }
 
-// Named gives a client's context with another ServerName. It has all else in common with c,
-// the sessions, too, and is freed with it.
-// Safe for concurrent use.
+// Named returns a client's context that has another ServerName, and everything else in common
+// with c, also the sessions. It is freed with c.
 func (c *Context) Named(serverName string) (*Context, error) {
 	const op = "Named"
 	if c.server {
-		return nil, badArgument(op, "a server expects no name")
+		return nil, badArgument(op, "this is the context of a server, which expects no name")
 	}
 	if err := checkServerName(op, serverName); err != nil {
 		return nil, err
@@ -195,12 +192,11 @@ func (c *Context) Named(serverName string) (*Context, error) {
 	return &Context{c.shared, serverName}, nil
 }
 
-// Free ends the context: no connection is made with it any more. Those that exist go on,
-// and the last of them gives its memory back.
-// Safe for concurrent use.
+// Free frees the context: no new connection can be made with it. Existing connections go on,
+// and the context's memory is given back after the last of them.
 func (c *Context) Free() {
 	c.mu.Lock()
-	last := !c.freed && c.users == 0
+	last := !c.freed && c.conns == 0
 	c.freed = true
 	c.mu.Unlock()
 	if last {
@@ -208,21 +204,22 @@ func (c *Context) Free() {
 	}
 }
 
-// enter counts a connection; it reports false when the context is freed.
+// enter counts a new connection. It reports false if the context is freed.
 func (s *shared) enter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.freed {
 		return false
 	}
-	s.users++
+	s.conns++
 	return true
 }
 
+// leave is the counterpart of enter.
 func (s *shared) leave() {
 	s.mu.Lock()
-	s.users--
-	last := s.freed && s.users == 0
+	s.conns--
+	last := s.freed && s.conns == 0
 	s.mu.Unlock()
 	if last {
 		s.release()
@@ -238,27 +235,26 @@ func (s *shared) release() {
 	live.contexts.Add(-1)
 }
 
-// --- what exists ---------------------------------------------------------------
+// --- live objects ---------------------------------------------------------------
 
-// LiveObjects counts what has been made and not yet given back.
+// LiveObjects counts the objects whose memory is not given back yet.
 type LiveObjects struct {
-	Contexts int64 // also those that are freed, until their last connection is
-	Conns    int64 // until libevent has destroyed them
-	Sessions int64 // that clients keep
+	Contexts int64 // a freed one counts until its last connection is given back
+	Conns    int64 // a freed one counts until libevent has destroyed it
+	Sessions int64 // in the caches of client contexts
 }
 
 var live struct{ contexts, conns, sessions atomic.Int64 }
 
-// Live returns how many objects of this package exist. What is freed goes some turns of its
-// loop later.
-// Safe for concurrent use.
+// Live returns how many objects of this package exist. libevent destroys a freed connection
+// some turns of its loop after Free.
 func Live() LiveObjects {
 	return LiveObjects{live.contexts.Load(), live.conns.Load(), live.sessions.Load()}
 }
 
 // --- arguments -------------------------------------------------------------------
 
-// badArgument is the error of an argument that makes no sense; it matches EINVAL.
+// badArgument makes the error for an argument that makes no sense. It matches EINVAL.
 func badArgument(op, format string, args ...any) error {
 	return &libevent.Error{Op: op, Err: &invalid{sprintf(format, args...)}}
 }
@@ -267,5 +263,3 @@ type invalid struct{ text string }
 
 func (e *invalid) Error() string { return e.text }
 func (e *invalid) Unwrap() error { return syscall.EINVAL }
-
-var errFreed = errors.New("the context is freed")

@@ -10,12 +10,13 @@ import (
 	"fmt"
 )
 
-// Error is an error of OpenSSL. It implements net.Error.
+// Error is an error of OpenSSL. It implements net.Error. Its methods are safe for concurrent
+// use.
 type Error struct {
-	Op     string // what failed: "handshake", "read" and "write" for an event
-	Code   uint64 // as ERR_get_error gives it
-	Lib    string // the part of OpenSSL
-	Reason string // its words for it
+	Op     string // what failed; for an event "connect", "handshake", "read" or "write"
+	Code   uint64 // the code that ERR_get_error returns
+	Lib    string // the part of OpenSSL that failed
+	Reason string // OpenSSL's text for it
 }
 
 func newError(op string, code C.ulong) *Error {
@@ -41,7 +42,6 @@ func (e *Error) Error() string {
 }
 
 // Alert returns the alert that the peer has sent, if that is the error.
-// Safe for concurrent use.
 func (e *Error) Alert() (tls.AlertError, bool) {
 	reason := C.gtls_reason(C.ulong(e.Code)) - C.SSL_AD_REASON_OFFSET
 	if C.gtls_lib(C.ulong(e.Code)) != C.ERR_LIB_SSL || reason < 0 || reason > 255 {
@@ -50,7 +50,7 @@ func (e *Error) Alert() (tls.AlertError, bool) {
 	return tls.AlertError(reason), true
 }
 
-// Unwrap gives the alert that the peer has sent, a tls.AlertError, or nil.
+// Unwrap returns the alert that the peer has sent, a tls.AlertError, or nil.
 func (e *Error) Unwrap() error {
 	if alert, ok := e.Alert(); ok {
 		return alert
@@ -58,8 +58,8 @@ func (e *Error) Unwrap() error {
 	return nil
 }
 
-// Timeout is false: timeouts are events of their own.
+// Timeout returns false. A timeout is not an Error but an event with its own cause.
 func (e *Error) Timeout() bool { return false }
 
-// Temporary is false: a TLS connection that failed has ended.
+// Temporary returns false. A TLS connection that has failed cannot go on.
 func (e *Error) Temporary() bool { return false }

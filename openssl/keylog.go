@@ -5,14 +5,14 @@ import (
 	"sync"
 )
 
-// keyLog hands the secrets of connections to the user's writer. They come under a lock of
-// libevent, where no user's code may run, so it is done elsewhere.
+// keyLog passes the secrets of connections to the user's writer. OpenSSL hands them over while
+// a lock of libevent is held, and the user's code must not run then. So a goroutine writes them.
 type keyLog struct {
 	w io.Writer
 
 	mu      sync.Mutex
-	lines   [][]byte
-	writing bool
+	lines   [][]byte // not written yet
+	writing bool     // the goroutine runs
 }
 
 func newKeyLog(w io.Writer) *keyLog { return &keyLog{w: w} }

@@ -12,7 +12,7 @@ import (
 	"unsafe"
 )
 
-// pinned is memory of Go that C looks at during one call.
+// pinned is memory of Go that C uses during one call.
 type pinned struct{ runtime.Pinner }
 
 func newPinned() *pinned { return &pinned{} }
@@ -43,7 +43,7 @@ func cBool(v bool) C.int {
 
 func sprintf(format string, args ...any) string { return fmt.Sprintf(format, args...) }
 
-// derOf copies certificate i out of what OpenSSL has.
+// derOf returns a copy of the DER of certificate i.
 func derOf(stack *C.struct_stack_st_X509, i int) []byte {
 	var n C.int
 	der := C.gtls_certs_der(stack, C.int(i), &n)

@@ -10,17 +10,17 @@ import (
 	"sync"
 )
 
-// sessionCache has the last session with each of the servers used last. A session in it is
-// a reference of its own.
+// sessionCache has the last session with each of the most recently used servers. It holds a
+// reference to each session.
 type sessionCache struct {
-	most int
+	most int // servers
 
 	mu     sync.Mutex
-	used   *list.List // of *kept, last used first
+	used   *list.List // of *cached, the most recently used first
 	byName map[string]*list.Element
 }
 
-type kept struct {
+type cached struct {
 	name    string
 	session *C.SSL_SESSION
 }
@@ -29,29 +29,29 @@ func newSessionCache(most int) *sessionCache {
 	return &sessionCache{most: most, used: list.New(), byName: map[string]*list.Element{}}
 }
 
-// put takes the reference.
+// put makes session the last one with a server. It takes the reference.
 func (s *sessionCache) put(name string, session *C.SSL_SESSION) {
 	live.sessions.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if name == "" || s.most == 0 { // whose it is, nobody knows
-		drop(session)
+	if name == "" || s.most == 0 { // without a name the server is not known
+		freeSession(session)
 		return
 	}
 	if e, ok := s.byName[name]; ok {
-		drop(e.Value.(*kept).session)
-		e.Value.(*kept).session = session
+		freeSession(e.Value.(*cached).session)
+		e.Value.(*cached).session = session
 		s.used.MoveToFront(e)
 		return
 	}
-	s.byName[name] = s.used.PushFront(&kept{name, session})
+	s.byName[name] = s.used.PushFront(&cached{name, session})
 	if s.used.Len() > s.most {
 		s.remove(s.used.Back())
 	}
 }
 
-// get gives a copy of the session with a server, or nil: OpenSSL makes it useless if its
-// connection ends without a close_notify.
+// get returns a copy of the last session with a server, or nil. It must be a copy, because OpenSSL
+// makes a session unusable if its connection ends without close_notify.
 func (s *sessionCache) get(name string) *C.SSL_SESSION {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -59,7 +59,7 @@ func (s *sessionCache) get(name string) *C.SSL_SESSION {
 	if !ok {
 		return nil
 	}
-	session := e.Value.(*kept).session
+	session := e.Value.(*cached).session
 	if C.gtls_session_fresh(session) == 0 {
 		s.remove(e)
 		return nil
@@ -77,12 +77,12 @@ func (s *sessionCache) clear() {
 }
 
 func (s *sessionCache) remove(e *list.Element) {
-	k := s.used.Remove(e).(*kept)
+	k := s.used.Remove(e).(*cached)
 	delete(s.byName, k.name)
-	drop(k.session)
+	freeSession(k.session)
 }
 
-func drop(session *C.SSL_SESSION) {
+func freeSession(session *C.SSL_SESSION) {
 	C.SSL_SESSION_free(session)
 	live.sessions.Add(-1)
 }

@@ -12,28 +12,29 @@ import (
 	"github.com/go-libevent/libevent/internal/adopt"
 )
 
-// ConnectionState is what is known of a connection. The fields are those of
-// [tls.ConnectionState] of the same names.
+// ConnectionState is what is known of a connection. Its fields have the same meaning as the
+// fields of [tls.ConnectionState] with the same names.
 type ConnectionState struct {
 	Version            uint16 // tls.VersionTLS12, tls.VersionTLS13...
 	HandshakeComplete  bool
-	DidResume          bool   // an earlier session was resumed
+	DidResume          bool   // the handshake has resumed an earlier session
 	CipherSuite        uint16 // tls.TLS_AES_128_GCM_SHA256...
-	CipherSuiteName    string // as in the RFCs
-	NegotiatedProtocol string // of ALPN, or ""
-	// ServerName is, on a server, the name that the client asked for, and on a client
-	// the one it expects.
+	CipherSuiteName    string // its name in the RFCs
+	NegotiatedProtocol string // by ALPN, or ""
+	// ServerName is the name that the client asked for if this is a server, and the name
+	// that it expects if this is a client.
 	ServerName string
-	// PeerCertificates are those that the peer has shown, its own first. When a session
-	// is resumed it shows none: then there is its own at most, from the session.
+	// PeerCertificates are the certificates that the peer has shown, its own first. In a
+	// handshake that resumes a session the peer shows none. Then its own certificate is
+	// here if the session has it, and no other.
 	PeerCertificates []*x509.Certificate
-	// VerifiedChains are set when Go has verified in this handshake.
+	// VerifiedChains are set if Go has verified the peer in this handshake.
 	VerifiedChains [][]*x509.Certificate
 }
 
-// ConnectionState returns what is known of the connection: nothing before EventConnected.
-// Once asked for it stays after Free. What it points to is shared, and not to be changed.
-// Safe for concurrent use.
+// ConnectionState returns what is known of the connection. Before EventConnected that is the
+// zero ConnectionState, and also after Free, unless ConnectionState was called before Free.
+// Do not change what it points to: all callers share that.
 func (c *Conn) ConnectionState() ConnectionState {
 	if s := c.state.Load(); s != nil {
 		return *s
@@ -59,9 +60,10 @@ func (c *Conn) ConnectionState() ConnectionState {
 	if !c.ctx.server {
 		s.ServerName = c.serverName()
 	}
-	// What does not parse is not there; what was verified does.
+	// A certificate that does not parse ends the list. Go's verification refuses such a peer.
 	s.PeerCertificates, _ = certificatesOf(native.peer)
-	// Without a certificate nobody was verified: these are of the connection before.
+	// If this peer has shown no certificate, the chains are those of the peer of an earlier
+	// connection.
 	if chains := c.chains.Load(); chains != nil && !s.DidResume && len(s.PeerCertificates) > 0 {
 		s.VerifiedChains = *chains
 	}

@@ -15,13 +15,13 @@ import (
 	"time"
 )
 
-// verifier is what Go verifies peers with, when OpenSSL does not.
+// verifier is what Go needs to verify a peer.
 type verifier struct {
-	roots *x509.CertPool // nil: the system's
+	roots *x509.CertPool // nil stands for the roots of the system
 	usage x509.ExtKeyUsage
 }
 
-// setTrust says who verifies the peer, and with what.
+// setTrust chooses whether Go or OpenSSL verifies the peer, or neither, and gives it the roots.
 func (s *shared) setTrust(op string, cfg *Config) error {
 	pool, certs := cfg.RootCAs, cfg.RootCertificates
 	s.verifier.usage = x509.ExtKeyUsageServerAuth
@@ -70,11 +70,12 @@ func (s *shared) addRoots(op string, certs []*x509.Certificate) error {
 	return nil
 }
 
-// addNames tells clients whose signature is wanted.
+// addNames adds the names of the roots to the list that a server sends to clients when it asks
+// for a certificate.
 func (s *shared) addNames(op string, pool *x509.CertPool, certs []*x509.Certificate) error {
 	var names [][]byte
 	if pool != nil {
-		//lint:ignore SA1019 It does not know the system's roots, and those are not in this pool.
+		//lint:ignore SA1019 Subjects leaves out the roots of the system, which this pool does not have.
 		names = pool.Subjects()
 	}
 	for _, cert := range certs {
@@ -90,8 +91,8 @@ func (s *shared) addNames(op string, pool *x509.CertPool, certs []*x509.Certific
 	return nil
 }
 
-// verify is OpenSSL's question, in the middle of the handshake. It returns the X509_V_ERR_
-// that makes the peer get the right alert.
+// verify verifies the certificates that the peer has sent. OpenSSL calls it in the middle of the
+// handshake. It returns the X509_V_ERR_ for which OpenSSL sends the peer the right alert.
 func (c *Conn) verify(ders [][]byte) (code C.int) {
 	certs := make([]*x509.Certificate, len(ders))
 	for i, der := range ders {
@@ -113,7 +114,7 @@ func (c *Conn) verify(ders [][]byte) (code C.int) {
 		opts.Intermediates.AddCert(cert)
 	}
 	chains, err := certs[0].Verify(opts)
-	if err == nil && !c.ctx.server && opts.DNSName == "" { // it is somebody's
+	if err == nil && !c.ctx.server && opts.DNSName == "" { // it may be any server's
 		err = x509.HostnameError{Certificate: certs[0]}
 	}
 	if err != nil {
@@ -124,7 +125,7 @@ func (c *Conn) verify(ders [][]byte) (code C.int) {
 	return C.X509_V_OK
 }
 
-// alertFor gives the X509_V_ERR_ of an error of crypto/x509.
+// alertFor returns the X509_V_ERR_ for an error of crypto/x509.
 func alertFor(err error) C.int {
 	var (
 		invalid x509.CertificateInvalidError
@@ -144,11 +145,11 @@ func alertFor(err error) C.int {
 	return C.X509_V_ERR_UNSPECIFIED
 }
 
-// VerifyError is what OpenSSL's verification has found wrong. Unwrap gives the error of
-// crypto/x509 for it, if there is one.
+// VerifyError is a failure of OpenSSL's own verification. Unwrap returns the error of
+// crypto/x509 for the same failure, if there is one.
 type VerifyError struct {
-	Code   int    // X509_V_ERR_
-	Reason string // OpenSSL's words for it
+	Code   int    // one of X509_V_ERR_
+	Reason string // OpenSSL's text for it
 	err    error
 }
 
@@ -159,10 +160,10 @@ func (e *VerifyError) Error() string {
 	return "openssl: " + e.Reason
 }
 
-// Unwrap gives the error of crypto/x509, or nil.
+// Unwrap returns the error of crypto/x509, or nil.
 func (e *VerifyError) Unwrap() error { return e.err }
 
-// storeFailure gives what OpenSSL's verification has said since this was asked last, or nil.
+// storeFailure returns the failure of OpenSSL's own verification, once, or nil.
 func (c *Conn) storeFailure() error {
 	var sent, wrong *C.struct_stack_st_X509
 	code := C.gtls_conn_verify_failure(c.c, &sent, &wrong)
@@ -176,13 +177,13 @@ func (c *Conn) storeFailure() error {
 	}
 	e := &VerifyError{Code: int(code), Reason: C.GoString(C.X509_verify_cert_error_string(C.long(code)))}
 	if cert != nil {
-		e.err = c.inGo(code, cert, e.Reason)
+		e.err = c.goError(code, cert, e.Reason)
 	}
 	return &tls.CertificateVerificationError{UnverifiedCertificates: certs, Err: e}
 }
 
-// inGo gives crypto/x509's error for one of OpenSSL's codes.
-func (c *Conn) inGo(code C.int, cert *x509.Certificate, reason string) error {
+// goError returns the error of crypto/x509 for a code of OpenSSL, or nil.
+func (c *Conn) goError(code C.int, cert *x509.Certificate, reason string) error {
 	invalid := func(why x509.InvalidReason) error {
 		return x509.CertificateInvalidError{Cert: cert, Reason: why, Detail: reason}
 	}
@@ -207,15 +208,16 @@ func (c *Conn) inGo(code C.int, cert *x509.Certificate, reason string) error {
 	return nil
 }
 
-// checkServerName refuses what cannot be the name of a server.
+// checkServerName refuses what cannot be the name of a server. "" is allowed.
 func checkServerName(op, name string) error {
 	if len(name) > 255 || strings.ContainsAny(name, "\x00/ ") {
-		return badArgument(op, "%q is no name of a server", name)
+		return badArgument(op, "%q is not the name of a server", name)
 	}
 	return nil
 }
 
-// isIP says whether a server's name is an address, and gives it without brackets.
+// isIP reports whether a server's name is an IP address, and returns the address without
+// brackets and zone.
 func isIP(name string) (string, bool) {
 	addr := strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")
 	ip, err := netip.ParseAddr(addr)

@@ -1,5 +1,10 @@
-// Package adopt is the door between the root package and those of this module that make
-// bufferevents of a kind of their own, with what the root links nothing of.
+// Package adopt lets another package of this module make bufferevents with a library that the
+// root package does not link. openssl does so: its bufferevents are made by libevent_openssl,
+// and to the user they are a *libevent.BufferEvent like any other.
+//
+// The other package fills in a Kind, which describes its bufferevents, and calls New with it.
+// The root package sets New, Call and OnLoop when it is initialized. Its types are passed as any,
+// because this package cannot import it.
 package adopt
 
 import (
@@ -7,75 +12,98 @@ import (
 	"unsafe"
 )
 
-// Kind is what such a package adds to a bufferevent of its own. The unsafe.Pointers are C
-// functions, and nil where not needed; each is called with the lock of the bufferevent
-// held, if it has one, and must not call Go functions of users.
+// Kind is a set of functions for one bufferevent. The root package calls them for what differs
+// from a socket of libevent: making it, shutting it down, reading and writing, and explaining its
+// events.
+//
+// Event is a Go function. The other functions are C functions, whose type stands in the comment,
+// because they run inside libevent and while its locks are held. A field may be nil if the
+// bufferevent does not need it, except Make.
+//
+// A C function is called with the lock of the bufferevent held, if the bufferevent has a lock and
+// the comment says nothing else. It must not call a Go function of the user.
 type Kind struct {
-	// Make makes it. options are libevent's; under is what it is to be on, or NULL. NULL
-	// is failure, with an errno.
+	// Make makes the bufferevent with libevent's options (BEV_OPT_...): for a socket that does
+	// not have a descriptor yet, or, if under is not NULL, on top of under. In the second case
+	// the lock of under is held. If Make fails, it returns NULL and sets errno.
 	//
 	//	struct bufferevent *(*)(struct event_base *, struct bufferevent *under, int options, void *arg)
 	Make unsafe.Pointer
-	// Arg is the last argument of Make and Gone, and of no use to the root.
+	// Arg is passed to Make and Gone as arg. The root package does nothing else with it.
 	Arg unsafe.Pointer
-	// Gone is called once, when libevent has destroyed what Make made, on the thread that
-	// acts as the loop then. Never, if Make failed.
+	// Gone is called once, some turns of the loop after Free, when libevent has destroyed the
+	// bufferevent but not its output yet. It runs on the loop's thread, without a lock. If Make
+	// failed, Gone is never called.
 	//
 	//	void (*)(void *arg)
 	Gone unsafe.Pointer
-	// Codes takes what a library below has to say of a BEV_EVENT_ERROR, on the thread of
-	// the loop, first of all: at most n codes. It returns how many. No lock is held.
+	// Codes fetches the error codes that the other library has for a BEV_EVENT_ERROR: it writes
+	// at most n of them to codes and returns how many it has written. It is called on the
+	// loop's thread, without a lock, before anything else is done about the event. Event gets
+	// the codes.
 	//
 	//	int (*)(struct bufferevent *, unsigned long *codes, int n)
 	Codes unsafe.Pointer
-	// Shutdown tells the peer that nothing more will be written. It is called when the
-	// output is empty and CloseWrite or FreeAfterFlush waits for that. 0 is done, 1 that
-	// it would block and is to be called again, and a negative number that it cannot be.
+	// Shutdown tells the peer that nothing more will be written, as shutdown(2) does. It is
+	// called for CloseWrite and FreeAfterFlush, when the output is empty. It returns 0 when it
+	// is done, 1 if it would block and must be called again, and a negative errno if it failed.
 	//
 	//	int (*)(struct bufferevent *)
 	Shutdown unsafe.Pointer
-	// Socket learns that libevent has been given another descriptor, or none.
+	// Socket is called after libevent was given another descriptor, or none.
 	//
 	//	void (*)(struct bufferevent *)
 	Socket unsafe.Pointer
-	// These read and write a socket in place of libevent, once it is connected and as
-	// long as libevent has nothing to count or to hand on: the fast path. Without Recv
-	// there is none.
-	//
-	// Begin takes reading and writing over, with 1, or says with 0 that it cannot now. End
-	// gives them back, to go on where they are.
+
+	// Begin, End, Recv, Pending and Send are the fast path of a socket: the root package reads
+	// and writes the socket with them, instead of libevent. It does so while the connection is
+	// open, unless libevent has to count the bytes for a limit or to pass them to a filter, or
+	// the user has switched the fast path off. If Recv is nil, libevent does all reading and
+	// writing. Otherwise all five are needed.
+
+	// Begin takes reading and writing over from libevent. It returns 1, or 0 if that is not
+	// possible now.
 	//
 	//	int (*)(struct bufferevent *)
+	Begin unsafe.Pointer
+	// End gives reading and writing back to libevent, which goes on at the same byte.
+	//
 	//	void (*)(struct bufferevent *)
-	Begin, End unsafe.Pointer
-	// Recv is as recv(2): up to n bytes to p, 0 at the end of the stream, -1 with EAGAIN
-	// or another errno. It may use size bytes of scratch meanwhile.
+	End unsafe.Pointer
+	// Recv reads like recv(2): it puts up to n bytes at p and returns their number, 0 at the
+	// end of the stream, or -1 with errno, which is EAGAIN if there is nothing to read yet.
+	// Until it returns it may use size bytes at scratch.
 	//
 	//	ssize_t (*)(struct bufferevent *, void *p, size_t n, void *scratch, size_t size)
 	Recv unsafe.Pointer
-	// Pending tells whether Recv has something to give though the descriptor cannot be
-	// read. With wake, which comes when libevent is to read, it has libevent read that.
+	// Pending reports whether something can be read that the descriptor does not tell of,
+	// because the other library has taken it from the socket already. If so, and if wake is
+	// 1, Pending also makes libevent's read event active, so that libevent reads it.
 	//
 	//	int (*)(struct bufferevent *, int wake)
 	Pending unsafe.Pointer
-	// Send writes, and drains, up to most bytes of the output; as send(2).
+	// Send writes like send(2): it writes up to most bytes of the output and drains them. It
+	// returns their number, or -1 with errno.
 	//
 	//	ssize_t (*)(struct bufferevent *, size_t most)
 	Send unsafe.Pointer
-	// Event says what the event closure and Err are told in place of what libevent said;
-	// 0 is nothing at all. It runs on the loop's goroutine, and no lock is held.
+
+	// Event translates an event: what, errno and codes are what libevent and Codes have
+	// reported. It returns what the event closure is called with, or 0 to drop the event, and
+	// the cause that Err returns. It runs on the loop's goroutine, without a lock.
 	Event func(what int, errno syscall.Errno, codes []uint64) (int, error)
 }
 
-// New makes a bufferevent of that kind: base is a *libevent.Base, opts are
-// libevent.Options, and under is a *libevent.BufferEvent that it is to be on, or nil.
-// What it returns is a *libevent.BufferEvent.
+// New makes a bufferevent with the functions of kind. base is a *libevent.Base, opts are
+// libevent.Options, and under is the *libevent.BufferEvent to put it on, or nil for a socket. The
+// result is a *libevent.BufferEvent.
 var New func(base any, opts uint32, under any, kind *Kind) (any, error)
 
-// Call makes one C call on a *libevent.BufferEvent, which exists as long as it takes: a
-// negative result is that of an errno. Where the bufferevent is freed, or only for its
-// loop's goroutine, there is an error and no call.
+// Call makes one C call on bev, a *libevent.BufferEvent. The C bufferevent exists until the call
+// returns, even if bev is freed meanwhile. A negative result of call is an errno, and becomes an
+// error. Call returns an error without making the call if bev is freed already, or if bev was made
+// with OptLoopOnly and its loop runs on another goroutine. It takes no lock of libevent.
 var Call func(bev any, op string, call func() int64) (int, error)
 
-// OnLoop tells whether this goroutine runs the loop of a *libevent.BufferEvent.
+// OnLoop reports whether the calling goroutine runs the loop of bev, a *libevent.BufferEvent.
 var OnLoop func(bev any) bool

@@ -2,6 +2,8 @@ package host
 
 import "C"
 
+// hostCalled makes the calls that are due, on the loop's thread.
+//
 //export hostCalled
 func hostCalled(handle C.int) {
 	mu.Lock()

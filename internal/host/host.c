@@ -1,10 +1,12 @@
+/* host.c: a C program with its own event loop, for tests. */
+
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "host.h"
 #include "_cgo_export.h"
 
-static void on_door(evutil_socket_t fd, short what, void *arg)
+static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
 	struct host *h = arg;
 	char bytes[64];
@@ -39,8 +41,8 @@ struct host *host_on(struct event_base *base, int handle)
 	if (pipe(h->pipe) < 0)
 		abort();
 	evutil_make_socket_nonblocking(h->pipe[0]);
-	h->door = event_new(h->base, h->pipe[0], EV_READ | EV_PERSIST, on_door, h);
-	event_add(h->door, NULL);
+	h->wake = event_new(h->base, h->pipe[0], EV_READ | EV_PERSIST, on_wake, h);
+	event_add(h->wake, NULL);
 	return h;
 }
 
@@ -72,7 +74,7 @@ void host_stop(struct host *h)
 
 void host_free(struct host *h)
 {
-	event_free(h->door);
+	event_free(h->wake);
 	if (h->own_base)
 		event_base_free(h->base);
 	close(h->pipe[0]);

@@ -1,5 +1,5 @@
-// Package host is a C program with an event loop of its own, on a thread of its own, for
-// the tests of what such a program and Go do together.
+// Package host is a C program with its own event loop. Tests use it to check what such a program
+// and Go do together. Its loop runs on a thread of C, or, in single turns, on the caller's.
 package host
 
 /*
@@ -19,21 +19,21 @@ var (
 	last  int
 )
 
-// Host is the program.
+// Host is the C program.
 type Host struct {
 	c     *C.struct_host
 	id    int
-	calls []func()
-	count *C.int
+	calls []func() // that the loop's thread has still to make
+	count *C.int   // memory of C: how many callbacks of the echo were called
 }
 
-// Options of its bufferevents.
+// Options for the bufferevents that a Host makes. Shared are those that AdoptBufferEvent needs.
 const (
 	CloseOnFree = C.BEV_OPT_CLOSE_ON_FREE
 	Shared      = C.BEV_OPT_THREADSAFE | C.BEV_OPT_DEFER_CALLBACKS | C.BEV_OPT_UNLOCK_CALLBACKS
 )
 
-// New makes it, with a base that has locks or none.
+// New makes a host with its own base, with or without locks.
 func New(locks bool) *Host {
 	var with C.int
 	if locks {
@@ -42,8 +42,8 @@ func New(locks bool) *Host {
 	return newHost(func(handle C.int) *C.struct_host { return C.host_new(with, handle) })
 }
 
-// On makes one that has its events on somebody else's base, who runs the loop. It is
-// freed before that.
+// On makes a host whose events are on an existing base. The caller runs the loop of that base,
+// and frees the host before the base.
 func On(base unsafe.Pointer) *Host {
 	return newHost(func(handle C.int) *C.struct_host { return C.host_on((*C.struct_event_base)(base), handle) })
 }
@@ -58,17 +58,17 @@ func newHost(make func(handle C.int) *C.struct_host) *Host {
 	return h
 }
 
-// Base is its event_base.
+// Base returns the event_base of the host.
 func (h *Host) Base() unsafe.Pointer { return unsafe.Pointer(h.c.base) }
 
-// Start has it run its loop on a thread of C's.
+// Start makes a thread of C that runs the loop.
 func (h *Host) Start() {
 	if C.host_start(h.c) != 0 {
 		panic("pthread_create")
 	}
 }
 
-// Call has a C callback on the loop's thread call fn, and returns when it has.
+// Call calls fn from a C callback on the loop's thread, and returns when fn has returned.
 func (h *Host) Call(fn func()) {
 	done := make(chan struct{})
 	mu.Lock()
@@ -80,7 +80,8 @@ func (h *Host) Call(fn func()) {
 	<-done
 }
 
-// Stop ends its loop, if it runs, after a whole turn of it, and waits for the thread.
+// Stop ends the loop that Start has started, after one more whole turn, and waits for the thread.
+// Without such a loop it does nothing.
 func (h *Host) Stop() {
 	if h.c.started == 0 {
 		return
@@ -90,13 +91,13 @@ func (h *Host) Stop() {
 	C.host_stop(h.c)
 }
 
-// Join waits for its loop to end by itself.
+// Join waits until the loop that Start has started ends by itself.
 func (h *Host) Join() { C.host_stop(h.c) }
 
-// Turn runs one turn of it, on the caller's thread.
+// Turn runs one turn of the loop on the caller's thread.
 func (h *Host) Turn() { C.event_base_loop(h.c.base, C.EVLOOP_NONBLOCK) }
 
-// Free ends it all.
+// Free frees the host, and its base if New made that.
 func (h *Host) Free() {
 	C.host_free(h.c)
 	C.free(unsafe.Pointer(h.count))
@@ -105,12 +106,12 @@ func (h *Host) Free() {
 	mu.Unlock()
 }
 
-// Echo makes a bufferevent that echoes in C.
+// Echo makes a bufferevent whose callbacks in C send back what it reads.
 func (h *Host) Echo(fd, options int) unsafe.Pointer {
 	return unsafe.Pointer(C.host_echo(h.c, C.int(fd), C.int(options), h.count))
 }
 
-// Calls is how many of its callbacks were called. On the loop's thread.
+// Calls returns how many callbacks of the echo were called. Use it on the loop's thread.
 func (h *Host) Calls() int { return int(*h.count) }
 
 // BufferEvent makes a bufferevent without callbacks.
@@ -118,34 +119,34 @@ func (h *Host) BufferEvent(fd, options int) unsafe.Pointer {
 	return unsafe.Pointer(C.host_bufferevent(h.c, C.int(fd), C.int(options)))
 }
 
-// Pair makes two that are connected.
+// Pair makes two bufferevents that are connected to each other.
 func (h *Host) Pair(options int) (a, b unsafe.Pointer) {
 	var pair [2]*C.struct_bufferevent
 	C.host_pair(h.c, C.int(options), &pair[0])
 	return unsafe.Pointer(pair[0]), unsafe.Pointer(pair[1])
 }
 
-// Filter puts a filter on one.
+// Filter makes a bufferevent that is a filter on another one.
 func (h *Host) Filter(under unsafe.Pointer, options int) unsafe.Pointer {
 	return unsafe.Pointer(C.host_filter((*C.struct_bufferevent)(under), C.int(options)))
 }
 
-// FreeBufferEvent frees one.
+// FreeBufferEvent frees a bufferevent as C does.
 func FreeBufferEvent(bev unsafe.Pointer) { C.bufferevent_free((*C.struct_bufferevent)(bev)) }
 
-// The callbacks of a bufferevent.
+// The callbacks that SetCallbacks can set.
 const (
 	OnRead  = C.EV_READ
 	OnWrite = C.EV_WRITE
 	OnEvent = C.BEV_EVENT_EOF
 )
 
-// SetCallbacks gives a bufferevent those of an echo that are in which, and no others.
+// SetCallbacks sets those callbacks of the echo that are in which, and clears the others.
 func (h *Host) SetCallbacks(bev unsafe.Pointer, which int) {
 	C.host_set_callbacks((*C.struct_bufferevent)(bev), C.int(which), h.count)
 }
 
-// Callbacks are the three of a bufferevent, and their argument.
+// Callbacks returns the three callbacks of a bufferevent and their argument.
 func Callbacks(bev unsafe.Pointer) (c [4]uintptr) {
 	var out [4]C.uintptr_t
 	C.host_get_callbacks((*C.struct_bufferevent)(bev), &out[0])
@@ -155,29 +156,29 @@ func Callbacks(bev unsafe.Pointer) (c [4]uintptr) {
 	return c
 }
 
-// Enabled are the EV_READ and EV_WRITE that are on.
+// Enabled returns which of EV_READ and EV_WRITE are enabled.
 func Enabled(bev unsafe.Pointer) int {
 	return int(C.bufferevent_get_enabled((*C.struct_bufferevent)(bev)))
 }
 
-// Input is how many bytes it has read.
+// Input returns how many bytes are in the input of a bufferevent.
 func Input(bev unsafe.Pointer) int {
 	return int(C.evbuffer_get_length(C.bufferevent_get_input((*C.struct_bufferevent)(bev))))
 }
 
-// Limit gives a bufferevent a rate limit, which is freed after it.
+// Limit sets a rate limit on a bufferevent. Call free once no bufferevent has the limit any more.
 func Limit(bev unsafe.Pointer) (limit unsafe.Pointer, free func()) {
 	cfg := C.ev_token_bucket_cfg_new(1<<20, 1<<20, 1<<20, 1<<20, nil)
 	C.bufferevent_set_rate_limit((*C.struct_bufferevent)(bev), cfg)
 	return unsafe.Pointer(cfg), func() { C.ev_token_bucket_cfg_free(cfg) }
 }
 
-// Limited is the rate limit of a bufferevent, or nil.
+// Limited returns the rate limit of a bufferevent, or nil.
 func Limited(bev unsafe.Pointer) unsafe.Pointer {
 	return unsafe.Pointer(C.bufferevent_get_token_bucket_cfg((*C.struct_bufferevent)(bev)))
 }
 
-// Unlimit takes it away.
+// Unlimit removes the rate limit of a bufferevent.
 func Unlimit(bev unsafe.Pointer) {
 	C.bufferevent_set_rate_limit((*C.struct_bufferevent)(bev), nil)
 }

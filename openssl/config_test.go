@@ -23,7 +23,7 @@ import (
 	"github.com/go-libevent/libevent/openssl"
 )
 
-// inHardware is a key whose bytes cannot be had.
+// inHardware is a private key that does not give its bytes.
 type inHardware struct{ crypto.Signer }
 
 func TestBadConfig(t *testing.T) {
@@ -79,7 +79,7 @@ func TestBadConfig(t *testing.T) {
 			assert.ErrorIs(t, err, syscall.EINVAL)
 		})
 	}
-	// What OpenSSL says itself.
+	// OpenSSL itself refuses these.
 	for name, cfg := range map[string]*openssl.Config{
 		"key of another certificate": {Certificates: []tls.Certificate{swapped}},
 		"broken chain":               {Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Certificate[0], {1, 2}}, PrivateKey: cert.PrivateKey}}},
@@ -150,13 +150,14 @@ func TestFreedContext(t *testing.T) {
 	ctx.Free()
 	_, err := ctx.NewSocket(conn.Base(), -1, 0)
 	assert.ErrorIs(t, err, libevent.ErrClosed)
-	// One that has connections is used by them until they have gone.
+	// The connection has another context, and goes on.
 	_, err = peer.Write([]byte("on"))
 	require.NoError(t, err)
 	assert.Equal(t, "on", take(t, read, 2))
 }
 
-// Whoever comes too late is refused, and all is given back once.
+// Free and NewSocket may run at the same time. A connection that comes too late is refused, and
+// all memory is given back once.
 func TestFreedContextFromElsewhere(t *testing.T) {
 	ca := newAuthority(t)
 	base := newLoop(t)
@@ -216,7 +217,7 @@ func TestParseCertificates(t *testing.T) {
 	assert.True(t, errors.Is(err, os.ErrNotExist))
 }
 
-// lockedBuffer is a writer for several goroutines.
+// lockedBuffer is a writer that several goroutines may use.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

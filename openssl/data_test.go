@@ -19,7 +19,7 @@ import (
 	"github.com/go-libevent/libevent/openssl"
 )
 
-// 100 MiB each way at the same time, with a bounded output.
+// 100 MiB go each way at the same time, with a bounded output.
 func TestMuch(t *testing.T) {
 	much := 100 << 20
 	if testutil.Race {
@@ -78,7 +78,7 @@ func TestMuch(t *testing.T) {
 	})
 }
 
-// A thousand connections at once, from here to here, and each is given back.
+// A thousand connections between two loops are open at once, and each is given back.
 func TestManyConnections(t *testing.T) {
 	many := 1000
 	if testutil.Race {
@@ -98,7 +98,7 @@ func TestManyConnections(t *testing.T) {
 			if b.Input().Len() < 1000 {
 				return
 			}
-			// All are open before the first ends.
+			// All connections are open before the first one ends.
 			if int(open.Add(1)) == many {
 				close(done)
 			}
@@ -126,9 +126,9 @@ func TestManyConnections(t *testing.T) {
 	testutil.Eventually(t, func() bool { return openssl.Live().Conns == 0 }, "all are given back")
 }
 
-// --- records --------------------------------------------------------------------------
+// --- TLS records --------------------------------------------------------------------------
 
-// recorder counts the records that go by.
+// recorder counts the TLS records that are read through it.
 type recorder struct {
 	net.Conn
 	mu   sync.Mutex
@@ -143,7 +143,7 @@ func (r *recorder) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// data gives the lengths of the records of application data since this was asked last.
+// data returns the lengths of the records of application data since the last call.
 func (r *recorder) data() (sizes []int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -163,7 +163,7 @@ func (r *recorder) data() (sizes []int) {
 	}
 }
 
-// recorded makes a connection whose server's records can be counted.
+// recorded makes a connection on which the records of the server can be counted.
 func recorded(t testing.TB, newConn func(base *libevent.Base, ctx *openssl.Context, fd int) *openssl.Conn) (*openssl.Conn, *tls.Conn, *recorder) {
 	t.Helper()
 	ca := newAuthority(t)
@@ -179,7 +179,7 @@ func recorded(t testing.TB, newConn func(base *libevent.Base, ctx *openssl.Conte
 	return conn, client, r
 }
 
-// What one closure writes leaves in as few records as it fits in.
+// All that one closure writes is sent in as few records as possible.
 func TestRecords(t *testing.T) {
 	if testutil.PlainIO {
 		t.Skip("libevent makes a record of each chain")
@@ -220,8 +220,7 @@ func TestRecords(t *testing.T) {
 	}
 }
 
-// Also what waits for a peer that reads slowly is not sent in small pieces, and what was
-// written before the handshake is one record.
+// Output that waits for a peer that reads slowly is not sent in small records either.
 func TestRecordsOfABacklog(t *testing.T) {
 	if testutil.PlainIO {
 		t.Skip("libevent makes the records")
@@ -246,6 +245,7 @@ func TestRecordsOfABacklog(t *testing.T) {
 	assert.LessOrEqual(t, len(r.data()), len(sent)/16000+2)
 }
 
+// Output from before the handshake is sent in one record.
 func TestRecordsBeforeHandshake(t *testing.T) {
 	if testutil.PlainIO {
 		t.Skip("libevent makes the records")
@@ -269,7 +269,7 @@ func TestRecordsBeforeHandshake(t *testing.T) {
 	assert.Len(t, r.data(), 1)
 }
 
-// Writing is one system call a message, and as long as the socket takes it no more.
+// Several goroutines may write at once, and no message is lost or torn.
 func TestWritesFromElsewhere(t *testing.T) {
 	conn, _, _, peer := open(t, tls.VersionTLS13)
 	var writers sync.WaitGroup
@@ -295,7 +295,7 @@ func TestWritesFromElsewhere(t *testing.T) {
 	}
 }
 
-// What is written while WRITE is off waits for it.
+// Output that is written while WRITE is disabled waits until WRITE is enabled.
 func TestWriteWhileDisabled(t *testing.T) {
 	conn, _, _, peer := open(t, tls.VersionTLS13)
 	for i := range 5 {
@@ -309,7 +309,7 @@ func TestWriteWhileDisabled(t *testing.T) {
 		_, err = io.ReadFull(peer, p)
 		require.NoError(t, err)
 		assert.Equal(t, byte(i), p[0])
-		_, err = conn.Write(testutil.Noise(1 << 20)) // and more than the socket takes
+		_, err = conn.Write(testutil.Noise(1 << 20)) // more than the socket takes at once
 		require.NoError(t, err)
 		got := make([]byte, 1<<20)
 		_, err = io.ReadFull(peer, got)
@@ -318,15 +318,15 @@ func TestWriteWhileDisabled(t *testing.T) {
 	}
 }
 
-// A connection that leaves the fast path, and comes back to it, while much is on its way
-// goes on reading, also with what was read ahead.
+// A connection may leave the fast path and return to it while much data arrives. It goes on
+// reading, also the bytes that the fast path has read ahead.
 func TestReadGoesOnOffTheFastPath(t *testing.T) {
 	limits := map[string]func(b *openssl.Conn, on bool) error{
 		"a rate": func(b *openssl.Conn, on bool) error {
 			if !on {
 				return b.SetRateLimit(nil)
 			}
-			// libevent 2.2 reads all that the limit allows before it calls.
+			// libevent 2.2 reads all that the limit allows before it calls the closure.
 			return b.SetRateLimit(&libevent.RateLimit{ReadRate: 256 << 10, ReadBurst: 256 << 10, Tick: time.Millisecond})
 		},
 		"one read": func(b *openssl.Conn, on bool) error {
@@ -367,15 +367,15 @@ func readsOn(t *testing.T, limit func(b *openssl.Conn, on bool) error) {
 	for range 100 {
 		for _, on := range []bool{true, false} {
 			require.NoError(t, limit(conn, on))
-			for range cap(steps) + 1 { // one may be from before
+			for range cap(steps) + 1 { // one may be from before the change
 				testutil.Receive(t, steps)
 			}
 		}
 	}
 }
 
-// Also where libevent reads all the time, which a mark or a limit stops in the middle of a
-// record: the socket has nothing more to tell then.
+// With renegotiation libevent reads, and never the fast path. A watermark or a limit may stop it
+// in the middle of a record that the socket has given already. It has to go on all the same.
 func TestReadGoesOnWithRenegotiation(t *testing.T) {
 	ca := newAuthority(t)
 	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, Renegotiation: true})
@@ -402,7 +402,7 @@ func TestReadGoesOnWithRenegotiation(t *testing.T) {
 	}
 }
 
-// A limit of one direction is none of the other.
+// A rate limit for one direction does not limit the other.
 func TestRateLimitOfOneDirection(t *testing.T) {
 	for name, limit := range map[string]libevent.RateLimit{"write": {WriteRate: 20000}, "read": {ReadRate: 20000}} {
 		t.Run(name, func(t *testing.T) {
@@ -421,8 +421,8 @@ func TestRateLimitOfOneDirection(t *testing.T) {
 	}
 }
 
-// libevent charges a limit with what its BIO has counted: that goes on where it was when
-// the fast path has carried much in between.
+// libevent charges a limit with the bytes that its BIO has counted. The bytes that the fast path
+// has carried in between are not charged.
 func TestRateLimitIsNotChargedForTheFastPath(t *testing.T) {
 	conn, _, _, peer := open(t, tls.VersionTLS13)
 	base := conn.Base()
@@ -455,7 +455,7 @@ func TestRateLimitIsNotChargedForTheFastPath(t *testing.T) {
 	}
 }
 
-// A rate limit counts what is on the wire, and loses nothing.
+// A rate limit loses no bytes.
 func TestRateLimit(t *testing.T) {
 	conn, _, _, peer := open(t, tls.VersionTLS13)
 	require.NoError(t, conn.SetRateLimit(&libevent.RateLimit{WriteRate: 20000, WriteBurst: 20000, ReadRate: 20000, ReadBurst: 20000, Tick: 1e7}))
@@ -469,7 +469,7 @@ func TestRateLimit(t *testing.T) {
 			got <- in
 		}
 	}, nil, nil))
-	go func() { _, _ = peer.Write(want) }() // with nobody else to read it
+	go func() { _, _ = peer.Write(want) }() // no other goroutine could read meanwhile
 	_, err := conn.Write(want)
 	require.NoError(t, err)
 	out := make([]byte, len(want))
@@ -481,7 +481,7 @@ func TestRateLimit(t *testing.T) {
 
 // --- filters -------------------------------------------------------------------------------
 
-// On what a filter can be: each gives the two ends.
+// TLS works on each kind of bufferevent. Each function makes the two ends.
 func TestFilter(t *testing.T) {
 	ca := newAuthority(t)
 	xor := func(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {

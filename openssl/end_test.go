@@ -26,7 +26,7 @@ var (
 	cutAllowed = told{libevent.EventReading | libevent.EventEOF, io.ErrUnexpectedEOF}
 )
 
-// open makes a connection: a server here, and a client of crypto/tls on a TCP connection.
+// open makes a connection between a server of this package and a client of crypto/tls.
 func open(t testing.TB, version uint16) (*openssl.Conn, <-chan string, <-chan told, *tls.Conn) {
 	t.Helper()
 	ca := newAuthority(t)
@@ -40,15 +40,15 @@ func open(t testing.TB, version uint16) (*openssl.Conn, <-chan string, <-chan to
 	return conn, read, events, client
 }
 
-// cut ends a connection without close_notify. Closing it would reset it: there are tickets
-// that were not read.
+// cut ends a connection without close_notify. It does not close the socket: that would reset the
+// connection, because the client has not read the session tickets.
 func cut(t testing.TB, conn *tls.Conn) {
 	t.Helper()
 	require.NoError(t, conn.NetConn().(*net.TCPConn).CloseWrite())
 }
 
-// both makes a connection with both ends here, on loops of their own: crypto/tls takes a
-// cut between two records for an end.
+// both makes a connection between a server and a client of this package, each with its own loop.
+// crypto/tls would take a cut between two records for an end.
 func both(t testing.TB, version uint16) (accepted, connecting *openssl.Conn, events <-chan told) {
 	t.Helper()
 	ca := newAuthority(t)
@@ -62,7 +62,7 @@ func both(t testing.TB, version uint16) (accepted, connecting *openssl.Conn, eve
 	return accepted, connecting, events
 }
 
-// What ends a connection, as the other end sees it.
+// The other end can tell an orderly end of the connection from a cut.
 func TestEnds(t *testing.T) {
 	versions(t, func(t *testing.T, version uint16) {
 		for name, c := range map[string]struct {
@@ -153,7 +153,7 @@ func TestCloseWrite(t *testing.T) {
 		require.NoError(t, conn.CloseWrite())
 		_, err = conn.WriteString("more")
 		assert.ErrorIs(t, err, syscall.EPIPE)
-		got, err := io.ReadAll(peer) // nil: not cut
+		got, err := io.ReadAll(peer) // no error: the connection was not cut
 		require.NoError(t, err)
 		assert.Equal(t, last, got)
 		_, err = peer.Write([]byte("and the other way"))
@@ -164,7 +164,7 @@ func TestCloseWrite(t *testing.T) {
 	})
 }
 
-// FreeAfterFlush writes all, says that it is the end, and gives the descriptor back.
+// FreeAfterFlush writes all output, sends close_notify and frees the connection.
 func TestFreeAfterFlush(t *testing.T) {
 	versions(t, func(t *testing.T, version uint16) {
 		conn, _, _, peer := open(t, version)
@@ -180,7 +180,7 @@ func TestFreeAfterFlush(t *testing.T) {
 	})
 }
 
-// A peer that sends all the time gets its close_notify, and what is written, nevertheless.
+// Even a peer that sends all the time gets the output and the close_notify.
 func TestFreeAfterFlushWhileReading(t *testing.T) {
 	conn, read, _, peer := open(t, tls.VersionTLS13)
 	stop := make(chan struct{})
@@ -204,7 +204,7 @@ func TestFreeAfterFlushWhileReading(t *testing.T) {
 	testutil.Eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")
 }
 
-// One that does not read at all is left behind at the limit.
+// FreeAfterFlush does not wait longer than its limit for a peer that does not read.
 func TestFreeAfterFlushLimit(t *testing.T) {
 	conn, _, _, _ := open(t, tls.VersionTLS13)
 	_, err := conn.Write(make([]byte, 32<<20))
@@ -213,8 +213,8 @@ func TestFreeAfterFlushLimit(t *testing.T) {
 	testutil.Eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")
 }
 
-// After the peer's end there is still an answer, also one that the socket does not take at
-// once: libevent stops writing when reading ends.
+// After the peer's close_notify the rest of the output is still written, though libevent stops
+// writing when reading ends.
 func TestAnswerAfterEOF(t *testing.T) {
 	versions(t, func(t *testing.T, version uint16) {
 		conn, _, events, peer := open(t, version)
@@ -231,8 +231,8 @@ func TestAnswerAfterEOF(t *testing.T) {
 	})
 }
 
-// The peer's end and a write that then fails may come to the loop together: the closure is
-// told of both.
+// In one turn the loop may find both the peer's end and a write that fails because of it. The
+// event closure is told of both.
 func TestEOFWithAFailedWrite(t *testing.T) {
 	versions(t, func(t *testing.T, version uint16) {
 		accepted, connecting, events := both(t, version)
@@ -247,7 +247,7 @@ func TestEOFWithAFailedWrite(t *testing.T) {
 		require.NoError(t, err)
 		defer behind.Free()
 		require.NoError(t, behind.Add(-1))
-		testutil.OnLoop(t, base, func() { // which finds both ready, in this order
+		testutil.OnLoop(t, base, func() { // the next turn finds both ready, in this order
 			assert.NoError(t, accepted.FreeAfterFlush(testutil.Patience))
 			testutil.Eventually(t, func() bool { return openssl.Live().Conns == 1 }, "the peer is gone")
 			_, err := syscall.Write(other, []byte{1})
@@ -265,7 +265,7 @@ func TestEOFWithAFailedWrite(t *testing.T) {
 	})
 }
 
-// A receiver that reads on may find the end, which is told all the same.
+// A receiver may read up to the end of the stream. The event closure is told of it all the same.
 func TestReceiverFindsTheEnd(t *testing.T) {
 	if testutil.PlainIO {
 		t.Skip("libevent reads")
@@ -294,7 +294,7 @@ func TestFreed(t *testing.T) {
 	assert.ErrorIs(t, conn.CloseWrite(), libevent.ErrClosed)
 }
 
-// A write that fails says so, with its errno.
+// A failed write is reported with its errno.
 func TestWriteToReset(t *testing.T) {
 	conn, _, events, peer := open(t, tls.VersionTLS13)
 	require.NoError(t, conn.Disable(rd))
@@ -314,7 +314,7 @@ func TestWriteToReset(t *testing.T) {
 	assert.True(t, errors.Is(what.err, syscall.ECONNRESET) || errors.Is(what.err, syscall.EPIPE), "%v", what.err)
 }
 
-// The end of what is below comes after what is below, and is read later.
+// The end of the bufferevent below is reported only when the bytes before it were read.
 func TestEndBelowWaitsForTheReader(t *testing.T) {
 	ca := newAuthority(t)
 	base := newLoop(t)
@@ -334,7 +334,7 @@ func TestEndBelowWaitsForTheReader(t *testing.T) {
 	_, err = accepted.Write(want)
 	require.NoError(t, err)
 	require.NoError(t, accepted.CloseWrite())
-	_, err = x.Flush(wr, libevent.FlushFinished) // moves it whether it is read or not
+	_, err = x.Flush(wr, libevent.FlushFinished) // moves the bytes even if the other end does not read
 	require.NoError(t, err)
 	testutil.Eventually(t, func() bool { return y.Input().Len() > len(want) }, "it is there")
 	testutil.OnLoop(t, base, func() { assert.Empty(t, events) })
@@ -345,7 +345,7 @@ func TestEndBelowWaitsForTheReader(t *testing.T) {
 	conn.Free()
 }
 
-// What is below ends, too, and what is then written fails there: both are told at once.
+// The socket below ends after close_notify, and a later write fails there. That is reported too.
 func TestWriteAfterTheEndBelow(t *testing.T) {
 	ca := newAuthority(t)
 	base := newLoop(t)
@@ -373,7 +373,7 @@ func TestWriteAfterTheEndBelow(t *testing.T) {
 	conn.Free()
 }
 
-// TLS on TLS ends once with what is below, and the loop sleeps then.
+// When the connection below is cut, TLS on TLS reports the end once, and then the loop sleeps.
 func TestCutBelow(t *testing.T) {
 	ca := newAuthority(t)
 	base := newLoop(t)
@@ -388,13 +388,13 @@ func TestCutBelow(t *testing.T) {
 	require.NoError(t, peer.CloseWrite())
 	assert.Equal(t, cutOff, testutil.Receive(t, events))
 	before := testutil.CPUTime()
-	time.Sleep(300 * time.Millisecond) // sleep: a loop that spins would do so meanwhile
+	time.Sleep(300 * time.Millisecond) // sleep: a loop that spins uses CPU time meanwhile
 	assert.Less(t, testutil.CPUTime()-before, 100*time.Millisecond, "the loop sleeps")
 	assert.Empty(t, events)
 	conn.Free()
 }
 
-// later passes the first write on, and keeps the others.
+// later passes the first write on and keeps the following ones.
 type later struct {
 	net.Conn
 	began bool
@@ -409,8 +409,8 @@ func (l *later) Write(p []byte) (int, error) {
 	return l.Conn.Write(p)
 }
 
-// A client that says all it wants with the end of its handshake and is gone before the
-// server's tickets come is heard.
+// A client may send its data and close_notify together with the end of its handshake, and close
+// the socket before the server's tickets arrive. The server still gets all of it.
 func TestClientThatIsGone(t *testing.T) {
 	ca := newAuthority(t)
 	base := newLoop(t)
@@ -427,8 +427,8 @@ func TestClientThatIsGone(t *testing.T) {
 	_, err = go2.Write([]byte("hello"))
 	require.NoError(t, err)
 	require.NoError(t, go2.CloseWrite())
-	require.NoError(t, peer.SetDeadline(time.Time{})) // which is over, after that
-	testutil.OnLoop(t, base, func() {                 // which sees nothing before the end
+	require.NoError(t, peer.SetDeadline(time.Time{})) // CloseWrite has set one
+	testutil.OnLoop(t, base, func() {                 // the loop sees all of it at once
 		_, err := peer.Write(held.kept.Bytes())
 		assert.NoError(t, err)
 		assert.NoError(t, peer.Close())

@@ -17,7 +17,7 @@ import (
 	"github.com/go-libevent/libevent/openssl"
 )
 
-// A server and a client on one loop.
+// This example has a server and a client on one loop.
 func Example() {
 	cert, root := selfSigned("example.test")
 	base, err := libevent.NewBase()
@@ -34,7 +34,7 @@ func Example() {
 	listener, err := base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{}, func(l *libevent.Listener, fd int, _ net.Addr) {
 		conn, err := server.NewSocket(base, fd, libevent.OptCloseOnFree)
 		if err != nil {
-			log.Panic(err) // which comes out of Dispatch
+			log.Panic(err) // Dispatch passes the panic on
 		}
 		conn.SetCallbacks(
 			func(b *libevent.BufferEvent) { b.WriteBuffer(b.Input()) },
@@ -65,7 +65,7 @@ func Example() {
 			line, ok := b.Input().ReadLine(libevent.EOLLF)
 			if ok {
 				fmt.Printf("%s\n", line)
-				b.CloseWrite() // and the server says that it is the end, too
+				b.CloseWrite() // the server sends close_notify, too
 			}
 		},
 		nil,
@@ -91,8 +91,8 @@ func Example() {
 	// EOF
 }
 
-// TLS on what is connected already, here one end of a pair; and a certificate that is not
-// for the name.
+// This example puts TLS on bufferevents that are connected already, here the ends of a pair. The
+// client refuses the server, whose certificate is for another name.
 func ExampleContext_NewFilter() {
 	cert, root := selfSigned("example.test")
 	base, err := libevent.NewBase()

@@ -20,7 +20,7 @@ import (
 	"github.com/go-libevent/libevent/openssl"
 )
 
-// listen serves TLS by crypto/tls on loopback: what handle returns ends a connection.
+// listen serves TLS with crypto/tls on loopback. A connection ends when handle returns.
 func listen(t testing.TB, cfg *tls.Config, handle func(*tls.Conn)) *net.TCPAddr {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -42,13 +42,13 @@ func listen(t testing.TB, cfg *tls.Config, handle func(*tls.Conn)) *net.TCPAddr 
 	return ln.Addr().(*net.TCPAddr)
 }
 
-// sendBack is a handler that gives back what it gets.
+// sendBack is a handler that sends back what it gets.
 func sendBack(conn *tls.Conn) {
 	_, _ = io.Copy(conn, conn)
 	_ = conn.CloseWrite()
 }
 
-// accept serves TLS here, on loopback.
+// accept serves TLS with this package on loopback.
 func accept(t testing.TB, base *libevent.Base, ctx *openssl.Context, serve func(*openssl.Conn)) *net.TCPAddr {
 	t.Helper()
 	l, err := base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{}, func(_ *libevent.Listener, fd int, _ net.Addr) {
@@ -88,7 +88,7 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-// Without a ServerName the certificate has to be for what one connects to.
+// Without a ServerName the certificate must be for the name or address that the client connects to.
 func TestConnectToSomebodyElse(t *testing.T) {
 	ca := newAuthority(t)
 	addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}, sendBack)
@@ -102,7 +102,7 @@ func TestConnectToSomebodyElse(t *testing.T) {
 			require.NoError(t, connect(conn))
 			assert.ErrorContains(t, testutil.Receive(t, events).err, name)
 		}
-		// With one it is that which counts.
+		// With a ServerName the certificate must be for that.
 		cfg.ServerName = "example.test"
 		conn := newSocket(t, client(t, &cfg), newLoop(t), -1)
 		_, events := watch(t, conn)
@@ -111,7 +111,7 @@ func TestConnectToSomebodyElse(t *testing.T) {
 	})
 }
 
-// A client that gets a socket and does not know whom to expect there takes nobody.
+// A client that gets a socket and knows no name for the server accepts no server.
 func TestConnectToNobodyKnown(t *testing.T) {
 	ca := newAuthority(t)
 	trust(t, ca, func(t *testing.T, cfg openssl.Config) {
@@ -131,7 +131,7 @@ func TestConnectToNobodyKnown(t *testing.T) {
 	})
 }
 
-// A connection that was connected here is read and written as quickly as one that came.
+// The fast path also reads and writes connections that were made with Connect.
 func TestConnectTakesTheFastPath(t *testing.T) {
 	if testutil.PlainIO {
 		t.Skip("libevent reads and writes")
@@ -245,7 +245,7 @@ func TestSNI(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		want tls.Certificate
-		rsa  bool // the client has nothing else
+		rsa  bool // the client supports only RSA
 	}{
 		{"first.test", first, false}, {"FIRST.test", first, false}, {"also.first.test", first, false},
 		{"second.test", second, false}, {"second.test", rsa, true}, {"a.wild.test", wild, false},
@@ -270,7 +270,7 @@ func TestSNI(t *testing.T) {
 
 // --- sessions ----------------------------------------------------------------------------
 
-// A client here resumes the session of crypto/tls's server, also after a cut.
+// A client resumes the session of a crypto/tls server, also after a cut.
 func TestResumption(t *testing.T) {
 	ca := newAuthority(t)
 	versions(t, func(t *testing.T, version uint16) {
@@ -298,8 +298,8 @@ func TestResumption(t *testing.T) {
 	})
 }
 
-// One connection after the other to different servers: the session with the first is no
-// proof of who the second one is.
+// A Conn connects to one server and then to another. The session with the first server must not
+// prove the identity of the second.
 func TestSessionsAreNotSharedByServers(t *testing.T) {
 	ca := newAuthority(t)
 	versions(t, func(t *testing.T, version uint16) {
@@ -325,7 +325,7 @@ func TestSessionsAreNotSharedByServers(t *testing.T) {
 	})
 }
 
-// A server here has its sessions resumed by crypto/tls, unless it gives no tickets.
+// crypto/tls resumes a session of the server, unless the server sends no tickets.
 func TestServerResumption(t *testing.T) {
 	ca := newAuthority(t)
 	versions(t, func(t *testing.T, version uint16) {
@@ -364,7 +364,7 @@ func TestServerResumption(t *testing.T) {
 	})
 }
 
-// --- what is no TLS ---------------------------------------------------------------------------
+// --- peers that do not speak TLS ---------------------------------------------------------------------------
 
 func TestPlainText(t *testing.T) {
 	ca := newAuthority(t)
@@ -383,7 +383,7 @@ func TestPlainText(t *testing.T) {
 	assert.False(t, e.Timeout() || e.Temporary())
 }
 
-// To a client it is no better.
+// A client reports a server that does not speak TLS.
 func TestPlainTextServer(t *testing.T) {
 	fd, peer := testutil.TCPPair(t)
 	conn := newSocket(t, client(t, &openssl.Config{ServerName: "example.test"}), newLoop(t), fd)
@@ -393,7 +393,7 @@ func TestPlainTextServer(t *testing.T) {
 	assert.ErrorContains(t, testutil.Receive(t, events).err, "wrong version number")
 }
 
-// hello is what a client of crypto/tls says first.
+// hello returns the first message of a crypto/tls client.
 func hello(t testing.TB) []byte {
 	t.Helper()
 	a, b := net.Pipe()
@@ -405,7 +405,7 @@ func hello(t testing.TB) []byte {
 	return p[:n]
 }
 
-// Garbage, or the end, at any place of the handshake: an error, and no crash.
+// Garbage or an end at any place of the handshake is an error, and no crash.
 func TestGarbageInHandshake(t *testing.T) {
 	ca := newAuthority(t)
 	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
@@ -432,7 +432,7 @@ func TestGarbageInHandshake(t *testing.T) {
 	}
 }
 
-// Garbage on an open connection is an error, and what came before it is there.
+// Garbage on an open connection is an error, and the bytes before it are read.
 func TestGarbageLater(t *testing.T) {
 	versions(t, func(t *testing.T, version uint16) {
 		conn, read, events, peer := open(t, version)
@@ -453,7 +453,7 @@ func TestGarbageLater(t *testing.T) {
 
 func err2(_ int, err error) error { return err }
 
-// A peer that never says anything is given up on: once, and it costs nothing after that.
+// A peer that sends nothing causes one timeout, and after that the loop sleeps.
 func TestHandshakeTimeout(t *testing.T) {
 	ca := newAuthority(t)
 	for name, ctx := range map[string]*openssl.Context{
@@ -470,20 +470,20 @@ func TestHandshakeTimeout(t *testing.T) {
 			assert.NotZero(t, what.what&libevent.EventTimeout)
 			assert.ErrorIs(t, what.err, os.ErrDeadlineExceeded)
 			assert.Zero(t, conn.Enabled())
-			time.Sleep(100 * time.Millisecond) // sleep: for what must not come
+			time.Sleep(100 * time.Millisecond) // sleep: for an event that must not come
 			assert.Empty(t, events)
 			assert.False(t, conn.ConnectionState().HandshakeComplete)
 		})
 	}
 }
 
-// On an open connection a timeout is that of its direction, which is off then.
+// On an open connection a timeout belongs to one direction and disables that direction.
 func TestReadTimeout(t *testing.T) {
 	conn, read, events, peer := open(t, tls.VersionTLS13)
 	require.NoError(t, conn.SetTimeouts(20*time.Millisecond, 0))
 	assert.Equal(t, told{libevent.EventReading | libevent.EventTimeout, os.ErrDeadlineExceeded}, testutil.Receive(t, events))
 	assert.Equal(t, wr, conn.Enabled())
-	time.Sleep(100 * time.Millisecond) // sleep: for what must not come
+	time.Sleep(100 * time.Millisecond) // sleep: for an event that must not come
 	assert.Empty(t, events)
 	require.NoError(t, conn.SetTimeouts(0, 0))
 	_, err := peer.Write([]byte("late"))
@@ -495,7 +495,7 @@ func TestReadTimeout(t *testing.T) {
 func TestWriteTimeout(t *testing.T) {
 	conn, _, events, _ := open(t, tls.VersionTLS13)
 	require.NoError(t, conn.SetTimeouts(0, 100*time.Millisecond))
-	_, err := conn.Write(make([]byte, 16<<20)) // which nobody reads
+	_, err := conn.Write(make([]byte, 16<<20)) // which the peer does not read
 	require.NoError(t, err)
 	assert.Equal(t, told{libevent.EventWriting | libevent.EventTimeout, os.ErrDeadlineExceeded}, testutil.Receive(t, events))
 	assert.Equal(t, rd, conn.Enabled())

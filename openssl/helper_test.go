@@ -27,7 +27,7 @@ import (
 	"github.com/go-libevent/libevent/openssl"
 )
 
-// TestMain fails the run when a test has left anything behind in C.
+// TestMain fails the run if a test has left an object behind in C.
 func TestMain(m *testing.M) {
 	code := testutil.Main(m, nil)
 	if live := openssl.Live(); live != (openssl.LiveObjects{}) {
@@ -86,7 +86,7 @@ func newAuthority(t testing.TB) *authority {
 	return &authority{sign(t, cert, cert, &key.PublicKey, key), key}
 }
 
-// below makes an authority that this one vouches for.
+// below makes an authority whose certificate this one signs.
 func (a *authority) below(t testing.TB) *authority {
 	t.Helper()
 	key, cert := newKey(t), template("test intermediate")
@@ -95,7 +95,7 @@ func (a *authority) below(t testing.TB) *authority {
 	return &authority{sign(t, cert, a.cert, &key.PublicKey, a.key), key}
 }
 
-// issue makes a certificate for names and IP addresses, good for both roles.
+// issue makes a certificate for names and IP addresses, for a server or a client.
 func (a *authority) issue(t testing.TB, names ...string) tls.Certificate {
 	t.Helper()
 	return a.issueWith(t, newKey(t), nil, names...)
@@ -142,7 +142,7 @@ func toPEM(certs ...[]byte) (out []byte) {
 	return out
 }
 
-// files writes a certificate with its chain, and its key, as PEM.
+// files writes a certificate with its chain to one PEM file, and its key to another.
 func files(t testing.TB, cert tls.Certificate) (certFile, keyFile string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -179,7 +179,7 @@ func client(t testing.TB, cfg *openssl.Config) *openssl.Context {
 	return ctx
 }
 
-// versions runs a test for TLS 1.2 and for TLS 1.3.
+// versions runs a test with TLS 1.2 and with TLS 1.3.
 func versions(t *testing.T, test func(t *testing.T, version uint16)) {
 	t.Helper()
 	for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
@@ -206,20 +206,20 @@ func newSocket(t testing.TB, ctx *openssl.Context, base *libevent.Base, fd int) 
 	return conn
 }
 
-// told collects what the event closure of a connection gets, with the causes.
+// told is what the event closure of a connection was told, with the cause.
 type told struct {
 	what libevent.Events
 	err  error
 }
 
-// watch sets closures of a connection that collect: what is read, and the events.
+// watch sets closures that collect what is read and the events.
 func watch(t testing.TB, conn *openssl.Conn) (<-chan string, <-chan told) {
 	t.Helper()
 	read, events := make(chan string, 10000), make(chan told, 100)
 	require.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
 		p := make([]byte, b.Input().Len())
 		n, err := b.Read(p)
-		// Freed by the test meanwhile, or at least dropped what it had.
+		// The test may have freed the connection meanwhile, or drained its input.
 		if !errors.Is(err, libevent.ErrClosed) && !errors.Is(err, libevent.ErrWouldBlock) {
 			assert.NoError(t, err)
 		}
@@ -229,7 +229,7 @@ func watch(t testing.TB, conn *openssl.Conn) (<-chan string, <-chan told) {
 	return read, events
 }
 
-// echo sets closures of a connection that send back what comes, and free it at the end.
+// echo sets closures that send back what they read, and free the connection at its end.
 func echo(t testing.TB, conn *openssl.Conn) {
 	t.Helper()
 	require.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// libraries gives the shared libraries that a program is linked to.
+// libraries returns the shared libraries that a program is linked to.
 func libraries(t *testing.T, path string) []string {
 	t.Helper()
 	if runtime.GOOS == "darwin" {
@@ -33,10 +33,10 @@ func libraries(t *testing.T, path string) []string {
 	return libs
 }
 
-// Only who imports this package links OpenSSL, and nobody gets a second libevent.
+// Only programs that import this package link OpenSSL, and none links a second libevent.
 func TestLinked(t *testing.T) {
 	for imported, want := range map[string]bool{"libevent": false, "libevent/openssl": true} {
-		// Inside of the module, for this version of it.
+		// The directory is inside of the module, so that the program imports this version.
 		dir, err := os.MkdirTemp(".", "linked")
 		require.NoError(t, err)
 		defer os.RemoveAll(dir)

@@ -19,18 +19,18 @@ import (
 	"github.com/go-libevent/libevent/openssl"
 )
 
-// The cases of libevent's own regression test for bufferevent_openssl: two ends count from
-// 1 to 1001, a line each, and one of them goes then.
+// These are the cases of libevent's own regression test for bufferevent_openssl. Two ends count
+// in turns from 1 to 1001, one number a line. The end that reads the last number frees itself.
 
 const lastNumber = 1001
 
-// counting is one run of it.
+// counting is one run of such a case.
 type counting struct {
 	t        *testing.T
 	base     *libevent.Base
-	filter   bool // on other bufferevents, not on sockets
+	filter   bool // TLS is on other bufferevents, not on sockets
 	version  uint16
-	dirty    bool // a cut is an end
+	dirty    bool // SetAllowDirtyShutdown
 	late     bool // nothing is written before the handshake is done
 	renew    bool // both ends renegotiate on the way
 	opts     libevent.Options
@@ -101,7 +101,7 @@ func (c *counting) read(conn *openssl.Conn) {
 			c.onNumber(conn, n)
 		}
 		if n == lastNumber {
-			conn.Free() // and says nothing
+			conn.Free() // without close_notify
 			return
 		}
 		c.say(conn, n+1)
@@ -162,7 +162,7 @@ func TestRegressRenegotiate(t *testing.T) {
 		each(t, func(t *testing.T, c *counting) {
 			if c.version != tls.VersionTLS12 {
 				c.onNumber = func(conn *openssl.Conn, n int) {
-					if n == 600 { // TLS 1.3 has none
+					if n == 600 { // TLS 1.3 has no renegotiation
 						assert.ErrorIs(t, conn.Renegotiate(), syscall.ENOTSUP)
 					}
 				}
@@ -179,7 +179,8 @@ func TestRegressRenegotiate(t *testing.T) {
 	}
 }
 
-// Without locks, and with callbacks in the middle of libevent.
+// With OptLoopOnly there are no locks, and without OptDeferCallbacks the callbacks run in the
+// middle of libevent.
 func TestRegressLoopOnly(t *testing.T) {
 	for _, opts := range []libevent.Options{libevent.OptLoopOnly, libevent.OptLoopOnly | libevent.OptDeferCallbacks} {
 		each(t, func(t *testing.T, c *counting) {
@@ -215,7 +216,7 @@ func TestRegressFD(t *testing.T) {
 	peer.Free()
 }
 
-// The same object on another socket is another connection.
+// SetFD makes a new connection with the same Conn.
 func TestRegressSetFD(t *testing.T) {
 	ca := newAuthority(t)
 	base := newLoop(t)
@@ -243,7 +244,7 @@ func TestRegressSetFD(t *testing.T) {
 	}
 }
 
-// A server that is slow to answer costs nothing meanwhile.
+// While a server is slow to answer, the loop sleeps.
 func TestRegressConnectSleep(t *testing.T) {
 	ca := newAuthority(t)
 	held := make(chan struct{})
@@ -257,20 +258,20 @@ func TestRegressConnectSleep(t *testing.T) {
 	conn := newSocket(t, client(t, &openssl.Config{RootCAs: ca.pool()}), base, -1)
 	_, events := watch(t, conn)
 	require.NoError(t, conn.Connect("tcp", addr.String()))
-	time.Sleep(50 * time.Millisecond) // sleep: for the connection, so that the loop is at rest
+	time.Sleep(50 * time.Millisecond) // sleep: until the connection is made and the loop sleeps
 	turns := 0
 	tick, err := base.NewEvent(-1, libevent.EvPersist, func(int, libevent.What) { turns++ })
 	require.NoError(t, err)
 	defer tick.Free()
 	before := testutil.CPUTime()
-	time.Sleep(200 * time.Millisecond) // sleep: a busy loop would use all of it
+	time.Sleep(200 * time.Millisecond) // sleep: a loop that spins uses CPU time meanwhile
 	assert.Less(t, testutil.CPUTime()-before, 100*time.Millisecond)
 	close(held)
 	assert.Equal(t, connected, testutil.Receive(t, events))
 }
 
-// A high watermark, and a closure that takes a little at a time: all of it comes, also when
-// it is in OpenSSL already, and the closure is called as long as there is something.
+// With a high watermark and a closure that reads a little at a time, all bytes arrive, also those
+// that OpenSSL has read already.
 func TestRegressWatermarks(t *testing.T) {
 	for _, filter := range []bool{false, true} {
 		versions(t, func(t *testing.T, version uint16) {
@@ -308,7 +309,7 @@ func watermarks(t *testing.T, filter bool, version uint16, size, high int) {
 	require.Equal(t, connected, testutil.Receive(t, events))
 	_, err := connecting.WriteString(want)
 	require.NoError(t, err)
-	// What is below the mark and was not read is asked for: no callback is due for it.
+	// If less than the mark is left unread, no read callback is due, so the test triggers it.
 	for deadline := time.Now().Add(testutil.Patience); ; {
 		require.True(t, time.Now().Before(deadline), "it stopped at %d", got.Load())
 		select {
@@ -322,7 +323,7 @@ func watermarks(t *testing.T, filter bool, version uint16, size, high int) {
 	}
 }
 
-// A peer that says nothing: one timeout, no connection, and nothing left behind.
+// A peer that sends nothing causes one timeout and leaves no event behind.
 func TestRegressTimeout(t *testing.T) {
 	ca := newAuthority(t)
 	base := testutil.NewBase(t)

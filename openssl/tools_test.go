@@ -21,7 +21,7 @@ import (
 	"github.com/go-libevent/libevent/openssl"
 )
 
-// need skips a test without a program, unless this is where all of them are installed.
+// need returns the path of a program, and skips the test if it is not installed.
 func need(t testing.TB, program string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
@@ -31,7 +31,7 @@ func need(t testing.TB, program string) string {
 	return path
 }
 
-// output is what a program says.
+// output collects the output of a program.
 type output struct {
 	mu   sync.Mutex
 	said bytes.Buffer
@@ -49,16 +49,16 @@ func (o *output) String() string {
 	return o.said.String()
 }
 
-// await waits until the program has said text.
+// await waits until the program has printed text.
 func (o *output) await(t testing.TB, text string) {
 	t.Helper()
 	testutil.Eventually(t, func() bool {
-		time.Sleep(time.Millisecond) // sleep: the program needs the CPU
+		time.Sleep(time.Millisecond) // sleep: the output has to be looked at again and again
 		return strings.Contains(o.String(), text)
 	}, "it says "+text)
 }
 
-// sClient runs openssl s_client against a server here, with something to say.
+// sClient runs openssl s_client with an input, against a server of this package.
 func sClient(t testing.TB, input io.Reader, out *output, args ...string) error {
 	t.Helper()
 	cmd := exec.Command(need(t, "openssl"), append([]string{"s_client"}, args...)...)
@@ -96,7 +96,7 @@ func TestSClient(t *testing.T) {
 	})
 	versions(t, func(t *testing.T, version uint16) {
 		say := func(t *testing.T, args ...string) string {
-			// It ends after its input, so that waits for the answer.
+			// s_client ends with its input, so the input ends after the answer.
 			r, w := io.Pipe()
 			said := new(output)
 			go func() {
@@ -129,7 +129,7 @@ func TestSClient(t *testing.T) {
 	})
 }
 
-// sServer runs openssl s_server on a free port, which sends back each line reversed.
+// sServer runs openssl s_server on a free port. It sends each line back reversed.
 func sServer(t testing.TB, args ...string) (addr string) {
 	t.Helper()
 	cmd := exec.Command(need(t, "openssl"), append([]string{"s_server", "-accept", "127.0.0.1:0", "-rev"}, args...)...)
@@ -193,7 +193,7 @@ func TestSServer(t *testing.T) {
 	})
 }
 
-// Renegotiation, which a peer of ours may start and one that does not want it refuses.
+// A client can renegotiate with openssl s_server.
 func TestRenegotiateWithSServer(t *testing.T) {
 	ca := newAuthority(t)
 	certFile, keyFile := files(t, ca.issue(t, "127.0.0.1"))
@@ -237,8 +237,8 @@ func TestCurl(t *testing.T) {
 	})
 }
 
-// A peer that wants new keys while it reads nothing: the answer has to wait for room in the
-// socket. Reading goes on meanwhile, and the loop sleeps.
+// A peer may ask for new keys while it reads nothing. Then the answer waits for room in the
+// socket. Meanwhile reading goes on, and the loop sleeps.
 func TestKeyUpdateWithoutRoom(t *testing.T) {
 	ca := newAuthority(t)
 	base := newLoop(t)
@@ -261,7 +261,7 @@ func TestKeyUpdateWithoutRoom(t *testing.T) {
 		conns <- conn
 	})
 
-	// Between the two, for holding up what goes to the client.
+	// A proxy between the two can hold up what goes to the client.
 	var hold sync.Mutex
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -306,17 +306,17 @@ func TestKeyUpdateWithoutRoom(t *testing.T) {
 	require.NoError(t, err)
 	testutil.Eventually(t, func() bool {
 		before := conn.Output().Len()
-		time.Sleep(20 * time.Millisecond) // sleep: whether it still becomes less
+		time.Sleep(20 * time.Millisecond) // sleep: to see whether the output still becomes shorter
 		return conn.Output().Len() == before
 	}, "the socket is full")
 	_, err = io.WriteString(stdin, "K\n")
 	require.NoError(t, err)
-	said.await(t, "KEYUPDATE") // what s_client reads with a command it drops
+	said.await(t, "KEYUPDATE") // s_client drops what it reads together with a command
 	_, err = io.WriteString(stdin, "after\n")
 	require.NoError(t, err)
 	assert.Equal(t, "after", testutil.Receive(t, lines))
 	before := testutil.CPUTime()
-	time.Sleep(300 * time.Millisecond) // sleep: a loop that spins would do so meanwhile
+	time.Sleep(300 * time.Millisecond) // sleep: a loop that spins uses CPU time meanwhile
 	assert.Less(t, testutil.CPUTime()-before, 100*time.Millisecond, "the loop sleeps")
 	hold.Unlock()
 	testutil.Eventually(t, func() bool { return conn.Output().Len() == 0 }, "all is written")

@@ -23,8 +23,8 @@ func trust(t *testing.T, ca *authority, test func(t *testing.T, cfg openssl.Conf
 	t.Run("certificates", func(t *testing.T) { test(t, openssl.Config{RootCertificates: ca.roots()}) })
 }
 
-// handshake connects a client here to a server of crypto/tls, and gives what the client is
-// told, and what the server's handshake returns.
+// handshake connects a client to a server of crypto/tls. It returns the client's first event and
+// the result of the server's handshake.
 func handshake(t *testing.T, ctx *openssl.Context, cfg *tls.Config) (*openssl.Conn, told, error) {
 	t.Helper()
 	base := newLoop(t)
@@ -66,7 +66,7 @@ func TestVerified(t *testing.T) {
 	}
 }
 
-// A name that ends with a dot is the same name: in SNI, and in certificates, there is none.
+// A dot at the end of a name is left out, because SNI and certificates do not have it.
 func TestAbsoluteName(t *testing.T) {
 	ca := newAuthority(t)
 	trust(t, ca, func(t *testing.T, cfg openssl.Config) {
@@ -77,13 +77,13 @@ func TestAbsoluteName(t *testing.T) {
 	})
 }
 
-// withRoot completes the chain of an intermediate's certificate, as far as peers send it.
+// withRoot adds the issuer's certificate to a chain that a peer sends.
 func withRoot(cert tls.Certificate, ca *authority) tls.Certificate {
 	cert.Certificate = append(cert.Certificate, ca.cert.Raw)
 	return cert
 }
 
-// The certificate of an address, and trust in one that is not its own issuer.
+// A certificate can be for an IP address, and a root can be a certificate that another has signed.
 func TestVerifiedOtherwise(t *testing.T) {
 	ca := newAuthority(t)
 	trust(t, ca, func(t *testing.T, cfg openssl.Config) {
@@ -101,8 +101,8 @@ func TestVerifiedOtherwise(t *testing.T) {
 	})
 }
 
-// What is wrong with a server's certificate is told by the same types whoever verifies, and
-// the server gets an alert.
+// The error for a wrong certificate has the same types whether Go or OpenSSL verifies, and the
+// server gets an alert.
 func TestRefused(t *testing.T) {
 	ca := newAuthority(t)
 	now := time.Now()
@@ -149,7 +149,7 @@ func TestRefused(t *testing.T) {
 					assert.Equal(t, cfg.RootCertificates != nil, errors.As(what.err, &verify))
 					if version == tls.VersionTLS12 {
 						assert.ErrorContains(t, err, c.alert)
-					} else { // OpenSSL's alert is not encrypted yet, and crypto/tls wants it so
+					} else { // OpenSSL sends this alert unencrypted, which crypto/tls refuses
 						assert.Error(t, err)
 					}
 					assert.Equal(t, what.err, conn.Err())
@@ -172,7 +172,7 @@ func invalid(reason x509.InvalidReason) func(error) bool {
 	}
 }
 
-// The roots of the system know nothing of the tests' authority.
+// The test's authority is not among the roots of the system.
 func TestSystemRoots(t *testing.T) {
 	ca := newAuthority(t)
 	_, what, err := handshake(t, client(t, &openssl.Config{ServerName: "example.test"}),
@@ -181,7 +181,7 @@ func TestSystemRoots(t *testing.T) {
 	assert.Error(t, err)
 }
 
-// A server here learns from the alert why a client has refused it.
+// A server learns from the alert why a client has refused it.
 func TestAlert(t *testing.T) {
 	ca, other := newAuthority(t), newAuthority(t)
 	versions(t, func(t *testing.T, version uint16) {
@@ -213,7 +213,7 @@ func TestInsecureSkipVerify(t *testing.T) {
 	assert.Empty(t, conn.ConnectionState().VerifiedChains)
 }
 
-// What a server wants of its clients, against clients of crypto/tls.
+// A server's ClientAuth decides which clients of crypto/tls it accepts.
 func TestClientAuth(t *testing.T) {
 	ca, other := newAuthority(t), newAuthority(t)
 	cert := ca.issue(t, "example.test")
@@ -225,7 +225,7 @@ func TestClientAuth(t *testing.T) {
 	)
 	for _, c := range []struct {
 		auth tls.ClientAuthType
-		ok   [3]bool // without, with a good, with a bad certificate
+		ok   [3]bool // a client without a certificate, with a good one, with a bad one
 	}{
 		{tls.NoClientCert, [3]bool{true, true, true}},
 		{tls.RequestClientCert, [3]bool{true, true, true}},
@@ -252,13 +252,13 @@ func TestClientAuth(t *testing.T) {
 						_, events := watch(t, conn)
 						client := tls.Client(peer, &tls.Config{
 							RootCAs: ca.pool(), ServerName: "example.test",
-							// Whatever the server asks for.
+							// This certificate is sent whatever the server asks for.
 							GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 								return []*tls.Certificate{{}, &good, &bad}[given], nil
 							},
 						})
 						err := client.Handshake()
-						if err == nil && !ok { // in TLS 1.3 it is told later
+						if err == nil && !ok { // in TLS 1.3 the refusal comes after the client's handshake
 							_, err = client.Read(make([]byte, 1))
 						}
 						what := testutil.Receive(t, events)
@@ -287,7 +287,7 @@ func TestClientAuth(t *testing.T) {
 	}
 }
 
-// A client without a certificate is not taken for the one that was on the connection before it.
+// A Conn with a new client forgets the certificate of the client before.
 func TestClientAfterAVerifiedOne(t *testing.T) {
 	ca := newAuthority(t)
 	versions(t, func(t *testing.T, version uint16) {
@@ -310,7 +310,7 @@ func TestClientAfterAVerifiedOne(t *testing.T) {
 	})
 }
 
-// A client of ours shows its certificate, of each type of key.
+// A client shows its certificate, with each type of key.
 func TestClientCertificate(t *testing.T) {
 	ca := newAuthority(t)
 	_, edKey, err := ed25519.GenerateKey(rand.Reader)

@@ -17,12 +17,12 @@ func TestNoAllocations(t *testing.T) {
 		t.Skip("the instrumentation allocates")
 	}
 	base := testutil.NewBase(t)
-	a, b := newPair(t, base)
+	a, b := testutil.NewPair(t, base)
 	fd, peer := testutil.Socketpair(t)
 	defer syscall.Close(peer)
 	socket, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 	require.NoError(t, err)
-	buf := newBuffer(t, "")
+	buf := testutil.NewBuffer(t, "")
 	p := make([]byte, 1024)
 	const text = "a string"
 
@@ -46,7 +46,7 @@ func TestNoAllocations(t *testing.T) {
 		}
 	}
 	fill := func(spans [][]byte) int { return len(p) }
-	watched := newBuffer(t, "")
+	watched := testutil.NewBuffer(t, "")
 	_, err = watched.AddCallback(func(_ *libevent.Buffer, added, deleted int) { total += added - deleted })
 	require.NoError(t, err)
 	whole := func(p []byte) { total += len(p) }

@@ -43,8 +43,8 @@ func gone(t *testing.T, base *libevent.Base) {
 }
 
 func TestWrapBufferEventGivesBackEachCallback(t *testing.T) {
-	locked(t, func(t *testing.T, cfg libevent.WrapConfig) {
-		h, base := newHost(t, cfg)
+	testutil.WithAndWithoutLocks(t, func(t *testing.T, cfg libevent.WrapConfig) {
+		h, base := testutil.NewHost(t, cfg)
 		h.Start()
 		for _, which := range []int{0, host.OnRead, host.OnWrite, host.OnEvent, host.OnRead | host.OnWrite | host.OnEvent} {
 			h.Call(func() {
@@ -56,7 +56,7 @@ func TestWrapBufferEventGivesBackEachCallback(t *testing.T) {
 					if !assert.NoError(t, err) {
 						break
 					}
-					assert.NoError(t, bev.SetCallbacks(mirror, mirror, nil))
+					assert.NoError(t, bev.SetCallbacks(testutil.Mirror, testutil.Mirror, nil))
 					assert.NotEqual(t, before, host.Callbacks(native))
 					bev.Free()
 					bev.Free()
@@ -72,7 +72,7 @@ func TestWrapBufferEventGivesBackEachCallback(t *testing.T) {
 // A closure that leaves the input at its high mark, and gives the bufferevent back, leaves
 // it reading.
 func TestWrapBufferEventGivenBackAtTheHighMark(t *testing.T) {
-	h, base := newHost(t, libevent.WrapConfig{})
+	h, base := testutil.NewHost(t, libevent.WrapConfig{})
 	h.Start()
 	read := make(chan struct{})
 	native, peer := borrow(t, h, base, func(_ unsafe.Pointer, bev *libevent.BufferEvent) {
@@ -93,7 +93,7 @@ func TestWrapBufferEventGivenBackAtTheHighMark(t *testing.T) {
 func TestWrapBufferEventGivesBackTheRateLimit(t *testing.T) {
 	for name, limited := range map[string]bool{"none": false, "of C's": true} {
 		t.Run(name, func(t *testing.T) {
-			h, base := newHost(t, libevent.WrapConfig{})
+			h, base := testutil.NewHost(t, libevent.WrapConfig{})
 			h.Start()
 			var before unsafe.Pointer
 			free := func() {}
@@ -111,7 +111,7 @@ func TestWrapBufferEventGivesBackTheRateLimit(t *testing.T) {
 			})
 			gone(t, base)
 			h.Call(func() { assert.Equal(t, before, host.Limited(native)) })
-			assert.Equal(t, "C again", say(t, peer, "C again"))
+			assert.Equal(t, "C again", testutil.Say(t, peer, "C again"))
 			h.Call(func() { host.Unlimit(native); free() })
 		})
 	}
@@ -120,7 +120,7 @@ func TestWrapBufferEventGivesBackTheRateLimit(t *testing.T) {
 func TestWrapBufferEventGivenBackBelowAFilter(t *testing.T) {
 	for name, opts := range map[string]libevent.Options{"by the filter": libevent.OptCloseOnFree, "by its user": 0} {
 		t.Run(name, func(t *testing.T) {
-			h, base := newHost(t, libevent.WrapConfig{})
+			h, base := testutil.NewHost(t, libevent.WrapConfig{})
 			h.Start()
 			var before [4]uintptr
 			var f *libevent.BufferEvent
@@ -133,11 +133,11 @@ func TestWrapBufferEventGivenBackBelowAFilter(t *testing.T) {
 				assert.NoError(t, err)
 				f, err = libevent.NewFilter(lower, nil, nil, opts|libevent.OptLoopOnly)
 				if assert.NoError(t, err) {
-					assert.NoError(t, f.SetCallbacks(mirror, nil, nil))
+					assert.NoError(t, f.SetCallbacks(testutil.Mirror, nil, nil))
 					assert.NoError(t, f.Enable(rd))
 				}
 			})
-			assert.Equal(t, "filtered", say(t, peer, "filtered"))
+			assert.Equal(t, "filtered", testutil.Say(t, peer, "filtered"))
 			h.Call(func() {
 				f.Free()
 				if opts == 0 {
@@ -146,13 +146,13 @@ func TestWrapBufferEventGivenBackBelowAFilter(t *testing.T) {
 			})
 			gone(t, base)
 			h.Call(func() { assert.Equal(t, before, host.Callbacks(native)) })
-			assert.Equal(t, "C again", say(t, peer, "C again"))
+			assert.Equal(t, "C again", testutil.Say(t, peer, "C again"))
 		})
 	}
 }
 
 func TestWrapBufferEventGivenBackWhileItDials(t *testing.T) {
-	h, base := newHost(t, libevent.WrapConfig{})
+	h, base := testutil.NewHost(t, libevent.WrapConfig{})
 	h.Start()
 	var dns *libevent.DNSBase
 	h.Call(func() {
@@ -175,8 +175,8 @@ func TestWrapBufferEventGivenBackWhileItDials(t *testing.T) {
 
 // What Go has written and C's socket has not sent is sent.
 func TestWrapBufferEventGivenBackWithOutput(t *testing.T) {
-	locked(t, func(t *testing.T, cfg libevent.WrapConfig) {
-		h, base := newHost(t, cfg)
+	testutil.WithAndWithoutLocks(t, func(t *testing.T, cfg libevent.WrapConfig) {
+		h, base := testutil.NewHost(t, cfg)
 		h.Start()
 		text := strings.Repeat("all of it ", 1<<19)
 		_, peer := borrow(t, h, base, func(_ unsafe.Pointer, bev *libevent.BufferEvent) {
@@ -189,14 +189,14 @@ func TestWrapBufferEventGivenBackWithOutput(t *testing.T) {
 		got := make([]byte, len(text))
 		_, err := io.ReadFull(peer, got)
 		require.NoError(t, err)
-		same(t, []byte(text), got)
+		testutil.Same(t, []byte(text), got)
 	})
 }
 
 // Whoever frees it, however often, while its closures run.
 func TestWrapBufferEventFreedByMany(t *testing.T) {
-	locked(t, func(t *testing.T, cfg libevent.WrapConfig) {
-		h, base := newHost(t, cfg)
+	testutil.WithAndWithoutLocks(t, func(t *testing.T, cfg libevent.WrapConfig) {
+		h, base := testutil.NewHost(t, cfg)
 		h.Start()
 		for range 20 {
 			var bev *libevent.BufferEvent
@@ -205,19 +205,19 @@ func TestWrapBufferEventFreedByMany(t *testing.T) {
 				bev = b
 				assert.NoError(t, b.SetCallbacks(func(b *libevent.BufferEvent) {
 					reads.Add(1)
-					mirror(b)
+					testutil.Mirror(b)
 				}, nil, nil))
 			})
-			assert.Equal(t, "Go", say(t, peer, "Go"))
+			assert.Equal(t, "Go", testutil.Say(t, peer, "Go"))
 			var wg sync.WaitGroup
 			for range 4 {
 				wg.Go(bev.Free)
 			}
-			assert.Equal(t, "one or the other", say(t, peer, "one or the other"))
+			assert.Equal(t, "one or the other", testutil.Say(t, peer, "one or the other"))
 			wg.Wait()
 			gone(t, base)
 			before := reads.Load()
-			assert.Equal(t, "C", say(t, peer, "C"))
+			assert.Equal(t, "C", testutil.Say(t, peer, "C"))
 			assert.Equal(t, before, reads.Load())
 			h.Call(func() { assert.NotZero(t, host.Callbacks(native)[0]) })
 		}
@@ -232,8 +232,8 @@ func TestWrapBufferEventThatCFreesInUse(t *testing.T) {
 	}
 	for name, end := range ends {
 		t.Run(name, func(t *testing.T) {
-			locked(t, func(t *testing.T, cfg libevent.WrapConfig) {
-				h, base := newHost(t, cfg)
+			testutil.WithAndWithoutLocks(t, func(t *testing.T, cfg libevent.WrapConfig) {
+				h, base := testutil.NewHost(t, cfg)
 				h.Start()
 				for _, options := range []int{0, host.Shared} {
 					if cfg.NoLocks && options != 0 || base.Pointer() == nil {
@@ -263,7 +263,7 @@ func TestWrapBufferEventThatCFreesInUse(t *testing.T) {
 							_ = b.Enable(rd | wr)
 							_ = b.Input().Len()
 							close(freed)
-						}, mirror, nil))
+						}, testutil.Mirror, nil))
 					})
 					_, err := io.WriteString(peer, "0123456789")
 					require.NoError(t, err)

@@ -13,32 +13,18 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-type change struct{ added, deleted int }
-
-// watch notes the changes of a buffer.
-func watch(t testing.TB, b *libevent.Buffer) (*libevent.BufferCallback, *[]change) {
-	t.Helper()
-	changes := &[]change{}
-	cb, err := b.AddCallback(func(which *libevent.Buffer, added, deleted int) {
-		assert.Same(t, b, which)
-		*changes = append(*changes, change{added, deleted})
-	})
-	require.NoError(t, err)
-	return cb, changes
-}
-
 func TestBufferCallback(t *testing.T) {
-	b, other := newBuffer(t, "old"), newBuffer(t, "other")
-	cb, changes := watch(t, b)
-	_, others := watch(t, other)
+	b, other := testutil.NewBuffer(t, "old"), testutil.NewBuffer(t, "other")
+	cb, changes := testutil.Watch(t, b)
+	_, others := testutil.Watch(t, other)
 	require.NoError(t, b.Add([]byte("12345")))
-	assert.Equal(t, []change{{5, 0}}, *changes, "before Add returns")
+	assert.Equal(t, []testutil.Change{{5, 0}}, *changes, "before Add returns")
 	require.NoError(t, b.Drain(2))
 	require.NoError(t, b.Add(nil))
 	require.NoError(t, b.AddBuffer(other))
 	require.NoError(t, other.PrependBuffer(b))
-	assert.Equal(t, []change{{5, 0}, {0, 2}, {5, 0}, {0, 11}}, *changes)
-	assert.Equal(t, []change{{0, 5}, {11, 0}}, *others)
+	assert.Equal(t, []testutil.Change{{5, 0}, {0, 2}, {5, 0}, {0, 11}}, *changes)
+	assert.Equal(t, []testutil.Change{{0, 5}, {11, 0}}, *others)
 	require.NoError(t, b.AddReference([]byte("xyz"), nil))
 	require.NoError(t, b.Pullup(-1, func([]byte) {}))
 	_, err := b.ReadByte()
@@ -49,7 +35,7 @@ func TestBufferCallback(t *testing.T) {
 	require.NoError(t, b.Add([]byte("unseen")))
 	require.NoError(t, cb.Enable())
 	require.NoError(t, b.Add([]byte("seen")))
-	assert.Equal(t, []change{{4, 0}}, *changes)
+	assert.Equal(t, []testutil.Change{{4, 0}}, *changes)
 
 	cb.Remove()
 	cb.Remove()
@@ -60,7 +46,7 @@ func TestBufferCallback(t *testing.T) {
 }
 
 func TestBufferCallbackRefused(t *testing.T) {
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	_, err := b.AddCallback(nil)
 	assert.ErrorIs(t, err, syscall.EINVAL)
 	b.Free()
@@ -70,9 +56,9 @@ func TestBufferCallbackRefused(t *testing.T) {
 }
 
 func TestBufferCallbackGoesWithItsBuffer(t *testing.T) {
-	b := newBuffer(t, "x")
-	cb, changes := watch(t, b)
-	_, more := watch(t, b)
+	b := testutil.NewBuffer(t, "x")
+	cb, changes := testutil.Watch(t, b)
+	_, more := testutil.Watch(t, b)
 	b.Free()
 	assert.Zero(t, libevent.Live().Handles)
 	cb.Remove()
@@ -82,8 +68,8 @@ func TestBufferCallbackGoesWithItsBuffer(t *testing.T) {
 	base, err := libevent.NewBase()
 	require.NoError(t, err)
 	bev := silent(t, base)
-	cb, changes = watch(t, bev.Input())
-	_, more = watch(t, bev.Output())
+	cb, changes = testutil.Watch(t, bev.Input())
+	_, more = testutil.Watch(t, bev.Output())
 	_, err = bev.WriteString("x")
 	require.NoError(t, err)
 	bev.Free()
@@ -96,13 +82,13 @@ func TestBufferCallbackGoesWithItsBuffer(t *testing.T) {
 
 // fn may change the buffer, remove itself and free the buffer.
 func TestBufferCallbackChangesItsBuffer(t *testing.T) {
-	b := newBuffer(t, "")
-	var seen []change
+	b := testutil.NewBuffer(t, "")
+	var seen []testutil.Change
 	running := false
 	_, err := b.AddCallback(func(b *libevent.Buffer, added, deleted int) {
 		assert.False(t, running, "not while it runs")
 		running = true
-		seen = append(seen, change{added, deleted})
+		seen = append(seen, testutil.Change{added, deleted})
 		if len(seen) < 1000 {
 			assert.NoError(t, b.Add([]byte("ab")))
 			assert.NoError(t, b.Drain(1))
@@ -113,9 +99,9 @@ func TestBufferCallbackChangesItsBuffer(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, b.Add([]byte("x")))
 	assert.Len(t, seen, 1000)
-	assert.Equal(t, []change{{1, 0}, {2, 1}}, seen[:2])
+	assert.Equal(t, []testutil.Change{{1, 0}, {2, 1}}, seen[:2])
 
-	b = newBuffer(t, "")
+	b = testutil.NewBuffer(t, "")
 	calls := 0
 	var cb *libevent.BufferCallback
 	cb, err = b.AddCallback(func(b *libevent.Buffer, _, _ int) {
@@ -126,7 +112,7 @@ func TestBufferCallbackChangesItsBuffer(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, b.Add([]byte("x")))
 	assert.Equal(t, 1, calls)
-	assert.Equal(t, "xy", content(t, b))
+	assert.Equal(t, "xy", testutil.Content(t, b))
 
 	_, err = b.AddCallback(func(b *libevent.Buffer, _, _ int) { b.Free() })
 	require.NoError(t, err)
@@ -135,28 +121,28 @@ func TestBufferCallbackChangesItsBuffer(t *testing.T) {
 }
 
 func TestBufferCallbackPanics(t *testing.T) {
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	cb, err := b.AddCallback(func(_ *libevent.Buffer, added, _ int) {
 		if added == 1 {
-			explode()
+			testutil.Explode()
 		}
 		assert.Equal(t, 2, added)
 	})
 	require.NoError(t, err)
-	_, others := watch(t, b)
-	assert.Equal(t, errBoom, raises(func() { _ = b.Add([]byte("x")) }), "from the method")
-	assert.Equal(t, []change{{1, 0}}, *others)
+	_, others := testutil.Watch(t, b)
+	assert.Equal(t, testutil.ErrBoom, testutil.Raises(func() { _ = b.Add([]byte("x")) }), "from the method")
+	assert.Equal(t, []testutil.Change{{1, 0}}, *others)
 	require.NoError(t, b.Add([]byte("xx")), "and it goes on")
 	assert.Len(t, *others, 2)
 	cb.Remove()
 
 	base := testutil.NewBase(t)
 	bev := silent(t, base)
-	_, err = bev.Output().AddCallback(func(*libevent.Buffer, int, int) { explode() })
+	_, err = bev.Output().AddCallback(func(*libevent.Buffer, int, int) { testutil.Explode() })
 	require.NoError(t, err)
 	_, err = bev.WriteString("x")
 	require.NoError(t, err)
-	v := raises(func() { _ = base.Dispatch() })
+	v := testutil.Raises(func() { _ = base.Dispatch() })
 	require.IsType(t, &libevent.PanicError{}, v, "from the loop")
 	testutil.Dispatch(t, base)
 }
@@ -164,8 +150,8 @@ func TestBufferCallbackPanics(t *testing.T) {
 // On a bufferevent's buffer the loop tells it, wherever the change was made.
 func TestBufferCallbackOfABufferEvent(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
-	got := readAll(peer)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	got := testutil.ReadAll(peer)
 	added, deleted := 0, 0
 	_, err := bev.Output().AddCallback(func(b *libevent.Buffer, a, d int) {
 		assert.Same(t, bev.Output(), b)
@@ -183,7 +169,7 @@ func TestBufferCallbackOfABufferEvent(t *testing.T) {
 	}
 	assert.Zero(t, added, "not here")
 	testutil.Dispatch(t, base)
-	assert.Equal(t, change{400, 400}, change{added, deleted})
+	assert.Equal(t, testutil.Change{400, 400}, testutil.Change{added, deleted})
 	bev.Free()
 	assert.Len(t, testutil.Receive(t, got), 400)
 }
@@ -192,7 +178,7 @@ func TestBufferCallbackLoopOnly(t *testing.T) {
 	base := testutil.NewBase(t)
 	a, _, err := base.NewPair(libevent.OptLoopOnly)
 	require.NoError(t, err)
-	cb, changes := watch(t, a.Output())
+	cb, changes := testutil.Watch(t, a.Output())
 	stop := testutil.Background(t, base)
 	testutil.OnLoop(t, base, func() {})
 	_, err = a.Output().AddCallback(func(*libevent.Buffer, int, int) {})
@@ -206,7 +192,7 @@ func TestBufferCallbackLoopOnly(t *testing.T) {
 
 // Every byte is told of once, and fn runs one at a time.
 func TestBufferCallbackFromManyGoroutines(t *testing.T) {
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	var added, deleted, inside atomic.Int64
 	_, err := b.AddCallback(func(_ *libevent.Buffer, a, d int) {
 		assert.EqualValues(t, 1, inside.Add(1))
@@ -243,8 +229,8 @@ func TestBufferCallbackRaces(t *testing.T) {
 	base := testutil.NewBase(t)
 	stop := testutil.Background(t, base)
 	for range 100 {
-		a, _ := newPair(t, base)
-		b := newBuffer(t, "")
+		a, _ := testutil.NewPair(t, base)
+		b := testutil.NewBuffer(t, "")
 		var wg sync.WaitGroup
 		for _, b := range []*libevent.Buffer{a.Output(), b} {
 			cb, err := b.AddCallback(func(*libevent.Buffer, int, int) {})
@@ -263,7 +249,7 @@ func TestBufferCallbackRaces(t *testing.T) {
 // One goroutine looks at what is due, the other takes it away for the last time: the
 // record lives until both have left it.
 func TestBufferCallbackRemovedWhileItIsDue(t *testing.T) {
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	for range 5000 {
 		cb, err := b.AddCallback(func(*libevent.Buffer, int, int) {})
 		require.NoError(t, err)

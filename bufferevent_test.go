@@ -117,7 +117,7 @@ func TestCloseOnFree(t *testing.T) {
 
 func TestCallbacksGetTheirBufferEvent(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	var order []string
 	require.NoError(t, bev.SetCallbacks(
 		func(b *libevent.BufferEvent) {
@@ -153,7 +153,7 @@ func TestCallbacksGetTheirBufferEvent(t *testing.T) {
 // ones comes to the new ones out of turn.
 func TestSetCallbacksAgain(t *testing.T) {
 	base := testutil.NewBase(t)
-	a, b := newPair(t, base)
+	a, b := testutil.NewPair(t, base)
 	var first, second int
 	require.NoError(t, b.SetCallbacks(func(*libevent.BufferEvent) { first++ }, nil, nil))
 	require.NoError(t, b.Enable(rd))
@@ -175,7 +175,7 @@ func TestSetCallbacksAgain(t *testing.T) {
 
 func TestOptLoopOnlyFromElsewhere(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, libevent.OptLoopOnly)
+	bev, peer := testutil.NewSocket(t, base, libevent.OptLoopOnly)
 	// Before the loop runs, any goroutine may set it up.
 	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 		assert.NoError(t, b.WriteBuffer(b.Input()))
@@ -203,7 +203,7 @@ func TestOptLoopOnlyFromElsewhere(t *testing.T) {
 	assert.ErrorIs(t, bev.SetFD(-1), libevent.ErrWrongLoop)
 	assert.ErrorIs(t, bev.CloseWrite(), libevent.ErrWrongLoop)
 	assert.ErrorIs(t, bev.FreeAfterFlush(time.Second), libevent.ErrWrongLoop)
-	assert.ErrorIs(t, newBuffer(t, "y").AddBuffer(bev.Input()), libevent.ErrWrongLoop)
+	assert.ErrorIs(t, testutil.NewBuffer(t, "y").AddBuffer(bev.Input()), libevent.ErrWrongLoop)
 	assert.Equal(t, -1, bev.FD())
 	assert.Zero(t, bev.Input().Len())
 
@@ -226,7 +226,7 @@ func TestOptLoopOnlyClosureFreesItself(t *testing.T) {
 	for _, opts := range []libevent.Options{libevent.OptLoopOnly, libevent.OptLoopOnly | libevent.OptDeferCallbacks} {
 		base := testutil.NewBase(t)
 		for range 20 {
-			bev, peer := newSocket(t, base, opts)
+			bev, peer := testutil.NewSocket(t, base, opts)
 			require.NoError(t, bev.SetWatermark(rd, 0, 3))
 			require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 				assert.Equal(t, 3, b.Input().Len())
@@ -246,8 +246,8 @@ func TestOptLoopOnlyClosureFreesItself(t *testing.T) {
 
 func TestEnabled(t *testing.T) {
 	base := testutil.NewBase(t)
-	pair, _ := newPair(t, base)
-	socket, _ := newSocket(t, base, 0)
+	pair, _ := testutil.NewPair(t, base)
+	socket, _ := testutil.NewSocket(t, base, 0)
 	for _, bev := range []*libevent.BufferEvent{pair, socket} {
 		assert.Equal(t, wr, bev.Enabled(), "a new bufferevent writes")
 		require.NoError(t, bev.Enable(rd))
@@ -269,7 +269,7 @@ func TestEnabled(t *testing.T) {
 // Nothing is read while reading is off, nothing written while writing is off.
 func TestDisable(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 		assert.NoError(t, b.Disable(rd))
 	}, nil, nil))
@@ -284,7 +284,7 @@ func TestDisable(t *testing.T) {
 
 	require.NoError(t, bev.Enable(rd))
 	testutil.Dispatch(t, base)
-	assert.Equal(t, "unread", content(t, bev.Input()))
+	assert.Equal(t, "unread", testutil.Content(t, bev.Input()))
 	assert.Equal(t, 5, bev.Output().Len())
 
 	require.NoError(t, bev.Enable(wr))
@@ -313,7 +313,7 @@ func TestNewSocketOnFile(t *testing.T) {
 
 func TestWatermarkArguments(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, _ := newPair(t, base)
+	bev, _ := testutil.NewPair(t, base)
 	for _, what := range []libevent.What{rd, wr} {
 		low, high, err := bev.Watermark(what)
 		require.NoError(t, err)
@@ -342,7 +342,7 @@ func TestWatermarkArguments(t *testing.T) {
 
 func TestReadLowWatermark(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	const low = 10
 	var seen []int
 	require.NoError(t, bev.SetWatermark(rd, low, 0))
@@ -351,7 +351,7 @@ func TestReadLowWatermark(t *testing.T) {
 		assert.NoError(t, b.Input().Drain(low))
 	}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
 		assert.Equal(t, libevent.EventReading|libevent.EventEOF, what)
-		assert.Equal(t, "rest", content(t, b.Input()), "what is below the mark at the end is not lost")
+		assert.Equal(t, "rest", testutil.Content(t, b.Input()), "what is below the mark at the end is not lost")
 		b.Free()
 	}))
 	require.NoError(t, bev.Enable(rd))
@@ -376,7 +376,7 @@ func forSocketAndPair(t *testing.T, test func(t *testing.T, base *libevent.Base,
 	for _, opts := range []libevent.Options{0, libevent.OptLoopOnly} {
 		t.Run("socket "+opts.String(), func(t *testing.T) {
 			base := testutil.NewBase(t)
-			bev, peer := newSocket(t, base, opts)
+			bev, peer := testutil.NewSocket(t, base, opts)
 			test(t, base, bev, func(p []byte) {
 				_, err := peer.Write(p)
 				assert.NoError(t, err)
@@ -409,29 +409,29 @@ func TestReadHighWatermarkCostsNothing(t *testing.T) {
 		require.NoError(t, bev.Enable(rd))
 		send(testutil.Noise(10 * high))
 
-		idle(t, base, time.Millisecond)
+		testutil.Idle(t, base, time.Millisecond)
 		assert.Equal(t, high, bev.Input().Len())
 		assert.Equal(t, rd|wr, bev.Enabled(), "the pause is not the user's")
 		calls = 0
 		before := testutil.CPUTime()
-		idle(t, base, 100*time.Millisecond)
+		testutil.Idle(t, base, 100*time.Millisecond)
 		assert.Zero(t, calls)
 		assert.Less(t, testutil.CPUTime()-before, 50*time.Millisecond, "the loop must sleep")
 
 		require.NoError(t, bev.Input().Drain(1)) // outside of any closure
-		idle(t, base, time.Millisecond)
+		testutil.Idle(t, base, time.Millisecond)
 		assert.Equal(t, high, bev.Input().Len())
 		assert.Equal(t, 1, calls)
 
-		got, err := bev.Input().RemoveBuffer(newBuffer(t, ""), high)
+		got, err := bev.Input().RemoveBuffer(testutil.NewBuffer(t, ""), high)
 		require.NoError(t, err)
 		assert.Equal(t, high, got)
-		idle(t, base, time.Millisecond)
+		testutil.Idle(t, base, time.Millisecond)
 		assert.Equal(t, high, bev.Input().Len())
 
 		marked = false
 		require.NoError(t, bev.SetWatermark(rd, 0, 0)) // no mark: the rest comes
-		idle(t, base, time.Millisecond)
+		testutil.Idle(t, base, time.Millisecond)
 		assert.Equal(t, 9*high-1, bev.Input().Len())
 	})
 }
@@ -477,7 +477,7 @@ func TestReadHighWatermarkPartialDrain(t *testing.T) {
 				got = append(got, rest[:n]...)
 			}
 		}
-		same(t, data, got)
+		testutil.Same(t, data, got)
 	})
 }
 
@@ -509,7 +509,7 @@ func TestReadHighWatermarkAndDisable(t *testing.T) {
 
 func TestWriteLowWatermark(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	const low, total = 64 << 10, 8 << 20
 	var seen []int
 	require.NoError(t, bev.SetWatermark(wr, low, 0))
@@ -523,9 +523,9 @@ func TestWriteLowWatermark(t *testing.T) {
 	n, err := bev.Write(data)
 	require.NoError(t, err)
 	assert.Equal(t, total, n)
-	got := readAll(peer)
+	got := testutil.ReadAll(peer)
 	testutil.Dispatch(t, base)
-	same(t, data, testutil.Receive(t, got))
+	testutil.Same(t, data, testutil.Receive(t, got))
 	require.NotEmpty(t, seen)
 	for _, n := range seen {
 		assert.LessOrEqual(t, n, low)
@@ -536,7 +536,7 @@ func TestWriteLowWatermark(t *testing.T) {
 // libevent keeps the high watermark of writing for filters; Write is not stopped.
 func TestWriteHighWatermark(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, _ := newSocket(t, base, 0)
+	bev, _ := testutil.NewSocket(t, base, 0)
 	require.NoError(t, bev.SetWatermark(wr, 0, 10))
 	n, err := bev.Write(testutil.Noise(1000))
 	require.NoError(t, err)
@@ -546,27 +546,14 @@ func TestWriteHighWatermark(t *testing.T) {
 
 // --- timeouts and events -----------------------------------------------------------
 
-// happening runs the loop until the first event and returns it.
-func happening(t *testing.T, bev *libevent.BufferEvent) libevent.Events {
-	t.Helper()
-	var got libevent.Events
-	require.NoError(t, bev.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
-		assert.Zero(t, got, "one event")
-		got = what
-		assert.NoError(t, b.Base().LoopBreak())
-	}))
-	testutil.Dispatch(t, bev.Base())
-	return got
-}
-
 func TestEventEOF(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	require.NoError(t, bev.Enable(rd))
 	_, err := peer.Write([]byte("last words"))
 	require.NoError(t, err)
 	require.NoError(t, peer.Close())
-	assert.Equal(t, libevent.EventReading|libevent.EventEOF, happening(t, bev))
+	assert.Equal(t, libevent.EventReading|libevent.EventEOF, testutil.Happening(t, bev))
 	assert.Equal(t, wr, bev.Enabled(), "libevent turns reading off")
 	assert.ErrorIs(t, bev.Err(), io.EOF)
 	p := make([]byte, 4)
@@ -586,11 +573,11 @@ func TestEventEOF(t *testing.T) {
 
 func TestEventReset(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	require.NoError(t, bev.Enable(rd))
 	require.NoError(t, peer.SetLinger(0))
 	require.NoError(t, peer.Close())
-	assert.Equal(t, libevent.EventReading|libevent.EventError, happening(t, bev))
+	assert.Equal(t, libevent.EventReading|libevent.EventError, testutil.Happening(t, bev))
 	var e *libevent.Error
 	require.ErrorAs(t, bev.Err(), &e)
 	assert.Equal(t, "read", e.Op)
@@ -610,7 +597,7 @@ func TestEventWriteError(t *testing.T) {
 	require.NoError(t, syscall.Close(b))
 	_, err = bev.WriteString("nobody")
 	require.NoError(t, err)
-	assert.Equal(t, libevent.EventWriting|libevent.EventError, happening(t, bev))
+	assert.Equal(t, libevent.EventWriting|libevent.EventError, testutil.Happening(t, bev))
 	assert.ErrorIs(t, bev.Err(), syscall.EPIPE)
 	assert.Zero(t, bev.Enabled(), "libevent turns writing off")
 	assert.Equal(t, 6, bev.Output().Len(), "unwritten bytes stay")
@@ -619,11 +606,11 @@ func TestEventWriteError(t *testing.T) {
 func TestEventTimeouts(t *testing.T) {
 	t.Run("reading", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		bev, _ := newSocket(t, base, 0)
+		bev, _ := testutil.NewSocket(t, base, 0)
 		require.NoError(t, bev.SetTimeouts(20*time.Millisecond, 0))
 		require.NoError(t, bev.Enable(rd))
 		start := time.Now()
-		assert.Equal(t, libevent.EventReading|libevent.EventTimeout, happening(t, bev))
+		assert.Equal(t, libevent.EventReading|libevent.EventTimeout, testutil.Happening(t, bev))
 		assert.GreaterOrEqual(t, time.Since(start), 20*time.Millisecond)
 		assert.Equal(t, wr, bev.Enabled())
 		assert.ErrorIs(t, bev.Err(), os.ErrDeadlineExceeded)
@@ -631,15 +618,15 @@ func TestEventTimeouts(t *testing.T) {
 		assert.ErrorIs(t, err, libevent.ErrWouldBlock, "a timeout is not the end")
 		assert.ErrorIs(t, err, syscall.EAGAIN)
 		require.NoError(t, bev.Enable(rd))
-		assert.Equal(t, libevent.EventReading|libevent.EventTimeout, happening(t, bev))
+		assert.Equal(t, libevent.EventReading|libevent.EventTimeout, testutil.Happening(t, bev))
 	})
 	t.Run("writing", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		bev, _ := newSocket(t, base, 0)
+		bev, _ := testutil.NewSocket(t, base, 0)
 		require.NoError(t, bev.SetTimeouts(0, 20*time.Millisecond))
 		_, err := bev.Write(make([]byte, 32<<20)) // more than the kernel takes
 		require.NoError(t, err)
-		assert.Equal(t, libevent.EventWriting|libevent.EventTimeout, happening(t, bev))
+		assert.Equal(t, libevent.EventWriting|libevent.EventTimeout, testutil.Happening(t, bev))
 		assert.Zero(t, bev.Enabled())
 		assert.NotZero(t, bev.Output().Len())
 	})
@@ -651,7 +638,7 @@ func TestEventTimeouts(t *testing.T) {
 		require.NoError(t, bev.Enable(rd|wr))
 		var all libevent.Events
 		for range 2 {
-			all |= happening(t, bev)
+			all |= testutil.Happening(t, bev)
 			if all&libevent.EventWriting != 0 && all&libevent.EventReading != 0 {
 				break
 			}
@@ -660,7 +647,7 @@ func TestEventTimeouts(t *testing.T) {
 	})
 	t.Run("none", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		bev, _ := newSocket(t, base, 0)
+		bev, _ := testutil.NewSocket(t, base, 0)
 		require.NoError(t, bev.SetTimeouts(time.Millisecond, time.Millisecond))
 		require.NoError(t, bev.SetTimeouts(0, 0))
 		require.NoError(t, bev.SetCallbacks(nil, nil, func(*libevent.BufferEvent, libevent.Events) {
@@ -684,10 +671,10 @@ func TestEventsOfPair(t *testing.T) {
 		{rd | wr, libevent.EventReading | libevent.EventWriting | libevent.EventEOF},
 	} {
 		base := testutil.NewBase(t)
-		a, b := newPair(t, base)
+		a, b := testutil.NewPair(t, base)
 		_, err := a.Flush(c.what, libevent.FlushFinished)
 		require.NoError(t, err)
-		assert.Equal(t, c.want, happening(t, b))
+		assert.Equal(t, c.want, testutil.Happening(t, b))
 		assert.ErrorIs(t, b.Err(), io.EOF)
 	}
 }
@@ -698,12 +685,12 @@ func TestPairEndOvertakesNothing(t *testing.T) {
 	for name, end := range map[string]func(t *testing.T, bev *libevent.BufferEvent) *libevent.BufferEvent{
 		"pair": func(_ *testing.T, bev *libevent.BufferEvent) *libevent.BufferEvent { return bev },
 		"filter": func(t *testing.T, bev *libevent.BufferEvent) *libevent.BufferEvent {
-			return newFilter(t, bev, nil, nil, 0)
+			return testutil.NewFilter(t, bev, nil, nil, 0)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := testutil.NewBase(t)
-			a, under := newPair(t, base)
+			a, under := testutil.NewPair(t, base)
 			b := end(t, under)
 			var got []string
 			require.NoError(t, b.SetCallbacks(func(b *libevent.BufferEvent) {
@@ -726,7 +713,7 @@ func TestPairEndOvertakesNothing(t *testing.T) {
 
 func TestFlush(t *testing.T) {
 	base := testutil.NewBase(t)
-	a, b := newPair(t, base)
+	a, b := testutil.NewPair(t, base)
 	_, err := a.WriteString("bytes")
 	require.NoError(t, err)
 	assert.Zero(t, b.Input().Len(), "the other end does not read")
@@ -735,13 +722,13 @@ func TestFlush(t *testing.T) {
 	assert.Zero(t, b.Input().Len())
 	_, err = a.Flush(wr, libevent.FlushSync)
 	require.NoError(t, err)
-	assert.Equal(t, "bytes", content(t, b.Input()))
+	assert.Equal(t, "bytes", testutil.Content(t, b.Input()))
 	_, err = a.Flush(wr, 3)
 	assert.ErrorIs(t, err, syscall.EINVAL)
 	_, err = a.Flush(libevent.EvTimeout, libevent.FlushSync)
 	assert.ErrorIs(t, err, syscall.EINVAL)
 
-	bev, _ := newSocket(t, base, 0)
+	bev, _ := testutil.NewSocket(t, base, 0)
 	produced, err := bev.Flush(rd|wr, libevent.FlushFinished)
 	require.NoError(t, err)
 	assert.False(t, produced)
@@ -756,7 +743,7 @@ func TestFlush(t *testing.T) {
 
 func TestReadAndWrite(t *testing.T) {
 	base := testutil.NewBase(t)
-	a, b := newPair(t, base)
+	a, b := testutil.NewPair(t, base)
 	require.NoError(t, b.Enable(rd))
 	p := make([]byte, 8)
 	_, err := b.Read(p)
@@ -774,7 +761,7 @@ func TestReadAndWrite(t *testing.T) {
 	n, err = a.WriteString("two ")
 	require.NoError(t, err)
 	assert.Equal(t, 4, n)
-	src := newBuffer(t, "three")
+	src := testutil.NewBuffer(t, "three")
 	require.NoError(t, a.WriteBuffer(src))
 	assert.Zero(t, src.Len())
 	assert.ErrorIs(t, a.WriteBuffer(nil), syscall.EINVAL)
@@ -782,9 +769,9 @@ func TestReadAndWrite(t *testing.T) {
 	n, err = b.Read(p)
 	require.NoError(t, err)
 	assert.Equal(t, "one two ", string(p[:n]))
-	dst := newBuffer(t, "<")
+	dst := testutil.NewBuffer(t, "<")
 	require.NoError(t, b.ReadBuffer(dst))
-	assert.Equal(t, "<three", content(t, dst))
+	assert.Equal(t, "<three", testutil.Content(t, dst))
 	assert.ErrorIs(t, b.ReadBuffer(nil), syscall.EINVAL)
 	require.NoError(t, b.ReadBuffer(dst), "nothing to move is no error")
 
@@ -799,7 +786,7 @@ func TestReadAndWrite(t *testing.T) {
 
 func TestBuffersAreTheBufferEvents(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, _ := newSocket(t, base, 0)
+	bev, _ := testutil.NewSocket(t, base, 0)
 	assert.Same(t, bev.Input(), bev.Input())
 	assert.Same(t, bev.Output(), bev.Output())
 	bev.Input().Free()
@@ -816,8 +803,8 @@ func TestBuffersAreTheBufferEvents(t *testing.T) {
 // Only libevent appends to an input and drains an output.
 func TestInnerEndsAreFrozen(t *testing.T) {
 	base := testutil.NewBase(t)
-	socket, _ := newSocket(t, base, 0)
-	pair, _ := newPair(t, base)
+	socket, _ := testutil.NewSocket(t, base, 0)
+	pair, _ := testutil.NewPair(t, base)
 	fdless, err := base.NewSocket(-1, 0)
 	require.NoError(t, err)
 	require.NoError(t, fdless.SetFD(-1)) // libevent leaves the ends open here
@@ -826,26 +813,26 @@ func TestInnerEndsAreFrozen(t *testing.T) {
 		require.NoError(t, err)
 		out, in := bev.Output(), bev.Input()
 		assert.ErrorIs(t, in.Add([]byte("x")), libevent.ErrFrozen)
-		assert.ErrorIs(t, in.AddBuffer(newBuffer(t, "x")), libevent.ErrFrozen)
+		assert.ErrorIs(t, in.AddBuffer(testutil.NewBuffer(t, "x")), libevent.ErrFrozen)
 		assert.ErrorIs(t, out.Drain(1), libevent.ErrFrozen)
 		_, err = out.Remove(make([]byte, 1))
 		assert.ErrorIs(t, err, libevent.ErrFrozen)
 		assert.ErrorIs(t, out.Prepend([]byte("x")), libevent.ErrFrozen)
-		assert.ErrorIs(t, newBuffer(t, "").AddBuffer(out), libevent.ErrFrozen)
-		_, err = out.RemoveBuffer(newBuffer(t, ""), 1)
+		assert.ErrorIs(t, testutil.NewBuffer(t, "").AddBuffer(out), libevent.ErrFrozen)
+		_, err = out.RemoveBuffer(testutil.NewBuffer(t, ""), 1)
 		assert.ErrorIs(t, err, libevent.ErrFrozen)
 		_, ok := out.ReadLine(libevent.EOLLF)
 		assert.False(t, ok)
-		assert.Equal(t, "out", content(t, out), "looking is allowed")
+		assert.Equal(t, "out", testutil.Content(t, out), "looking is allowed")
 		require.NoError(t, in.Prepend([]byte("y")), "putting back is allowed")
-		assert.Equal(t, "y", content(t, in))
+		assert.Equal(t, "y", testutil.Content(t, in))
 	}
 }
 
 func TestLargeTransfers(t *testing.T) {
 	for _, size := range []int{1, 4096, 4097, 100_000, 5 << 20} {
 		base := testutil.NewBase(t)
-		bev, peer := newSocket(t, base, 0)
+		bev, peer := testutil.NewSocket(t, base, 0)
 		data := testutil.Noise(size)
 		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 			assert.NoError(t, b.Output().AddBuffer(b.Input()))
@@ -854,13 +841,13 @@ func TestLargeTransfers(t *testing.T) {
 			assert.NoError(t, b.FreeAfterFlush(testutil.Patience))
 		}))
 		require.NoError(t, bev.Enable(rd))
-		got := readAll(peer)
+		got := testutil.ReadAll(peer)
 		go func() {
 			_, _ = io.Copy(peer, bytes.NewReader(data))
 			_ = peer.CloseWrite()
 		}()
 		testutil.Dispatch(t, base)
-		same(t, data, testutil.Receive(t, got))
+		testutil.Same(t, data, testutil.Receive(t, got))
 	}
 }
 
@@ -896,7 +883,7 @@ func TestConnect(t *testing.T) {
 			_, err = bev.WriteString("written before the connection is there")
 			require.NoError(t, err)
 			require.NoError(t, bev.Connect(network, ln.Addr().String()))
-			assert.Equal(t, libevent.EventConnected, happening(t, bev), "CONNECTED comes alone")
+			assert.Equal(t, libevent.EventConnected, testutil.Happening(t, bev), "CONNECTED comes alone")
 			assert.NoError(t, bev.Err())
 			assert.Equal(t, ln.Addr().String(), bev.RemoteAddr().String())
 			conn := testutil.Receive(t, accepted)
@@ -926,21 +913,12 @@ func TestConnectIsCloseOnExec(t *testing.T) {
 	assert.NotZero(t, flags&syscall.FD_CLOEXEC)
 }
 
-// refusing returns an address where nobody listens.
-func refusing(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 func TestConnectRefused(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
 	require.NoError(t, err)
-	require.NoError(t, bev.Connect("tcp", refusing(t)))
-	assert.Equal(t, libevent.EventError, happening(t, bev), "no direction, as in libevent")
+	require.NoError(t, bev.Connect("tcp", testutil.Refusing(t)))
+	assert.Equal(t, libevent.EventError, testutil.Happening(t, bev), "no direction, as in libevent")
 	var e *libevent.Error
 	require.ErrorAs(t, bev.Err(), &e)
 	assert.Equal(t, "connect", e.Op)
@@ -959,7 +937,7 @@ func TestConnectUnixRefused(t *testing.T) {
 	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
 	require.NoError(t, err)
 	require.NoError(t, bev.Connect("unix", path))
-	assert.Equal(t, libevent.EventError, happening(t, bev))
+	assert.Equal(t, libevent.EventError, testutil.Happening(t, bev))
 	assert.ErrorIs(t, bev.Err(), syscall.ECONNREFUSED)
 
 	other, err := base.NewSocket(-1, libevent.OptCloseOnFree)
@@ -985,7 +963,7 @@ func TestConnectTimeout(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, bev.SetTimeouts(0, 50*time.Millisecond))
 		require.NoError(t, bev.Connect("tcp", addr))
-		if what := happening(t, bev); what != libevent.EventConnected {
+		if what := testutil.Happening(t, bev); what != libevent.EventConnected {
 			assert.Equal(t, libevent.EventWriting|libevent.EventTimeout, what)
 			assert.ErrorIs(t, bev.Err(), os.ErrDeadlineExceeded)
 			return
@@ -1006,7 +984,7 @@ func TestConnectArguments(t *testing.T) {
 	} {
 		assert.ErrorIs(t, bev.Connect(c[0], c[1]), syscall.EINVAL, "%q %q", c[0], c[1])
 	}
-	pair, _ := newPair(t, base)
+	pair, _ := testutil.NewPair(t, base)
 	assert.ErrorIs(t, pair.Connect("tcp", "127.0.0.1:1"), syscall.EINVAL)
 	assert.ErrorIs(t, pair.SetFD(0), syscall.EINVAL)
 	assert.Nil(t, pair.LocalAddr())
@@ -1014,10 +992,10 @@ func TestConnectArguments(t *testing.T) {
 
 func TestSetFD(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, first := newSocket(t, base, 0)
+	bev, first := testutil.NewSocket(t, base, 0)
 	require.NoError(t, first.CloseWrite())
 	require.NoError(t, bev.Enable(rd))
-	assert.Equal(t, libevent.EventReading|libevent.EventEOF, happening(t, bev))
+	assert.Equal(t, libevent.EventReading|libevent.EventEOF, testutil.Happening(t, bev))
 	require.NoError(t, bev.CloseWrite())
 	_, err := bev.WriteString("x")
 	assert.ErrorIs(t, err, syscall.EPIPE)
@@ -1049,7 +1027,7 @@ func TestSetFD(t *testing.T) {
 // CloseWrite sends what is buffered, then the end; reading goes on.
 func TestCloseWrite(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	data := testutil.Noise(4 << 20)
 	_, err := bev.Write(data)
 	require.NoError(t, err)
@@ -1057,10 +1035,10 @@ func TestCloseWrite(t *testing.T) {
 	require.NoError(t, bev.CloseWrite(), "again")
 	_, err = bev.WriteString("too late")
 	assert.ErrorIs(t, err, syscall.EPIPE)
-	assert.ErrorIs(t, bev.WriteBuffer(newBuffer(t, "too late")), syscall.EPIPE)
+	assert.ErrorIs(t, bev.WriteBuffer(testutil.NewBuffer(t, "too late")), syscall.EPIPE)
 	assert.ErrorIs(t, bev.Output().Add([]byte("too late")), libevent.ErrFrozen)
 	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
-		assert.Equal(t, "answer", content(t, b.Input()))
+		assert.Equal(t, "answer", testutil.Content(t, b.Input()))
 		b.Free()
 	}, nil, nil))
 	require.NoError(t, bev.Enable(rd))
@@ -1071,7 +1049,7 @@ func TestCloseWrite(t *testing.T) {
 		sent <- p
 	}()
 	testutil.Dispatch(t, base)
-	same(t, data, testutil.Receive(t, sent))
+	testutil.Same(t, data, testutil.Receive(t, sent))
 
 	fdless, err := base.NewSocket(-1, 0)
 	require.NoError(t, err)
@@ -1080,7 +1058,7 @@ func TestCloseWrite(t *testing.T) {
 
 func TestCloseWriteOfPair(t *testing.T) {
 	base := testutil.NewBase(t)
-	a, b := newPair(t, base)
+	a, b := testutil.NewPair(t, base)
 	_, err := a.WriteString("all of it")
 	require.NoError(t, err)
 	require.NoError(t, a.CloseWrite())
@@ -1100,7 +1078,7 @@ func TestCloseWriteOfPair(t *testing.T) {
 func TestFreeAfterFlush(t *testing.T) {
 	t.Run("written", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		bev, peer := newSocket(t, base, 0)
+		bev, peer := testutil.NewSocket(t, base, 0)
 		require.NoError(t, bev.SetCallbacks(nil,
 			func(*libevent.BufferEvent) { assert.Fail(t, "no closure starts") }, nil))
 		data := testutil.Noise(4 << 20)
@@ -1110,14 +1088,14 @@ func TestFreeAfterFlush(t *testing.T) {
 		_, err = bev.WriteString("x")
 		assert.ErrorIs(t, err, libevent.ErrClosed)
 		assert.ErrorIs(t, bev.FreeAfterFlush(0), libevent.ErrClosed)
-		got := readAll(peer)
+		got := testutil.ReadAll(peer)
 		testutil.Dispatch(t, base)
-		same(t, data, testutil.Receive(t, got))
+		testutil.Same(t, data, testutil.Receive(t, got))
 		assert.Zero(t, base.Stats().BufferEvents)
 	})
 	t.Run("limit", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		bev, peer := newSocket(t, base, 0)
+		bev, peer := testutil.NewSocket(t, base, 0)
 		_, err := bev.Write(make([]byte, 32<<20))
 		require.NoError(t, err)
 		start := time.Now()
@@ -1130,7 +1108,7 @@ func TestFreeAfterFlush(t *testing.T) {
 	})
 	t.Run("error", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		bev, peer := newSocket(t, base, 0)
+		bev, peer := testutil.NewSocket(t, base, 0)
 		_, err := bev.Write(make([]byte, 32<<20))
 		require.NoError(t, err)
 		require.NoError(t, bev.FreeAfterFlush(time.Hour))
@@ -1141,8 +1119,8 @@ func TestFreeAfterFlush(t *testing.T) {
 	})
 	t.Run("error below a filter, before", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		bev, peer := newSocket(t, base, 0)
-		f := newFilter(t, bev, nil, nil, libevent.OptCloseOnFree)
+		bev, peer := testutil.NewSocket(t, base, 0)
+		f := testutil.NewFilter(t, bev, nil, nil, libevent.OptCloseOnFree)
 		var what libevent.Events
 		require.NoError(t, f.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, w libevent.Events) { what |= w }))
 		_, err := f.Write(testutil.Noise(32 << 20))
@@ -1157,7 +1135,7 @@ func TestFreeAfterFlush(t *testing.T) {
 	})
 	t.Run("nothing to write", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		bev, peer := newSocket(t, base, 0)
+		bev, peer := testutil.NewSocket(t, base, 0)
 		require.NoError(t, bev.FreeAfterFlush(time.Hour))
 		_, err := peer.Read(make([]byte, 1))
 		assert.ErrorIs(t, err, io.EOF)
@@ -1171,7 +1149,7 @@ func TestFreeAfterFlush(t *testing.T) {
 	})
 	t.Run("cut short by Free", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		bev, peer := newSocket(t, base, 0)
+		bev, peer := testutil.NewSocket(t, base, 0)
 		_, err := bev.Write(make([]byte, 32<<20))
 		require.NoError(t, err)
 		require.NoError(t, bev.FreeAfterFlush(time.Hour))
@@ -1184,7 +1162,7 @@ func TestFreeAfterFlush(t *testing.T) {
 	})
 	t.Run("writing disabled", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		bev, peer := newSocket(t, base, 0)
+		bev, peer := testutil.NewSocket(t, base, 0)
 		require.NoError(t, bev.Disable(wr))
 		_, err := bev.WriteString("hello")
 		require.NoError(t, err)
@@ -1196,18 +1174,18 @@ func TestFreeAfterFlush(t *testing.T) {
 	})
 	t.Run("pair", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		a, b := newPair(t, base)
+		a, b := testutil.NewPair(t, base)
 		_, err := a.WriteString("hello")
 		require.NoError(t, err)
 		require.NoError(t, a.FreeAfterFlush(time.Hour))
 		require.NoError(t, base.Loop(libevent.LoopNonblock))
 		require.NoError(t, b.Enable(rd))
-		assert.Equal(t, libevent.EventReading|libevent.EventEOF, happening(t, b))
-		assert.Equal(t, "hello", content(t, b.Input()))
+		assert.Equal(t, libevent.EventReading|libevent.EventEOF, testutil.Happening(t, b))
+		assert.Equal(t, "hello", testutil.Content(t, b.Input()))
 	})
 	t.Run("negative", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		bev, _ := newSocket(t, base, 0)
+		bev, _ := testutil.NewSocket(t, base, 0)
 		assert.ErrorIs(t, bev.FreeAfterFlush(-1), syscall.EINVAL)
 		assert.NoError(t, bev.Enable(rd), "not freed")
 	})
@@ -1215,7 +1193,7 @@ func TestFreeAfterFlush(t *testing.T) {
 
 func TestFreeWithUnwrittenData(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	_, err := bev.Write(testutil.Noise(1 << 20))
 	require.NoError(t, err)
 	bev.Free()
@@ -1229,7 +1207,7 @@ func TestFreeWithQueuedCallbacks(t *testing.T) {
 	base := testutil.NewBase(t)
 	var calls atomic.Int32
 	for range 100 {
-		a, b := newPair(t, base)
+		a, b := testutil.NewPair(t, base)
 		for _, bev := range []*libevent.BufferEvent{a, b} {
 			count := func(*libevent.BufferEvent) { calls.Add(1) }
 			require.NoError(t, bev.SetCallbacks(count, count, func(*libevent.BufferEvent, libevent.Events) { calls.Add(1) }))
@@ -1249,7 +1227,7 @@ func TestFreeWithQueuedCallbacks(t *testing.T) {
 
 func TestMethodsOfFreedBufferEvent(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, _ := newSocket(t, base, 0)
+	bev, _ := testutil.NewSocket(t, base, 0)
 	bev.Free()
 	bev.Free()
 	_, werr := bev.Write([]byte("x"))
@@ -1259,7 +1237,7 @@ func TestMethodsOfFreedBufferEvent(t *testing.T) {
 	_, ferr := bev.Flush(rd, libevent.FlushNormal)
 	for i, err := range []error{werr, serr, rerr, merr, ferr,
 		bev.Enable(rd), bev.Disable(rd), bev.SetTimeouts(1, 1), bev.SetWatermark(rd, 1, 2),
-		bev.SetCallbacks(nil, nil, nil), bev.WriteBuffer(newBuffer(t, "x")), bev.ReadBuffer(newBuffer(t, "")),
+		bev.SetCallbacks(nil, nil, nil), bev.WriteBuffer(testutil.NewBuffer(t, "x")), bev.ReadBuffer(testutil.NewBuffer(t, "")),
 		bev.Connect("tcp", "127.0.0.1:1"), bev.SetFD(-1), bev.CloseWrite(), bev.FreeAfterFlush(0),
 		bev.Input().Drain(1), bev.Input().Peek(func([][]byte) {}),
 	} {

@@ -91,7 +91,7 @@ func holds(t testing.TB, want string, b *libevent.Buffer) {
 	t.Helper()
 	assert.Equal(t, len(want), b.Len())
 	assert.NoError(t, b.Peek(func(spans [][]byte) { assert.Equal(t, want, string(bytes.Join(spans, nil))) }))
-	assert.Equal(t, want, content(t, b))
+	assert.Equal(t, want, testutil.Content(t, b))
 	assert.NoError(t, b.Pullup(-1, func(p []byte) { assert.Equal(t, want, string(p)) }))
 	assert.GreaterOrEqual(t, b.ContiguousSpace(), len(want))
 }
@@ -145,7 +145,7 @@ func pieces(t testing.TB, b *libevent.Buffer, n int, fill ...string) (lengths []
 }
 
 func conformBuffer(t *testing.T) {
-	a, b := newBuffer(t, "first/1"), newBuffer(t, "")
+	a, b := testutil.NewBuffer(t, "first/1"), testutil.NewBuffer(t, "")
 	holds(t, "first/1", a)
 	require.NoError(t, a.AddBuffer(b))
 	require.NoError(t, a.Drain(len("first/")))
@@ -184,7 +184,7 @@ func conformBuffer(t *testing.T) {
 }
 
 func conformRemoveWithEmpty(t *testing.T) {
-	src, dst := newBuffer(t, ""), newBuffer(t, "AA")
+	src, dst := testutil.NewBuffer(t, ""), testutil.NewBuffer(t, "AA")
 	require.NoError(t, addReference(src, []byte("AA")))
 	require.NoError(t, addReference(src, []byte("AA")))
 	addEmpty(t, dst)
@@ -198,14 +198,14 @@ func conformRemoveWithEmpty(t *testing.T) {
 }
 
 func conformRemoveWithEmpty2(t *testing.T) {
-	src, dst, other := newBuffer(t, ""), newBuffer(t, ""), newBuffer(t, "")
+	src, dst, other := testutil.NewBuffer(t, ""), testutil.NewBuffer(t, ""), testutil.NewBuffer(t, "")
 	for _, b := range []*libevent.Buffer{src, dst} {
 		add(t, other, "abc")
 		require.NoError(t, addReference(other, []byte("def")))
 		require.NoError(t, addReference(b, []byte("xyz")))
 		addEmpty(t, b)
 		require.NoError(t, b.AddBuffer(other))
-		assert.Equal(t, "xyzabcdef", content(t, b))
+		assert.Equal(t, "xyzabcdef", testutil.Content(t, b))
 	}
 	n, err := src.RemoveBuffer(dst, 8)
 	require.NoError(t, err)
@@ -215,7 +215,7 @@ func conformRemoveWithEmpty2(t *testing.T) {
 }
 
 func conformRemoveWithEmpty3(t *testing.T) {
-	src, dst, other := newBuffer(t, ""), newBuffer(t, ""), newBuffer(t, "")
+	src, dst, other := testutil.NewBuffer(t, ""), testutil.NewBuffer(t, ""), testutil.NewBuffer(t, "")
 	for _, b := range []*libevent.Buffer{src, dst} {
 		add(t, other, "abc")
 		addEmpty(t, other)
@@ -232,7 +232,7 @@ func conformRemoveWithEmpty3(t *testing.T) {
 }
 
 func conformRemoveWithEmptyFront(t *testing.T) {
-	a, b := newBuffer(t, ""), newBuffer(t, "")
+	a, b := testutil.NewBuffer(t, ""), testutil.NewBuffer(t, "")
 	require.NoError(t, addReference(a, []byte("abc")))
 	require.NoError(t, a.Prepend(nil))
 	n, err := a.RemoveBuffer(b, 1)
@@ -244,14 +244,14 @@ func conformRemoveWithEmptyFront(t *testing.T) {
 }
 
 func conformRemoveAdjustLast(t *testing.T) {
-	a, b := newBuffer(t, "aaaaaa"), newBuffer(t, "cc")
+	a, b := testutil.NewBuffer(t, "aaaaaa"), testutil.NewBuffer(t, "cc")
 	lengths, _ := pieces(t, a, 971, "b")
 	assert.Len(t, lengths, 2, "one of them stays empty")
 	prepend(t, b, "ddd")
 	require.NoError(t, b.PrependBuffer(a))
-	assert.Equal(t, "aaaaaabdddcc", content(t, b))
+	assert.Equal(t, "aaaaaabdddcc", testutil.Content(t, b))
 	require.NoError(t, a.AddBuffer(b))
-	assert.Equal(t, "aaaaaabdddcc", content(t, a))
+	assert.Equal(t, "aaaaaabdddcc", testutil.Content(t, a))
 	n, err := a.RemoveBuffer(b, 11)
 	require.NoError(t, err)
 	assert.Equal(t, 11, n)
@@ -260,7 +260,7 @@ func conformRemoveAdjustLast(t *testing.T) {
 }
 
 func conformAddWithEmpty(t *testing.T, first string) {
-	a, b, other := newBuffer(t, ""), newBuffer(t, ""), newBuffer(t, "")
+	a, b, other := testutil.NewBuffer(t, ""), testutil.NewBuffer(t, ""), testutil.NewBuffer(t, "")
 	for _, b := range []*libevent.Buffer{a, b} {
 		add(t, other, "def")
 		if first != "" {
@@ -273,7 +273,7 @@ func conformAddWithEmpty(t *testing.T, first string) {
 }
 
 func conformReserve2(t *testing.T) {
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	x, y, z := strings.Repeat("x", 512), strings.Repeat("y", 8), "z"
 	lengths, starts := pieces(t, b, 1024, x)
 	require.Len(t, lengths, 1, "the first is one chunk")
@@ -306,7 +306,7 @@ func conformReserve2(t *testing.T) {
 }
 
 func conformReserveMany(t *testing.T, used int, fill bool) {
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	lengths, starts := pieces(t, b, 128, strings.Repeat("x", used))
 	require.Len(t, lengths, 1)
 	size, start := lengths[0]-used, starts[0]
@@ -317,7 +317,7 @@ func conformReserveMany(t *testing.T, used int, fill bool) {
 		assert.NotSame(t, start, starts[0], "the first is full")
 		size, start = lengths[0], starts[0]
 	}
-	before := content(t, b)
+	before := testutil.Content(t, b)
 
 	lengths, starts = pieces(t, b, size+128)
 	require.Len(t, lengths, 2, "one more")
@@ -341,7 +341,7 @@ func conformReserveMany(t *testing.T, used int, fill bool) {
 }
 
 func conformReserveWithEmpty(t *testing.T) {
-	b := newBuffer(t, "a")
+	b := testutil.NewBuffer(t, "a")
 	lengths, _ := pieces(t, b, 1<<12, "b")
 	assert.Len(t, lengths, 2)
 	add(t, b, "c")
@@ -349,7 +349,7 @@ func conformReserveWithEmpty(t *testing.T) {
 }
 
 func conformReserveInvalidLast(t *testing.T) {
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	addEmpty(t, b)
 	prepend(t, b, "foo")
 	require.NoError(t, b.Add(nil))
@@ -360,7 +360,7 @@ func conformReserveInvalidLast(t *testing.T) {
 
 func conformExpand(t *testing.T) {
 	data := strings.Repeat("x", 4096)
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	require.NoError(t, b.Expand(20000))
 	assert.Zero(t, b.Len())
 	lengths, starts := pieces(t, b, 20000, data[:1024])
@@ -372,7 +372,7 @@ func conformExpand(t *testing.T) {
 	}))
 
 	// One byte at the end of a chunk moves to its front.
-	b = newBuffer(t, data[:400])
+	b = testutil.NewBuffer(t, data[:400])
 	lengths, _ = pieces(t, b, 1)
 	add(t, b, data[:lengths[0]-1])
 	require.NoError(t, b.Peek(func(spans [][]byte) { starts[0] = &spans[0][0] }))
@@ -384,7 +384,7 @@ func conformExpand(t *testing.T) {
 	}))
 	holds(t, "x", b)
 
-	b = newBuffer(t, data)
+	b = testutil.NewBuffer(t, data)
 	add(t, b, data)
 	add(t, b, data)
 	require.NoError(t, b.Expand(1024))
@@ -392,7 +392,7 @@ func conformExpand(t *testing.T) {
 }
 
 func conformExpandOverflow(t *testing.T) {
-	b := newBuffer(t, "1")
+	b := testutil.NewBuffer(t, "1")
 	assert.ErrorIs(t, b.Expand(math.MaxInt), syscall.ENOMEM)
 	assert.ErrorIs(t, b.Expand(-1), syscall.EINVAL, "the largest size_t")
 	holds(t, "1", b)
@@ -401,7 +401,7 @@ func conformExpandOverflow(t *testing.T) {
 }
 
 func conformAdd1(t *testing.T) {
-	b := newBuffer(t, "1")
+	b := testutil.NewBuffer(t, "1")
 	require.NoError(t, b.Expand(2048))
 	add(t, b, "2")
 	add(t, b, "3")
@@ -410,7 +410,7 @@ func conformAdd1(t *testing.T) {
 
 // The first chunk has almost no room left.
 func conformAdd2(t *testing.T, second func(*libevent.Buffer, []byte) error) {
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	lengths, _ := pieces(t, b, 1)
 	full := strings.Repeat("p", lengths[0]-10)
 	add(t, b, full)
@@ -422,8 +422,8 @@ func conformAdd2(t *testing.T, second func(*libevent.Buffer, []byte) error) {
 
 func conformReference(t *testing.T) {
 	const data = "memory that nobody may change"
-	done, calls := counter()
-	src, dst := newBuffer(t, ""), newBuffer(t, "")
+	done, calls := testutil.Counter()
+	src, dst := testutil.NewBuffer(t, ""), testutil.NewBuffer(t, "")
 	p := []byte(data)
 	require.NoError(t, src.AddReference(p, done))
 	require.NoError(t, dst.Reserve(len(data), func(spans [][]byte) int {
@@ -444,7 +444,7 @@ func conformReference(t *testing.T) {
 }
 
 func conformIterative(t *testing.T) {
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	abc := []byte(strings.Repeat("abcdefghijklmnopqrstvuwxyz", 4))
 	sum := 0
 	for range 1000 {
@@ -466,7 +466,7 @@ func conformIterative(t *testing.T) {
 }
 
 func conformReadLine(t *testing.T) {
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	next := func(eol libevent.EOL, want string) {
 		t.Helper()
 		line, ok := b.ReadLine(eol)
@@ -475,7 +475,7 @@ func conformReadLine(t *testing.T) {
 	}
 	none := func(eol libevent.EOL) {
 		t.Helper()
-		before := content(t, b)
+		before := testutil.Content(t, b)
 		_, ok := b.ReadLine(eol)
 		assert.False(t, ok)
 		holds(t, before, b)
@@ -523,7 +523,7 @@ func conformReadLine(t *testing.T) {
 	none(libevent.EOLNUL)
 	require.NoError(t, b.Drain(b.Len()))
 
-	require.NoError(t, b.AddBuffer(chunks(t, " a bad crlf\nand a good one\r", "\n\r", "\nMore\r")))
+	require.NoError(t, b.AddBuffer(testutil.Chunks(t, " a bad crlf\nand a good one\r", "\n\r", "\nMore\r")))
 	next(libevent.EOLCRLFStrict, " a bad crlf\nand a good one")
 	next(libevent.EOLCRLFStrict, "")
 	none(libevent.EOLCRLFStrict)
@@ -533,7 +533,7 @@ func conformReadLine(t *testing.T) {
 }
 
 func conformSearchEOL(t *testing.T) {
-	b := newBuffer(t, "string! \r\n\r\nx\n")
+	b := testutil.NewBuffer(t, "string! \r\n\r\nx\n")
 	for _, c := range []struct {
 		from       int
 		eol        libevent.EOL
@@ -551,7 +551,7 @@ func conformSearchEOL(t *testing.T) {
 }
 
 func conformFind(t *testing.T) {
-	b := newBuffer(t, "1234567890\r\n")
+	b := testutil.NewBuffer(t, "1234567890\r\n")
 	require.NoError(t, b.Drain(12))
 	add(t, b, "1234567890\r")
 	assert.Equal(t, -1, b.Search([]byte("\r\n"), 0), "not what lay behind the end before")
@@ -563,7 +563,7 @@ func conformFind(t *testing.T) {
 
 // Positions are offsets here: what takes one can tell where it leads.
 func conformPtrSet(t *testing.T) {
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	at := func(from int) (string, error) {
 		p := make([]byte, 1)
 		n, err := b.CopyOutFrom(p, from)
@@ -574,7 +574,7 @@ func conformPtrSet(t *testing.T) {
 	assert.Empty(t, got)
 	_, err = at(1)
 	assert.ErrorIs(t, err, syscall.EINVAL)
-	require.NoError(t, b.AddBuffer(chunks(t,
+	require.NoError(t, b.AddBuffer(testutil.Chunks(t,
 		strings.Repeat("1", 5000), strings.Repeat("2", 4000), strings.Repeat("3", 3000))))
 	require.Equal(t, 12000, b.Len())
 	for from, want := range map[int]string{
@@ -596,7 +596,7 @@ func conformPtrSet(t *testing.T) {
 }
 
 func conformSearch(t *testing.T) {
-	b := chunks(t, "hello", "foocat", "attack")
+	b := testutil.Chunks(t, "hello", "foocat", "attack")
 	for _, c := range []struct {
 		what     string
 		from, to int
@@ -612,13 +612,13 @@ func conformSearch(t *testing.T) {
 			assert.Equal(t, c.want, b.Search([]byte(c.what), c.from), "%v", c)
 		}
 	}
-	assert.Equal(t, -1, newBuffer(t, "").SearchRange([]byte("a"), 0, 10))
+	assert.Equal(t, -1, testutil.NewBuffer(t, "").SearchRange([]byte("a"), 0, 10))
 }
 
 func conformCallbacks(t *testing.T) {
-	b := newBuffer(t, "")
-	first, changes1 := watch(t, b)
-	second, changes2 := watch(t, b)
+	b := testutil.NewBuffer(t, "")
+	first, changes1 := testutil.Watch(t, b)
+	second, changes2 := testutil.Watch(t, b)
 	add(t, b, strings.Repeat("x", 36))
 	require.NoError(t, second.Disable())
 	require.NoError(t, b.Drain(10))
@@ -631,10 +631,10 @@ func conformCallbacks(t *testing.T) {
 	add(t, b, "x")
 	second.Remove()
 	add(t, b, "unseen")
-	assert.Equal(t, []change{{36, 0}, {0, 10}, {5, 0}, {7, 0}}, *changes1)
-	assert.Equal(t, []change{{36, 0}, {7, 0}, {0, 38}, {1, 0}}, *changes2)
+	assert.Equal(t, []testutil.Change{{36, 0}, {0, 10}, {5, 0}, {7, 0}}, *changes1)
+	assert.Equal(t, []testutil.Change{{36, 0}, {7, 0}, {0, 38}, {1, 0}}, *changes2)
 
-	b = newBuffer(t, "")
+	b = testutil.NewBuffer(t, "")
 	drain, err := b.AddCallback(func(b *libevent.Buffer, added, deleted int) {
 		if added > deleted {
 			assert.NoError(t, b.Drain(added))
@@ -650,9 +650,9 @@ func conformCallbacks(t *testing.T) {
 
 func conformAddReference(t *testing.T) {
 	const one, two = "If you find a solution to such a problem", "you should publish it"
-	done1, calls1 := counter()
-	done2, calls2 := counter()
-	a, b := newBuffer(t, ""), newBuffer(t, "I ")
+	done1, calls1 := testutil.Counter()
+	done2, calls2 := testutil.Counter()
+	a, b := testutil.NewBuffer(t, ""), testutil.NewBuffer(t, "I ")
 	p := []byte(one)
 	require.NoError(t, a.AddReference(p, done1))
 	add(t, a, ", ")
@@ -683,7 +683,7 @@ func conformAddReference(t *testing.T) {
 }
 
 func conformPrepend(t *testing.T) {
-	a, b := newBuffer(t, ""), newBuffer(t, "")
+	a, b := testutil.NewBuffer(t, ""), testutil.NewBuffer(t, "")
 	prepend(t, a, "A text of some 32 characters ...")
 	prepend(t, a, "Short.")
 	require.NoError(t, a.Drain(6+7))
@@ -701,27 +701,27 @@ func conformPrepend(t *testing.T) {
 	holds(t, "", a)
 	holds(t, "string 1000. string 999. ", b)
 
-	b = newBuffer(t, "")
+	b = testutil.NewBuffer(t, "")
 	prepend(t, b, "foo")
-	cb, changes := watch(t, b)
+	cb, changes := testutil.Watch(t, b)
 	long := strings.Repeat("A", 8096)
 	prepend(t, b, long)
 	cb.Remove()
-	assert.Equal(t, []change{{8096, 0}}, *changes)
+	assert.Equal(t, []testutil.Change{{8096, 0}}, *changes)
 	holds(t, long+"foo", b)
 	require.NoError(t, b.Drain(8096))
 	holds(t, "foo", b)
 }
 
 func conformEmptyPrepend(t *testing.T) {
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	addEmpty(t, b)
 	prepend(t, b, "foo")
 	holds(t, "foo", b)
 }
 
 func conformEmptyPrependBuffer(t *testing.T) {
-	a, b := newBuffer(t, ""), newBuffer(t, "foo")
+	a, b := testutil.NewBuffer(t, ""), testutil.NewBuffer(t, "foo")
 	addEmpty(t, a)
 	require.NoError(t, b.PrependBuffer(a))
 	holds(t, "foo", b)
@@ -729,11 +729,11 @@ func conformEmptyPrependBuffer(t *testing.T) {
 }
 
 func conformPullupWithEmpty(t *testing.T) {
-	b := newBuffer(t, "foo")
+	b := testutil.NewBuffer(t, "foo")
 	addEmpty(t, b)
 	holds(t, "foo", b)
-	holds(t, "", newBuffer(t, ""))
-	b = newBuffer(t, "foo")
+	holds(t, "", testutil.NewBuffer(t, ""))
+	b = testutil.NewBuffer(t, "foo")
 	addEmpty(t, b)
 	require.NoError(t, b.Pullup(3, func(p []byte) { assert.Equal(t, "foo", string(p)) }))
 }
@@ -754,7 +754,7 @@ func conformPeek(t *testing.T) {
 	for c := 'a'; c < 'a'+16; c++ {
 		parts = append(parts, strings.Repeat(string(c), 20))
 	}
-	b := chunks(t, parts...)
+	b := testutil.Chunks(t, parts...)
 	assert.Equal(t, parts, peeks(t, b, 0, -1))
 	assert.Equal(t, parts, peeks(t, b, 0, 65536), "more than there is")
 	assert.Equal(t, parts[:1], peeks(t, b, 0, 20))
@@ -766,12 +766,12 @@ func conformPeek(t *testing.T) {
 	assert.Empty(t, strings.Join(peeks(t, b, 30, 0), ""))
 	assert.Empty(t, peeks(t, b, b.Len(), 44))
 	for _, n := range []int{-1, 0, 50} {
-		assert.Empty(t, peeks(t, newBuffer(t, ""), 0, n))
+		assert.Empty(t, peeks(t, testutil.NewBuffer(t, ""), 0, n))
 	}
 }
 
 func conformPeekFirst(t *testing.T) {
-	b := chunks(t, "a first chunk that is longer\n", "than the second\n")
+	b := testutil.Chunks(t, "a first chunk that is longer\n", "than the second\n")
 	assert.Len(t, peeks(t, b, 0, -1), 2)
 	assert.Equal(t, []string{"\n", "than the second\n"}, peeks(t, b, 28, -1))
 	assert.Equal(t, []string{"r\n"}, peeks(t, b, 27, 2))
@@ -780,8 +780,8 @@ func conformPeekFirst(t *testing.T) {
 
 func conformFreeze(t *testing.T, front bool) {
 	const text = "frozen where it fell\nand held in ice\nall winter long"
-	b, two, other := newBuffer(t, text), newBuffer(t, "abc"), newBuffer(t, "xyz")
-	f := newFile(t, []byte("a file"))
+	b, two, other := testutil.NewBuffer(t, text), testutil.NewBuffer(t, "abc"), testutil.NewBuffer(t, "xyz")
+	f := testutil.NewFile(t, []byte("a file"))
 	x, y := testutil.Socketpair(t)
 	defer syscall.Close(x)
 	defer syscall.Close(y)
@@ -840,13 +840,13 @@ func conformFreeze(t *testing.T, front bool) {
 	}
 	if front {
 		assert.Equal(t, before, b.Len())
-		assert.Equal(t, text+"abc"+"0123456789"+text[:5]+"ab"+"xyz"+"a file"+"from the socket", content(t, b))
+		assert.Equal(t, text+"abc"+"0123456789"+text[:5]+"ab"+"xyz"+"a file"+"from the socket", testutil.Content(t, b))
 	}
 }
 
 func conformAddVec(t *testing.T) {
 	spans := [][]byte{[]byte("a sword with "), nil, []byte("two edges "), {}, []byte("cuts "), []byte("twice")}
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	n, err := b.AddVec(spans)
 	require.NoError(t, err)
 	assert.Equal(t, b.Len(), n)
@@ -861,7 +861,7 @@ func conformAddVec(t *testing.T) {
 
 func conformCopyOut(t *testing.T) {
 	text := string(testutil.Noise(206))
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	require.NoError(t, addReference(b, []byte(text[:80])))
 	require.NoError(t, addReference(b, []byte(text[80:160])))
 	add(t, b, text[160:])
@@ -881,12 +881,12 @@ func conformCopyOut(t *testing.T) {
 }
 
 func conformSegmentCleanup(t *testing.T) {
-	f := newFile(t, []byte("contents of the file"))
+	f := testutil.NewFile(t, []byte("contents of the file"))
 	s, err := libevent.NewFileSegment(f, 0, -1, libevent.FileSegmentOptions{Mmap: true})
 	require.NoError(t, err)
-	done, calls := counter()
+	done, calls := testutil.Counter()
 	require.NoError(t, s.SetCleanup(done))
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	require.NoError(t, b.AddFileSegment(s, 0, -1))
 	assert.Zero(t, *calls)
 	s.Free()
@@ -903,7 +903,7 @@ type fileCase struct {
 
 func conformAddFile(t *testing.T, c fileCase, opts *libevent.FileSegmentOptions) {
 	data := testutil.Noise(c.size)
-	f := newFile(t, data)
+	f := testutil.NewFile(t, data)
 	offset, length := int64(0), int64(-1)
 	if c.partOfFile {
 		offset, length = int64(c.size/4+1), int64(c.size/2-1)
@@ -929,7 +929,7 @@ func conformAddFile(t *testing.T, c fileCase, opts *libevent.FileSegmentOptions)
 	assert.Equal(t, len(data), bev.Output().Len())
 
 	// The reader is on the same loop, and reads with ReadFD.
-	got := newBuffer(t, "")
+	got := testutil.NewBuffer(t, "")
 	require.NoError(t, syscall.SetNonblock(y, true))
 	e, err := base.NewEvent(y, rd|libevent.EvPersist, func(fd int, _ libevent.What) {
 		for {
@@ -953,11 +953,11 @@ func conformAddFile(t *testing.T, c fileCase, opts *libevent.FileSegmentOptions)
 	testutil.Dispatch(t, base)
 	e.Free()
 	require.NoError(t, syscall.Close(y))
-	same(t, data, []byte(content(t, got)))
+	testutil.Same(t, data, []byte(testutil.Content(t, got)))
 }
 
 func conformReferenceOffset(t *testing.T) {
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	done := 0
 	whole := []byte("0123456789")
 	require.NoError(t, b.AddReference(whole[3:], func() { done++ }))
@@ -969,11 +969,11 @@ func conformReferenceOffset(t *testing.T) {
 }
 
 func conformAddFileLeak(t *testing.T) {
-	f := newFile(t, nil)
+	f := testutil.NewFile(t, nil)
 	require.NoError(t, f.Close())
-	b := newBuffer(t, "")
-	before := openFDs(t)
+	b := testutil.NewBuffer(t, "")
+	before := testutil.OpenFDs(t)
 	assert.Error(t, b.AddFile(f, 0, 0))
-	assert.Equal(t, before, openFDs(t))
+	assert.Equal(t, before, testutil.OpenFDs(t))
 	assert.Zero(t, b.Len())
 }

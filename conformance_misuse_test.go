@@ -55,14 +55,14 @@ func TestConformanceMisuse(t *testing.T) {
 			}
 		},
 		"evbuffer_add_cb of NULL": func(t *testing.T, _ *libevent.Base, bev *libevent.BufferEvent) {
-			for _, b := range []*libevent.Buffer{newBuffer(t, ""), bev.Input()} {
+			for _, b := range []*libevent.Buffer{testutil.NewBuffer(t, ""), bev.Input()} {
 				_, err := b.AddCallback(nil)
 				assert.ErrorIs(t, err, syscall.EINVAL)
 				assert.NoError(t, b.Prepend([]byte("a change")))
 			}
 		},
 		"evbuffer_remove_cb_entry twice": func(t *testing.T, _ *libevent.Base, bev *libevent.BufferEvent) {
-			for _, b := range []*libevent.Buffer{newBuffer(t, ""), bev.Input()} {
+			for _, b := range []*libevent.Buffer{testutil.NewBuffer(t, ""), bev.Input()} {
 				cb, err := b.AddCallback(func(*libevent.Buffer, int, int) {})
 				require.NoError(t, err)
 				cb.Remove()
@@ -84,7 +84,7 @@ func TestConformanceMisuse(t *testing.T) {
 		"free after event_base_free": func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
 			event, err := base.NewTimer(func() {})
 			require.NoError(t, err)
-			l := listen(t, base, drop)
+			l := testutil.Listen(t, base, testutil.Drop)
 			group, err := base.NewRateLimitGroup(limit)
 			require.NoError(t, err)
 			dns, err := base.NewDNSBase(libevent.DNSConfig{NoSystemConfig: true})
@@ -129,7 +129,7 @@ func TestConformanceMisuse(t *testing.T) {
 		},
 		"listener free and disable on another thread": func(t *testing.T, base *libevent.Base, _ *libevent.BufferEvent) {
 			entered, leave := make(chan struct{}), make(chan struct{})
-			l := listen(t, base, func(_ *libevent.Listener, fd int, _ net.Addr) {
+			l := testutil.Listen(t, base, func(_ *libevent.Listener, fd int, _ net.Addr) {
 				assert.NoError(t, syscall.Close(fd))
 				close(entered)
 				<-leave
@@ -164,7 +164,7 @@ func TestConformanceMisuse(t *testing.T) {
 		},
 		"a panic in a callback": func(t *testing.T, base *libevent.Base, _ *libevent.BufferEvent) {
 			require.NoError(t, base.Post(func() { panic("on purpose") }))
-			assert.IsType(t, &libevent.PanicError{}, raises(func() { _ = base.Dispatch() }))
+			assert.IsType(t, &libevent.PanicError{}, testutil.Raises(func() { _ = base.Dispatch() }))
 			testutil.Dispatch(t, base) // the base is not taken for running, and no lock is left
 		},
 	} {

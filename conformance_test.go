@@ -37,7 +37,7 @@ func socketEnds(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent) 
 
 func pairEnds(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent) {
 	t.Helper()
-	return newPair(t, base)
+	return testutil.NewPair(t, base)
 }
 
 // on gives a case for sockets and one for pairs, named as libevent names them.
@@ -71,7 +71,7 @@ func TestConformanceBufferEvent(t *testing.T) {
 	t.Run("bufferevent_zlib", conformCompression)
 	t.Run("bufferevent_pair_release_lock", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		a, b := newPair(t, base)
+		a, b := testutil.NewPair(t, base)
 		a.Free()
 		b.Free() // base.Free follows: run with LIBEVENT_LOCK_DEBUGGING it would abort
 	})
@@ -104,22 +104,22 @@ func TestConformanceBufferEvent(t *testing.T) {
 		base := testutil.NewBase(t)
 		bev, err := base.NewSocket(-1, 0)
 		require.NoError(t, err)
-		newFilter(t, bev, nil, nil, 0).Free()
+		testutil.NewFilter(t, bev, nil, nil, 0).Free()
 		bev.Free()
 		testutil.Dispatch(t, base)
 		assert.Zero(t, base.Stats().BufferEvents)
 	})
 	t.Run("bufferevent_pair_flush", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		a, b := newPair(t, base)
+		a, b := testutil.NewPair(t, base)
 		_, err := a.Flush(wr, libevent.FlushFinished)
 		require.NoError(t, err)
-		assert.Equal(t, libevent.EventReading|libevent.EventEOF, happening(t, b))
+		assert.Equal(t, libevent.EventReading|libevent.EventEOF, testutil.Happening(t, b))
 	})
 	t.Run("bufferevent_filter_data_stuck", conformFilterDataStuck)
 	t.Run("bufferevent_read_failed", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		a, b := newPair(t, base)
+		a, b := testutil.NewPair(t, base)
 		require.NoError(t, b.Enable(rd))
 		_, err := a.WriteString("data")
 		require.NoError(t, err)
@@ -133,12 +133,12 @@ func TestConformanceBufferEvent(t *testing.T) {
 		assert.Equal(t, 4, n)
 	})
 	t.Run("bufferevent_ratelimit_div_by_zero", func(t *testing.T) {
-		bev, _ := newSocket(t, testutil.NewBase(t), 0)
+		bev, _ := testutil.NewSocket(t, testutil.NewBase(t), 0)
 		err := bev.SetRateLimit(&libevent.RateLimit{ReadRate: 1, Tick: time.Microsecond})
 		assert.ErrorIs(t, err, syscall.EINVAL)
 	})
 	t.Run("bufferevent_ratelimit_overflow", func(t *testing.T) {
-		bev, _ := newSocket(t, testutil.NewBase(t), 0)
+		bev, _ := testutil.NewSocket(t, testutil.NewBase(t), 0)
 		err := bev.SetRateLimit(&libevent.RateLimit{ReadRate: 1, Tick: (math.MaxInt32 + 1) * time.Millisecond})
 		assert.ErrorIs(t, err, syscall.EINVAL)
 	})
@@ -158,7 +158,7 @@ func conformTransfer(t *testing.T, base *libevent.Base, a, b *libevent.BufferEve
 	require.NoError(t, a.SetCallbacks(nil, func(a *libevent.BufferEvent) {
 		written = a.Output().Len() == 0
 	}, nil))
-	got := newBuffer(t, "")
+	got := testutil.NewBuffer(t, "")
 	require.NoError(t, b.SetCallbacks(func(b *libevent.BufferEvent) {
 		assert.NoError(t, b.ReadBuffer(got))
 		if got.Len() == len(data) {
@@ -171,7 +171,7 @@ func conformTransfer(t *testing.T, base *libevent.Base, a, b *libevent.BufferEve
 	require.NoError(t, err)
 	testutil.Dispatch(t, base)
 	assert.True(t, written)
-	same(t, data, []byte(content(t, got)))
+	testutil.Same(t, data, []byte(testutil.Content(t, got)))
 	a.Free()
 	assert.Nil(t, b.Partner())
 }
@@ -195,7 +195,7 @@ func conformFlush(t *testing.T, base *libevent.Base, a, b *libevent.BufferEvent,
 	_, err = a.Flush(wr, mode)
 	require.NoError(t, err)
 	testutil.Dispatch(t, base)
-	same(t, data, got)
+	testutil.Same(t, data, got)
 	if mode == libevent.FlushFinished && a.Partner() != nil {
 		assert.Equal(t, libevent.EventReading|libevent.EventEOF, events)
 	} else {
@@ -232,8 +232,8 @@ func conformWatermarks(t *testing.T, base *libevent.Base, a, b *libevent.BufferE
 // What is doubled on the way out is halved on the way in.
 func conformFilters(t *testing.T, base *libevent.Base, a, b *libevent.BufferEvent) {
 	fd := a.FD()
-	fa := newFilter(t, a, nil, double, libevent.OptCloseOnFree)
-	fb := newFilter(t, b, halve, nil, libevent.OptCloseOnFree)
+	fa := testutil.NewFilter(t, a, nil, testutil.Double, libevent.OptCloseOnFree)
+	fb := testutil.NewFilter(t, b, testutil.Halve, nil, libevent.OptCloseOnFree)
 	assert.Same(t, a, fa.Underlying())
 	assert.Equal(t, fd, fa.FD())
 	data := testutil.Noise(8333)
@@ -251,7 +251,7 @@ func conformFilters(t *testing.T, base *libevent.Base, a, b *libevent.BufferEven
 	_, err := fa.Write(data)
 	require.NoError(t, err)
 	testutil.Dispatch(t, base)
-	same(t, data, got)
+	testutil.Same(t, data, got)
 	assert.Zero(t, base.Stats().BufferEvents, "OptCloseOnFree frees what is below")
 }
 
@@ -259,7 +259,7 @@ func conformFilters(t *testing.T, base *libevent.Base, a, b *libevent.BufferEven
 func conformFiltersDisable(t *testing.T, base *libevent.Base, a, b *libevent.BufferEvent) {
 	depth, calls := 0, 0
 	var f *libevent.BufferEvent
-	f = newFilter(t, a, nil, func(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+	f = testutil.NewFilter(t, a, nil, func(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
 		depth++
 		assert.Equal(t, 1, depth)
 		assert.NoError(t, dst.AddBuffer(src))
@@ -273,19 +273,19 @@ func conformFiltersDisable(t *testing.T, base *libevent.Base, a, b *libevent.Buf
 	require.NoError(t, b.Enable(rd))
 	_, err := f.WriteString("data")
 	require.NoError(t, err)
-	idle(t, base, 20*time.Millisecond)
-	assert.Equal(t, "datamoremore", content(t, b.Input()))
+	testutil.Idle(t, base, 20*time.Millisecond)
+	assert.Equal(t, "datamoremore", testutil.Content(t, b.Input()))
 	assert.Zero(t, f.Output().Len())
 }
 
 // Compressed in a filter on one side, decompressed in a filter on the other.
 func conformCompression(t *testing.T) {
 	base := testutil.NewBase(t)
-	a, b := newPair(t, base)
+	a, b := testutil.NewPair(t, base)
 	var wire bytes.Buffer
 	text := bytes.Repeat([]byte("Lo, and behold. "), 5000)
-	fa := newFilter(t, a, nil, compress(), libevent.OptCloseOnFree)
-	fb := newFilter(t, b, func(src, dst *libevent.Buffer, _ int, mode libevent.FlushMode) (libevent.FilterResult, error) {
+	fa := testutil.NewFilter(t, a, nil, compress(), libevent.OptCloseOnFree)
+	fb := testutil.NewFilter(t, b, func(src, dst *libevent.Buffer, _ int, mode libevent.FlushMode) (libevent.FilterResult, error) {
 		// Package flate wants a whole stream: hold it until the end is there.
 		if _, err := src.WriteTo(&wire); err != nil {
 			return libevent.FilterError, err
@@ -296,7 +296,7 @@ func conformCompression(t *testing.T) {
 		}
 		return libevent.FilterOK, dst.Add(plain)
 	}, nil, libevent.OptCloseOnFree)
-	got := newBuffer(t, "")
+	got := testutil.NewBuffer(t, "")
 	require.NoError(t, fb.SetCallbacks(func(f *libevent.BufferEvent) {
 		assert.NoError(t, f.ReadBuffer(got))
 	}, nil, func(f *libevent.BufferEvent, what libevent.Events) {
@@ -308,7 +308,7 @@ func conformCompression(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, fa.FreeAfterFlush(testutil.Patience))
 	testutil.Dispatch(t, base)
-	same(t, text, []byte(content(t, got)))
+	testutil.Same(t, text, []byte(testutil.Content(t, got)))
 }
 
 // Two clients connect to a server that greets and frees when all is written.
@@ -316,7 +316,7 @@ func conformConnect(t *testing.T, opts libevent.Options) {
 	const greeting = "Now is the time for all good events to signal for the good of their protocol"
 	base := testutil.NewBase(t)
 	clients := 2
-	l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+	l := testutil.Listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
 		bev, err := base.NewSocket(fd, opts|libevent.OptCloseOnFree)
 		if !assert.NoError(t, err) {
 			return
@@ -366,7 +366,7 @@ func conformConnectFail(t *testing.T, opts libevent.Options) {
 		events = append(events, what)
 	}))
 	require.NoError(t, bev.Enable(rd|wr))
-	require.NoError(t, bev.Connect("tcp", refusing(t)))
+	require.NoError(t, bev.Connect("tcp", testutil.Refusing(t)))
 	assert.Empty(t, events, "not before the loop runs")
 	testutil.Dispatch(t, base)
 	assert.Equal(t, []libevent.Events{libevent.EventError}, events)
@@ -375,8 +375,8 @@ func conformConnectFail(t *testing.T, opts libevent.Options) {
 // Each direction times out once, at its time.
 func conformTimeouts(t *testing.T, base *libevent.Base, a, b *libevent.BufferEvent, filtered bool) {
 	if filtered {
-		a = newFilter(t, a, nil, nil, libevent.OptCloseOnFree)
-		b = newFilter(t, b, nil, nil, libevent.OptCloseOnFree)
+		a = testutil.NewFilter(t, a, nil, nil, libevent.OptCloseOnFree)
+		b = testutil.NewFilter(t, b, nil, nil, libevent.OptCloseOnFree)
 	}
 	start := time.Now()
 	var took time.Duration
@@ -393,7 +393,7 @@ func conformTimeouts(t *testing.T, base *libevent.Base, a, b *libevent.BufferEve
 	require.NoError(t, b.SetTimeouts(50*time.Millisecond, 0))
 	require.NoError(t, a.Enable(rd))
 	require.NoError(t, b.Disable(rd))
-	idle(t, base, 150*time.Millisecond)
+	testutil.Idle(t, base, 150*time.Millisecond)
 	assert.GreaterOrEqual(t, took, 50*time.Millisecond)
 	assert.Zero(t, a.Enabled()&rd)
 }
@@ -401,10 +401,10 @@ func conformTimeouts(t *testing.T, base *libevent.Base, a, b *libevent.BufferEve
 // A header is taken off a full input, and what waits below the filter then comes.
 func conformFilterDataStuck(t *testing.T) {
 	base := testutil.NewBase(t)
-	a, b := newPair(t, base)
+	a, b := testutil.NewPair(t, base)
 	const head, body = 20, 4096
 	data := testutil.Noise(head + body)
-	fb := newFilter(t, b, nil, nil, libevent.OptCloseOnFree)
+	fb := testutil.NewFilter(t, b, nil, nil, libevent.OptCloseOnFree)
 	var got []byte
 	require.NoError(t, fb.SetWatermark(rd, head, head))
 	require.NoError(t, fb.SetCallbacks(func(f *libevent.BufferEvent) {
@@ -421,7 +421,7 @@ func conformFilterDataStuck(t *testing.T) {
 	_, err := a.Write(data)
 	require.NoError(t, err)
 	testutil.Dispatch(t, base)
-	same(t, data, got)
+	testutil.Same(t, data, got)
 }
 
 func TestConformanceListener(t *testing.T) {
@@ -430,15 +430,15 @@ func TestConformanceListener(t *testing.T) {
 		accepted := 0
 		count := func(l *libevent.Listener, fd int, _ net.Addr) {
 			accepted++
-			drop(l, fd, nil)
+			testutil.Drop(l, fd, nil)
 		}
-		one, two := listen(t, base, count), listen(t, base, count)
+		one, two := testutil.Listen(t, base, count), testutil.Listen(t, base, count)
 		assert.NotEqual(t, one.Addr().String(), two.Addr().String())
 		assert.NotEqual(t, one.FD(), two.FD())
 		assert.Same(t, base, one.Base())
-		dial(t, one)
-		dial(t, one)
-		dial(t, two)
+		testutil.Dial(t, one)
+		testutil.Dial(t, one)
+		testutil.Dial(t, two)
 		for accepted < 3 {
 			require.NoError(t, base.Loop(libevent.LoopOnce))
 		}
@@ -449,7 +449,7 @@ func TestConformanceListener(t *testing.T) {
 	t.Run("error", func(t *testing.T) {
 		// A socket that listens no more: accept fails.
 		base := testutil.NewBase(t)
-		l := listen(t, base, drop)
+		l := testutil.Listen(t, base, testutil.Drop)
 		errs := 0
 		l.SetErrorFunc(func(l *libevent.Listener, err error) {
 			errs++
@@ -462,40 +462,40 @@ func TestConformanceListener(t *testing.T) {
 	})
 	t.Run("close_accepted_fd", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
-			drop(l, fd, nil)
+		l := testutil.Listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+			testutil.Drop(l, fd, nil)
 			l.Free()
 		})
-		dial(t, l)
+		testutil.Dial(t, l)
 		testutil.Dispatch(t, base)
 	})
 	t.Run("immediate_close", func(t *testing.T) {
 		base := testutil.NewBase(t)
 		accepted := 0
-		l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+		l := testutil.Listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
 			accepted++
-			drop(l, fd, nil)
+			testutil.Drop(l, fd, nil)
 			assert.NoError(t, l.Disable())
 		})
-		dial(t, l)
-		dial(t, l)
+		testutil.Dial(t, l)
+		testutil.Dial(t, l)
 		testutil.Dispatch(t, base)
 		assert.Equal(t, 1, accepted)
 	})
 	t.Run("disable_in_thread", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
-			drop(l, fd, nil)
+		l := testutil.Listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+			testutil.Drop(l, fd, nil)
 			done := make(chan error)
 			go func() { done <- l.Disable() }()
 			assert.NoError(t, <-done)
 		})
-		dial(t, l)
+		testutil.Dial(t, l)
 		testutil.Dispatch(t, base)
 	})
 	t.Run("disable_in_thread_error", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		l := listen(t, base, drop)
+		l := testutil.Listen(t, base, testutil.Drop)
 		errs := 0
 		l.SetErrorFunc(func(l *libevent.Listener, err error) {
 			errs++
@@ -511,7 +511,7 @@ func TestConformanceListener(t *testing.T) {
 		// libevent 2.2 refuses it; here the option means nothing on such a socket.
 		base := testutil.NewBase(t)
 		path := filepath.Join(t.TempDir(), "sock")
-		l, err := base.Listen("unix", path, libevent.ListenOptions{ReusePort: true}, drop)
+		l, err := base.Listen("unix", path, libevent.ListenOptions{ReusePort: true}, testutil.Drop)
 		require.NoError(t, err)
 		l.Free()
 	})

@@ -106,9 +106,9 @@ func TestConnectHostname(t *testing.T) {
 			forBothKinds(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
 				var dns *libevent.DNSBase
 				if c.cfg != nil {
-					dns = newDNSConfig(t, base, *c.cfg)
+					dns = testutil.NewDNSBase(t, base, *c.cfg)
 				}
-				fds := openFDs(t)
+				fds := testutil.OpenFDs(t)
 				events := outcome(t, bev)
 				require.NoError(t, bev.Enable(rd|wr))
 				_, err := bev.WriteString("written before")
@@ -131,7 +131,7 @@ func TestConnectHostname(t *testing.T) {
 				require.NoError(t, err)
 				assert.Equal(t, "written before, and meanwhile", string(got))
 				if c.cfg != nil {
-					assert.LessOrEqual(t, openFDs(t), fds+1, "no socket of an attempt is left")
+					assert.LessOrEqual(t, testutil.OpenFDs(t), fds+1, "no socket of an attempt is left")
 				}
 			})
 		})
@@ -205,7 +205,7 @@ func TestConnectHostnameFails(t *testing.T) {
 				if c.useGo {
 					using = nil
 				}
-				fds := openFDs(t)
+				fds := testutil.OpenFDs(t)
 				events := outcome(t, bev)
 				require.NoError(t, bev.Enable(rd))
 				_, err := bev.WriteString("kept")
@@ -226,7 +226,7 @@ func TestConnectHostnameFails(t *testing.T) {
 				assert.Equal(t, rd|wr, bev.Enabled())
 				assert.Equal(t, -1, bev.FD())
 				if !c.useGo {
-					assert.Equal(t, fds, openFDs(t))
+					assert.Equal(t, fds, testutil.OpenFDs(t))
 				}
 
 				// Another try, with what was written still there.
@@ -264,7 +264,7 @@ func TestConnectHostnameArguments(t *testing.T) {
 	} {
 		assert.ErrorIs(t, bev.ConnectHostname(nil, c.network, c.host, c.port), syscall.EINVAL, "%+v", c)
 	}
-	a, _ := newPair(t, base)
+	a, _ := testutil.NewPair(t, base)
 	assert.ErrorIs(t, a.ConnectHostname(nil, "tcp", "localhost", 1), syscall.EINVAL)
 	f, err := libevent.NewFilter(bev, nil, nil, 0)
 	require.NoError(t, err)
@@ -337,7 +337,7 @@ func TestConnectHostnameIsEnded(t *testing.T) {
 			t.Run(stage+", by "+name, func(t *testing.T) {
 				forBothKinds(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
 					dns := newDNS(t, base, s)
-					fds, goroutines := openFDs(t), runtime.NumGoroutine()
+					fds, goroutines := testutil.OpenFDs(t), runtime.NumGoroutine()
 					var events []libevent.Events
 					require.NoError(t, bev.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
 						events = append(events, what)
@@ -366,7 +366,7 @@ func TestConnectHostnameIsEnded(t *testing.T) {
 					testutil.Dispatch(t, base)
 					assert.Equal(t, libevent.Stats{Callbacks: base.Stats().Callbacks}, base.Stats())
 					testutil.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines }, "no lookup is left")
-					testutil.Eventually(t, func() bool { return openFDs(t) <= fds }, "no socket is left")
+					testutil.Eventually(t, func() bool { return testutil.OpenFDs(t) <= fds }, "no socket is left")
 				})
 			})
 		}

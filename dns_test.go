@@ -131,14 +131,7 @@ func newDNS(t testing.TB, base *libevent.Base, s *nameserver) *libevent.DNSBase 
 	if s != nil {
 		cfg.Nameservers = []string{s.addr()}
 	}
-	return newDNSConfig(t, base, cfg)
-}
-
-func newDNSConfig(t testing.TB, base *libevent.Base, cfg libevent.DNSConfig) *libevent.DNSBase {
-	t.Helper()
-	dns, err := base.NewDNSBase(cfg)
-	require.NoError(t, err)
-	return dns
+	return testutil.NewDNSBase(t, base, cfg)
 }
 
 type answer struct {
@@ -250,7 +243,7 @@ func TestDNSLookupArguments(t *testing.T) {
 func TestDNSLookupAnsweredAtOnce(t *testing.T) {
 	hosts := writeFile(t, "192.0.2.7 known.test\n192.0.2.8 known.test second.test\n2001:db8::7 six.test # comment\n")
 	base := testutil.NewBase(t)
-	dns := newDNSConfig(t, base, libevent.DNSConfig{NoSystemConfig: true, Hosts: hosts})
+	dns := testutil.NewDNSBase(t, base, libevent.DNSConfig{NoSystemConfig: true, Hosts: hosts})
 	got, _ := lookUp(t, dns, "ip", "known.test")
 	assert.Empty(t, got)
 	testutil.Dispatch(t, base)
@@ -298,7 +291,7 @@ func TestDNSSearch(t *testing.T) {
 		"a.b": {"192.0.2.4"}, "a.b.first.test": {"192.0.2.5"}, "only.third.test": {"192.0.2.6"},
 	})
 	base := testutil.NewBase(t)
-	dns := newDNSConfig(t, base, libevent.DNSConfig{
+	dns := testutil.NewDNSBase(t, base, libevent.DNSConfig{
 		NoSystemConfig: true, Nameservers: []string{s.addr()}, Search: []string{"first.test", "second.test"},
 	})
 	expect := func(host string, want ...string) {
@@ -329,7 +322,7 @@ func TestDNSResolvConf(t *testing.T) {
 	path := writeFile(t, "# comment\nnameserver 192.0.2.53\nnameserver [2001:db8::53]:5353\n"+
 		"search first.test second.test\noptions timeout:0.01 attempts:1\n")
 	base := testutil.NewBase(t)
-	dns := newDNSConfig(t, base, libevent.DNSConfig{ResolvConf: path, Nameservers: []string{s.addr()}})
+	dns := testutil.NewDNSBase(t, base, libevent.DNSConfig{ResolvConf: path, Nameservers: []string{s.addr()}})
 	var got []string
 	for _, addr := range dns.Nameservers() {
 		got = append(got, addr.String())
@@ -349,7 +342,7 @@ func TestDNSResolvConf(t *testing.T) {
 	assert.ErrorIs(t, only.LoadHosts("nul\x00"), syscall.EINVAL)
 	assert.Len(t, only.Nameservers(), 1, "nothing was made up")
 
-	empty := newDNSConfig(t, base, libevent.DNSConfig{ResolvConf: writeFile(t, "")})
+	empty := testutil.NewDNSBase(t, base, libevent.DNSConfig{ResolvConf: writeFile(t, "")})
 	require.Len(t, empty.Nameservers(), 1)
 	assert.Equal(t, "127.0.0.1:53", empty.Nameservers()[0].String(), "as resolv.conf(5) says")
 }
@@ -377,7 +370,7 @@ func TestDNSConfigArguments(t *testing.T) {
 		_, err := base.NewDNSBase(cfg)
 		assert.Error(t, err, "%+v", cfg)
 	}
-	assert.ErrorIs(t, newDNSConfig(t, base, libevent.DNSConfig{
+	assert.ErrorIs(t, testutil.NewDNSBase(t, base, libevent.DNSConfig{
 		NoSystemConfig: true, Nameservers: []string{"[::1]", "127.0.0.2", "[::1]:54"},
 		Options: map[string]string{"bind-to": "127.0.0.1", "max-inflight:": "10", "randomize-case": "0"},
 	}).AddNameserver("[::1]:53"), syscall.EEXIST)
@@ -389,17 +382,17 @@ func TestDNSConfigArguments(t *testing.T) {
 // resolv.conf.
 func TestDNSDoesNotKeepTheLoop(t *testing.T) {
 	base := testutil.NewBase(t)
-	newDNSConfig(t, base, libevent.DNSConfig{})
+	testutil.NewDNSBase(t, base, libevent.DNSConfig{})
 	testutil.Dispatch(t, base)
 }
 
 // A server that does not answer: the loop waits, and the lookup fails in the end.
 func TestDNSNoAnswer(t *testing.T) {
-	quiet(t)
+	testutil.Quiet(t)
 	s := newNameserver(t, nil)
 	s.hush(true)
 	base := testutil.NewBase(t)
-	dns := newDNSConfig(t, base, libevent.DNSConfig{
+	dns := testutil.NewDNSBase(t, base, libevent.DNSConfig{
 		NoSystemConfig: true, Nameservers: []string{s.addr()},
 		Options: map[string]string{"timeout": "0.02", "attempts": "2"},
 	})
@@ -482,7 +475,7 @@ func TestDNSFreeWithPendingLookups(t *testing.T) {
 	s := newNameserver(t, map[string][]string{"host.test": {"192.0.2.1"}})
 	s.hush(true)
 	start := func(t *testing.T, base *libevent.Base) *libevent.DNSBase {
-		dns := newDNSConfig(t, base, libevent.DNSConfig{
+		dns := testutil.NewDNSBase(t, base, libevent.DNSConfig{
 			NoSystemConfig: true, Nameservers: []string{s.addr()},
 			Options: map[string]string{"max-inflight": "4"}, // the others wait
 		})
@@ -533,14 +526,14 @@ func TestDNSFreeWithPendingLookups(t *testing.T) {
 
 // Free at any moment, with answers and probes of a failed name server under way.
 func TestDNSFreeWhileAnswersCome(t *testing.T) {
-	quiet(t)
+	testutil.Quiet(t)
 	s := newNameserver(t, map[string][]string{"host.test": {"192.0.2.1"}, "google.com": {"192.0.2.2"}})
 	mute := newNameserver(t, nil)
 	mute.hush(true)
 	base := testutil.NewBase(t)
 	testutil.Background(t, base)
 	for i := range 100 {
-		dns := newDNSConfig(t, base, libevent.DNSConfig{
+		dns := testutil.NewDNSBase(t, base, libevent.DNSConfig{
 			NoSystemConfig: true, Nameservers: []string{s.addr(), mute.addr()},
 			Options: map[string]string{
 				"timeout": "0.001", "attempts": "1", "max-timeouts": "1", "initial-probe-timeout": "0.001", "max-inflight": "4",
@@ -567,7 +560,7 @@ func TestDNSFreeWhileAnswersCome(t *testing.T) {
 // between the two, which libevent leaves to its user. (Seen by an address sanitizer in
 // libevent.)
 func TestDNSFreeWithAnswerOfProbeQueued(t *testing.T) {
-	quiet(t)
+	testutil.Quiet(t)
 	for name, end := range map[string]func(*libevent.DNSBase) error{
 		"Free":             func(dns *libevent.DNSBase) error { dns.Free(); return nil },
 		"ClearNameservers": (*libevent.DNSBase).ClearNameservers,
@@ -576,7 +569,7 @@ func TestDNSFreeWithAnswerOfProbeQueued(t *testing.T) {
 			s := newNameserver(t, map[string][]string{"google.com": {"192.0.2.1"}})
 			s.hush(true)
 			base := testutil.NewBase(t)
-			dns := newDNSConfig(t, base, libevent.DNSConfig{
+			dns := testutil.NewDNSBase(t, base, libevent.DNSConfig{
 				NoSystemConfig: true, Nameservers: []string{s.addr()},
 				Options: map[string]string{"timeout": "0.01", "attempts": "1", "initial-probe-timeout": "0.001"},
 			})

@@ -20,20 +20,20 @@ import (
 )
 
 func TestBufferBasics(t *testing.T) {
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	assert.Zero(t, b.Len())
 	require.NoError(t, b.Add([]byte("world")))
 	require.NoError(t, b.Prepend([]byte("hello ")))
 	require.NoError(t, b.Add(nil))
 	require.NoError(t, b.Prepend(nil))
-	assert.Equal(t, "hello world", content(t, b))
+	assert.Equal(t, "hello world", testutil.Content(t, b))
 	p := make([]byte, 6)
 	n, err := b.Remove(p)
 	require.NoError(t, err)
 	assert.Equal(t, "hello ", string(p[:n]))
 	require.NoError(t, b.Drain(1))
 	require.NoError(t, b.Drain(0))
-	assert.Equal(t, "orld", content(t, b))
+	assert.Equal(t, "orld", testutil.Content(t, b))
 	n, err = b.CopyOut(p[:2])
 	require.NoError(t, err)
 	assert.Equal(t, "or", string(p[:n]))
@@ -51,75 +51,65 @@ func TestBufferBasics(t *testing.T) {
 }
 
 func TestBufferMoves(t *testing.T) {
-	a, b := newBuffer(t, "one "), newBuffer(t, "two ")
+	a, b := testutil.NewBuffer(t, "one "), testutil.NewBuffer(t, "two ")
 	require.NoError(t, a.AddBuffer(b))
 	assert.Zero(t, b.Len())
 	require.NoError(t, b.Add([]byte("zero ")))
 	require.NoError(t, a.PrependBuffer(b))
-	assert.Equal(t, "zero one two ", content(t, a))
+	assert.Equal(t, "zero one two ", testutil.Content(t, a))
 	n, err := a.RemoveBuffer(b, 5)
 	require.NoError(t, err)
 	assert.Equal(t, 5, n)
-	assert.Equal(t, "zero ", content(t, b))
+	assert.Equal(t, "zero ", testutil.Content(t, b))
 	n, err = a.RemoveBuffer(b, 1<<40)
 	require.NoError(t, err)
 	assert.Equal(t, 8, n)
-	assert.Equal(t, "zero one two ", content(t, b))
+	assert.Equal(t, "zero one two ", testutil.Content(t, b))
 
 	require.NoError(t, b.AddBuffer(b), "itself: nothing happens")
 	n, err = b.RemoveBuffer(b, 3)
 	require.NoError(t, err)
 	assert.Zero(t, n)
-	assert.Equal(t, "zero one two ", content(t, b))
+	assert.Equal(t, "zero one two ", testutil.Content(t, b))
 	assert.ErrorIs(t, b.AddBuffer(nil), syscall.EINVAL)
 	assert.ErrorIs(t, b.PrependBuffer(nil), syscall.EINVAL)
 	_, err = b.RemoveBuffer(nil, 1)
 	assert.ErrorIs(t, err, syscall.EINVAL)
 	_, err = b.RemoveBuffer(a, -1)
 	assert.ErrorIs(t, err, syscall.EINVAL)
-	freed := newBuffer(t, "x")
+	freed := testutil.NewBuffer(t, "x")
 	freed.Free()
 	assert.ErrorIs(t, b.AddBuffer(freed), libevent.ErrClosed)
 }
 
-// chunks makes a buffer of several chains, so that what crosses them is tested.
-func chunks(t *testing.T, parts ...string) *libevent.Buffer {
-	t.Helper()
-	b := newBuffer(t, "")
-	for _, part := range parts {
-		require.NoError(t, b.AddBuffer(newBuffer(t, part)))
-	}
-	return b
-}
-
 func TestBufferPullup(t *testing.T) {
-	b := chunks(t, "ab", "cd", "ef")
+	b := testutil.Chunks(t, "ab", "cd", "ef")
 	require.NoError(t, b.Pullup(3, func(p []byte) { assert.Equal(t, "abc", string(p)) }))
 	require.NoError(t, b.Pullup(0, func(p []byte) { assert.Empty(t, p) }))
 	require.NoError(t, b.Pullup(-1, func(p []byte) { assert.Equal(t, "abcdef", string(p)) }))
 	err := b.Pullup(7, func([]byte) { assert.Fail(t, "there are six bytes") })
 	assert.ErrorIs(t, err, io.ErrShortBuffer)
 	assert.ErrorIs(t, b.Pullup(1, nil), syscall.EINVAL)
-	require.NoError(t, newBuffer(t, "").Pullup(-1, func(p []byte) { assert.Empty(t, p) }))
+	require.NoError(t, testutil.NewBuffer(t, "").Pullup(-1, func(p []byte) { assert.Empty(t, p) }))
 }
 
 func TestBufferPeek(t *testing.T) {
 	parts := strings.SplitAfter(strings.Repeat("0123456789 ", 100), " ")
-	b := chunks(t, parts...)
+	b := testutil.Chunks(t, parts...)
 	want := strings.Join(parts, "")
 	require.NoError(t, b.Peek(func(spans [][]byte) {
 		assert.Greater(t, len(spans), 16)
 		assert.Equal(t, want, string(bytes.Join(spans, nil)))
 	}))
 	assert.Equal(t, len(want), b.Len(), "Peek takes nothing")
-	require.NoError(t, newBuffer(t, "").Peek(func(spans [][]byte) { assert.Empty(t, bytes.Join(spans, nil)) }))
+	require.NoError(t, testutil.NewBuffer(t, "").Peek(func(spans [][]byte) { assert.Empty(t, bytes.Join(spans, nil)) }))
 	assert.ErrorIs(t, b.Peek(nil), syscall.EINVAL)
 }
 
 // While a function has the bytes nothing can move them.
 func TestBufferIsLent(t *testing.T) {
-	b := chunks(t, "ab", "cd\n")
-	other := newBuffer(t, "x")
+	b := testutil.Chunks(t, "ab", "cd\n")
+	other := testutil.NewBuffer(t, "x")
 	require.NoError(t, b.Peek(func(spans [][]byte) {
 		for i, err := range []error{
 			b.Add([]byte("x")), b.Prepend([]byte("x")), b.Drain(1), b.AddBuffer(other), b.PrependBuffer(other),
@@ -134,7 +124,7 @@ func TestBufferIsLent(t *testing.T) {
 		}
 		_, ok := b.ReadLine(libevent.EOLLF)
 		assert.False(t, ok)
-		assert.Equal(t, "abcd\n", content(t, b), "looking is allowed")
+		assert.Equal(t, "abcd\n", testutil.Content(t, b), "looking is allowed")
 		assert.Equal(t, 2, b.Search([]byte("cd"), 0))
 		assert.NoError(t, b.Peek(func(inner [][]byte) { assert.Equal(t, spans, inner) }), "and twice")
 		assert.ErrorIs(t, b.Drain(1), libevent.ErrLent, "still")
@@ -142,10 +132,10 @@ func TestBufferIsLent(t *testing.T) {
 		assert.Equal(t, "abcd\n", string(bytes.Join(spans, nil)), "Free waits")
 	}))
 	assert.ErrorIs(t, b.Add(nil), libevent.ErrClosed)
-	assert.Equal(t, "x", content(t, other))
+	assert.Equal(t, "x", testutil.Content(t, other))
 
 	// A panic gives the buffer back.
-	assert.Equal(t, "boom", raises(func() {
+	assert.Equal(t, "boom", testutil.Raises(func() {
 		_ = other.Peek(func([][]byte) { panic("boom") })
 	}))
 	require.NoError(t, other.Drain(1))
@@ -153,8 +143,8 @@ func TestBufferIsLent(t *testing.T) {
 
 func TestBufferOfBufferEventIsLent(t *testing.T) {
 	base := testutil.NewBase(t)
-	socket, _ := newSocket(t, base, 0)
-	a, b := newPair(t, base)
+	socket, _ := testutil.NewSocket(t, base, 0)
+	a, b := testutil.NewPair(t, base)
 	require.NoError(t, b.Enable(rd))
 	_, err := a.WriteString("input of b")
 	require.NoError(t, err)
@@ -185,7 +175,7 @@ func TestBufferOfBufferEventIsLent(t *testing.T) {
 			assert.ErrorIs(t, base.Dispatch(), libevent.ErrRunning)
 		}))
 	}
-	assert.Equal(t, "input of boutput of a", content(t, b.Input()), "what was held back came when it was over")
+	assert.Equal(t, "input of boutput of a", testutil.Content(t, b.Input()), "what was held back came when it was over")
 
 	require.NoError(t, b.Input().Pullup(-1, func(p []byte) {
 		done := make(chan struct{})
@@ -199,7 +189,7 @@ func TestBufferOfBufferEventIsLent(t *testing.T) {
 		assert.Equal(t, "input of boutput of a", string(p))
 		assert.Equal(t, rd|wr, b.Enabled())
 	}))
-	assert.Equal(t, "input of boutput of a and more", content(t, b.Input()))
+	assert.Equal(t, "input of boutput of a and more", testutil.Content(t, b.Input()))
 
 	// While the loop runs, the loop's goroutine only.
 	stop := testutil.Background(t, base)
@@ -228,28 +218,28 @@ func TestBufferReadLine(t *testing.T) {
 		{libevent.EOLNUL, []string{"a\r\n\nb\r\r\nc"}, "d\r\ne"},
 	} {
 		t.Run(c.eol.String(), func(t *testing.T) {
-			b := chunks(t, "a\r", "\n\nb\r\r\nc\x00d\r", "\ne")
+			b := testutil.Chunks(t, "a\r", "\n\nb\r\r\nc\x00d\r", "\ne")
 			var got []string
 			for line := range b.Lines(c.eol) {
 				got = append(got, string(line))
 			}
 			assert.Equal(t, c.want, got)
-			assert.Equal(t, c.rest, content(t, b))
+			assert.Equal(t, c.rest, testutil.Content(t, b))
 			_, ok := b.ReadLine(c.eol)
 			assert.False(t, ok)
 		})
 	}
-	b := newBuffer(t, "x\ny\nz\n")
+	b := testutil.NewBuffer(t, "x\ny\nz\n")
 	for range b.Lines(libevent.EOLLF) {
 		break
 	}
-	assert.Equal(t, "y\nz\n", content(t, b), "a broken loop takes no more")
+	assert.Equal(t, "y\nz\n", testutil.Content(t, b), "a broken loop takes no more")
 	_, ok := b.ReadLine(17)
 	assert.False(t, ok)
 }
 
 func TestBufferSearch(t *testing.T) {
-	b := chunks(t, "abc", "abd", "abc")
+	b := testutil.Chunks(t, "abc", "abd", "abc")
 	for _, c := range []struct {
 		what string
 		from int
@@ -261,11 +251,11 @@ func TestBufferSearch(t *testing.T) {
 	} {
 		assert.Equal(t, c.want, b.Search([]byte(c.what), c.from), "%q from %d", c.what, c.from)
 	}
-	assert.Equal(t, -1, newBuffer(t, "").Search([]byte("a"), 0))
+	assert.Equal(t, -1, testutil.NewBuffer(t, "").Search([]byte("a"), 0))
 }
 
 func TestBufferFreeze(t *testing.T) {
-	b := newBuffer(t, "middle")
+	b := testutil.NewBuffer(t, "middle")
 	require.NoError(t, b.Freeze(true))
 	assert.ErrorIs(t, b.Drain(1), libevent.ErrFrozen)
 	assert.ErrorIs(t, b.Prepend([]byte("x")), libevent.ErrFrozen)
@@ -278,12 +268,12 @@ func TestBufferFreeze(t *testing.T) {
 	require.NoError(t, b.Drain(1))
 	require.NoError(t, b.Unfreeze(false))
 	require.NoError(t, b.Add([]byte("?")))
-	assert.Equal(t, "iddle!?", content(t, b))
+	assert.Equal(t, "iddle!?", testutil.Content(t, b))
 }
 
 func TestBufferAsReaderAndWriter(t *testing.T) {
 	data := testutil.Noise(300_000)
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	n, err := b.ReadFrom(iotest.OneByteReader(bytes.NewReader(data[:1000])))
 	require.NoError(t, err)
 	assert.EqualValues(t, 1000, n)
@@ -293,7 +283,7 @@ func TestBufferAsReaderAndWriter(t *testing.T) {
 	m, err := b.WriteTo(&out)
 	require.NoError(t, err)
 	assert.EqualValues(t, len(data), m)
-	same(t, data, out.Bytes())
+	testutil.Same(t, data, out.Bytes())
 	assert.Zero(t, b.Len())
 
 	require.NoError(t, b.Add(data))
@@ -312,42 +302,27 @@ func TestBufferAsReaderAndWriter(t *testing.T) {
 	n, err = b.ReadFrom(io.MultiReader(strings.NewReader("kept"), iotest.ErrReader(broken)))
 	assert.ErrorIs(t, err, broken)
 	assert.EqualValues(t, 4, n)
-	assert.Equal(t, "kept", content(t, b))
-}
-
-// shortWriter takes n bytes and then fails.
-type shortWriter struct {
-	n   int
-	err error
-}
-
-func (w *shortWriter) Write(p []byte) (int, error) {
-	n := min(w.n, len(p))
-	w.n -= n
-	if n < len(p) {
-		return n, w.err
-	}
-	return n, nil
+	assert.Equal(t, "kept", testutil.Content(t, b))
 }
 
 func TestBufferWriteToLosesNothing(t *testing.T) {
 	full := errors.New("full")
-	for _, w := range []*shortWriter{{5, full}, {0, full}, {5, nil}} {
-		b := newBuffer(t, "hello world")
-		took := w.n
+	for _, w := range []*testutil.ShortWriter{{N: 5, Err: full}, {N: 0, Err: full}, {N: 5}} {
+		b := testutil.NewBuffer(t, "hello world")
+		took := w.N
 		n, err := b.WriteTo(w)
 		assert.EqualValues(t, took, n)
-		if w.err != nil {
+		if w.Err != nil {
 			assert.ErrorIs(t, err, full)
 		} else {
 			assert.ErrorIs(t, err, io.ErrShortWrite)
 		}
-		assert.Equal(t, "hello world"[took:], content(t, b))
+		assert.Equal(t, "hello world"[took:], testutil.Content(t, b))
 	}
 }
 
 func TestBufferFromManyGoroutines(t *testing.T) {
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	const goroutines, each = 8, 500
 	var wg sync.WaitGroup
 	for range goroutines {
@@ -358,7 +333,7 @@ func TestBufferFromManyGoroutines(t *testing.T) {
 				}
 				assert.NoError(t, b.Peek(func(spans [][]byte) {
 					got := bytes.Join(spans, nil)
-					same(t, bytes.Repeat([]byte("line\n"), len(got)/5), got)
+					testutil.Same(t, bytes.Repeat([]byte("line\n"), len(got)/5), got)
 				}))
 			}
 		})
@@ -381,7 +356,7 @@ func TestBufferFromManyGoroutines(t *testing.T) {
 }
 
 func TestBufferReserve(t *testing.T) {
-	b := newBuffer(t, "<")
+	b := testutil.NewBuffer(t, "<")
 	require.NoError(t, b.Reserve(10_000, func(spans [][]byte) int {
 		room := 0
 		for _, s := range spans {
@@ -393,11 +368,11 @@ func TestBufferReserve(t *testing.T) {
 		return copy(spans[0], "written in place")
 	}))
 	require.NoError(t, b.Add([]byte(">")))
-	assert.Equal(t, "<written in place>", content(t, b))
+	assert.Equal(t, "<written in place>", testutil.Content(t, b))
 	for _, used := range []int{-1, 1 << 30} {
 		assert.ErrorIs(t, b.Reserve(10, func([][]byte) int { return used }), syscall.EINVAL)
 	}
-	assert.Equal(t, "boom", raises(func() {
+	assert.Equal(t, "boom", testutil.Raises(func() {
 		_ = b.Reserve(10, func([][]byte) int { panic("boom") })
 	}))
 	require.NoError(t, b.Reserve(10, func([][]byte) int { return 0 }))
@@ -407,14 +382,14 @@ func TestBufferReserve(t *testing.T) {
 	if !testutil.ASan { // which takes such an allocation for a mistake
 		assert.Error(t, b.Reserve(1<<62, func([][]byte) int { return 0 }))
 	}
-	bev, _ := newPair(t, testutil.NewBase(t))
+	bev, _ := testutil.NewPair(t, testutil.NewBase(t))
 	assert.ErrorIs(t, bev.Input().Reserve(1, func([][]byte) int { return 1 }), libevent.ErrFrozen)
 	require.NoError(t, bev.Output().Reserve(5, func(s [][]byte) int { return copy(s[0], "hello") }))
-	assert.Equal(t, "hello", content(t, bev.Output()))
+	assert.Equal(t, "hello", testutil.Content(t, bev.Output()))
 }
 
 func TestBufferOffsets(t *testing.T) {
-	b := chunks(t, "abc", "abd\r", "\nabc")
+	b := testutil.Chunks(t, "abc", "abd\r", "\nabc")
 	assert.Equal(t, 3, b.SearchRange([]byte("ab"), 1, 6))
 	assert.Equal(t, -1, b.SearchRange([]byte("abd"), 1, 5))
 	assert.Equal(t, 8, b.SearchRange([]byte("abc"), 1, 100))
@@ -445,11 +420,11 @@ func TestBufferOffsets(t *testing.T) {
 }
 
 func TestBufferVecAndRoom(t *testing.T) {
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	n, err := b.AddVec([][]byte{[]byte("one "), nil, []byte("two "), {}, []byte("three")})
 	require.NoError(t, err)
 	assert.Equal(t, 13, n)
-	assert.Equal(t, "one two three", content(t, b))
+	assert.Equal(t, "one two three", testutil.Content(t, b))
 	_, err = b.AddVec(nil)
 	require.NoError(t, err)
 	assert.Equal(t, 13, b.ContiguousSpace())
@@ -458,7 +433,7 @@ func TestBufferVecAndRoom(t *testing.T) {
 		assert.Error(t, b.Expand(1<<62))
 	}
 	assert.ErrorIs(t, b.Expand(-1), syscall.EINVAL)
-	assert.Equal(t, "one two three", content(t, b))
+	assert.Equal(t, "one two three", testutil.Content(t, b))
 	require.NoError(t, b.Peek(func([][]byte) {
 		assert.ErrorIs(t, b.Expand(1), libevent.ErrLent)
 		_, err := b.AddVec([][]byte{{1}})
@@ -470,7 +445,7 @@ func TestBufferDescriptors(t *testing.T) {
 	x, y := testutil.Socketpair(t)
 	require.NoError(t, syscall.SetNonblock(x, true))
 	require.NoError(t, syscall.SetNonblock(y, true))
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	_, err := b.ReadFD(x, -1)
 	assert.ErrorIs(t, err, libevent.ErrWouldBlock)
 	n, err := b.WriteFD(x, -1)
@@ -491,7 +466,7 @@ func TestBufferDescriptors(t *testing.T) {
 	assert.Zero(t, n)
 	_, err = b.ReadFD(y, -1)
 	require.NoError(t, err)
-	assert.Equal(t, "hello world", content(t, b))
+	assert.Equal(t, "hello world", testutil.Content(t, b))
 	for err == nil {
 		require.NoError(t, b.Add(testutil.Noise(1<<16)))
 		_, err = b.WriteFD(x, -1)
@@ -504,12 +479,12 @@ func TestBufferDescriptors(t *testing.T) {
 	_, err = b.WriteFD(x, -1)
 	assert.ErrorIs(t, err, libevent.ErrFrozen)
 	require.NoError(t, syscall.Close(x))
-	_, err = newBuffer(t, "").ReadFD(x, -1)
+	_, err = testutil.NewBuffer(t, "").ReadFD(x, -1)
 	assert.ErrorIs(t, err, syscall.EBADF)
 }
 
 func TestBufferIsLentToReserve(t *testing.T) {
-	b, other := newBuffer(t, "abc"), newBuffer(t, "x")
+	b, other := testutil.NewBuffer(t, "abc"), testutil.NewBuffer(t, "x")
 	require.NoError(t, b.Reserve(2000, func(spans [][]byte) int {
 		n := 0
 		for _, span := range spans {
@@ -528,7 +503,7 @@ func TestBufferIsLentToReserve(t *testing.T) {
 		assert.NoError(t, b.Peek(func(spans [][]byte) { assert.Equal(t, "abc", string(bytes.Join(spans, nil))) }))
 		return n
 	}))
-	assert.Equal(t, "abc"+strings.Repeat("d", 2000), content(t, b))
+	assert.Equal(t, "abc"+strings.Repeat("d", 2000), testutil.Content(t, b))
 
 	// Somebody freezes the back, or frees, while it is lent.
 	err := b.Reserve(10, func([][]byte) int { assert.NoError(t, b.Freeze(false)); return 10 })
@@ -541,8 +516,8 @@ func TestBufferIsLentToReserve(t *testing.T) {
 
 func TestBufferOfBufferEventReserve(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
-	got := readAll(peer)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	got := testutil.ReadAll(peer)
 	reserve := func(b *libevent.Buffer, then func()) error {
 		return b.Reserve(3, func(spans [][]byte) int { then(); return copy(spans[0], "abc") })
 	}
@@ -569,7 +544,7 @@ func TestBufferOfBufferEventReserve(t *testing.T) {
 }
 
 func TestBufferMaxRead(t *testing.T) {
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	for _, n := range []int{0, -1, math.MaxInt32 + 1} {
 		assert.ErrorIs(t, b.SetMaxRead(n), syscall.EINVAL)
 	}
@@ -588,7 +563,7 @@ func TestBufferMaxRead(t *testing.T) {
 
 // What only looks works on a frozen buffer, and finds nothing in a freed one.
 func TestBufferLookAt(t *testing.T) {
-	b := chunks(t, "one\n", "two\n")
+	b := testutil.Chunks(t, "one\n", "two\n")
 	require.NoError(t, b.Freeze(true))
 	require.NoError(t, b.Freeze(false))
 	look := func() []any {

@@ -191,7 +191,7 @@ func TestEventArguments(t *testing.T) {
 	_, err = base.NewSignal(nil, func(os.Signal) {})
 	assert.ErrorIs(t, err, syscall.EINVAL)
 
-	quiet(t)
+	testutil.Quiet(t)
 	a, b := testutil.Socketpair(t)
 	require.NoError(t, syscall.Close(a))
 	require.NoError(t, syscall.Close(b))

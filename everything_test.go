@@ -19,7 +19,7 @@ import (
 // goroutines, and by its peer. Nothing may crash, hang, or stay behind.
 func TestEverythingAtOnce(t *testing.T) {
 	const lives, workers = 150, 4
-	quiet(t)
+	testutil.Quiet(t)
 	var bases [2]*libevent.Base
 	for i := range bases {
 		base, err := libevent.NewBaseConfig(libevent.Config{Priorities: 3, PlainIO: testutil.PlainIO})

@@ -22,26 +22,6 @@ import (
 // What a bufferevent promises is the same with the fast path and without it: each
 // contract here is tested both ways.
 
-func bothWays(t *testing.T, test func(t *testing.T, base *libevent.Base)) {
-	for _, mode := range []struct {
-		name  string
-		plain bool
-	}{{"fast", false}, {"plain", true}} {
-		t.Run(mode.name, func(t *testing.T) {
-			base, err := libevent.NewBaseConfig(libevent.Config{PlainIO: mode.plain, Priorities: 3})
-			require.NoError(t, err)
-			t.Cleanup(func() { assert.NoError(t, base.Free()) })
-			test(t, base)
-			stats := base.Stats()
-			if mode.plain {
-				assert.Zero(t, stats.FastReads+stats.FastWrites+stats.FastSpills)
-			} else {
-				assert.NotZero(t, stats.FastReads+stats.FastWrites)
-			}
-		})
-	}
-}
-
 // echoes has bev send back what it gets.
 func echoes(t testing.TB, bev *libevent.BufferEvent) {
 	t.Helper()
@@ -66,12 +46,12 @@ func exchange(t testing.TB, peer *net.TCPConn, data []byte) {
 	got := make([]byte, len(data))
 	_, err := io.ReadFull(peer, got)
 	require.NoError(t, err)
-	same(t, data, got)
+	testutil.Same(t, data, got)
 }
 
 func TestFastPathOrderAndCount(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := newSocket(t, base, 0)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
 		echoes(t, bev)
 		testutil.Background(t, base)
 		exchange(t, peer, testutil.Noise(8<<20))
@@ -79,8 +59,8 @@ func TestFastPathOrderAndCount(t *testing.T) {
 }
 
 func TestFastPathLoopOnly(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := newSocket(t, base, libevent.OptLoopOnly)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, libevent.OptLoopOnly)
 		echoes(t, bev)
 		testutil.Background(t, base)
 		exchange(t, peer, testutil.Noise(1<<20))
@@ -97,11 +77,11 @@ func TestFastPathAppends(t *testing.T) {
 	appends := []func(bev *libevent.BufferEvent) error{
 		func(bev *libevent.BufferEvent) error { _, err := bev.Write([]byte("write.")); return err },
 		func(bev *libevent.BufferEvent) error { _, err := bev.WriteString("string."); return err },
-		func(bev *libevent.BufferEvent) error { return bev.WriteBuffer(newBuffer(t, "buffer.")) },
+		func(bev *libevent.BufferEvent) error { return bev.WriteBuffer(testutil.NewBuffer(t, "buffer.")) },
 		func(bev *libevent.BufferEvent) error { return bev.Output().Add([]byte("add.")) },
-		func(bev *libevent.BufferEvent) error { return bev.Output().AddBuffer(newBuffer(t, "moved.")) },
+		func(bev *libevent.BufferEvent) error { return bev.Output().AddBuffer(testutil.NewBuffer(t, "moved.")) },
 		func(bev *libevent.BufferEvent) error {
-			_, err := newBuffer(t, "part.").RemoveBuffer(bev.Output(), 5)
+			_, err := testutil.NewBuffer(t, "part.").RemoveBuffer(bev.Output(), 5)
 			return err
 		},
 		func(bev *libevent.BufferEvent) error { return bev.Output().AddFile(file, 0, 5) },
@@ -111,9 +91,9 @@ func TestFastPathAppends(t *testing.T) {
 		func(bev *libevent.BufferEvent) error { _, err := bev.Write([]byte("end.")); return err },
 	}
 	const want = "write.string.buffer.add.moved.part.file.reference.end."
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		for _, where := range []string{"loop", "elsewhere", "before"} {
-			bev, peer := newSocket(t, base, 0)
+			bev, peer := testutil.NewSocket(t, base, 0)
 			all := func() {
 				for i, fn := range appends {
 					assert.NoError(t, fn(bev), i)
@@ -143,9 +123,9 @@ func TestFastPathAppends(t *testing.T) {
 }
 
 func TestFastPathWriteCallback(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := newSocket(t, base, 0)
-		got := readAll(peer)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
+		got := testutil.ReadAll(peer)
 		var seen []int
 		require.NoError(t, bev.SetCallbacks(nil, func(b *libevent.BufferEvent) {
 			seen = append(seen, b.Output().Len())
@@ -167,8 +147,8 @@ func TestFastPathWriteCallback(t *testing.T) {
 
 // The book's Enable(EV_READ|EV_WRITE) makes one write callback for nothing.
 func TestFastPathEnableWrite(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := newSocket(t, base, 0)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
 		writes := 0
 		require.NoError(t, bev.SetCallbacks(nil, func(*libevent.BufferEvent) { writes++ }, nil))
 		require.NoError(t, bev.Enable(rd|wr))
@@ -179,7 +159,7 @@ func TestFastPathEnableWrite(t *testing.T) {
 
 		// While writing is off nothing leaves; then it does.
 		require.NoError(t, bev.Disable(wr))
-		onceOnLoop(t, base, func() { _, _ = bev.WriteString("late") })
+		testutil.OnceOnLoop(t, base, func() { _, _ = bev.WriteString("late") })
 		assert.Equal(t, 4, bev.Output().Len())
 		assert.Equal(t, 1, writes)
 		require.NoError(t, bev.Enable(wr))
@@ -190,7 +170,7 @@ func TestFastPathEnableWrite(t *testing.T) {
 		_, err := io.ReadFull(peer, got)
 		require.NoError(t, err)
 		assert.Equal(t, "late", string(got))
-		onceOnLoop(t, base, func() { _, _ = bev.WriteString("more") })
+		testutil.OnceOnLoop(t, base, func() { _, _ = bev.WriteString("more") })
 		_, err = io.ReadFull(peer, got)
 		require.NoError(t, err)
 		assert.Equal(t, "more", string(got))
@@ -204,98 +184,80 @@ func TestFastPathEnableWrite(t *testing.T) {
 
 // It makes it also for closures that are set between that and the loop's next turn.
 func TestFastPathEnableBeforeSetCallbacks(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := newSocket(t, base, 0)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
 		require.NoError(t, bev.Enable(rd|wr))
 		require.NoError(t, bev.SetCallbacks(nil, func(b *libevent.BufferEvent) {
 			b.Free()
 		}, nil))
 		testutil.Dispatch(t, base)
 		assert.Zero(t, base.Stats().BufferEvents)
-		useEitherWay(t, base)
+		testutil.UseEitherWay(t, base)
 		_ = peer.Close()
 	})
 }
 
-// useEitherWay makes use of the fast path, for the counters.
-func useEitherWay(t testing.TB, base *libevent.Base) {
-	t.Helper()
-	bev, peer := newSocket(t, base, 0)
-	onceOnLoop(t, base, func() { _, _ = bev.WriteString("x") })
-	require.NoError(t, peer.Close())
-	bev.Free()
-}
-
 // What a limit that comes and goes makes libevent do does not show.
 func TestFastPathEnableAndLimits(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		useEitherWay(t, base)
-		bev, _ := newSocket(t, base, 0)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		testutil.UseEitherWay(t, base)
+		bev, _ := testutil.NewSocket(t, base, 0)
 		writes := 0
 		require.NoError(t, bev.SetCallbacks(nil, func(*libevent.BufferEvent) { writes++ }, nil))
 		require.NoError(t, bev.Enable(wr))
 		require.NoError(t, bev.SetMaxSingleRead(100))
 		require.NoError(t, bev.SetMaxSingleRead(0))
-		onceOnLoop(t, base, func() {})
+		testutil.OnceOnLoop(t, base, func() {})
 		assert.Equal(t, 1, writes)
 
 		require.NoError(t, bev.Trigger(wr, 0))
 		require.NoError(t, bev.SetMaxSingleRead(100))
 		require.NoError(t, bev.SetMaxSingleRead(0))
-		onceOnLoop(t, base, func() {})
+		testutil.OnceOnLoop(t, base, func() {})
 		assert.Equal(t, 2, writes)
 
 		fd := bev.FD()
 		require.NoError(t, bev.SetMaxSingleRead(100))
-		onceOnLoop(t, base, func() { assert.NoError(t, bev.SetFD(-1)) })
+		testutil.OnceOnLoop(t, base, func() { assert.NoError(t, bev.SetFD(-1)) })
 		assert.Equal(t, 2, writes)
 		require.NoError(t, bev.SetFD(fd))
-		onceOnLoop(t, base, func() {})
+		testutil.OnceOnLoop(t, base, func() {})
 		assert.Equal(t, 3, writes)
 	})
 }
 
 // What was written before there was a write closure is no business of it.
 func TestFastPathWrittenBefore(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, _ := newSocket(t, base, 0)
-		onceOnLoop(t, base, func() { _, _ = bev.WriteString("early") })
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, _ := testutil.NewSocket(t, base, 0)
+		testutil.OnceOnLoop(t, base, func() { _, _ = bev.WriteString("early") })
 		require.NoError(t, bev.SetCallbacks(nil, func(*libevent.BufferEvent) {
 			assert.Fail(t, "a write callback for nothing")
 		}, nil))
 		require.NoError(t, bev.SetMaxSingleRead(100)) // plain libevent from here on
-		onceOnLoop(t, base, func() {})
+		testutil.OnceOnLoop(t, base, func() {})
 		assert.Zero(t, bev.Output().Len())
 	})
 }
 
 // A low mark is no reason to write in pieces: for the second the peer might wait long.
 func TestFastPathWriteLowMark(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := newUnixSocket(t, base)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewUnixSocket(t, base)
 		defer syscall.Close(peer)
 		var seen []int
 		require.NoError(t, bev.SetWatermark(wr, 10, 0))
 		require.NoError(t, bev.SetCallbacks(nil, func(b *libevent.BufferEvent) {
 			seen = append(seen, b.Output().Len())
 		}, nil))
-		onceOnLoop(t, base, func() { _, _ = bev.Write(make([]byte, 100)) })
+		testutil.OnceOnLoop(t, base, func() { _, _ = bev.Write(make([]byte, 100)) })
 		assert.Equal(t, []int{0}, seen)
 	})
 }
 
-// onceOnLoop runs fn and a few turns of the loop.
-func onceOnLoop(t testing.TB, base *libevent.Base, fn func()) {
-	t.Helper()
-	require.NoError(t, base.Post(fn))
-	for range 3 {
-		require.NoError(t, base.Loop(libevent.LoopNonblock))
-	}
-}
-
 func TestFastPathEnabled(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := newSocket(t, base, 0)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
 		assert.Equal(t, wr, bev.Enabled())
 		require.NoError(t, bev.Enable(rd))
 		assert.Equal(t, rd|wr, bev.Enabled())
@@ -319,8 +281,8 @@ func TestFastPathEnabled(t *testing.T) {
 func TestFastPathTimeouts(t *testing.T) {
 	const limit = 50 * time.Millisecond
 	t.Run("peer never writes", func(t *testing.T) {
-		bothWays(t, func(t *testing.T, base *libevent.Base) {
-			bev, peer := newSocket(t, base, 0)
+		testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+			bev, peer := testutil.NewSocket(t, base, 0)
 			require.NoError(t, bev.SetTimeouts(limit, 0))
 			_, err := peer.Write([]byte("x")) // begins the time anew
 			require.NoError(t, err)
@@ -342,13 +304,13 @@ func TestFastPathTimeouts(t *testing.T) {
 			// Without the timeout nothing happens any more.
 			require.NoError(t, bev.Enable(rd))
 			require.NoError(t, bev.SetTimeouts(0, 0))
-			idle(t, base, 2*limit)
+			testutil.Idle(t, base, 2*limit)
 			assert.Len(t, events, 1)
 		})
 	})
 	t.Run("peer never reads", func(t *testing.T) {
-		bothWays(t, func(t *testing.T, base *libevent.Base) {
-			bev, _ := newSocket(t, base, 0)
+		testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+			bev, _ := testutil.NewSocket(t, base, 0)
 			require.NoError(t, bev.SetTimeouts(0, limit))
 			var events []libevent.Events
 			require.NoError(t, bev.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
@@ -366,8 +328,8 @@ func TestFastPathTimeouts(t *testing.T) {
 // A timeout that was taken away stays away, also if there was nothing to time just then.
 func TestFastPathNoTimeoutAnyMore(t *testing.T) {
 	const limit = 20 * time.Millisecond
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := newUnixSocket(t, base)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewUnixSocket(t, base)
 		defer syscall.Close(peer)
 		require.NoError(t, bev.SetTimeouts(limit, limit))
 		require.NoError(t, bev.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) {
@@ -381,7 +343,7 @@ func TestFastPathNoTimeoutAnyMore(t *testing.T) {
 		require.NoError(t, err)
 		_, err = syscall.Write(peer, []byte("x"))
 		require.NoError(t, err)
-		idle(t, base, 3*limit)
+		testutil.Idle(t, base, 3*limit)
 		assert.Equal(t, rd|wr, bev.Enabled())
 		assert.Equal(t, 1, bev.Input().Len())
 		assert.NotZero(t, bev.Output().Len())
@@ -392,9 +354,9 @@ func TestFastPathNoTimeoutAnyMore(t *testing.T) {
 // input.
 func TestFastPathTimeoutBeginsAnew(t *testing.T) {
 	const limit, times = 200 * time.Millisecond, 3
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		useEitherWay(t, base)
-		bev, peer := newSocket(t, base, 0)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		testutil.UseEitherWay(t, base)
+		bev, peer := testutil.NewSocket(t, base, 0)
 		defer peer.Close()
 		require.NoError(t, bev.Input().Prepend(make([]byte, 10)))
 		require.NoError(t, bev.SetWatermark(rd, 0, 100))
@@ -420,8 +382,8 @@ func TestFastPathTimeoutBeginsAnew(t *testing.T) {
 }
 
 func TestFastPathReadWatermarks(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := newSocket(t, base, 0)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
 		const low, high, total = 3000, 10000, 100000
 		data := testutil.Noise(total)
 		var got []byte
@@ -443,7 +405,7 @@ func TestFastPathReadWatermarks(t *testing.T) {
 		require.NoError(t, bev.Enable(rd))
 		go func() { _, _ = peer.Write(data); _ = peer.Close() }()
 		testutil.Dispatch(t, base)
-		same(t, data, got)
+		testutil.Same(t, data, got)
 	})
 }
 
@@ -466,8 +428,8 @@ func TestFastPathEnds(t *testing.T) {
 			end{libevent.EventReading | libevent.EventError, syscall.ECONNRESET}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bothWays(t, func(t *testing.T, base *libevent.Base) {
-				bev, peer := newSocket(t, base, 0)
+			testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+				bev, peer := testutil.NewSocket(t, base, 0)
 				var ends []end
 				reads := 0
 				require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
@@ -494,23 +456,13 @@ func TestFastPathEnds(t *testing.T) {
 	}
 }
 
-// newUnixSocket is newSocket for a socket that takes much at once, and the other end's
-// descriptor.
-func newUnixSocket(t testing.TB, base *libevent.Base) (bev *libevent.BufferEvent, peer int) {
-	t.Helper()
-	fd, peer := testutil.Socketpair(t)
-	bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
-	require.NoError(t, err)
-	return bev, peer
-}
-
 // oneRead is as much as one call reads at most.
 const oneRead = 128 << 10
 
 // A socket that somebody else has, too, may become a blocking one.
 func TestFastPathNeverWaits(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := newUnixSocket(t, base)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewUnixSocket(t, base)
 		defer syscall.Close(peer)
 		require.NoError(t, syscall.SetNonblock(bev.FD(), false))
 		_, err := syscall.Write(peer, make([]byte, oneRead))
@@ -536,8 +488,8 @@ func TestFastPathEndBehindBytes(t *testing.T) {
 	}{"EOF": {"", io.EOF}, "reset": {"x", syscall.ECONNRESET}} {
 		for _, off := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, reading off %v", name, off), func(t *testing.T) {
-				bothWays(t, func(t *testing.T, base *libevent.Base) {
-					bev, peer := newUnixSocket(t, base)
+				testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+					bev, peer := testutil.NewUnixSocket(t, base)
 					_, err := syscall.Write(bev.FD(), []byte(test.unread))
 					require.NoError(t, err)
 					_, err = syscall.Write(peer, make([]byte, oneRead))
@@ -571,8 +523,8 @@ func TestFastPathEndBehindBytes(t *testing.T) {
 }
 
 func TestFastPathWriteError(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := newSocket(t, base, 0)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
 		require.NoError(t, peer.SetLinger(0))
 		require.NoError(t, peer.Close())
 		testutil.Eventually(t, func() bool { // the reset is here
@@ -594,7 +546,7 @@ func TestFastPathWriteError(t *testing.T) {
 }
 
 func TestFastPathConnecting(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		defer ln.Close()
@@ -627,7 +579,7 @@ func TestFastPathConnecting(t *testing.T) {
 
 // A connect that is done at once is told of as any other: no write callback comes with it.
 func TestFastPathConnectingAtOnce(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
 		require.NoError(t, err)
 		defer ln.Close()
@@ -642,7 +594,7 @@ func TestFastPathConnectingAtOnce(t *testing.T) {
 		require.NoError(t, bev.Connect("unix", ln.Addr().String()))
 		testutil.Dispatch(t, base)
 		assert.Equal(t, []string{libevent.EventConnected.String()}, order)
-		onceOnLoop(t, base, func() { _, _ = bev.WriteString("hello") })
+		testutil.OnceOnLoop(t, base, func() { _, _ = bev.WriteString("hello") })
 		assert.Equal(t, []string{libevent.EventConnected.String(), "write"}, order)
 	})
 }
@@ -715,8 +667,8 @@ func TestFastPathDisturbed(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bothWays(t, func(t *testing.T, base *libevent.Base) {
-				bev, peer := newSocket(t, base, libevent.OptCloseOnFree)
+			testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+				bev, peer := testutil.NewSocket(t, base, libevent.OptCloseOnFree)
 				echoes(t, bev)
 				testutil.Background(t, base)
 				exchange(t, peer, testutil.Noise(100000))
@@ -745,7 +697,7 @@ func TestFastPathComesBack(t *testing.T) {
 	base, err := libevent.NewBase()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, base.Free()) })
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	echoes(t, bev)
 	testutil.Background(t, base)
 	fast := func() bool {
@@ -797,9 +749,9 @@ func TestFastPathComesBack(t *testing.T) {
 // The bound of a buffer on what is read into it at a time is one of the reads of a
 // bufferevent.
 func TestFastPathMaxRead(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		useEitherWay(t, base)
-		bev, peer := newUnixSocket(t, base)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		testutil.UseEitherWay(t, base)
+		bev, peer := testutil.NewUnixSocket(t, base)
 		defer syscall.Close(peer)
 		if err := bev.Input().SetMaxRead(100); err != nil {
 			assert.ErrorIs(t, err, errors.ErrUnsupported)
@@ -814,14 +766,14 @@ func TestFastPathMaxRead(t *testing.T) {
 		require.NoError(t, bev.Enable(rd))
 		_, err := syscall.Write(peer, make([]byte, 300))
 		require.NoError(t, err)
-		onceOnLoop(t, base, func() {})
+		testutil.OnceOnLoop(t, base, func() {})
 		assert.Equal(t, 3, seen)
 	})
 }
 
 func TestFastPathSwitchedOff(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, libevent.OptPlainIO)
+	bev, peer := testutil.NewSocket(t, base, libevent.OptPlainIO)
 	echoes(t, bev)
 	testutil.Background(t, base)
 	exchange(t, peer, testutil.Noise(100000))
@@ -829,9 +781,9 @@ func TestFastPathSwitchedOff(t *testing.T) {
 }
 
 func TestFastPathFreeWithDataQueued(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := newSocket(t, base, 0)
-		got := readAll(peer)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
+		got := testutil.ReadAll(peer)
 		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 			_, err := b.WriteString("dropped")
 			assert.NoError(t, err)
@@ -846,9 +798,9 @@ func TestFastPathFreeWithDataQueued(t *testing.T) {
 }
 
 func TestFastPathFlushInClosure(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := newSocket(t, base, 0)
-		got := readAll(peer)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
+		got := testutil.ReadAll(peer)
 		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 			_, err := b.Write(make([]byte, 10<<20))
 			assert.NoError(t, err)
@@ -863,8 +815,8 @@ func TestFastPathFlushInClosure(t *testing.T) {
 }
 
 func TestFastPathWritersElsewhere(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := newSocket(t, base, 0)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
 		testutil.Background(t, base)
 		const writers, times = 8, 2000
 		for range writers {
@@ -889,9 +841,9 @@ func TestFastPathWritersElsewhere(t *testing.T) {
 // A connection that always has something does not keep others waiting: there is a
 // bound to what is read from one in a turn.
 func TestFastPathIsFair(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		greedy, flood := newSocket(t, base, 0)
-		modest, peer := newSocket(t, base, 0)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		greedy, flood := testutil.NewSocket(t, base, 0)
+		modest, peer := testutil.NewSocket(t, base, 0)
 		const bound = 512 << 10
 		sent := 0
 		testutil.Eventually(t, func() bool { // more than a turn may read
@@ -914,9 +866,9 @@ func TestFastPathIsFair(t *testing.T) {
 // Each closure that writes has its output sent when it is done, also that of another
 // bufferevent, and of every kind of closure.
 func TestFastPathWritesOfEveryClosure(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := newSocket(t, base, 0)
-		from, other := newSocket(t, base, 0)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
+		from, other := testutil.NewSocket(t, base, 0)
 		say := func(s string) { _, err := bev.WriteString(s); assert.NoError(t, err) }
 		expect := func(s string) {
 			t.Helper()
@@ -950,7 +902,7 @@ func TestFastPathWritesOfEveryClosure(t *testing.T) {
 		require.NoError(t, err)
 		defer conn.Close()
 		expect("accept")
-		buf := newBuffer(t, "")
+		buf := testutil.NewBuffer(t, "")
 		_, err = buf.AddCallback(func(*libevent.Buffer, int, int) { say("callback") })
 		require.NoError(t, err)
 		testutil.OnLoop(t, base, func() { assert.NoError(t, buf.Add([]byte("z"))) })

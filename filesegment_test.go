@@ -5,7 +5,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
@@ -17,57 +16,46 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// newFile makes a file that is open for reading and writing.
-func newFile(t testing.TB, data []byte) *os.File {
-	t.Helper()
-	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = f.Close() })
-	_, err = f.Write(data)
-	require.NoError(t, err)
-	return f
-}
-
 // silent makes a bufferevent that does not write what is in its output.
 func silent(t testing.TB, base *libevent.Base) *libevent.BufferEvent {
 	t.Helper()
-	bev, _ := newSocket(t, base, 0)
+	bev, _ := testutil.NewSocket(t, base, 0)
 	require.NoError(t, bev.Disable(wr))
 	return bev
 }
 
 func TestAddFile(t *testing.T) {
 	data := testutil.Noise(3 << 20)
-	f := newFile(t, data)
+	f := testutil.NewFile(t, data)
 	for _, c := range []struct{ offset, length, want int64 }{
 		{0, -1, 3 << 20}, {0, 3 << 20, 3 << 20}, {12345, 100, 100}, {1 << 20, -1, 2 << 20},
 		{0, 0, 0}, {3 << 20, 0, 0}, {3 << 20, -1, 0},
 	} {
-		b := newBuffer(t, "")
+		b := testutil.NewBuffer(t, "")
 		require.NoError(t, b.AddFile(f, c.offset, c.length), c)
-		same(t, data[c.offset:c.offset+c.want], []byte(content(t, b)))
+		testutil.Same(t, data[c.offset:c.offset+c.want], []byte(testutil.Content(t, b)))
 	}
 	at, err := f.Seek(0, io.SeekCurrent)
 	require.NoError(t, err)
 	assert.EqualValues(t, len(data), at, "the offset of the file is left alone")
 
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	for _, c := range []struct{ offset, length int64 }{
 		{-1, 1}, {3<<20 + 1, 0}, {3<<20 + 1, -1}, {3 << 20, 1}, {1, 3 << 20}, {1, math.MaxInt64}, {math.MaxInt64, 1},
 	} {
 		assert.ErrorIs(t, b.AddFile(f, c.offset, c.length), syscall.EINVAL, "%v", c)
 	}
 	assert.Zero(t, b.Len())
-	require.NoError(t, b.AddFile(newFile(t, nil), 0, -1), "an empty file")
+	require.NoError(t, b.AddFile(testutil.NewFile(t, nil), 0, -1), "an empty file")
 	assert.Zero(t, b.Len())
 }
 
 func TestAddFileIsSent(t *testing.T) {
 	base := testutil.NewBase(t)
 	data := testutil.Noise(3 << 20)
-	f := newFile(t, data)
-	bev, peer := newSocket(t, base, 0)
-	got := readAll(peer)
+	f := testutil.NewFile(t, data)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	got := testutil.ReadAll(peer)
 	for _, text := range []string{"before", "between", "after"} {
 		_, err := bev.WriteString(text)
 		require.NoError(t, err)
@@ -80,16 +68,16 @@ func TestAddFileIsSent(t *testing.T) {
 	testutil.Dispatch(t, base)
 	want := append([]byte("before"), data[1000:]...)
 	want = append(append(want, "between"...), data[1000:]...)
-	same(t, append(want, "after"...), testutil.Receive(t, got))
+	testutil.Same(t, append(want, "after"...), testutil.Receive(t, got))
 	assert.Zero(t, libevent.Live().FileSegments)
 }
 
 func TestAddFileFails(t *testing.T) {
 	base := testutil.NewBase(t)
-	b, out := newBuffer(t, ""), silent(t, base).Output()
-	f := newFile(t, []byte("0123456789"))
-	fds := openFDs(t)
-	closed := newFile(t, nil)
+	b, out := testutil.NewBuffer(t, ""), silent(t, base).Output()
+	f := testutil.NewFile(t, []byte("0123456789"))
+	fds := testutil.OpenFDs(t)
+	closed := testutil.NewFile(t, nil)
 	require.NoError(t, closed.Close())
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
@@ -113,27 +101,27 @@ func TestAddFileFails(t *testing.T) {
 	b.Free()
 	assert.ErrorIs(t, b.AddFile(f, 0, -1), libevent.ErrClosed)
 	assert.ErrorIs(t, b.AddFile(f, 0, 0), libevent.ErrClosed)
-	assert.Equal(t, fds, openFDs(t))
+	assert.Equal(t, fds, testutil.OpenFDs(t))
 	testutil.Dispatch(t, base) // as whose loop the Peek ran
 	assert.Zero(t, libevent.Live().FileSegments)
 }
 
 // A write-only file cannot be read, which is found when it is.
 func TestAddFileThatCannotBeRead(t *testing.T) {
-	path := newFile(t, []byte("data")).Name()
+	path := testutil.NewFile(t, []byte("data")).Name()
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	require.NoError(t, err)
 	defer f.Close()
-	b := newBuffer(t, "kept")
+	b := testutil.NewBuffer(t, "kept")
 	assert.ErrorIs(t, b.AddFile(f, 0, -1), syscall.EBADF)
-	assert.Equal(t, "kept", content(t, b))
+	assert.Equal(t, "kept", testutil.Content(t, b))
 
-	quiet(t)
+	testutil.Quiet(t)
 	s, err := libevent.NewFileSegment(f, 0, -1, libevent.FileSegmentOptions{Mmap: true})
 	require.NoError(t, err)
 	defer s.Free()
 	assert.Error(t, b.AddFileSegment(s, 0, -1))
-	assert.Equal(t, "kept", content(t, b))
+	assert.Equal(t, "kept", testutil.Content(t, b))
 	base := testutil.NewBase(t)
 	out := silent(t, base).Output()
 	s, err = libevent.NewFileSegment(f, 0, -1, libevent.FileSegmentOptions{Mmap: true, DisableSendfile: true})
@@ -141,15 +129,15 @@ func TestAddFileThatCannotBeRead(t *testing.T) {
 	defer s.Free()
 	assert.Error(t, out.AddFileSegment(s, 0, -1))
 	require.NoError(t, out.Add([]byte("x")))
-	assert.Equal(t, "x", content(t, out), "and no file is in it")
+	assert.Equal(t, "x", testutil.Content(t, out), "and no file is in it")
 }
 
 // The bytes of a file on its way have no memory, and libevent does not know.
 func TestFileInAnOutputCannotBeLookedAt(t *testing.T) {
 	base := testutil.NewBase(t)
-	f := newFile(t, testutil.Noise(100_000))
+	f := testutil.NewFile(t, testutil.Noise(100_000))
 	bev := silent(t, base)
-	out, other := bev.Output(), newBuffer(t, "x")
+	out, other := bev.Output(), testutil.NewBuffer(t, "x")
 	_, err := bev.WriteString("line\nthen ")
 	require.NoError(t, err)
 	require.NoError(t, out.Unfreeze(true))
@@ -197,13 +185,13 @@ func TestFileInAnOutputCannotBeLookedAt(t *testing.T) {
 	require.NoError(t, out.Reserve(10, func(spans [][]byte) int { return copy(spans[0], "!") }))
 	assert.Equal(t, 10, out.ContiguousSpace())
 	assert.Equal(t, length+1, out.Len())
-	assert.Equal(t, "x", content(t, other))
+	assert.Equal(t, "x", testutil.Content(t, other))
 }
 
 func TestFileInAnOutputHasLeft(t *testing.T) {
 	base := testutil.NewBase(t)
-	f := newFile(t, testutil.Noise(100_000))
-	bev, peer := newSocket(t, base, 0)
+	f := testutil.NewFile(t, testutil.Noise(100_000))
+	bev, peer := testutil.NewSocket(t, base, 0)
 	out := bev.Output()
 	received := make(chan int)
 	go func() {
@@ -221,7 +209,7 @@ func TestFileInAnOutputHasLeft(t *testing.T) {
 		testutil.Dispatch(t, base)
 		assert.Zero(t, out.Len())
 		require.NoError(t, out.Add([]byte("abc")))
-		assert.Equal(t, "abc", content(t, out))
+		assert.Equal(t, "abc", testutil.Content(t, out))
 		require.NoError(t, out.Unfreeze(true))
 		require.NoError(t, out.Drain(1))
 		require.NoError(t, out.Freeze(true))
@@ -234,9 +222,9 @@ func TestFileInAnOutputHasLeft(t *testing.T) {
 // A file that became shorter: no crash, and the end of writing.
 func TestAddFileTruncated(t *testing.T) {
 	base := testutil.NewBase(t)
-	f := newFile(t, testutil.Noise(100_000))
-	bev, peer := newSocket(t, base, 0)
-	got := readAll(peer)
+	f := testutil.NewFile(t, testutil.Noise(100_000))
+	bev, peer := testutil.NewSocket(t, base, 0)
+	got := testutil.ReadAll(peer)
 	require.NoError(t, bev.Output().AddFile(f, 0, -1))
 	s, err := libevent.NewFileSegment(f, 0, -1, libevent.FileSegmentOptions{})
 	require.NoError(t, err)
@@ -251,7 +239,7 @@ func TestAddFileTruncated(t *testing.T) {
 	assert.Equal(t, libevent.EventEOF|libevent.EventWriting, events)
 	assert.Len(t, testutil.Receive(t, got), 50_000)
 
-	b := newBuffer(t, "kept")
+	b := testutil.NewBuffer(t, "kept")
 	assert.ErrorIs(t, b.AddFileSegment(s, 0, -1), syscall.ENODATA)
 	require.NoError(t, b.AddFileSegment(s, 0, 3))
 	assert.Equal(t, 7, b.Len())
@@ -263,7 +251,7 @@ func TestAddAfterAnEnormousFile(t *testing.T) {
 		t.Skip("the address sanitizer ends the process when malloc fails")
 	}
 	base := testutil.NewBase(t)
-	f := newFile(t, nil)
+	f := testutil.NewFile(t, nil)
 	if err := f.Truncate(1 << 42); err != nil {
 		t.Skip("no sparse files here: ", err)
 	}
@@ -284,17 +272,17 @@ func TestFileSegment(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := testutil.NewBase(t)
-			f := newFile(t, data)
+			f := testutil.NewFile(t, data)
 			s, err := libevent.NewFileSegment(f, 5000, 90_000, opts)
 			require.NoError(t, err)
 			require.NoError(t, f.Close())
-			done, calls := counter()
+			done, calls := testutil.Counter()
 			require.NoError(t, s.SetCleanup(done))
-			fds := openFDs(t)
+			fds := testutil.OpenFDs(t)
 
-			bev, peer := newSocket(t, base, 0)
-			got := readAll(peer)
-			b := newBuffer(t, "")
+			bev, peer := testutil.NewSocket(t, base, 0)
+			got := testutil.ReadAll(peer)
+			b := testutil.NewBuffer(t, "")
 			for _, b := range []*libevent.Buffer{b, bev.Output()} {
 				require.NoError(t, b.AddFileSegment(s, 0, -1))
 				require.NoError(t, b.AddFileSegment(s, 10_000, 10_001))
@@ -310,11 +298,11 @@ func TestFileSegment(t *testing.T) {
 			assert.ErrorIs(t, b.AddFileSegment(s, 0, -1), libevent.ErrClosed)
 			assert.ErrorIs(t, s.SetCleanup(done), libevent.ErrClosed)
 			want := append(append([]byte{}, data[5000:95_000]...), data[15_000:25_001]...)
-			same(t, want, []byte(content(t, b)))
+			testutil.Same(t, want, []byte(testutil.Content(t, b)))
 
 			require.NoError(t, bev.CloseWrite())
 			testutil.Dispatch(t, base)
-			same(t, want, testutil.Receive(t, got))
+			testutil.Same(t, want, testutil.Receive(t, got))
 			if opts.Mmap {
 				assert.Zero(t, *calls, "what is mapped is still in a buffer")
 			}
@@ -323,14 +311,14 @@ func TestFileSegment(t *testing.T) {
 			assert.Zero(t, libevent.Live().FileSegments)
 			bev.Free()
 			require.NoError(t, peer.Close())
-			assert.Equal(t, fds-1, openFDs(t))
+			assert.Equal(t, fds-1, testutil.OpenFDs(t))
 		})
 	}
 }
 
 func TestFileSegmentCleanup(t *testing.T) {
-	f := newFile(t, []byte("0123456789"))
-	done, calls := counter()
+	f := testutil.NewFile(t, []byte("0123456789"))
+	done, calls := testutil.Counter()
 	newSegment := func() *libevent.FileSegment {
 		s, err := libevent.NewFileSegment(f, 0, -1, libevent.FileSegmentOptions{Mmap: true})
 		require.NoError(t, err)
@@ -340,7 +328,7 @@ func TestFileSegmentCleanup(t *testing.T) {
 	newSegment().Free()
 	assert.Equal(t, 1, *calls, "by Free")
 
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	s := newSegment()
 	require.NoError(t, b.AddFileSegment(s, 0, -1))
 	require.NoError(t, b.Drain(100))
@@ -358,28 +346,28 @@ func TestFileSegmentCleanup(t *testing.T) {
 	assert.Equal(t, 3, *calls, "with its base")
 
 	s = newSegment()
-	require.NoError(t, s.SetCleanup(explode))
-	assert.Equal(t, errBoom, raises(s.Free))
+	require.NoError(t, s.SetCleanup(testutil.Explode))
+	assert.Equal(t, testutil.ErrBoom, testutil.Raises(s.Free))
 	assert.Zero(t, libevent.Live().FileSegments)
 }
 
 // One file, many goroutines that read, and its offset is nobody's business.
 func TestAddFileFromManyGoroutines(t *testing.T) {
 	data := testutil.Noise(200_000)
-	f := newFile(t, data)
+	f := testutil.NewFile(t, data)
 	s, err := libevent.NewFileSegment(f, 0, -1, libevent.FileSegmentOptions{})
 	require.NoError(t, err)
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
 			for range 20 {
-				b := newBuffer(t, "")
+				b := testutil.NewBuffer(t, "")
 				if i%2 == 0 {
 					assert.NoError(t, b.AddFile(f, 0, -1))
 				} else {
 					assert.NoError(t, b.AddFileSegment(s, 0, -1))
 				}
-				same(t, data, []byte(content(t, b)))
+				testutil.Same(t, data, []byte(testutil.Content(t, b)))
 				b.Free()
 			}
 		})

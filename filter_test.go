@@ -3,7 +3,6 @@ package libevent_test
 import (
 	"bytes"
 	"compress/flate"
-	"errors"
 	"io"
 	"sync"
 	"syscall"
@@ -17,72 +16,18 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// double writes every byte twice; halve undoes that.
-func double(src, dst *libevent.Buffer, limit int, _ libevent.FlushMode) (libevent.FilterResult, error) {
-	n := src.Len()
-	if limit >= 0 {
-		n = min(n, limit/2)
-	}
-	if n == 0 {
-		return libevent.FilterNeedMore, nil
-	}
-	p := make([]byte, n)
-	if _, err := src.Remove(p); err != nil {
-		return libevent.FilterError, err
-	}
-	q := make([]byte, 0, 2*n)
-	for _, c := range p {
-		q = append(q, c, c)
-	}
-	if err := dst.Add(q); err != nil {
-		return libevent.FilterError, err
-	}
-	return libevent.FilterOK, nil
-}
-
-func halve(src, dst *libevent.Buffer, limit int, _ libevent.FlushMode) (libevent.FilterResult, error) {
-	n := src.Len() / 2
-	if limit >= 0 {
-		n = min(n, limit)
-	}
-	if n == 0 {
-		return libevent.FilterNeedMore, nil
-	}
-	p := make([]byte, 2*n)
-	if _, err := src.Remove(p); err != nil {
-		return libevent.FilterError, err
-	}
-	for i := range n {
-		if p[2*i] != p[2*i+1] {
-			return libevent.FilterError, errors.New("not doubled")
-		}
-		p[i] = p[2*i]
-	}
-	if err := dst.Add(p[:n]); err != nil {
-		return libevent.FilterError, err
-	}
-	return libevent.FilterOK, nil
-}
-
-func newFilter(t testing.TB, under *libevent.BufferEvent, in, out libevent.FilterFunc, opts libevent.Options) *libevent.BufferEvent {
-	t.Helper()
-	f, err := libevent.NewFilter(under, in, out, opts)
-	require.NoError(t, err)
-	return f
-}
-
 func TestNewFilterArguments(t *testing.T) {
 	base := testutil.NewBase(t)
 	_, err := libevent.NewFilter(nil, nil, nil, 0)
 	assert.ErrorIs(t, err, syscall.EINVAL)
-	bev, _ := newSocket(t, base, 0)
+	bev, _ := testutil.NewSocket(t, base, 0)
 	_, err = libevent.NewFilter(bev, nil, nil, 1<<20)
 	assert.ErrorIs(t, err, syscall.EINVAL)
-	loopOnly, _ := newSocket(t, base, libevent.OptLoopOnly)
+	loopOnly, _ := testutil.NewSocket(t, base, libevent.OptLoopOnly)
 	_, err = libevent.NewFilter(loopOnly, nil, nil, 0)
 	assert.ErrorIs(t, err, syscall.EINVAL)
 
-	f := newFilter(t, bev, nil, nil, 0)
+	f := testutil.NewFilter(t, bev, nil, nil, 0)
 	assert.Same(t, bev, f.Underlying())
 	assert.Nil(t, bev.Underlying())
 	assert.Equal(t, bev.FD(), f.FD())
@@ -98,7 +43,7 @@ func TestNewFilterArguments(t *testing.T) {
 	f.Free()
 	_, err = libevent.NewFilter(f, nil, nil, 0)
 	assert.ErrorIs(t, err, libevent.ErrClosed)
-	freed, _ := newSocket(t, base, 0)
+	freed, _ := testutil.NewSocket(t, base, 0)
 	freed.Free()
 	_, err = libevent.NewFilter(freed, nil, nil, 0)
 	assert.ErrorIs(t, err, libevent.ErrClosed)
@@ -111,18 +56,18 @@ func TestFilterRoundTrip(t *testing.T) {
 		name    string
 		in, out libevent.FilterFunc
 		layers  int
-	}{{"pass", nil, nil, 1}, {"double", halve, double, 1}, {"double twice", halve, double, 2}} {
+	}{{"pass", nil, nil, 1}, {"double", testutil.Halve, testutil.Double, 1}, {"double twice", testutil.Halve, testutil.Double, 2}} {
 		t.Run(c.name, func(t *testing.T) {
 			base := testutil.NewBase(t)
-			a, b := newPair(t, base)
-			socket, peer := newSocket(t, base, 0)
+			a, b := testutil.NewPair(t, base)
+			socket, peer := testutil.NewSocket(t, base, 0)
 			peerBev, err := base.NewSocket(testutil.ConnFD(t, peer), libevent.OptCloseOnFree)
 			require.NoError(t, err)
 			for _, ends := range [][2]*libevent.BufferEvent{{a, b}, {socket, peerBev}} {
 				from, to := ends[0], ends[1]
 				for range c.layers {
-					from = newFilter(t, from, c.in, c.out, libevent.OptCloseOnFree)
-					to = newFilter(t, to, c.in, c.out, libevent.OptCloseOnFree)
+					from = testutil.NewFilter(t, from, c.in, c.out, libevent.OptCloseOnFree)
+					to = testutil.NewFilter(t, to, c.in, c.out, libevent.OptCloseOnFree)
 				}
 				data := testutil.Noise(300_000)
 				var got []byte
@@ -142,7 +87,7 @@ func TestFilterRoundTrip(t *testing.T) {
 				}
 				require.NoError(t, from.FreeAfterFlush(testutil.Patience))
 				testutil.Dispatch(t, base)
-				same(t, data, got)
+				testutil.Same(t, data, got)
 			}
 			assert.Zero(t, base.Stats().BufferEvents)
 		})
@@ -152,15 +97,15 @@ func TestFilterRoundTrip(t *testing.T) {
 // Without OptCloseOnFree what is below goes on by itself.
 func TestFilterComesOff(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	var got []string
 	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
-		got = append(got, "below: "+content(t, b.Input()))
+		got = append(got, "below: "+testutil.Content(t, b.Input()))
 		_ = b.Input().Drain(b.Input().Len())
 	}, nil, func(b *libevent.BufferEvent, _ libevent.Events) { b.Free() }))
-	f := newFilter(t, bev, halve, nil, 0)
+	f := testutil.NewFilter(t, bev, testutil.Halve, nil, 0)
 	require.NoError(t, f.SetCallbacks(func(f *libevent.BufferEvent) {
-		got = append(got, "filter: "+content(t, f.Input()))
+		got = append(got, "filter: "+testutil.Content(t, f.Input()))
 		f.Free()
 		_, err := peer.Write([]byte("plain"))
 		assert.NoError(t, err)
@@ -176,16 +121,16 @@ func TestFilterComesOff(t *testing.T) {
 // Bytes that were buffered before the filter came, or while it was off, get through.
 func TestFilterFindsWhatWaits(t *testing.T) {
 	base := testutil.NewBase(t)
-	a, b := newPair(t, base)
+	a, b := testutil.NewPair(t, base)
 	require.NoError(t, b.Enable(rd))
 	_, err := a.WriteString("aabb")
 	require.NoError(t, err)
-	f := newFilter(t, b, halve, double, 0)
+	f := testutil.NewFilter(t, b, testutil.Halve, testutil.Double, 0)
 	testutil.Dispatch(t, base)
 	assert.Zero(t, f.Input().Len(), "reading is off")
 	require.NoError(t, f.Enable(rd))
 	testutil.Dispatch(t, base)
-	assert.Equal(t, "ab", content(t, f.Input()))
+	assert.Equal(t, "ab", testutil.Content(t, f.Input()))
 
 	require.NoError(t, a.Enable(rd))
 	require.NoError(t, f.Disable(wr))
@@ -195,14 +140,14 @@ func TestFilterFindsWhatWaits(t *testing.T) {
 	assert.Zero(t, a.Input().Len(), "writing is off")
 	require.NoError(t, f.Enable(wr))
 	testutil.Dispatch(t, base)
-	assert.Equal(t, "xxyy", content(t, a.Input()))
+	assert.Equal(t, "xxyy", testutil.Content(t, a.Input()))
 }
 
 // The high watermark of a filter: no busy loop, and nothing stuck below.
 func TestFilterHighWatermark(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
-	f := newFilter(t, bev, halve, nil, libevent.OptCloseOnFree)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	f := testutil.NewFilter(t, bev, testutil.Halve, nil, libevent.OptCloseOnFree)
 	const high, total = 500, 5000
 	calls := 0
 	require.NoError(t, f.SetWatermark(rd, 0, high))
@@ -214,14 +159,14 @@ func TestFilterHighWatermark(t *testing.T) {
 	data := bytes.Repeat([]byte("xx"), total)
 	_, err := peer.Write(data)
 	require.NoError(t, err)
-	idle(t, base, 20*time.Millisecond)
+	testutil.Idle(t, base, 20*time.Millisecond)
 	for got := 0; got < total; got += high {
 		require.Equal(t, high, f.Input().Len())
 		calls = 0
-		idle(t, base, 20*time.Millisecond)
+		testutil.Idle(t, base, 20*time.Millisecond)
 		require.Zero(t, calls)
 		require.NoError(t, f.Input().Drain(high))
-		idle(t, base, 20*time.Millisecond)
+		testutil.Idle(t, base, 20*time.Millisecond)
 	}
 	assert.Zero(t, f.Input().Len())
 }
@@ -229,39 +174,39 @@ func TestFilterHighWatermark(t *testing.T) {
 func TestFilterErrors(t *testing.T) {
 	t.Run("reading", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		bev, peer := newSocket(t, base, 0)
-		f := newFilter(t, bev, halve, nil, libevent.OptCloseOnFree)
+		bev, peer := testutil.NewSocket(t, base, 0)
+		f := testutil.NewFilter(t, bev, testutil.Halve, nil, libevent.OptCloseOnFree)
 		require.NoError(t, f.Enable(rd))
 		_, err := peer.Write([]byte("xy"))
 		require.NoError(t, err)
-		assert.Equal(t, libevent.EventReading|libevent.EventError, happening(t, f))
+		assert.Equal(t, libevent.EventReading|libevent.EventError, testutil.Happening(t, f))
 		assert.ErrorContains(t, f.Err(), "not doubled")
 	})
 	t.Run("writing", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		bev, _ := newSocket(t, base, 0)
-		f := newFilter(t, bev, nil, func(_, _ *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+		bev, _ := testutil.NewSocket(t, base, 0)
+		f := testutil.NewFilter(t, bev, nil, func(_, _ *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
 			return libevent.FilterError, nil
 		}, libevent.OptCloseOnFree)
 		_, err := f.WriteString("x")
 		require.NoError(t, err)
-		assert.Equal(t, libevent.EventWriting|libevent.EventError, happening(t, f))
+		assert.Equal(t, libevent.EventWriting|libevent.EventError, testutil.Happening(t, f))
 		assert.Error(t, f.Err())
 	})
 	t.Run("of the socket", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		bev, peer := newSocket(t, base, 0)
-		f := newFilter(t, bev, halve, double, libevent.OptCloseOnFree)
+		bev, peer := testutil.NewSocket(t, base, 0)
+		f := testutil.NewFilter(t, bev, testutil.Halve, testutil.Double, libevent.OptCloseOnFree)
 		require.NoError(t, f.Enable(rd))
 		require.NoError(t, peer.SetLinger(0))
 		require.NoError(t, peer.Close())
-		assert.Equal(t, libevent.EventReading|libevent.EventError, happening(t, f))
+		assert.Equal(t, libevent.EventReading|libevent.EventError, testutil.Happening(t, f))
 		assert.ErrorIs(t, f.Err(), syscall.ECONNRESET)
 	})
 	t.Run("a function that does nothing", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		a, b := newPair(t, base)
-		f := newFilter(t, b, func(_, _ *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+		a, b := testutil.NewPair(t, base)
+		f := testutil.NewFilter(t, b, func(_, _ *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
 			return libevent.FilterOK, nil // libevent would call again for ever
 		}, nil, 0)
 		require.NoError(t, f.Enable(rd))
@@ -271,43 +216,43 @@ func TestFilterErrors(t *testing.T) {
 	})
 	t.Run("a result that is none", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		a, b := newPair(t, base)
-		f := newFilter(t, b, func(_, _ *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+		a, b := testutil.NewPair(t, base)
+		f := testutil.NewFilter(t, b, func(_, _ *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
 			return 17, nil
 		}, nil, 0)
 		require.NoError(t, f.Enable(rd))
 		_, err := a.WriteString("x")
 		require.NoError(t, err)
-		assert.Equal(t, libevent.EventReading|libevent.EventError, happening(t, f))
+		assert.Equal(t, libevent.EventReading|libevent.EventError, testutil.Happening(t, f))
 	})
 }
 
 func TestPanicInFilter(t *testing.T) {
 	boom := func(_, _ *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
-		explode()
+		testutil.Explode()
 		return libevent.FilterOK, nil
 	}
 	base := testutil.NewBase(t)
-	a, b := newPair(t, base)
-	f := newFilter(t, b, boom, boom, 0)
+	a, b := testutil.NewPair(t, base)
+	f := testutil.NewFilter(t, b, boom, boom, 0)
 	check := func(v any) {
 		var p *libevent.PanicError
-		require.ErrorAs(t, asError(v), &p)
-		assert.ErrorIs(t, p, errBoom)
-		assert.Contains(t, string(p.Stack), "explode")
+		require.ErrorAs(t, testutil.AsError(v), &p)
+		assert.ErrorIs(t, p, testutil.ErrBoom)
+		assert.Contains(t, string(p.Stack), "Explode")
 	}
 	// Out of the Go method that made libevent call the function...
-	check(raises(func() { _, _ = f.WriteString("x") }))
-	check(raises(func() { _ = f.Output().Add([]byte("x")) }))
-	check(raises(func() { _, _ = f.Flush(wr, libevent.FlushSync) }))
+	check(testutil.Raises(func() { _, _ = f.WriteString("x") }))
+	check(testutil.Raises(func() { _ = f.Output().Add([]byte("x")) }))
+	check(testutil.Raises(func() { _, _ = f.Flush(wr, libevent.FlushSync) }))
 	// ...also through a closure...
 	require.NoError(t, base.Post(func() { _, _ = f.WriteString("x") }))
-	check(raises(func() { _ = base.Dispatch() }))
+	check(testutil.Raises(func() { _ = base.Dispatch() }))
 	// ...or out of the loop.
 	require.NoError(t, f.Enable(rd))
 	_, err := a.WriteString("x")
 	require.NoError(t, err)
-	check(raises(func() { _ = base.Dispatch() }))
+	check(testutil.Raises(func() { _ = base.Dispatch() }))
 	require.NoError(t, f.Disable(rd))
 	testutil.Dispatch(t, base)
 	f.Free()
@@ -316,22 +261,22 @@ func TestPanicInFilter(t *testing.T) {
 // CloseWrite of a filter: the function's last bytes, then the peer's EOF.
 func TestFilterCloseWrite(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	trailer := func(src, dst *libevent.Buffer, limit int, mode libevent.FlushMode) (libevent.FilterResult, error) {
-		res, err := double(src, dst, limit, mode)
+		res, err := testutil.Double(src, dst, limit, mode)
 		if mode == libevent.FlushFinished && src.Len() == 0 {
 			return libevent.FilterNeedMore, dst.Add([]byte("the end"))
 		}
 		return res, err
 	}
-	f := newFilter(t, bev, nil, trailer, libevent.OptCloseOnFree)
+	f := testutil.NewFilter(t, bev, nil, trailer, libevent.OptCloseOnFree)
 	_, err := f.WriteString("abc")
 	require.NoError(t, err)
 	require.NoError(t, f.CloseWrite())
 	_, err = f.WriteString("too late")
 	assert.ErrorIs(t, err, syscall.EPIPE)
 	require.NoError(t, f.SetCallbacks(func(f *libevent.BufferEvent) {
-		assert.Equal(t, "answer", content(t, f.Input()))
+		assert.Equal(t, "answer", testutil.Content(t, f.Input()))
 		f.Free()
 	}, nil, nil))
 	require.NoError(t, f.Enable(rd))
@@ -349,13 +294,13 @@ func TestFilterFromManyGoroutines(t *testing.T) {
 	base := testutil.NewBase(t)
 	testutil.Background(t, base)
 	for range 30 {
-		bev, peer := newSocket(t, base, 0)
-		f := newFilter(t, bev, halve, double, libevent.OptCloseOnFree)
+		bev, peer := testutil.NewSocket(t, base, 0)
+		f := testutil.NewFilter(t, bev, testutil.Halve, testutil.Double, libevent.OptCloseOnFree)
 		require.NoError(t, f.SetCallbacks(func(f *libevent.BufferEvent) {
 			_ = f.WriteBuffer(f.Input())
 		}, nil, nil))
 		require.NoError(t, f.Enable(rd))
-		got := readAll(peer)
+		got := testutil.ReadAll(peer)
 		var wg sync.WaitGroup
 		for range 4 {
 			wg.Go(func() {
@@ -378,8 +323,8 @@ func TestFilterFromManyGoroutines(t *testing.T) {
 // What is compressed on the way out is smaller on the wire, and whole behind it.
 func TestFilterCompression(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
-	f := newFilter(t, bev, nil, compress(), libevent.OptCloseOnFree)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	f := testutil.NewFilter(t, bev, nil, compress(), libevent.OptCloseOnFree)
 	text := bytes.Repeat([]byte("the same words over and over again. "), 20_000)
 	onWire := make(chan []byte, 1)
 	plain := make(chan []byte, 1)
@@ -396,16 +341,16 @@ func TestFilterCompression(t *testing.T) {
 	}
 	require.NoError(t, f.FreeAfterFlush(testutil.Patience))
 	testutil.Dispatch(t, base)
-	same(t, text, testutil.Receive(t, plain))
+	testutil.Same(t, text, testutil.Receive(t, plain))
 	assert.Less(t, len(testutil.Receive(t, onWire)), len(text)/20)
 }
 
 // A socket that has reached its high mark, and a filter that takes nothing from it: that
 // costs nothing, and goes on when there is room.
 func TestFilterOnSocketAtHighMark(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		useEitherWay(t, base)
-		bev, peer := newUnixSocket(t, base)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		testutil.UseEitherWay(t, base)
+		bev, peer := testutil.NewUnixSocket(t, base)
 		defer syscall.Close(peer)
 		calls, want := 0, 200
 		top, err := libevent.NewFilter(bev, func(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
@@ -454,8 +399,8 @@ func TestFilterHearsOfThePartnersEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := testutil.NewBase(t)
-			a, b := newPair(t, base)
-			f := newFilter(t, a, nil, nil, libevent.OptCloseOnFree)
+			a, b := testutil.NewPair(t, base)
+			f := testutil.NewFilter(t, a, nil, nil, libevent.OptCloseOnFree)
 			var events []libevent.Events
 			require.NoError(t, f.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) { events = append(events, what) }))
 			require.NoError(t, f.Enable(rd))

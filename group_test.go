@@ -101,7 +101,7 @@ func TestGroupLoops(t *testing.T) {
 func TestGroupClosed(t *testing.T) {
 	freed, err := libevent.NewGroup(2, libevent.Config{})
 	require.NoError(t, err)
-	l := groupListen(t, freed, drop)
+	l := groupListen(t, freed, testutil.Drop)
 	require.NoError(t, freed.Free())
 	for _, g := range []*libevent.Group{freed, {}} {
 		assert.ErrorIs(t, g.Run(context.Background()), libevent.ErrClosed)
@@ -109,9 +109,9 @@ func TestGroupClosed(t *testing.T) {
 		assert.ErrorIs(t, g.Finish(), libevent.ErrClosed)
 		assert.ErrorIs(t, g.LoopExit(0), libevent.ErrClosed)
 		assert.ErrorIs(t, g.LoopBreak(), libevent.ErrClosed)
-		_, err = g.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{}, drop)
+		_, err = g.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{}, testutil.Drop)
 		assert.ErrorIs(t, err, libevent.ErrClosed)
-		_, err = g.ListenFD(0, libevent.ListenOptions{}, drop)
+		_, err = g.ListenFD(0, libevent.ListenOptions{}, testutil.Drop)
 		assert.ErrorIs(t, err, libevent.ErrClosed)
 		assert.Zero(t, g.Stats())
 		assert.NoError(t, g.Free(), "twice")
@@ -142,7 +142,7 @@ func TestGroupStats(t *testing.T) {
 	g := newGroup(t, 2)
 	for i, base := range g.Bases() {
 		for range i + 1 {
-			newSocket(t, base, 0)
+			testutil.NewSocket(t, base, 0)
 		}
 	}
 	require.NoError(t, g.PostAll(func(*libevent.Base) {}))
@@ -199,7 +199,7 @@ func TestGroupSpread(t *testing.T) {
 			share[l.Base()]++
 			shares[l] = true
 			mu.Unlock()
-			drop(l, fd, nil)
+			testutil.Drop(l, fd, nil)
 			total.Add(1)
 		})
 		stop := runGroup(t, g)
@@ -255,7 +255,7 @@ func TestGroupListenNetworks(t *testing.T) {
 			require.NoError(t, err)
 			runGroup(t, g)
 			for range 4 {
-				got := testutil.Receive(t, readAll(dial(t, l)))
+				got := testutil.Receive(t, testutil.ReadAll(testutil.Dial(t, l)))
 				assert.Equal(t, "hello", string(got))
 			}
 			mu.Lock()
@@ -267,12 +267,12 @@ func TestGroupListenNetworks(t *testing.T) {
 
 func TestGroupListenArguments(t *testing.T) {
 	g := newGroup(t, 2)
-	_, err := g.Listen("udp", "127.0.0.1:0", libevent.ListenOptions{}, drop)
+	_, err := g.Listen("udp", "127.0.0.1:0", libevent.ListenOptions{}, testutil.Drop)
 	assert.ErrorIs(t, err, syscall.EINVAL)
 	_, err = g.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{}, nil)
 	assert.ErrorIs(t, err, syscall.EINVAL)
-	l := groupListen(t, g, drop)
-	_, err = g.Listen("tcp", l.Addr().String(), libevent.ListenOptions{}, drop)
+	l := groupListen(t, g, testutil.Drop)
+	_, err = g.Listen("tcp", l.Addr().String(), libevent.ListenOptions{}, testutil.Drop)
 	assert.ErrorIs(t, err, syscall.EADDRINUSE, "the port is nobody else's")
 	assert.Equal(t, 1, g.Stats().Listeners)
 }
@@ -285,13 +285,13 @@ func TestGroupListenFD(t *testing.T) {
 	var n atomic.Int64
 	l, err := g.ListenFD(fd, libevent.ListenOptions{}, func(l *libevent.Listener, fd int, _ net.Addr) {
 		assert.True(t, onItsLoop(t, l.Base()))
-		drop(l, fd, nil)
+		testutil.Drop(l, fd, nil)
 		n.Add(1)
 	})
 	require.NoError(t, err)
 	runGroup(t, g)
 	for range 2 {
-		dial(t, l)
+		testutil.Dial(t, l)
 	}
 	testutil.Eventually(t, func() bool { return n.Load() == 2 }, "both are accepted")
 }
@@ -325,7 +325,7 @@ func stranded(t *testing.T, accept func(*libevent.Listener, int, net.Addr)) (*li
 	t.Helper()
 	g := newGroup(t, 2)
 	l := groupListen(t, g, accept)
-	conns := []net.Conn{dial(t, l), dial(t, l)}
+	conns := []net.Conn{testutil.Dial(t, l), testutil.Dial(t, l)}
 	require.NoError(t, g.Bases()[0].Loop(libevent.LoopNonblock))
 	return g, l, conns
 }
@@ -368,11 +368,11 @@ func TestGroupConnectionOnItsWay(t *testing.T) {
 		}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := openFDs(t)
+			before := testutil.OpenFDs(t)
 			var accepted atomic.Int64
 			g, l, conns := stranded(t, func(l *libevent.Listener, fd int, _ net.Addr) {
 				accepted.Add(1)
-				drop(l, fd, nil)
+				testutil.Drop(l, fd, nil)
 			})
 			assert.EqualValues(t, 1, accepted.Load())
 			c.then(t, g, l)
@@ -382,7 +382,7 @@ func TestGroupConnectionOnItsWay(t *testing.T) {
 				assert.NoError(t, conn.Close())
 			}
 			require.NoError(t, g.Free())
-			assert.LessOrEqual(t, openFDs(t), before)
+			assert.LessOrEqual(t, testutil.OpenFDs(t), before)
 		})
 	}
 }
@@ -394,11 +394,11 @@ func TestGroupWithoutOneBase(t *testing.T) {
 	var got []*libevent.Base
 	l := groupListen(t, g, func(l *libevent.Listener, fd int, _ net.Addr) {
 		got = append(got, l.Base())
-		drop(l, fd, nil)
+		testutil.Drop(l, fd, nil)
 	})
 	require.NoError(t, bases[1].Free())
 	for range 4 {
-		dial(t, l)
+		testutil.Dial(t, l)
 	}
 	for _, b := range []*libevent.Base{bases[0], bases[2]} {
 		require.NoError(t, b.Loop(libevent.LoopNonblock))
@@ -422,7 +422,7 @@ func TestGroupListenerFromOtherGoroutines(t *testing.T) {
 		var off atomic.Bool
 		l := groupListen(t, g, func(l *libevent.Listener, fd int, _ net.Addr) {
 			assert.False(t, off.Load())
-			drop(l, fd, nil)
+			testutil.Drop(l, fd, nil)
 			if round%2 == 1 {
 				l.Free()
 			}
@@ -473,14 +473,14 @@ func TestGroupAcceptErrors(t *testing.T) {
 	var reports []error
 	var accepted atomic.Int64
 	l := groupListen(t, g, func(l *libevent.Listener, fd int, _ net.Addr) {
-		drop(l, fd, nil)
+		testutil.Drop(l, fd, nil)
 		if accepted.Add(1) == 2 {
 			assert.NoError(t, g.LoopBreak())
 		}
 	})
 	l.SetErrorFunc(func(_ *libevent.Listener, err error) { reports = append(reports, err) })
-	dial(t, l)
-	dial(t, l)
+	testutil.Dial(t, l)
+	testutil.Dial(t, l)
 	var limit syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
 	low := limit
@@ -511,7 +511,7 @@ func TestGroupConnectionsOfTwoLoops(t *testing.T) {
 		var bevs [2]*libevent.BufferEvent
 		var peers [2]*net.TCPConn
 		for i, base := range g.Bases() {
-			bevs[i], peers[i] = newSocket(t, base, 0)
+			bevs[i], peers[i] = testutil.NewSocket(t, base, 0)
 		}
 		for i, bev := range bevs {
 			other := bevs[1-i]
@@ -529,7 +529,7 @@ func TestGroupConnectionsOfTwoLoops(t *testing.T) {
 			wg.Go(func() {
 				got, err := io.ReadAll(peer)
 				assert.NoError(t, err)
-				same(t, testutil.Noise(size+1-i), got)
+				testutil.Same(t, testutil.Noise(size+1-i), got)
 			})
 		}
 	}
@@ -627,7 +627,7 @@ func TestGroupFinish(t *testing.T) {
 
 	// It holds for one Run. One that has nothing but the first base's to wait for
 	// can be ended by LoopExit.
-	bev, _ := newSocket(t, g.Bases()[2], 0)
+	bev, _ := testutil.NewSocket(t, g.Bases()[2], 0)
 	require.NoError(t, bev.Enable(rd))
 	require.NoError(t, g.Finish())
 	require.NoError(t, g.LoopExit(10*time.Millisecond))
@@ -672,7 +672,7 @@ func TestGroupPanic(t *testing.T) {
 		require.NoError(t, base.Post(func() { panic(cause) }))
 		require.NoError(t, base.Post(func() { posted.Store(true) }))
 		var p *libevent.PanicError
-		err, _ := raises(func() { _ = g.Run(context.Background()) }).(error)
+		err, _ := testutil.Raises(func() { _ = g.Run(context.Background()) }).(error)
 		require.ErrorAs(t, err, &p)
 		assert.ErrorIs(t, p, cause)
 		assert.Contains(t, string(p.Stack), "TestGroupPanic.func")
@@ -687,13 +687,13 @@ func TestGroupPanic(t *testing.T) {
 func TestGroupPanicInAccept(t *testing.T) {
 	var accepted atomic.Int64
 	g, _, _ := stranded(t, func(l *libevent.Listener, fd int, _ net.Addr) {
-		drop(l, fd, nil)
+		testutil.Drop(l, fd, nil)
 		if accepted.Add(1) == 2 {
 			panic("second")
 		}
 	})
 	var p *libevent.PanicError
-	err, _ := raises(func() { _ = g.Bases()[1].Loop(libevent.LoopNonblock) }).(error)
+	err, _ := testutil.Raises(func() { _ = g.Bases()[1].Loop(libevent.LoopNonblock) }).(error)
 	require.ErrorAs(t, err, &p)
 	assert.Equal(t, "second", p.Value)
 	assert.NoError(t, g.Bases()[0].Loop(libevent.LoopNonblock))
@@ -712,7 +712,7 @@ func TestGroupTwoPanics(t *testing.T) {
 		meeting.Wait()
 		panic("both")
 	}))
-	v := raises(func() { _ = g.Run(context.Background()) })
+	v := testutil.Raises(func() { _ = g.Run(context.Background()) })
 	require.IsType(t, &libevent.PanicError{}, v)
 	assert.Equal(t, "both", v.(*libevent.PanicError).Value)
 	assert.EqualValues(t, 1, logged.n.Load())
@@ -726,7 +726,7 @@ func TestGroupGoexit(t *testing.T) {
 	for i := range 2 {
 		g, err := libevent.NewGroup(2, libevent.Config{})
 		require.NoError(t, err)
-		l := groupListen(t, g, drop)
+		l := groupListen(t, g, testutil.Drop)
 		bases := g.Bases()
 		require.NoError(t, bases[i].Post(runtime.Goexit))
 		done := make(chan error, 1)
@@ -749,18 +749,18 @@ func TestGroupGoexit(t *testing.T) {
 // Free frees what lives on each base; Live is looked at after all tests.
 func TestGroupFree(t *testing.T) {
 	before := libevent.Live()
-	fds := openFDs(t)
+	fds := testutil.OpenFDs(t)
 	g, err := libevent.NewGroup(3, libevent.Config{})
 	require.NoError(t, err)
 	var peers []*net.TCPConn
 	for _, base := range g.Bases() {
-		bev, peer := newSocket(t, base, 0)
+		bev, peer := testutil.NewSocket(t, base, 0)
 		peers = append(peers, peer)
 		require.NoError(t, bev.Enable(rd))
 		timer, err := base.NewTimer(func() {})
 		require.NoError(t, err)
 		require.NoError(t, timer.Add(time.Hour))
-		groupListen(t, g, drop)
+		groupListen(t, g, testutil.Drop)
 		_, _, err = base.NewPair(0)
 		require.NoError(t, err)
 	}
@@ -773,7 +773,7 @@ func TestGroupFree(t *testing.T) {
 		assert.ErrorIs(t, err, io.EOF)
 		require.NoError(t, peer.Close())
 	}
-	assert.LessOrEqual(t, openFDs(t), fds, "of earlier tests some may be closed by now")
+	assert.LessOrEqual(t, testutil.OpenFDs(t), fds, "of earlier tests some may be closed by now")
 }
 
 // Calls from many goroutines while the group runs, ends and runs again.
@@ -795,7 +795,7 @@ func TestGroupFromManyGoroutines(t *testing.T) {
 			}
 		},
 		func() {
-			if l, err := g.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{}, drop); assert.NoError(t, err) {
+			if l, err := g.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{}, testutil.Drop); assert.NoError(t, err) {
 				l.Free()
 			}
 		},

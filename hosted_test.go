@@ -16,14 +16,14 @@ import (
 
 // Without OnPanic: Err has it, and C's loop goes on.
 func TestWrapBasePanicInEveryKindOfClosure(t *testing.T) {
-	quiet(t)
+	testutil.Quiet(t)
 	for name, arrange := range closureKinds {
 		t.Run(name, func(t *testing.T) {
-			h, base := newHost(t, libevent.WrapConfig{})
-			arrange(t, base, explode)
+			h, base := testutil.NewHost(t, libevent.WrapConfig{})
+			arrange(t, base, testutil.Explode)
 			h.Start()
 			testutil.Eventually(t, func() bool { return base.Err() != nil }, "a panic")
-			assert.ErrorIs(t, base.Err(), errBoom)
+			assert.ErrorIs(t, base.Err(), testutil.ErrBoom)
 			testutil.OnLoop(t, base, func() {})
 		})
 	}
@@ -32,10 +32,10 @@ func TestWrapBasePanicInEveryKindOfClosure(t *testing.T) {
 func TestWrapBasePanicOnALoopThatGoRuns(t *testing.T) {
 	for name, arrange := range closureKinds {
 		t.Run(name, func(t *testing.T) {
-			_, base := newHost(t, libevent.WrapConfig{})
-			arrange(t, base, explode)
-			v := raises(func() { _ = base.Dispatch() })
-			assert.ErrorIs(t, asError(v), errBoom)
+			_, base := testutil.NewHost(t, libevent.WrapConfig{})
+			arrange(t, base, testutil.Explode)
+			v := testutil.Raises(func() { _ = base.Dispatch() })
+			assert.ErrorIs(t, testutil.AsError(v), testutil.ErrBoom)
 			assert.NoError(t, base.Err())
 		})
 	}
@@ -44,7 +44,7 @@ func TestWrapBasePanicOnALoopThatGoRuns(t *testing.T) {
 func TestWrapBaseFreeInEveryKindOfClosure(t *testing.T) {
 	for name, arrange := range closureKinds {
 		t.Run(name, func(t *testing.T) {
-			h, base := newHost(t, libevent.WrapConfig{})
+			h, base := testutil.NewHost(t, libevent.WrapConfig{})
 			freed := make(chan error, 1)
 			var once sync.Once
 			arrange(t, base, func() { once.Do(func() { freed <- base.Free() }) })
@@ -59,8 +59,8 @@ func TestWrapBaseFreeInEveryKindOfClosure(t *testing.T) {
 
 // Two cannot run one loop; and he who tries disturbs nobody.
 func TestWrapBaseDispatchWhileCRunsTheLoop(t *testing.T) {
-	quiet(t)
-	h, base := newHost(t, libevent.WrapConfig{})
+	testutil.Quiet(t)
+	h, base := testutil.NewHost(t, libevent.WrapConfig{})
 	h.Start()
 	testutil.OnLoop(t, base, func() {
 		refused := make(chan error)
@@ -92,7 +92,7 @@ func TestWrapBaseLoopBreakEndsOneRun(t *testing.T) {
 	}
 	for name, end := range ways {
 		t.Run(name, func(t *testing.T) {
-			h, base := newHost(t, libevent.WrapConfig{})
+			h, base := testutil.NewHost(t, libevent.WrapConfig{})
 			for range 3 {
 				h.Start()
 				end(t, base)
@@ -109,7 +109,7 @@ func TestWrapBaseLoopBreakEndsOneRun(t *testing.T) {
 // The function of a reference is called when its last byte is gone, though the loop is C's
 // and nothing else of Go's happens.
 func TestWrapBaseCallsForReferences(t *testing.T) {
-	h, base := newHost(t, libevent.WrapConfig{})
+	h, base := testutil.NewHost(t, libevent.WrapConfig{})
 	h.Start()
 	fd, peer := testutil.TCPPair(t)
 	done := make(chan bool, 1)
@@ -128,7 +128,7 @@ func TestWrapBaseCallsForReferences(t *testing.T) {
 
 // C runs its loop on one thread, waits for its end, and goes on with another.
 func TestWrapBaseFreeAfterTheLoopOfC(t *testing.T) {
-	locked(t, func(t *testing.T, cfg libevent.WrapConfig) {
+	testutil.WithAndWithoutLocks(t, func(t *testing.T, cfg libevent.WrapConfig) {
 		h := host.New(!cfg.NoLocks)
 		base, err := libevent.WrapBase(h.Base(), cfg)
 		require.NoError(t, err)

@@ -35,7 +35,7 @@ func TestFreeInsideOwnCallback(t *testing.T) {
 		require.NoError(t, bev.Enable(rd))
 		send(testutil.Noise(100_000))
 		require.NoError(t, base.Loop(libevent.LoopOnce))
-		idle(t, base, 10*time.Millisecond)
+		testutil.Idle(t, base, 10*time.Millisecond)
 		assert.Equal(t, 1, calls)
 	})
 }
@@ -46,7 +46,7 @@ func TestFreeInsideAnothersCallback(t *testing.T) {
 	var event *libevent.Event
 	var l *libevent.Listener
 	for range 10 {
-		bev, peer := newSocket(t, base, 0)
+		bev, peer := testutil.NewSocket(t, base, 0)
 		require.NoError(t, bev.SetCallbacks(func(*libevent.BufferEvent) {
 			// Whoever is called first frees all, those too that are due.
 			for _, v := range victims {
@@ -63,7 +63,7 @@ func TestFreeInsideAnothersCallback(t *testing.T) {
 	event, err := base.NewTimer(func() {})
 	require.NoError(t, err)
 	require.NoError(t, event.Add(time.Hour))
-	l = listen(t, base, drop)
+	l = testutil.Listen(t, base, testutil.Drop)
 	testutil.Dispatch(t, base)
 	assert.EqualValues(t, 1, base.Stats().Callbacks)
 	stats := base.Stats()
@@ -76,8 +76,8 @@ func TestFreeWhileOthersUse(t *testing.T) {
 	testutil.Background(t, base)
 	for range 300 {
 		var freed, started atomic.Bool
-		a, b := newPair(t, base)
-		socket, peer := newSocket(t, base, 0)
+		a, b := testutil.NewPair(t, base)
+		socket, peer := testutil.NewSocket(t, base, 0)
 		go func() { _, _ = io.Copy(io.Discard, peer) }()
 		for _, bev := range []*libevent.BufferEvent{a, b, socket} {
 			read := func(bev *libevent.BufferEvent) {
@@ -143,7 +143,7 @@ func TestDescriptorReuse(t *testing.T) {
 		require.NoError(t, err)
 		got := make(chan string, 10)
 		require.NoError(t, fresh.SetCallbacks(func(b *libevent.BufferEvent) {
-			got <- content(t, b.Input())
+			got <- testutil.Content(t, b.Input())
 		}, nil, nil))
 		require.NoError(t, fresh.Enable(rd))
 		require.Equal(t, "new", testutil.Receive(t, got))
@@ -158,8 +158,8 @@ func TestDescriptorReuse(t *testing.T) {
 
 func TestWritesFromManyGoroutines(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
-	got := readAll(peer)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	got := testutil.ReadAll(peer)
 	testutil.Background(t, base)
 	const goroutines, each = 8, 5000
 	var wg sync.WaitGroup
@@ -185,8 +185,8 @@ func TestWritesFromManyGoroutines(t *testing.T) {
 // orders, would stop both.
 func TestTwoLoopsWriteToEachOther(t *testing.T) {
 	one, two := testutil.NewBase(t), testutil.NewBase(t)
-	a, aPeer := newSocket(t, one, 0)
-	b, bPeer := newSocket(t, two, 0)
+	a, aPeer := testutil.NewSocket(t, one, 0)
+	b, bPeer := testutil.NewSocket(t, two, 0)
 	forward := func(to *libevent.BufferEvent) func(*libevent.BufferEvent) {
 		return func(from *libevent.BufferEvent) { assert.NoError(t, to.WriteBuffer(from.Input())) }
 	}
@@ -204,7 +204,7 @@ func TestTwoLoopsWriteToEachOther(t *testing.T) {
 			got := make([]byte, len(data))
 			_, err := io.ReadFull(c[1], got)
 			assert.NoError(t, err)
-			same(t, data, got)
+			testutil.Same(t, data, got)
 		})
 	}
 	wg.Wait()
@@ -213,7 +213,7 @@ func TestTwoLoopsWriteToEachOther(t *testing.T) {
 // A closure may wait for a goroutine that uses the same bufferevent.
 func TestClosureWaitsForUserOfItsBufferEvent(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 		done := make(chan struct{})
 		go func() {
@@ -237,7 +237,7 @@ func TestClosureWaitsForUserOfItsBufferEvent(t *testing.T) {
 
 // The base frees what still lives on it.
 func TestFreeBaseWithEverythingAlive(t *testing.T) {
-	before, fds := libevent.Live(), openFDs(t)
+	before, fds := libevent.Live(), testutil.OpenFDs(t)
 	much := make([]byte, 32<<20) // more than the kernel takes
 	for range 20 {
 		base, err := libevent.NewBase()
@@ -245,11 +245,11 @@ func TestFreeBaseWithEverythingAlive(t *testing.T) {
 		var bevs []*libevent.BufferEvent
 		a, b, err := base.NewPair(0)
 		require.NoError(t, err)
-		loopOnly, _ := newSocket(t, base, libevent.OptLoopOnly)
-		lingering, _ := newSocket(t, base, 0)
+		loopOnly, _ := testutil.NewSocket(t, base, libevent.OptLoopOnly)
+		lingering, _ := testutil.NewSocket(t, base, 0)
 		_, err = lingering.Write(much)
 		require.NoError(t, err)
-		idle, _ := newSocket(t, base, 0)
+		idle, _ := testutil.NewSocket(t, base, 0)
 		bevs = append(bevs, a, b, loopOnly, idle)
 		for _, bev := range bevs {
 			require.NoError(t, bev.SetCallbacks(func(*libevent.BufferEvent) {}, func(*libevent.BufferEvent) {}, nil))
@@ -257,8 +257,8 @@ func TestFreeBaseWithEverythingAlive(t *testing.T) {
 			_, err = bev.WriteString("queues something")
 			require.NoError(t, err)
 		}
-		l := listen(t, base, drop)
-		dial(t, l)
+		l := testutil.Listen(t, base, testutil.Drop)
+		testutil.Dial(t, l)
 		sig, err := base.NewSignal(syscall.SIGUSR1, nop)
 		require.NoError(t, err)
 		require.NoError(t, sig.Add(-1))
@@ -276,7 +276,7 @@ func TestFreeBaseWithEverythingAlive(t *testing.T) {
 	}
 	assert.Equal(t, before, libevent.Live())
 	t.Cleanup(func() { // the peers are closed by then
-		testutil.Eventually(t, func() bool { return openFDs(t) <= fds+100 }, "descriptors are closed")
+		testutil.Eventually(t, func() bool { return testutil.OpenFDs(t) <= fds+100 }, "descriptors are closed")
 	})
 }
 
@@ -324,7 +324,7 @@ func TestNothingIsLeftOfManyConnections(t *testing.T) {
 		connections = 2000
 	}
 	base := testutil.NewBase(t)
-	l := listen(t, base, func(_ *libevent.Listener, fd int, _ net.Addr) {
+	l := testutil.Listen(t, base, func(_ *libevent.Listener, fd int, _ net.Addr) {
 		bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 		if !assert.NoError(t, err) {
 			return
@@ -336,7 +336,7 @@ func TestNothingIsLeftOfManyConnections(t *testing.T) {
 	})
 	stop := testutil.Background(t, base)
 	testutil.OnLoop(t, base, func() {})
-	live, fds, goroutines := libevent.Live(), openFDs(t), runtime.NumGoroutine()
+	live, fds, goroutines := libevent.Live(), testutil.OpenFDs(t), runtime.NumGoroutine()
 	const workers = 10
 	var wg sync.WaitGroup
 	for range workers {
@@ -361,7 +361,7 @@ func TestNothingIsLeftOfManyConnections(t *testing.T) {
 	}
 	wg.Wait()
 	testutil.Eventually(t, func() bool {
-		return libevent.Live() == live && openFDs(t) <= fds && runtime.NumGoroutine() <= goroutines
+		return libevent.Live() == live && testutil.OpenFDs(t) <= fds && runtime.NumGoroutine() <= goroutines
 	}, "all is as before")
 	stop()
 }

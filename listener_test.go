@@ -22,25 +22,6 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// drop is an accept closure that closes at once.
-func drop(_ *libevent.Listener, fd int, _ net.Addr) { _ = syscall.Close(fd) }
-
-func listen(t testing.TB, base *libevent.Base, accept func(*libevent.Listener, int, net.Addr)) *libevent.Listener {
-	t.Helper()
-	l, err := base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{}, accept)
-	require.NoError(t, err)
-	return l
-}
-
-func dial(t testing.TB, l *libevent.Listener) net.Conn {
-	t.Helper()
-	conn, err := net.Dial(l.Addr().Network(), l.Addr().String())
-	require.NoError(t, err)
-	require.NoError(t, conn.SetDeadline(time.Now().Add(testutil.Patience)))
-	t.Cleanup(func() { _ = conn.Close() })
-	return conn
-}
-
 func TestListen(t *testing.T) {
 	for _, c := range []struct{ network, address string }{
 		{"tcp", "127.0.0.1:0"}, {"tcp4", "127.0.0.1:0"}, {"tcp", "[::1]:0"}, {"tcp6", "[::1]:0"},
@@ -74,7 +55,7 @@ func TestListen(t *testing.T) {
 				t.Skip("this machine has no such address")
 			}
 			require.NoError(t, err)
-			conn := dial(t, l)
+			conn := testutil.Dial(t, l)
 			testutil.Dispatch(t, base)
 			got, err := io.ReadAll(conn)
 			require.NoError(t, err)
@@ -94,39 +75,39 @@ func TestListenArguments(t *testing.T) {
 		{"udp", "127.0.0.1:0"}, {"tcp", "127.0.0.1"}, {"tcp4", "[::1]:0"}, {"tcp6", "127.0.0.1:0"},
 		{"tcp", "127.0.0.1:99999"}, {"unix", ""}, {"", ""},
 	} {
-		_, err := base.Listen(c.network, c.address, libevent.ListenOptions{}, drop)
+		_, err := base.Listen(c.network, c.address, libevent.ListenOptions{}, testutil.Drop)
 		assert.ErrorIs(t, err, syscall.EINVAL, "%+v", c)
 	}
 	_, err := base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{}, nil)
 	assert.ErrorIs(t, err, syscall.EINVAL)
-	_, err = base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{Backlog: -1}, drop)
+	_, err = base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{Backlog: -1}, testutil.Drop)
 	assert.ErrorIs(t, err, syscall.EINVAL)
 
-	l := listen(t, base, drop)
-	_, err = base.Listen("tcp", l.Addr().String(), libevent.ListenOptions{}, drop)
+	l := testutil.Listen(t, base, testutil.Drop)
+	_, err = base.Listen("tcp", l.Addr().String(), libevent.ListenOptions{}, testutil.Drop)
 	assert.ErrorIs(t, err, syscall.EADDRINUSE)
 	assert.Equal(t, 1, base.Stats().Listeners)
-	_, err = base.Listen("unix", "/no/such/directory/sock", libevent.ListenOptions{}, drop)
+	_, err = base.Listen("unix", "/no/such/directory/sock", libevent.ListenOptions{}, testutil.Drop)
 	assert.ErrorIs(t, err, syscall.ENOENT)
 }
 
 func TestListenOptions(t *testing.T) {
 	base := testutil.NewBase(t)
-	first, err := base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{ReusePort: true, Backlog: 5}, drop)
+	first, err := base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{ReusePort: true, Backlog: 5}, testutil.Drop)
 	require.NoError(t, err)
-	_, err = base.Listen("tcp", first.Addr().String(), libevent.ListenOptions{ReusePort: true}, drop)
+	_, err = base.Listen("tcp", first.Addr().String(), libevent.ListenOptions{ReusePort: true}, testutil.Drop)
 	require.NoError(t, err, "the port is shared")
 
 	accepted := 0
 	l, err := base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{Disabled: true, DeferredAccept: true, NoReuseAddr: true},
 		func(l *libevent.Listener, fd int, _ net.Addr) {
 			accepted++
-			drop(l, fd, nil)
+			testutil.Drop(l, fd, nil)
 			first.Free()
 			assert.NoError(t, base.LoopBreak())
 		})
 	require.NoError(t, err)
-	conn := dial(t, l)
+	conn := testutil.Dial(t, l)
 	_, err = conn.Write([]byte("x")) // what a deferred accept waits for
 	require.NoError(t, err)
 	require.NoError(t, base.Loop(libevent.LoopNonblock))
@@ -140,13 +121,13 @@ func TestListenOptions(t *testing.T) {
 func TestListenerDisableInClosure(t *testing.T) {
 	base := testutil.NewBase(t)
 	accepted := 0
-	l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+	l := testutil.Listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
 		accepted++
-		drop(l, fd, nil)
+		testutil.Drop(l, fd, nil)
 		assert.NoError(t, l.Disable())
 	})
 	for range 3 {
-		dial(t, l)
+		testutil.Dial(t, l)
 	}
 	for i := range 3 {
 		require.NoError(t, l.Enable())
@@ -158,13 +139,13 @@ func TestListenerDisableInClosure(t *testing.T) {
 func TestListenerFreeInClosure(t *testing.T) {
 	base := testutil.NewBase(t)
 	accepted := 0
-	l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+	l := testutil.Listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
 		accepted++
-		drop(l, fd, nil)
+		testutil.Drop(l, fd, nil)
 		l.Free()
 	})
 	for range 3 {
-		dial(t, l)
+		testutil.Dial(t, l)
 	}
 	testutil.Dispatch(t, base)
 	assert.Equal(t, 1, accepted)
@@ -182,9 +163,9 @@ func TestListenerFromOtherGoroutines(t *testing.T) {
 	testutil.Background(t, base)
 	for range 20 {
 		var off atomic.Bool
-		l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+		l := testutil.Listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
 			assert.False(t, off.Load())
-			drop(l, fd, nil)
+			testutil.Drop(l, fd, nil)
 		})
 		stop := make(chan struct{})
 		var wg sync.WaitGroup
@@ -225,9 +206,9 @@ func TestAcceptErrors(t *testing.T) {
 		base := testutil.NewBase(t)
 		var reports []error
 		accepted := 0
-		l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+		l := testutil.Listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
 			accepted++
-			drop(l, fd, nil)
+			testutil.Drop(l, fd, nil)
 			assert.NoError(t, base.LoopBreak())
 		})
 		if withFunc {
@@ -236,7 +217,7 @@ func TestAcceptErrors(t *testing.T) {
 				reports = append(reports, err)
 			})
 		}
-		conn := dial(t, l)
+		conn := testutil.Dial(t, l)
 		var limit syscall.Rlimit
 		require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
 		low := limit
@@ -278,7 +259,7 @@ func TestListenFD(t *testing.T) {
 	for _, fd := range []int{listening, bound} {
 		l, err := base.ListenFD(fd, libevent.ListenOptions{}, func(l *libevent.Listener, conn int, _ net.Addr) {
 			accepted++
-			drop(l, conn, nil)
+			testutil.Drop(l, conn, nil)
 			l.Free()
 		})
 		require.NoError(t, err)
@@ -287,20 +268,20 @@ func TestListenFD(t *testing.T) {
 		if fd == listening {
 			assert.Equal(t, addr, l.Addr().String())
 		}
-		dial(t, l)
+		testutil.Dial(t, l)
 		testutil.Dispatch(t, base)
 		assert.Equal(t, -1, l.FD())
 	}
 	assert.Equal(t, 2, accepted)
-	_, err = base.ListenFD(-1, libevent.ListenOptions{}, drop)
+	_, err = base.ListenFD(-1, libevent.ListenOptions{}, testutil.Drop)
 	assert.ErrorIs(t, err, syscall.EINVAL)
-	_, err = base.ListenFD(bound, libevent.ListenOptions{}, drop)
+	_, err = base.ListenFD(bound, libevent.ListenOptions{}, testutil.Drop)
 	assert.ErrorIs(t, err, syscall.EBADF, "the listener has closed it")
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	defer r.Close()
 	defer w.Close()
-	_, err = base.ListenFD(int(r.Fd()), libevent.ListenOptions{}, drop)
+	_, err = base.ListenFD(int(r.Fd()), libevent.ListenOptions{}, testutil.Drop)
 	assert.ErrorIs(t, err, syscall.ENOTSOCK)
 }
 
@@ -312,11 +293,11 @@ func TestAcceptedDescriptors(t *testing.T) {
 			flags, _, _ := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFD, 0)
 			assert.Equal(t, !opts.Blocking, status&syscall.O_NONBLOCK != 0)
 			assert.Equal(t, !opts.NoCloseOnExec, flags&syscall.FD_CLOEXEC != 0)
-			drop(l, fd, nil)
+			testutil.Drop(l, fd, nil)
 			l.Free()
 		})
 		require.NoError(t, err)
-		dial(t, l)
+		testutil.Dial(t, l)
 		testutil.Dispatch(t, base)
 	}
 }
@@ -345,6 +326,6 @@ func TestListenIPv4AndIPv6(t *testing.T) {
 	testutil.Dispatch(t, base)
 	assert.Equal(t, 1, accepted)
 
-	_, err = base.Listen("tcp6", "[::]:0", opts, drop)
+	_, err = base.Listen("tcp6", "[::]:0", opts, testutil.Drop)
 	assert.ErrorIs(t, err, syscall.EINVAL)
 }

@@ -32,7 +32,7 @@ func (h *countingHandler) Handle(_ context.Context, r slog.Record) error {
 
 func TestSetLogger(t *testing.T) {
 	goroutines := runtime.NumGoroutine()
-	fds := openFDs(t)
+	fds := testutil.OpenFDs(t)
 	var h countingHandler
 	require.NoError(t, libevent.SetLogger(slog.New(&h)))
 	base := testutil.NewBase(t)
@@ -53,5 +53,5 @@ func TestSetLogger(t *testing.T) {
 	testutil.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines }, "the reader ends")
 	e.Free()
 	require.NoError(t, base.Free())
-	testutil.Eventually(t, func() bool { return openFDs(t) <= fds }, "the pipe is closed")
+	testutil.Eventually(t, func() bool { return testutil.OpenFDs(t) <= fds }, "the pipe is closed")
 }

@@ -229,7 +229,7 @@ func TestPostFromManyGoroutines(t *testing.T) {
 // A function that posts itself without end must not keep sockets from being served.
 func TestPostItselfWhileSocketsAreBusy(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 		assert.NoError(t, b.Output().AddBuffer(b.Input()))
 	}, nil, nil))
@@ -269,7 +269,7 @@ func TestFreeBaseDropsPosted(t *testing.T) {
 	assert.ErrorIs(t, err, libevent.ErrClosed)
 	_, err = base.NewTimer(func() {})
 	assert.ErrorIs(t, err, libevent.ErrClosed)
-	_, err = base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{}, drop)
+	_, err = base.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{}, testutil.Drop)
 	assert.ErrorIs(t, err, libevent.ErrClosed)
 	assert.NotEmpty(t, base.Method())
 }

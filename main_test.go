@@ -8,10 +8,12 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// TestMain fails the run when a test has left anything behind in C.
+const (
+	rd = libevent.EvRead
+	wr = libevent.EvWrite
+)
+
+// TestMain fails the run if a test has left an object of C's behind.
 func TestMain(m *testing.M) {
-	if os.Getenv("LIBEVENT_LOCK_DEBUGGING") != "" {
-		libevent.EnableLockDebugging()
-	}
 	os.Exit(testutil.Main(m, &libevent.StaleOnPurpose))
 }

@@ -1,7 +1,6 @@
 package libevent_test
 
 import (
-	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -22,14 +21,14 @@ import (
 // fail is what it does there.
 var closureKinds = map[string]func(t *testing.T, base *libevent.Base, fail func()){
 	"read": func(t *testing.T, base *libevent.Base, fail func()) {
-		bev, peer := newSocket(t, base, 0)
+		bev, peer := testutil.NewSocket(t, base, 0)
 		require.NoError(t, bev.SetCallbacks(func(*libevent.BufferEvent) { fail() }, nil, nil))
 		require.NoError(t, bev.Enable(rd))
 		_, err := peer.Write([]byte("x"))
 		require.NoError(t, err)
 	},
 	"read, loop only": func(t *testing.T, base *libevent.Base, fail func()) {
-		bev, peer := newSocket(t, base, libevent.OptLoopOnly)
+		bev, peer := testutil.NewSocket(t, base, libevent.OptLoopOnly)
 		require.NoError(t, bev.SetCallbacks(func(*libevent.BufferEvent) { fail() }, nil, nil))
 		require.NoError(t, bev.SetWatermark(rd, 0, 1))
 		require.NoError(t, bev.Enable(rd))
@@ -37,19 +36,19 @@ var closureKinds = map[string]func(t *testing.T, base *libevent.Base, fail func(
 		require.NoError(t, err)
 	},
 	"write": func(t *testing.T, base *libevent.Base, fail func()) {
-		bev, _ := newSocket(t, base, 0)
+		bev, _ := testutil.NewSocket(t, base, 0)
 		require.NoError(t, bev.SetCallbacks(nil, func(*libevent.BufferEvent) { fail() }, nil))
 		_, err := bev.WriteString("x")
 		require.NoError(t, err)
 	},
 	"event": func(t *testing.T, base *libevent.Base, fail func()) {
-		bev, peer := newSocket(t, base, 0)
+		bev, peer := testutil.NewSocket(t, base, 0)
 		require.NoError(t, bev.SetCallbacks(nil, nil, func(*libevent.BufferEvent, libevent.Events) { fail() }))
 		require.NoError(t, bev.Enable(rd))
 		require.NoError(t, peer.Close())
 	},
 	"fd event": func(t *testing.T, base *libevent.Base, fail func()) {
-		bev, _ := newSocket(t, base, 0)
+		bev, _ := testutil.NewSocket(t, base, 0)
 		e, err := base.NewEvent(bev.FD(), wr, func(int, libevent.What) { fail() })
 		require.NoError(t, err)
 		require.NoError(t, e.Add(-1))
@@ -67,15 +66,15 @@ var closureKinds = map[string]func(t *testing.T, base *libevent.Base, fail func(
 		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGUSR1))
 	},
 	"accept": func(t *testing.T, base *libevent.Base, fail func()) {
-		l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
-			drop(l, fd, nil)
+		l := testutil.Listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+			testutil.Drop(l, fd, nil)
 			l.Free()
 			fail()
 		})
-		dial(t, l)
+		testutil.Dial(t, l)
 	},
 	"accept error": func(t *testing.T, base *libevent.Base, fail func()) {
-		l := listen(t, base, drop)
+		l := testutil.Listen(t, base, testutil.Drop)
 		var limit syscall.Rlimit
 		require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
 		l.SetErrorFunc(func(l *libevent.Listener, err error) {
@@ -84,7 +83,7 @@ var closureKinds = map[string]func(t *testing.T, base *libevent.Base, fail func(
 			l.Free()
 			fail()
 		})
-		dial(t, l)
+		testutil.Dial(t, l)
 		low := limit
 		low.Cur = 0
 		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low))
@@ -93,10 +92,10 @@ var closureKinds = map[string]func(t *testing.T, base *libevent.Base, fail func(
 		bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
 		require.NoError(t, err)
 		require.NoError(t, bev.SetCallbacks(nil, nil, func(*libevent.BufferEvent, libevent.Events) { fail() }))
-		require.NoError(t, bev.ConnectHostname(newDNS(t, base, nil), "tcp", "127.0.0.2", 1))
+		require.NoError(t, bev.ConnectHostname(testutil.NewDNSBase(t, base, libevent.DNSConfig{NoSystemConfig: true}), "tcp", "127.0.0.2", 1))
 	},
 	"lookup": func(t *testing.T, base *libevent.Base, fail func()) {
-		_, err := newDNS(t, base, nil).Lookup("ip", "127.0.0.1", func([]netip.Addr, error) { fail() })
+		_, err := testutil.NewDNSBase(t, base, libevent.DNSConfig{NoSystemConfig: true}).Lookup("ip", "127.0.0.1", func([]netip.Addr, error) { fail() })
 		require.NoError(t, err)
 	},
 	"post": func(t *testing.T, base *libevent.Base, fail func()) {
@@ -111,27 +110,23 @@ var closureKinds = map[string]func(t *testing.T, base *libevent.Base, fail func(
 	},
 }
 
-func explode() { panic(errBoom) }
-
-var errBoom = errors.New("boom")
-
 func TestPanicInEveryKindOfClosure(t *testing.T) {
 	for name, arrange := range closureKinds {
 		t.Run(name, func(t *testing.T) {
 			base := testutil.NewBase(t)
-			arrange(t, base, explode)
-			v := raises(func() { _ = base.Dispatch() })
+			arrange(t, base, testutil.Explode)
+			v := testutil.Raises(func() { _ = base.Dispatch() })
 			var p *libevent.PanicError
-			require.ErrorAs(t, asError(v), &p)
-			assert.Equal(t, errBoom, p.Value)
-			assert.ErrorIs(t, p, errBoom)
-			assert.Contains(t, string(p.Stack), "libevent_test.explode", "the stack is the closure's")
+			require.ErrorAs(t, testutil.AsError(v), &p)
+			assert.Equal(t, testutil.ErrBoom, p.Value)
+			assert.ErrorIs(t, p, testutil.ErrBoom)
+			assert.Contains(t, string(p.Stack), "testutil.Explode", "the stack is the closure's")
 			assert.Contains(t, p.Error(), "boom")
 
 			// The base is as good as new.
 			ran := false
 			require.NoError(t, base.Post(func() { ran = true }))
-			bev, peer := newSocket(t, base, 0)
+			bev, peer := testutil.NewSocket(t, base, 0)
 			require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 				assert.NoError(t, b.WriteBuffer(b.Input()))
 				assert.NoError(t, b.FreeAfterFlush(testutil.Patience))
@@ -149,25 +144,20 @@ func TestPanicInEveryKindOfClosure(t *testing.T) {
 	}
 }
 
-func asError(v any) error {
-	err, _ := v.(error)
-	return err
-}
-
 // What was pending when a closure panicked is delivered by the next run, once.
 func TestPanicKeepsWhatIsPending(t *testing.T) {
 	base := testutil.NewBase(t)
 	calls := map[string]int{}
 	// One bufferevent with all three kinds of callback due in one go: the other
 	// end reads and writes and finishes before the loop first runs.
-	a, b := newPair(t, base)
+	a, b := testutil.NewPair(t, base)
 	note := func(name string) { calls[name]++ }
 	panics := true
 	require.NoError(t, a.SetCallbacks(func(*libevent.BufferEvent) {
 		note("read")
 		if panics {
 			panics = false
-			explode()
+			testutil.Explode()
 		}
 	}, func(*libevent.BufferEvent) { note("write") }, func(_ *libevent.BufferEvent, what libevent.Events) {
 		assert.Equal(t, libevent.EventReading|libevent.EventEOF, what)
@@ -183,7 +173,7 @@ func TestPanicKeepsWhatIsPending(t *testing.T) {
 	require.NoError(t, err)
 
 	for range 5 {
-		bev, peer := newSocket(t, base, 0)
+		bev, peer := testutil.NewSocket(t, base, 0)
 		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 			note("socket")
 			b.Free()
@@ -192,31 +182,31 @@ func TestPanicKeepsWhatIsPending(t *testing.T) {
 		_, err := peer.Write([]byte("x"))
 		require.NoError(t, err)
 	}
-	l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+	l := testutil.Listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
 		note("accept")
-		drop(l, fd, nil)
+		testutil.Drop(l, fd, nil)
 		if calls["accept"] == 1 {
-			explode()
+			testutil.Explode()
 		}
 		if calls["accept"] == 3 {
 			l.Free()
 		}
 	})
 	for range 3 {
-		dial(t, l)
+		testutil.Dial(t, l)
 	}
 	for range 3 {
 		require.NoError(t, base.Post(func() {
 			note("post")
 			if calls["post"] == 1 {
-				explode()
+				testutil.Explode()
 			}
 		}))
 	}
 	panicked := 0
 	for range 10 {
 		total := 0
-		v := raises(func() { testutil.Dispatch(t, base) })
+		v := testutil.Raises(func() { testutil.Dispatch(t, base) })
 		for _, n := range calls {
 			total += n
 		}
@@ -224,7 +214,7 @@ func TestPanicKeepsWhatIsPending(t *testing.T) {
 			break
 		}
 		panicked++
-		require.ErrorIs(t, asError(v), errBoom)
+		require.ErrorIs(t, testutil.AsError(v), testutil.ErrBoom)
 	}
 	assert.Equal(t, 3, panicked)
 	assert.Equal(t, map[string]int{"read": 1, "write": 1, "event": 1, "socket": 5, "accept": 3, "post": 3}, calls)
@@ -233,13 +223,13 @@ func TestPanicKeepsWhatIsPending(t *testing.T) {
 // A panic passes through the loop of another base, with its first stack.
 func TestPanicThroughTwoLoops(t *testing.T) {
 	outer, inner := testutil.NewBase(t), testutil.NewBase(t)
-	require.NoError(t, inner.Post(explode))
+	require.NoError(t, inner.Post(testutil.Explode))
 	require.NoError(t, outer.Post(func() { _ = inner.Dispatch() }))
-	v := raises(func() { _ = outer.Dispatch() })
+	v := testutil.Raises(func() { _ = outer.Dispatch() })
 	var p *libevent.PanicError
-	require.ErrorAs(t, asError(v), &p)
-	assert.Equal(t, errBoom, p.Value)
-	assert.Contains(t, string(p.Stack), "libevent_test.explode")
+	require.ErrorAs(t, testutil.AsError(v), &p)
+	assert.Equal(t, testutil.ErrBoom, p.Value)
+	assert.Contains(t, string(p.Stack), "testutil.Explode")
 	testutil.Dispatch(t, inner)
 	testutil.Dispatch(t, outer)
 }
@@ -247,7 +237,7 @@ func TestPanicThroughTwoLoops(t *testing.T) {
 func TestPanicWithOtherValues(t *testing.T) {
 	base := testutil.NewBase(t)
 	require.NoError(t, base.Post(func() { panic("text") }))
-	v := raises(func() { _ = base.Dispatch() })
+	v := testutil.Raises(func() { _ = base.Dispatch() })
 	require.IsType(t, &libevent.PanicError{}, v)
 	assert.Equal(t, "text", v.(*libevent.PanicError).Value)
 	assert.NoError(t, v.(*libevent.PanicError).Unwrap())
@@ -255,7 +245,7 @@ func TestPanicWithOtherValues(t *testing.T) {
 		var nobody *libevent.BufferEvent
 		nobody.Free() // a nil dereference is a panic like any other
 	}))
-	assert.NotNil(t, raises(func() { _ = base.Dispatch() }))
+	assert.NotNil(t, testutil.Raises(func() { _ = base.Dispatch() }))
 	testutil.Dispatch(t, base)
 }
 
@@ -269,8 +259,8 @@ func TestGoexitInEveryKindOfClosure(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			base, err := libevent.NewBase()
 			require.NoError(t, err)
-			l := listen(t, base, drop)
-			bev, peer := newSocket(t, base, 0)
+			l := testutil.Listen(t, base, testutil.Drop)
+			bev, peer := testutil.NewSocket(t, base, 0)
 			arrange(t, base, runtime.Goexit)
 			done := make(chan struct{})
 			go func() {
@@ -287,7 +277,7 @@ func TestGoexitInEveryKindOfClosure(t *testing.T) {
 			assert.ErrorIs(t, bev.Enable(rd), libevent.ErrLoopAborted)
 			_, err = base.NewSocket(-1, 0)
 			assert.ErrorIs(t, err, libevent.ErrLoopAborted)
-			other, _ := newSocket(t, testutil.NewBase(t), 0)
+			other, _ := testutil.NewSocket(t, testutil.NewBase(t), 0)
 			assert.NoError(t, other.Enable(rd), "other bases have nothing to do with it")
 			disabled := make(chan error, 1)
 			go func() { disabled <- l.Disable() }()

@@ -88,7 +88,7 @@ func TestReadAgainstFree(t *testing.T) {
 	base := testutil.NewBase(t)
 	testutil.Background(t, base)
 	for range 1000 {
-		bev, peer := newSocket(t, base, 0)
+		bev, peer := testutil.NewSocket(t, base, 0)
 		started := make(chan struct{})
 		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 			close(started)
@@ -117,7 +117,7 @@ func TestReadAgainstFree(t *testing.T) {
 
 func TestSetFDFromElsewhere(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, _ := newSocket(t, base, 0)
+	bev, _ := testutil.NewSocket(t, base, 0)
 	require.NoError(t, bev.SetFD(bev.FD()), "no loop runs")
 	testutil.Background(t, base)
 	testutil.OnLoop(t, base, func() { assert.NoError(t, bev.SetFD(bev.FD())) })
@@ -128,7 +128,7 @@ func TestSetFDFromElsewhere(t *testing.T) {
 // of the pair does.
 func TestFreeWhileLent(t *testing.T) {
 	base := testutil.NewBase(t)
-	a, b := newPair(t, base)
+	a, b := testutil.NewPair(t, base)
 	want := bytes.Repeat([]byte("lent "), 10_000)
 	_, err := a.Write(want)
 	require.NoError(t, err)
@@ -143,9 +143,9 @@ func TestFreeWhileLent(t *testing.T) {
 			_ = b.Input().Drain(1 << 20)
 		}()
 		<-done
-		same(t, want, bytes.Join(spans, nil))
+		testutil.Same(t, want, bytes.Join(spans, nil))
 	}))
-	socket, peer := newSocket(t, base, 0)
+	socket, peer := testutil.NewSocket(t, base, 0)
 	require.NoError(t, socket.Enable(rd))
 	_, err = peer.Write(want[:1000])
 	require.NoError(t, err)
@@ -155,7 +155,7 @@ func TestFreeWhileLent(t *testing.T) {
 	require.NoError(t, socket.Input().Peek(func(spans [][]byte) {
 		socket.Free()
 		assert.ErrorIs(t, socket.Input().Drain(1), libevent.ErrClosed)
-		same(t, want[:1000], bytes.Join(spans, nil))
+		testutil.Same(t, want[:1000], bytes.Join(spans, nil))
 	}))
 }
 
@@ -224,16 +224,16 @@ func TestPostponedAcceptAfterFree(t *testing.T) {
 		base, err := libevent.NewBase()
 		require.NoError(t, err)
 		accepted := 0
-		l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+		l := testutil.Listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
 			accepted++
-			drop(l, fd, nil)
-			explode()
+			testutil.Drop(l, fd, nil)
+			testutil.Explode()
 		})
 		var conns []net.Conn
 		for range 3 {
-			conns = append(conns, dial(t, l))
+			conns = append(conns, testutil.Dial(t, l))
 		}
-		require.ErrorIs(t, asError(raises(func() { _ = base.Dispatch() })), errBoom)
+		require.ErrorIs(t, testutil.AsError(testutil.Raises(func() { _ = base.Dispatch() })), testutil.ErrBoom)
 		if !freeBase {
 			l.Free()
 			testutil.Dispatch(t, base)
@@ -266,7 +266,7 @@ func TestLoopOnlyBuffersOfTwoIdleBases(t *testing.T) {
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
 	testutil.Receive(t, done)
-	alone := newBuffer(t, "z")
+	alone := testutil.NewBuffer(t, "z")
 	require.NoError(t, x.Output().AddBuffer(alone))
 	require.NoError(t, alone.AddBuffer(y.Input()))
 }
@@ -286,7 +286,7 @@ func TestConnectAgainstFree(t *testing.T) {
 		}
 	}()
 	base := testutil.NewBase(t)
-	fds := openFDs(t)
+	fds := testutil.OpenFDs(t)
 	for range 200 {
 		bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
 		require.NoError(t, err)
@@ -300,14 +300,14 @@ func TestConnectAgainstFree(t *testing.T) {
 			require.ErrorIs(t, err, libevent.ErrClosed)
 		}
 	}
-	testutil.Eventually(t, func() bool { return openFDs(t) <= fds+1 }, "no socket is left")
+	testutil.Eventually(t, func() bool { return testutil.OpenFDs(t) <= fds+1 }, "no socket is left")
 }
 
 func TestSignalAddAgainstFree(t *testing.T) {
 	base := testutil.NewBase(t)
 	goroutines := runtime.NumGoroutine()
 	for range 3000 {
-		e, err := base.NewSignal(syscall.SIGUSR1, nop)
+		e, err := base.NewSignal(syscall.SIGUSR1, func(os.Signal) {})
 		require.NoError(t, err)
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = e.Add(-1) })
@@ -340,19 +340,19 @@ func TestSignalDelOnLoop(t *testing.T) {
 // A closure that takes bytes out and puts them back has drained nothing.
 func TestReadHighWatermarkAndPuttingBack(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	calls := 0
 	require.NoError(t, bev.SetWatermark(rd, 0, 100))
 	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 		calls++
-		_, err := b.Input().WriteTo(&shortWriter{10, syscall.EAGAIN})
+		_, err := b.Input().WriteTo(&testutil.ShortWriter{N: 10, Err: syscall.EAGAIN})
 		assert.ErrorIs(t, err, syscall.EAGAIN)
 		assert.NoError(t, b.Input().Prepend(make([]byte, 10)))
 	}, nil, nil))
 	require.NoError(t, bev.Enable(rd))
 	_, err := peer.Write(testutil.Noise(1000))
 	require.NoError(t, err)
-	idle(t, base, 50*time.Millisecond)
+	testutil.Idle(t, base, 50*time.Millisecond)
 	assert.Equal(t, 100, bev.Input().Len())
 	assert.LessOrEqual(t, calls, 2)
 }
@@ -364,7 +364,7 @@ func TestListenerDisableKeepsTheBacklog(t *testing.T) {
 	accepted := make(chan int, clients)
 	var l *libevent.Listener
 	disabled := make(chan struct{})
-	l = listen(t, base, func(_ *libevent.Listener, fd int, _ net.Addr) {
+	l = testutil.Listen(t, base, func(_ *libevent.Listener, fd int, _ net.Addr) {
 		if len(accepted) == 0 { // during the first, another goroutine disables
 			go func() {
 				assert.NoError(t, l.Disable())
@@ -375,7 +375,7 @@ func TestListenerDisableKeepsTheBacklog(t *testing.T) {
 		accepted <- fd
 	})
 	for range clients {
-		dial(t, l)
+		testutil.Dial(t, l)
 	}
 	stop := testutil.Background(t, base)
 	testutil.Receive(t, disabled)
@@ -449,12 +449,12 @@ func TestAcceptErrorWhilePanicking(t *testing.T) {
 	var limit syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
 	calls := 0
-	l := listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
-		drop(l, fd, nil)
+	l := testutil.Listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+		testutil.Drop(l, fd, nil)
 		low := limit
 		low.Cur = 0
 		_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low)
-		explode()
+		testutil.Explode()
 	})
 	l.SetErrorFunc(func(l *libevent.Listener, err error) {
 		calls++
@@ -462,11 +462,11 @@ func TestAcceptErrorWhilePanicking(t *testing.T) {
 		l.Free()
 		panic("second")
 	})
-	dial(t, l)
-	dial(t, l)
-	require.ErrorIs(t, asError(raises(func() { _ = base.Dispatch() })), errBoom)
+	testutil.Dial(t, l)
+	testutil.Dial(t, l)
+	require.ErrorIs(t, testutil.AsError(testutil.Raises(func() { _ = base.Dispatch() })), testutil.ErrBoom)
 	assert.Zero(t, calls, "not before the panic is out")
-	v := raises(func() { _ = base.Dispatch() })
+	v := testutil.Raises(func() { _ = base.Dispatch() })
 	_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
 	require.IsType(t, &libevent.PanicError{}, v)
 	assert.Equal(t, "second", v.(*libevent.PanicError).Value)
@@ -477,7 +477,7 @@ func TestAcceptErrorWhilePanicking(t *testing.T) {
 // The end of a pair is told once, with no read callback for nothing.
 func TestEndOfPairIsToldOnce(t *testing.T) {
 	base := testutil.NewBase(t)
-	a, b := newPair(t, base)
+	a, b := testutil.NewPair(t, base)
 	events := 0
 	require.NoError(t, b.SetCallbacks(func(*libevent.BufferEvent) {
 		assert.Fail(t, "nothing to read")
@@ -492,9 +492,9 @@ func TestEndOfPairIsToldOnce(t *testing.T) {
 func TestFreeAfterFlushWhenThePartnerGoes(t *testing.T) {
 	for _, filters := range []int{0, 1, 2} {
 		base := testutil.NewBase(t)
-		a, b := newPair(t, base)
+		a, b := testutil.NewPair(t, base)
 		for range filters {
-			a = newFilter(t, a, nil, nil, libevent.OptCloseOnFree)
+			a = testutil.NewFilter(t, a, nil, nil, libevent.OptCloseOnFree)
 		}
 		_, err := a.WriteString("nobody will read this")
 		require.NoError(t, err)
@@ -508,7 +508,7 @@ func TestFreeAfterFlushWhenThePartnerGoes(t *testing.T) {
 // A peer that still sends does not lose what is on its way to it.
 func TestFreeAfterFlushWithUnreadInput(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	data := testutil.Noise(4 << 20)
 	_, err := peer.Write([]byte("a request that is never read"))
 	require.NoError(t, err)
@@ -524,7 +524,7 @@ func TestFreeAfterFlushWithUnreadInput(t *testing.T) {
 		got <- append(first, rest...)
 	}()
 	testutil.Dispatch(t, base)
-	same(t, data, testutil.Receive(t, got))
+	testutil.Same(t, data, testutil.Receive(t, got))
 }
 
 func TestTwoFreesOfABase(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 
 func TestRateLimitArguments(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, _ := newSocket(t, base, 0)
+	bev, _ := testutil.NewSocket(t, base, 0)
 	for _, bad := range []libevent.RateLimit{
 		{ReadRate: -1}, {WriteBurst: -1, WriteRate: 1}, {ReadRate: 10, ReadBurst: 9}, {WriteBurst: 5},
 		{Tick: -1}, {Tick: time.Microsecond}, {Tick: time.Millisecond + 1}, {Tick: math.MaxInt64},
@@ -34,7 +34,7 @@ func TestRateLimitArguments(t *testing.T) {
 	} {
 		assert.NoError(t, bev.SetRateLimit(&good), "%+v", good)
 	}
-	pair, _ := newPair(t, base)
+	pair, _ := testutil.NewPair(t, base)
 	assert.ErrorIs(t, pair.SetRateLimit(&libevent.RateLimit{ReadRate: 1}), syscall.EINVAL)
 	assert.ErrorIs(t, bev.SetMaxSingleRead(-1), syscall.EINVAL)
 	assert.ErrorIs(t, bev.SetMaxSingleWrite(-1), syscall.EINVAL)
@@ -43,16 +43,16 @@ func TestRateLimitArguments(t *testing.T) {
 // libevent cuts what may be read to an int: to nothing at all of this.
 func TestRateLimitOfManyGigabytes(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	echo(t, bev, func() {})
 	require.NoError(t, bev.SetRateLimit(&libevent.RateLimit{ReadRate: 1 << 32, WriteRate: 1 << 40}))
 	testutil.Background(t, base)
-	assert.Equal(t, "hello", say(t, peer, "hello"))
+	assert.Equal(t, "hello", testutil.Say(t, peer, "hello"))
 }
 
 func TestRateLimitLevels(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, _ := newSocket(t, base, 0)
+	bev, _ := testutil.NewSocket(t, base, 0)
 	assert.Equal(t, math.MaxInt, bev.ReadLimit(), "no limit")
 	assert.ErrorIs(t, bev.TakeReadLimit(1), syscall.EINVAL, "libevent would abort")
 	assert.ErrorIs(t, bev.TakeWriteLimit(-1), syscall.EINVAL)
@@ -86,7 +86,7 @@ func TestRateLimitLevels(t *testing.T) {
 
 func TestMaxSingleRead(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	require.NoError(t, bev.SetMaxSingleRead(7))
 	var sizes []int
 	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
@@ -104,7 +104,7 @@ func TestMaxSingleRead(t *testing.T) {
 // A limit set and removed while bytes flow loses none of them.
 func TestRateLimitWhileBytesFlow(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	var got []byte
 	calls := 0
 	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
@@ -130,7 +130,7 @@ func TestRateLimitWhileBytesFlow(t *testing.T) {
 		_ = peer.CloseWrite()
 	}()
 	testutil.Dispatch(t, base)
-	same(t, data, got)
+	testutil.Same(t, data, got)
 }
 
 func TestRateLimitGroupMembers(t *testing.T) {
@@ -140,9 +140,9 @@ func TestRateLimitGroupMembers(t *testing.T) {
 	h, err := base.NewRateLimitGroup(libevent.RateLimit{WriteRate: 1000})
 	require.NoError(t, err)
 	assert.Equal(t, 2, base.Stats().Groups)
-	bev, _ := newSocket(t, base, 0)
-	foreign, _ := newSocket(t, other, 0)
-	pair, _ := newPair(t, base)
+	bev, _ := testutil.NewSocket(t, base, 0)
+	foreign, _ := testutil.NewSocket(t, other, 0)
+	pair, _ := testutil.NewPair(t, base)
 	require.NoError(t, g.Add(bev))
 	require.NoError(t, g.Add(bev), "again")
 	assert.ErrorIs(t, h.Add(bev), syscall.EINVAL)
@@ -192,7 +192,7 @@ func TestRateLimitGroupUnderLoad(t *testing.T) {
 		require.NoError(t, err)
 		var wg sync.WaitGroup
 		for i := range 6 {
-			bev, peer := newSocket(t, base, 0)
+			bev, peer := testutil.NewSocket(t, base, 0)
 			require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 				_ = b.WriteBuffer(b.Input())
 			}, nil, nil))
@@ -234,7 +234,7 @@ func flood(t *testing.T, n int, settle, d time.Duration, limit func(base *libeve
 	counts := make([]int, n)
 	var peers []*net.TCPConn
 	for range n {
-		bev, peer := newSocket(t, base, 0)
+		bev, peer := testutil.NewSocket(t, base, 0)
 		require.NoError(t, peer.SetDeadline(time.Time{}))
 		limit(base, bev)
 		fill := func(b *libevent.BufferEvent) { _, _ = b.Write(make([]byte, 4096)) }

@@ -23,8 +23,8 @@ func plainly(t *testing.T, base *libevent.Base) bool {
 
 // What a receiver takes and what it leaves are all that came, in order.
 func TestReceiver(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := newSocket(t, base, 0)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
 		want := testutil.Noise(8 << 20)
 		var got []byte
 		asked, taken := 0, 0
@@ -72,7 +72,7 @@ func TestReceiver(t *testing.T) {
 			}
 		}()
 		testutil.Receive(t, done)
-		same(t, want, got)
+		testutil.Same(t, want, got)
 		testutil.OnLoop(t, base, func() {
 			assert.Equal(t, plainly(t, base), taken == 0)
 			assert.Equal(t, plainly(t, base), asked == 0)
@@ -92,8 +92,8 @@ func TestReceiverBeforeTheEnd(t *testing.T) {
 			return errors.Join(c.SetLinger(0), c.Close())
 		}},
 	} {
-		bothWays(t, func(t *testing.T, base *libevent.Base) {
-			bev, peer := newSocket(t, base, 0)
+		testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+			bev, peer := testutil.NewSocket(t, base, 0)
 			p := make([]byte, 4)
 			var got []byte
 			events := make(chan libevent.Events, 2)
@@ -139,7 +139,7 @@ func TestReceiverEndsIt(t *testing.T) {
 			if testutil.PlainIO {
 				t.Skip("libevent reads")
 			}
-			bev, peer := newSocket(t, base, 0)
+			bev, peer := testutil.NewSocket(t, base, 0)
 			asked := make(chan error, 2)
 			require.NoError(t, bev.SetReceiver(func(b *libevent.BufferEvent) {
 				fn(b)
@@ -161,7 +161,7 @@ func TestReceiverEndsIt(t *testing.T) {
 			assert.Equal(t, libevent.ErrWouldBlock, err)
 			read := make(chan string, 1)
 			require.NoError(t, bev.SetReceiver(nil))
-			require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) { read <- content(t, b.Input()) }, nil, nil))
+			require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) { read <- testutil.Content(t, b.Input()) }, nil, nil))
 			require.NoError(t, bev.Enable(rd))
 			assert.Equal(t, "hello", testutil.Receive(t, read))
 		})
@@ -174,18 +174,18 @@ func TestReceiverPanics(t *testing.T) {
 		t.Skip("libevent reads")
 	}
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	require.NoError(t, bev.SetReceiver(func(*libevent.BufferEvent) { panic("no room") }))
 	var got []byte
 	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
-		got = append(got, content(t, b.Input())...)
+		got = append(got, testutil.Content(t, b.Input())...)
 		assert.NoError(t, base.LoopBreak())
 	}, nil, nil))
 	require.NoError(t, bev.Enable(rd))
 	_, err := peer.Write([]byte("hello"))
 	require.NoError(t, err)
 	var panicked *libevent.PanicError
-	p, _ := raises(func() { _ = base.Dispatch() }).(error)
+	p, _ := testutil.Raises(func() { _ = base.Dispatch() }).(error)
 	require.ErrorAs(t, p, &panicked)
 	assert.Equal(t, "no room", panicked.Value)
 	assert.Empty(t, got)
@@ -195,7 +195,7 @@ func TestReceiverPanics(t *testing.T) {
 
 func TestReceiveElsewhere(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	testutil.Background(t, base)
 	_, err := peer.Write([]byte("hello"))
 	require.NoError(t, err)
@@ -217,8 +217,8 @@ func TestReceiveElsewhere(t *testing.T) {
 
 // Large writes from elsewhere, of which the socket takes all, a part, or nothing.
 func TestFastPathLargeWritesElsewhere(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := newSocket(t, base, 0)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
 		written := make(chan struct{}, 1)
 		require.NoError(t, bev.SetCallbacks(nil, func(b *libevent.BufferEvent) {
 			if b.Output().Len() == 0 {
@@ -239,19 +239,19 @@ func TestFastPathLargeWritesElsewhere(t *testing.T) {
 			done += n
 			if got == nil && done > len(want)*2/3 {
 				assert.NotZero(t, bev.Output().Len(), "the kernel takes that much")
-				got = readAll(peer)
+				got = testutil.ReadAll(peer)
 				testutil.Receive(t, written)
 			}
 		}
 		require.NoError(t, bev.CloseWrite())
-		same(t, want, testutil.Receive(t, got))
+		testutil.Same(t, want, testutil.Receive(t, got))
 	})
 }
 
 // Who counts what goes through the output sees what is written from elsewhere.
 func TestFastPathWritesElsewhereAreCounted(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := newSocket(t, base, 0)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
 		added, deleted := 0, 0
 		_, err := bev.Output().AddCallback(func(_ *libevent.Buffer, a, d int) { added, deleted = added+a, deleted+d })
 		require.NoError(t, err)
@@ -272,8 +272,8 @@ func TestFastPathWritesElsewhereAreCounted(t *testing.T) {
 
 // A write from elsewhere that fails is told with its own errno.
 func TestFastPathWriteElsewhereFails(t *testing.T) {
-	bothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := newSocket(t, base, 0)
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
 		events := make(chan libevent.Events, 1)
 		require.NoError(t, bev.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
 			assert.ErrorIs(t, b.Err(), syscall.ECONNRESET)

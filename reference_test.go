@@ -15,12 +15,6 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// counter is a function to call, and how often it was.
-func counter() (fn func(), calls *int) {
-	calls = new(int)
-	return func() { *calls++ }, calls
-}
-
 func TestReferenceIsDoneWithTheLastByte(t *testing.T) {
 	p := []byte("by reference")
 	for name, last := range map[string]func(b *libevent.Buffer){
@@ -31,18 +25,18 @@ func TestReferenceIsDoneWithTheLastByte(t *testing.T) {
 		"ReadLine":    func(b *libevent.Buffer) { _, _ = b.ReadLine(libevent.EOLLF) },
 		"Pullup":      func(b *libevent.Buffer) { assert.NoError(t, b.Pullup(-1, func([]byte) {})) },
 		"Free":        func(b *libevent.Buffer) { b.Free() },
-		"Free, moved": func(b *libevent.Buffer) { other := newBuffer(t, ""); _ = other.AddBuffer(b); other.Free() },
+		"Free, moved": func(b *libevent.Buffer) { other := testutil.NewBuffer(t, ""); _ = other.AddBuffer(b); other.Free() },
 		"Free in Peek": func(b *libevent.Buffer) {
 			assert.NoError(t, b.Peek(func([][]byte) { b.Free() }))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			done, calls := counter()
-			b := newBuffer(t, "before ")
+			done, calls := testutil.Counter()
+			b := testutil.NewBuffer(t, "before ")
 			require.NoError(t, b.AddReference(p, done))
 			require.NoError(t, b.Add([]byte(" after\n")))
 			assert.Equal(t, 1, libevent.Live().References)
-			assert.Equal(t, "before by reference after\n", content(t, b))
+			assert.Equal(t, "before by reference after\n", testutil.Content(t, b))
 			require.NoError(t, b.Drain(7+11))
 			assert.Zero(t, *calls, "one byte is left")
 			last(b)
@@ -57,7 +51,7 @@ func TestReferenceIsDoneWithTheLastByte(t *testing.T) {
 
 func TestReferenceIsTheMemory(t *testing.T) {
 	p := make([]byte, 1<<20)
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	require.NoError(t, b.AddReference(p, nil))
 	runtime.GC()
 	p[1<<19] = 'x' // against the rules, to see it
@@ -72,8 +66,8 @@ func TestReferenceIsTheMemory(t *testing.T) {
 }
 
 func TestReferenceRefused(t *testing.T) {
-	done, calls := counter()
-	b := newBuffer(t, "x")
+	done, calls := testutil.Counter()
+	b := testutil.NewBuffer(t, "x")
 	require.NoError(t, b.Freeze(false))
 	assert.ErrorIs(t, b.AddReference([]byte("p"), done), libevent.ErrFrozen)
 	require.NoError(t, b.Unfreeze(false))
@@ -83,15 +77,15 @@ func TestReferenceRefused(t *testing.T) {
 	b.Free()
 	assert.ErrorIs(t, b.AddReference([]byte("p"), done), libevent.ErrClosed)
 	base := testutil.NewBase(t)
-	bev, _ := newSocket(t, base, 0)
+	bev, _ := testutil.NewSocket(t, base, 0)
 	assert.ErrorIs(t, bev.Input().AddReference([]byte("p"), done), libevent.ErrFrozen)
 	assert.Zero(t, libevent.Live().References)
 	assert.Zero(t, *calls)
 }
 
 func TestReferenceEmpty(t *testing.T) {
-	done, calls := counter()
-	b := newBuffer(t, "")
+	done, calls := testutil.Counter()
+	b := testutil.NewBuffer(t, "")
 	require.NoError(t, b.AddReference(nil, done))
 	require.NoError(t, b.AddReference([]byte{}, done))
 	require.NoError(t, b.AddReference([]byte{}, nil))
@@ -104,8 +98,8 @@ func TestReferenceEmpty(t *testing.T) {
 // The loop writes it, and tells later, as any other closure.
 func TestReferenceWrittenByTheLoop(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
-	got := readAll(peer)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	got := testutil.ReadAll(peer)
 	data := testutil.Noise(1 << 20)
 	calls := 0
 	before := base.Stats().Callbacks
@@ -119,12 +113,12 @@ func TestReferenceWrittenByTheLoop(t *testing.T) {
 	assert.Equal(t, 1, calls)
 	assert.Equal(t, before+1, base.Stats().Callbacks)
 	testutil.Dispatch(t, base)
-	same(t, data, testutil.Receive(t, got))
+	testutil.Same(t, data, testutil.Receive(t, got))
 }
 
 func TestReferenceDroppedOnTheLoop(t *testing.T) {
 	base := testutil.NewBase(t)
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	var order []string
 	require.NoError(t, b.AddReference([]byte("x"), func() { order = append(order, "done") }))
 	require.NoError(t, base.Post(func() {
@@ -136,10 +130,10 @@ func TestReferenceDroppedOnTheLoop(t *testing.T) {
 }
 
 func TestReferenceFreedWithItsBufferEvent(t *testing.T) {
-	done, calls := counter()
+	done, calls := testutil.Counter()
 	t.Run("idle", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		bev, _ := newSocket(t, base, 0)
+		bev, _ := testutil.NewSocket(t, base, 0)
 		require.NoError(t, bev.Output().AddReference([]byte("x"), done))
 		bev.Free()
 		assert.Equal(t, 1, *calls, "by Free, which drops the output")
@@ -147,18 +141,18 @@ func TestReferenceFreedWithItsBufferEvent(t *testing.T) {
 	t.Run("with the base", func(t *testing.T) {
 		base, err := libevent.NewBase()
 		require.NoError(t, err)
-		a, b := newPair(t, base)
-		bev, _ := newSocket(t, base, 0)
+		a, b := testutil.NewPair(t, base)
+		bev, _ := testutil.NewSocket(t, base, 0)
 		require.NoError(t, b.Enable(rd))
 		require.NoError(t, a.Output().AddReference([]byte("input of b"), done))
-		assert.Equal(t, "input of b", content(t, b.Input()))
+		assert.Equal(t, "input of b", testutil.Content(t, b.Input()))
 		require.NoError(t, bev.Output().AddReference([]byte("output"), done))
 		require.NoError(t, base.Free())
 		assert.Equal(t, 3, *calls)
 	})
 	t.Run("by the loop", func(t *testing.T) {
 		base := testutil.NewBase(t)
-		a, b := newPair(t, base)
+		a, b := testutil.NewPair(t, base)
 		require.NoError(t, b.Enable(rd))
 		require.NoError(t, a.Output().AddReference([]byte("input of b"), done))
 		require.NoError(t, base.Post(b.Free))
@@ -168,7 +162,7 @@ func TestReferenceFreedWithItsBufferEvent(t *testing.T) {
 	t.Run("due when the base is freed", func(t *testing.T) {
 		base, err := libevent.NewBase()
 		require.NoError(t, err)
-		b := newBuffer(t, "")
+		b := testutil.NewBuffer(t, "")
 		require.NoError(t, b.AddReference([]byte("x"), done))
 		require.NoError(t, base.Post(func() {
 			assert.NoError(t, b.Drain(1))
@@ -185,7 +179,7 @@ func TestReferenceFreedWithItsBufferEvent(t *testing.T) {
 		}
 		base, err := libevent.NewBase()
 		require.NoError(t, err)
-		a, b := newPair(t, base)
+		a, b := testutil.NewPair(t, base)
 		require.NoError(t, b.Enable(rd))
 		require.NoError(t, a.Output().AddReference([]byte("input of b"), done))
 		_, err = b.Input().AddCallback(func(*libevent.Buffer, int, int) {})
@@ -207,7 +201,7 @@ func TestReferenceLoopOnly(t *testing.T) {
 	base := testutil.NewBase(t)
 	a, b, err := base.NewPair(libevent.OptLoopOnly)
 	require.NoError(t, err)
-	done, calls := counter()
+	done, calls := testutil.Counter()
 	require.NoError(t, b.Enable(rd))
 	require.NoError(t, a.Output().AddReference([]byte("x"), done))
 	require.NoError(t, b.Input().Drain(1))
@@ -217,38 +211,38 @@ func TestReferenceLoopOnly(t *testing.T) {
 }
 
 func TestReferencePanics(t *testing.T) {
-	done, calls := counter()
-	b := newBuffer(t, "")
+	done, calls := testutil.Counter()
+	b := testutil.NewBuffer(t, "")
 	for range 3 {
-		require.NoError(t, b.AddReference([]byte("x"), explode))
+		require.NoError(t, b.AddReference([]byte("x"), testutil.Explode))
 		require.NoError(t, b.AddReference([]byte("x"), done))
 	}
-	assert.Equal(t, errBoom, raises(func() { _ = b.Drain(6) }), "from the method")
+	assert.Equal(t, testutil.ErrBoom, testutil.Raises(func() { _ = b.Drain(6) }), "from the method")
 	assert.Equal(t, 3, *calls, "those behind it are called nevertheless")
 	require.NoError(t, b.Add(nil))
 
 	base := testutil.NewBase(t)
-	require.NoError(t, b.AddReference([]byte("x"), explode))
+	require.NoError(t, b.AddReference([]byte("x"), testutil.Explode))
 	require.NoError(t, b.AddReference([]byte("x"), done))
 	require.NoError(t, base.Post(func() { _ = b.Drain(2) }))
-	v := raises(func() { _ = base.Dispatch() })
+	v := testutil.Raises(func() { _ = base.Dispatch() })
 	require.IsType(t, &libevent.PanicError{}, v, "from the loop")
-	assert.ErrorIs(t, asError(v), errBoom)
+	assert.ErrorIs(t, testutil.AsError(v), testutil.ErrBoom)
 	assert.Equal(t, 3, *calls)
 	testutil.Dispatch(t, base)
 	assert.Equal(t, 4, *calls)
 
 	base, err := libevent.NewBase()
 	require.NoError(t, err)
-	bev, _ := newSocket(t, base, 0)
-	require.NoError(t, bev.Output().AddReference([]byte("x"), explode))
-	assert.Equal(t, errBoom, raises(func() { _ = base.Free() }), "from Free")
+	bev, _ := testutil.NewSocket(t, base, 0)
+	require.NoError(t, bev.Output().AddReference([]byte("x"), testutil.Explode))
+	assert.Equal(t, testutil.ErrBoom, testutil.Raises(func() { _ = base.Free() }), "from Free")
 	require.NoError(t, base.Free())
 }
 
 // done may do what it likes to the buffer.
 func TestReferenceChain(t *testing.T) {
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	left := 100
 	var again func()
 	again = func() {
@@ -271,7 +265,7 @@ func TestReferencesFromManyGoroutines(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			b := newBuffer(t, "")
+			b := testutil.NewBuffer(t, "")
 			p := make([]byte, 64)
 			for i := range 500 {
 				p[0] = byte(i)
@@ -287,7 +281,7 @@ func TestReferencesFromManyGoroutines(t *testing.T) {
 
 func TestReferencesAcrossALoop(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	received := make(chan int)
 	go func() {
 		n, _ := io.Copy(io.Discard, peer)
@@ -318,8 +312,8 @@ func TestReferencesAcrossALoop(t *testing.T) {
 // A filter function runs under a lock: what it lets go of is told afterwards.
 func TestReferenceDroppedInAFilter(t *testing.T) {
 	base := testutil.NewBase(t)
-	below, _ := newPair(t, base)
-	done, calls := counter()
+	below, _ := testutil.NewPair(t, base)
+	done, calls := testutil.Counter()
 	filter, err := libevent.NewFilter(below, nil, func(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
 		assert.NoError(t, src.Drain(src.Len()))
 		assert.Zero(t, *calls, "not under the lock")
@@ -332,7 +326,7 @@ func TestReferenceDroppedInAFilter(t *testing.T) {
 }
 
 func TestReferenceThroughPeekAndGC(t *testing.T) {
-	b := newBuffer(t, "")
+	b := testutil.NewBuffer(t, "")
 	for range 200 {
 		p := bytes.Repeat([]byte("y"), 1000)
 		require.NoError(t, b.AddReference(p, nil))

@@ -45,7 +45,7 @@ func TestSetBase(t *testing.T) {
 	for name, opts := range map[string]libevent.Options{"fast": 0, "plain": libevent.OptPlainIO} {
 		t.Run(name, func(t *testing.T) {
 			from, to := testutil.NewBase(t), testutil.NewBase(t)
-			bev, peer := newSocket(t, from, opts)
+			bev, peer := testutil.NewSocket(t, from, opts)
 			var on []*libevent.Base
 			echo(t, bev, func() { on = append(on, bev.Base()) })
 			ask := func(base *libevent.Base, text string) {
@@ -84,7 +84,7 @@ func TestSetBaseKeepsBuffersAndTimeouts(t *testing.T) {
 	for name, opts := range map[string]libevent.Options{"fast": 0, "plain": libevent.OptPlainIO} {
 		t.Run(name, func(t *testing.T) {
 			from, to := testutil.NewBase(t), testutil.NewBase(t)
-			bev, peer := newSocket(t, from, opts)
+			bev, peer := testutil.NewSocket(t, from, opts)
 			written := 0
 			var events []libevent.Events
 			require.NoError(t, bev.SetCallbacks(nil, func(*libevent.BufferEvent) { written++ },
@@ -95,12 +95,12 @@ func TestSetBaseKeepsBuffersAndTimeouts(t *testing.T) {
 			require.NoError(t, bev.Input().Prepend([]byte("unread")))
 			require.NoError(t, bev.SetTimeouts(20*time.Millisecond, 0))
 			require.NoError(t, bev.Enable(rd))
-			got := readAll(peer)
+			got := testutil.ReadAll(peer)
 			_, err := bev.WriteString("unsent")
 			require.NoError(t, err)
 			require.NoError(t, bev.CloseWrite())
 			require.NoError(t, bev.SetBase(to))
-			assert.Equal(t, "unread", content(t, bev.Input()))
+			assert.Equal(t, "unread", testutil.Content(t, bev.Input()))
 			testutil.Dispatch(t, from) // which has nothing to do any more
 			testutil.Dispatch(t, to)
 			assert.Equal(t, "unsent", string(testutil.Receive(t, got)))
@@ -117,7 +117,7 @@ func TestSetBasePriority(t *testing.T) {
 	to, err := libevent.NewBaseConfig(libevent.Config{Priorities: 3})
 	require.NoError(t, err)
 	defer to.Free()
-	bev, peer := newSocket(t, from, 0)
+	bev, peer := testutil.NewSocket(t, from, 0)
 	require.NoError(t, bev.SetPriority(5))
 	require.ErrorIs(t, bev.SetBase(to), syscall.ERANGE)
 	assert.Same(t, from, bev.Base())
@@ -125,7 +125,7 @@ func TestSetBasePriority(t *testing.T) {
 	require.NoError(t, bev.SetBase(to))
 	assert.Equal(t, 2, bev.Priority())
 
-	other, _ := newSocket(t, from, 0)
+	other, _ := testutil.NewSocket(t, from, 0)
 	require.NoError(t, other.SetBase(to))
 	assert.Equal(t, 1, other.Priority())
 
@@ -146,15 +146,15 @@ func TestSetBaseRefuses(t *testing.T) {
 		assert.Contains(t, err.Error(), why)
 		assert.Same(t, from, bev.Base())
 	}
-	bev, _ := newSocket(t, from, 0)
+	bev, _ := testutil.NewSocket(t, from, 0)
 	assert.ErrorIs(t, bev.SetBase(nil), syscall.EINVAL)
-	a, _ := newPair(t, from)
+	a, _ := testutil.NewPair(t, from)
 	refused(t, a, "not a socket")
-	under, _ := newSocket(t, from, 0)
-	filter := newFilter(t, under, nil, nil, 0)
+	under, _ := testutil.NewSocket(t, from, 0)
+	filter := testutil.NewFilter(t, under, nil, nil, 0)
 	refused(t, filter, "not a socket")
 	assert.ErrorIs(t, under.SetBase(to), syscall.EBUSY, "its filter uses it")
-	alone, _ := newSocket(t, from, libevent.OptLoopOnly)
+	alone, _ := testutil.NewSocket(t, from, libevent.OptLoopOnly)
 	refused(t, alone, "OptLoopOnly")
 
 	limit := libevent.RateLimit{ReadRate: 1000, ReadBurst: 1000}
@@ -162,7 +162,7 @@ func TestSetBaseRefuses(t *testing.T) {
 	refused(t, bev, "rate limit")
 	require.NoError(t, bev.SetRateLimit(nil))
 	refused(t, bev, "rate limit")
-	member, _ := newSocket(t, from, 0)
+	member, _ := testutil.NewSocket(t, from, 0)
 	group, err := from.NewRateLimitGroup(limit)
 	require.NoError(t, err)
 	require.NoError(t, group.Add(member))
@@ -176,7 +176,7 @@ func TestSetBaseRefuses(t *testing.T) {
 
 	gone := testutil.NewBase(t)
 	require.NoError(t, gone.Free())
-	fresh, _ := newSocket(t, from, 0)
+	fresh, _ := testutil.NewSocket(t, from, 0)
 	assert.ErrorIs(t, fresh.SetBase(gone), libevent.ErrClosed)
 	fresh.Free()
 	assert.ErrorIs(t, fresh.SetBase(to), libevent.ErrClosed)
@@ -185,7 +185,7 @@ func TestSetBaseRefuses(t *testing.T) {
 // Callbacks that are due stay in the queue of the old base.
 func TestSetBaseWhenSomethingIsDue(t *testing.T) {
 	from, to := testutil.NewBase(t), testutil.NewBase(t)
-	bev, _ := newSocket(t, from, 0)
+	bev, _ := testutil.NewSocket(t, from, 0)
 	require.NoError(t, bev.TriggerEvent(libevent.EventTimeout))
 	require.ErrorIs(t, bev.SetBase(to), syscall.EBUSY)
 
@@ -219,7 +219,7 @@ func TestSetBaseWhileLoopsRun(t *testing.T) {
 		testutil.OnLoop(t, base, func() {}) // it runs
 	}
 	nowhere := testutil.NewBase(t)
-	bev, peer := newSocket(t, bases[0], 0)
+	bev, peer := testutil.NewSocket(t, bases[0], 0)
 	echo(t, bev, func() {})
 
 	stop, stopped := make(chan struct{}), make(chan struct{})
@@ -237,7 +237,7 @@ func TestSetBaseWhileLoopsRun(t *testing.T) {
 			}
 		}
 	}()
-	got := readAll(peer)
+	got := testutil.ReadAll(peer)
 	for i := range rounds {
 		_, err := io.WriteString(peer, message)
 		require.NoError(t, err)
@@ -255,7 +255,7 @@ func TestSetBaseAgainstFree(t *testing.T) {
 	testutil.Background(t, a)
 	testutil.Background(t, b)
 	for range 100 {
-		bev, _ := newSocket(t, a, 0)
+		bev, _ := testutil.NewSocket(t, a, 0)
 		echo(t, bev, func() {})
 		freed := make(chan struct{})
 		go func() { defer close(freed); bev.Free() }()
@@ -270,8 +270,8 @@ func TestSetBaseAgainstFree(t *testing.T) {
 
 func TestReplaceFD(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, old := newSocket(t, base, 0)
-	closed := readAll(old)
+	bev, old := testutil.NewSocket(t, base, 0)
+	closed := testutil.ReadAll(old)
 	fd, peer := testutil.TCPPair(t)
 	require.NoError(t, bev.ReplaceFD(fd))
 	assert.Empty(t, testutil.Receive(t, closed))
@@ -279,7 +279,7 @@ func TestReplaceFD(t *testing.T) {
 	require.NoError(t, bev.ReplaceFD(fd), "the same stays open")
 	_, err := bev.WriteString("on the new one")
 	require.NoError(t, err)
-	got := readAll(peer)
+	got := testutil.ReadAll(peer)
 	require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
 	testutil.Dispatch(t, base)
 	assert.Equal(t, "on the new one", string(testutil.Receive(t, got)))
@@ -290,6 +290,6 @@ func TestReplaceFD(t *testing.T) {
 	assert.ErrorIs(t, none.ReplaceFD(-2), syscall.EINVAL)
 	require.NoError(t, none.ReplaceFD(-1))
 	assert.Equal(t, -1, none.FD())
-	a, _ := newPair(t, base)
+	a, _ := testutil.NewPair(t, base)
 	assert.ErrorIs(t, a.ReplaceFD(-1), syscall.EINVAL)
 }

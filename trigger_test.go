@@ -41,13 +41,13 @@ func TestTrigger(t *testing.T) {
 
 func TestPartner(t *testing.T) {
 	base := testutil.NewBase(t)
-	a, b := newPair(t, base)
+	a, b := testutil.NewPair(t, base)
 	assert.Same(t, b, a.Partner())
 	assert.Same(t, a, b.Partner())
 	b.Free()
 	assert.Nil(t, a.Partner())
 	assert.Nil(t, b.Partner())
-	socket, _ := newSocket(t, base, 0)
+	socket, _ := testutil.NewSocket(t, base, 0)
 	assert.Nil(t, socket.Partner())
 }
 
@@ -69,13 +69,13 @@ func TestPriorities(t *testing.T) {
 		assert.ErrorIs(t, e.SetPriority(3), syscall.EINVAL)
 		assert.ErrorIs(t, e.SetPriority(-1), syscall.EINVAL)
 	}
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	require.NoError(t, bev.SetPriority(0))
 	assert.Equal(t, 0, bev.Priority())
 	require.NoError(t, bev.SetFD(bev.FD()))
 	assert.Equal(t, 0, bev.Priority(), "libevent itself would forget it")
 	assert.ErrorIs(t, bev.SetPriority(3), syscall.EINVAL)
-	pair, _ := newPair(t, base)
+	pair, _ := testutil.NewPair(t, base)
 	assert.ErrorIs(t, pair.SetPriority(0), syscall.EINVAL)
 	assert.Equal(t, 1, pair.Priority())
 	_ = peer.Close()
@@ -86,7 +86,7 @@ func TestPriorities(t *testing.T) {
 // While the loop may be about to put an event into its queues nobody else may say which.
 func TestPriorityWhileTheLoopRuns(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	timer, err := base.NewTimer(func() {})
 	require.NoError(t, err)
 	defer timer.Free()
@@ -108,10 +108,10 @@ func TestPriorityWhileTheLoopRuns(t *testing.T) {
 // Each event flag reaches the closure as it is, alone too.
 func TestEventFlagsAlone(t *testing.T) {
 	base := testutil.NewBase(t)
-	bev, _ := newSocket(t, base, 0)
+	bev, _ := testutil.NewSocket(t, base, 0)
 	for _, what := range []libevent.Events{libevent.EventReading, libevent.EventWriting, libevent.EventEOF,
 		libevent.EventError, libevent.EventTimeout, libevent.EventConnected} {
 		require.NoError(t, bev.TriggerEvent(what))
-		assert.Equal(t, what, happening(t, bev))
+		assert.Equal(t, what, testutil.Happening(t, bev))
 	}
 }

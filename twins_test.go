@@ -29,7 +29,7 @@ var (
 // what can be seen of them is the same. What hangs on the order in which closures of one
 // turn are called, which nobody promises, is kept out of these lives.
 func TestFastPathTwins(t *testing.T) {
-	quiet(t)
+	testutil.Quiet(t)
 	file, err := os.CreateTemp(t.TempDir(), "")
 	require.NoError(t, err)
 	defer file.Close()
@@ -200,7 +200,7 @@ func (w *twin) settle() {
 	}
 	for calm, turns := 0, 0; calm < 4; turns++ {
 		before := state()
-		_ = raises(func() { require.NoError(w.t, w.base.Loop(libevent.LoopNonblock)) })
+		_ = testutil.Raises(func() { require.NoError(w.t, w.base.Loop(libevent.LoopNonblock)) })
 		if calm++; before != state() {
 			calm = 0
 		}
@@ -291,7 +291,7 @@ func acts(rng *rand.Rand) act {
 		}}
 	case 9:
 		return act{name: "append in chains", do: func(w *twin) {
-			w.note("WriteBuffer", w.bev.WriteBuffer(newBuffer(w.t, "moved")))
+			w.note("WriteBuffer", w.bev.WriteBuffer(testutil.NewBuffer(w.t, "moved")))
 			w.note("AddReference", w.bev.Output().AddReference(data, nil))
 		}}
 	case 10:

@@ -3,7 +3,6 @@ package libevent_test
 import (
 	"errors"
 	"io"
-	"net"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -18,47 +17,9 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// newHost makes a C program with an event_base, and a Base of that.
-func newHost(t testing.TB, cfg libevent.WrapConfig) (*host.Host, *libevent.Base) {
-	t.Helper()
-	h := host.New(!cfg.NoLocks)
-	base, err := libevent.WrapBase(h.Base(), cfg)
-	require.NoError(t, err)
-	assert.Equal(t, h.Base(), base.Pointer())
-	t.Cleanup(func() {
-		assert.NoError(t, base.Free())
-		h.Stop()
-		for range 20 { // for what a DNSBase leaves to be done
-			h.Turn()
-		}
-		h.Free()
-	})
-	return h, base
-}
-
-// locked runs a test for a base with locks, and for one without.
-func locked(t *testing.T, test func(t *testing.T, cfg libevent.WrapConfig)) {
-	t.Run("locks", func(t *testing.T) { test(t, libevent.WrapConfig{}) })
-	t.Run("no locks", func(t *testing.T) { test(t, libevent.WrapConfig{NoLocks: true}) })
-}
-
-// say sends text and receives as much.
-func say(t testing.TB, conn net.Conn, text string) string {
-	t.Helper()
-	_, err := io.WriteString(conn, text)
-	require.NoError(t, err)
-	answer := make([]byte, len(text))
-	_, err = io.ReadFull(conn, answer)
-	require.NoError(t, err)
-	return string(answer)
-}
-
-// mirror is a read closure that sends back what came.
-func mirror(b *libevent.BufferEvent) { _ = b.Output().AddBuffer(b.Input()) }
-
 func TestWrapBaseHasItsLoopRunByC(t *testing.T) {
-	locked(t, func(t *testing.T, cfg libevent.WrapConfig) {
-		h, base := newHost(t, cfg)
+	testutil.WithAndWithoutLocks(t, func(t *testing.T, cfg libevent.WrapConfig) {
+		h, base := testutil.NewHost(t, cfg)
 		h.Start()
 
 		posted := make(chan int, 3)
@@ -74,7 +35,7 @@ func TestWrapBaseHasItsLoopRunByC(t *testing.T) {
 		testutil.OnLoop(t, base, func() {
 			bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 			if assert.NoError(t, err) {
-				assert.NoError(t, bev.SetCallbacks(mirror, nil, nil))
+				assert.NoError(t, bev.SetCallbacks(testutil.Mirror, nil, nil))
 				assert.NoError(t, bev.Enable(rd))
 			}
 			timer, err := base.NewTimer(func() { close(fired) })
@@ -83,21 +44,21 @@ func TestWrapBaseHasItsLoopRunByC(t *testing.T) {
 			}
 		})
 		testutil.Receive(t, fired)
-		assert.Equal(t, "from Go, on a thread of C", say(t, peer, "from Go, on a thread of C"))
+		assert.Equal(t, "from Go, on a thread of C", testutil.Say(t, peer, "from Go, on a thread of C"))
 	})
 }
 
 func TestWrapBaseHasItsLoopRunByGo(t *testing.T) {
-	h, base := newHost(t, libevent.WrapConfig{})
+	h, base := testutil.NewHost(t, libevent.WrapConfig{})
 	fd, peer := testutil.TCPPair(t)
 	bev := h.Echo(fd, host.CloseOnFree)
 	testutil.Background(t, base)
-	assert.Equal(t, "from C, on a goroutine", say(t, peer, "from C, on a goroutine"))
+	assert.Equal(t, "from C, on a goroutine", testutil.Say(t, peer, "from C, on a goroutine"))
 	testutil.OnLoop(t, base, func() { host.FreeBufferEvent(bev) })
 }
 
 func TestWrapBaseWithoutLocksIsForItsLoop(t *testing.T) {
-	h, base := newHost(t, libevent.WrapConfig{NoLocks: true})
+	h, base := testutil.NewHost(t, libevent.WrapConfig{NoLocks: true})
 	timer, err := base.NewTimer(func() {})
 	require.NoError(t, err, "no loop runs yet")
 	h.Start()
@@ -116,8 +77,8 @@ func TestWrapBaseWithoutLocksIsForItsLoop(t *testing.T) {
 // What a closure does, what a C callback beside it has Go do, and what comes from another
 // goroutine: all of it finds the loop.
 func TestWrapBaseKnowsItsThread(t *testing.T) {
-	locked(t, func(t *testing.T, cfg libevent.WrapConfig) {
-		h, base := newHost(t, cfg)
+	testutil.WithAndWithoutLocks(t, func(t *testing.T, cfg libevent.WrapConfig) {
+		h, base := testutil.NewHost(t, cfg)
 		h.Start()
 		for range 3 {
 			fd, peer := testutil.TCPPair(t)
@@ -126,11 +87,11 @@ func TestWrapBaseKnowsItsThread(t *testing.T) {
 				var err error
 				bev, err = base.NewSocket(fd, libevent.OptLoopOnly|libevent.OptCloseOnFree)
 				if assert.NoError(t, err) {
-					assert.NoError(t, bev.SetCallbacks(mirror, nil, nil))
+					assert.NoError(t, bev.SetCallbacks(testutil.Mirror, nil, nil))
 					assert.NoError(t, bev.Enable(rd))
 				}
 			})
-			assert.Equal(t, "hello", say(t, peer, "hello"))
+			assert.Equal(t, "hello", testutil.Say(t, peer, "hello"))
 			assert.ErrorIs(t, bev.Enable(wr), libevent.ErrWrongLoop)
 			h.Call(func() { assert.NoError(t, bev.Enable(wr)) })
 		}
@@ -144,7 +105,7 @@ func TestWrapBaseSurvivesPanics(t *testing.T) {
 	}
 	seen := make(chan panicked, 1)
 	boom := errors.New("boom")
-	h, base := newHost(t, libevent.WrapConfig{OnPanic: func(value any, stack []byte) {
+	h, base := testutil.NewHost(t, libevent.WrapConfig{OnPanic: func(value any, stack []byte) {
 		seen <- panicked{value, string(stack)}
 	}})
 	h.Start()
@@ -155,14 +116,14 @@ func TestWrapBaseSurvivesPanics(t *testing.T) {
 		bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 		if assert.NoError(t, err) {
 			assert.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
-				mirror(b)
+				testutil.Mirror(b)
 				panic(boom)
 			}, nil, nil))
 			assert.NoError(t, bev.Enable(rd))
 		}
 	})
 	for range 2 {
-		assert.Equal(t, "x", say(t, peer, "x"), "the loop goes on")
+		assert.Equal(t, "x", testutil.Say(t, peer, "x"), "the loop goes on")
 		p := testutil.Receive(t, seen)
 		assert.Equal(t, boom, p.value)
 		assert.Contains(t, p.stack, "wrap_test.go")
@@ -214,7 +175,7 @@ func TestWrapBaseFree(t *testing.T) {
 	}
 	for name, free := range ways {
 		t.Run(name, func(t *testing.T) {
-			locked(t, func(t *testing.T, cfg libevent.WrapConfig) {
+			testutil.WithAndWithoutLocks(t, func(t *testing.T, cfg libevent.WrapConfig) {
 				h := host.New(!cfg.NoLocks)
 				t.Cleanup(func() { h.Stop(); h.Free() })
 				base, err := libevent.WrapBase(h.Base(), cfg)
@@ -270,17 +231,17 @@ func TestWrapBaseRefuses(t *testing.T) {
 }
 
 func TestWrapBufferEventGivesBack(t *testing.T) {
-	locked(t, func(t *testing.T, cfg libevent.WrapConfig) {
+	testutil.WithAndWithoutLocks(t, func(t *testing.T, cfg libevent.WrapConfig) {
 		for _, options := range []int{0, host.Shared} {
 			if cfg.NoLocks && options != 0 {
 				continue
 			}
-			h, base := newHost(t, cfg)
+			h, base := testutil.NewHost(t, cfg)
 			h.Start()
 			fd, peer := testutil.TCPPair(t)
 			var native unsafe.Pointer
 			h.Call(func() { native = h.Echo(fd, options|host.CloseOnFree) })
-			assert.Equal(t, "C", say(t, peer, "C"))
+			assert.Equal(t, "C", testutil.Say(t, peer, "C"))
 			byC := 0
 			h.Call(func() { byC = h.Calls() })
 			assert.NotZero(t, byC)
@@ -293,14 +254,14 @@ func TestWrapBufferEventGivesBack(t *testing.T) {
 				if assert.NoError(t, err) {
 					assert.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 						reads.Add(1)
-						mirror(b)
+						testutil.Mirror(b)
 					}, nil, nil))
 					assert.NoError(t, bev.SetWatermark(rd, 0, 4096))
 				}
 				_, err = base.WrapBufferEvent(native)
 				assert.ErrorContains(t, err, "already")
 			})
-			assert.Equal(t, "Go", say(t, peer, "Go"))
+			assert.Equal(t, "Go", testutil.Say(t, peer, "Go"))
 			assert.NotZero(t, reads.Load())
 			assert.ErrorIs(t, bev.Enable(rd), libevent.ErrWrongLoop)
 			h.Call(func() {
@@ -311,7 +272,7 @@ func TestWrapBufferEventGivesBack(t *testing.T) {
 			before := reads.Load()
 			bev.Free()
 			testutil.OnLoop(t, base, func() {})
-			assert.Equal(t, "C again", say(t, peer, "C again"))
+			assert.Equal(t, "C again", testutil.Say(t, peer, "C again"))
 			assert.Equal(t, before, reads.Load())
 			h.Call(func() {
 				assert.Greater(t, h.Calls(), byC)
@@ -325,7 +286,7 @@ func TestWrapBufferEventGivesBack(t *testing.T) {
 
 // A closure that stops reading at the high watermark does not leave it stopped.
 func TestWrapBufferEventGivesBackWhatItHeld(t *testing.T) {
-	h, base := newHost(t, libevent.WrapConfig{})
+	h, base := testutil.NewHost(t, libevent.WrapConfig{})
 	h.Start()
 	fd, peer := testutil.TCPPair(t)
 	var bev *libevent.BufferEvent
@@ -355,7 +316,7 @@ func TestWrapBufferEventGivesBackWhatItHeld(t *testing.T) {
 }
 
 func TestWrapBufferEventThatCFrees(t *testing.T) {
-	h, base := newHost(t, libevent.WrapConfig{})
+	h, base := testutil.NewHost(t, libevent.WrapConfig{})
 	h.Start()
 	fd, _ := testutil.TCPPair(t)
 	h.Call(func() {
@@ -374,7 +335,7 @@ func TestAdoptBufferEvent(t *testing.T) {
 	for name, opts := range map[string]libevent.Options{"shared": 0, "loop only": libevent.OptLoopOnly} {
 		t.Run(name, func(t *testing.T) {
 			native := map[libevent.Options]int{0: host.Shared, libevent.OptLoopOnly: 0}[opts]
-			h, base := newHost(t, libevent.WrapConfig{})
+			h, base := testutil.NewHost(t, libevent.WrapConfig{})
 			h.Start()
 			fd, peer := testutil.TCPPair(t)
 			var bev *libevent.BufferEvent
@@ -382,10 +343,10 @@ func TestAdoptBufferEvent(t *testing.T) {
 				var err error
 				bev, err = base.AdoptBufferEvent(h.Echo(fd, native|host.CloseOnFree), opts|libevent.OptCloseOnFree)
 				if assert.NoError(t, err) {
-					assert.NoError(t, bev.SetCallbacks(mirror, nil, nil))
+					assert.NoError(t, bev.SetCallbacks(testutil.Mirror, nil, nil))
 				}
 			})
-			assert.Equal(t, "adopted", say(t, peer, "adopted"))
+			assert.Equal(t, "adopted", testutil.Say(t, peer, "adopted"))
 			assert.Equal(t, opts == 0, bev.Disable(wr) == nil)
 			testutil.OnLoop(t, base, func() {
 				assert.NoError(t, bev.Enable(wr))
@@ -403,7 +364,7 @@ func TestAdoptBufferEvent(t *testing.T) {
 
 // The descriptor goes or stays as the options of the adoption say.
 func TestAdoptBufferEventKeepsTheDescriptor(t *testing.T) {
-	h, base := newHost(t, libevent.WrapConfig{})
+	h, base := testutil.NewHost(t, libevent.WrapConfig{})
 	fd, peer := testutil.TCPPair(t)
 	bev, err := base.AdoptBufferEvent(h.BufferEvent(fd, host.Shared|host.CloseOnFree), 0)
 	require.NoError(t, err)
@@ -434,7 +395,7 @@ func TestAdoptBufferEventOfEachKind(t *testing.T) {
 	}
 	for name, build := range kinds {
 		t.Run(name, func(t *testing.T) {
-			h, base := newHost(t, libevent.WrapConfig{})
+			h, base := testutil.NewHost(t, libevent.WrapConfig{})
 			testutil.Background(t, base)
 			fd, peer := testutil.TCPPair(t)
 			got := make(chan string, 1)
@@ -444,7 +405,7 @@ func TestAdoptBufferEventOfEachKind(t *testing.T) {
 					far := adopted(t, base, other)
 					assert.NoError(t, far.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
 						assert.NotZero(t, what&libevent.EventEOF)
-						got <- content(t, b.Input())
+						got <- testutil.Content(t, b.Input())
 						b.Free()
 					}))
 					assert.NoError(t, far.Enable(rd))
@@ -480,7 +441,7 @@ func TestPointerWriteInACallbackOfC(t *testing.T) {
 	h := host.On(base.Pointer())
 	t.Cleanup(h.Free)
 	testutil.Background(t, base)
-	bev, peer := newSocket(t, base, 0)
+	bev, peer := testutil.NewSocket(t, base, 0)
 	for range 3 {
 		h.Call(func() {
 			_, err := bev.WriteString("hello")

@@ -3,6 +3,8 @@ package testutil
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"os"
 	"testing"
 	"time"
 
@@ -12,9 +14,13 @@ import (
 	"github.com/go-libevent/libevent"
 )
 
-// Main runs the tests, and fails the run when one has left anything behind in C. Of the
-// stale callbacks the tests have made *stale on purpose; nil is none.
+// Main runs the tests, and fails the run if a test has left an object of C's behind. The
+// tests have made *stale of the stale callbacks on purpose; nil means none. With
+// LIBEVENT_LOCK_DEBUGGING in the environment libevent checks how its locks are used.
 func Main(m *testing.M, stale *uint64) (code int) {
+	if os.Getenv("LIBEVENT_LOCK_DEBUGGING") != "" {
+		libevent.EnableLockDebugging()
+	}
 	code = m.Run()
 	if live := libevent.Live(); live != (libevent.LiveObjects{}) {
 		fmt.Printf("FAIL: objects left behind: %+v\n", live)
@@ -81,4 +87,31 @@ func OnLoop(t testing.TB, base *libevent.Base, fn func()) {
 	done := make(chan struct{})
 	require.NoError(t, base.Post(func() { defer close(done); fn() }))
 	Receive(t, done)
+}
+
+// OnceOnLoop posts fn and runs a few turns of the loop on this goroutine.
+func OnceOnLoop(t testing.TB, base *libevent.Base, fn func()) {
+	t.Helper()
+	require.NoError(t, base.Post(fn))
+	for range 3 {
+		require.NoError(t, base.Loop(libevent.LoopNonblock))
+	}
+}
+
+// Idle runs the loop for a time, and then some turns more: on a busy machine the time can
+// be over before the loop has done everything that was due.
+func Idle(t testing.TB, base *libevent.Base, d time.Duration) {
+	t.Helper()
+	require.NoError(t, base.LoopExit(d))
+	require.NoError(t, base.Loop(libevent.LoopNoExitOnEmpty))
+	for range 20 {
+		require.NoError(t, base.Loop(libevent.LoopNonblock))
+	}
+}
+
+// Quiet keeps libevent's warnings out of the output of the test.
+func Quiet(t testing.TB) {
+	t.Helper()
+	require.NoError(t, libevent.SetLogger(slog.New(slog.DiscardHandler)))
+	t.Cleanup(func() { assert.NoError(t, libevent.SetLogger(nil)) })
 }

@@ -48,3 +48,38 @@ func TCPPair(t testing.TB) (fd int, peer *net.TCPConn) {
 	t.Cleanup(func() { _ = conn.Close() })
 	return ConnFD(t, server), conn.(*net.TCPConn)
 }
+
+// ReadAll reads from a connection until its end, on another goroutine.
+func ReadAll(conn net.Conn) <-chan []byte {
+	got := make(chan []byte, 1)
+	go func() {
+		p, _ := io.ReadAll(conn)
+		got <- p
+	}()
+	return got
+}
+
+// Say sends text and receives an answer of the same length.
+func Say(t testing.TB, conn net.Conn, text string) string {
+	t.Helper()
+	_, err := io.WriteString(conn, text)
+	require.NoError(t, err)
+	answer := make([]byte, len(text))
+	_, err = io.ReadFull(conn, answer)
+	require.NoError(t, err)
+	return string(answer)
+}
+
+// OpenFDs counts the open descriptors of the process. It opens a pipe first: Go's poller
+// makes its own descriptors when the first pipe or socket is used, and they must be in
+// every count.
+func OpenFDs(t testing.TB) int {
+	t.Helper()
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	require.NoError(t, w.Close())
+	entries, err := os.ReadDir("/dev/fd")
+	require.NoError(t, err)
+	return len(entries)
+}

@@ -410,3 +410,37 @@ func TestFilterHearsOfThePartnersEnd(t *testing.T) {
 		})
 	}
 }
+
+// A filter on one side compresses and a filter on the other side decompresses, as in
+// libevent's own test bufferevent_zlib.
+func TestFilterCompressesAndDecompresses(t *testing.T) {
+	base := testutil.NewBase(t)
+	a, b := testutil.NewPair(t, base)
+	var wire bytes.Buffer
+	text := bytes.Repeat([]byte("Lo, and behold. "), 5000)
+	fa := testutil.NewFilter(t, a, nil, compress(), libevent.OptCloseOnFree)
+	fb := testutil.NewFilter(t, b, func(src, dst *libevent.Buffer, _ int, mode libevent.FlushMode) (libevent.FilterResult, error) {
+		// Package flate wants a whole stream: hold it until the end is there.
+		if _, err := src.WriteTo(&wire); err != nil {
+			return libevent.FilterError, err
+		}
+		plain, err := io.ReadAll(flate.NewReader(bytes.NewReader(wire.Bytes())))
+		if err != nil {
+			return libevent.FilterNeedMore, nil
+		}
+		return libevent.FilterOK, dst.Add(plain)
+	}, nil, libevent.OptCloseOnFree)
+	got := testutil.NewBuffer(t, "")
+	require.NoError(t, fb.SetCallbacks(func(f *libevent.BufferEvent) {
+		assert.NoError(t, f.ReadBuffer(got))
+	}, nil, func(f *libevent.BufferEvent, what libevent.Events) {
+		assert.Equal(t, libevent.EventReading|libevent.EventEOF, what)
+		f.Free()
+	}))
+	require.NoError(t, fb.Enable(rd))
+	_, err := fa.Write(text)
+	require.NoError(t, err)
+	require.NoError(t, fa.FreeAfterFlush(testutil.Patience))
+	testutil.Dispatch(t, base)
+	testutil.Same(t, text, []byte(testutil.Content(t, got)))
+}

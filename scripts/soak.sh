@@ -16,4 +16,4 @@ soak go test -shuffle=on -count=10
 soak LIBEVENT_LOCK_DEBUGGING=1 go test -count=3
 
 step "2000 random runs, with and without the fast path"
-go test -count=1 -timeout 60m -run TestFastPathTwins . -twins 2000
+go test -count=1 -timeout 60m -run TestFastPathTwins ./internal/conformance -twins 2000

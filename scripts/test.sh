@@ -71,7 +71,7 @@ step "tests, with the race detector"
 go test -race -count=1 -cpu 1,2 -timeout 10m ./...
 
 step "tests, without the fast path"
-LIBEVENT_PLAIN_IO=1 go test -count=1 -timeout 10m . ./openssl
+LIBEVENT_PLAIN_IO=1 go test -count=1 -timeout 10m . ./internal/conformance ./openssl
 
 if go list -asan . >/dev/null 2>&1 && echo 'int main(void) { return 0; }' | compiles -fsanitize=address; then
 	step "tests, with the address sanitizer"

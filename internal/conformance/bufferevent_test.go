@@ -1,8 +1,6 @@
-package libevent_test
+package conformance_test
 
 import (
-	"bytes"
-	"compress/flate"
 	"io"
 	"math"
 	"net"
@@ -68,7 +66,6 @@ func TestConformanceBufferEvent(t *testing.T) {
 	on(t, "watermarks", conformWatermarks)
 	on(t, "filters", conformFilters)
 	on(t, "filters_disable", conformFiltersDisable)
-	t.Run("bufferevent_zlib", conformCompression)
 	t.Run("bufferevent_pair_release_lock", func(t *testing.T) {
 		base := testutil.NewBase(t)
 		a, b := testutil.NewPair(t, base)
@@ -276,39 +273,6 @@ func conformFiltersDisable(t *testing.T, base *libevent.Base, a, b *libevent.Buf
 	testutil.Idle(t, base, 20*time.Millisecond)
 	assert.Equal(t, "datamoremore", testutil.Content(t, b.Input()))
 	assert.Zero(t, f.Output().Len())
-}
-
-// Compressed in a filter on one side, decompressed in a filter on the other.
-func conformCompression(t *testing.T) {
-	base := testutil.NewBase(t)
-	a, b := testutil.NewPair(t, base)
-	var wire bytes.Buffer
-	text := bytes.Repeat([]byte("Lo, and behold. "), 5000)
-	fa := testutil.NewFilter(t, a, nil, compress(), libevent.OptCloseOnFree)
-	fb := testutil.NewFilter(t, b, func(src, dst *libevent.Buffer, _ int, mode libevent.FlushMode) (libevent.FilterResult, error) {
-		// Package flate wants a whole stream: hold it until the end is there.
-		if _, err := src.WriteTo(&wire); err != nil {
-			return libevent.FilterError, err
-		}
-		plain, err := io.ReadAll(flate.NewReader(bytes.NewReader(wire.Bytes())))
-		if err != nil {
-			return libevent.FilterNeedMore, nil
-		}
-		return libevent.FilterOK, dst.Add(plain)
-	}, nil, libevent.OptCloseOnFree)
-	got := testutil.NewBuffer(t, "")
-	require.NoError(t, fb.SetCallbacks(func(f *libevent.BufferEvent) {
-		assert.NoError(t, f.ReadBuffer(got))
-	}, nil, func(f *libevent.BufferEvent, what libevent.Events) {
-		assert.Equal(t, libevent.EventReading|libevent.EventEOF, what)
-		f.Free()
-	}))
-	require.NoError(t, fb.Enable(rd))
-	_, err := fa.Write(text)
-	require.NoError(t, err)
-	require.NoError(t, fa.FreeAfterFlush(testutil.Patience))
-	testutil.Dispatch(t, base)
-	testutil.Same(t, text, []byte(testutil.Content(t, got)))
 }
 
 // Two clients connect to a server that greets and frees when all is written.

@@ -1,4 +1,4 @@
-package libevent_test
+package conformance_test
 
 import (
 	"net"

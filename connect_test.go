@@ -7,8 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
-	"sync"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -20,638 +19,282 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// server accepts on 127.0.0.1 and hands the connections over; other addresses of the
-// loopback network refuse on its port.
-func server(t testing.TB) (port int, accepted <-chan net.Conn) {
+// echo has bev answer with what it reads, and end with its peer.
+func echo(t testing.TB, bev *libevent.BufferEvent, onRead func()) {
 	t.Helper()
-	ln, err := net.Listen("tcp4", "127.0.0.1:0")
-	require.NoError(t, err)
-	conns := make(chan net.Conn, 1000)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			conn, err := ln.Accept()
-			if errors.Is(err, net.ErrClosed) {
-				return
+	require.NoError(t, bev.SetCallbacks(func(bev *libevent.BufferEvent) {
+		onRead()
+		assert.NoError(t, bev.WriteBuffer(bev.Input()))
+	}, nil, func(bev *libevent.BufferEvent, _ libevent.Events) { bev.Free() }))
+	require.NoError(t, bev.Enable(rd))
+}
+
+// setBase moves bev from the loop that it is on, as often as it takes for that loop
+// to have nothing due.
+func setBase(t testing.TB, bev *libevent.BufferEvent, to *libevent.Base) {
+	t.Helper()
+	for busy := true; busy; {
+		testutil.OnLoop(t, bev.Base(), func() {
+			err := bev.SetBase(to)
+			busy = errors.Is(err, syscall.EBUSY)
+			if !busy {
+				assert.NoError(t, err)
 			}
-			if err == nil { // not out of descriptors for a while
-				conns <- conn
+		})
+	}
+}
+
+func TestSetBase(t *testing.T) {
+	for name, opts := range map[string]libevent.Options{"fast": 0, "plain": libevent.OptPlainIO} {
+		t.Run(name, func(t *testing.T) {
+			from, to := testutil.NewBase(t), testutil.NewBase(t)
+			bev, peer := testutil.NewSocket(t, from, opts)
+			var on []*libevent.Base
+			echo(t, bev, func() { on = append(on, bev.Base()) })
+			ask := func(base *libevent.Base, text string) {
+				_, err := io.WriteString(peer, text)
+				require.NoError(t, err)
+				got := make([]byte, len(text))
+				done := make(chan error, 1)
+				go func() {
+					_, err := io.ReadFull(peer, got)
+					done <- errors.Join(err, base.LoopBreak())
+				}()
+				require.NoError(t, base.Loop(libevent.LoopNoExitOnEmpty))
+				require.NoError(t, testutil.Receive(t, done))
+				assert.Equal(t, text, string(got))
+			}
+			ask(from, "on the first")
+			require.NoError(t, from.Loop(libevent.LoopNonblock)) // what the break left
+			require.NoError(t, bev.SetBase(to))
+			assert.Same(t, to, bev.Base())
+			assert.Equal(t, rd|wr, bev.Enabled())
+			assert.Zero(t, from.Stats().BufferEvents)
+			assert.Equal(t, 1, to.Stats().BufferEvents)
+			require.NoError(t, from.Free())
+			ask(to, "on the second")
+			assert.Same(t, to, on[len(on)-1])
+			require.NoError(t, bev.SetBase(to), "it is there")
+			require.NoError(t, peer.Close())
+			testutil.Dispatch(t, to)
+			assert.Zero(t, to.Stats().BufferEvents)
+		})
+	}
+}
+
+// What was written before goes out, and the write closure is not called for nothing.
+func TestSetBaseKeepsBuffersAndTimeouts(t *testing.T) {
+	for name, opts := range map[string]libevent.Options{"fast": 0, "plain": libevent.OptPlainIO} {
+		t.Run(name, func(t *testing.T) {
+			from, to := testutil.NewBase(t), testutil.NewBase(t)
+			bev, peer := testutil.NewSocket(t, from, opts)
+			written := 0
+			var events []libevent.Events
+			require.NoError(t, bev.SetCallbacks(nil, func(*libevent.BufferEvent) { written++ },
+				func(bev *libevent.BufferEvent, what libevent.Events) {
+					events = append(events, what)
+					bev.Free()
+				}))
+			require.NoError(t, bev.Input().Prepend([]byte("unread")))
+			require.NoError(t, bev.SetTimeouts(20*time.Millisecond, 0))
+			require.NoError(t, bev.Enable(rd))
+			got := testutil.ReadAll(peer)
+			_, err := bev.WriteString("unsent")
+			require.NoError(t, err)
+			require.NoError(t, bev.CloseWrite())
+			require.NoError(t, bev.SetBase(to))
+			assert.Equal(t, "unread", testutil.Content(t, bev.Input()))
+			testutil.Dispatch(t, from) // which has nothing to do any more
+			testutil.Dispatch(t, to)
+			assert.Equal(t, "unsent", string(testutil.Receive(t, got)))
+			assert.Equal(t, 1, written)
+			assert.Equal(t, []libevent.Events{libevent.EventReading | libevent.EventTimeout}, events)
+		})
+	}
+}
+
+func TestSetBasePriority(t *testing.T) {
+	from, err := libevent.NewBaseConfig(libevent.Config{Priorities: 7})
+	require.NoError(t, err)
+	defer from.Free()
+	to, err := libevent.NewBaseConfig(libevent.Config{Priorities: 3})
+	require.NoError(t, err)
+	defer to.Free()
+	bev, peer := testutil.NewSocket(t, from, 0)
+	require.NoError(t, bev.SetPriority(5))
+	require.ErrorIs(t, bev.SetBase(to), syscall.ERANGE)
+	assert.Same(t, from, bev.Base())
+	require.NoError(t, bev.SetPriority(2))
+	require.NoError(t, bev.SetBase(to))
+	assert.Equal(t, 2, bev.Priority())
+
+	other, _ := testutil.NewSocket(t, from, 0)
+	require.NoError(t, other.SetBase(to))
+	assert.Equal(t, 1, other.Priority())
+
+	// The callback itself has moved down, too: libevent would abort here.
+	echo(t, bev, func() {})
+	other.Free()
+	require.NoError(t, bev.TriggerEvent(libevent.EventEOF))
+	testutil.Dispatch(t, to)
+	require.NoError(t, peer.Close())
+}
+
+func TestSetBaseRefuses(t *testing.T) {
+	from, to := testutil.NewBase(t), testutil.NewBase(t)
+	refused := func(t *testing.T, bev *libevent.BufferEvent, why string) {
+		t.Helper()
+		err := bev.SetBase(to)
+		require.ErrorIs(t, err, syscall.EINVAL)
+		assert.Contains(t, err.Error(), why)
+		assert.Same(t, from, bev.Base())
+	}
+	bev, _ := testutil.NewSocket(t, from, 0)
+	assert.ErrorIs(t, bev.SetBase(nil), syscall.EINVAL)
+	a, _ := testutil.NewPair(t, from)
+	refused(t, a, "not a socket")
+	under, _ := testutil.NewSocket(t, from, 0)
+	filter := testutil.NewFilter(t, under, nil, nil, 0)
+	refused(t, filter, "not a socket")
+	assert.ErrorIs(t, under.SetBase(to), syscall.EBUSY, "its filter uses it")
+	alone, _ := testutil.NewSocket(t, from, libevent.OptLoopOnly)
+	refused(t, alone, "OptLoopOnly")
+
+	limit := libevent.RateLimit{ReadRate: 1000, ReadBurst: 1000}
+	require.NoError(t, bev.SetRateLimit(&limit))
+	refused(t, bev, "rate limit")
+	require.NoError(t, bev.SetRateLimit(nil))
+	refused(t, bev, "rate limit")
+	member, _ := testutil.NewSocket(t, from, 0)
+	group, err := from.NewRateLimitGroup(limit)
+	require.NoError(t, err)
+	require.NoError(t, group.Add(member))
+	require.NoError(t, group.Remove(member))
+	refused(t, member, "rate limit")
+
+	dialing, err := from.NewSocket(-1, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	require.NoError(t, dialing.ConnectHostname(nil, "tcp", "127.0.0.1", 1))
+	assert.ErrorIs(t, dialing.SetBase(to), syscall.EINPROGRESS)
+
+	gone := testutil.NewBase(t)
+	require.NoError(t, gone.Free())
+	fresh, _ := testutil.NewSocket(t, from, 0)
+	assert.ErrorIs(t, fresh.SetBase(gone), libevent.ErrClosed)
+	fresh.Free()
+	assert.ErrorIs(t, fresh.SetBase(to), libevent.ErrClosed)
+}
+
+// Callbacks that are due stay in the queue of the old base.
+func TestSetBaseWhenSomethingIsDue(t *testing.T) {
+	from, to := testutil.NewBase(t), testutil.NewBase(t)
+	bev, _ := testutil.NewSocket(t, from, 0)
+	require.NoError(t, bev.TriggerEvent(libevent.EventTimeout))
+	require.ErrorIs(t, bev.SetBase(to), syscall.EBUSY)
+
+	var inClosure error
+	require.NoError(t, bev.SetCallbacks(nil, nil, func(bev *libevent.BufferEvent, _ libevent.Events) {
+		inClosure = bev.SetBase(to)
+	}))
+	testutil.Dispatch(t, from)
+	assert.ErrorIs(t, inClosure, syscall.EBUSY)
+
+	cb, err := bev.Input().AddCallback(func(b *libevent.Buffer, added, _ int) {
+		assert.Equal(t, 1, added)
+		inClosure = bev.SetBase(to)
+	})
+	require.NoError(t, err)
+	require.NoError(t, bev.Input().Prepend([]byte("x")))
+	inClosure = nil
+	assert.ErrorIs(t, bev.SetBase(to), syscall.EBUSY, "a buffer callback is due")
+	testutil.Dispatch(t, from)
+	assert.ErrorIs(t, inClosure, syscall.EBUSY)
+	require.NoError(t, bev.SetBase(to))
+	cb.Remove()
+}
+
+// A connection goes to and fro between two running loops while others use it.
+func TestSetBaseWhileLoopsRun(t *testing.T) {
+	const rounds, message = 50, "there and back again"
+	bases := []*libevent.Base{testutil.NewBase(t), testutil.NewBase(t)}
+	for _, base := range bases {
+		testutil.Background(t, base)
+		testutil.OnLoop(t, base, func() {}) // it runs
+	}
+	nowhere := testutil.NewBase(t)
+	bev, peer := testutil.NewSocket(t, bases[0], 0)
+	echo(t, bev, func() {})
+
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() { // elsewhere it is refused, or too early; it never does half
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				assert.Error(t, bev.SetBase(nowhere))
+				assert.NotNil(t, bev.Base())
+				assert.Equal(t, rd|wr, bev.Enabled())
+				runtime.Gosched()
 			}
 		}
 	}()
-	t.Cleanup(func() {
-		_ = ln.Close()
-		<-done
-		for len(conns) > 0 {
-			_ = (<-conns).Close()
-		}
-	})
-	return ln.Addr().(*net.TCPAddr).Port, conns
-}
-
-// names are those of the tests' name server.
-var names = map[string][]string{
-	"good.test":  {"127.0.0.1"},
-	"third.test": {"127.0.0.2", "127.0.0.3", "127.0.0.1"},
-	"bad.test":   {"127.0.0.2", "127.0.0.3"},
-	"both.test":  {"127.0.0.2", "127.0.0.1", "::1"},
-	"six.test":   {"::1"},
-}
-
-// outcome records the events of a bufferevent that connects, and stops its loop then.
-func outcome(t testing.TB, bev *libevent.BufferEvent) *[]libevent.Events {
-	t.Helper()
-	events := new([]libevent.Events)
-	require.NoError(t, bev.SetCallbacks(
-		func(*libevent.BufferEvent) { assert.Fail(t, "read") },
-		nil,
-		func(b *libevent.BufferEvent, what libevent.Events) {
-			*events = append(*events, what)
-			// A little later, to see whether more comes.
-			assert.NoError(t, b.Base().LoopExit(10*time.Millisecond))
-		}))
-	return events
-}
-
-// forBothKinds runs a test on an ordinary bufferevent and on one for its loop alone.
-func forBothKinds(t *testing.T, test func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent)) {
-	for name, opts := range map[string]libevent.Options{"shared": 0, "loop only": libevent.OptLoopOnly} {
-		t.Run(name, func(t *testing.T) {
-			base := testutil.NewBase(t)
-			bev, err := base.NewSocket(-1, opts|libevent.OptCloseOnFree)
-			require.NoError(t, err)
-			test(t, base, bev)
-		})
+	got := testutil.ReadAll(peer)
+	for i := range rounds {
+		_, err := io.WriteString(peer, message)
+		require.NoError(t, err)
+		setBase(t, bev, bases[(i+1)%2])
 	}
+	close(stop)
+	testutil.Receive(t, stopped)
+	require.NoError(t, peer.CloseWrite())
+	assert.Equal(t, strings.Repeat(message, rounds), string(testutil.Receive(t, got)))
 }
 
-func TestConnectHostname(t *testing.T) {
-	port, accepted := server(t)
-	s := newNameserver(t, names)
-	for name, c := range map[string]struct {
-		cfg           *libevent.DNSConfig // nil: Go's resolver
-		network, host string
-	}{
-		"Go's resolver":          {nil, "tcp4", "localhost"},
-		"literal, Go's resolver": {nil, "tcp", "127.0.0.1"},
-		"literal, evdns":         {&libevent.DNSConfig{NoSystemConfig: true}, "tcp4", "127.0.0.1"},
-		"mapped literal":         {nil, "tcp", "::ffff:127.0.0.1"},
-		"system's hosts file":    {&libevent.DNSConfig{}, "tcp4", "localhost"},
-		"name server":            {&libevent.DNSConfig{NoSystemConfig: true, Nameservers: []string{s.addr()}}, "tcp", "good.test"},
-		"two addresses refuse":   {&libevent.DNSConfig{NoSystemConfig: true, Nameservers: []string{s.addr()}}, "tcp", "third.test"},
-		"others of the family":   {&libevent.DNSConfig{NoSystemConfig: true, Nameservers: []string{s.addr()}}, "tcp4", "both.test"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			forBothKinds(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
-				var dns *libevent.DNSBase
-				if c.cfg != nil {
-					dns = testutil.NewDNSBase(t, base, *c.cfg)
-				}
-				fds := testutil.OpenFDs(t)
-				events := outcome(t, bev)
-				require.NoError(t, bev.Enable(rd|wr))
-				_, err := bev.WriteString("written before")
-				require.NoError(t, err)
-				require.NoError(t, bev.ConnectHostname(dns, c.network, c.host, port))
-				assert.Equal(t, -1, bev.FD())
-				assert.Equal(t, rd|wr, bev.Enabled())
-				_, err = bev.WriteString(", and meanwhile")
-				require.NoError(t, err)
-				testutil.Dispatch(t, base)
-				assert.Equal(t, []libevent.Events{libevent.EventConnected}, *events)
-				assert.NoError(t, bev.Err())
-				assert.Equal(t, rd|wr, bev.Enabled())
-				assert.Equal(t, "127.0.0.1:"+strconv.Itoa(port), bev.RemoteAddr().String())
-				conn := testutil.Receive(t, accepted)
-				defer conn.Close()
-				require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
-				testutil.Dispatch(t, base)
-				got, err := io.ReadAll(conn)
-				require.NoError(t, err)
-				assert.Equal(t, "written before, and meanwhile", string(got))
-				if c.cfg != nil {
-					assert.LessOrEqual(t, testutil.OpenFDs(t), fds+1, "no socket of an attempt is left")
-				}
-			})
-		})
-	}
-}
-
-// Writing that is off stays off, and neither direction is turned on or off on the way.
-func TestConnectHostnameKeepsEnabled(t *testing.T) {
-	port, accepted := server(t)
-	for _, what := range []libevent.What{0, rd, wr, rd | wr} {
-		t.Run(what.String(), func(t *testing.T) {
-			forBothKinds(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
-				dns := newDNS(t, base, newNameserver(t, names))
-				events, writes := 0, 0
-				require.NoError(t, bev.SetCallbacks(nil, func(*libevent.BufferEvent) { writes++ },
-					func(b *libevent.BufferEvent, e libevent.Events) {
-						events++
-						assert.Equal(t, libevent.EventConnected, e)
-						assert.Equal(t, what, b.Enabled())
-						assert.NoError(t, b.Base().LoopExit(10*time.Millisecond))
-					}))
-				require.NoError(t, bev.Disable(rd|wr))
-				require.NoError(t, bev.ConnectHostname(dns, "tcp", "third.test", port))
-				require.NoError(t, bev.Enable(what))
-				testutil.Dispatch(t, base)
-				assert.Equal(t, 1, events)
-				assert.Zero(t, writes, "nothing was written")
-				_ = testutil.Receive(t, accepted).Close()
-			})
-		})
-	}
-}
-
-func TestConnectHostnameFails(t *testing.T) {
-	port, accepted := server(t)
-	s := newNameserver(t, names)
-	for name, c := range map[string]struct {
-		useGo         bool
-		network, host string
-		check         func(t *testing.T, err error)
-	}{
-		"all refuse": {false, "tcp", "bad.test", func(t *testing.T, err error) {
-			assert.ErrorIs(t, err, syscall.ECONNREFUSED)
-		}},
-		"literal refuses": {true, "tcp", "127.0.0.2", func(t *testing.T, err error) {
-			assert.ErrorIs(t, err, syscall.ECONNREFUSED)
-		}},
-		"no such name, Go's resolver": {true, "tcp", "no-such-name.invalid", func(t *testing.T, err error) {
-			var cause *net.DNSError
-			assert.ErrorAs(t, err, &cause)
-		}},
-		"no such name": {false, "tcp", "nowhere.test", func(t *testing.T, err error) {
-			var cause *libevent.DNSError
-			require.ErrorAs(t, err, &cause)
-			assert.True(t, cause.IsNotFound())
-		}},
-		"no address of the family": {false, "tcp6", "good.test", func(t *testing.T, err error) {
-			var cause *libevent.DNSError
-			require.ErrorAs(t, err, &cause)
-			assert.Equal(t, "good.test", cause.Host)
-		}},
-		"no address that can be connected": {false, "tcp", "multicast.test", func(t *testing.T, err error) {
-			var cause syscall.Errno
-			assert.ErrorAs(t, err, &cause)
-		}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			forBothKinds(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
-				dns := newDNS(t, base, s)
-				using := dns
-				if c.useGo {
-					using = nil
-				}
-				fds := testutil.OpenFDs(t)
-				events := outcome(t, bev)
-				require.NoError(t, bev.Enable(rd))
-				_, err := bev.WriteString("kept")
-				require.NoError(t, err)
-				require.NoError(t, bev.ConnectHostname(using, c.network, c.host, port))
-				testutil.Dispatch(t, base)
-				assert.Equal(t, []libevent.Events{libevent.EventError}, *events)
-				var e *libevent.Error
-				require.ErrorAs(t, bev.Err(), &e)
-				if name == "all refuse" || name == "literal refuses" || name == "no address that can be connected" {
-					assert.Equal(t, "connect", e.Op)
-				} else {
-					assert.Equal(t, "lookup", e.Op)
-				}
-				c.check(t, bev.Err())
-				_, err = bev.Read(make([]byte, 1))
-				assert.Equal(t, bev.Err(), err)
-				assert.Equal(t, rd|wr, bev.Enabled())
-				assert.Equal(t, -1, bev.FD())
-				if !c.useGo {
-					assert.Equal(t, fds, testutil.OpenFDs(t))
-				}
-
-				// Another try, with what was written still there.
-				*events = nil
-				require.NoError(t, bev.ConnectHostname(dns, "tcp", "third.test", port))
-				testutil.Dispatch(t, base)
-				assert.Equal(t, []libevent.Events{libevent.EventConnected}, *events)
-				assert.NoError(t, bev.Err())
-				conn := testutil.Receive(t, accepted)
-				defer conn.Close()
-				require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
-				testutil.Dispatch(t, base)
-				got, err := io.ReadAll(conn)
-				require.NoError(t, err)
-				assert.Equal(t, "kept", string(got))
-			})
-		})
-	}
-}
-
-func init() { names["multicast.test"] = []string{"224.0.0.1", "ff02::1"} }
-
-func TestConnectHostnameArguments(t *testing.T) {
-	base := testutil.NewBase(t)
-	bev, err := base.NewSocket(-1, 0)
-	require.NoError(t, err)
-	require.NoError(t, bev.SetCallbacks(nil, nil, func(*libevent.BufferEvent, libevent.Events) { assert.Fail(t, "called") }))
-	for _, c := range []struct {
-		network, host string
-		port          int
-	}{
-		{"udp", "localhost", 1}, {"unix", "localhost", 1}, {"", "localhost", 1}, {"tcp", "", 1}, {"tcp", "a..b", 1},
-		{"tcp", "nul\x00", 1}, {"tcp", "localhost", 0}, {"tcp", "localhost", -1}, {"tcp", "localhost", 65536},
-		{"tcp4", "::1", 1}, {"tcp6", "127.0.0.1", 1}, {"tcp6", "::ffff:127.0.0.1", 1},
-	} {
-		assert.ErrorIs(t, bev.ConnectHostname(nil, c.network, c.host, c.port), syscall.EINVAL, "%+v", c)
-	}
-	a, _ := testutil.NewPair(t, base)
-	assert.ErrorIs(t, a.ConnectHostname(nil, "tcp", "localhost", 1), syscall.EINVAL)
-	f, err := libevent.NewFilter(bev, nil, nil, 0)
-	require.NoError(t, err)
-	assert.ErrorIs(t, f.ConnectHostname(nil, "tcp", "localhost", 1), syscall.EINVAL)
-	f.Free()
-	dns := newDNS(t, base, nil)
-	dns.Free()
-	assert.ErrorIs(t, bev.ConnectHostname(dns, "tcp", "localhost", 1), libevent.ErrClosed)
-	require.NoError(t, base.Loop(libevent.LoopNonblock))
-	bev.Free()
-	assert.ErrorIs(t, bev.ConnectHostname(nil, "tcp", "localhost", 1), libevent.ErrClosed)
-}
-
-// Whatever ends a ConnectHostname leaves no closure, socket or lookup of it behind.
-func TestConnectHostnameIsEnded(t *testing.T) {
-	port, accepted := server(t)
-	s := newNameserver(t, names)
-	stages := map[string]func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent, dns *libevent.DNSBase){
-		"during evdns's lookup": func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent, dns *libevent.DNSBase) {
-			s.hush(true)
-			defer s.hush(false)
-			asked := s.wasAsked("third.test")
-			require.NoError(t, bev.ConnectHostname(dns, "tcp4", "third.test", port))
-			testutil.Eventually(t, func() bool {
-				assert.NoError(t, base.Loop(libevent.LoopNonblock))
-				return s.wasAsked("third.test") > asked
-			}, "the name server is asked")
-		},
-		"during Go's lookup": func(t *testing.T, _ *libevent.Base, bev *libevent.BufferEvent, _ *libevent.DNSBase) {
-			require.NoError(t, bev.ConnectHostname(nil, "tcp4", "localhost", port))
-		},
-		"between attempts": func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent, dns *libevent.DNSBase) {
-			require.NoError(t, bev.ConnectHostname(dns, "tcp4", "third.test", port))
-			testutil.Eventually(t, func() bool {
-				assert.NoError(t, base.Loop(libevent.LoopOnce))
-				return bev.FD() != -1
-			}, "an attempt is made")
-		},
-		"after it failed": func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent, dns *libevent.DNSBase) {
-			require.NoError(t, bev.ConnectHostname(dns, "tcp4", "nowhere.test", port))
-			testutil.Eventually(t, func() bool {
-				assert.NoError(t, base.Loop(libevent.LoopOnce))
-				return bev.Err() != nil
-			}, "the error")
-		},
-	}
-	ends := map[string]struct {
-		end       func(t *testing.T, bev *libevent.BufferEvent, dns *libevent.DNSBase)
-		connected bool
-	}{
-		"Free": {func(t *testing.T, bev *libevent.BufferEvent, _ *libevent.DNSBase) { bev.Free() }, false},
-		"FreeAfterFlush": {func(t *testing.T, bev *libevent.BufferEvent, _ *libevent.DNSBase) {
-			assert.NoError(t, bev.FreeAfterFlush(testutil.Patience))
-		}, false},
-		"SetFD": {func(t *testing.T, bev *libevent.BufferEvent, _ *libevent.DNSBase) {
-			assert.NoError(t, bev.SetFD(-1))
-		}, false},
-		"Connect": {func(t *testing.T, bev *libevent.BufferEvent, _ *libevent.DNSBase) {
-			assert.NoError(t, bev.Connect("tcp", "127.0.0.1:"+strconv.Itoa(port)))
-		}, true},
-		"Connect that fails at once": {func(t *testing.T, bev *libevent.BufferEvent, _ *libevent.DNSBase) {
-			assert.Error(t, bev.Connect("unix", "/not/there"))
-		}, false},
-		"ConnectHostname": {func(t *testing.T, bev *libevent.BufferEvent, dns *libevent.DNSBase) {
-			assert.NoError(t, bev.ConnectHostname(dns, "tcp", "good.test", port))
-		}, true},
-	}
-	for stage, reach := range stages {
-		for name, c := range ends {
-			t.Run(stage+", by "+name, func(t *testing.T) {
-				forBothKinds(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
-					dns := newDNS(t, base, s)
-					fds, goroutines := testutil.OpenFDs(t), runtime.NumGoroutine()
-					var events []libevent.Events
-					require.NoError(t, bev.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
-						events = append(events, what)
-						if what == libevent.EventConnected {
-							b.Free()
-						}
-					}))
-					require.NoError(t, bev.Enable(rd|wr))
-					reach(t, base, bev, dns)
-					events = nil
-					c.end(t, bev, dns)
-					if !c.connected {
-						// A direction that is on keeps the loop, also
-						// without a descriptor.
-						require.NoError(t, base.LoopExit(10*time.Millisecond))
-					}
-					testutil.Dispatch(t, base)
-					if c.connected {
-						assert.Equal(t, []libevent.Events{libevent.EventConnected}, events)
-						_ = testutil.Receive(t, accepted).Close()
-					} else {
-						assert.Empty(t, events)
-					}
-					bev.Free()
-					dns.Free()
-					testutil.Dispatch(t, base)
-					assert.Equal(t, libevent.Stats{Callbacks: base.Stats().Callbacks}, base.Stats())
-					testutil.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines }, "no lookup is left")
-					testutil.Eventually(t, func() bool { return testutil.OpenFDs(t) <= fds }, "no socket is left")
-				})
-			})
-		}
-	}
-}
-
-// Elsewhere than on the loop only Free ends it, at any moment.
-func TestConnectHostnameFreedElsewhere(t *testing.T) {
-	port, _ := server(t)
-	s := newNameserver(t, names)
-	base := testutil.NewBase(t)
-	dns := newDNS(t, base, s)
-	testutil.Background(t, base)
-	var wg sync.WaitGroup
-	for i := range 4 {
-		wg.Go(func() {
-			for j := range 50 {
-				bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+// Free and SetBase at a time: one of them is first.
+func TestSetBaseAgainstFree(t *testing.T) {
+	a, b := testutil.NewBase(t), testutil.NewBase(t)
+	testutil.Background(t, a)
+	testutil.Background(t, b)
+	for range 100 {
+		bev, _ := testutil.NewSocket(t, a, 0)
+		echo(t, bev, func() {})
+		freed := make(chan struct{})
+		go func() { defer close(freed); bev.Free() }()
+		testutil.OnLoop(t, a, func() {
+			if err := bev.SetBase(b); !errors.Is(err, syscall.EBUSY) && !errors.Is(err, libevent.ErrClosed) {
 				assert.NoError(t, err)
-				connected := make(chan struct{}, 1)
-				assert.NoError(t, bev.SetCallbacks(nil, nil, func(*libevent.BufferEvent, libevent.Events) { connected <- struct{}{} }))
-				with, host := dns, "third.test"
-				if i == 0 {
-					with, host = nil, "localhost"
-				}
-				assert.NoError(t, bev.ConnectHostname(with, "tcp4", host, port))
-				for range j {
-					runtime.Gosched()
-				}
-				if j%10 == 0 {
-					<-connected
-				}
-				if j%2 == 0 {
-					bev.Free()
-				} else {
-					assert.NoError(t, bev.FreeAfterFlush(testutil.Patience))
-				}
 			}
 		})
+		testutil.Receive(t, freed)
 	}
-	wg.Wait()
-	testutil.Eventually(t, func() bool { s := base.Stats(); return s.BufferEvents+s.DNSLookups == 0 }, "all are gone")
 }
 
-// While something is under way the calls that would end it belong to the loop.
-func TestConnectHostnameWrongLoop(t *testing.T) {
-	s := newNameserver(t, names)
-	s.hush(true)
+func TestReplaceFD(t *testing.T) {
 	base := testutil.NewBase(t)
-	dns := newDNS(t, base, s)
-	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+	bev, old := testutil.NewSocket(t, base, 0)
+	closed := testutil.ReadAll(old)
+	fd, peer := testutil.TCPPair(t)
+	require.NoError(t, bev.ReplaceFD(fd))
+	assert.Empty(t, testutil.Receive(t, closed))
+	assert.Equal(t, fd, bev.FD())
+	require.NoError(t, bev.ReplaceFD(fd), "the same stays open")
+	_, err := bev.WriteString("on the new one")
 	require.NoError(t, err)
-	testutil.Background(t, base)
-	testutil.OnLoop(t, base, func() {}) // it runs
-	require.NoError(t, bev.ConnectHostname(dns, "tcp", "good.test", 1))
-	assert.ErrorIs(t, bev.Connect("tcp", "127.0.0.1:1"), libevent.ErrWrongLoop)
-	assert.ErrorIs(t, bev.ConnectHostname(dns, "tcp", "good.test", 1), libevent.ErrWrongLoop)
-	testutil.OnLoop(t, base, func() { assert.NoError(t, bev.SetFD(-1)) })
-	require.NoError(t, bev.ConnectHostname(dns, "tcp", "good.test", 1))
-	bev.Free()
-}
-
-// What is below goes first.
-func TestConnectHostnameAndFreeOfOthers(t *testing.T) {
-	s := newNameserver(t, names)
-	s.hush(true)
-	base, err := libevent.NewBase()
-	require.NoError(t, err)
-	dns := newDNS(t, base, s)
-	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
-	require.NoError(t, err)
-	events := outcome(t, bev)
-	require.NoError(t, bev.ConnectHostname(dns, "tcp", "good.test", 1))
-	require.NoError(t, base.Loop(libevent.LoopNonblock))
-	dns.Free()
+	got := testutil.ReadAll(peer)
+	require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
 	testutil.Dispatch(t, base)
-	assert.Equal(t, []libevent.Events{libevent.EventError}, *events)
-	assert.ErrorIs(t, bev.Err(), libevent.ErrClosed)
+	assert.Equal(t, "on the new one", string(testutil.Receive(t, got)))
 
-	other := newDNS(t, base, s)
-	require.NoError(t, bev.ConnectHostname(other, "tcp", "good.test", 1))
-	require.NoError(t, base.Loop(libevent.LoopNonblock))
-	also, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+	assert.ErrorIs(t, bev.ReplaceFD(-1), libevent.ErrClosed)
+	none, err := base.NewSocket(-1, 0)
 	require.NoError(t, err)
-	require.NoError(t, also.ConnectHostname(nil, "tcp", "localhost", 1))
-	require.NoError(t, base.Free())
-	assert.Len(t, *events, 1)
-}
-
-// A DNSBase may be on another loop.
-func TestConnectHostnameWithDNSOfAnotherLoop(t *testing.T) {
-	port, accepted := server(t)
-	other := testutil.NewBase(t)
-	dns := newDNS(t, other, newNameserver(t, names))
-	testutil.Background(t, other)
-	base := testutil.NewBase(t)
-	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
-	require.NoError(t, err)
-	events := outcome(t, bev)
-	require.NoError(t, bev.ConnectHostname(dns, "tcp", "third.test", port))
-	testutil.Dispatch(t, base)
-	assert.Equal(t, []libevent.Events{libevent.EventConnected}, *events)
-	_ = testutil.Receive(t, accepted).Close()
-}
-
-// Timeouts do not run during the lookup, and limit each attempt.
-func TestConnectHostnameTimeout(t *testing.T) {
-	full := fullBacklog(t)
-	s := newNameserver(t, map[string][]string{"full.test": {"127.0.0.1"}, "then.test": {"127.0.0.1", "127.0.0.2"}})
-	forBothKinds(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
-		s.hush(true)
-		dns := newDNS(t, base, s)
-		events := outcome(t, bev)
-		require.NoError(t, bev.Enable(rd|wr))
-		require.NoError(t, bev.SetTimeouts(time.Millisecond, time.Millisecond))
-		_, err := bev.WriteString("x")
-		require.NoError(t, err)
-		require.NoError(t, bev.ConnectHostname(dns, "tcp", "full.test", full))
-		require.NoError(t, base.LoopExit(20*time.Millisecond))
-		testutil.Dispatch(t, base)
-		assert.Empty(t, *events)
-		s.speak()
-		testutil.Dispatch(t, base)
-		assert.Equal(t, []libevent.Events{libevent.EventError}, *events)
-		assert.ErrorIs(t, bev.Err(), os.ErrDeadlineExceeded)
-		var e net.Error
-		require.ErrorAs(t, bev.Err(), &e)
-		assert.True(t, e.Timeout())
-		assert.Equal(t, rd|wr, bev.Enabled())
-
-		// The next address has its own time, and refuses; the first failure is told.
-		*events = nil
-		require.NoError(t, bev.ConnectHostname(dns, "tcp4", "then.test", full))
-		testutil.Dispatch(t, base)
-		assert.Equal(t, []libevent.Events{libevent.EventError}, *events)
-		assert.ErrorIs(t, bev.Err(), os.ErrDeadlineExceeded)
-		assert.Equal(t, -1, bev.FD())
-	})
-}
-
-// fullBacklog gives a port of 127.0.0.1 that does not answer.
-func fullBacklog(t *testing.T) (port int) {
-	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = syscall.Close(fd) })
-	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
-	require.NoError(t, syscall.Listen(fd, 0))
-	sa, err := syscall.Getsockname(fd)
-	require.NoError(t, err)
-	port = sa.(*syscall.SockaddrInet4).Port
-	for range 8 { // none of which waits: a busy machine would look like a full backlog
-		client, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
-		require.NoError(t, err)
-		t.Cleanup(func() { _ = syscall.Close(client) })
-		if err := syscall.Connect(client, sa); err != nil {
-			require.ErrorIs(t, err, syscall.EINPROGRESS)
-		}
-	}
-	if conn, err := net.DialTimeout("tcp", "127.0.0.1:"+strconv.Itoa(port), 50*time.Millisecond); err == nil {
-		_ = conn.Close()
-		t.Skip("this system's backlog never fills")
-	}
-	return port
-}
-
-// Out of descriptors: an error, and the next try works.
-func TestConnectHostnameEMFILE(t *testing.T) {
-	port, accepted := server(t)
-	forBothKinds(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
-		dns := newDNS(t, base, newNameserver(t, names))
-		events := outcome(t, bev)
-		var limit syscall.Rlimit
-		require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
-		low := limit
-		low.Cur = 0
-		require.NoError(t, bev.ConnectHostname(dns, "tcp", "third.test", port))
-		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low))
-		testutil.Dispatch(t, base)
-		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
-		assert.Equal(t, []libevent.Events{libevent.EventError}, *events)
-		assert.ErrorIs(t, bev.Err(), syscall.EMFILE)
-
-		*events = nil
-		require.NoError(t, bev.ConnectHostname(dns, "tcp", "third.test", port))
-		testutil.Dispatch(t, base)
-		assert.Equal(t, []libevent.Events{libevent.EventConnected}, *events)
-		_ = testutil.Receive(t, accepted).Close()
-	})
-}
-
-// A socket of the caller's is connected, once.
-func TestConnectHostnameWithDescriptor(t *testing.T) {
-	port, accepted := server(t)
-	base := testutil.NewBase(t)
-	dns := newDNS(t, base, newNameserver(t, names))
-	for host, want := range map[string]libevent.Events{"good.test": libevent.EventConnected, "third.test": libevent.EventError} {
-		fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-		require.NoError(t, err)
-		bev, err := base.NewSocket(fd, 0)
-		require.NoError(t, err)
-		events := outcome(t, bev)
-		require.NoError(t, bev.Enable(rd))
-		require.NoError(t, bev.ConnectHostname(dns, "tcp", host, port))
-		testutil.Dispatch(t, base)
-		assert.Equal(t, []libevent.Events{want}, *events, host)
-		assert.Equal(t, fd, bev.FD())
-		if want == libevent.EventError {
-			assert.ErrorIs(t, bev.Err(), syscall.ECONNREFUSED)
-		} else {
-			_ = testutil.Receive(t, accepted).Close()
-		}
-		bev.Free()
-		assert.NoError(t, syscall.Close(fd), "it is still the caller's")
-	}
-}
-
-func TestConnectHostnameCloseWrite(t *testing.T) {
-	port, accepted := server(t)
-	forBothKinds(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
-		dns := newDNS(t, base, newNameserver(t, names))
-		events := outcome(t, bev)
-		require.NoError(t, bev.ConnectHostname(dns, "tcp", "third.test", port))
-		_, err := bev.WriteString("all there is")
-		require.NoError(t, err)
-		require.NoError(t, bev.CloseWrite())
-		testutil.Dispatch(t, base)
-		assert.Equal(t, []libevent.Events{libevent.EventConnected}, *events)
-		conn := testutil.Receive(t, accepted)
-		defer conn.Close()
-		got, err := io.ReadAll(conn)
-		require.NoError(t, err)
-		assert.Equal(t, "all there is", string(got))
-	})
-}
-
-// A filter on top gets the one event, too.
-func TestConnectHostnameUnderFilter(t *testing.T) {
-	port, accepted := server(t)
-	base := testutil.NewBase(t)
-	dns := newDNS(t, base, newNameserver(t, names))
-	for host, want := range map[string]libevent.Events{
-		"third.test": libevent.EventConnected, "bad.test": libevent.EventError, "nowhere.test": libevent.EventError,
-	} {
-		bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
-		require.NoError(t, err)
-		require.NoError(t, bev.SetTimeouts(time.Hour, time.Hour))
-		require.NoError(t, bev.ConnectHostname(dns, "tcp", host, port))
-		f, err := libevent.NewFilter(bev, nil, nil, libevent.OptCloseOnFree)
-		require.NoError(t, err)
-		events := outcome(t, f)
-		require.NoError(t, f.Enable(rd))
-		_, err = f.WriteString("through a filter")
-		require.NoError(t, err)
-		testutil.Dispatch(t, base)
-		assert.Equal(t, []libevent.Events{want}, *events, host)
-		if want == libevent.EventConnected {
-			conn := testutil.Receive(t, accepted)
-			require.NoError(t, f.FreeAfterFlush(testutil.Patience))
-			testutil.Dispatch(t, base)
-			got, err := io.ReadAll(conn)
-			require.NoError(t, err)
-			assert.Equal(t, "through a filter", string(got))
-			_ = conn.Close()
-			continue
-		}
-		var e *libevent.Error
-		require.ErrorAs(t, f.Err(), &e)
-		f.Free()
-	}
-}
-
-// A queued failure of what was before is not taken for one of the new dial.
-func TestConnectHostnameAfterFailedConnect(t *testing.T) {
-	port, accepted := server(t)
-	forBothKinds(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
-		dns := newDNS(t, base, newNameserver(t, names))
-		events := outcome(t, bev)
-		require.NoError(t, bev.Connect("tcp", "127.0.0.2:"+strconv.Itoa(port)))
-		require.NoError(t, bev.SetFD(-1))
-		require.NoError(t, bev.ConnectHostname(dns, "tcp", "good.test", port))
-		testutil.Dispatch(t, base)
-		assert.Equal(t, []libevent.Events{libevent.EventConnected}, *events)
-		_ = testutil.Receive(t, accepted).Close()
-	})
+	assert.ErrorIs(t, none.ReplaceFD(-2), syscall.EINVAL)
+	require.NoError(t, none.ReplaceFD(-1))
+	assert.Equal(t, -1, none.FD())
+	a, _ := testutil.NewPair(t, base)
+	assert.ErrorIs(t, a.ReplaceFD(-1), syscall.EINVAL)
 }
 
 // The write callback that libevent makes for nothing when it connects at once is not told;
@@ -680,4 +323,237 @@ func TestConnectAtOnceThenWrite(t *testing.T) {
 			testutil.Receive(t, written)
 		})
 	}
+}
+
+func TestConnect(t *testing.T) {
+	for _, network := range []string{"tcp", "tcp4", "tcp6", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			address := "127.0.0.1:0"
+			switch network {
+			case "tcp6":
+				address = "[::1]:0"
+			case "unix":
+				address = filepath.Join(t.TempDir(), "sock")
+			}
+			ln, err := net.Listen(network, address)
+			if err != nil && network == "tcp6" {
+				t.Skip("no IPv6 here")
+			}
+			require.NoError(t, err)
+			defer ln.Close()
+			accepted := make(chan net.Conn, 1)
+			go func() {
+				conn, _ := ln.Accept()
+				accepted <- conn
+			}()
+
+			base := testutil.NewBase(t)
+			bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+			require.NoError(t, err)
+			assert.Equal(t, -1, bev.FD())
+			assert.Nil(t, bev.RemoteAddr())
+			_, err = bev.WriteString("written before the connection is there")
+			require.NoError(t, err)
+			require.NoError(t, bev.Connect(network, ln.Addr().String()))
+			assert.Equal(t, libevent.EventConnected, testutil.Happening(t, bev), "CONNECTED comes alone")
+			assert.NoError(t, bev.Err())
+			assert.Equal(t, ln.Addr().String(), bev.RemoteAddr().String())
+			conn := testutil.Receive(t, accepted)
+			if network != "unix" {
+				assert.Equal(t, conn.RemoteAddr().String(), bev.LocalAddr().String())
+			}
+			require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
+			testutil.Dispatch(t, base)
+			got, err := io.ReadAll(conn)
+			require.NoError(t, err)
+			assert.Equal(t, "written before the connection is there", string(got))
+			require.NoError(t, conn.Close())
+		})
+	}
+}
+
+func TestConnectIsCloseOnExec(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	base := testutil.NewBase(t)
+	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	require.NoError(t, bev.Connect("tcp", ln.Addr().String()))
+	flags, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(bev.FD()), syscall.F_GETFD, 0)
+	require.Zero(t, errno)
+	assert.NotZero(t, flags&syscall.FD_CLOEXEC)
+}
+
+func TestConnectRefused(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	require.NoError(t, bev.Connect("tcp", testutil.Refusing(t)))
+	assert.Equal(t, libevent.EventError, testutil.Happening(t, bev), "no direction, as in libevent")
+	var e *libevent.Error
+	require.ErrorAs(t, bev.Err(), &e)
+	assert.Equal(t, "connect", e.Op)
+	assert.ErrorIs(t, e, syscall.ECONNREFUSED)
+	_, err = bev.Read(make([]byte, 1))
+	assert.ErrorIs(t, err, syscall.ECONNREFUSED)
+}
+
+func TestConnectUnixRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sock")
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	require.NoError(t, err)
+	ln.SetUnlinkOnClose(false)
+	require.NoError(t, ln.Close())
+	base := testutil.NewBase(t)
+	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	require.NoError(t, bev.Connect("unix", path))
+	assert.Equal(t, libevent.EventError, testutil.Happening(t, bev))
+	assert.ErrorIs(t, bev.Err(), syscall.ECONNREFUSED)
+
+	other, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	assert.ErrorIs(t, other.Connect("unix", path+"-not-there"), syscall.ENOENT)
+	assert.Equal(t, -1, other.FD())
+}
+
+// The write timeout is the limit of a connect.
+func TestConnectTimeout(t *testing.T) {
+	// A listener whose backlog is full does not answer.
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	defer syscall.Close(fd)
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	require.NoError(t, syscall.Listen(fd, 0))
+	sa, err := syscall.Getsockname(fd)
+	require.NoError(t, err)
+	addr := (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: sa.(*syscall.SockaddrInet4).Port}).String()
+	base := testutil.NewBase(t)
+	for range 8 {
+		bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+		require.NoError(t, err)
+		require.NoError(t, bev.SetTimeouts(0, 50*time.Millisecond))
+		require.NoError(t, bev.Connect("tcp", addr))
+		if what := testutil.Happening(t, bev); what != libevent.EventConnected {
+			assert.Equal(t, libevent.EventWriting|libevent.EventTimeout, what)
+			assert.ErrorIs(t, bev.Err(), os.ErrDeadlineExceeded)
+			return
+		}
+	}
+	t.Skip("this system's backlog never fills")
+}
+
+func TestConnectArguments(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, err := base.NewSocket(-1, 0)
+	require.NoError(t, err)
+	for _, c := range [][2]string{
+		{"udp", "127.0.0.1:1"}, {"", "127.0.0.1:1"}, {"tcp", ""}, {"tcp", "127.0.0.1"},
+		{"tcp", "example.org:80"}, {"tcp", ":80"}, {"tcp", "127.0.0.1:65536"}, {"tcp", "127.0.0.1:-1"},
+		{"tcp4", "[::1]:1"}, {"tcp6", "127.0.0.1:1"}, {"tcp", "[::1%nosuchzone]:1"}, {"unix", ""},
+		{"unix", string(make([]byte, 200))},
+	} {
+		assert.ErrorIs(t, bev.Connect(c[0], c[1]), syscall.EINVAL, "%q %q", c[0], c[1])
+	}
+	pair, _ := testutil.NewPair(t, base)
+	assert.ErrorIs(t, pair.Connect("tcp", "127.0.0.1:1"), syscall.EINVAL)
+	assert.ErrorIs(t, pair.SetFD(0), syscall.EINVAL)
+	assert.Nil(t, pair.LocalAddr())
+}
+
+func TestSetFD(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, first := testutil.NewSocket(t, base, 0)
+	require.NoError(t, first.CloseWrite())
+	require.NoError(t, bev.Enable(rd))
+	assert.Equal(t, libevent.EventReading|libevent.EventEOF, testutil.Happening(t, bev))
+	require.NoError(t, bev.CloseWrite())
+	_, err := bev.WriteString("x")
+	assert.ErrorIs(t, err, syscall.EPIPE)
+
+	old := bev.FD()
+	fd, second := testutil.TCPPair(t)
+	require.NoError(t, bev.SetFD(fd))
+	assert.Equal(t, fd, bev.FD())
+	require.NoError(t, syscall.Close(old), "the old one is the caller's")
+	require.NoError(t, bev.Enable(rd))
+	_, err = bev.Read(make([]byte, 1))
+	assert.ErrorIs(t, err, libevent.ErrWouldBlock, "a new descriptor has not ended")
+	_, err = bev.WriteString("hello")
+	require.NoError(t, err)
+	require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
+	testutil.Dispatch(t, base)
+	got, err := io.ReadAll(second)
+	require.NoError(t, err)
+	assert.Equal(t, "hello", string(got))
+
+	another, err := base.NewSocket(-1, 0)
+	require.NoError(t, err)
+	assert.ErrorIs(t, another.SetFD(-2), syscall.EINVAL)
+	assert.ErrorIs(t, another.SetFD(1<<20), syscall.EBADF)
+}
+
+// A connection to a unix socket is there at once; the order is that of any other.
+func TestConnectUnixOrder(t *testing.T) {
+	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "sock"))
+	require.NoError(t, err)
+	defer ln.Close()
+	for _, writing := range []bool{true, false} {
+		base := testutil.NewBase(t)
+		bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+		require.NoError(t, err)
+		var order []string
+		require.NoError(t, bev.SetCallbacks(nil,
+			func(*libevent.BufferEvent) { order = append(order, "write") },
+			func(_ *libevent.BufferEvent, what libevent.Events) { order = append(order, what.String()) }))
+		if writing {
+			_, err = bev.WriteString("x")
+			require.NoError(t, err)
+		} else {
+			require.NoError(t, bev.Disable(wr))
+		}
+		require.NoError(t, bev.Connect("unix", ln.Addr().String()))
+		testutil.Dispatch(t, base)
+		if writing {
+			assert.Equal(t, []string{"BEV_EVENT_CONNECTED", "write"}, order)
+		} else {
+			assert.Equal(t, []string{"BEV_EVENT_CONNECTED"}, order)
+		}
+	}
+}
+
+// libevent would report the connect of the old descriptor for the new one.
+func TestSetFDWhileConnecting(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	base := testutil.NewBase(t)
+	bev, err := base.NewSocket(-1, 0)
+	require.NoError(t, err)
+	require.NoError(t, bev.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) {
+		assert.Fail(t, "no event", "%v", what)
+	}))
+	require.NoError(t, bev.Connect("tcp", ln.Addr().String()))
+	old := bev.FD()
+	fd, peer := testutil.TCPPair(t)
+	defer syscall.Close(fd)
+	require.NoError(t, bev.SetFD(fd))
+	require.NoError(t, syscall.Close(old))
+	_, err = bev.WriteString("x")
+	require.NoError(t, err)
+	testutil.Dispatch(t, base)
+	p := make([]byte, 1)
+	_, err = peer.Read(p)
+	require.NoError(t, err)
+	assert.Equal(t, "x", string(p))
+}
+
+func TestSetFDFromElsewhere(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, _ := testutil.NewSocket(t, base, 0)
+	require.NoError(t, bev.SetFD(bev.FD()), "no loop runs")
+	testutil.Background(t, base)
+	testutil.OnLoop(t, base, func() { assert.NoError(t, bev.SetFD(bev.FD())) })
+	assert.ErrorIs(t, bev.SetFD(-1), libevent.ErrWrongLoop)
 }

@@ -190,8 +190,6 @@ func TestErrRunning(t *testing.T) {
 	testutil.Dispatch(t, base)
 }
 
-// --- Post ------------------------------------------------------------------------
-
 func TestPost(t *testing.T) {
 	base := testutil.NewBase(t)
 	assert.ErrorIs(t, base.Post(nil), syscall.EINVAL)

@@ -1,7 +1,6 @@
 package libevent_test
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -213,83 +212,4 @@ func TestReceiveElsewhere(t *testing.T) {
 	_, err = bev.Receive(p)
 	assert.ErrorIs(t, err, libevent.ErrClosed)
 	assert.ErrorIs(t, bev.SetReceiver(nil), libevent.ErrClosed)
-}
-
-// Large writes from elsewhere, of which the socket takes all, a part, or nothing.
-func TestFastPathLargeWritesElsewhere(t *testing.T) {
-	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := testutil.NewSocket(t, base, 0)
-		written := make(chan struct{}, 1)
-		require.NoError(t, bev.SetCallbacks(nil, func(b *libevent.BufferEvent) {
-			if b.Output().Len() == 0 {
-				select {
-				case written <- struct{}{}:
-				default:
-				}
-			}
-		}, nil))
-		testutil.Background(t, base)
-		want := testutil.Noise(24 << 20)
-		var got <-chan []byte
-		for done, n := 0, 1; done < len(want); n = n*7%900001 + 1 {
-			n = min(n, len(want)-done)
-			k, err := bev.Write(want[done : done+n])
-			require.NoError(t, err)
-			require.Equal(t, n, k)
-			done += n
-			if got == nil && done > len(want)*2/3 {
-				assert.NotZero(t, bev.Output().Len(), "the kernel takes that much")
-				got = testutil.ReadAll(peer)
-				testutil.Receive(t, written)
-			}
-		}
-		require.NoError(t, bev.CloseWrite())
-		testutil.Same(t, want, testutil.Receive(t, got))
-	})
-}
-
-// Who counts what goes through the output sees what is written from elsewhere.
-func TestFastPathWritesElsewhereAreCounted(t *testing.T) {
-	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := testutil.NewSocket(t, base, 0)
-		added, deleted := 0, 0
-		_, err := bev.Output().AddCallback(func(_ *libevent.Buffer, a, d int) { added, deleted = added+a, deleted+d })
-		require.NoError(t, err)
-		testutil.Background(t, base)
-		p := make([]byte, 3000)
-		for range 10 {
-			_, err = bev.Write(p)
-			require.NoError(t, err)
-			_, err = io.ReadFull(peer, p)
-			require.NoError(t, err)
-		}
-		testutil.Eventually(t, func() (all bool) {
-			testutil.OnLoop(t, base, func() { all = added == 30000 && deleted == 30000 })
-			return all
-		}, "the sums are those of all writes")
-	})
-}
-
-// A write from elsewhere that fails is told with its own errno.
-func TestFastPathWriteElsewhereFails(t *testing.T) {
-	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
-		bev, peer := testutil.NewSocket(t, base, 0)
-		events := make(chan libevent.Events, 1)
-		require.NoError(t, bev.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
-			assert.ErrorIs(t, b.Err(), syscall.ECONNRESET)
-			events <- what
-		}))
-		testutil.Background(t, base)
-		_, err := bev.WriteString("hello") // there was one that did not
-		require.NoError(t, err)
-		p := make([]byte, 5)
-		_, err = io.ReadFull(peer, p)
-		require.NoError(t, err)
-		assert.True(t, bytes.Equal([]byte("hello"), p))
-		require.NoError(t, errors.Join(peer.SetLinger(0), peer.Close()))
-		_, err = bev.WriteString("anybody?")
-		require.NoError(t, err)
-		assert.Equal(t, libevent.EventError|libevent.EventWriting, testutil.Receive(t, events))
-		assert.Zero(t, bev.Enabled()&wr)
-	})
 }

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -113,15 +111,6 @@ func TestReadAgainstFree(t *testing.T) {
 		bev.Free()
 		_ = peer.Close()
 	}
-}
-
-func TestSetFDFromElsewhere(t *testing.T) {
-	base := testutil.NewBase(t)
-	bev, _ := testutil.NewSocket(t, base, 0)
-	require.NoError(t, bev.SetFD(bev.FD()), "no loop runs")
-	testutil.Background(t, base)
-	testutil.OnLoop(t, base, func() { assert.NoError(t, bev.SetFD(bev.FD())) })
-	assert.ErrorIs(t, bev.SetFD(-1), libevent.ErrWrongLoop)
 }
 
 // Freeing what is lent takes nothing away from the borrower, whatever the other end
@@ -337,26 +326,6 @@ func TestSignalDelOnLoop(t *testing.T) {
 	}
 }
 
-// A closure that takes bytes out and puts them back has drained nothing.
-func TestReadHighWatermarkAndPuttingBack(t *testing.T) {
-	base := testutil.NewBase(t)
-	bev, peer := testutil.NewSocket(t, base, 0)
-	calls := 0
-	require.NoError(t, bev.SetWatermark(rd, 0, 100))
-	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
-		calls++
-		_, err := b.Input().WriteTo(&testutil.ShortWriter{N: 10, Err: syscall.EAGAIN})
-		assert.ErrorIs(t, err, syscall.EAGAIN)
-		assert.NoError(t, b.Input().Prepend(make([]byte, 10)))
-	}, nil, nil))
-	require.NoError(t, bev.Enable(rd))
-	_, err := peer.Write(testutil.Noise(1000))
-	require.NoError(t, err)
-	testutil.Idle(t, base, 50*time.Millisecond)
-	assert.Equal(t, 100, bev.Input().Len())
-	assert.LessOrEqual(t, calls, 2)
-}
-
 // Disable from elsewhere leaves the backlog alone but for one.
 func TestListenerDisableKeepsTheBacklog(t *testing.T) {
 	base := testutil.NewBase(t)
@@ -389,61 +358,6 @@ func TestListenerDisableKeepsTheBacklog(t *testing.T) {
 	}
 }
 
-// A connection to a unix socket is there at once; the order is that of any other.
-func TestConnectUnixOrder(t *testing.T) {
-	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "sock"))
-	require.NoError(t, err)
-	defer ln.Close()
-	for _, writing := range []bool{true, false} {
-		base := testutil.NewBase(t)
-		bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
-		require.NoError(t, err)
-		var order []string
-		require.NoError(t, bev.SetCallbacks(nil,
-			func(*libevent.BufferEvent) { order = append(order, "write") },
-			func(_ *libevent.BufferEvent, what libevent.Events) { order = append(order, what.String()) }))
-		if writing {
-			_, err = bev.WriteString("x")
-			require.NoError(t, err)
-		} else {
-			require.NoError(t, bev.Disable(wr))
-		}
-		require.NoError(t, bev.Connect("unix", ln.Addr().String()))
-		testutil.Dispatch(t, base)
-		if writing {
-			assert.Equal(t, []string{"BEV_EVENT_CONNECTED", "write"}, order)
-		} else {
-			assert.Equal(t, []string{"BEV_EVENT_CONNECTED"}, order)
-		}
-	}
-}
-
-// libevent would report the connect of the old descriptor for the new one.
-func TestSetFDWhileConnecting(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	base := testutil.NewBase(t)
-	bev, err := base.NewSocket(-1, 0)
-	require.NoError(t, err)
-	require.NoError(t, bev.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) {
-		assert.Fail(t, "no event", "%v", what)
-	}))
-	require.NoError(t, bev.Connect("tcp", ln.Addr().String()))
-	old := bev.FD()
-	fd, peer := testutil.TCPPair(t)
-	defer syscall.Close(fd)
-	require.NoError(t, bev.SetFD(fd))
-	require.NoError(t, syscall.Close(old))
-	_, err = bev.WriteString("x")
-	require.NoError(t, err)
-	testutil.Dispatch(t, base)
-	p := make([]byte, 1)
-	_, err = peer.Read(p)
-	require.NoError(t, err)
-	assert.Equal(t, "x", string(p))
-}
-
 func TestAcceptErrorWhilePanicking(t *testing.T) {
 	base := testutil.NewBase(t)
 	var limit syscall.Rlimit
@@ -474,59 +388,6 @@ func TestAcceptErrorWhilePanicking(t *testing.T) {
 	assert.Equal(t, 1, calls)
 }
 
-// The end of a pair is told once, with no read callback for nothing.
-func TestEndOfPairIsToldOnce(t *testing.T) {
-	base := testutil.NewBase(t)
-	a, b := testutil.NewPair(t, base)
-	events := 0
-	require.NoError(t, b.SetCallbacks(func(*libevent.BufferEvent) {
-		assert.Fail(t, "nothing to read")
-	}, nil, func(*libevent.BufferEvent, libevent.Events) { events++ }))
-	require.NoError(t, b.Enable(rd))
-	require.NoError(t, a.CloseWrite())
-	require.NoError(t, a.FreeAfterFlush(time.Second))
-	testutil.Dispatch(t, base)
-	assert.Equal(t, 1, events)
-}
-
-func TestFreeAfterFlushWhenThePartnerGoes(t *testing.T) {
-	for _, filters := range []int{0, 1, 2} {
-		base := testutil.NewBase(t)
-		a, b := testutil.NewPair(t, base)
-		for range filters {
-			a = testutil.NewFilter(t, a, nil, nil, libevent.OptCloseOnFree)
-		}
-		_, err := a.WriteString("nobody will read this")
-		require.NoError(t, err)
-		require.NoError(t, a.FreeAfterFlush(time.Hour))
-		b.Free()
-		testutil.Background(t, base)
-		testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "it is freed")
-	}
-}
-
-// A peer that still sends does not lose what is on its way to it.
-func TestFreeAfterFlushWithUnreadInput(t *testing.T) {
-	base := testutil.NewBase(t)
-	bev, peer := testutil.NewSocket(t, base, 0)
-	data := testutil.Noise(4 << 20)
-	_, err := peer.Write([]byte("a request that is never read"))
-	require.NoError(t, err)
-	_, err = bev.Write(data)
-	require.NoError(t, err)
-	require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
-	got := make(chan []byte, 1)
-	go func() {
-		first := make([]byte, 1000)
-		_, _ = io.ReadFull(peer, first)
-		_, _ = peer.Write(testutil.Noise(100_000)) // and more, while we answer
-		rest, _ := io.ReadAll(peer)
-		got <- append(first, rest...)
-	}()
-	testutil.Dispatch(t, base)
-	testutil.Same(t, data, testutil.Receive(t, got))
-}
-
 func TestTwoFreesOfABase(t *testing.T) {
 	for range 500 {
 		base, err := libevent.NewBase()
@@ -537,15 +398,6 @@ func TestTwoFreesOfABase(t *testing.T) {
 		}
 		wg.Wait()
 	}
-}
-
-func TestCloseWriteWithoutPeer(t *testing.T) {
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
-	base := testutil.NewBase(t)
-	bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
-	require.NoError(t, err)
-	assert.ErrorIs(t, bev.CloseWrite(), syscall.ENOTCONN)
 }
 
 // A filter that comes too late must not wake up what was freed: it would be called again

@@ -39,6 +39,67 @@ func TestCloseOnFree(t *testing.T) {
 	}
 }
 
+func TestMethodsOfFreedBufferEvent(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, _ := testutil.NewSocket(t, base, 0)
+	bev.Free()
+	bev.Free()
+	_, werr := bev.Write([]byte("x"))
+	_, serr := bev.WriteString("x")
+	_, rerr := bev.Read(make([]byte, 1))
+	_, _, merr := bev.Watermark(rd)
+	_, ferr := bev.Flush(rd, libevent.FlushNormal)
+	for i, err := range []error{werr, serr, rerr, merr, ferr,
+		bev.Enable(rd), bev.Disable(rd), bev.SetTimeouts(1, 1), bev.SetWatermark(rd, 1, 2),
+		bev.SetCallbacks(nil, nil, nil), bev.WriteBuffer(testutil.NewBuffer(t, "x")), bev.ReadBuffer(testutil.NewBuffer(t, "")),
+		bev.Connect("tcp", "127.0.0.1:1"), bev.SetFD(-1), bev.CloseWrite(), bev.FreeAfterFlush(0),
+		bev.Input().Drain(1), bev.Input().Peek(func([][]byte) {}),
+	} {
+		assert.ErrorIs(t, err, libevent.ErrClosed, "%d", i)
+		assert.ErrorIs(t, err, net.ErrClosed, "%d", i)
+	}
+	assert.Zero(t, bev.Enabled())
+	assert.Equal(t, -1, bev.FD())
+	assert.Nil(t, bev.LocalAddr())
+	assert.Nil(t, bev.RemoteAddr())
+	assert.NoError(t, bev.Err())
+	assert.Same(t, base, bev.Base())
+}
+
+func TestFreeWithUnwrittenData(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	_, err := bev.Write(testutil.Noise(1 << 20))
+	require.NoError(t, err)
+	bev.Free()
+	testutil.Dispatch(t, base)
+	got, err := io.ReadAll(peer)
+	require.NoError(t, err)
+	assert.Empty(t, got, "Free drops what is unwritten")
+}
+
+func TestFreeWithQueuedCallbacks(t *testing.T) {
+	base := testutil.NewBase(t)
+	var calls atomic.Int32
+	for range 100 {
+		a, b := testutil.NewPair(t, base)
+		for _, bev := range []*libevent.BufferEvent{a, b} {
+			count := func(*libevent.BufferEvent) { calls.Add(1) }
+			require.NoError(t, bev.SetCallbacks(count, count, func(*libevent.BufferEvent, libevent.Events) { calls.Add(1) }))
+			require.NoError(t, bev.Enable(rd))
+		}
+		_, err := a.WriteString("queues a read for b and a write for a")
+		require.NoError(t, err)
+		_, err = b.Flush(wr, libevent.FlushFinished)
+		require.NoError(t, err)
+		a.Free()
+		b.Free()
+	}
+	testutil.Dispatch(t, base)
+	assert.Zero(t, calls.Load())
+	assert.Zero(t, base.Stats().BufferEvents)
+}
+
 // CloseWrite sends what is buffered, then the end; reading goes on.
 func TestCloseWrite(t *testing.T) {
 	base := testutil.NewBase(t)
@@ -90,183 +151,6 @@ func TestCloseWriteOfPair(t *testing.T) {
 	assert.ErrorIs(t, b.Err(), io.EOF)
 }
 
-func TestFreeAfterFlush(t *testing.T) {
-	t.Run("written", func(t *testing.T) {
-		base := testutil.NewBase(t)
-		bev, peer := testutil.NewSocket(t, base, 0)
-		require.NoError(t, bev.SetCallbacks(nil,
-			func(*libevent.BufferEvent) { assert.Fail(t, "no closure starts") }, nil))
-		data := testutil.Noise(4 << 20)
-		_, err := bev.Write(data)
-		require.NoError(t, err)
-		require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
-		_, err = bev.WriteString("x")
-		assert.ErrorIs(t, err, libevent.ErrClosed)
-		assert.ErrorIs(t, bev.FreeAfterFlush(0), libevent.ErrClosed)
-		got := testutil.ReadAll(peer)
-		testutil.Dispatch(t, base)
-		testutil.Same(t, data, testutil.Receive(t, got))
-		assert.Zero(t, base.Stats().BufferEvents)
-	})
-	t.Run("limit", func(t *testing.T) {
-		base := testutil.NewBase(t)
-		bev, peer := testutil.NewSocket(t, base, 0)
-		_, err := bev.Write(make([]byte, 32<<20))
-		require.NoError(t, err)
-		start := time.Now()
-		require.NoError(t, bev.FreeAfterFlush(50*time.Millisecond))
-		testutil.Dispatch(t, base)
-		assert.GreaterOrEqual(t, time.Since(start), 50*time.Millisecond)
-		assert.Zero(t, base.Stats().BufferEvents)
-		_, err = io.Copy(io.Discard, peer) // a part, which does not look like all
-		assert.ErrorIs(t, err, syscall.ECONNRESET)
-	})
-	t.Run("error", func(t *testing.T) {
-		base := testutil.NewBase(t)
-		bev, peer := testutil.NewSocket(t, base, 0)
-		_, err := bev.Write(make([]byte, 32<<20))
-		require.NoError(t, err)
-		require.NoError(t, bev.FreeAfterFlush(time.Hour))
-		require.NoError(t, peer.SetLinger(0))
-		require.NoError(t, peer.Close())
-		testutil.Dispatch(t, base)
-		assert.Zero(t, base.Stats().BufferEvents)
-	})
-	t.Run("error below a filter, before", func(t *testing.T) {
-		base := testutil.NewBase(t)
-		bev, peer := testutil.NewSocket(t, base, 0)
-		f := testutil.NewFilter(t, bev, nil, nil, libevent.OptCloseOnFree)
-		var what libevent.Events
-		require.NoError(t, f.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, w libevent.Events) { what |= w }))
-		_, err := f.Write(testutil.Noise(32 << 20))
-		require.NoError(t, err)
-		require.NoError(t, peer.SetLinger(0))
-		require.NoError(t, peer.Close())
-		testutil.Dispatch(t, base)
-		require.Equal(t, libevent.EventError|libevent.EventWriting, what)
-		require.NoError(t, f.FreeAfterFlush(time.Hour))
-		testutil.Dispatch(t, base)
-		assert.Zero(t, base.Stats().BufferEvents)
-	})
-	t.Run("nothing to write", func(t *testing.T) {
-		base := testutil.NewBase(t)
-		bev, peer := testutil.NewSocket(t, base, 0)
-		require.NoError(t, bev.FreeAfterFlush(time.Hour))
-		_, err := peer.Read(make([]byte, 1))
-		assert.ErrorIs(t, err, io.EOF)
-		unconnected, err := base.NewSocket(-1, 0)
-		require.NoError(t, err)
-		_, err = unconnected.WriteString("nowhere to go")
-		require.NoError(t, err)
-		require.NoError(t, unconnected.FreeAfterFlush(time.Hour))
-		testutil.Dispatch(t, base)
-		assert.Zero(t, base.Stats().BufferEvents)
-	})
-	t.Run("cut short by Free", func(t *testing.T) {
-		base := testutil.NewBase(t)
-		bev, peer := testutil.NewSocket(t, base, 0)
-		_, err := bev.Write(make([]byte, 32<<20))
-		require.NoError(t, err)
-		require.NoError(t, bev.FreeAfterFlush(time.Hour))
-		bev.Free()
-		bev.Free()
-		testutil.Dispatch(t, base)
-		assert.Zero(t, base.Stats().BufferEvents)
-		_, err = io.Copy(io.Discard, peer)
-		assert.NoError(t, err)
-	})
-	t.Run("writing disabled", func(t *testing.T) {
-		base := testutil.NewBase(t)
-		bev, peer := testutil.NewSocket(t, base, 0)
-		require.NoError(t, bev.Disable(wr))
-		_, err := bev.WriteString("hello")
-		require.NoError(t, err)
-		require.NoError(t, bev.FreeAfterFlush(time.Hour))
-		testutil.Dispatch(t, base)
-		got, err := io.ReadAll(peer)
-		require.NoError(t, err)
-		assert.Equal(t, "hello", string(got))
-	})
-	t.Run("pair", func(t *testing.T) {
-		base := testutil.NewBase(t)
-		a, b := testutil.NewPair(t, base)
-		_, err := a.WriteString("hello")
-		require.NoError(t, err)
-		require.NoError(t, a.FreeAfterFlush(time.Hour))
-		require.NoError(t, base.Loop(libevent.LoopNonblock))
-		require.NoError(t, b.Enable(rd))
-		assert.Equal(t, libevent.EventReading|libevent.EventEOF, testutil.Happening(t, b))
-		assert.Equal(t, "hello", testutil.Content(t, b.Input()))
-	})
-	t.Run("negative", func(t *testing.T) {
-		base := testutil.NewBase(t)
-		bev, _ := testutil.NewSocket(t, base, 0)
-		assert.ErrorIs(t, bev.FreeAfterFlush(-1), syscall.EINVAL)
-		assert.NoError(t, bev.Enable(rd), "not freed")
-	})
-}
-
-func TestFreeWithUnwrittenData(t *testing.T) {
-	base := testutil.NewBase(t)
-	bev, peer := testutil.NewSocket(t, base, 0)
-	_, err := bev.Write(testutil.Noise(1 << 20))
-	require.NoError(t, err)
-	bev.Free()
-	testutil.Dispatch(t, base)
-	got, err := io.ReadAll(peer)
-	require.NoError(t, err)
-	assert.Empty(t, got, "Free drops what is unwritten")
-}
-
-func TestFreeWithQueuedCallbacks(t *testing.T) {
-	base := testutil.NewBase(t)
-	var calls atomic.Int32
-	for range 100 {
-		a, b := testutil.NewPair(t, base)
-		for _, bev := range []*libevent.BufferEvent{a, b} {
-			count := func(*libevent.BufferEvent) { calls.Add(1) }
-			require.NoError(t, bev.SetCallbacks(count, count, func(*libevent.BufferEvent, libevent.Events) { calls.Add(1) }))
-			require.NoError(t, bev.Enable(rd))
-		}
-		_, err := a.WriteString("queues a read for b and a write for a")
-		require.NoError(t, err)
-		_, err = b.Flush(wr, libevent.FlushFinished)
-		require.NoError(t, err)
-		a.Free()
-		b.Free()
-	}
-	testutil.Dispatch(t, base)
-	assert.Zero(t, calls.Load())
-	assert.Zero(t, base.Stats().BufferEvents)
-}
-
-func TestMethodsOfFreedBufferEvent(t *testing.T) {
-	base := testutil.NewBase(t)
-	bev, _ := testutil.NewSocket(t, base, 0)
-	bev.Free()
-	bev.Free()
-	_, werr := bev.Write([]byte("x"))
-	_, serr := bev.WriteString("x")
-	_, rerr := bev.Read(make([]byte, 1))
-	_, _, merr := bev.Watermark(rd)
-	_, ferr := bev.Flush(rd, libevent.FlushNormal)
-	for i, err := range []error{werr, serr, rerr, merr, ferr,
-		bev.Enable(rd), bev.Disable(rd), bev.SetTimeouts(1, 1), bev.SetWatermark(rd, 1, 2),
-		bev.SetCallbacks(nil, nil, nil), bev.WriteBuffer(testutil.NewBuffer(t, "x")), bev.ReadBuffer(testutil.NewBuffer(t, "")),
-		bev.Connect("tcp", "127.0.0.1:1"), bev.SetFD(-1), bev.CloseWrite(), bev.FreeAfterFlush(0),
-		bev.Input().Drain(1), bev.Input().Peek(func([][]byte) {}),
-	} {
-		assert.ErrorIs(t, err, libevent.ErrClosed, "%d", i)
-		assert.ErrorIs(t, err, net.ErrClosed, "%d", i)
-	}
-	assert.Zero(t, bev.Enabled())
-	assert.Equal(t, -1, bev.FD())
-	assert.Nil(t, bev.LocalAddr())
-	assert.Nil(t, bev.RemoteAddr())
-	assert.NoError(t, bev.Err())
-	assert.Same(t, base, bev.Base())
-}
-
 func TestCloseWriteWithoutPeer(t *testing.T) {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)
@@ -274,6 +158,136 @@ func TestCloseWriteWithoutPeer(t *testing.T) {
 	bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 	require.NoError(t, err)
 	assert.ErrorIs(t, bev.CloseWrite(), syscall.ENOTCONN)
+}
+
+func TestFreeAfterFlushSendsEverything(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	require.NoError(t, bev.SetCallbacks(nil,
+		func(*libevent.BufferEvent) { assert.Fail(t, "no closure starts") }, nil))
+	data := testutil.Noise(4 << 20)
+	_, err := bev.Write(data)
+	require.NoError(t, err)
+	require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
+	_, err = bev.WriteString("x")
+	assert.ErrorIs(t, err, libevent.ErrClosed)
+	assert.ErrorIs(t, bev.FreeAfterFlush(0), libevent.ErrClosed)
+	got := testutil.ReadAll(peer)
+	testutil.Dispatch(t, base)
+	testutil.Same(t, data, testutil.Receive(t, got))
+	assert.Zero(t, base.Stats().BufferEvents)
+}
+
+// When the limit is over the peer gets a reset: a part of the output must not look like
+// all of it.
+func TestFreeAfterFlushEndsAtItsLimit(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	_, err := bev.Write(make([]byte, 32<<20))
+	require.NoError(t, err)
+	start := time.Now()
+	require.NoError(t, bev.FreeAfterFlush(50*time.Millisecond))
+	testutil.Dispatch(t, base)
+	assert.GreaterOrEqual(t, time.Since(start), 50*time.Millisecond)
+	assert.Zero(t, base.Stats().BufferEvents)
+	_, err = io.Copy(io.Discard, peer)
+	assert.ErrorIs(t, err, syscall.ECONNRESET)
+}
+
+func TestFreeAfterFlushEndsWithAnError(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	_, err := bev.Write(make([]byte, 32<<20))
+	require.NoError(t, err)
+	require.NoError(t, bev.FreeAfterFlush(time.Hour))
+	require.NoError(t, peer.SetLinger(0))
+	require.NoError(t, peer.Close())
+	testutil.Dispatch(t, base)
+	assert.Zero(t, base.Stats().BufferEvents)
+}
+
+func TestFreeAfterFlushAfterAnErrorBelowAFilter(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	f := testutil.NewFilter(t, bev, nil, nil, libevent.OptCloseOnFree)
+	var what libevent.Events
+	require.NoError(t, f.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, w libevent.Events) { what |= w }))
+	_, err := f.Write(testutil.Noise(32 << 20))
+	require.NoError(t, err)
+	require.NoError(t, peer.SetLinger(0))
+	require.NoError(t, peer.Close())
+	testutil.Dispatch(t, base)
+	require.Equal(t, libevent.EventError|libevent.EventWriting, what)
+	require.NoError(t, f.FreeAfterFlush(time.Hour))
+	testutil.Dispatch(t, base)
+	assert.Zero(t, base.Stats().BufferEvents)
+}
+
+func TestFreeAfterFlushWithNothingToWrite(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	require.NoError(t, bev.FreeAfterFlush(time.Hour))
+	_, err := peer.Read(make([]byte, 1))
+	assert.ErrorIs(t, err, io.EOF, "before the loop runs")
+	testutil.Dispatch(t, base)
+	assert.Zero(t, base.Stats().BufferEvents)
+}
+
+func TestFreeAfterFlushWithoutDescriptor(t *testing.T) {
+	base := testutil.NewBase(t)
+	unconnected, err := base.NewSocket(-1, 0)
+	require.NoError(t, err)
+	_, err = unconnected.WriteString("nowhere to go")
+	require.NoError(t, err)
+	require.NoError(t, unconnected.FreeAfterFlush(time.Hour))
+	testutil.Dispatch(t, base)
+	assert.Zero(t, base.Stats().BufferEvents)
+}
+
+func TestFreeAfterFlushCutShortByFree(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	_, err := bev.Write(make([]byte, 32<<20))
+	require.NoError(t, err)
+	require.NoError(t, bev.FreeAfterFlush(time.Hour))
+	bev.Free()
+	bev.Free()
+	testutil.Dispatch(t, base)
+	assert.Zero(t, base.Stats().BufferEvents)
+	_, err = io.Copy(io.Discard, peer)
+	assert.NoError(t, err)
+}
+
+func TestFreeAfterFlushWritesThoughWritingIsDisabled(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	require.NoError(t, bev.Disable(wr))
+	_, err := bev.WriteString("hello")
+	require.NoError(t, err)
+	require.NoError(t, bev.FreeAfterFlush(time.Hour))
+	testutil.Dispatch(t, base)
+	got, err := io.ReadAll(peer)
+	require.NoError(t, err)
+	assert.Equal(t, "hello", string(got))
+}
+
+func TestFreeAfterFlushOfPair(t *testing.T) {
+	base := testutil.NewBase(t)
+	a, b := testutil.NewPair(t, base)
+	_, err := a.WriteString("hello")
+	require.NoError(t, err)
+	require.NoError(t, a.FreeAfterFlush(time.Hour))
+	require.NoError(t, base.Loop(libevent.LoopNonblock))
+	require.NoError(t, b.Enable(rd))
+	assert.Equal(t, libevent.EventReading|libevent.EventEOF, testutil.Happening(t, b))
+	assert.Equal(t, "hello", testutil.Content(t, b.Input()))
+}
+
+func TestFreeAfterFlushRefusesANegativeLimit(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, _ := testutil.NewSocket(t, base, 0)
+	assert.ErrorIs(t, bev.FreeAfterFlush(-1), syscall.EINVAL)
+	assert.NoError(t, bev.Enable(rd), "not freed")
 }
 
 // A peer that still sends does not lose what is on its way to it.

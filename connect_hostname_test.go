@@ -51,11 +51,12 @@ func server(t testing.TB) (port int, accepted <-chan net.Conn) {
 
 // names are those of the tests' name server.
 var names = map[string][]string{
-	"good.test":  {"127.0.0.1"},
-	"third.test": {"127.0.0.2", "127.0.0.3", "127.0.0.1"},
-	"bad.test":   {"127.0.0.2", "127.0.0.3"},
-	"both.test":  {"127.0.0.2", "127.0.0.1", "::1"},
-	"six.test":   {"::1"},
+	"good.test":      {"127.0.0.1"},
+	"third.test":     {"127.0.0.2", "127.0.0.3", "127.0.0.1"},
+	"bad.test":       {"127.0.0.2", "127.0.0.3"},
+	"both.test":      {"127.0.0.2", "127.0.0.1", "::1"},
+	"six.test":       {"::1"},
+	"multicast.test": {"224.0.0.1", "ff02::1"},
 }
 
 // outcome records the events of a bufferevent that connects, and stops its loop then.
@@ -170,29 +171,26 @@ func TestConnectHostnameFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		useGo         bool
 		network, host string
+		op            string
 		check         func(t *testing.T, err error)
 	}{
-		"all refuse": {false, "tcp", "bad.test", func(t *testing.T, err error) {
-			assert.ErrorIs(t, err, syscall.ECONNREFUSED)
-		}},
-		"literal refuses": {true, "tcp", "127.0.0.2", func(t *testing.T, err error) {
-			assert.ErrorIs(t, err, syscall.ECONNREFUSED)
-		}},
-		"no such name, Go's resolver": {true, "tcp", "no-such-name.invalid", func(t *testing.T, err error) {
+		"all refuse":      {false, "tcp", "bad.test", "connect", isRefused},
+		"literal refuses": {true, "tcp", "127.0.0.2", "connect", isRefused},
+		"no such name, Go's resolver": {true, "tcp", "no-such-name.invalid", "lookup", func(t *testing.T, err error) {
 			var cause *net.DNSError
 			assert.ErrorAs(t, err, &cause)
 		}},
-		"no such name": {false, "tcp", "nowhere.test", func(t *testing.T, err error) {
+		"no such name": {false, "tcp", "nowhere.test", "lookup", func(t *testing.T, err error) {
 			var cause *libevent.DNSError
 			require.ErrorAs(t, err, &cause)
 			assert.True(t, cause.IsNotFound())
 		}},
-		"no address of the family": {false, "tcp6", "good.test", func(t *testing.T, err error) {
+		"no address of the family": {false, "tcp6", "good.test", "lookup", func(t *testing.T, err error) {
 			var cause *libevent.DNSError
 			require.ErrorAs(t, err, &cause)
 			assert.Equal(t, "good.test", cause.Host)
 		}},
-		"no address that can be connected": {false, "tcp", "multicast.test", func(t *testing.T, err error) {
+		"no address that can be connected": {false, "tcp", "multicast.test", "connect", func(t *testing.T, err error) {
 			var cause syscall.Errno
 			assert.ErrorAs(t, err, &cause)
 		}},
@@ -205,48 +203,62 @@ func TestConnectHostnameFails(t *testing.T) {
 					using = nil
 				}
 				fds := testutil.OpenFDs(t)
-				events := outcome(t, bev)
-				require.NoError(t, bev.Enable(rd))
 				_, err := bev.WriteString("kept")
 				require.NoError(t, err)
-				require.NoError(t, bev.ConnectHostname(using, c.network, c.host, port))
-				testutil.Dispatch(t, base)
-				assert.Equal(t, []libevent.Events{libevent.EventError}, *events)
-				var e *libevent.Error
-				require.ErrorAs(t, bev.Err(), &e)
-				if name == "all refuse" || name == "literal refuses" || name == "no address that can be connected" {
-					assert.Equal(t, "connect", e.Op)
-				} else {
-					assert.Equal(t, "lookup", e.Op)
-				}
+				failToConnect(t, bev, using, c.network, c.host, port, c.op)
 				c.check(t, bev.Err())
-				_, err = bev.Read(make([]byte, 1))
-				assert.Equal(t, bev.Err(), err)
-				assert.Equal(t, rd|wr, bev.Enabled())
-				assert.Equal(t, -1, bev.FD())
 				if !c.useGo {
 					assert.Equal(t, fds, testutil.OpenFDs(t))
 				}
-
-				// Another try, with what was written still there.
-				*events = nil
-				require.NoError(t, bev.ConnectHostname(dns, "tcp", "third.test", port))
-				testutil.Dispatch(t, base)
-				assert.Equal(t, []libevent.Events{libevent.EventConnected}, *events)
-				assert.NoError(t, bev.Err())
-				conn := testutil.Receive(t, accepted)
-				defer conn.Close()
-				require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
-				testutil.Dispatch(t, base)
-				got, err := io.ReadAll(conn)
-				require.NoError(t, err)
-				assert.Equal(t, "kept", string(got))
+				connectAfterFailure(t, bev, dns, port)
+				assert.Equal(t, "kept", receivedOf(t, bev, accepted))
 			})
 		})
 	}
 }
 
-func init() { names["multicast.test"] = []string{"224.0.0.1", "ff02::1"} }
+func isRefused(t *testing.T, err error) { assert.ErrorIs(t, err, syscall.ECONNREFUSED) }
+
+// failToConnect expects one event of a ConnectHostname, and its error in op. What the user
+// has enabled stays.
+func failToConnect(t *testing.T, bev *libevent.BufferEvent, dns *libevent.DNSBase, network, host string, port int, op string) {
+	t.Helper()
+	events := outcome(t, bev)
+	require.NoError(t, bev.Enable(rd))
+	require.NoError(t, bev.ConnectHostname(dns, network, host, port))
+	testutil.Dispatch(t, bev.Base())
+	assert.Equal(t, []libevent.Events{libevent.EventError}, *events)
+	var e *libevent.Error
+	require.ErrorAs(t, bev.Err(), &e)
+	assert.Equal(t, op, e.Op)
+	_, err := bev.Read(make([]byte, 1))
+	assert.Equal(t, bev.Err(), err)
+	assert.Equal(t, rd|wr, bev.Enabled())
+	assert.Equal(t, -1, bev.FD())
+}
+
+// connectAfterFailure tries again with a name of which the last address accepts.
+func connectAfterFailure(t *testing.T, bev *libevent.BufferEvent, dns *libevent.DNSBase, port int) {
+	t.Helper()
+	events := outcome(t, bev)
+	require.NoError(t, bev.ConnectHostname(dns, "tcp", "third.test", port))
+	testutil.Dispatch(t, bev.Base())
+	assert.Equal(t, []libevent.Events{libevent.EventConnected}, *events)
+	assert.NoError(t, bev.Err())
+}
+
+// receivedOf ends a connected bufferevent and returns all that its peer received.
+func receivedOf(t *testing.T, bev *libevent.BufferEvent, accepted <-chan net.Conn) string {
+	t.Helper()
+	conn := testutil.Receive(t, accepted)
+	defer conn.Close()
+	base := bev.Base()
+	require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
+	testutil.Dispatch(t, base)
+	got, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	return string(got)
+}
 
 func TestConnectHostnameArguments(t *testing.T) {
 	base := testutil.NewBase(t)
@@ -281,7 +293,48 @@ func TestConnectHostnameArguments(t *testing.T) {
 func TestConnectHostnameIsEnded(t *testing.T) {
 	port, accepted := server(t)
 	s := newNameserver(t, names)
-	stages := map[string]func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent, dns *libevent.DNSBase){
+	for stage, reach := range stagesOfConnecting(s, port) {
+		for name, end := range waysToEndConnecting(port) {
+			t.Run(stage+", by "+name, func(t *testing.T) {
+				forBothKinds(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
+					dns := newDNS(t, base, s)
+					fds, goroutines := testutil.OpenFDs(t), runtime.NumGoroutine()
+					var events []libevent.Events
+					require.NoError(t, bev.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+						events = append(events, what)
+						if what == libevent.EventConnected {
+							b.Free()
+						}
+					}))
+					require.NoError(t, bev.Enable(rd|wr))
+					reach(t, base, bev, dns)
+					events = nil
+					if end(t, bev, dns) {
+						testutil.Dispatch(t, base)
+						assert.Equal(t, []libevent.Events{libevent.EventConnected}, events)
+						_ = testutil.Receive(t, accepted).Close()
+					} else {
+						// A direction that is on keeps the loop, also without a descriptor.
+						require.NoError(t, base.LoopExit(10*time.Millisecond))
+						testutil.Dispatch(t, base)
+						assert.Empty(t, events)
+					}
+					bev.Free()
+					dns.Free()
+					testutil.Dispatch(t, base)
+					assert.Equal(t, libevent.Stats{Callbacks: base.Stats().Callbacks}, base.Stats())
+					testutil.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines }, "no lookup is left")
+					testutil.Eventually(t, func() bool { return testutil.OpenFDs(t) <= fds }, "no socket is left")
+				})
+			})
+		}
+	}
+}
+
+// stagesOfConnecting are functions that begin a ConnectHostname and return when it has come
+// as far as the name says.
+func stagesOfConnecting(s *nameserver, port int) map[string]func(*testing.T, *libevent.Base, *libevent.BufferEvent, *libevent.DNSBase) {
+	return map[string]func(*testing.T, *libevent.Base, *libevent.BufferEvent, *libevent.DNSBase){
 		"during evdns's lookup": func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent, dns *libevent.DNSBase) {
 			s.hush(true)
 			defer s.hush(false)
@@ -310,65 +363,36 @@ func TestConnectHostnameIsEnded(t *testing.T) {
 			}, "the error")
 		},
 	}
-	ends := map[string]struct {
-		end       func(t *testing.T, bev *libevent.BufferEvent, dns *libevent.DNSBase)
-		connected bool
-	}{
-		"Free": {func(t *testing.T, bev *libevent.BufferEvent, _ *libevent.DNSBase) { bev.Free() }, false},
-		"FreeAfterFlush": {func(t *testing.T, bev *libevent.BufferEvent, _ *libevent.DNSBase) {
+}
+
+// waysToEndConnecting are functions that end a ConnectHostname, and say whether they begin
+// another attempt, which succeeds.
+func waysToEndConnecting(port int) map[string]func(*testing.T, *libevent.BufferEvent, *libevent.DNSBase) (connects bool) {
+	return map[string]func(*testing.T, *libevent.BufferEvent, *libevent.DNSBase) bool{
+		"Free": func(_ *testing.T, bev *libevent.BufferEvent, _ *libevent.DNSBase) bool {
+			bev.Free()
+			return false
+		},
+		"FreeAfterFlush": func(t *testing.T, bev *libevent.BufferEvent, _ *libevent.DNSBase) bool {
 			assert.NoError(t, bev.FreeAfterFlush(testutil.Patience))
-		}, false},
-		"SetFD": {func(t *testing.T, bev *libevent.BufferEvent, _ *libevent.DNSBase) {
+			return false
+		},
+		"SetFD": func(t *testing.T, bev *libevent.BufferEvent, _ *libevent.DNSBase) bool {
 			assert.NoError(t, bev.SetFD(-1))
-		}, false},
-		"Connect": {func(t *testing.T, bev *libevent.BufferEvent, _ *libevent.DNSBase) {
+			return false
+		},
+		"Connect": func(t *testing.T, bev *libevent.BufferEvent, _ *libevent.DNSBase) bool {
 			assert.NoError(t, bev.Connect("tcp", "127.0.0.1:"+strconv.Itoa(port)))
-		}, true},
-		"Connect that fails at once": {func(t *testing.T, bev *libevent.BufferEvent, _ *libevent.DNSBase) {
+			return true
+		},
+		"Connect that fails at once": func(t *testing.T, bev *libevent.BufferEvent, _ *libevent.DNSBase) bool {
 			assert.Error(t, bev.Connect("unix", "/not/there"))
-		}, false},
-		"ConnectHostname": {func(t *testing.T, bev *libevent.BufferEvent, dns *libevent.DNSBase) {
+			return false
+		},
+		"ConnectHostname": func(t *testing.T, bev *libevent.BufferEvent, dns *libevent.DNSBase) bool {
 			assert.NoError(t, bev.ConnectHostname(dns, "tcp", "good.test", port))
-		}, true},
-	}
-	for stage, reach := range stages {
-		for name, c := range ends {
-			t.Run(stage+", by "+name, func(t *testing.T) {
-				forBothKinds(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
-					dns := newDNS(t, base, s)
-					fds, goroutines := testutil.OpenFDs(t), runtime.NumGoroutine()
-					var events []libevent.Events
-					require.NoError(t, bev.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
-						events = append(events, what)
-						if what == libevent.EventConnected {
-							b.Free()
-						}
-					}))
-					require.NoError(t, bev.Enable(rd|wr))
-					reach(t, base, bev, dns)
-					events = nil
-					c.end(t, bev, dns)
-					if !c.connected {
-						// A direction that is on keeps the loop, also
-						// without a descriptor.
-						require.NoError(t, base.LoopExit(10*time.Millisecond))
-					}
-					testutil.Dispatch(t, base)
-					if c.connected {
-						assert.Equal(t, []libevent.Events{libevent.EventConnected}, events)
-						_ = testutil.Receive(t, accepted).Close()
-					} else {
-						assert.Empty(t, events)
-					}
-					bev.Free()
-					dns.Free()
-					testutil.Dispatch(t, base)
-					assert.Equal(t, libevent.Stats{Callbacks: base.Stats().Callbacks}, base.Stats())
-					testutil.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines }, "no lookup is left")
-					testutil.Eventually(t, func() bool { return testutil.OpenFDs(t) <= fds }, "no socket is left")
-				})
-			})
-		}
+			return true
+		},
 	}
 }
 

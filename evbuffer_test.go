@@ -141,26 +141,19 @@ func TestBufferIsLent(t *testing.T) {
 	require.NoError(t, other.Drain(1))
 }
 
-func TestBufferOfBufferEventIsLent(t *testing.T) {
+// While no loop runs, any goroutine may act as the loop's goroutine and look at an output.
+// Whatever makes the other end fetch the bytes has to wait until the function has returned.
+func TestOutputIsNotFetchedWhileItIsLent(t *testing.T) {
 	base := testutil.NewBase(t)
 	socket, _ := testutil.NewSocket(t, base, 0)
-	a, b := testutil.NewPair(t, base)
-	require.NoError(t, b.Enable(rd))
-	_, err := a.WriteString("input of b")
+	a, b := pairWithBytes(t, base)
+	_, err := socket.WriteString("output of socket")
 	require.NoError(t, err)
-	require.NoError(t, a.Disable(wr))
-	_, err = a.WriteString("output of a")
-	require.NoError(t, err)
-	_, err = socket.WriteString("output of socket")
-	require.NoError(t, err)
-
-	// While no loop runs, any goroutine may stand in for it.
 	for _, bev := range []*libevent.BufferEvent{socket, a} {
 		require.NoError(t, bev.Output().Peek(func(spans [][]byte) {
 			want := string(bytes.Join(spans, nil))
 			_, err := bev.WriteString("x")
 			assert.ErrorIs(t, err, libevent.ErrLent)
-			// Everything that makes the other end fetch the bytes.
 			assert.NoError(t, bev.Enable(wr))
 			assert.NoError(t, b.Disable(rd))
 			assert.NoError(t, b.Enable(rd))
@@ -175,8 +168,27 @@ func TestBufferOfBufferEventIsLent(t *testing.T) {
 			assert.ErrorIs(t, base.Dispatch(), libevent.ErrRunning)
 		}))
 	}
-	assert.Equal(t, "input of boutput of a", testutil.Content(t, b.Input()), "what was held back came when it was over")
+	assert.Equal(t, "input of boutput of a", testutil.Content(t, b.Input()), "fetched when the function had returned")
+}
 
+// pairWithBytes makes a pair with bytes in the input of b and in the output of a.
+func pairWithBytes(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent) {
+	t.Helper()
+	a, b = testutil.NewPair(t, base)
+	require.NoError(t, b.Enable(rd))
+	_, err := a.WriteString("input of b")
+	require.NoError(t, err)
+	require.NoError(t, a.Disable(wr))
+	_, err = a.WriteString("output of a")
+	require.NoError(t, err)
+	return a, b
+}
+
+func TestInputIsNotExtendedWhileItIsLent(t *testing.T) {
+	base := testutil.NewBase(t)
+	a, b := pairWithBytes(t, base)
+	require.NoError(t, a.Enable(wr))
+	assert.Equal(t, "input of boutput of a", testutil.Content(t, b.Input()))
 	require.NoError(t, b.Input().Pullup(-1, func(p []byte) {
 		done := make(chan struct{})
 		go func() { // another goroutine, while this one is in the function
@@ -190,17 +202,22 @@ func TestBufferOfBufferEventIsLent(t *testing.T) {
 		assert.Equal(t, rd|wr, b.Enabled())
 	}))
 	assert.Equal(t, "input of boutput of a and more", testutil.Content(t, b.Input()))
+}
 
-	// While the loop runs, the loop's goroutine only.
+// While the loop runs, only its goroutine may look. The bytes stay until the function has
+// returned, also when it frees the bufferevent.
+func TestBufferIsLentOnTheLoopOnly(t *testing.T) {
+	base := testutil.NewBase(t)
+	a, b := pairWithBytes(t, base)
 	stop := testutil.Background(t, base)
 	testutil.OnLoop(t, base, func() {
 		assert.NoError(t, b.Input().Peek(func(spans [][]byte) {
 			b.Free()
-			assert.Equal(t, "input of boutput of a and more", string(bytes.Join(spans, nil)))
+			assert.Equal(t, "input of b", string(bytes.Join(spans, nil)))
 		}))
 	})
 	testutil.OnLoop(t, base, func() {})
-	err = a.Output().Peek(func([][]byte) { assert.Fail(t, "not here") })
+	err := a.Output().Peek(func([][]byte) { assert.Fail(t, "not here") })
 	assert.ErrorIs(t, err, libevent.ErrWrongLoop)
 	stop()
 }

@@ -129,71 +129,85 @@ func TestReferenceDroppedOnTheLoop(t *testing.T) {
 	assert.Equal(t, []string{"closure", "done"}, order)
 }
 
-func TestReferenceFreedWithItsBufferEvent(t *testing.T) {
+func TestReferenceInOutputIsDroppedByFree(t *testing.T) {
 	done, calls := testutil.Counter()
-	t.Run("idle", func(t *testing.T) {
-		base := testutil.NewBase(t)
-		bev, _ := testutil.NewSocket(t, base, 0)
-		require.NoError(t, bev.Output().AddReference([]byte("x"), done))
-		bev.Free()
-		assert.Equal(t, 1, *calls, "by Free, which drops the output")
-	})
-	t.Run("with the base", func(t *testing.T) {
-		base, err := libevent.NewBase()
-		require.NoError(t, err)
-		a, b := testutil.NewPair(t, base)
-		bev, _ := testutil.NewSocket(t, base, 0)
-		require.NoError(t, b.Enable(rd))
-		require.NoError(t, a.Output().AddReference([]byte("input of b"), done))
-		assert.Equal(t, "input of b", testutil.Content(t, b.Input()))
-		require.NoError(t, bev.Output().AddReference([]byte("output"), done))
-		require.NoError(t, base.Free())
-		assert.Equal(t, 3, *calls)
-	})
-	t.Run("by the loop", func(t *testing.T) {
-		base := testutil.NewBase(t)
-		a, b := testutil.NewPair(t, base)
-		require.NoError(t, b.Enable(rd))
-		require.NoError(t, a.Output().AddReference([]byte("input of b"), done))
-		require.NoError(t, base.Post(b.Free))
-		testutil.Dispatch(t, base)
-		assert.Equal(t, 4, *calls)
-	})
-	t.Run("due when the base is freed", func(t *testing.T) {
-		base, err := libevent.NewBase()
-		require.NoError(t, err)
-		b := testutil.NewBuffer(t, "")
-		require.NoError(t, b.AddReference([]byte("x"), done))
-		require.NoError(t, base.Post(func() {
-			assert.NoError(t, b.Drain(1))
-			assert.NoError(t, base.LoopBreak())
-		}))
-		testutil.Dispatch(t, base)
-		assert.Equal(t, 4, *calls)
-		require.NoError(t, base.Free())
-		assert.Equal(t, 5, *calls)
-	})
-	t.Run("after a Goexit", func(t *testing.T) {
-		if testutil.ASan {
-			t.Skip("the C frames that a Goexit abandons leave their red zones in the thread's stack")
-		}
-		base, err := libevent.NewBase()
-		require.NoError(t, err)
-		a, b := testutil.NewPair(t, base)
-		require.NoError(t, b.Enable(rd))
-		require.NoError(t, a.Output().AddReference([]byte("input of b"), done))
-		_, err = b.Input().AddCallback(func(*libevent.Buffer, int, int) {})
-		require.NoError(t, err)
-		require.NoError(t, base.Post(runtime.Goexit))
-		exited := make(chan struct{})
-		go func() {
-			defer close(exited)
-			_ = base.Dispatch()
-		}()
-		testutil.Receive(t, exited)
-		assert.ErrorIs(t, base.Free(), libevent.ErrLoopAborted)
-		assert.Equal(t, 6, *calls)
-	})
+	base := testutil.NewBase(t)
+	bev, _ := testutil.NewSocket(t, base, 0)
+	require.NoError(t, bev.Output().AddReference([]byte("x"), done))
+	bev.Free()
+	assert.Equal(t, 1, *calls)
+	assert.Zero(t, libevent.Live().References)
+}
+
+// referenceInInput makes a pair with a reference in the input of the bufferevent that it
+// returns.
+func referenceInInput(t *testing.T, base *libevent.Base, done func()) *libevent.BufferEvent {
+	t.Helper()
+	a, b := testutil.NewPair(t, base)
+	require.NoError(t, b.Enable(rd))
+	require.NoError(t, a.Output().AddReference([]byte("input of b"), done))
+	assert.Equal(t, "input of b", testutil.Content(t, b.Input()))
+	return b
+}
+
+func TestReferencesAreDroppedWithTheBase(t *testing.T) {
+	done, calls := testutil.Counter()
+	base, err := libevent.NewBase()
+	require.NoError(t, err)
+	bev, _ := testutil.NewSocket(t, base, 0)
+	referenceInInput(t, base, done)
+	require.NoError(t, bev.Output().AddReference([]byte("output"), done))
+	require.NoError(t, base.Free())
+	assert.Equal(t, 2, *calls)
+	assert.Zero(t, libevent.Live().References)
+}
+
+func TestReferenceInInputIsDroppedByTheLoop(t *testing.T) {
+	done, calls := testutil.Counter()
+	base := testutil.NewBase(t)
+	require.NoError(t, base.Post(referenceInInput(t, base, done).Free))
+	testutil.Dispatch(t, base)
+	assert.Equal(t, 1, *calls)
+	assert.Zero(t, libevent.Live().References)
+}
+
+// The function is due when the base is freed: Free calls it.
+func TestReferenceIsDueWhenTheBaseIsFreed(t *testing.T) {
+	done, calls := testutil.Counter()
+	base, err := libevent.NewBase()
+	require.NoError(t, err)
+	b := testutil.NewBuffer(t, "")
+	require.NoError(t, b.AddReference([]byte("x"), done))
+	require.NoError(t, base.Post(func() {
+		assert.NoError(t, b.Drain(1))
+		assert.NoError(t, base.LoopBreak())
+	}))
+	testutil.Dispatch(t, base)
+	assert.Zero(t, *calls)
+	require.NoError(t, base.Free())
+	assert.Equal(t, 1, *calls)
+	assert.Zero(t, libevent.Live().References)
+}
+
+func TestReferenceIsDroppedAfterAGoexit(t *testing.T) {
+	if testutil.ASan {
+		t.Skip("the C frames that a Goexit abandons leave their red zones in the thread's stack")
+	}
+	done, calls := testutil.Counter()
+	base, err := libevent.NewBase()
+	require.NoError(t, err)
+	b := referenceInInput(t, base, done)
+	_, err = b.Input().AddCallback(func(*libevent.Buffer, int, int) {})
+	require.NoError(t, err)
+	require.NoError(t, base.Post(runtime.Goexit))
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		_ = base.Dispatch()
+	}()
+	testutil.Receive(t, exited)
+	assert.ErrorIs(t, base.Free(), libevent.ErrLoopAborted)
+	assert.Equal(t, 1, *calls)
 	assert.Zero(t, libevent.Live().References)
 }
 

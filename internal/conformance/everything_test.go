@@ -106,68 +106,71 @@ func (h *hunted) talk() {
 	_ = syscall.Close(h.peer)
 }
 
-// hunt does something; errors are no matter.
+// hunt does something. Errors do not matter.
 func (h *hunted) hunt(onLoop bool) {
+	if n := rand.Intn(len(hunts) + len(huntsOnLoop)); n < len(hunts) {
+		hunts[n](h)
+	} else if onLoop {
+		huntsOnLoop[n-len(hunts)](h)
+	}
+}
+
+// huntsOnLoop are for the loop's goroutine only.
+var huntsOnLoop = []func(h *hunted){(*hunted).peek, (*hunted).replaceDescriptor, (*hunted).putFilterOnTop}
+
+// hunts may be done on any goroutine. What is to be done more often stands here more often.
+var hunts = []func(h *hunted){
+	(*hunted).write, (*hunted).write, (*hunted).write, (*hunted).write,
+	func(h *hunted) { _, _ = h.bev.Write(make([]byte, 1+rand.Intn(300000))) },
+	func(h *hunted) {
+		_ = h.bev.Output().AddFile(h.file, int64(rand.Intn(1000)), int64(1+rand.Intn(100000)))
+	},
+	func(h *hunted) { _ = h.bev.Output().AddReference(make([]byte, 1+rand.Intn(50000)), nil) },
+	(*hunted).enable, (*hunted).enable,
+	func(h *hunted) { _ = h.bev.Disable(oneOf(rd, wr, rd|wr)) },
+	func(h *hunted) { _ = h.bev.SetWatermark(rd, 0, rand.Intn(3)*5000) },
+	func(h *hunted) { _ = h.bev.SetWatermark(wr, rand.Intn(2)*5000, 0) },
+	func(h *hunted) { _ = h.bev.SetTimeouts(fewMilliseconds(), fewMilliseconds()) },
+	func(h *hunted) {
+		_ = h.bev.SetRateLimit(oneOf(nil, &libevent.RateLimit{ReadRate: 1 << 30, ReadBurst: 1 << 30}))
+	},
+	func(h *hunted) { _ = h.bev.SetMaxSingleRead(rand.Intn(2) * 1000) },
+	func(h *hunted) { _ = h.bev.SetMaxSingleWrite(rand.Intn(2) * 1000) },
+	func(h *hunted) { _ = h.bev.SetPriority(rand.Intn(3)) },
+	func(h *hunted) { _ = h.bev.Trigger(rd|wr, 0) },
+	func(h *hunted) { _ = h.bev.Input().Prepend(make([]byte, rand.Intn(1000))) },
+	func(h *hunted) { _ = h.bev.Input().Drain(rand.Intn(100000)) },
+	func(h *hunted) {
+		_ = h.bev.Base().Post(func() { _ = h.bev.SetBase(h.bases[rand.Intn(2)]) })
+	},
+	(*hunted).seldom, (*hunted).seldom, (*hunted).seldom,
+}
+
+func (h *hunted) write() { _, _ = h.bev.Write(make([]byte, 1+rand.Intn(5000))) }
+
+func (h *hunted) enable() { _ = h.bev.Enable(oneOf(rd, wr, rd|wr)) }
+
+func fewMilliseconds() time.Duration { return time.Duration(rand.Intn(3)) * time.Millisecond }
+
+func (h *hunted) peek() {
 	b := h.bev
-	what := oneOf(rd, wr, rd|wr)
-	few := func(of int) time.Duration { return time.Duration(rand.Intn(of)) * time.Millisecond }
-	switch rand.Intn(27) {
-	case 0, 1, 2, 3:
-		_, _ = b.Write(make([]byte, 1+rand.Intn(5000)))
-	case 4:
-		_, _ = b.Write(make([]byte, 1+rand.Intn(300000)))
-	case 5:
-		_ = b.Output().AddFile(h.file, int64(rand.Intn(1000)), int64(1+rand.Intn(100000)))
-	case 6:
-		_ = b.Output().AddReference(make([]byte, 1+rand.Intn(50000)), nil)
-	case 7, 8:
-		_ = b.Enable(what)
-	case 9:
-		_ = b.Disable(what)
-	case 10:
-		_ = b.SetWatermark(rd, 0, rand.Intn(3)*5000)
-	case 11:
-		_ = b.SetWatermark(wr, rand.Intn(2)*5000, 0)
-	case 12:
-		_ = b.SetTimeouts(few(3), few(3))
-	case 13:
-		_ = b.SetRateLimit(oneOf(nil, &libevent.RateLimit{ReadRate: 1 << 30, ReadBurst: 1 << 30}))
-	case 14:
-		_ = b.SetMaxSingleRead(rand.Intn(2) * 1000)
-	case 15:
-		_ = b.SetMaxSingleWrite(rand.Intn(2) * 1000)
-	case 16:
-		_ = b.SetPriority(rand.Intn(3))
-	case 17:
-		_ = b.Trigger(rd|wr, 0)
-	case 18:
-		_ = b.Input().Prepend(make([]byte, rand.Intn(1000)))
-	case 19:
-		_ = b.Input().Drain(rand.Intn(100000))
-	case 20:
-		_ = b.Base().Post(func() { _ = b.SetBase(h.bases[rand.Intn(2)]) })
-	case 21:
-		if onLoop {
-			_ = b.Output().Peek(func([][]byte) { _, _ = b.Write([]byte("x")); _ = b.Enable(rd | wr) })
-			_ = b.Input().Peek(func([][]byte) { _ = b.Enable(rd | wr) })
-		}
-	case 22:
-		if !onLoop {
-			return
-		}
-		if fd, err := syscall.Dup(b.FD()); err == nil && b.ReplaceFD(fd) != nil {
-			_ = syscall.Close(fd)
-		}
-	case 23:
-		if !onLoop || rand.Intn(10) > 0 {
-			return
-		}
-		if top, err := libevent.NewFilter(b, nil, nil, 0); err == nil {
-			_ = top.Enable(rd | wr)
-			_ = b.Base().Post(top.Free)
-		}
-	default:
-		h.seldom()
+	_ = b.Output().Peek(func([][]byte) { _, _ = b.Write([]byte("x")); _ = b.Enable(rd | wr) })
+	_ = b.Input().Peek(func([][]byte) { _ = b.Enable(rd | wr) })
+}
+
+func (h *hunted) replaceDescriptor() {
+	if fd, err := syscall.Dup(h.bev.FD()); err == nil && h.bev.ReplaceFD(fd) != nil {
+		_ = syscall.Close(fd)
+	}
+}
+
+func (h *hunted) putFilterOnTop() {
+	if rand.Intn(10) > 0 {
+		return
+	}
+	if top, err := libevent.NewFilter(h.bev, nil, nil, 0); err == nil {
+		_ = top.Enable(rd | wr)
+		_ = h.bev.Base().Post(top.Free)
 	}
 }
 

@@ -2,7 +2,6 @@ package conformance_test
 
 import (
 	"net"
-	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -14,13 +13,31 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// What makes libevent abort, crash or hang, asked of the binding: each is an error, or
-// just works. docs/coverage.md has the list.
-func TestConformanceMisuse(t *testing.T) {
-	limit := libevent.RateLimit{ReadRate: 1000, WriteRate: 1000}
-	for name, test := range map[string]func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent){
+// misuses are what makes libevent abort, crash or hang. The binding returns an error, or
+// does what the caller wants. docs/coverage.md has the list.
+type misuses map[string]func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent)
+
+// run tests each misuse on a base and a bufferevent of its own.
+func (m misuses) run(t *testing.T) {
+	t.Helper()
+	for name, test := range m {
+		t.Run(name, func(t *testing.T) {
+			base, err := libevent.NewBase()
+			require.NoError(t, err)
+			defer func() { assert.NoError(t, base.Free()) }()
+			bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+			require.NoError(t, err)
+			test(t, base, bev)
+		})
+	}
+}
+
+var someLimit = libevent.RateLimit{ReadRate: 1000, WriteRate: 1000}
+
+func TestConformanceMisuseOfRateLimits(t *testing.T) {
+	misuses{
 		"rate_limit_group_free with members": func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
-			group, err := base.NewRateLimitGroup(limit)
+			group, err := base.NewRateLimitGroup(someLimit)
 			require.NoError(t, err)
 			require.NoError(t, group.Add(bev))
 			group.Free()
@@ -28,14 +45,14 @@ func TestConformanceMisuse(t *testing.T) {
 			assert.NoError(t, bev.Enable(rd), "the member goes on")
 		},
 		"rate_limit_group_free before a freed member is finalized": func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
-			group, err := base.NewRateLimitGroup(limit)
+			group, err := base.NewRateLimitGroup(someLimit)
 			require.NoError(t, err)
 			require.NoError(t, group.Add(bev))
 			bev.Free()
 			group.Free()
 		},
 		"add_to_rate_limit_group of NULL": func(t *testing.T, base *libevent.Base, _ *libevent.BufferEvent) {
-			group, err := base.NewRateLimitGroup(limit)
+			group, err := base.NewRateLimitGroup(someLimit)
 			require.NoError(t, err)
 			assert.ErrorIs(t, group.Add(nil), syscall.EINVAL)
 			assert.ErrorIs(t, group.Remove(nil), syscall.EINVAL)
@@ -47,13 +64,18 @@ func TestConformanceMisuse(t *testing.T) {
 		},
 		"ticks of less than a millisecond": func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
 			for _, tick := range []time.Duration{1, 999 * time.Microsecond, -time.Second} {
-				l := limit
+				l := someLimit
 				l.Tick = tick
 				assert.ErrorIs(t, bev.SetRateLimit(&l), syscall.EINVAL)
 				_, err := base.NewRateLimitGroup(l)
 				assert.ErrorIs(t, err, syscall.EINVAL)
 			}
 		},
+	}.run(t)
+}
+
+func TestConformanceMisuseOfBufferCallbacks(t *testing.T) {
+	misuses{
 		"evbuffer_add_cb of NULL": func(t *testing.T, _ *libevent.Base, bev *libevent.BufferEvent) {
 			for _, b := range []*libevent.Buffer{testutil.NewBuffer(t, ""), bev.Input()} {
 				_, err := b.AddCallback(nil)
@@ -81,14 +103,18 @@ func TestConformanceMisuse(t *testing.T) {
 				assert.ErrorIs(t, cb.Disable(), libevent.ErrClosed)
 			}
 		},
+	}.run(t)
+}
+
+func TestConformanceMisuseOfFreedObjects(t *testing.T) {
+	misuses{
 		"free after event_base_free": func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
 			event, err := base.NewTimer(func() {})
 			require.NoError(t, err)
 			l := testutil.Listen(t, base, testutil.Drop)
-			group, err := base.NewRateLimitGroup(limit)
+			group, err := base.NewRateLimitGroup(someLimit)
 			require.NoError(t, err)
-			dns, err := base.NewDNSBase(libevent.DNSConfig{NoSystemConfig: true})
-			require.NoError(t, err)
+			dns := testutil.NewDNSBase(t, base, libevent.DNSConfig{NoSystemConfig: true})
 			require.NoError(t, base.Free())
 			for _, free := range []func(){bev.Free, event.Free, l.Free, group.Free, dns.Free} {
 				free()
@@ -115,6 +141,11 @@ func TestConformanceMisuse(t *testing.T) {
 			assert.Nil(t, bev.Pointer())
 			bev.Free()
 		},
+	}.run(t)
+}
+
+func TestConformanceMisuseOfLoops(t *testing.T) {
+	misuses{
 		"event_base_free while its loop runs": func(t *testing.T, base *libevent.Base, _ *libevent.BufferEvent) {
 			var inside error
 			require.NoError(t, base.Post(func() { inside = base.Free() }))
@@ -145,11 +176,19 @@ func TestConformanceMisuse(t *testing.T) {
 			close(leave)
 			stop()
 		},
+		"a panic in a callback": func(t *testing.T, base *libevent.Base, _ *libevent.BufferEvent) {
+			require.NoError(t, base.Post(func() { panic("on purpose") }))
+			assert.IsType(t, &libevent.PanicError{}, testutil.Raises(func() { _ = base.Dispatch() }))
+			testutil.Dispatch(t, base) // libevent would take its loop for running still
+		},
+	}.run(t)
+}
+
+func TestConformanceMisuseOfArguments(t *testing.T) {
+	misuses{
 		"a file in place of a socket": func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
-			f, err := os.Create(t.TempDir() + "/file")
-			require.NoError(t, err)
-			defer f.Close()
-			_, err = base.NewSocket(int(f.Fd()), 0)
+			f := testutil.NewFile(t, nil)
+			_, err := base.NewSocket(int(f.Fd()), 0)
 			assert.ErrorIs(t, err, syscall.EPERM)
 			assert.ErrorIs(t, bev.SetFD(int(f.Fd())), syscall.EPERM)
 		},
@@ -162,19 +201,5 @@ func TestConformanceMisuse(t *testing.T) {
 			}
 			event.Free()
 		},
-		"a panic in a callback": func(t *testing.T, base *libevent.Base, _ *libevent.BufferEvent) {
-			require.NoError(t, base.Post(func() { panic("on purpose") }))
-			assert.IsType(t, &libevent.PanicError{}, testutil.Raises(func() { _ = base.Dispatch() }))
-			testutil.Dispatch(t, base) // the base is not taken for running, and no lock is left
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			base, err := libevent.NewBase()
-			require.NoError(t, err)
-			defer func() { assert.NoError(t, base.Free()) }()
-			bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
-			require.NoError(t, err)
-			test(t, base, bev)
-		})
-	}
+	}.run(t)
 }

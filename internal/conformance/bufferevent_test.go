@@ -63,14 +63,21 @@ func TestConformanceBufferEvent(t *testing.T) {
 		})
 	}
 	on(t, "watermarks", conformWatermarks)
-	on(t, "filters", conformFilters)
-	on(t, "filters_disable", conformFiltersDisable)
-	t.Run("bufferevent_pair_release_lock", func(t *testing.T) {
-		base := testutil.NewBase(t)
-		a, b := testutil.NewPair(t, base)
-		a.Free()
-		b.Free() // base.Free follows: run with LIBEVENT_LOCK_DEBUGGING it would abort
-	})
+	for _, filtered := range []bool{false, true} {
+		name := "bufferevent_timeout"
+		if filtered {
+			name = "bufferevent_timeout_filter"
+		}
+		both(t, name, name+"_pair", func(t *testing.T, base *libevent.Base, a, b *libevent.BufferEvent) {
+			conformTimeouts(t, base, a, b, filtered)
+		})
+	}
+	t.Run("bufferevent_pair_release_lock", conformPairReleaseLock)
+	t.Run("bufferevent_pair_flush", conformPairFlush)
+	t.Run("bufferevent_read_failed", conformReadFailed)
+}
+
+func TestConformanceBufferEventConnect(t *testing.T) {
 	for name, opts := range map[string]libevent.Options{
 		"bufferevent_connect": 0, "bufferevent_connect_defer": libevent.OptDeferCallbacks,
 		"bufferevent_connect_lock":          libevent.OptThreadSafe,
@@ -87,57 +94,69 @@ func TestConformanceBufferEvent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { conformConnectFail(t, opts) })
 	}
-	for _, filtered := range []bool{false, true} {
-		name := "bufferevent_timeout"
-		if filtered {
-			name = "bufferevent_timeout_filter"
-		}
-		both(t, name, name+"_pair", func(t *testing.T, base *libevent.Base, a, b *libevent.BufferEvent) {
-			conformTimeouts(t, base, a, b, filtered)
+}
+
+func TestConformanceBufferEventFilter(t *testing.T) {
+	on(t, "filters", conformFilters)
+	on(t, "filters_disable", conformFiltersDisable)
+	t.Run("bufferevent_socket_filter_inactive", conformFilterInactive)
+	t.Run("bufferevent_filter_data_stuck", conformFilterDataStuck)
+}
+
+func TestConformanceBufferEventRateLimit(t *testing.T) {
+	for name, tick := range map[string]time.Duration{
+		"bufferevent_ratelimit_div_by_zero": time.Microsecond,
+		"bufferevent_ratelimit_overflow":    (math.MaxInt32 + 1) * time.Millisecond,
+	} {
+		t.Run(name, func(t *testing.T) {
+			bev, _ := testutil.NewSocket(t, testutil.NewBase(t), 0)
+			err := bev.SetRateLimit(&libevent.RateLimit{ReadRate: 1, Tick: tick})
+			assert.ErrorIs(t, err, syscall.EINVAL)
 		})
 	}
-	t.Run("bufferevent_socket_filter_inactive", func(t *testing.T) {
-		base := testutil.NewBase(t)
-		bev, err := base.NewSocket(-1, 0)
-		require.NoError(t, err)
-		testutil.NewFilter(t, bev, nil, nil, 0).Free()
-		bev.Free()
-		testutil.Dispatch(t, base)
-		assert.Zero(t, base.Stats().BufferEvents)
-	})
-	t.Run("bufferevent_pair_flush", func(t *testing.T) {
-		base := testutil.NewBase(t)
-		a, b := testutil.NewPair(t, base)
-		_, err := a.Flush(wr, libevent.FlushFinished)
-		require.NoError(t, err)
-		assert.Equal(t, libevent.EventReading|libevent.EventEOF, testutil.Happening(t, b))
-	})
-	t.Run("bufferevent_filter_data_stuck", conformFilterDataStuck)
-	t.Run("bufferevent_read_failed", func(t *testing.T) {
-		base := testutil.NewBase(t)
-		a, b := testutil.NewPair(t, base)
-		require.NoError(t, b.Enable(rd))
-		_, err := a.WriteString("data")
-		require.NoError(t, err)
-		require.NoError(t, b.Input().Freeze(true))
-		n, err := b.Read(make([]byte, 4))
-		assert.ErrorIs(t, err, libevent.ErrFrozen)
-		assert.Zero(t, n)
-		require.NoError(t, b.Input().Unfreeze(true))
-		n, err = b.Read(make([]byte, 4))
-		require.NoError(t, err)
-		assert.Equal(t, 4, n)
-	})
-	t.Run("bufferevent_ratelimit_div_by_zero", func(t *testing.T) {
-		bev, _ := testutil.NewSocket(t, testutil.NewBase(t), 0)
-		err := bev.SetRateLimit(&libevent.RateLimit{ReadRate: 1, Tick: time.Microsecond})
-		assert.ErrorIs(t, err, syscall.EINVAL)
-	})
-	t.Run("bufferevent_ratelimit_overflow", func(t *testing.T) {
-		bev, _ := testutil.NewSocket(t, testutil.NewBase(t), 0)
-		err := bev.SetRateLimit(&libevent.RateLimit{ReadRate: 1, Tick: (math.MaxInt32 + 1) * time.Millisecond})
-		assert.ErrorIs(t, err, syscall.EINVAL)
-	})
+}
+
+// With LIBEVENT_LOCK_DEBUGGING in the environment libevent would abort when the base is
+// freed.
+func conformPairReleaseLock(t *testing.T) {
+	base := testutil.NewBase(t)
+	a, b := testutil.NewPair(t, base)
+	a.Free()
+	b.Free()
+}
+
+func conformPairFlush(t *testing.T) {
+	base := testutil.NewBase(t)
+	a, b := testutil.NewPair(t, base)
+	_, err := a.Flush(wr, libevent.FlushFinished)
+	require.NoError(t, err)
+	assert.Equal(t, libevent.EventReading|libevent.EventEOF, testutil.Happening(t, b))
+}
+
+func conformReadFailed(t *testing.T) {
+	base := testutil.NewBase(t)
+	a, b := testutil.NewPair(t, base)
+	require.NoError(t, b.Enable(rd))
+	_, err := a.WriteString("data")
+	require.NoError(t, err)
+	require.NoError(t, b.Input().Freeze(true))
+	n, err := b.Read(make([]byte, 4))
+	assert.ErrorIs(t, err, libevent.ErrFrozen)
+	assert.Zero(t, n)
+	require.NoError(t, b.Input().Unfreeze(true))
+	n, err = b.Read(make([]byte, 4))
+	require.NoError(t, err)
+	assert.Equal(t, 4, n)
+}
+
+func conformFilterInactive(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, err := base.NewSocket(-1, 0)
+	require.NoError(t, err)
+	testutil.NewFilter(t, bev, nil, nil, 0).Free()
+	bev.Free()
+	testutil.Dispatch(t, base)
+	assert.Zero(t, base.Stats().BufferEvents)
 }
 
 // 8333 bytes arrive whole, and the loop ends by itself.

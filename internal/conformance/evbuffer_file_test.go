@@ -12,6 +12,30 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
+func TestConformanceBufferFile(t *testing.T) {
+	t.Run("file_segment_add_cleanup_cb", conformSegmentCleanup)
+	t.Run("add_file_leak1", conformAddFileLeak)
+
+	// The cases of one name differ in how the bytes get from the file to the socket.
+	for name, c := range map[string]fileCase{
+		"add_file":         {size: 34},
+		"add_big_file":     {size: 512 << 10},
+		"add_file_offset":  {size: 512 << 10, partOfFile: true},
+		"add_file_offset2": {size: 512 << 10, partOfSegment: true},
+		"add_file_offset3": {size: 512 << 10, partOfFile: true, partOfSegment: true},
+	} {
+		for how, opts := range map[string]*libevent.FileSegmentOptions{
+			"sendfile": {}, "mmap": {Mmap: true, DisableSendfile: true},
+			"linear": {DisableSendfile: true}, "nosegment": nil,
+		} {
+			if opts == nil && c.partOfSegment {
+				continue // libevent has no such case
+			}
+			t.Run(name+"_"+how, func(t *testing.T) { conformAddFile(t, c, opts) })
+		}
+	}
+}
+
 type fileCase struct {
 	size                      int
 	partOfFile, partOfSegment bool

@@ -13,6 +13,21 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
+func TestConformanceBufferReserve(t *testing.T) {
+	for name, test := range map[string]func(t *testing.T){
+		"reserve2":                        conformReserve2,
+		"reserve_many":                    func(t *testing.T) { conformReserveMany(t, 0, false) },
+		"reserve_many2":                   func(t *testing.T) { conformReserveMany(t, 1, false) },
+		"reserve_many3":                   func(t *testing.T) { conformReserveMany(t, 0, true) },
+		"reserve_with_empty":              conformReserveWithEmpty,
+		"reserve_invalid_last_with_datap": conformReserveInvalidLast,
+		"expand":                          conformExpand,
+		"expand_overflow":                 conformExpandOverflow,
+	} {
+		t.Run(name, test)
+	}
+}
+
 // pieces reserves n bytes, fills the pieces with as many bytes each as fill says, and
 // returns how long the pieces were and where they began.
 func pieces(t testing.TB, b *libevent.Buffer, n int, fill ...string) (lengths []int, starts []*byte) {

@@ -14,71 +14,80 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
+func TestConformanceBufferSearch(t *testing.T) {
+	for name, test := range map[string]func(t *testing.T){
+		"readln":        conformReadLine,
+		"search_eol":    conformSearchEOL,
+		"find":          conformFind,
+		"ptr_set":       conformPtrSet,
+		"search":        conformSearch,
+		"peek":          conformPeek,
+		"peek_first_gt": conformPeekFirst,
+	} {
+		t.Run(name, test)
+	}
+}
+
 func conformReadLine(t *testing.T) {
-	b := testutil.NewBuffer(t, "")
-	next := func(eol libevent.EOL, want string) {
-		t.Helper()
+	for name, c := range map[string]struct {
+		eol   libevent.EOL
+		steps []readLine
+	}{
+		"any": {libevent.EOLAny, []readLine{
+			{"a strange newline\r\n\n\r\n\n\rmore\x00\n", []string{"a strange newline", "more\x00"}, ""},
+			{"\nno newline", []string{""}, "no newline"},
+		}},
+		"crlf": {libevent.EOLCRLF, []readLine{
+			{"a\rwithin\na good crlf\r\n\nlast\n", []string{"a\rwithin", "a good crlf", "", "last"}, ""},
+			{"x", nil, "x"},
+		}},
+		"crlf strict": {libevent.EOLCRLFStrict, []readLine{
+			{"x a bad crlf\nand a good one\r\n\r\nMore\r", []string{"x a bad crlf\nand a good one", ""}, "More\r"},
+			{"\n", []string{"More"}, ""},
+			{"a CR\r does not end it\r\nnor does nothing", []string{"a CR\r does not end it"}, "nor does nothing"},
+			{"\r\n", []string{"nor does nothing"}, ""},
+		}},
+		"lf": {libevent.EOLLF, []readLine{
+			{"a\rand a newline\n\ntext", []string{"a\rand a newline", ""}, "text"},
+			{"\n", []string{"text"}, ""},
+		}},
+		"nul": {libevent.EOLNUL, []readLine{
+			{"NUL\n\x00\x00another\x00not yet", []string{"NUL\n", "", "another"}, "not yet"},
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := testutil.NewBuffer(t, "")
+			for _, step := range c.steps {
+				add(t, b, step.add)
+				step.run(t, b, c.eol)
+			}
+		})
+	}
+	t.Run("crlf strict, across chunks", func(t *testing.T) {
+		b := testutil.Chunks(t, " a bad crlf\nand a good one\r", "\n\r", "\nMore\r")
+		readLine{want: []string{" a bad crlf\nand a good one", ""}, rest: "More\r"}.run(t, b, libevent.EOLCRLFStrict)
+		add(t, b, "\n")
+		readLine{want: []string{"More"}}.run(t, b, libevent.EOLCRLFStrict)
+	})
+}
+
+// readLine is what is added to a buffer, the lines that are whole then, and the rest.
+type readLine struct {
+	add  string
+	want []string
+	rest string
+}
+
+func (r readLine) run(t *testing.T, b *libevent.Buffer, eol libevent.EOL) {
+	t.Helper()
+	for _, want := range r.want {
 		line, ok := b.ReadLine(eol)
 		assert.True(t, ok)
 		assert.Equal(t, want, string(line))
 	}
-	none := func(eol libevent.EOL) {
-		t.Helper()
-		before := testutil.Content(t, b)
-		_, ok := b.ReadLine(eol)
-		assert.False(t, ok)
-		holds(t, before, b)
-	}
-	add(t, b, "a strange newline\r\n\n\r\n\n\rmore\x00\n")
-	next(libevent.EOLAny, "a strange newline")
-	next(libevent.EOLAny, "more\x00")
-	holds(t, "", b)
-	add(t, b, "\nno newline")
-	next(libevent.EOLAny, "")
-	none(libevent.EOLAny)
-	require.NoError(t, b.Drain(b.Len()))
-
-	add(t, b, "a\rwithin\na good crlf\r\n\nlast\n")
-	next(libevent.EOLCRLF, "a\rwithin")
-	next(libevent.EOLCRLF, "a good crlf")
-	next(libevent.EOLCRLF, "")
-	next(libevent.EOLCRLF, "last")
-	add(t, b, "x")
-	none(libevent.EOLCRLF)
-
-	add(t, b, " a bad crlf\nand a good one\r\n\r\nMore\r")
-	next(libevent.EOLCRLFStrict, "x a bad crlf\nand a good one")
-	next(libevent.EOLCRLFStrict, "")
-	none(libevent.EOLCRLFStrict)
-	add(t, b, "\n")
-	next(libevent.EOLCRLFStrict, "More")
-	add(t, b, "a CR\r does not end it\r\nnor does nothing")
-	next(libevent.EOLCRLFStrict, "a CR\r does not end it")
-	none(libevent.EOLCRLFStrict)
-	add(t, b, "\r\n")
-	next(libevent.EOLCRLFStrict, "nor does nothing")
-
-	add(t, b, "a\rand a newline\n\ntext")
-	next(libevent.EOLLF, "a\rand a newline")
-	next(libevent.EOLLF, "")
-	none(libevent.EOLLF)
-	add(t, b, "\n")
-	next(libevent.EOLLF, "text")
-
-	add(t, b, "NUL\n\x00\x00another\x00not yet")
-	next(libevent.EOLNUL, "NUL\n")
-	next(libevent.EOLNUL, "")
-	next(libevent.EOLNUL, "another")
-	none(libevent.EOLNUL)
-	require.NoError(t, b.Drain(b.Len()))
-
-	require.NoError(t, b.AddBuffer(testutil.Chunks(t, " a bad crlf\nand a good one\r", "\n\r", "\nMore\r")))
-	next(libevent.EOLCRLFStrict, " a bad crlf\nand a good one")
-	next(libevent.EOLCRLFStrict, "")
-	none(libevent.EOLCRLFStrict)
-	add(t, b, "\n")
-	next(libevent.EOLCRLFStrict, "More")
-	holds(t, "", b)
+	_, ok := b.ReadLine(eol)
+	assert.False(t, ok)
+	holds(t, r.rest, b)
 }
 
 func conformSearchEOL(t *testing.T) {

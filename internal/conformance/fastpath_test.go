@@ -446,70 +446,7 @@ func TestFastPathConnectingAtOnce(t *testing.T) {
 // While bytes flow through an echo, something is done to it again and again, on the
 // loop or elsewhere. Not one byte may be lost, doubled or out of order.
 func TestFastPathDisturbed(t *testing.T) {
-	passThrough := func(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
-		if src.Len() == 0 {
-			return libevent.FilterNeedMore, nil
-		}
-		return libevent.FilterOK, dst.AddBuffer(src)
-	}
-	limit := &libevent.RateLimit{ReadRate: 50 << 20, ReadBurst: 50 << 20, WriteRate: 50 << 20,
-		WriteBurst: 50 << 20, Tick: 20 * time.Millisecond}
-	for name, test := range map[string]struct {
-		times  int
-		onLoop bool
-		fn     func(t *testing.T, bev *libevent.BufferEvent, i int)
-	}{
-		"Disable and Enable": {20000, false, func(t *testing.T, bev *libevent.BufferEvent, i int) {
-			what := []libevent.What{rd, wr, rd | wr}[i%3]
-			assert.NoError(t, bev.Disable(what))
-			assert.NoError(t, bev.Enable(what))
-		}},
-		"rate limit": {200, false, func(t *testing.T, bev *libevent.BufferEvent, i int) {
-			assert.NoError(t, bev.SetRateLimit([]*libevent.RateLimit{limit, nil}[i%2]))
-		}},
-		"single limits": {1000, false, func(t *testing.T, bev *libevent.BufferEvent, i int) {
-			assert.NoError(t, bev.SetMaxSingleRead([]int{100, 0}[i%2]))
-			assert.NoError(t, bev.SetMaxSingleWrite([]int{200, 0, 0}[i%3]))
-		}},
-		"watermarks": {1000, false, func(t *testing.T, bev *libevent.BufferEvent, i int) {
-			assert.NoError(t, bev.SetWatermark(rd, 0, []int{0, 100, 5000}[i%3]))
-			assert.NoError(t, bev.SetWatermark(wr, []int{0, 3000}[i%2], 0))
-		}},
-		"timeouts": {1000, false, func(t *testing.T, bev *libevent.BufferEvent, i int) {
-			assert.NoError(t, bev.SetTimeouts(time.Duration(i%2)*time.Hour, time.Duration(i%3)*time.Hour))
-		}},
-		"closures": {1000, false, func(t *testing.T, bev *libevent.BufferEvent, i int) {
-			assert.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
-				assert.NoError(t, b.Output().AddBuffer(b.Input()))
-			}, []func(*libevent.BufferEvent){nil, func(*libevent.BufferEvent) {}}[i%2], nil))
-		}},
-		"priority": {1000, true, func(t *testing.T, bev *libevent.BufferEvent, i int) {
-			if err := bev.SetPriority(i % 3); err != nil {
-				assert.ErrorIs(t, err, syscall.EBUSY)
-			}
-		}},
-		"another descriptor": {300, true, func(t *testing.T, bev *libevent.BufferEvent, i int) {
-			old := bev.FD()
-			fd, err := syscall.Dup(old)
-			if !assert.NoError(t, err) {
-				return
-			}
-			assert.NoError(t, bev.SetFD(fd))
-			assert.NoError(t, syscall.Close(old))
-		}},
-		"filter": {1, false, func(t *testing.T, bev *libevent.BufferEvent, _ int) {
-			assert.NoError(t, bev.Base().Post(func() {
-				top, err := libevent.NewFilter(bev, passThrough, passThrough, 0)
-				if assert.NoError(t, err) {
-					echoes(t, top)
-					t.Cleanup(top.Free)
-				}
-			}))
-		}},
-		"Pointer": {1, false, func(t *testing.T, bev *libevent.BufferEvent, _ int) {
-			assert.NotNil(t, bev.Pointer())
-		}},
-	} {
+	for name, test := range disturbances {
 		t.Run(name, func(t *testing.T) {
 			testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 				bev, peer := testutil.NewSocket(t, base, libevent.OptCloseOnFree)
@@ -517,9 +454,7 @@ func TestFastPathDisturbed(t *testing.T) {
 				testutil.Background(t, base)
 				exchange(t, peer, testutil.Noise(100000))
 				var wg sync.WaitGroup
-				wg.Add(1)
-				go func() {
-					defer wg.Done()
+				wg.Go(func() {
 					for i := range test.times {
 						if test.onLoop {
 							testutil.OnLoop(t, base, func() { test.fn(t, bev, i) })
@@ -527,13 +462,81 @@ func TestFastPathDisturbed(t *testing.T) {
 							test.fn(t, bev, i)
 						}
 					}
-				}()
+				})
 				exchange(t, peer, testutil.Noise(4<<20))
 				wg.Wait()
 				exchange(t, peer, testutil.Noise(100001))
 			})
 		})
 	}
+}
+
+// disturbances are done so many times, i counts them.
+var disturbances = map[string]struct {
+	times  int
+	onLoop bool
+	fn     func(t *testing.T, bev *libevent.BufferEvent, i int)
+}{
+	"Disable and Enable": {20000, false, func(t *testing.T, bev *libevent.BufferEvent, i int) {
+		what := []libevent.What{rd, wr, rd | wr}[i%3]
+		assert.NoError(t, bev.Disable(what))
+		assert.NoError(t, bev.Enable(what))
+	}},
+	"rate limit": {200, false, func(t *testing.T, bev *libevent.BufferEvent, i int) {
+		limit := &libevent.RateLimit{ReadRate: 50 << 20, ReadBurst: 50 << 20, WriteRate: 50 << 20,
+			WriteBurst: 50 << 20, Tick: 20 * time.Millisecond}
+		assert.NoError(t, bev.SetRateLimit([]*libevent.RateLimit{limit, nil}[i%2]))
+	}},
+	"single limits": {1000, false, func(t *testing.T, bev *libevent.BufferEvent, i int) {
+		assert.NoError(t, bev.SetMaxSingleRead([]int{100, 0}[i%2]))
+		assert.NoError(t, bev.SetMaxSingleWrite([]int{200, 0, 0}[i%3]))
+	}},
+	"watermarks": {1000, false, func(t *testing.T, bev *libevent.BufferEvent, i int) {
+		assert.NoError(t, bev.SetWatermark(rd, 0, []int{0, 100, 5000}[i%3]))
+		assert.NoError(t, bev.SetWatermark(wr, []int{0, 3000}[i%2], 0))
+	}},
+	"timeouts": {1000, false, func(t *testing.T, bev *libevent.BufferEvent, i int) {
+		assert.NoError(t, bev.SetTimeouts(time.Duration(i%2)*time.Hour, time.Duration(i%3)*time.Hour))
+	}},
+	"closures": {1000, false, func(t *testing.T, bev *libevent.BufferEvent, i int) {
+		assert.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+			assert.NoError(t, b.Output().AddBuffer(b.Input()))
+		}, []func(*libevent.BufferEvent){nil, func(*libevent.BufferEvent) {}}[i%2], nil))
+	}},
+	"priority": {1000, true, func(t *testing.T, bev *libevent.BufferEvent, i int) {
+		if err := bev.SetPriority(i % 3); err != nil {
+			assert.ErrorIs(t, err, syscall.EBUSY)
+		}
+	}},
+	"another descriptor": {300, true, func(t *testing.T, bev *libevent.BufferEvent, i int) {
+		old := bev.FD()
+		fd, err := syscall.Dup(old)
+		if !assert.NoError(t, err) {
+			return
+		}
+		assert.NoError(t, bev.SetFD(fd))
+		assert.NoError(t, syscall.Close(old))
+	}},
+	"filter": {1, false, func(t *testing.T, bev *libevent.BufferEvent, _ int) {
+		assert.NoError(t, bev.Base().Post(func() {
+			top, err := libevent.NewFilter(bev, passThrough, passThrough, 0)
+			if assert.NoError(t, err) {
+				echoes(t, top)
+				t.Cleanup(top.Free)
+			}
+		}))
+	}},
+	"Pointer": {1, false, func(t *testing.T, bev *libevent.BufferEvent, _ int) {
+		assert.NotNil(t, bev.Pointer())
+	}},
+}
+
+// passThrough is a filter function that changes nothing.
+func passThrough(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+	if src.Len() == 0 {
+		return libevent.FilterNeedMore, nil
+	}
+	return libevent.FilterOK, dst.AddBuffer(src)
 }
 
 // After a limit is gone, or a filter, the fast path is back; after Pointer it is not.

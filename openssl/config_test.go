@@ -26,12 +26,20 @@ import (
 // inHardware is a private key that does not give its bytes.
 type inHardware struct{ crypto.Signer }
 
-func TestBadConfig(t *testing.T) {
+// serverIsRefused expects NewServerContext to refuse a configuration.
+func serverIsRefused(t *testing.T, cfg *openssl.Config) {
+	t.Helper()
+	ctx, err := openssl.NewServerContext(cfg)
+	assert.Nil(t, ctx)
+	assert.ErrorIs(t, err, syscall.EINVAL)
+	assert.ErrorContains(t, err, "NewServerContext")
+	assert.Zero(t, openssl.Live())
+}
+
+func TestBadServerConfig(t *testing.T) {
 	ca := newAuthority(t)
-	cert := ca.issue(t, "example.test")
-	certs := []tls.Certificate{cert}
+	certs := []tls.Certificate{ca.issue(t, "example.test")}
 	pool, roots := ca.pool(), ca.roots()
-	swapped := tls.Certificate{Certificate: cert.Certificate, PrivateKey: newKey(t)}
 	for name, cfg := range map[string]*openssl.Config{
 		"without a certificate": nil,
 		"without Certificates":  {},
@@ -49,20 +57,30 @@ func TestBadConfig(t *testing.T) {
 		"MaxVersion below":      {Certificates: certs, MaxVersion: tls.VersionTLS11},
 		"NextProtos":            {Certificates: certs, NextProtos: []string{""}},
 		"long NextProtos":       {Certificates: certs, NextProtos: []string{strings.Repeat("x", 256)}},
-		"key in hardware":       {Certificates: []tls.Certificate{{Certificate: cert.Certificate, PrivateKey: inHardware{newKey(t)}}}},
-		"key that is nil":       {Certificates: []tls.Certificate{{Certificate: cert.Certificate, PrivateKey: (*ecdsa.PrivateKey)(nil)}}},
-		"key that is empty":     {Certificates: []tls.Certificate{{Certificate: cert.Certificate, PrivateKey: ed25519.PrivateKey{}}}},
-		"no key":                {Certificates: []tls.Certificate{{Certificate: cert.Certificate}}},
-		"nothing in it":         {Certificates: []tls.Certificate{{}}},
-		"not a certificate":     {Certificates: []tls.Certificate{{Certificate: [][]byte{{1, 2, 3}}, PrivateKey: newKey(t)}}},
+	} {
+		t.Run(name, func(t *testing.T) { serverIsRefused(t, cfg) })
+	}
+}
+
+func TestBadCertificate(t *testing.T) {
+	cert := newAuthority(t).issue(t, "example.test")
+	for name, bad := range map[string]tls.Certificate{
+		"key in hardware":   {Certificate: cert.Certificate, PrivateKey: inHardware{newKey(t)}},
+		"key that is nil":   {Certificate: cert.Certificate, PrivateKey: (*ecdsa.PrivateKey)(nil)},
+		"key that is empty": {Certificate: cert.Certificate, PrivateKey: ed25519.PrivateKey{}},
+		"no key":            {Certificate: cert.Certificate},
+		"nothing in it":     {},
+		"not a certificate": {Certificate: [][]byte{{1, 2, 3}}, PrivateKey: newKey(t)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx, err := openssl.NewServerContext(cfg)
-			assert.Nil(t, ctx)
-			assert.ErrorIs(t, err, syscall.EINVAL)
-			assert.ErrorContains(t, err, "NewServerContext")
+			serverIsRefused(t, &openssl.Config{Certificates: []tls.Certificate{bad}})
 		})
 	}
+}
+
+func TestBadClientConfig(t *testing.T) {
+	ca := newAuthority(t)
+	cert, pool, roots := ca.issue(t, "example.test"), ca.pool(), ca.roots()
 	for name, cfg := range map[string]*openssl.Config{
 		"two certificates":  {Certificates: []tls.Certificate{cert, cert}},
 		"ClientAuth":        {ClientAuth: tls.RequireAnyClientCert},
@@ -73,13 +91,20 @@ func TestBadConfig(t *testing.T) {
 		"ServerName":        {ServerName: "a/b"},
 		"NUL in ServerName": {ServerName: "a\x00b"},
 	} {
-		t.Run("client: "+name, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			ctx, err := openssl.NewClientContext(cfg)
 			assert.Nil(t, ctx)
 			assert.ErrorIs(t, err, syscall.EINVAL)
+			assert.Zero(t, openssl.Live())
 		})
 	}
-	// OpenSSL itself refuses these.
+}
+
+// OpenSSL refuses these configurations, and its error is returned.
+func TestConfigThatOpenSSLRefuses(t *testing.T) {
+	cert := newAuthority(t).issue(t, "example.test")
+	certs := []tls.Certificate{cert}
+	swapped := tls.Certificate{Certificate: cert.Certificate, PrivateKey: newKey(t)}
 	for name, cfg := range map[string]*openssl.Config{
 		"key of another certificate": {Certificates: []tls.Certificate{swapped}},
 		"broken chain":               {Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Certificate[0], {1, 2}}, PrivateKey: cert.PrivateKey}}},
@@ -92,9 +117,9 @@ func TestBadConfig(t *testing.T) {
 			require.ErrorAs(t, err, &e)
 			assert.NotZero(t, e.Code)
 			assert.NotEmpty(t, e.Reason)
+			assert.Zero(t, openssl.Live())
 		})
 	}
-	assert.Zero(t, openssl.Live())
 }
 
 func TestBadArguments(t *testing.T) {

@@ -481,43 +481,11 @@ func TestRateLimit(t *testing.T) {
 
 // --- filters -------------------------------------------------------------------------------
 
-// TLS works on each kind of bufferevent. Each function makes the two ends.
+// TLS runs on any bufferevent that a filter can be put on.
 func TestFilter(t *testing.T) {
 	ca := newAuthority(t)
-	xor := func(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
-		p := make([]byte, src.Len())
-		n, err := src.Remove(p)
-		for i := range p[:n] {
-			p[i] ^= 0x55
-		}
-		return libevent.FilterOK, orAdd(err, dst, p[:n])
-	}
 	for name, ends := range map[string]func(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent){
-		"sockets": func(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent) {
-			fda, fdb := testutil.Socketpair(t)
-			a, err := base.NewSocket(fda, libevent.OptCloseOnFree)
-			require.NoError(t, err)
-			b, err = base.NewSocket(fdb, libevent.OptCloseOnFree)
-			require.NoError(t, err)
-			return a, b
-		},
-		"pair": func(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent) {
-			a, b, err := base.NewPair(0)
-			require.NoError(t, err)
-			return a, b
-		},
-		"filters": func(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent) {
-			fda, fdb := testutil.Socketpair(t)
-			a, err := base.NewSocket(fda, libevent.OptCloseOnFree)
-			require.NoError(t, err)
-			b, err = base.NewSocket(fdb, libevent.OptCloseOnFree)
-			require.NoError(t, err)
-			a, err = libevent.NewFilter(a, xor, xor, libevent.OptCloseOnFree)
-			require.NoError(t, err)
-			b, err = libevent.NewFilter(b, xor, xor, libevent.OptCloseOnFree)
-			require.NoError(t, err)
-			return a, b
-		},
+		"sockets": socketEnds, "pair": pairEnds, "filters": filterEnds,
 	} {
 		t.Run(name, func(t *testing.T) {
 			versions(t, func(t *testing.T, version uint16) {
@@ -530,34 +498,71 @@ func TestFilter(t *testing.T) {
 					NewFilter(other, libevent.OptCloseOnFree)
 				require.NoError(t, err)
 				assert.Same(t, under, accepted.Underlying())
-				readA, eventsA := watch(t, accepted)
-				readB, eventsB := watch(t, connecting)
-				require.Equal(t, connected, testutil.Receive(t, eventsA))
-				require.Equal(t, connected, testutil.Receive(t, eventsB))
-				much := testutil.Noise(300000)
-				_, err = accepted.Write(much)
-				require.NoError(t, err)
-				for p := much; len(p) > 0; p = p[min(len(p), 1000):] {
-					_, err = connecting.Write(p[:min(len(p), 1000)])
-					require.NoError(t, err)
-				}
-				assert.True(t, take(t, readB, len(much)) == string(much))
-				assert.True(t, take(t, readA, len(much)) == string(much))
-				assert.Equal(t, version, accepted.ConnectionState().Version)
-
-				require.NoError(t, connecting.CloseWrite())
-				require.Equal(t, endOfFile, testutil.Receive(t, eventsA))
-				_, err = accepted.WriteString("last")
-				require.NoError(t, err)
-				require.NoError(t, accepted.FreeAfterFlush(testutil.Patience))
-				assert.Equal(t, "last", take(t, readB, 4))
-				assert.Equal(t, endOfFile, testutil.Receive(t, eventsB))
-				connecting.Free()
-				testutil.Eventually(t, func() bool { return openssl.Live().Conns == 0 && libevent.Live().BufferEvents == 0 }, "all is given back")
-				assert.Empty(t, eventsB)
+				converse(t, accepted, connecting, version)
 			})
 		})
 	}
+}
+
+// converse has two connections exchange much both ways, and end one after the other.
+func converse(t *testing.T, accepted, connecting *openssl.Conn, version uint16) {
+	t.Helper()
+	readA, eventsA := watch(t, accepted)
+	readB, eventsB := watch(t, connecting)
+	require.Equal(t, connected, testutil.Receive(t, eventsA))
+	require.Equal(t, connected, testutil.Receive(t, eventsB))
+	much := testutil.Noise(300000)
+	_, err := accepted.Write(much)
+	require.NoError(t, err)
+	for p := much; len(p) > 0; p = p[min(len(p), 1000):] {
+		_, err = connecting.Write(p[:min(len(p), 1000)])
+		require.NoError(t, err)
+	}
+	assert.True(t, take(t, readB, len(much)) == string(much))
+	assert.True(t, take(t, readA, len(much)) == string(much))
+	assert.Equal(t, version, accepted.ConnectionState().Version)
+
+	require.NoError(t, connecting.CloseWrite())
+	require.Equal(t, endOfFile, testutil.Receive(t, eventsA))
+	_, err = accepted.WriteString("last")
+	require.NoError(t, err)
+	require.NoError(t, accepted.FreeAfterFlush(testutil.Patience))
+	assert.Equal(t, "last", take(t, readB, 4))
+	assert.Equal(t, endOfFile, testutil.Receive(t, eventsB))
+	connecting.Free()
+	testutil.Eventually(t, func() bool { return openssl.Live().Conns == 0 && libevent.Live().BufferEvents == 0 }, "all is given back")
+	assert.Empty(t, eventsB)
+}
+
+func socketEnds(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent) {
+	t.Helper()
+	fda, fdb := testutil.Socketpair(t)
+	a, err := base.NewSocket(fda, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	b, err = base.NewSocket(fdb, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	return a, b
+}
+
+func pairEnds(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent) {
+	t.Helper()
+	return testutil.NewPair(t, base)
+}
+
+func filterEnds(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent) {
+	t.Helper()
+	a, b = socketEnds(t, base)
+	return testutil.NewFilter(t, a, xor, xor, libevent.OptCloseOnFree), testutil.NewFilter(t, b, xor, xor, libevent.OptCloseOnFree)
+}
+
+// xor is a filter function that undoes itself.
+func xor(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+	p := make([]byte, src.Len())
+	n, err := src.Remove(p)
+	for i := range p[:n] {
+		p[i] ^= 0x55
+	}
+	return libevent.FilterOK, orAdd(err, dst, p[:n])
 }
 
 func orAdd(err error, dst *libevent.Buffer, p []byte) error {

@@ -241,63 +241,17 @@ func TestCurl(t *testing.T) {
 // socket. Meanwhile reading goes on, and the loop sleeps.
 func TestKeyUpdateWithoutRoom(t *testing.T) {
 	ca := newAuthority(t)
-	base := newLoop(t)
 	lines, conns := make(chan string, 10), make(chan *openssl.Conn, 1)
-	addr := accept(t, base, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}), func(conn *openssl.Conn) {
-		assert.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
-			for line := range b.Input().Lines(libevent.EOLLF) {
-				lines <- string(line)
-			}
-		}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
-			switch {
-			case what&libevent.EventEOF != 0:
-				b.Free()
-			case what != libevent.EventConnected:
-				assert.NoError(t, b.Err())
-				b.Free()
-			}
-		}))
-		assert.NoError(t, conn.Enable(rd))
-		conns <- conn
-	})
-
-	// A proxy between the two can hold up what goes to the client.
+	addr := serveLines(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}), lines, conns)
 	var hold sync.Mutex
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	go func() {
-		client, err := ln.Accept()
-		if err != nil {
-			return
-		}
-		defer client.Close()
-		server, err := net.Dial("tcp", addr.String())
-		if err != nil {
-			return
-		}
-		defer server.Close()
-		go func() {
-			_, _ = io.Copy(server, client)
-			_ = server.(*net.TCPConn).CloseWrite()
-		}()
-		for p := make([]byte, 64<<10); ; {
-			n, err := server.Read(p)
-			hold.Lock()
-			_, werr := client.Write(p[:n])
-			hold.Unlock()
-			if err != nil || werr != nil {
-				return
-			}
-		}
-	}()
+	addr = holdUp(t, addr, &hold)
 
 	input, stdin := io.Pipe()
 	said, ended := new(output), make(chan error, 1)
 	go func() {
-		ended <- sClient(t, input, said, "-connect", ln.Addr().String(), "-tls1_3", "-CAfile", ca.file(t))
+		ended <- sClient(t, input, said, "-connect", addr, "-tls1_3", "-CAfile", ca.file(t))
 	}()
-	_, err = io.WriteString(stdin, "before\n")
+	_, err := io.WriteString(stdin, "before\n")
 	require.NoError(t, err)
 	conn := testutil.Receive(t, conns)
 	assert.Equal(t, "before", testutil.Receive(t, lines))
@@ -323,4 +277,62 @@ func TestKeyUpdateWithoutRoom(t *testing.T) {
 	require.NoError(t, conn.FreeAfterFlush(testutil.Patience))
 	require.NoError(t, stdin.Close())
 	assert.NoError(t, testutil.Receive(t, ended), said)
+}
+
+// serveLines serves TLS on a loop of its own and hands over the connections and the lines
+// that they read.
+func serveLines(t *testing.T, ctx *openssl.Context, lines chan<- string, conns chan<- *openssl.Conn) (addr string) {
+	t.Helper()
+	return accept(t, newLoop(t), ctx, func(conn *openssl.Conn) {
+		assert.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
+			for line := range b.Input().Lines(libevent.EOLLF) {
+				lines <- string(line)
+			}
+		}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+			switch {
+			case what&libevent.EventEOF != 0:
+				b.Free()
+			case what != libevent.EventConnected:
+				assert.NoError(t, b.Err())
+				b.Free()
+			}
+		}))
+		assert.NoError(t, conn.Enable(rd))
+		conns <- conn
+	}).String()
+}
+
+// holdUp passes one connection on to a server, and returns where. Whoever has the lock
+// holds up what goes to the client.
+func holdUp(t *testing.T, to string, hold *sync.Mutex) (addr string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		client, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer client.Close()
+		server, err := net.Dial("tcp", to)
+		if err != nil {
+			return
+		}
+		defer server.Close()
+		go func() {
+			_, _ = io.Copy(server, client)
+			_ = server.(*net.TCPConn).CloseWrite()
+		}()
+		for p := make([]byte, 64<<10); ; {
+			n, err := server.Read(p)
+			hold.Lock()
+			_, werr := client.Write(p[:n])
+			hold.Unlock()
+			if err != nil || werr != nil {
+				return
+			}
+		}
+	}()
+	return ln.Addr().String()
 }

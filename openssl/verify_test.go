@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -217,73 +218,77 @@ func TestInsecureSkipVerify(t *testing.T) {
 func TestClientAuth(t *testing.T) {
 	ca, other := newAuthority(t), newAuthority(t)
 	cert := ca.issue(t, "example.test")
-	good, bad := ca.issue(t, "client"), other.issue(t, "client")
-	const (
-		none = iota
-		right
-		wrong
-	)
-	for _, c := range []struct {
-		auth tls.ClientAuthType
-		ok   [3]bool // a client without a certificate, with a good one, with a bad one
-	}{
-		{tls.NoClientCert, [3]bool{true, true, true}},
-		{tls.RequestClientCert, [3]bool{true, true, true}},
-		{tls.RequireAnyClientCert, [3]bool{false, true, true}},
-		{tls.VerifyClientCertIfGiven, [3]bool{true, true, false}},
-		{tls.RequireAndVerifyClientCert, [3]bool{false, true, false}},
+	given := map[string]*tls.Certificate{"none": {}, "good": new(tls.Certificate), "bad": new(tls.Certificate)}
+	*given["good"], *given["bad"] = ca.issue(t, "client"), other.issue(t, "client")
+	for auth, accepted := range map[tls.ClientAuthType]string{
+		tls.NoClientCert:               "none good bad",
+		tls.RequestClientCert:          "none good bad",
+		tls.RequireAnyClientCert:       "good bad",
+		tls.VerifyClientCertIfGiven:    "none good",
+		tls.RequireAndVerifyClientCert: "good",
 	} {
-		for given, ok := range c.ok {
-			for _, inStore := range []bool{false, true} {
-				name := c.auth.String() + []string{" none", " good", " bad"}[given] + []string{" pool", " store"}[map[bool]int{true: 1}[inStore]]
-				t.Run(name, func(t *testing.T) {
+		for kind := range given {
+			for _, from := range []string{"pool", "store"} {
+				t.Run(auth.String()+" "+kind+" "+from, func(t *testing.T) {
 					versions(t, func(t *testing.T, version uint16) {
-						cfg := &openssl.Config{Certificates: []tls.Certificate{cert}, ClientAuth: c.auth, MaxVersion: version}
-						if c.auth >= tls.VerifyClientCertIfGiven {
-							if inStore {
-								cfg.ClientCACertificates = ca.roots()
-							} else {
-								cfg.ClientCAs = ca.pool()
-							}
+						cfg := &openssl.Config{Certificates: []tls.Certificate{cert}, ClientAuth: auth, MaxVersion: version}
+						switch {
+						case auth < tls.VerifyClientCertIfGiven:
+						case from == "store":
+							cfg.ClientCACertificates = ca.roots()
+						default:
+							cfg.ClientCAs = ca.pool()
 						}
-						base := newLoop(t)
-						fd, peer := testutil.TCPPair(t)
-						conn := newSocket(t, server(t, cfg), base, fd)
-						_, events := watch(t, conn)
-						client := tls.Client(peer, &tls.Config{
-							RootCAs: ca.pool(), ServerName: "example.test",
-							// This certificate is sent whatever the server asks for.
-							GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-								return []*tls.Certificate{{}, &good, &bad}[given], nil
-							},
-						})
-						err := client.Handshake()
-						if err == nil && !ok { // in TLS 1.3 the refusal comes after the client's handshake
-							_, err = client.Read(make([]byte, 1))
-						}
-						what := testutil.Receive(t, events)
-						assert.Equal(t, ok, err == nil, "%v", err)
+						ok := strings.Contains(accepted, kind)
+						conn, what := handshakeWith(t, cfg, ca, given[kind], ok)
 						if !ok {
-							assert.NotZero(t, what.what&libevent.EventError)
-							assert.Equal(t, given == wrong, as[x509.UnknownAuthorityError](what.err), "%v", what.err)
-							if given == none {
-								var e *openssl.Error
-								assert.ErrorAs(t, what.err, &e)
-							}
+							isRejected(t, what, kind)
 							return
 						}
 						assert.Equal(t, told{libevent.EventConnected, nil}, what)
 						peers := conn.ConnectionState().PeerCertificates
-						if given == none || c.auth == tls.NoClientCert {
+						if kind == "none" || auth == tls.NoClientCert {
 							assert.Empty(t, peers)
 						} else {
 							require.Len(t, peers, 2)
-							assert.Equal(t, []*x509.Certificate{nil, good.Leaf, bad.Leaf}[given].Raw, peers[0].Raw)
+							assert.Equal(t, given[kind].Leaf.Raw, peers[0].Raw)
 						}
 					})
 				})
 			}
 		}
+	}
+}
+
+// handshakeWith has a client of crypto/tls give a certificate, whatever the server asks
+// for, and expects the client to be accepted or not. It returns the server's connection and
+// its first event.
+func handshakeWith(t *testing.T, cfg *openssl.Config, ca *authority, cert *tls.Certificate, accepted bool) (*openssl.Conn, told) {
+	t.Helper()
+	fd, peer := testutil.TCPPair(t)
+	conn := newSocket(t, server(t, cfg), newLoop(t), fd)
+	_, events := watch(t, conn)
+	client := tls.Client(peer, &tls.Config{
+		RootCAs: ca.pool(), ServerName: "example.test",
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil },
+	})
+	err := client.Handshake()
+	if err == nil && !accepted { // in TLS 1.3 the refusal comes after the client's handshake
+		_, err = client.Read(make([]byte, 1))
+	}
+	what := testutil.Receive(t, events)
+	assert.Equal(t, accepted, err == nil, "%v", err)
+	return conn, what
+}
+
+// isRejected expects an error that says what is wrong with this kind of certificate.
+func isRejected(t *testing.T, what told, kind string) {
+	t.Helper()
+	assert.NotZero(t, what.what&libevent.EventError)
+	assert.Equal(t, kind == "bad", as[x509.UnknownAuthorityError](what.err), "%v", what.err)
+	if kind == "none" {
+		var e *openssl.Error
+		assert.ErrorAs(t, what.err, &e)
 	}
 }
 

@@ -68,7 +68,7 @@ func TestNoAllocations(t *testing.T) {
 		"WriteBuffer":   func() { _ = buf.Add(p); _ = a.WriteBuffer(buf); _ = base.Loop(libevent.LoopNonblock) },
 		"nothing comes": func() { _, _ = socket.Read(p) },
 	} {
-		fn() // fills the pools
+		fn() // the first calls fill the pools
 		assert.Zero(t, testing.AllocsPerRun(200, fn), name)
 	}
 }

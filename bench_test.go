@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// What one call costs. The costs of a server are in benchmarks/.
+// These benchmarks measure single calls. The folder benchmarks/ measures servers.
 
 func benchBase(b *testing.B) *Base {
 	base, err := NewBase()
@@ -34,7 +34,7 @@ func benchBuffer(b *testing.B, content []byte) *Buffer {
 	return buf
 }
 
-// A call into C that does next to nothing.
+// BenchmarkCrossing measures a call into C that does next to nothing.
 func BenchmarkCrossing(b *testing.B) {
 	base := benchBase(b)
 	for b.Loop() {
@@ -79,7 +79,8 @@ func BenchmarkPost(b *testing.B) {
 	}
 }
 
-// One message there and back on a pair: two callbacks, two reads, two writes.
+// BenchmarkPairPingPong sends one message there and back on a pair: two callbacks, two
+// reads, two writes.
 func BenchmarkPairPingPong(b *testing.B) {
 	base := benchBase(b)
 	ends := [2]*BufferEvent{}
@@ -102,7 +103,8 @@ func BenchmarkPairPingPong(b *testing.B) {
 	}
 }
 
-// One message through a socket: read, callback, written.
+// BenchmarkSocketEcho sends one message through a socket and back: a read, a callback, a
+// write.
 func BenchmarkSocketEcho(b *testing.B) {
 	for _, mode := range []struct {
 		name string

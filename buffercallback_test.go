@@ -80,7 +80,7 @@ func TestBufferCallbackGoesWithItsBuffer(t *testing.T) {
 	assert.Zero(t, libevent.Live().Handles)
 }
 
-// fn may change the buffer, remove itself and free the buffer.
+// The callback may change the buffer, remove itself and free the buffer.
 func TestBufferCallbackChangesItsBuffer(t *testing.T) {
 	b := testutil.NewBuffer(t, "")
 	var seen []testutil.Change
@@ -147,7 +147,8 @@ func TestBufferCallbackPanics(t *testing.T) {
 	testutil.Dispatch(t, base)
 }
 
-// On a bufferevent's buffer the loop tells it, wherever the change was made.
+// The loop calls the callback of a bufferevent's buffer, on whichever goroutine the change
+// was made.
 func TestBufferCallbackOfABufferEvent(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := testutil.NewSocket(t, base, 0)
@@ -190,7 +191,7 @@ func TestBufferCallbackLoopOnly(t *testing.T) {
 	stop()
 }
 
-// Every byte is told of once, and fn runs one at a time.
+// The callback is told of every byte once, and two calls never run at the same time.
 func TestBufferCallbackFromManyGoroutines(t *testing.T) {
 	b := testutil.NewBuffer(t, "")
 	var added, deleted, inside atomic.Int64
@@ -224,7 +225,8 @@ func TestBufferCallbackFromManyGoroutines(t *testing.T) {
 	assert.EqualValues(t, goroutines*each, deleted.Load())
 }
 
-// Removing, freeing and changing at the same time.
+// Goroutines change a buffer, free it, and remove and disable its callback, all at the
+// same time.
 func TestBufferCallbackRaces(t *testing.T) {
 	base := testutil.NewBase(t)
 	stop := testutil.Background(t, base)
@@ -246,8 +248,8 @@ func TestBufferCallbackRaces(t *testing.T) {
 	stop()
 }
 
-// One goroutine looks at what is due, the other takes it away for the last time: the
-// record lives until both have left it.
+// One goroutine looks at what is due while another removes the callback. The record lives
+// until both have left it.
 func TestBufferCallbackRemovedWhileItIsDue(t *testing.T) {
 	b := testutil.NewBuffer(t, "")
 	for range 5000 {

@@ -148,8 +148,8 @@ func TestEventsOfPair(t *testing.T) {
 	}
 }
 
-// The end of a pair comes after what was sent before it, also when both come while the
-// other end is in the middle of its callbacks.
+// The end of a pair comes after the bytes that were sent before it, also when both come
+// while the other end runs its callbacks.
 func TestPairEndOvertakesNothing(t *testing.T) {
 	for name, end := range map[string]func(t *testing.T, bev *libevent.BufferEvent) *libevent.BufferEvent{
 		"pair": func(_ *testing.T, bev *libevent.BufferEvent) *libevent.BufferEvent { return bev },
@@ -197,7 +197,7 @@ func TestTrigger(t *testing.T) {
 		assert.Equal(t, []int{1, 1}, []int{reads, writes})
 		require.NoError(t, bev.TriggerEvent(libevent.EventReading|libevent.EventTimeout))
 		testutil.Dispatch(t, base)
-		require.NoError(t, bev.TriggerEvent(-1)) // CONNECTED comes by itself, as in libevent
+		require.NoError(t, bev.TriggerEvent(-1)) // as in libevent, CONNECTED comes in a call of its own
 		testutil.Dispatch(t, base)
 		assert.Equal(t, []libevent.Events{libevent.EventReading | libevent.EventTimeout,
 			libevent.EventConnected, ^libevent.EventConnected}, events)
@@ -207,7 +207,7 @@ func TestTrigger(t *testing.T) {
 	})
 }
 
-// Each event flag reaches the closure as it is, alone too.
+// Each event flag reaches the closure unchanged, also alone.
 func TestEventFlagsAlone(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, _ := testutil.NewSocket(t, base, 0)
@@ -218,7 +218,7 @@ func TestEventFlagsAlone(t *testing.T) {
 	}
 }
 
-// The end of a pair is told once, with no read callback for nothing.
+// The end of a pair is told once. No read callback comes without bytes to read.
 func TestEndOfPairIsToldOnce(t *testing.T) {
 	base := testutil.NewBase(t)
 	a, b := testutil.NewPair(t, base)

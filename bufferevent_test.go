@@ -118,8 +118,8 @@ func TestCallbacksGetTheirBufferEvent(t *testing.T) {
 	assert.Equal(t, "pong", string(got))
 }
 
-// Closures may be replaced at any time, also by nil, and nothing queued for the old
-// ones comes to the new ones out of turn.
+// Closures may be replaced at any time, also by nil. A callback that was queued for the
+// old closures does not reach the new ones.
 func TestSetCallbacksAgain(t *testing.T) {
 	base := testutil.NewBase(t)
 	a, b := testutil.NewPair(t, base)
@@ -136,7 +136,7 @@ func TestSetCallbacksAgain(t *testing.T) {
 			assert.Equal(t, libevent.EventReading|libevent.EventEOF, what)
 			assert.Zero(t, second, "the read that was queued for nobody must be gone")
 		}))
-	require.NoError(t, b.SetWatermark(rd, 100, 0)) // so that the flush reads nothing
+	require.NoError(t, b.SetWatermark(rd, 100, 0)) // with this mark the flush reads nothing
 	require.NoError(t, a.CloseWrite())
 	testutil.Dispatch(t, base)
 	assert.ErrorIs(t, b.Err(), io.EOF)
@@ -145,7 +145,7 @@ func TestSetCallbacksAgain(t *testing.T) {
 func TestOptLoopOnlyFromElsewhere(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := testutil.NewSocket(t, base, libevent.OptLoopOnly)
-	// Before the loop runs, any goroutine may set it up.
+	// Before the loop runs, any goroutine may set the bufferevent up.
 	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 		assert.NoError(t, b.WriteBuffer(b.Input()))
 	}, nil, nil))
@@ -189,8 +189,8 @@ func TestOptLoopOnlyFromElsewhere(t *testing.T) {
 	stop()
 }
 
-// Without OptDeferCallbacks a loop-only bufferevent calls back from inside
-// libevent's I/O; everything a closure may do must hold there as well.
+// Without OptDeferCallbacks a loop-only bufferevent calls its closures from inside
+// libevent's I/O. What a closure may do elsewhere it may do there, too.
 func TestOptLoopOnlyClosureFreesItself(t *testing.T) {
 	for _, opts := range []libevent.Options{libevent.OptLoopOnly, libevent.OptLoopOnly | libevent.OptDeferCallbacks} {
 		base := testutil.NewBase(t)
@@ -233,7 +233,7 @@ func TestEnabled(t *testing.T) {
 	}
 }
 
-// Nothing is read while reading is off, nothing written while writing is off.
+// Nothing is read while reading is off, and nothing is written while writing is off.
 func TestDisable(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := testutil.NewSocket(t, base, 0)
@@ -263,7 +263,8 @@ func TestDisable(t *testing.T) {
 	assert.Equal(t, "later", string(got))
 }
 
-// What cannot be waited for is refused, not silently never read or written.
+// A descriptor that the loop cannot wait for is refused. Otherwise it would never be read
+// or written, without an error.
 func TestNewSocketOnFile(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
 	require.NoError(t, err)
@@ -299,7 +300,7 @@ func TestFlush(t *testing.T) {
 	assert.False(t, produced)
 
 	b.Free()
-	testutil.Dispatch(t, base) // until it is really gone
+	testutil.Dispatch(t, base) // until the record of b is freed
 	_, err = a.Flush(wr, libevent.FlushSync)
 	assert.Error(t, err, "no other end")
 }
@@ -426,7 +427,8 @@ func TestPartner(t *testing.T) {
 	assert.Nil(t, socket.Partner())
 }
 
-// With priorities what is urgent goes first, and setting one is checked.
+// What is due runs in the order of the priorities. Priorities that cannot be set are
+// refused.
 func TestPriorities(t *testing.T) {
 	base, err := libevent.NewBaseConfig(libevent.Config{Priorities: 3})
 	require.NoError(t, err)
@@ -458,7 +460,8 @@ func TestPriorities(t *testing.T) {
 	assert.Equal(t, []int{0, 1, 2}, order)
 }
 
-// While the loop may be about to put an event into its queues nobody else may say which.
+// While the loop runs, only its goroutine may set a priority: the loop may be about to put
+// the event into a queue.
 func TestPriorityWhileTheLoopRuns(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := testutil.NewSocket(t, base, 0)

@@ -15,7 +15,7 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// The descriptor is closed by Free exactly when OptCloseOnFree was given.
+// Free closes the descriptor exactly if OptCloseOnFree was given.
 func TestCloseOnFree(t *testing.T) {
 	for _, closes := range []bool{true, false} {
 		base := testutil.NewBase(t)
@@ -100,7 +100,7 @@ func TestFreeWithQueuedCallbacks(t *testing.T) {
 	assert.Zero(t, base.Stats().BufferEvents)
 }
 
-// CloseWrite sends what is buffered, then the end; reading goes on.
+// CloseWrite sends what is buffered, and then the end. Reading goes on.
 func TestCloseWrite(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := testutil.NewSocket(t, base, 0)
@@ -290,7 +290,7 @@ func TestFreeAfterFlushRefusesANegativeLimit(t *testing.T) {
 	assert.NoError(t, bev.Enable(rd), "not freed")
 }
 
-// A peer that still sends does not lose what is on its way to it.
+// A peer that is still sending gets everything that was written for it.
 func TestFreeAfterFlushWithUnreadInput(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := testutil.NewSocket(t, base, 0)
@@ -304,7 +304,7 @@ func TestFreeAfterFlushWithUnreadInput(t *testing.T) {
 	go func() {
 		first := make([]byte, 1000)
 		_, _ = io.ReadFull(peer, first)
-		_, _ = peer.Write(testutil.Noise(100_000)) // and more, while we answer
+		_, _ = peer.Write(testutil.Noise(100_000)) // more input, while the output is still on its way
 		rest, _ := io.ReadAll(peer)
 		got <- append(first, rest...)
 	}()

@@ -19,8 +19,8 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// server accepts on 127.0.0.1 and hands the connections over; other addresses of the
-// loopback network refuse on its port.
+// server accepts on 127.0.0.1 and hands the connections over. Other addresses of the
+// loopback network refuse connections to its port.
 func server(t testing.TB) (port int, accepted <-chan net.Conn) {
 	t.Helper()
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -34,7 +34,7 @@ func server(t testing.TB) (port int, accepted <-chan net.Conn) {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			if err == nil { // not out of descriptors for a while
+			if err == nil { // a test may have taken all descriptors for a while
 				conns <- conn
 			}
 		}
@@ -49,7 +49,7 @@ func server(t testing.TB) (port int, accepted <-chan net.Conn) {
 	return ln.Addr().(*net.TCPAddr).Port, conns
 }
 
-// names are those of the tests' name server.
+// names are the records of the tests' name server.
 var names = map[string][]string{
 	"good.test":      {"127.0.0.1"},
 	"third.test":     {"127.0.0.2", "127.0.0.3", "127.0.0.1"},
@@ -59,7 +59,8 @@ var names = map[string][]string{
 	"multicast.test": {"224.0.0.1", "ff02::1"},
 }
 
-// outcome records the events of a bufferevent that connects, and stops its loop then.
+// outcome records the events of a bufferevent that connects, and stops its loop after each
+// event.
 func outcome(t testing.TB, bev *libevent.BufferEvent) *[]libevent.Events {
 	t.Helper()
 	events := new([]libevent.Events)
@@ -68,13 +69,13 @@ func outcome(t testing.TB, bev *libevent.BufferEvent) *[]libevent.Events {
 		nil,
 		func(b *libevent.BufferEvent, what libevent.Events) {
 			*events = append(*events, what)
-			// A little later, to see whether more comes.
+			// The loop stops a little later, to see whether more events come.
 			assert.NoError(t, b.Base().LoopExit(10*time.Millisecond))
 		}))
 	return events
 }
 
-// forBothKinds runs a test on an ordinary bufferevent and on one for its loop alone.
+// forBothKinds runs a test on an ordinary bufferevent and on one with OptLoopOnly.
 func forBothKinds(t *testing.T, test func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent)) {
 	for name, opts := range map[string]libevent.Options{"shared": 0, "loop only": libevent.OptLoopOnly} {
 		t.Run(name, func(t *testing.T) {
@@ -90,7 +91,7 @@ func TestConnectHostname(t *testing.T) {
 	port, accepted := server(t)
 	s := newNameserver(t, names)
 	for name, c := range map[string]struct {
-		cfg           *libevent.DNSConfig // nil: Go's resolver
+		cfg           *libevent.DNSConfig // nil means Go's resolver
 		network, host string
 	}{
 		"Go's resolver":          {nil, "tcp4", "localhost"},
@@ -138,7 +139,7 @@ func TestConnectHostname(t *testing.T) {
 	}
 }
 
-// Writing that is off stays off, and neither direction is turned on or off on the way.
+// Connecting changes nothing of what the user has enabled.
 func TestConnectHostnameKeepsEnabled(t *testing.T) {
 	port, accepted := server(t)
 	for _, what := range []libevent.What{0, rd, wr, rd | wr} {
@@ -396,7 +397,8 @@ func waysToEndConnecting(port int) map[string]func(*testing.T, *libevent.BufferE
 	}
 }
 
-// Elsewhere than on the loop only Free ends it, at any moment.
+// Other goroutines than the loop's can end a ConnectHostname only by freeing, and that at
+// any moment.
 func TestConnectHostnameFreedElsewhere(t *testing.T) {
 	port, _ := server(t)
 	s := newNameserver(t, names)
@@ -434,7 +436,8 @@ func TestConnectHostnameFreedElsewhere(t *testing.T) {
 	testutil.Eventually(t, func() bool { s := base.Stats(); return s.BufferEvents+s.DNSLookups == 0 }, "all are gone")
 }
 
-// While something is under way the calls that would end it belong to the loop.
+// While a ConnectHostname is under way, only the loop's goroutine may make the calls that
+// would end it.
 func TestConnectHostnameWrongLoop(t *testing.T) {
 	s := newNameserver(t, names)
 	s.hush(true)
@@ -443,7 +446,7 @@ func TestConnectHostnameWrongLoop(t *testing.T) {
 	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
 	require.NoError(t, err)
 	testutil.Background(t, base)
-	testutil.OnLoop(t, base, func() {}) // it runs
+	testutil.OnLoop(t, base, func() {}) // the loop runs now
 	require.NoError(t, bev.ConnectHostname(dns, "tcp", "good.test", 1))
 	assert.ErrorIs(t, bev.Connect("tcp", "127.0.0.1:1"), libevent.ErrWrongLoop)
 	assert.ErrorIs(t, bev.ConnectHostname(dns, "tcp", "good.test", 1), libevent.ErrWrongLoop)
@@ -452,7 +455,7 @@ func TestConnectHostnameWrongLoop(t *testing.T) {
 	bev.Free()
 }
 
-// What is below goes first.
+// The DNSBase or the base may be freed before the bufferevent that uses it.
 func TestConnectHostnameAndFreeOfOthers(t *testing.T) {
 	s := newNameserver(t, names)
 	s.hush(true)
@@ -479,7 +482,7 @@ func TestConnectHostnameAndFreeOfOthers(t *testing.T) {
 	assert.Len(t, *events, 1)
 }
 
-// A DNSBase may be on another loop.
+// The DNSBase may belong to another loop.
 func TestConnectHostnameWithDNSOfAnotherLoop(t *testing.T) {
 	port, accepted := server(t)
 	other := testutil.NewBase(t)
@@ -495,7 +498,7 @@ func TestConnectHostnameWithDNSOfAnotherLoop(t *testing.T) {
 	_ = testutil.Receive(t, accepted).Close()
 }
 
-// Timeouts do not run during the lookup, and limit each attempt.
+// Timeouts do not run during the lookup. They limit each attempt to connect.
 func TestConnectHostnameTimeout(t *testing.T) {
 	full := fullBacklog(t)
 	s := newNameserver(t, map[string][]string{"full.test": {"127.0.0.1"}, "then.test": {"127.0.0.1", "127.0.0.2"}})
@@ -520,7 +523,8 @@ func TestConnectHostnameTimeout(t *testing.T) {
 		assert.True(t, e.Timeout())
 		assert.Equal(t, rd|wr, bev.Enabled())
 
-		// The next address has its own time, and refuses; the first failure is told.
+		// The attempt with the next address has the whole time again, and is refused. The
+		// error is that of the first failure.
 		*events = nil
 		require.NoError(t, bev.ConnectHostname(dns, "tcp4", "then.test", full))
 		testutil.Dispatch(t, base)
@@ -530,7 +534,8 @@ func TestConnectHostnameTimeout(t *testing.T) {
 	})
 }
 
-// fullBacklog gives a port of 127.0.0.1 that does not answer.
+// fullBacklog makes a listener that does not answer, because its backlog is full, and
+// returns its port on 127.0.0.1.
 func fullBacklog(t *testing.T) (port int) {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -541,7 +546,7 @@ func fullBacklog(t *testing.T) (port int) {
 	sa, err := syscall.Getsockname(fd)
 	require.NoError(t, err)
 	port = sa.(*syscall.SockaddrInet4).Port
-	for range 8 { // none of which waits: a busy machine would look like a full backlog
+	for range 8 { // not blocking: a busy machine would look like a full backlog
 		client, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = syscall.Close(client) })
@@ -556,7 +561,7 @@ func fullBacklog(t *testing.T) (port int) {
 	return port
 }
 
-// Out of descriptors: an error, and the next try works.
+// Without free descriptors connecting fails, and the next try works.
 func TestConnectHostnameEMFILE(t *testing.T) {
 	port, accepted := server(t)
 	forBothKinds(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
@@ -581,7 +586,7 @@ func TestConnectHostnameEMFILE(t *testing.T) {
 	})
 }
 
-// A socket of the caller's is connected, once.
+// With a descriptor of the caller's there is one attempt, on that descriptor.
 func TestConnectHostnameWithDescriptor(t *testing.T) {
 	port, accepted := server(t)
 	base := testutil.NewBase(t)
@@ -626,7 +631,7 @@ func TestConnectHostnameCloseWrite(t *testing.T) {
 	})
 }
 
-// A filter on top gets the one event, too.
+// A filter on top of the bufferevent gets the one event as well.
 func TestConnectHostnameUnderFilter(t *testing.T) {
 	port, accepted := server(t)
 	base := testutil.NewBase(t)
@@ -662,7 +667,8 @@ func TestConnectHostnameUnderFilter(t *testing.T) {
 	}
 }
 
-// A queued failure of what was before is not taken for one of the new dial.
+// The failure of an earlier Connect, which is still queued, is not taken for a failure of
+// the ConnectHostname.
 func TestConnectHostnameAfterFailedConnect(t *testing.T) {
 	port, accepted := server(t)
 	forBothKinds(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {

@@ -19,7 +19,7 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// echo has bev answer with what it reads, and end with its peer.
+// echo has bev send back what it reads. bev is freed at its first event.
 func echo(t testing.TB, bev *libevent.BufferEvent, onRead func()) {
 	t.Helper()
 	require.NoError(t, bev.SetCallbacks(func(bev *libevent.BufferEvent) {
@@ -29,8 +29,8 @@ func echo(t testing.TB, bev *libevent.BufferEvent, onRead func()) {
 	require.NoError(t, bev.Enable(rd))
 }
 
-// setBase moves bev from the loop that it is on, as often as it takes for that loop
-// to have nothing due.
+// setBase moves bev to another base. It tries again until nothing of bev is due on the old
+// loop.
 func setBase(t testing.TB, bev *libevent.BufferEvent, to *libevent.Base) {
 	t.Helper()
 	for busy := true; busy; {
@@ -65,7 +65,7 @@ func TestSetBase(t *testing.T) {
 				assert.Equal(t, text, string(got))
 			}
 			ask(from, "on the first")
-			require.NoError(t, from.Loop(libevent.LoopNonblock)) // what the break left
+			require.NoError(t, from.Loop(libevent.LoopNonblock)) // runs what the break has left
 			require.NoError(t, bev.SetBase(to))
 			assert.Same(t, to, bev.Base())
 			assert.Equal(t, rd|wr, bev.Enabled())
@@ -82,7 +82,7 @@ func TestSetBase(t *testing.T) {
 	}
 }
 
-// What was written before goes out, and the write closure is not called for nothing.
+// What was written before SetBase is sent, and the write closure is called once.
 func TestSetBaseKeepsBuffersAndTimeouts(t *testing.T) {
 	for name, opts := range map[string]libevent.Options{"fast": 0, "plain": libevent.OptPlainIO} {
 		t.Run(name, func(t *testing.T) {
@@ -104,7 +104,7 @@ func TestSetBaseKeepsBuffersAndTimeouts(t *testing.T) {
 			require.NoError(t, bev.CloseWrite())
 			require.NoError(t, bev.SetBase(to))
 			assert.Equal(t, "unread", testutil.Content(t, bev.Input()))
-			testutil.Dispatch(t, from) // which has nothing to do any more
+			testutil.Dispatch(t, from) // returns at once, since the base has nothing left to do
 			testutil.Dispatch(t, to)
 			assert.Equal(t, "unsent", string(testutil.Receive(t, got)))
 			assert.Equal(t, 1, written)
@@ -132,7 +132,8 @@ func TestSetBasePriority(t *testing.T) {
 	require.NoError(t, other.SetBase(to))
 	assert.Equal(t, 1, other.Priority())
 
-	// The callback itself has moved down, too: libevent would abort here.
+	// The event that runs the callbacks must have a priority that the new base has, too.
+	// Otherwise libevent aborts here.
 	echo(t, bev, func() {})
 	other.Free()
 	require.NoError(t, bev.TriggerEvent(libevent.EventEOF))
@@ -185,7 +186,8 @@ func TestSetBaseRefuses(t *testing.T) {
 	assert.ErrorIs(t, fresh.SetBase(to), libevent.ErrClosed)
 }
 
-// Callbacks that are due stay in the queue of the old base.
+// SetBase is refused while a callback is due: the callback is in the queue of the old
+// base.
 func TestSetBaseWhenSomethingIsDue(t *testing.T) {
 	from, to := testutil.NewBase(t), testutil.NewBase(t)
 	bev, _ := testutil.NewSocket(t, from, 0)
@@ -213,20 +215,20 @@ func TestSetBaseWhenSomethingIsDue(t *testing.T) {
 	cb.Remove()
 }
 
-// A connection goes to and fro between two running loops while others use it.
+// A connection moves to and fro between two running loops while another goroutine uses it.
 func TestSetBaseWhileLoopsRun(t *testing.T) {
 	const rounds, message = 50, "there and back again"
 	bases := []*libevent.Base{testutil.NewBase(t), testutil.NewBase(t)}
 	for _, base := range bases {
 		testutil.Background(t, base)
-		testutil.OnLoop(t, base, func() {}) // it runs
+		testutil.OnLoop(t, base, func() {}) // the loop runs now
 	}
 	nowhere := testutil.NewBase(t)
 	bev, peer := testutil.NewSocket(t, bases[0], 0)
 	echo(t, bev, func() {})
 
 	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() { // elsewhere it is refused, or too early; it never does half
+	go func() { // on another goroutine every call is refused, and changes nothing
 		defer close(stopped)
 		for {
 			select {
@@ -252,7 +254,7 @@ func TestSetBaseWhileLoopsRun(t *testing.T) {
 	assert.Equal(t, strings.Repeat(message, rounds), string(testutil.Receive(t, got)))
 }
 
-// Free and SetBase at a time: one of them is first.
+// When Free and SetBase are called at the same time, one of them is first.
 func TestSetBaseAgainstFree(t *testing.T) {
 	a, b := testutil.NewBase(t), testutil.NewBase(t)
 	testutil.Background(t, a)
@@ -297,8 +299,9 @@ func TestReplaceFD(t *testing.T) {
 	assert.ErrorIs(t, a.ReplaceFD(-1), syscall.EINVAL)
 }
 
-// The write callback that libevent makes for nothing when it connects at once is not told;
-// the first one that is for something is, also without the fast path.
+// When a connect succeeds at once, libevent makes a write callback though nothing was
+// written. That one is not told. The first one after a write is, also without the fast
+// path.
 func TestConnectAtOnceThenWrite(t *testing.T) {
 	for name, opts := range map[string]libevent.Options{"fast": 0, "plain": libevent.OptPlainIO} {
 		t.Run(name, func(t *testing.T) {
@@ -494,7 +497,8 @@ func TestSetFD(t *testing.T) {
 	assert.ErrorIs(t, another.SetFD(1<<20), syscall.EBADF)
 }
 
-// A connection to a unix socket is there at once; the order is that of any other.
+// A connection to a unix socket succeeds at once. The order of its callbacks is that of
+// any other connection.
 func TestConnectUnixOrder(t *testing.T) {
 	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "sock"))
 	require.NoError(t, err)
@@ -523,7 +527,8 @@ func TestConnectUnixOrder(t *testing.T) {
 	}
 }
 
-// libevent would report the connect of the old descriptor for the new one.
+// Libevent alone would report that the old descriptor is connected as an event of the new
+// one.
 func TestSetFDWhileConnecting(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -27,9 +27,9 @@ type nameserver struct {
 	conn *net.UDPConn
 
 	mu      sync.Mutex
-	records map[string][]string // addresses by name; no entry: no such name
-	silent  bool                // answer nothing
-	waiting []func()            // answers that were not given
+	records map[string][]string // addresses by name; a name without an entry does not exist
+	silent  bool                // the server keeps its answers
+	waiting []func()            // the answers that the server keeps
 	asked   map[string]int
 }
 
@@ -76,7 +76,7 @@ func (s *nameserver) serve() {
 }
 
 func (s *nameserver) reply(query dnsmessage.Message) []byte {
-	question := query.Questions[0] // whose letters come in random case, and go back so
+	question := query.Questions[0] // libevent sends the name in random case, and wants it back unchanged
 	name := strings.ToLower(strings.TrimSuffix(question.Name.String(), "."))
 	s.asked[name]++
 	reply := dnsmessage.Message{
@@ -101,14 +101,14 @@ func (s *nameserver) reply(query dnsmessage.Message) []byte {
 	return packet
 }
 
-// hush makes the server keep its answers, or give them from now on.
+// hush makes the server keep its answers, or send them from now on.
 func (s *nameserver) hush(silent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.silent = silent
 }
 
-// speak gives the answers that were kept.
+// speak sends the answers that were kept.
 func (s *nameserver) speak() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,7 +124,7 @@ func (s *nameserver) wasAsked(name string) int {
 	return s.asked[name]
 }
 
-// newDNS makes a resolver that asks only the given server.
+// newDNS makes a resolver that asks the given server and no other.
 func newDNS(t testing.TB, base *libevent.Base, s *nameserver) *libevent.DNSBase {
 	t.Helper()
 	cfg := libevent.DNSConfig{NoSystemConfig: true}
@@ -139,7 +139,7 @@ type answer struct {
 	err   error
 }
 
-// lookUp starts a lookup whose answer comes on a channel, once.
+// lookUp starts a lookup. Its answer comes on a channel, once.
 func lookUp(t testing.TB, dns *libevent.DNSBase, network, host string) (<-chan answer, *libevent.DNSLookup) {
 	t.Helper()
 	got := make(chan answer, 1)
@@ -239,7 +239,8 @@ func TestDNSLookupArguments(t *testing.T) {
 	testutil.Dispatch(t, base)
 }
 
-// The closure runs in the loop, not inside Lookup, also when the answer is there.
+// The closure is called by the loop and not inside Lookup, also if the answer is known at
+// once.
 func TestDNSLookupAnsweredAtOnce(t *testing.T) {
 	hosts := writeFile(t, "192.0.2.7 known.test\n192.0.2.8 known.test second.test\n2001:db8::7 six.test # comment\n")
 	base := testutil.NewBase(t)
@@ -347,7 +348,7 @@ func TestDNSResolvConf(t *testing.T) {
 	assert.Equal(t, "127.0.0.1:53", empty.Nameservers()[0].String(), "as resolv.conf(5) says")
 }
 
-// A configuration that cannot be used leaves nothing behind.
+// A configuration that is refused leaves nothing behind.
 func TestDNSConfigArguments(t *testing.T) {
 	base := testutil.NewBase(t)
 	for _, cfg := range []libevent.DNSConfig{
@@ -378,15 +379,15 @@ func TestDNSConfigArguments(t *testing.T) {
 	assert.Equal(t, 1, base.Stats().DNSBases)
 }
 
-// An idle resolver does not keep a loop from returning, whatever the system has in its
-// resolv.conf.
+// A resolver without lookups does not keep a loop from returning, whatever the system's
+// resolv.conf says.
 func TestDNSDoesNotKeepTheLoop(t *testing.T) {
 	base := testutil.NewBase(t)
 	testutil.NewDNSBase(t, base, libevent.DNSConfig{})
 	testutil.Dispatch(t, base)
 }
 
-// A server that does not answer: the loop waits, and the lookup fails in the end.
+// When the server does not answer, the loop waits, and the lookup fails in the end.
 func TestDNSNoAnswer(t *testing.T) {
 	testutil.Quiet(t)
 	s := newNameserver(t, nil)
@@ -399,7 +400,7 @@ func TestDNSNoAnswer(t *testing.T) {
 	var cause error
 	_, err := dns.Lookup("ip4", "host.test", func(_ []netip.Addr, err error) {
 		cause = err
-		dns.Free() // or the loop would wait for the server to come back
+		dns.Free() // otherwise the loop would wait until the server answers again
 	})
 	require.NoError(t, err)
 	testutil.Dispatch(t, base)
@@ -410,7 +411,7 @@ func TestDNSNoAnswer(t *testing.T) {
 	assert.Equal(t, 2, s.wasAsked("host.test"))
 }
 
-// An answer that comes late is good for a lookup that still waits.
+// An answer that comes late is still used if the lookup waits for it.
 func TestDNSSlowAnswer(t *testing.T) {
 	s := newNameserver(t, map[string][]string{"host.test": {"192.0.2.1"}})
 	s.hush(true)
@@ -461,7 +462,7 @@ func TestDNSCancel(t *testing.T) {
 			require.NoError(t, err)
 			runtime.Gosched()
 			l.Cancel()
-			var before, after int // one that had started goes on
+			var before, after int // a lookup that had started goes on
 			testutil.OnLoop(t, base, func() { before = called })
 			testutil.OnLoop(t, base, func() { after = called })
 			assert.Equal(t, before, after)
@@ -470,14 +471,14 @@ func TestDNSCancel(t *testing.T) {
 	})
 }
 
-// Free with lookups of every age: none is called back, nothing is left.
+// Free ends lookups of every age. No closure is called after it, and nothing is left.
 func TestDNSFreeWithPendingLookups(t *testing.T) {
 	s := newNameserver(t, map[string][]string{"host.test": {"192.0.2.1"}})
 	s.hush(true)
 	start := func(t *testing.T, base *libevent.Base) *libevent.DNSBase {
 		dns := testutil.NewDNSBase(t, base, libevent.DNSConfig{
 			NoSystemConfig: true, Nameservers: []string{s.addr()},
-			Options: map[string]string{"max-inflight": "4"}, // the others wait
+			Options: map[string]string{"max-inflight": "4"}, // the other lookups wait
 		})
 		for range 10 {
 			_, err := dns.Lookup("ip", "host.test", func([]netip.Addr, error) { assert.Fail(t, "called after Free") })
@@ -524,7 +525,8 @@ func TestDNSFreeWithPendingLookups(t *testing.T) {
 	})
 }
 
-// Free at any moment, with answers and probes of a failed name server under way.
+// Free may come at any moment, while answers and probes of a failed name server are under
+// way.
 func TestDNSFreeWhileAnswersCome(t *testing.T) {
 	testutil.Quiet(t)
 	s := newNameserver(t, map[string][]string{"host.test": {"192.0.2.1"}, "google.com": {"192.0.2.2"}})
@@ -556,9 +558,9 @@ func TestDNSFreeWhileAnswersCome(t *testing.T) {
 	testutil.Eventually(t, func() bool { return base.Stats().DNSBases+base.Stats().DNSLookups == 0 }, "all are gone")
 }
 
-// A failed name server is probed, and the answer refers to it: it must not be freed
-// between the two, which libevent leaves to its user. (Seen by an address sanitizer in
-// libevent.)
+// Libevent probes a name server that has failed, and the answer to the probe refers to the
+// name server. Libevent does not keep the name server alive until then, so the binding has
+// to. (An address sanitizer sees it in libevent.)
 func TestDNSFreeWithAnswerOfProbeQueued(t *testing.T) {
 	testutil.Quiet(t)
 	for name, end := range map[string]func(*libevent.DNSBase) error{
@@ -581,7 +583,7 @@ func TestDNSFreeWithAnswerOfProbeQueued(t *testing.T) {
 				assert.NoError(t, base.Loop(libevent.LoopNonblock))
 				return s.wasAsked("google.com") > 0
 			}, "the probe")
-			// In the next turn the answer is read first, and then this ends it.
+			// In the next turn the loop first reads the answer, and then calls this timer.
 			timer, err := base.NewTimer(func() { assert.NoError(t, end(dns)) })
 			require.NoError(t, err)
 			require.NoError(t, base.Post(func() {
@@ -617,7 +619,7 @@ func TestDNSClearNameservers(t *testing.T) {
 	assert.Equal(t, answer{[]string{"192.0.2.1"}, nil}, testutil.Receive(t, waits))
 	assert.Equal(t, answer{[]string{"192.0.2.2"}, nil}, testutil.Receive(t, later))
 
-	// In one go, also from the loop, several times.
+	// All at once, also on the loop, several times.
 	again, _ := lookUp(t, dns, "ip4", "host.test")
 	testutil.OnLoop(t, base, func() {
 		for range 3 {
@@ -631,7 +633,7 @@ func TestDNSClearNameservers(t *testing.T) {
 	assert.Equal(t, s.addr(), dns.Nameservers()[0].String())
 }
 
-// Lookups from many goroutines, while others change the settings.
+// Many goroutines look names up while others change the settings.
 func TestDNSFromManyGoroutines(t *testing.T) {
 	s := newNameserver(t, map[string][]string{"host.test": {"192.0.2.1", "2001:db8::1"}})
 	base := testutil.NewBase(t)

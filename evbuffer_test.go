@@ -106,7 +106,7 @@ func TestBufferPeek(t *testing.T) {
 	assert.ErrorIs(t, b.Peek(nil), syscall.EINVAL)
 }
 
-// While a function has the bytes nothing can move them.
+// While a function has the bytes in its hands, no call can move them.
 func TestBufferIsLent(t *testing.T) {
 	b := testutil.Chunks(t, "ab", "cd\n")
 	other := testutil.NewBuffer(t, "x")
@@ -134,7 +134,7 @@ func TestBufferIsLent(t *testing.T) {
 	assert.ErrorIs(t, b.Add(nil), libevent.ErrClosed)
 	assert.Equal(t, "x", testutil.Content(t, other))
 
-	// A panic gives the buffer back.
+	// After a panic the buffer is not lent any more.
 	assert.Equal(t, "boom", testutil.Raises(func() {
 		_ = other.Peek(func([][]byte) { panic("boom") })
 	}))
@@ -279,7 +279,7 @@ func TestBufferFreeze(t *testing.T) {
 	require.NoError(t, b.Add([]byte("!")))
 	require.NoError(t, b.Freeze(false))
 	assert.ErrorIs(t, b.Add([]byte("!")), libevent.ErrFrozen)
-	require.NoError(t, b.Peek(func([][]byte) {})) // must not thaw what was frozen
+	require.NoError(t, b.Peek(func([][]byte) {})) // the end of Peek must not unfreeze the buffer
 	assert.ErrorIs(t, b.Add([]byte("!")), libevent.ErrFrozen)
 	require.NoError(t, b.Unfreeze(true))
 	require.NoError(t, b.Drain(1))
@@ -346,7 +346,7 @@ func TestBufferFromManyGoroutines(t *testing.T) {
 		wg.Go(func() {
 			for range each {
 				for b.Add([]byte("line\n")) != nil {
-					runtime.Gosched() // Another one peeks: ErrLent.
+					runtime.Gosched() // The other goroutine peeks, and the error is ErrLent.
 				}
 				assert.NoError(t, b.Peek(func(spans [][]byte) {
 					got := bytes.Join(spans, nil)
@@ -396,7 +396,7 @@ func TestBufferReserve(t *testing.T) {
 	assert.Equal(t, 18, b.Len())
 	assert.ErrorIs(t, b.Reserve(0, func([][]byte) int { return 0 }), syscall.EINVAL)
 	assert.ErrorIs(t, b.Reserve(1, nil), syscall.EINVAL)
-	if !testutil.ASan { // which takes such an allocation for a mistake
+	if !testutil.ASan { // the address sanitizer takes such an allocation for a mistake
 		assert.Error(t, b.Reserve(1<<62, func([][]byte) int { return 0 }))
 	}
 	bev, _ := testutil.NewPair(t, testutil.NewBase(t))
@@ -522,7 +522,7 @@ func TestBufferIsLentToReserve(t *testing.T) {
 	}))
 	assert.Equal(t, "abc"+strings.Repeat("d", 2000), testutil.Content(t, b))
 
-	// Somebody freezes the back, or frees, while it is lent.
+	// The function freezes the back of the buffer, or frees it, while it is lent.
 	err := b.Reserve(10, func([][]byte) int { assert.NoError(t, b.Freeze(false)); return 10 })
 	assert.ErrorIs(t, err, libevent.ErrFrozen)
 	assert.ErrorIs(t, b.Reserve(1, func([][]byte) int { return 1 }), libevent.ErrFrozen)
@@ -578,7 +578,7 @@ func TestBufferMaxRead(t *testing.T) {
 	assert.Equal(t, 100, n)
 }
 
-// What only looks works on a frozen buffer, and finds nothing in a freed one.
+// Calls that only look work on a frozen buffer, and find nothing in a freed one.
 func TestBufferLookAt(t *testing.T) {
 	b := testutil.Chunks(t, "one\n", "two\n")
 	require.NoError(t, b.Freeze(true))

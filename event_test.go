@@ -56,7 +56,7 @@ func TestEventPersistAndTimeout(t *testing.T) {
 		if len(fired) == 3 {
 			e.Free()
 		} else if len(fired) == 2 {
-			assert.NoError(t, e.Add(time.Hour)) // or it may be due again before the byte is seen
+			assert.NoError(t, e.Add(time.Hour)) // with a short timeout it could be due again before the byte is seen
 			_, _ = syscall.Write(b, []byte("x"))
 		}
 	})
@@ -120,7 +120,7 @@ func TestActive(t *testing.T) {
 	for _, bad := range []libevent.What{0, libevent.EvPersist, rd | libevent.EvET} {
 		assert.ErrorIs(t, user.Active(bad), syscall.EINVAL)
 	}
-	// It wakes a sleeping loop.
+	// Active wakes a sleeping loop.
 	stop := testutil.Background(t, base)
 	testutil.OnLoop(t, base, func() {})
 	require.NoError(t, user.Active(rd))
@@ -150,15 +150,15 @@ func TestSignal(t *testing.T) {
 	require.NoError(t, e.Add(-1), "again")
 	assert.ErrorIs(t, e.Add(0), syscall.EINVAL, "takes no timeout")
 	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGUSR1))
-	testutil.Dispatch(t, base) // stays while the signal is added, ends when it is not
+	testutil.Dispatch(t, base) // returns when the signal is not added any more
 	assert.Equal(t, []os.Signal{syscall.SIGUSR1, syscall.SIGUSR1}, got)
 	assert.False(t, signal.Ignored(syscall.SIGUSR1))
 	e.Free()
-	// os/signal keeps one goroutine of its own for ever.
+	// Package os/signal keeps one goroutine for ever.
 	testutil.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, "the watcher ends")
 }
 
-// Signals go on reaching os/signal, and both get them.
+// Package os/signal still gets the signal as well.
 func TestSignalBesideOsSignal(t *testing.T) {
 	base := testutil.NewBase(t)
 	ch := make(chan os.Signal, 1)

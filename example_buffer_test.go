@@ -54,7 +54,7 @@ func ExampleBase_NewRateLimitGroup() {
 	base, _ := libevent.NewBase()
 	defer base.Free()
 	group, _ := base.NewRateLimitGroup(libevent.RateLimit{ReadRate: 1 << 20, WriteRate: 1 << 20})
-	for range 3 { // together a megabyte a second each way
+	for range 3 { // all together a megabyte a second in each direction
 		bev, _ := base.NewSocket(-1, 0)
 		if err := group.Add(bev); err != nil {
 			fmt.Println(err)
@@ -65,7 +65,7 @@ func ExampleBase_NewRateLimitGroup() {
 	// Output: 0 0
 }
 
-// Learn when a buffer gets full, and when it no longer is.
+// A callback learns when a buffer gets full, and when it is not full any more.
 func ExampleBuffer_AddCallback() {
 	b, _ := libevent.NewBuffer()
 	defer b.Free()
@@ -138,7 +138,7 @@ func ExampleBuffer_Search() {
 	// Output: 0 10 -1
 }
 
-// A part of a file that goes out more than once is opened once.
+// A file segment sends a part of a file more than once, and opens it once.
 func ExampleNewFileSegment() {
 	f, _ := os.CreateTemp("", "example")
 	defer os.Remove(f.Name())
@@ -164,7 +164,7 @@ func ExampleNewFileSegment() {
 	// header, footer
 }
 
-// Keep others from taking bytes away.
+// A frozen front keeps others from taking bytes away.
 func ExampleBuffer_Freeze() {
 	b, _ := libevent.NewBuffer()
 	defer b.Free()

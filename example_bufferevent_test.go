@@ -35,7 +35,7 @@ func ExampleBase_NewSocket() {
 	defer syscall.Close(fds[1])
 	bev, err := base.NewSocket(fds[0], libevent.OptCloseOnFree)
 	if err != nil {
-		_ = syscall.Close(fds[0]) // it is not the bufferevent's
+		_ = syscall.Close(fds[0]) // the other end is not the bufferevent's
 		return
 	}
 	_, _ = bev.WriteString("hello")
@@ -57,7 +57,7 @@ func ExampleBufferEvent_Connect() {
 		bev.Free()
 	})
 	ln, _ := net.Listen("tcp", "127.0.0.1:0")
-	_ = ln.Close() // so nobody listens there
+	_ = ln.Close() // no socket listens on the address now
 	if err := bev.Connect("tcp", ln.Addr().String()); err != nil {
 		fmt.Println(err)
 	}
@@ -65,7 +65,7 @@ func ExampleBufferEvent_Connect() {
 	// Output: BEV_EVENT_ERROR true
 }
 
-// A peer that keeps silent for too long.
+// A read timeout ends the wait for a peer that sends nothing.
 func ExampleBufferEvent_SetTimeouts() {
 	base, _ := libevent.NewBase()
 	defer base.Free()
@@ -97,7 +97,7 @@ func ExampleBufferEvent_Flush() {
 	// BEV_EVENT_READING|BEV_EVENT_EOF
 }
 
-// Write to the end, and go on reading.
+// A client says that its request is complete, and goes on reading.
 func ExampleBufferEvent_CloseWrite() {
 	base, _ := libevent.NewBase()
 	defer base.Free()
@@ -119,7 +119,7 @@ func ExampleBufferEvent_CloseWrite() {
 	// Output: Is that all? Yes.
 }
 
-// What a closure leaves in the input it gets again when it asks for that.
+// A closure that leaves bytes in the input can ask to be called again.
 func ExampleBufferEvent_Trigger() {
 	base, _ := libevent.NewBase()
 	defer base.Free()
@@ -127,7 +127,7 @@ func ExampleBufferEvent_Trigger() {
 	_ = b.SetCallbacks(func(b *libevent.BufferEvent) {
 		line, _ := b.Input().ReadLine(libevent.EOLLF)
 		fmt.Printf("%s\n", line)
-		if b.Input().Len() > 0 { // one line a turn is enough
+		if b.Input().Len() > 0 { // take one line in each turn
 			_ = b.Trigger(libevent.EvRead, 0)
 		}
 	}, nil, nil)
@@ -139,7 +139,7 @@ func ExampleBufferEvent_Trigger() {
 	// two
 }
 
-// A closure for events may be asked for, too: here to end all in one place.
+// The event closure can be asked for as well, here to have the end in one place.
 func ExampleBufferEvent_TriggerEvent() {
 	base, _ := libevent.NewBase()
 	defer base.Free()

@@ -12,8 +12,8 @@ import (
 	"github.com/go-libevent/libevent"
 )
 
-// Connect to a server by its name. With a DNSBase in place of nil libevent looks the
-// name up.
+// Connect to a server by its name. With nil Go looks the name up, and with a DNSBase
+// libevent does.
 func ExampleBufferEvent_ConnectHostname() {
 	base, err := libevent.NewBase()
 	if err != nil {
@@ -52,7 +52,7 @@ func ExampleBufferEvent_ConnectHostname() {
 			said, _ := io.ReadAll(bev)
 			fmt.Printf("%s\n", said)
 			bev.Free()
-		default: // no such name, or no address of it takes the connection
+		default: // there is no such name, or none of its addresses takes the connection
 			fmt.Println(bev.Err())
 			bev.Free()
 		}

@@ -23,7 +23,7 @@ func compress() libevent.FilterFunc {
 		case mode == libevent.FlushFinished:
 			err = w.Close() // the end of the compressed stream
 		case n > 0:
-			err = w.Flush() // so that the other end need not wait for more
+			err = w.Flush() // the other end need not wait for more
 		}
 		if err != nil {
 			return libevent.FilterError, err

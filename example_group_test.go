@@ -13,8 +13,8 @@ import (
 	"github.com/go-libevent/libevent"
 )
 
-// An echo server on two loops, which get the clients in turn. What both count needs an
-// atomic; what belongs to one connection does not.
+// An echo server on two loops, which get the clients in turn. A counter that closures of
+// both loops use has to be atomic. The data of one connection need no lock.
 func ExampleGroup() {
 	group, err := libevent.NewGroup(2, libevent.Config{}) // 0 is one for each core
 	if err != nil {
@@ -26,7 +26,7 @@ func ExampleGroup() {
 	var served atomic.Int64
 	l, err := group.Listen("tcp", "127.0.0.1:0", libevent.ListenOptions{},
 		func(l *libevent.Listener, fd int, _ net.Addr) {
-			bev, err := l.Base().NewSocket(fd, libevent.OptCloseOnFree) // on the loop that runs this
+			bev, err := l.Base().NewSocket(fd, libevent.OptCloseOnFree) // the loop that runs this closure
 			if err != nil {
 				fmt.Println(err)
 				_ = syscall.Close(fd)

@@ -10,7 +10,7 @@ import (
 	"github.com/go-libevent/libevent"
 )
 
-// The closure owns the descriptor: it closes it, or gives it to NewSocket.
+// The accept closure owns the descriptor: it closes it, or gives it to NewSocket.
 func ExampleBase_Listen() {
 	base, _ := libevent.NewBase()
 	defer base.Free()
@@ -37,7 +37,8 @@ func ExampleBase_Listen() {
 	// Output: accepted on unix
 }
 
-// A socket that listens already, of a service manager perhaps, or of package net.
+// Accept on a socket that listens already, which may come from a service manager or from
+// package net.
 func ExampleBase_ListenFD() {
 	base, _ := libevent.NewBase()
 	defer base.Free()
@@ -47,7 +48,7 @@ func ExampleBase_ListenFD() {
 		return
 	}
 	file, _ := ln.(*net.TCPListener).File()
-	fd, _ := syscall.Dup(int(file.Fd())) // the listener's own
+	fd, _ := syscall.Dup(int(file.Fd())) // the listener has a descriptor of its own
 	_ = file.Close()
 	_ = ln.Close()
 

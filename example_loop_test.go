@@ -12,7 +12,7 @@ import (
 	"github.com/go-libevent/libevent"
 )
 
-// What is urgent goes first: of the events that are due, those with the lowest number.
+// Of the events that are due, those with the lowest number run first.
 func ExampleNewBaseConfig() {
 	base, _ := libevent.NewBaseConfig(libevent.Config{Priorities: 3})
 	defer base.Free()
@@ -44,7 +44,8 @@ func ExampleBase_Run() {
 	// context canceled
 }
 
-// A panic in a closure ends the loop, comes out of Dispatch, and leaves the base whole.
+// A panic in a closure ends the loop and comes out of Dispatch. The base can be used
+// further.
 func ExamplePanicError() {
 	base, _ := libevent.NewBase()
 	defer base.Free()
@@ -63,7 +64,7 @@ func ExamplePanicError() {
 	// what was pending goes on
 }
 
-// Wait for any descriptor, here for one end of a pipe.
+// An event waits for any descriptor, here for one end of a pipe.
 func ExampleBase_NewEvent() {
 	base, _ := libevent.NewBase()
 	defer base.Free()
@@ -83,7 +84,7 @@ func ExampleBase_NewEvent() {
 	// Output: EV_READ: ready
 }
 
-// Many timers of one length cost no more than a queue.
+// Many timers of the same length are kept in one queue.
 func ExampleBase_NewCommonTimeout() {
 	base, _ := libevent.NewBase()
 	defer base.Free()
@@ -99,7 +100,7 @@ func ExampleBase_NewCommonTimeout() {
 	// timer 2
 }
 
-// How much lives on a base, and how much it has done.
+// Stats counts what lives on a base, and what the base has done.
 func ExampleBase_Stats() {
 	base, _ := libevent.NewBase()
 	defer base.Free()
@@ -112,7 +113,7 @@ func ExampleBase_Stats() {
 	// Output: bufferevents: 2 events: 1 callbacks: 1
 }
 
-// A test can find out that nothing was left behind.
+// A test can check that it has left nothing behind.
 func ExampleLive() {
 	before := libevent.Live()
 	base, _ := libevent.NewBase()
@@ -125,21 +126,21 @@ func ExampleLive() {
 	// the same as before: true
 }
 
-// What libevent has to say goes to a logger of slog. There is no output here: libevent
-// is content.
+// Messages of libevent go to a logger of package slog. Here libevent has no message, so
+// there is no output.
 func ExampleSetLogger() {
 	handler := slog.NewJSONHandler(os.Stdout, &slog.HandlerOptions{Level: slog.LevelWarn})
 	if err := libevent.SetLogger(slog.New(handler)); err != nil {
 		fmt.Println(err)
 		return
 	}
-	defer libevent.SetLogger(nil) // back to libevent's own way, standard error
+	defer libevent.SetLogger(nil) // libevent writes to standard error again
 	base, _ := libevent.NewBase()
 	_ = base.Free()
 	// Output:
 }
 
-// Errors say which function failed, and match what they are.
+// An error says which function failed, and matches its cause.
 func ExampleError() {
 	base, _ := libevent.NewBase()
 	defer base.Free()

@@ -67,7 +67,8 @@ func Example() {
 	// Output: hello, libevent
 }
 
-// Stop reading from a peer that does not read.
+// Watermarks say how many bytes a closure wants at least, and how many are buffered at
+// most.
 func ExampleBufferEvent_SetWatermark() {
 	base, _ := libevent.NewBase()
 	defer base.Free()
@@ -96,7 +97,7 @@ func ExampleBase_Post() {
 	base, _ := libevent.NewBase()
 	defer base.Free()
 	go func() {
-		// From any goroutine, onto the loop's.
+		// Any goroutine may post. The function runs on the loop's goroutine.
 		_ = base.Post(func() {
 			fmt.Println("on the loop")
 			_ = base.LoopBreak()
@@ -121,7 +122,7 @@ func ExampleBase_NewSignal() {
 	var e *libevent.Event
 	e, _ = base.NewSignal(syscall.SIGUSR1, func(sig os.Signal) {
 		fmt.Println("got", sig)
-		e.Free() // so that nothing is left to wait for
+		e.Free() // nothing is left to wait for, and Dispatch returns
 	})
 	_ = e.Add(-1)
 	_ = syscall.Kill(os.Getpid(), syscall.SIGUSR1)

@@ -102,11 +102,11 @@ func TestAddFileFails(t *testing.T) {
 	assert.ErrorIs(t, b.AddFile(f, 0, -1), libevent.ErrClosed)
 	assert.ErrorIs(t, b.AddFile(f, 0, 0), libevent.ErrClosed)
 	assert.Equal(t, fds, testutil.OpenFDs(t))
-	testutil.Dispatch(t, base) // as whose loop the Peek ran
+	testutil.Dispatch(t, base) // the Peek acted as the loop, and left work for the loop
 	assert.Zero(t, libevent.Live().FileSegments)
 }
 
-// A write-only file cannot be read, which is found when it is.
+// A write-only file cannot be read. The error comes when libevent reads it.
 func TestAddFileThatCannotBeRead(t *testing.T) {
 	path := testutil.NewFile(t, []byte("data")).Name()
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
@@ -132,7 +132,8 @@ func TestAddFileThatCannotBeRead(t *testing.T) {
 	assert.Equal(t, "x", testutil.Content(t, out), "and no file is in it")
 }
 
-// The bytes of a file on its way have no memory, and libevent does not know.
+// The bytes of a file that is in an output are not in memory, and libevent would look at
+// them without a check.
 func TestFileInAnOutputCannotBeLookedAt(t *testing.T) {
 	base := testutil.NewBase(t)
 	f := testutil.NewFile(t, testutil.Noise(100_000))
@@ -219,7 +220,7 @@ func TestFileInAnOutputHasLeft(t *testing.T) {
 	assert.Equal(t, 3*100_000+2*2, testutil.Receive(t, received))
 }
 
-// A file that became shorter: no crash, and the end of writing.
+// A file that has become shorter ends the writing, without a crash.
 func TestAddFileTruncated(t *testing.T) {
 	base := testutil.NewBase(t)
 	f := testutil.NewFile(t, testutil.Noise(100_000))
@@ -245,7 +246,8 @@ func TestAddFileTruncated(t *testing.T) {
 	assert.Equal(t, 7, b.Len())
 }
 
-// libevent's own appending would allocate as much as the file has up to its end.
+// Libevent itself would allocate as much memory as the file is long when bytes are
+// appended.
 func TestAddAfterAnEnormousFile(t *testing.T) {
 	if testutil.ASan {
 		t.Skip("the address sanitizer ends the process when malloc fails")
@@ -351,7 +353,7 @@ func TestFileSegmentCleanup(t *testing.T) {
 	assert.Zero(t, libevent.Live().FileSegments)
 }
 
-// One file, many goroutines that read, and its offset is nobody's business.
+// Many goroutines send the same file. Its offset is neither used nor moved.
 func TestAddFileFromManyGoroutines(t *testing.T) {
 	data := testutil.Noise(200_000)
 	f := testutil.NewFile(t, data)

@@ -94,7 +94,7 @@ func TestFilterRoundTrip(t *testing.T) {
 	}
 }
 
-// Without OptCloseOnFree what is below goes on by itself.
+// Without OptCloseOnFree the bufferevent below stays, and goes on without the filter.
 func TestFilterComesOff(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := testutil.NewSocket(t, base, 0)
@@ -118,7 +118,8 @@ func TestFilterComesOff(t *testing.T) {
 	assert.Equal(t, []string{"filter: hello", "below: plain"}, got)
 }
 
-// Bytes that were buffered before the filter came, or while it was off, get through.
+// Bytes that were buffered before the filter was made, or while it was disabled, get
+// through.
 func TestFilterFindsWhatWaits(t *testing.T) {
 	base := testutil.NewBase(t)
 	a, b := testutil.NewPair(t, base)
@@ -143,7 +144,8 @@ func TestFilterFindsWhatWaits(t *testing.T) {
 	assert.Equal(t, "xxyy", testutil.Content(t, a.Input()))
 }
 
-// The high watermark of a filter: no busy loop, and nothing stuck below.
+// At the high watermark of a filter the loop sleeps, and no bytes stay below the filter
+// for ever.
 func TestFilterHighWatermark(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := testutil.NewSocket(t, base, 0)
@@ -241,7 +243,7 @@ func TestPanicInFilter(t *testing.T) {
 		assert.ErrorIs(t, p, testutil.ErrBoom)
 		assert.Contains(t, string(p.Stack), "Explode")
 	}
-	// Out of the Go method that made libevent call the function...
+	// The panic comes out of the Go method that made libevent call the function...
 	check(testutil.Raises(func() { _, _ = f.WriteString("x") }))
 	check(testutil.Raises(func() { _ = f.Output().Add([]byte("x")) }))
 	check(testutil.Raises(func() { _, _ = f.Flush(wr, libevent.FlushSync) }))
@@ -258,7 +260,7 @@ func TestPanicInFilter(t *testing.T) {
 	f.Free()
 }
 
-// CloseWrite of a filter: the function's last bytes, then the peer's EOF.
+// CloseWrite of a filter sends the last bytes of the filter function, and then the end.
 func TestFilterCloseWrite(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := testutil.NewSocket(t, base, 0)
@@ -320,7 +322,7 @@ func TestFilterFromManyGoroutines(t *testing.T) {
 	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "all are gone")
 }
 
-// What is compressed on the way out is smaller on the wire, and whole behind it.
+// Compressed bytes are fewer on the wire, and complete when they are decompressed.
 func TestFilterCompression(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := testutil.NewSocket(t, base, 0)
@@ -345,8 +347,8 @@ func TestFilterCompression(t *testing.T) {
 	assert.Less(t, len(testutil.Receive(t, onWire)), len(text)/20)
 }
 
-// A socket that has reached its high mark, and a filter that takes nothing from it: that
-// costs nothing, and goes on when there is room.
+// A socket below a filter has reached its high mark, and the filter takes nothing. The
+// loop sleeps, and reading goes on when there is room.
 func TestFilterOnSocketAtHighMark(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		testutil.UseEitherWay(t, base)
@@ -385,7 +387,7 @@ func TestFilterOnSocketAtHighMark(t *testing.T) {
 	})
 }
 
-// A filter on a pair hears once of the end of the other side, however that comes.
+// A filter on a pair is told once that the other end has ended, in whichever way it ends.
 func TestFilterHearsOfThePartnersEnd(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *libevent.BufferEvent) error{
 		"Free":           func(_ *testing.T, b *libevent.BufferEvent) error { b.Free(); return nil },
@@ -420,7 +422,8 @@ func TestFilterCompressesAndDecompresses(t *testing.T) {
 	text := bytes.Repeat([]byte("Lo, and behold. "), 5000)
 	fa := testutil.NewFilter(t, a, nil, compress(), libevent.OptCloseOnFree)
 	fb := testutil.NewFilter(t, b, func(src, dst *libevent.Buffer, _ int, mode libevent.FlushMode) (libevent.FilterResult, error) {
-		// Package flate wants a whole stream: hold it until the end is there.
+		// Package flate wants a whole stream, so the filter holds the bytes until the end
+		// has come.
 		if _, err := src.WriteTo(&wire); err != nil {
 			return libevent.FilterError, err
 		}

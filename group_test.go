@@ -31,7 +31,8 @@ func newGroup(t testing.TB, loops int) *libevent.Group {
 	return g
 }
 
-// runGroup runs the loops until what Run returned is asked for, which ends them.
+// runGroup runs the loops. The function that it returns ends them, and returns the result
+// of Run.
 func runGroup(t testing.TB, g *libevent.Group) (stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -45,7 +46,8 @@ func runGroup(t testing.TB, g *libevent.Group) (stop func() error) {
 	return stop
 }
 
-// finish runs the loops until nothing is left to wait for, or fails the test.
+// finish runs the loops until nothing is left to wait for. If that takes too long the test
+// fails.
 func finish(t testing.TB, g *libevent.Group) {
 	t.Helper()
 	require.NoError(t, g.Finish())
@@ -54,7 +56,7 @@ func finish(t testing.TB, g *libevent.Group) {
 	require.NoError(t, testutil.Receive(t, done))
 }
 
-// onItsLoop tells, while the loop of base runs, whether the caller is its goroutine.
+// onItsLoop says whether the caller is the loop's goroutine of base, whose loop must run.
 func onItsLoop(t testing.TB, base *libevent.Base) bool {
 	bev, err := base.NewSocket(-1, libevent.OptLoopOnly)
 	if !assert.NoError(t, err) {
@@ -97,7 +99,7 @@ func TestGroupLoops(t *testing.T) {
 	assert.NoError(t, bases[0].Loop(libevent.LoopNonblock), "which was given back")
 }
 
-// A Group of no loops is one that NewGroup did not make, or that is freed.
+// A Group without loops was not made by NewGroup, or is freed.
 func TestGroupClosed(t *testing.T) {
 	freed, err := libevent.NewGroup(2, libevent.Config{})
 	require.NoError(t, err)
@@ -182,8 +184,8 @@ func TestGroupPostAll(t *testing.T) {
 	}
 }
 
-// The loops get their share of the connections, whatever their number, on their
-// goroutines.
+// Each loop gets its share of the connections, and accepts them on its own goroutine,
+// whatever the number of loops.
 func TestGroupSpread(t *testing.T) {
 	for _, loops := range []int{1, 2, 3} {
 		const connections = 300
@@ -296,7 +298,7 @@ func TestGroupListenFD(t *testing.T) {
 	testutil.Eventually(t, func() bool { return n.Load() == 2 }, "both are accepted")
 }
 
-// What serves on a Loop serves on a Base and on a Group.
+// Code that is written for a Loop works on a Base and on a Group.
 func TestLoop(t *testing.T) {
 	base, group := testutil.NewBase(t), newGroup(t, 2)
 	testutil.Background(t, base)
@@ -319,8 +321,8 @@ func TestLoop(t *testing.T) {
 	}
 }
 
-// stranded makes a group of two, with connections of which the first base's loop has
-// taken one for itself and given one to the second, whose loop does not run.
+// stranded makes a group of two bases. The loop of the first base has accepted
+// connections: one for itself, and one for the second base, whose loop does not run.
 func stranded(t *testing.T, accept func(*libevent.Listener, int, net.Addr)) (*libevent.Group, *libevent.Listener, []net.Conn) {
 	t.Helper()
 	g := newGroup(t, 2)
@@ -387,7 +389,7 @@ func TestGroupConnectionOnItsWay(t *testing.T) {
 	}
 }
 
-// With one base freed, the others get its connections.
+// When one base is freed, the others get its connections.
 func TestGroupWithoutOneBase(t *testing.T) {
 	g := newGroup(t, 3)
 	bases := g.Bases()
@@ -406,12 +408,12 @@ func TestGroupWithoutOneBase(t *testing.T) {
 	assert.Equal(t, []*libevent.Base{bases[0], bases[0], bases[2], bases[2]}, got)
 }
 
-// As TestListenerFromOtherGoroutines: no closure starts after Disable or Free, on any
-// loop, no deadlock, and no connection is left hanging.
+// Like TestListenerFromOtherGoroutines: after Disable or Free no closure starts on any
+// loop, nothing deadlocks, and no connection is left hanging.
 func TestGroupListenerFromOtherGoroutines(t *testing.T) {
 	g := newGroup(t, 3)
 	runGroup(t, g)
-	turn := func(fn func()) { // on all loops, after what they are in
+	turn := func(fn func()) { // on all loops, after the closures that run now
 		var wg sync.WaitGroup
 		wg.Add(g.Len())
 		require.NoError(t, g.PostAll(func(*libevent.Base) { wg.Done() }))
@@ -467,7 +469,8 @@ func TestGroupListenerFromOtherGoroutines(t *testing.T) {
 	testutil.Eventually(t, func() bool { return g.Stats().Listeners == 0 }, "all are gone")
 }
 
-// Of a Group as of a Base: one report, no spin, and accepting again.
+// As on a Base, an accept error is reported once, the loop does not spin, and accepting
+// goes on later.
 func TestGroupAcceptErrors(t *testing.T) {
 	g := newGroup(t, 2)
 	var reports []error
@@ -500,8 +503,7 @@ func TestGroupAcceptErrors(t *testing.T) {
 	assert.EqualValues(t, 2, accepted.Load())
 }
 
-// Bytes go from a connection of one loop to one of another, and back, in closures of
-// both at the same time.
+// Closures of two loops send bytes to each other's connection at the same time.
 func TestGroupConnectionsOfTwoLoops(t *testing.T) {
 	g := newGroup(t, 2)
 	runGroup(t, g)
@@ -548,7 +550,7 @@ func TestGroupRunEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGroup(t, 3)
-			for _, inClosure := range []bool{true, false, true} { // again each time
+			for _, inClosure := range []bool{true, false, true} { // each Run starts all loops again
 				ctx, cancel := context.WithCancelCause(context.Background())
 				done := make(chan error, 1)
 				started := make(chan struct{}, 3)
@@ -572,7 +574,7 @@ func TestGroupRunEnds(t *testing.T) {
 			}
 			finish(t, g)
 			for _, base := range g.Bases() {
-				// A wake-up may have come when its loop had ended.
+				// A wake-up may have come after the loop had ended.
 				require.NoError(t, base.Loop(libevent.LoopNonblock))
 				assert.Zero(t, base.NumEvents(libevent.CountAdded), "nothing keeps it")
 			}
@@ -597,7 +599,7 @@ func TestGroupRunArguments(t *testing.T) {
 	assert.True(t, ran)
 }
 
-// Loops wait for each other's work, until Finish.
+// Until Finish is called, each loop waits for the work of the others.
 func TestGroupFinish(t *testing.T) {
 	g := newGroup(t, 3)
 	var order []string
@@ -625,8 +627,8 @@ func TestGroupFinish(t *testing.T) {
 	require.NoError(t, testutil.Receive(t, done))
 	assert.Equal(t, []string{"timer", "given to another loop, that waits", "after Finish"}, order)
 
-	// It holds for one Run. One that has nothing but the first base's to wait for
-	// can be ended by LoopExit.
+	// Finish holds for one Run. LoopExit ends a Run in which another base still has
+	// something to wait for.
 	bev, _ := testutil.NewSocket(t, g.Bases()[2], 0)
 	require.NoError(t, bev.Enable(rd))
 	require.NoError(t, g.Finish())
@@ -654,7 +656,7 @@ func TestGroupIsRunning(t *testing.T) {
 	assert.ErrorIs(t, g.Free(), libevent.ErrRunning)
 	assert.ErrorIs(t, stop(), context.Canceled)
 
-	// One base's loop is enough to keep the group from running.
+	// The group cannot run while the loop of one of its bases runs.
 	for i, base := range g.Bases() {
 		stop := testutil.Background(t, base)
 		testutil.OnLoop(t, base, func() {})
@@ -682,8 +684,8 @@ func TestGroupPanic(t *testing.T) {
 	}
 }
 
-// A panic in an accept closure stops the loop where that runs, not the one that took
-// the connection.
+// A panic in an accept closure stops the loop that the closure runs on, and not the loop
+// that accepted the connection.
 func TestGroupPanicInAccept(t *testing.T) {
 	var accepted atomic.Int64
 	g, _, _ := stranded(t, func(l *libevent.Listener, fd int, _ net.Addr) {
@@ -699,7 +701,7 @@ func TestGroupPanicInAccept(t *testing.T) {
 	assert.NoError(t, g.Bases()[0].Loop(libevent.LoopNonblock))
 }
 
-// Of two panics at the same time one is raised, and the other is logged.
+// When two loops panic at the same time, one panic is raised and the other one is logged.
 func TestGroupTwoPanics(t *testing.T) {
 	var logged countingHandler
 	require.NoError(t, libevent.SetLogger(slog.New(&logged)))
@@ -746,7 +748,8 @@ func TestGroupGoexit(t *testing.T) {
 	}
 }
 
-// Free frees what lives on each base; Live is looked at after all tests.
+// Free frees what lives on each base. TestMain checks after all tests that nothing is
+// left.
 func TestGroupFree(t *testing.T) {
 	before := libevent.Live()
 	fds := testutil.OpenFDs(t)
@@ -776,7 +779,7 @@ func TestGroupFree(t *testing.T) {
 	assert.LessOrEqual(t, testutil.OpenFDs(t), fds, "of earlier tests some may be closed by now")
 }
 
-// Calls from many goroutines while the group runs, ends and runs again.
+// Many goroutines call methods while the group runs, ends and runs again.
 func TestGroupFromManyGoroutines(t *testing.T) {
 	g, err := libevent.NewGroup(2, libevent.Config{})
 	require.NoError(t, err)

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// go-pointer gives an address out again at once, so a handle that C kept too long
-// leads to another object: the trampoline must see that.
+// Package go-pointer uses an address again at once. A handle that C has kept for too long
+// then leads to another object, and the trampoline must see that.
 func TestStaleHandle(t *testing.T) {
 	base, err := NewBase()
 	require.NoError(t, err)
@@ -35,7 +35,7 @@ func TestStaleHandle(t *testing.T) {
 			break
 		}
 	}
-	foreign := unsafe.Pointer(new(int)) // whoever has the handle now, it is not his
+	foreign := unsafe.Pointer(new(int)) // not the C pointer of whichever object has the handle now
 	_, ok := called[*BufferEvent](stale, foreign)
 	assert.False(t, ok)
 	if reused != nil && reused.native != native {
@@ -54,16 +54,17 @@ func TestStaleHandle(t *testing.T) {
 	assert.False(t, b.call(b.closures.Load().read))
 	assert.Equal(t, 1, calls)
 
-	// A freed object whose memory is not gone yet gets no calls either.
+	// A freed object gets no calls either, though its memory is still there.
 	require.True(t, b.enter())
 	b.Free()
 	_, ok = called[*BufferEvent](b.handle.p, b.native)
 	assert.False(t, ok)
 	b.leave()
-	b.handle.release() // twice: go-pointer would abort the process
+	b.handle.release() // twice, which would make go-pointer abort the process
 	require.NoError(t, base.Free())
 	StaleOnPurpose += StaleCallbacks() - before
 }
 
-// StaleOnPurpose tells TestMain how many stale callbacks the test above made.
+// StaleOnPurpose is the number of stale callbacks that the test above has made. TestMain
+// needs it.
 var StaleOnPurpose uint64

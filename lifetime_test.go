@@ -48,7 +48,8 @@ func TestFreeInsideAnothersCallback(t *testing.T) {
 	for range 10 {
 		bev, peer := testutil.NewSocket(t, base, 0)
 		require.NoError(t, bev.SetCallbacks(func(*libevent.BufferEvent) {
-			// Whoever is called first frees all, those too that are due.
+			// The closure that is called first frees all objects, also those whose
+			// closures are due.
 			for _, v := range victims {
 				v.Free()
 			}
@@ -96,7 +97,7 @@ func TestFreeWhileOthersUse(t *testing.T) {
 						_ = bev.Enable(rd | wr)
 						_ = bev.Output().Len()
 					}
-					runtime.Gosched() // or with one CPU it has that for long
+					runtime.Gosched() // with one CPU the goroutine would keep it for long
 				}
 			})
 		}
@@ -112,8 +113,9 @@ func TestFreeWhileOthersUse(t *testing.T) {
 	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "all are gone")
 }
 
-// A descriptor that is closed right after Free, and whose number is given out
-// again, must not be touched by the old bufferevent, and must work in a new one.
+// The caller closes the descriptor right after Free, and the kernel uses its number again.
+// The old bufferevent must not touch that descriptor, and it must work in a new
+// bufferevent.
 func TestDescriptorReuse(t *testing.T) {
 	base := testutil.NewBase(t)
 	testutil.Background(t, base)
@@ -133,7 +135,7 @@ func TestDescriptorReuse(t *testing.T) {
 		require.NoError(t, syscall.Close(fd))
 		require.NoError(t, syscall.Close(peer))
 
-		again, other := testutil.Socketpair(t) // the lowest numbers: the same
+		again, other := testutil.Socketpair(t) // the kernel gives the lowest numbers, which are the same ones
 		_, err = syscall.Write(other, []byte("new"))
 		require.NoError(t, err)
 		if i%10 == 0 {
@@ -181,8 +183,9 @@ func TestWritesFromManyGoroutines(t *testing.T) {
 	}
 }
 
-// Two loops whose connections write to each other: libevent's locks, taken in two
-// orders, would stop both.
+// The connections of two loops write to each other. If closures were called with
+// libevent's locks held, the locks would be taken in two orders, and both loops would
+// stop.
 func TestTwoLoopsWriteToEachOther(t *testing.T) {
 	one, two := testutil.NewBase(t), testutil.NewBase(t)
 	a, aPeer := testutil.NewSocket(t, one, 0)
@@ -231,11 +234,11 @@ func TestClosureWaitsForUserOfItsBufferEvent(t *testing.T) {
 	_, err := peer.Write([]byte("x"))
 	require.NoError(t, err)
 	testutil.Dispatch(t, base)
-	got, _ := io.ReadAll(peer) // a reset is possible: its byte was not taken
+	got, _ := io.ReadAll(peer) // a reset is possible, since the peer's byte may be unread
 	assert.Equal(t, "from another goroutine", string(got))
 }
 
-// The base frees what still lives on it.
+// Base.Free frees everything that lives on the base.
 func TestFreeBaseWithEverythingAlive(t *testing.T) {
 	before, fds := libevent.Live(), testutil.OpenFDs(t)
 	much := make([]byte, 32<<20) // more than the kernel takes
@@ -280,7 +283,7 @@ func TestFreeBaseWithEverythingAlive(t *testing.T) {
 	})
 }
 
-// Base.Free while other goroutines are in calls on what lives on the base.
+// Base.Free is called while other goroutines use what lives on the base.
 func TestFreeBaseWhileOthersUse(t *testing.T) {
 	for range 200 {
 		base, err := libevent.NewBase()
@@ -303,7 +306,7 @@ func TestFreeBaseWhileOthersUse(t *testing.T) {
 						}
 					}
 					_ = base.Stats()
-					runtime.Gosched() // or with one CPU it has that for long
+					runtime.Gosched() // with one CPU the goroutine would keep it for long
 					if err != nil {
 						assert.ErrorIs(t, err, libevent.ErrClosed)
 						return
@@ -352,7 +355,7 @@ func TestNothingIsLeftOfManyConnections(t *testing.T) {
 				assert.NoError(t, err)
 				_, err = conn.Read(p)
 				assert.NoError(t, err)
-				if i%2 == 0 { // a reset, which also saves the port
+				if i%2 == 0 { // a reset does not leave the port in TIME_WAIT
 					_ = conn.(*net.TCPConn).SetLinger(0)
 				}
 				_ = conn.Close()

@@ -108,7 +108,7 @@ func TestListenOptions(t *testing.T) {
 		})
 	require.NoError(t, err)
 	conn := testutil.Dial(t, l)
-	_, err = conn.Write([]byte("x")) // what a deferred accept waits for
+	_, err = conn.Write([]byte("x")) // a deferred accept waits for a byte
 	require.NoError(t, err)
 	require.NoError(t, base.Loop(libevent.LoopNonblock))
 	assert.Zero(t, accepted)
@@ -117,7 +117,7 @@ func TestListenOptions(t *testing.T) {
 	assert.Equal(t, 1, accepted)
 }
 
-// Disabling in the closure stops accepting at once, whatever else waits.
+// Disable in the closure stops accepting at once, though more connections wait.
 func TestListenerDisableInClosure(t *testing.T) {
 	base := testutil.NewBase(t)
 	accepted := 0
@@ -156,8 +156,8 @@ func TestListenerFreeInClosure(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.ECONNREFUSED)
 }
 
-// From other goroutines, under a storm of connections: no closure starts after
-// Disable or Free, no deadlock, and no connection is left hanging.
+// Other goroutines disable and free the listener under a storm of connections. No closure
+// starts after Disable or Free, nothing deadlocks, and no connection is left hanging.
 func TestListenerFromOtherGoroutines(t *testing.T) {
 	base := testutil.NewBase(t)
 	testutil.Background(t, base)
@@ -185,7 +185,7 @@ func TestListenerFromOtherGoroutines(t *testing.T) {
 		}
 		for i := range 10 {
 			require.NoError(t, l.Disable())
-			testutil.OnLoop(t, base, func() { off.Store(true) }) // a closure that ran has ended
+			testutil.OnLoop(t, base, func() { off.Store(true) }) // every closure that ran has ended
 			testutil.OnLoop(t, base, func() { off.Store(false) })
 			require.NoError(t, l.Enable())
 			if i%3 == 0 {
@@ -198,7 +198,8 @@ func TestListenerFromOtherGoroutines(t *testing.T) {
 	}
 }
 
-// Out of descriptors: one report, no spin, and accepting again when there are some.
+// Without free descriptors there is one report and no spin. Accepting goes on when there
+// are descriptors again.
 func TestAcceptErrors(t *testing.T) {
 	for _, withFunc := range []bool{true, false} {
 		var logged countingHandler
@@ -245,7 +246,7 @@ func TestAcceptErrors(t *testing.T) {
 	}
 }
 
-// On a socket of package net, and on one that is only bound.
+// ListenFD takes a socket of package net, and a socket that is only bound.
 func TestListenFD(t *testing.T) {
 	base := testutil.NewBase(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -38,13 +38,13 @@ func TestSetLogger(t *testing.T) {
 	base := testutil.NewBase(t)
 	e, err := base.NewEvent(1<<20, rd, func(int, libevent.What) {})
 	require.NoError(t, err)
-	assert.Error(t, e.Add(-1)) // epoll's refusal is something libevent logs
+	assert.Error(t, e.Add(-1)) // libevent logs that epoll refuses the descriptor
 	if strings.Contains(base.Method(), "poll") {
 		testutil.Eventually(t, func() bool { return h.n.Load() == 1 }, "the message arrives")
 		assert.Equal(t, slog.LevelWarn, h.last.Load().Level)
 		assert.Contains(t, h.last.Load().Message, "1048576")
 	}
-	for range 1000 { // more than the ring holds, faster than it may be read
+	for range 1000 { // more messages than the ring holds, faster than they may be read
 		assert.Error(t, e.Add(-1))
 	}
 	require.NoError(t, libevent.SetLogger(slog.New(slog.DiscardHandler)), "another one")

@@ -62,7 +62,8 @@ func TestPreciseTimer(t *testing.T) {
 		testutil.Dispatch(t, base)
 		took := time.Since(start)
 		assert.GreaterOrEqual(t, took, 49*time.Millisecond)
-		// A coarse clock would always need 4 ms a tick, 200 in all; a busy machine may.
+		// With a coarse clock every tick takes 4 ms, 200 ms in all. On a busy machine one
+		// try may take as long.
 		return took < 180*time.Millisecond
 	}, "fifty ticks in time")
 }
@@ -85,7 +86,7 @@ func TestLoopExitAndBreak(t *testing.T) {
 	assert.GreaterOrEqual(t, time.Since(start), 20*time.Millisecond)
 	assert.ErrorIs(t, base.LoopExit(-1), syscall.EINVAL)
 
-	// A break lets the closure that runs end, and keeps the rest for later.
+	// After a break the closure that runs ends as usual, and the rest runs later.
 	var order []int
 	for i := range 3 {
 		require.NoError(t, base.Post(func() {
@@ -100,7 +101,7 @@ func TestLoopExitAndBreak(t *testing.T) {
 	testutil.Dispatch(t, base)
 	assert.Equal(t, []int{0, 1, 2}, order)
 
-	// From another goroutine it wakes a sleeping loop.
+	// LoopBreak on another goroutine wakes a sleeping loop.
 	running := make(chan struct{})
 	require.NoError(t, base.Post(func() { close(running) }))
 	go func() {
@@ -118,7 +119,7 @@ func TestRun(t *testing.T) {
 	cancel(cause)
 	assert.ErrorIs(t, base.Run(ended), cause)
 
-	// It stays for as long as the context may end, though nothing is added.
+	// Run does not return before the context has ended, though nothing is added.
 	ctx, cancel := context.WithCancelCause(context.Background())
 	time.AfterFunc(20*time.Millisecond, func() { cancel(cause) })
 	assert.ErrorIs(t, base.Run(ctx), cause)
@@ -127,7 +128,7 @@ func TestRun(t *testing.T) {
 	defer stop()
 	assert.ErrorIs(t, base.Run(ctx), context.DeadlineExceeded)
 
-	// Cancelled from inside; what is posted waits for the next run.
+	// A closure ends the context. What is posted waits for the next run.
 	ctx, cancel = context.WithCancelCause(context.Background())
 	var second bool
 	require.NoError(t, base.Post(func() { cancel(cause) }))
@@ -140,7 +141,7 @@ func TestRun(t *testing.T) {
 	testutil.Dispatch(t, base)
 	assert.True(t, second)
 
-	// A context that cannot end: like Dispatch.
+	// With a context that cannot end, Run returns like Dispatch.
 	assert.NoError(t, base.Run(context.Background()))
 	ctx, cancel = context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -150,7 +151,7 @@ func TestRun(t *testing.T) {
 	assert.NoError(t, base.Run(ctx))
 }
 
-// A cancel that comes at any moment ends Run, also just before the loop begins.
+// The context may end at any moment, also just before the loop begins. It ends Run.
 func TestRunCancelledAtAnyMoment(t *testing.T) {
 	base := testutil.NewBase(t)
 	for i := range 500 {
@@ -224,7 +225,7 @@ func TestPostFromManyGoroutines(t *testing.T) {
 	stop()
 }
 
-// A function that posts itself without end must not keep sockets from being served.
+// A function that posts itself without end does not keep sockets from being served.
 func TestPostItselfWhileSocketsAreBusy(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := testutil.NewSocket(t, base, 0)
@@ -349,7 +350,8 @@ func TestDispatchBounds(t *testing.T) {
 		NoCacheTime: true, IgnoreEnv: true, EpollChangelist: true})
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, base.Free()) }()
-	// After each of the many that are due, the loop looks for what is urgent.
+	// After each of the many events that are due, the loop looks for events of a higher
+	// priority.
 	var order []string
 	urgent, err := base.NewEvent(-1, 0, func(int, libevent.What) { order = append(order, "urgent") })
 	require.NoError(t, err)

@@ -40,7 +40,8 @@ func TestRateLimitArguments(t *testing.T) {
 	assert.ErrorIs(t, bev.SetMaxSingleWrite(-1), syscall.EINVAL)
 }
 
-// libevent cuts what may be read to an int: to nothing at all of this.
+// Libevent cuts the number of bytes that may be read to an int. Of this number nothing
+// would be left.
 func TestRateLimitOfManyGigabytes(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := testutil.NewSocket(t, base, 0)
@@ -101,7 +102,7 @@ func TestMaxSingleRead(t *testing.T) {
 	assert.Equal(t, []int{7, 7, 6}, sizes)
 }
 
-// A limit set and removed while bytes flow loses none of them.
+// Setting and removing a limit while bytes flow loses none of them.
 func TestRateLimitWhileBytesFlow(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := testutil.NewSocket(t, base, 0)
@@ -168,7 +169,8 @@ func TestRateLimitGroupMembers(t *testing.T) {
 	assert.ErrorIs(t, g.SetMinShare(-1), syscall.EINVAL)
 	require.NoError(t, g.ResetTotals())
 
-	// Freed in any order, members or group first, libevent's abort is not met.
+	// Libevent would abort if the group were freed before its members. Here the order does
+	// not matter.
 	h.Free()
 	h.Free()
 	require.NoError(t, g.Add(bev))
@@ -197,7 +199,7 @@ func TestRateLimitGroupUnderLoad(t *testing.T) {
 				_ = b.WriteBuffer(b.Input())
 			}, nil, nil))
 			require.NoError(t, bev.Enable(rd))
-			if err := g.Add(bev); err != nil { // freed below meanwhile
+			if err := g.Add(bev); err != nil { // the bufferevent may be freed below meanwhile
 				require.ErrorIs(t, err, libevent.ErrClosed)
 			}
 			wg.Go(func() {
@@ -224,9 +226,9 @@ func TestRateLimitGroupUnderLoad(t *testing.T) {
 	}, "all are gone")
 }
 
-// flood gives a base n connections that write as fast as they may, and returns the
-// bytes each peer got within d. The burst of the first tick is not the rate: it counts
-// when they have settled.
+// flood gives a base n connections that write as fast as they may. It returns how many
+// bytes a second each peer got during d. The time before, settle, is not counted: the
+// burst of the first tick is not the rate.
 func flood(t *testing.T, n int, settle, d time.Duration, limit func(base *libevent.Base, bev *libevent.BufferEvent)) (rates []float64) {
 	t.Helper()
 	base := testutil.NewBase(t)
@@ -277,8 +279,9 @@ func sum(v []float64) (s float64) {
 	return s
 }
 
-// How well the rates are kept. In the ordinary run one short case with wide bounds;
-// scripts/ratelimit.sh asks for the bounds that libevent holds its own program to.
+// TestRateLimitRates measures how well the rates are kept. The ordinary run has one short
+// case with wide bounds. With scripts/ratelimit.sh the bounds are those that libevent
+// holds its own program to.
 func TestRateLimitRates(t *testing.T) {
 	if os.Getenv("LIBEVENT_RATELIMIT") == "" {
 		// A busy machine may spoil one try, but not all of them.

@@ -14,13 +14,13 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// plainly says whether libevent does the reading of the base.
+// plainly says whether libevent itself reads for all bufferevents of the base.
 func plainly(t *testing.T, base *libevent.Base) bool {
 	t.Helper()
 	return base.Stats().FastReads == 0
 }
 
-// What a receiver takes and what it leaves are all that came, in order.
+// What a receiver takes and what it leaves to the input is everything that came, in order.
 func TestReceiver(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		bev, peer := testutil.NewSocket(t, base, 0)
@@ -38,7 +38,7 @@ func TestReceiver(t *testing.T) {
 		p := make([]byte, 100<<10)
 		require.NoError(t, bev.SetReceiver(func(b *libevent.BufferEvent) {
 			if asked++; asked%3 == 0 {
-				return // to the input
+				return // the bytes go to the input
 			}
 			assert.Zero(t, b.Input().Len())
 			n, err := b.Receive(p[:1+asked*997%len(p)])
@@ -79,7 +79,8 @@ func TestReceiver(t *testing.T) {
 	})
 }
 
-// The end of the stream is told after the last byte, whoever has taken that.
+// The end of the stream is told after the last byte, whether the receiver or the read
+// closure has taken that byte.
 func TestReceiverBeforeTheEnd(t *testing.T) {
 	for _, end := range []struct {
 		what  libevent.Events
@@ -127,7 +128,7 @@ func TestReceiverBeforeTheEnd(t *testing.T) {
 	}
 }
 
-// A receiver may end what it is called for.
+// A receiver may free its bufferevent, or turn reading off.
 func TestReceiverEndsIt(t *testing.T) {
 	for name, fn := range map[string]func(*libevent.BufferEvent){
 		"frees":    func(b *libevent.BufferEvent) { b.Free() },
@@ -167,7 +168,7 @@ func TestReceiverEndsIt(t *testing.T) {
 	}
 }
 
-// A panic of a receiver is one of a closure: it comes out of the loop, and no byte is lost.
+// A panic in a receiver comes out of the loop, as in any closure, and no byte is lost.
 func TestReceiverPanics(t *testing.T) {
 	if testutil.PlainIO {
 		t.Skip("libevent reads")
@@ -201,7 +202,7 @@ func TestReceiveElsewhere(t *testing.T) {
 	p := make([]byte, 1)
 	_, err = bev.Receive(p)
 	assert.Equal(t, libevent.ErrWrongLoop, err)
-	testutil.OnLoop(t, base, func() { // but in no receiver
+	testutil.OnLoop(t, base, func() { // on the loop, but not in a receiver
 		_, err := bev.Receive(p)
 		assert.Equal(t, libevent.ErrWouldBlock, err)
 		n, err := bev.Receive(nil)

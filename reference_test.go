@@ -54,7 +54,7 @@ func TestReferenceIsTheMemory(t *testing.T) {
 	b := testutil.NewBuffer(t, "")
 	require.NoError(t, b.AddReference(p, nil))
 	runtime.GC()
-	p[1<<19] = 'x' // against the rules, to see it
+	p[1<<19] = 'x' // against the rules, to see that it is the same memory
 	require.NoError(t, b.Peek(func(spans [][]byte) {
 		assert.Len(t, spans, 1)
 		assert.Same(t, &p[0], &spans[0][0])
@@ -95,7 +95,7 @@ func TestReferenceEmpty(t *testing.T) {
 	assert.Equal(t, 2, *calls)
 }
 
-// The loop writes it, and tells later, as any other closure.
+// When the loop has written the bytes it calls the function as it calls any other closure.
 func TestReferenceWrittenByTheLoop(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := testutil.NewSocket(t, base, 0)
@@ -254,7 +254,7 @@ func TestReferencePanics(t *testing.T) {
 	require.NoError(t, base.Free())
 }
 
-// done may do what it likes to the buffer.
+// The function may change and free the buffer.
 func TestReferenceChain(t *testing.T) {
 	b := testutil.NewBuffer(t, "")
 	left := 100
@@ -273,8 +273,8 @@ func TestReferenceChain(t *testing.T) {
 	assert.ErrorIs(t, b.Add(nil), libevent.ErrClosed)
 }
 
-// Each call knows its own: done has returned when the call has, and ran on its
-// goroutine. The race detector watches the memory.
+// The function of a reference runs on the goroutine whose call dropped the last byte,
+// before that call returns. The race detector watches the memory.
 func TestReferencesFromManyGoroutines(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
@@ -323,7 +323,7 @@ func TestReferencesAcrossALoop(t *testing.T) {
 	stop()
 }
 
-// A filter function runs under a lock: what it lets go of is told afterwards.
+// A filter function runs under a lock. A reference that it drops is told afterwards.
 func TestReferenceDroppedInAFilter(t *testing.T) {
 	base := testutil.NewBase(t)
 	below, _ := testutil.NewPair(t, base)

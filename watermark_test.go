@@ -22,7 +22,7 @@ func TestWatermarkArguments(t *testing.T) {
 		assert.Equal(t, []int{0, 0}, []int{low, high})
 	}
 	require.NoError(t, bev.SetWatermark(rd, 10, 20))
-	require.NoError(t, bev.SetWatermark(wr, 30, 5)) // libevent has no use for the order here
+	require.NoError(t, bev.SetWatermark(wr, 30, 5)) // libevent does not compare the marks of writing
 	low, high, err := bev.Watermark(rd)
 	require.NoError(t, err)
 	assert.Equal(t, []int{10, 20}, []int{low, high})
@@ -57,7 +57,7 @@ func TestReadLowWatermark(t *testing.T) {
 		b.Free()
 	}))
 	require.NoError(t, bev.Enable(rd))
-	for i := range 3 * low { // one byte at a time, each seen by the loop
+	for i := range 3 * low { // one byte at a time, and the loop sees each one
 		_, err := peer.Write([]byte("x"))
 		require.NoError(t, err)
 		for arrived := false; !arrived; {
@@ -96,8 +96,8 @@ func forSocketAndPair(t *testing.T, test func(t *testing.T, base *libevent.Base,
 	}
 }
 
-// A closure that does not drain at the high watermark is called once, and the loop
-// sleeps; draining below the mark, from anywhere, lets reading go on.
+// A closure that does not drain at the high watermark is called once, and the loop sleeps.
+// Draining below the mark, on any goroutine, lets reading go on.
 func TestReadHighWatermarkCostsNothing(t *testing.T) {
 	forSocketAndPair(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent, send func([]byte)) {
 		const high = 1000
@@ -120,7 +120,7 @@ func TestReadHighWatermarkCostsNothing(t *testing.T) {
 		assert.Zero(t, calls)
 		assert.Less(t, testutil.CPUTime()-before, 50*time.Millisecond, "the loop must sleep")
 
-		require.NoError(t, bev.Input().Drain(1)) // outside of any closure
+		require.NoError(t, bev.Input().Drain(1)) // not in a closure
 		testutil.Idle(t, base, time.Millisecond)
 		assert.Equal(t, high, bev.Input().Len())
 		assert.Equal(t, 1, calls)
@@ -132,13 +132,13 @@ func TestReadHighWatermarkCostsNothing(t *testing.T) {
 		assert.Equal(t, high, bev.Input().Len())
 
 		marked = false
-		require.NoError(t, bev.SetWatermark(rd, 0, 0)) // no mark: the rest comes
+		require.NoError(t, bev.SetWatermark(rd, 0, 0)) // without a mark the rest comes
 		testutil.Idle(t, base, time.Millisecond)
 		assert.Equal(t, 9*high-1, bev.Input().Len())
 	})
 }
 
-// A closure that drained something, and left the input at the mark, is called again.
+// A closure that drains something, and leaves the input at the mark, is called again.
 func TestReadHighWatermarkPartialDrain(t *testing.T) {
 	forSocketAndPair(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent, send func([]byte)) {
 		const high, step = 1000, 10
@@ -152,8 +152,8 @@ func TestReadHighWatermarkPartialDrain(t *testing.T) {
 			assert.NoError(t, err)
 			got = append(got, p[:n]...)
 			if b.Input().Len() >= high-step && len(got) == 2*step {
-				// Raise the input above a lower mark: it must go on
-				// being called while it drains.
+				// With a lower mark the input is above the mark. The closure must still be
+				// called as long as it drains.
 				assert.NoError(t, b.SetWatermark(rd, 0, high/2))
 			}
 			if len(got) == high {
@@ -168,8 +168,8 @@ func TestReadHighWatermarkPartialDrain(t *testing.T) {
 			before := len(got)
 			require.NoError(t, base.Loop(libevent.LoopNonblock))
 			if len(got) == before {
-				// Below the mark and nothing new: the rest is there
-				// for the next to take.
+				// The input is below the mark and nothing new has come, so no closure is
+				// called. The test takes the rest.
 				rest := make([]byte, step)
 				n, err := bev.Read(rest)
 				if errors.Is(err, libevent.ErrWouldBlock) {
@@ -183,7 +183,7 @@ func TestReadHighWatermarkPartialDrain(t *testing.T) {
 	})
 }
 
-// The user's own Disable and Enable hold through a pause.
+// Disable and Enable by the user count also while reading is paused.
 func TestReadHighWatermarkAndDisable(t *testing.T) {
 	forSocketAndPair(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent, send func([]byte)) {
 		require.NoError(t, bev.SetWatermark(rd, 0, 10))
@@ -235,7 +235,7 @@ func TestWriteLowWatermark(t *testing.T) {
 	assert.Greater(t, seen[0], 0, "called before the output is empty")
 }
 
-// libevent keeps the high watermark of writing for filters; Write is not stopped.
+// Only filters heed the high watermark of writing. Write takes more.
 func TestWriteHighWatermark(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, _ := testutil.NewSocket(t, base, 0)

@@ -74,8 +74,8 @@ func TestWrapBaseWithoutLocksIsForItsLoop(t *testing.T) {
 	timer.Free()
 }
 
-// What a closure does, what a C callback beside it has Go do, and what comes from another
-// goroutine: all of it finds the loop.
+// Closures, Go code that a C callback calls, and other goroutines: each of them is told
+// correctly whether it is on the loop.
 func TestWrapBaseKnowsItsThread(t *testing.T) {
 	testutil.WithAndWithoutLocks(t, func(t *testing.T, cfg libevent.WrapConfig) {
 		h, base := testutil.NewHost(t, cfg)
@@ -284,7 +284,8 @@ func TestWrapBufferEventGivesBack(t *testing.T) {
 	})
 }
 
-// A closure that stops reading at the high watermark does not leave it stopped.
+// When a bufferevent whose reading is paused at the high watermark is given back to C,
+// reading is on again.
 func TestWrapBufferEventGivesBackWhatItHeld(t *testing.T) {
 	h, base := testutil.NewHost(t, libevent.WrapConfig{})
 	h.Start()
@@ -362,7 +363,7 @@ func TestAdoptBufferEvent(t *testing.T) {
 	}
 }
 
-// The descriptor goes or stays as the options of the adoption say.
+// The options of the adoption say whether Free closes the descriptor.
 func TestAdoptBufferEventKeepsTheDescriptor(t *testing.T) {
 	h, base := testutil.NewHost(t, libevent.WrapConfig{})
 	fd, peer := testutil.TCPPair(t)
@@ -380,7 +381,7 @@ func TestAdoptBufferEventKeepsTheDescriptor(t *testing.T) {
 	assert.Equal(t, "still here", string(rest))
 }
 
-// What C has built, of any kind, is flushed down to its end.
+// FreeAfterFlush sends everything through whatever C has built.
 func TestAdoptBufferEventOfEachKind(t *testing.T) {
 	kinds := map[string]func(h *host.Host, fd int) (near, far unsafe.Pointer){
 		"pair": func(h *host.Host, _ int) (near, far unsafe.Pointer) { return h.Pair(host.Shared) },
@@ -434,8 +435,8 @@ func adopted(t *testing.T, base *libevent.Base, native unsafe.Pointer) *libevent
 	return bev
 }
 
-// C has events of its own on a base of Go's, and calls Go from there: what is written is
-// sent, though no callback of the binding comes after it.
+// C has events on a base of Go's, and calls Go from their callbacks. What Go writes there
+// is sent, though no callback of the binding follows.
 func TestPointerWriteInACallbackOfC(t *testing.T) {
 	base := testutil.NewBase(t)
 	h := host.On(base.Pointer())

@@ -19,8 +19,9 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// borrow has a C program make an echo, and wraps it, on the loop of C's, where fn has it
-// then; and gives the other end. C has it back at the end of the test.
+// borrow has a C program make a bufferevent that echoes. On the loop of C's it wraps the
+// bufferevent and calls fn. It returns the bufferevent of C's and the other end of the
+// connection. At the end of the test C frees the bufferevent.
 func borrow(t *testing.T, h *host.Host, base *libevent.Base, fn func(native unsafe.Pointer, bev *libevent.BufferEvent)) (unsafe.Pointer, *net.TCPConn) {
 	t.Helper()
 	fd, peer := testutil.TCPPair(t)
@@ -36,7 +37,7 @@ func borrow(t *testing.T, h *host.Host, base *libevent.Base, fn func(native unsa
 	return native, peer
 }
 
-// gone waits until C's bufferevents have no more to do with Go.
+// gone waits until all bufferevents are given back to C.
 func gone(t *testing.T, base *libevent.Base) {
 	t.Helper()
 	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "all are given back")
@@ -69,8 +70,8 @@ func TestWrapBufferEventGivesBackEachCallback(t *testing.T) {
 	})
 }
 
-// A closure that leaves the input at its high mark, and gives the bufferevent back, leaves
-// it reading.
+// A closure leaves the input at its high mark and gives the bufferevent back. Reading is
+// on after that.
 func TestWrapBufferEventGivenBackAtTheHighMark(t *testing.T) {
 	h, base := testutil.NewHost(t, libevent.WrapConfig{})
 	h.Start()
@@ -89,7 +90,7 @@ func TestWrapBufferEventGivenBackAtTheHighMark(t *testing.T) {
 	h.Call(func() { assert.Equal(t, int(rd|wr), host.Enabled(native)) })
 }
 
-// A rate limit is Go's memory: it does not stay where Go is gone.
+// A rate limit is memory of Go's, so it is taken off when the bufferevent is given back.
 func TestWrapBufferEventGivesBackTheRateLimit(t *testing.T) {
 	for name, limited := range map[string]bool{"none": false, "of C's": true} {
 		t.Run(name, func(t *testing.T) {
@@ -159,7 +160,7 @@ func TestWrapBufferEventGivenBackWhileItDials(t *testing.T) {
 		var err error
 		dns, err = base.NewDNSBase(libevent.DNSConfig{})
 		assert.NoError(t, err)
-		_ = dns.AddNameserver("127.0.0.1:9") // nobody answers
+		_ = dns.AddNameserver("127.0.0.1:9") // no server answers there
 		native := h.Echo(-1, host.CloseOnFree)
 		bev, err := base.WrapBufferEvent(native)
 		if assert.NoError(t, err) {
@@ -173,7 +174,7 @@ func TestWrapBufferEventGivenBackWhileItDials(t *testing.T) {
 	gone(t, base)
 }
 
-// What Go has written and C's socket has not sent is sent.
+// Output that Go has written is sent also after the bufferevent was given back.
 func TestWrapBufferEventGivenBackWithOutput(t *testing.T) {
 	testutil.WithAndWithoutLocks(t, func(t *testing.T, cfg libevent.WrapConfig) {
 		h, base := testutil.NewHost(t, cfg)
@@ -193,7 +194,7 @@ func TestWrapBufferEventGivenBackWithOutput(t *testing.T) {
 	})
 }
 
-// Whoever frees it, however often, while its closures run.
+// Several goroutines give the bufferevent back at the same time, while its closures run.
 func TestWrapBufferEventFreedByMany(t *testing.T) {
 	testutil.WithAndWithoutLocks(t, func(t *testing.T, cfg libevent.WrapConfig) {
 		h, base := testutil.NewHost(t, cfg)
@@ -224,7 +225,7 @@ func TestWrapBufferEventFreedByMany(t *testing.T) {
 	})
 }
 
-// C frees its bufferevent with bytes in both buffers and callbacks due; then Go looks.
+// C frees its bufferevent with bytes in both buffers and callbacks due. Then Go uses it.
 func TestWrapBufferEventThatCFreesInUse(t *testing.T) {
 	ends := map[string]func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent){
 		"Free":            func(_ *testing.T, _ *libevent.Base, bev *libevent.BufferEvent) { bev.Free() },
@@ -277,7 +278,7 @@ func TestWrapBufferEventThatCFreesInUse(t *testing.T) {
 	}
 }
 
-// After a Goexit libevent's loop is lost, and what is C's is C's still.
+// After a Goexit the loop is lost. The bufferevent is given back to C nevertheless.
 func TestWrapBufferEventAfterGoexit(t *testing.T) {
 	if testutil.ASan {
 		t.Skip("the C frames that a Goexit abandons leave their red zones in the thread's stack")

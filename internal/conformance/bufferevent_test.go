@@ -16,8 +16,8 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// What libevent's own regression tests ask of bufferevents and listeners, asked of the
-// binding, under the names of those cases. docs/coverage.md has the list.
+// The cases of libevent's own regression tests for bufferevents and listeners, under
+// libevent's names. docs/coverage.md has the list.
 
 // ends makes two bufferevents that are connected to each other.
 type ends func(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent)
@@ -37,7 +37,7 @@ func pairEnds(t *testing.T, base *libevent.Base) (a, b *libevent.BufferEvent) {
 	return testutil.NewPair(t, base)
 }
 
-// on gives a case for sockets and one for pairs, named as libevent names them.
+// on runs a test on sockets and on a pair, under the names that libevent has for them.
 func on(t *testing.T, name string, test func(t *testing.T, base *libevent.Base, a, b *libevent.BufferEvent)) {
 	t.Helper()
 	both(t, strings.TrimSuffix("bufferevent_"+name, "_"), strings.TrimSuffix("bufferevent_pair_"+name, "_"), test)
@@ -218,7 +218,8 @@ func conformFlush(t *testing.T, base *libevent.Base, a, b *libevent.BufferEvent,
 	}
 }
 
-// The receiver sees 10 to 20 bytes each time, the sender hears at 100 and below.
+// The receiver sees 10 to 20 bytes each time. The sender is called when 100 bytes or fewer
+// are left.
 func conformWatermarks(t *testing.T, base *libevent.Base, a, b *libevent.BufferEvent) {
 	const total = 65000
 	require.NoError(t, b.SetWatermark(rd, 10, 20))
@@ -244,7 +245,8 @@ func conformWatermarks(t *testing.T, base *libevent.Base, a, b *libevent.BufferE
 	assert.Zero(t, a.Output().Len())
 }
 
-// What is doubled on the way out is halved on the way in.
+// One filter doubles the bytes on the way out, and the other one halves them on the way
+// in.
 func conformFilters(t *testing.T, base *libevent.Base, a, b *libevent.BufferEvent) {
 	fd := a.FD()
 	fa := testutil.NewFilter(t, a, nil, testutil.Double, libevent.OptCloseOnFree)
@@ -270,7 +272,8 @@ func conformFilters(t *testing.T, base *libevent.Base, a, b *libevent.BufferEven
 	assert.Zero(t, base.Stats().BufferEvents, "OptCloseOnFree frees what is below")
 }
 
-// Writing to the filter inside its own output function does not call that again.
+// When the output function of a filter writes to the filter, libevent does not call the
+// function from inside itself.
 func conformFiltersDisable(t *testing.T, base *libevent.Base, a, b *libevent.BufferEvent) {
 	depth, calls := 0, 0
 	var f *libevent.BufferEvent
@@ -293,7 +296,8 @@ func conformFiltersDisable(t *testing.T, base *libevent.Base, a, b *libevent.Buf
 	assert.Zero(t, f.Output().Len())
 }
 
-// Two clients connect to a server that greets and frees when all is written.
+// Two clients connect to a server that sends a greeting and frees its bufferevent when all
+// is written.
 func conformConnect(t *testing.T, opts libevent.Options) {
 	const greeting = "Now is the time for all good events to signal for the good of their protocol"
 	base := testutil.NewBase(t)
@@ -337,7 +341,8 @@ func conformConnect(t *testing.T, opts libevent.Options) {
 	assert.Equal(t, map[string]int{"connected": 2, "ended": 2}, got)
 }
 
-// Nobody listens: one event, from the loop, and nothing else.
+// No socket listens on the address. The loop calls the event closure once, and nothing
+// else happens.
 func conformConnectFail(t *testing.T, opts libevent.Options) {
 	base := testutil.NewBase(t)
 	bev, err := base.NewSocket(-1, opts|libevent.OptCloseOnFree)
@@ -354,7 +359,7 @@ func conformConnectFail(t *testing.T, opts libevent.Options) {
 	assert.Equal(t, []libevent.Events{libevent.EventError}, events)
 }
 
-// Each direction times out once, at its time.
+// Reading times out once, when its time is over. Reading that is off does not time out.
 func conformTimeouts(t *testing.T, base *libevent.Base, a, b *libevent.BufferEvent, filtered bool) {
 	if filtered {
 		a = testutil.NewFilter(t, a, nil, nil, libevent.OptCloseOnFree)
@@ -380,7 +385,8 @@ func conformTimeouts(t *testing.T, base *libevent.Base, a, b *libevent.BufferEve
 	assert.Zero(t, a.Enabled()&rd)
 }
 
-// A header is taken off a full input, and what waits below the filter then comes.
+// The closure takes a header off an input that is full. The bytes that wait below the
+// filter come after that.
 func conformFilterDataStuck(t *testing.T) {
 	base := testutil.NewBase(t)
 	a, b := testutil.NewPair(t, base)

@@ -68,7 +68,7 @@ func conformAddFile(t *testing.T, c fileCase, opts *libevent.FileSegmentOptions)
 	}
 	assert.Equal(t, len(data), bev.Output().Len())
 
-	// The reader is on the same loop, and reads with ReadFD.
+	// The reader is an event on the same loop, which reads with ReadFD.
 	got := testutil.NewBuffer(t, "")
 	require.NoError(t, syscall.SetNonblock(y, true))
 	e, err := base.NewEvent(y, rd|libevent.EvPersist, func(fd int, _ libevent.What) {

@@ -28,8 +28,8 @@ func TestConformanceBufferReserve(t *testing.T) {
 	}
 }
 
-// pieces reserves n bytes, fills the pieces with as many bytes each as fill says, and
-// returns how long the pieces were and where they began.
+// pieces reserves n bytes and copies each string of fill into one piece. It returns how
+// long the pieces were and where they began.
 func pieces(t testing.TB, b *libevent.Buffer, n int, fill ...string) (lengths []int, starts []*byte) {
 	t.Helper()
 	require.NoError(t, b.Reserve(n, func(spans [][]byte) (used int) {

@@ -119,7 +119,7 @@ func conformFind(t *testing.T) {
 	assert.Equal(t, 254, b.Search([]byte("ax"), 0))
 }
 
-// Positions are offsets here: what takes one can tell where it leads.
+// Positions are offsets here. CopyOutFrom and PeekRange show where an offset leads.
 func conformPtrSet(t *testing.T) {
 	b := testutil.NewBuffer(t, "")
 	at := func(from int) (string, error) {
@@ -173,7 +173,7 @@ func conformSearch(t *testing.T) {
 	assert.Equal(t, -1, testutil.NewBuffer(t, "").SearchRange([]byte("a"), 0, 10))
 }
 
-// peeks shows what PeekRange gives.
+// peeks returns the pieces that PeekRange shows.
 func peeks(t testing.TB, b *libevent.Buffer, from, n int) (got []string) {
 	t.Helper()
 	require.NoError(t, b.PeekRange(from, n, func(spans [][]byte) {

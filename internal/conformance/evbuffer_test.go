@@ -14,9 +14,9 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// What libevent's own regression tests ask of evbuffers, asked of the binding, under the
-// names of those cases. They also look at libevent's chains; here it is the length, the
-// bytes in their chunks and the bytes in one piece that must agree.
+// The cases of libevent's own regression tests for evbuffers, under libevent's names.
+// Those tests also look at libevent's chains. Here the length, the bytes in their chunks
+// and the bytes in one piece must agree.
 
 func TestConformanceBuffer(t *testing.T) {
 	for name, test := range map[string]func(t *testing.T){
@@ -49,7 +49,7 @@ func TestConformanceBuffer(t *testing.T) {
 	}
 }
 
-// holds says that a buffer has exactly these bytes, however one looks at it.
+// holds expects a buffer to have exactly these bytes, and looks at it in every way.
 func holds(t testing.TB, want string, b *libevent.Buffer) {
 	t.Helper()
 	assert.Equal(t, len(want), b.Len())
@@ -77,7 +77,7 @@ func prepend(t testing.TB, b *libevent.Buffer, text string) {
 	require.NoError(t, b.Prepend([]byte(text)))
 }
 
-// take removes the first n bytes, or as many as there are.
+// take removes the first n bytes, or all if there are fewer.
 func take(t testing.TB, b *libevent.Buffer, n int) string {
 	t.Helper()
 	p := make([]byte, n)
@@ -222,7 +222,7 @@ func conformAdd1(t *testing.T) {
 	holds(t, "123", b)
 }
 
-// The first chunk has almost no room left.
+// conformAdd2 appends to a buffer whose first chunk has almost no room left.
 func conformAdd2(t *testing.T, second func(*libevent.Buffer, []byte) error) {
 	b := testutil.NewBuffer(t, "")
 	lengths, _ := pieces(t, b, 1)
@@ -269,7 +269,7 @@ func conformIterative(t *testing.T) {
 	}
 	assert.Equal(t, sum, b.Len())
 	require.NoError(t, b.Peek(func(spans [][]byte) {
-		// Chunks of 4 KiB, with no more than an eighth of them empty.
+		// The chunks have 4 KiB, and no more than an eighth of the memory is unused.
 		assert.Less(t, len(spans)*4096, sum*8/7)
 		at := 0
 		for _, span := range spans {
@@ -410,7 +410,7 @@ func conformFreeze(t *testing.T, front bool) {
 
 const frozenText = "frozen where it fell\nand held in ice\nall winter long"
 
-// frozenBuffer makes a buffer of which one end is frozen.
+// frozenBuffer makes a buffer with one end frozen.
 func frozenBuffer(t *testing.T, content string, front bool) *libevent.Buffer {
 	t.Helper()
 	b := testutil.NewBuffer(t, content)

@@ -15,8 +15,8 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// What a program may do to a socket, done to it all at once: by its closures, by two
-// goroutines, and by its peer. Nothing may crash, hang, or stay behind.
+// Closures, two goroutines and the peer do to a socket everything that a program may do,
+// all at once. Nothing may crash, hang, or stay behind.
 func TestEverythingAtOnce(t *testing.T) {
 	const lives, workers = 150, 4
 	testutil.Quiet(t)
@@ -91,7 +91,7 @@ func (h *hunted) live(t *testing.T) {
 	}
 }
 
-// talk is the peer.
+// talk is what the peer does.
 func (h *hunted) talk() {
 	p := make([]byte, 100000)
 	for range 60 {
@@ -118,7 +118,8 @@ func (h *hunted) hunt(onLoop bool) {
 // huntsOnLoop are for the loop's goroutine only.
 var huntsOnLoop = []func(h *hunted){(*hunted).peek, (*hunted).replaceDescriptor, (*hunted).putFilterOnTop}
 
-// hunts may be done on any goroutine. What is to be done more often stands here more often.
+// hunts may be done on any goroutine. An entry that stands here more often is done more
+// often.
 var hunts = []func(h *hunted){
 	(*hunted).write, (*hunted).write, (*hunted).write, (*hunted).write,
 	func(h *hunted) { _, _ = h.bev.Write(make([]byte, 1+rand.Intn(300000))) },

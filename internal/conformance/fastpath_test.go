@@ -19,10 +19,10 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// What a bufferevent promises is the same with the fast path and without it: each
-// contract here is tested both ways.
+// A bufferevent behaves the same with the fast path and without it. Each test here runs
+// both ways.
 
-// echoes has bev send back what it gets.
+// echoes has bev send back what it reads.
 func echoes(t testing.TB, bev *libevent.BufferEvent) {
 	t.Helper()
 	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
@@ -31,7 +31,7 @@ func echoes(t testing.TB, bev *libevent.BufferEvent) {
 	require.NoError(t, bev.Enable(rd))
 }
 
-// exchange sends data to an echo in pieces of all sizes, and checks what comes back.
+// exchange sends data to an echo in pieces of many sizes, and checks what comes back.
 func exchange(t testing.TB, peer *net.TCPConn, data []byte) {
 	t.Helper()
 	go func() {
@@ -67,7 +67,8 @@ func TestFastPathLoopOnly(t *testing.T) {
 	})
 }
 
-// What is appended in whatever way, on the loop or elsewhere, is sent, in order.
+// Bytes that are appended in any way, on the loop or on another goroutine, are sent in
+// order.
 func TestFastPathAppends(t *testing.T) {
 	file, err := os.CreateTemp(t.TempDir(), "")
 	require.NoError(t, err)
@@ -151,7 +152,7 @@ func TestFastPathTimeouts(t *testing.T) {
 		testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 			bev, peer := testutil.NewSocket(t, base, 0)
 			require.NoError(t, bev.SetTimeouts(limit, 0))
-			_, err := peer.Write([]byte("x")) // begins the time anew
+			_, err := peer.Write([]byte("x")) // restarts the timeout
 			require.NoError(t, err)
 			var events []libevent.Events
 			reads := 0
@@ -163,12 +164,12 @@ func TestFastPathTimeouts(t *testing.T) {
 					assert.Equal(t, wr, b.Enabled())
 				}))
 			require.NoError(t, bev.Enable(rd))
-			testutil.Dispatch(t, base) // ends when reading is off
+			testutil.Dispatch(t, base) // returns when reading is off
 			assert.Equal(t, []libevent.Events{libevent.EventReading | libevent.EventTimeout}, events)
 			assert.Equal(t, 1, reads)
 			assert.GreaterOrEqual(t, time.Since(begin), limit)
 
-			// Without the timeout nothing happens any more.
+			// Without the timeout no event comes.
 			require.NoError(t, bev.Enable(rd))
 			require.NoError(t, bev.SetTimeouts(0, 0))
 			testutil.Idle(t, base, 2*limit)
@@ -192,7 +193,8 @@ func TestFastPathTimeouts(t *testing.T) {
 	})
 }
 
-// A timeout that was taken away stays away, also if there was nothing to time just then.
+// A timeout that was removed does not come back, also if neither direction was enabled
+// when it was removed.
 func TestFastPathNoTimeoutAnyMore(t *testing.T) {
 	const limit = 20 * time.Millisecond
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
@@ -217,7 +219,7 @@ func TestFastPathNoTimeoutAnyMore(t *testing.T) {
 	})
 }
 
-// Where there is a high mark libevent begins the time anew with every change of the
+// If there is a high mark, libevent restarts the read timeout with every change of the
 // input.
 func TestFastPathTimeoutBeginsAnew(t *testing.T) {
 	const limit, times = 200 * time.Millisecond, 3
@@ -310,7 +312,7 @@ func TestFastPathEnds(t *testing.T) {
 				}))
 				require.NoError(t, bev.Enable(rd))
 				test.peer(peer)
-				testutil.Dispatch(t, base) // ends for want of events
+				testutil.Dispatch(t, base) // returns, because no event is left
 				require.Len(t, ends, 1)
 				assert.Equal(t, test.want.what, ends[0].what)
 				assert.ErrorIs(t, ends[0].cause, test.want.cause)
@@ -323,10 +325,10 @@ func TestFastPathEnds(t *testing.T) {
 	}
 }
 
-// oneRead is as much as one call reads at most.
+// oneRead is the most that one call reads.
 const oneRead = 128 << 10
 
-// A socket that somebody else has, too, may become a blocking one.
+// Another owner of the same socket may have made it blocking.
 func TestFastPathNeverWaits(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		bev, peer := testutil.NewUnixSocket(t, base)
@@ -346,11 +348,12 @@ func TestFastPathNeverWaits(t *testing.T) {
 	})
 }
 
-// The end waits behind the last bytes: a read closure that turns reading off is told of
-// it when reading is on again, and one that turns it on is not told twice.
+// The end comes after the last bytes. If the read closure turns reading off, the end is
+// told when reading is on again. If the read closure turns reading on, the end is told
+// only once.
 func TestFastPathEndBehindBytes(t *testing.T) {
 	for name, test := range map[string]struct {
-		unread string // by the peer: then closing is a reset
+		unread string // what the peer leaves unread: then its close is a reset
 		cause  error
 	}{"EOF": {"", io.EOF}, "reset": {"x", syscall.ECONNRESET}} {
 		for _, off := range []bool{true, false} {
@@ -421,7 +424,7 @@ func TestFastPathConnecting(t *testing.T) {
 	})
 }
 
-// A connect that is done at once is told of as any other: no write callback comes with it.
+// A connect that succeeds at once is told like any other. No write callback comes with it.
 func TestFastPathConnectingAtOnce(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
@@ -443,8 +446,8 @@ func TestFastPathConnectingAtOnce(t *testing.T) {
 	})
 }
 
-// While bytes flow through an echo, something is done to it again and again, on the
-// loop or elsewhere. Not one byte may be lost, doubled or out of order.
+// While bytes flow through an echo, the test does something to it again and again, on the
+// loop or on another goroutine. Not one byte may be lost, doubled or out of order.
 func TestFastPathDisturbed(t *testing.T) {
 	for name, test := range disturbances {
 		t.Run(name, func(t *testing.T) {
@@ -471,7 +474,7 @@ func TestFastPathDisturbed(t *testing.T) {
 	}
 }
 
-// disturbances are done so many times, i counts them.
+// disturbances are what is done, how many times, and where. i counts the times.
 var disturbances = map[string]struct {
 	times  int
 	onLoop bool
@@ -539,7 +542,8 @@ func passThrough(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libeve
 	return libevent.FilterOK, dst.AddBuffer(src)
 }
 
-// After a limit is gone, or a filter, the fast path is back; after Pointer it is not.
+// When a limit or a filter is removed, the fast path is used again. After Pointer it is
+// not.
 func TestFastPathComesBack(t *testing.T) {
 	base, err := libevent.NewBase()
 	require.NoError(t, err)
@@ -593,8 +597,7 @@ func TestFastPathComesBack(t *testing.T) {
 	assert.False(t, fast())
 }
 
-// The bound of a buffer on what is read into it at a time is one of the reads of a
-// bufferevent.
+// SetMaxRead of the input limits how much the bufferevent reads at once.
 func TestFastPathMaxRead(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		testutil.UseEitherWay(t, base)
@@ -627,8 +630,8 @@ func TestFastPathSwitchedOff(t *testing.T) {
 	assert.Zero(t, base.Stats().FastReads+base.Stats().FastWrites)
 }
 
-// A connection that always has something does not keep others waiting: there is a
-// bound to what is read from one in a turn.
+// A connection that always has bytes to read does not keep others waiting: in one turn the
+// loop reads from it no more than a limit.
 func TestFastPathIsFair(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		greedy, flood := testutil.NewSocket(t, base, 0)

@@ -38,7 +38,8 @@ func TestFastPathWriteCallback(t *testing.T) {
 	})
 }
 
-// The book's Enable(EV_READ|EV_WRITE) makes one write callback for nothing.
+// Enable(EV_READ|EV_WRITE), as examples of libevent have it, makes one write callback
+// though nothing was written.
 func TestFastPathEnableWrite(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		bev, peer := testutil.NewSocket(t, base, 0)
@@ -50,7 +51,7 @@ func TestFastPathEnableWrite(t *testing.T) {
 		}
 		assert.Equal(t, 1, writes)
 
-		// While writing is off nothing leaves; then it does.
+		// While writing is off nothing is sent. When writing is on again it is sent.
 		require.NoError(t, bev.Disable(wr))
 		testutil.OnceOnLoop(t, base, func() { _, _ = bev.WriteString("late") })
 		assert.Equal(t, 4, bev.Output().Len())
@@ -67,7 +68,7 @@ func TestFastPathEnableWrite(t *testing.T) {
 		_, err = io.ReadFull(peer, got)
 		require.NoError(t, err)
 		assert.Equal(t, "more", string(got))
-		_, err = peer.Write([]byte("x")) // for the counters
+		_, err = peer.Write([]byte("x")) // uses the fast path, for the counters of BothWays
 		require.NoError(t, err)
 		for bev.Input().Len() == 0 {
 			require.NoError(t, base.Loop(libevent.LoopOnce))
@@ -75,7 +76,8 @@ func TestFastPathEnableWrite(t *testing.T) {
 	})
 }
 
-// It makes it also for closures that are set between that and the loop's next turn.
+// Enable makes that write callback also for closures that are set after it and before the
+// loop's next turn.
 func TestFastPathEnableBeforeSetCallbacks(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		bev, peer := testutil.NewSocket(t, base, 0)
@@ -90,7 +92,8 @@ func TestFastPathEnableBeforeSetCallbacks(t *testing.T) {
 	})
 }
 
-// What a limit that comes and goes makes libevent do does not show.
+// Setting and removing a limit makes libevent turn directions off and on. The closures are
+// not called for that.
 func TestFastPathEnableAndLimits(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		testutil.UseEitherWay(t, base)
@@ -119,7 +122,7 @@ func TestFastPathEnableAndLimits(t *testing.T) {
 	})
 }
 
-// What was written before there was a write closure is no business of it.
+// A write closure is not called for bytes that were written before it was set.
 func TestFastPathWrittenBefore(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		bev, _ := testutil.NewSocket(t, base, 0)
@@ -127,13 +130,14 @@ func TestFastPathWrittenBefore(t *testing.T) {
 		require.NoError(t, bev.SetCallbacks(nil, func(*libevent.BufferEvent) {
 			assert.Fail(t, "a write callback for nothing")
 		}, nil))
-		require.NoError(t, bev.SetMaxSingleRead(100)) // plain libevent from here on
+		require.NoError(t, bev.SetMaxSingleRead(100)) // from here on libevent reads and writes
 		testutil.OnceOnLoop(t, base, func() {})
 		assert.Zero(t, bev.Output().Len())
 	})
 }
 
-// A low mark is no reason to write in pieces: for the second the peer might wait long.
+// With a low mark of writing, everything is still written at once. If it were written in
+// pieces, the peer might wait long for the second one.
 func TestFastPathWriteLowMark(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		bev, peer := testutil.NewUnixSocket(t, base)
@@ -153,7 +157,7 @@ func TestFastPathWriteError(t *testing.T) {
 		bev, peer := testutil.NewSocket(t, base, 0)
 		require.NoError(t, peer.SetLinger(0))
 		require.NoError(t, peer.Close())
-		testutil.Eventually(t, func() bool { // the reset is here
+		testutil.Eventually(t, func() bool { // until the reset has come
 			var u [1]byte
 			_, _, err := syscall.Recvfrom(bev.FD(), u[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 			return err == nil || !errors.Is(err, syscall.EAGAIN)
@@ -161,7 +165,7 @@ func TestFastPathWriteError(t *testing.T) {
 		var got libevent.Events
 		require.NoError(t, bev.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
 			got |= what
-			assert.ErrorIs(t, b.Err(), syscall.EPIPE) // the peek took ECONNRESET
+			assert.ErrorIs(t, b.Err(), syscall.EPIPE) // the peek has taken ECONNRESET
 			assert.Zero(t, b.Enabled()&wr)
 		}))
 		require.NoError(t, base.Post(func() { _, _ = bev.WriteString("lost") }))
@@ -195,7 +199,7 @@ func TestFastPathWritersElsewhere(t *testing.T) {
 	})
 }
 
-// Large writes from elsewhere, of which the socket takes all, a part, or nothing.
+// Another goroutine writes much, and the socket takes all of it, a part, or nothing.
 func TestFastPathLargeWritesElsewhere(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		bev, peer := testutil.NewSocket(t, base, 0)
@@ -228,7 +232,7 @@ func TestFastPathLargeWritesElsewhere(t *testing.T) {
 	})
 }
 
-// Who counts what goes through the output sees what is written from elsewhere.
+// A callback of the output is told of what other goroutines write.
 func TestFastPathWritesElsewhereAreCounted(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		bev, peer := testutil.NewSocket(t, base, 0)
@@ -250,7 +254,7 @@ func TestFastPathWritesElsewhereAreCounted(t *testing.T) {
 	})
 }
 
-// A write from elsewhere that fails is told with its own errno.
+// When a write on another goroutine fails, the event has the errno of that write.
 func TestFastPathWriteElsewhereFails(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		bev, peer := testutil.NewSocket(t, base, 0)
@@ -260,7 +264,7 @@ func TestFastPathWriteElsewhereFails(t *testing.T) {
 			events <- what
 		}))
 		testutil.Background(t, base)
-		_, err := bev.WriteString("hello") // there was one that did not
+		_, err := bev.WriteString("hello") // the first write does not fail
 		require.NoError(t, err)
 		p := make([]byte, 5)
 		_, err = io.ReadFull(peer, p)
@@ -308,8 +312,8 @@ func TestFastPathFlushInClosure(t *testing.T) {
 	})
 }
 
-// Each closure that writes has its output sent when it is done, also that of another
-// bufferevent, and of every kind of closure.
+// When a closure of any kind has returned, everything that it wrote is sent, also what it
+// wrote to another bufferevent.
 func TestFastPathWritesOfEveryClosure(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		bev, peer := testutil.NewSocket(t, base, 0)

@@ -14,7 +14,7 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// Without OnPanic: Err has it, and C's loop goes on.
+// Without OnPanic the panic is in Err, and C's loop goes on.
 func TestWrapBasePanicInEveryKindOfClosure(t *testing.T) {
 	testutil.Quiet(t)
 	for name, arrange := range closureKinds {
@@ -57,7 +57,7 @@ func TestWrapBaseFreeInEveryKindOfClosure(t *testing.T) {
 	}
 }
 
-// Two cannot run one loop; and he who tries disturbs nobody.
+// Dispatch is refused while C runs the loop, and the loop is not disturbed.
 func TestWrapBaseDispatchWhileCRunsTheLoop(t *testing.T) {
 	testutil.Quiet(t)
 	h, base := testutil.NewHost(t, libevent.WrapConfig{})
@@ -79,7 +79,7 @@ func TestWrapBaseDispatchWhileCRunsTheLoop(t *testing.T) {
 	testutil.OnLoop(t, base, func() {})
 }
 
-// What LoopBreak ends is C's to begin again.
+// LoopBreak ends one run. C may run its loop again.
 func TestWrapBaseLoopBreakEndsOneRun(t *testing.T) {
 	ways := map[string]func(t *testing.T, base *libevent.Base){
 		"from a closure": func(t *testing.T, base *libevent.Base) {
@@ -106,8 +106,8 @@ func TestWrapBaseLoopBreakEndsOneRun(t *testing.T) {
 	}
 }
 
-// The function of a reference is called when its last byte is gone, though the loop is C's
-// and nothing else of Go's happens.
+// The function of a reference is called when its last byte was sent, though C runs the
+// loop and no other Go code is called.
 func TestWrapBaseCallsForReferences(t *testing.T) {
 	h, base := testutil.NewHost(t, libevent.WrapConfig{})
 	h.Start()
@@ -126,7 +126,8 @@ func TestWrapBaseCallsForReferences(t *testing.T) {
 	assert.True(t, testutil.Receive(t, done), "on the loop")
 }
 
-// C runs its loop on one thread, waits for its end, and goes on with another.
+// C runs its loop on one thread, waits for the end of the loop, and goes on with another
+// thread.
 func TestWrapBaseFreeAfterTheLoopOfC(t *testing.T) {
 	testutil.WithAndWithoutLocks(t, func(t *testing.T, cfg libevent.WrapConfig) {
 		h := host.New(!cfg.NoLocks)

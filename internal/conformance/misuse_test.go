@@ -179,7 +179,7 @@ func TestConformanceMisuseOfLoops(t *testing.T) {
 		"a panic in a callback": func(t *testing.T, base *libevent.Base, _ *libevent.BufferEvent) {
 			require.NoError(t, base.Post(func() { panic("on purpose") }))
 			assert.IsType(t, &libevent.PanicError{}, testutil.Raises(func() { _ = base.Dispatch() }))
-			testutil.Dispatch(t, base) // libevent would take its loop for running still
+			testutil.Dispatch(t, base) // libevent alone would believe that its loop still runs
 		},
 	}.run(t)
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// closureKinds arranges for a closure of each kind to be called once by the loop.
-// fail is what it does there.
+// closureKinds are functions that have the loop call one closure of a kind, once. The
+// closure calls fail.
 var closureKinds = map[string]func(t *testing.T, base *libevent.Base, fail func()){
 	"read": func(t *testing.T, base *libevent.Base, fail func()) {
 		bev, peer := testutil.NewSocket(t, base, 0)
@@ -124,7 +124,7 @@ func TestPanicInEveryKindOfClosure(t *testing.T) {
 			assert.Contains(t, string(p.Stack), "testutil.Explode", "the stack is the closure's")
 			assert.Contains(t, p.Error(), "boom")
 
-			// The base is as good as new.
+			// The base works as before.
 			ran := false
 			require.NoError(t, base.Post(func() { ran = true }))
 			bev, peer := testutil.NewSocket(t, base, 0)
@@ -241,7 +241,7 @@ func pendingPosts(t *testing.T, base *libevent.Base, called calls) (want calls) 
 	return calls{"post": 3}
 }
 
-// A panic passes through the loop of another base, with its first stack.
+// A panic passes through the loop of another base, and keeps the stack of its closure.
 func TestPanicThroughTwoLoops(t *testing.T) {
 	outer, inner := testutil.NewBase(t), testutil.NewBase(t)
 	require.NoError(t, inner.Post(testutil.Explode))
@@ -270,8 +270,8 @@ func TestPanicWithOtherValues(t *testing.T) {
 	testutil.Dispatch(t, base)
 }
 
-// A Goexit takes libevent's stack with it: the base says so from then on, and what
-// can be given back is.
+// A Goexit abandons the C frames of libevent's loop. From then on the calls of the base
+// say so, and what can be given back is.
 func TestGoexitInEveryKindOfClosure(t *testing.T) {
 	if testutil.ASan {
 		t.Skip("the C frames that a Goexit abandons leave their red zones in the thread's stack")

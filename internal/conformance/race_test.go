@@ -20,7 +20,8 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// What two goroutines, or a goroutine and the loop, may do to each other's work.
+// In these tests two goroutines, or a goroutine and the loop, use the same object at the
+// same time.
 
 func TestFreeAfterFlushAgainstFree(t *testing.T) {
 	base := testutil.NewBase(t)
@@ -39,8 +40,8 @@ func TestFreeAfterFlushAgainstFree(t *testing.T) {
 	testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "all are gone")
 }
 
-// A write that was on its way when the bufferevent was freed must not reach the
-// descriptor, whose number may mean something else by then.
+// A write that has begun when the bufferevent is freed must not reach the descriptor: its
+// number may belong to another socket by then.
 func TestWriteAgainstFreeAndReuse(t *testing.T) {
 	base := testutil.NewBase(t)
 	testutil.Background(t, base)
@@ -54,7 +55,7 @@ func TestWriteAgainstFreeAndReuse(t *testing.T) {
 		wg.Go(func() {
 			for !stop.Load() {
 				_, _ = bev.WriteString("old")
-				runtime.Gosched() // or with one CPU it has that for long
+				runtime.Gosched() // with one CPU the goroutine would keep it for long
 			}
 		})
 		_, _ = syscall.Write(peer, []byte("x"))
@@ -80,8 +81,8 @@ func TestWriteAgainstFreeAndReuse(t *testing.T) {
 	}
 }
 
-// A closure that reads while another goroutine frees gets bytes that were sent, or
-// ErrClosed.
+// A closure that reads while another goroutine frees the bufferevent gets bytes that were
+// sent, or ErrClosed.
 func TestReadAgainstFree(t *testing.T) {
 	base := testutil.NewBase(t)
 	testutil.Background(t, base)
@@ -101,7 +102,7 @@ func TestReadAgainstFree(t *testing.T) {
 				q := make([]byte, 8)
 				n, _ = b.Input().CopyOut(q)
 				assert.NotContains(t, string(q[:n]), "\x00")
-				runtime.Gosched() // or with one CPU it has that for long
+				runtime.Gosched() // with one CPU the goroutine would keep it for long
 			}
 		}, nil, nil))
 		require.NoError(t, bev.Enable(rd))
@@ -113,8 +114,8 @@ func TestReadAgainstFree(t *testing.T) {
 	}
 }
 
-// Freeing what is lent takes nothing away from the borrower, whatever the other end
-// of the pair does.
+// Bytes that are lent stay until the function returns, though the bufferevent is freed,
+// and whatever the other end of the pair does.
 func TestFreeWhileLent(t *testing.T) {
 	base := testutil.NewBase(t)
 	a, b := testutil.NewPair(t, base)
@@ -148,8 +149,8 @@ func TestFreeWhileLent(t *testing.T) {
 	}))
 }
 
-// An Add that was on its way when the event was freed must not leave its descriptor
-// registered: whoever has the number next would wait for ever.
+// An Add that has begun when the event is freed must not leave the descriptor registered.
+// An event for the next descriptor with that number would wait for ever.
 func TestEventAddAgainstFreeAndReuse(t *testing.T) {
 	base := testutil.NewBase(t)
 	testutil.Background(t, base)
@@ -182,7 +183,7 @@ func TestEventAddAgainstFreeAndReuse(t *testing.T) {
 	}
 }
 
-// breaking is a context that breaks the loop at the last moment before it begins.
+// breaking is a context that breaks the loop at the last moment before the loop begins.
 type breaking struct {
 	context.Context
 	base *libevent.Base
@@ -206,8 +207,8 @@ func TestLoopBreakWhileTheLoopStarts(t *testing.T) {
 	assert.True(t, ran)
 }
 
-// Connections that were accepted while a panic was on its way are closed, not handed
-// over, when the listener is freed before the loop runs again.
+// Connections that were accepted while a panic was on its way wait for the next run. If
+// the listener is freed before that, they are closed and not handed over.
 func TestPostponedAcceptAfterFree(t *testing.T) {
 	for _, freeBase := range []bool{false, true} {
 		base, err := libevent.NewBase()
@@ -260,7 +261,7 @@ func TestLoopOnlyBuffersOfTwoIdleBases(t *testing.T) {
 	require.NoError(t, alone.AddBuffer(y.Input()))
 }
 
-// A socket that Connect makes after Free has looked for one is nobody's.
+// When Connect makes its socket after Free has looked for one, the socket is closed.
 func TestConnectAgainstFree(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -279,7 +280,7 @@ func TestConnectAgainstFree(t *testing.T) {
 	for range 200 {
 		bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
 		require.NoError(t, err)
-		syscall.ForkLock.Lock() // where Connect stops on its way
+		syscall.ForkLock.Lock() // Connect waits for this lock when it makes its socket
 		done := make(chan error, 1)
 		go func() { done <- bev.Connect("tcp", ln.Addr().String()) }()
 		runtime.Gosched()
@@ -304,7 +305,7 @@ func TestSignalAddAgainstFree(t *testing.T) {
 		wg.Wait()
 	}
 	testutil.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, "no watcher is left")
-	testutil.Dispatch(t, base) // and nothing keeps the loop
+	testutil.Dispatch(t, base) // nothing keeps the loop from returning
 }
 
 // After Del on the loop's goroutine the closure does not start.
@@ -326,7 +327,8 @@ func TestSignalDelOnLoop(t *testing.T) {
 	}
 }
 
-// Disable from elsewhere leaves the backlog alone but for one.
+// After Disable on another goroutine at most one connection of the backlog is accepted and
+// closed.
 func TestListenerDisableKeepsTheBacklog(t *testing.T) {
 	base := testutil.NewBase(t)
 	const clients = 100
@@ -334,7 +336,7 @@ func TestListenerDisableKeepsTheBacklog(t *testing.T) {
 	var l *libevent.Listener
 	disabled := make(chan struct{})
 	l = testutil.Listen(t, base, func(_ *libevent.Listener, fd int, _ net.Addr) {
-		if len(accepted) == 0 { // during the first, another goroutine disables
+		if len(accepted) == 0 { // during the first call another goroutine disables the listener
 			go func() {
 				assert.NoError(t, l.Disable())
 				close(disabled)
@@ -400,8 +402,9 @@ func TestTwoFreesOfABase(t *testing.T) {
 	}
 }
 
-// A filter that comes too late must not wake up what was freed: it would be called again
-// and again, before all that is less urgent.
+// A filter that is made while its bufferevent is freed must not enable the bufferevent
+// again. Its events would be due again and again, and events of lower priority would never
+// run.
 func TestFilterAgainstFree(t *testing.T) {
 	base, err := libevent.NewBaseConfig(libevent.Config{PlainIO: testutil.PlainIO, Priorities: 3})
 	require.NoError(t, err)
@@ -417,7 +420,7 @@ func TestFilterAgainstFree(t *testing.T) {
 		fd, peer := testutil.Socketpair(t)
 		bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 		require.NoError(t, err)
-		for busy := true; busy; { // without the fast path, while the one of before is due
+		for busy := true; busy; { // without the fast path SetPriority fails as long as an event of the bufferevent is due
 			testutil.OnLoop(t, base, func() {
 				err := bev.SetPriority(0)
 				if busy = errors.Is(err, syscall.EBUSY); !busy {

@@ -13,7 +13,8 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// kinds are the kinds of acts, and how many chances in the sum of all each one has.
+// kinds are the kinds of acts. Each one is drawn with its chances of the sum of all
+// chances.
 var kinds = []struct {
 	chances int
 	act     func(drawn) act
@@ -24,7 +25,7 @@ var kinds = []struct {
 	{1, drawn.trigger}, {1, drawn.prepend}, {1, drawn.takeOrTimeOut}, {1, drawn.longTimeouts}, {1, drawn.loopBreak}, {1, drawn.lastAct},
 }
 
-// drawn is what an act may need of chance.
+// drawn is what was drawn for one act.
 type drawn struct {
 	rng  *rand.Rand
 	what libevent.What
@@ -50,8 +51,8 @@ func draw(rng *rand.Rand) act {
 
 func (d drawn) peerWrites() act {
 	return act{name: fmt.Sprint("the peer writes ", len(d.data)), where: outside, do: func(w *twin) {
-		// If libevent has not read everything yet, it is left to chance how much it
-		// reads at once.
+		// If libevent has not read everything yet, chance decides how much it reads at
+		// once.
 		if w.sent == len(w.in)+w.bev.Input().Len() {
 			n, _ := syscall.Write(w.peer, d.data)
 			w.sent += max(n, 0)
@@ -222,12 +223,12 @@ func (d drawn) lastAct() act {
 		act{name: "Free", alone: true, do: func(w *twin) { w.cut = true; w.bev.Free() }})
 }
 
-// act is something to be done to both twins.
+// act is what is done to both twins.
 type act struct {
 	name   string
 	do     func(w *twin)
-	where  string // outside of the loop; "loop", or the closure that does it
-	panics bool   // afterwards
+	where  string // "" is outside of the loop; else "loop", or the closure that does it
+	panics bool   // after the act
 	alone  bool   // with nothing beside it in its turn, outside of the loop
 }
 
@@ -250,13 +251,13 @@ func randomAct(rng *rand.Rand) act {
 		a.where = ""
 	}
 	if a.where == "event" && strings.HasPrefix(a.name, "Enable") {
-		a.where = "loop" // what ended ends again
+		a.where = "loop" // a bufferevent that has ended would end again and again
 	}
 	a.panics = a.where != "" && rng.Intn(12) == 0
 	return a
 }
 
-// outside is where alone some acts may be done: not in the loop.
+// outside is the place of acts that may not be done in the loop.
 const outside = "outside"
 
 func pick[T any](rng *rand.Rand, of ...T) T { return of[rng.Intn(len(of))] }

@@ -19,14 +19,14 @@ import (
 )
 
 var (
-	// One goroutine leads them: the race detector has few to find there, and is slow.
+	// Only one goroutine is used, so the race detector finds little here, and it is slow.
 	twinLives = flag.Int("twins", map[bool]int{false: 80, true: 10}[testutil.Race], "how many lives TestFastPathTwins leads")
 	twinSeed  = flag.Int64("twinseed", 1, "the seed of the first of them")
 )
 
 // Two bufferevents, one with the fast path and one without, lead the same random life, and
-// what can be seen of them is the same. What hangs on the order in which closures of one
-// turn are called, which nobody promises, is kept out of these lives.
+// what can be seen of them is the same. The order in which the closures of one turn are
+// called is not promised, so these lives do not depend on it.
 func TestFastPathTwins(t *testing.T) {
 	testutil.Quiet(t)
 	file, err := os.CreateTemp(t.TempDir(), "")
@@ -76,16 +76,16 @@ type twin struct {
 	base *libevent.Base
 	bev  *libevent.BufferEvent
 	peer int // the other end, or -1
-	fd   int // the bufferevent's own while it has none
+	fd   int // the bufferevent's descriptor while that is taken away, or -1
 	file *os.File
 
 	next   map[string]act // what a closure does when it is called next
 	drains bool           // the read closure takes what there is
-	sent   int            // by the peer, or put into the input
+	sent   int            // bytes that the peer sent, or that were put into the input
 	in     []byte         // what was taken from the input
 	out    [256]int       // what the peer got, in whatever order it was written
 	cut    bool           // not all of the output goes to the peer
-	slow   bool           // a timeout came before its time, seen from here
+	slow   bool           // the machine was so slow that a timeout may differ
 
 	// Since the last report.
 	seen          []string
@@ -162,7 +162,7 @@ func (w *twin) take(n int) {
 	w.in = append(w.in, p[:n]...)
 }
 
-// live does what is to be done and reports what could be seen of it.
+// live does the acts and returns what could be seen of them.
 func (w *twin) live(acts []act, collect bool) string {
 	for _, a := range acts {
 		switch a.where {
@@ -191,7 +191,7 @@ func (w *twin) live(acts []act, collect bool) string {
 	return s
 }
 
-// settle runs the loop until nothing moves any more.
+// settle runs the loop until nothing changes any more.
 func (w *twin) settle() {
 	const most = 5000
 	state := func() [3]int {
@@ -210,7 +210,7 @@ func (w *twin) settle() {
 	}
 }
 
-// collect has the peer read until there is no more to come.
+// collect has the peer read until no more bytes come.
 func (w *twin) collect() {
 	p := make([]byte, 1<<16)
 	for idle := 0; idle < 3; idle++ {

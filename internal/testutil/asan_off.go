@@ -2,5 +2,5 @@
 
 package testutil
 
-// ASan is whether the address sanitizer looks on.
+// ASan says whether the address sanitizer is on.
 const ASan = false

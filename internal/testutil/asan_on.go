@@ -2,6 +2,6 @@
 
 package testutil
 
-// ASan is whether the address sanitizer looks on: it allocates more, and refuses to allocate
-// what there is not.
+// ASan says whether the address sanitizer is on. It allocates more, and refuses to
+// allocate more memory than there is.
 const ASan = true

@@ -17,7 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Certificate makes one for localhost, which is its own root, as files.
+// Certificate makes a certificate for localhost, signed by itself, and writes it and its
+// key to files.
 func Certificate(t testing.TB) (certFile, keyFile string, pool *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -45,11 +45,11 @@ func NewBase(t testing.TB) *libevent.Base {
 	return base
 }
 
-// Runner is a base or a group.
+// Runner is a Base or a Group.
 type Runner interface{ Run(context.Context) error }
 
-// Background runs the loop on a goroutine until the returned function is called, which
-// happens at the end of the test at the latest. A base runs when Background returns.
+// Background runs the loop on a goroutine until the returned function is called, or until
+// the end of the test. The loop of a base runs when Background returns.
 func Background(t testing.TB, loop Runner) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -70,7 +70,8 @@ func Background(t testing.TB, loop Runner) (stop func()) {
 	return stop
 }
 
-// Dispatch runs the loop until it ends by itself, or fails the test.
+// Dispatch runs the loop until the loop ends by itself. If that takes too long the test
+// fails.
 func Dispatch(t testing.TB, base *libevent.Base) {
 	t.Helper()
 	watchdog := time.AfterFunc(Patience, func() {
@@ -81,7 +82,8 @@ func Dispatch(t testing.TB, base *libevent.Base) {
 	require.NoError(t, base.Dispatch())
 }
 
-// OnLoop runs fn on the goroutine of a loop in the background and waits for it.
+// OnLoop runs fn on the loop's goroutine, which runs in the background, and waits until fn
+// has returned.
 func OnLoop(t testing.TB, base *libevent.Base, fn func()) {
 	t.Helper()
 	done := make(chan struct{})

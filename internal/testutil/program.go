@@ -16,10 +16,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BuildGo is the command that builds the program of the folder.
+// BuildGo is the command that builds the program of this folder.
 func BuildGo(binary string) *exec.Cmd { return exec.Command("go", "build", "-o", binary, ".") }
 
-// MainWithProgram builds a program, to a path that it stores in *binary, and runs the tests.
+// MainWithProgram builds a program, stores the path of the program in *binary, and runs
+// the tests.
 func MainWithProgram(m *testing.M, binary *string, build func(binary string) *exec.Cmd) (code int) {
 	dir, err := os.MkdirTemp("", "program")
 	if err != nil {
@@ -35,8 +36,8 @@ func MainWithProgram(m *testing.M, binary *string, build func(binary string) *ex
 	return m.Run()
 }
 
-// Serve runs a server that says what it is "listening on", and gives that address. At the
-// end of the test it is told to end, and does so without an error.
+// Serve runs a server that prints "listening on" and its address, and returns that
+// address. At the end of the test the server gets SIGTERM, and must end without an error.
 func Serve(t testing.TB, binary string, args ...string) (addr string) {
 	t.Helper()
 	cmd := exec.Command(binary, args...)

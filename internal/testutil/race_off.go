@@ -2,5 +2,5 @@
 
 package testutil
 
-// Race is whether the race detector looks on.
+// Race says whether the race detector is on.
 const Race = false

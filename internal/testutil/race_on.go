@@ -2,6 +2,6 @@
 
 package testutil
 
-// Race is whether the race detector looks on: all is many times slower then, and more is
-// allocated.
+// Race says whether the race detector is on. With it everything is many times slower, and
+// more is allocated.
 const Race = true

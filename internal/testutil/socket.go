@@ -19,8 +19,8 @@ func Socketpair(t testing.TB) (a, b int) {
 	return fds[0], fds[1]
 }
 
-// ConnFD gives the descriptor of a connection or listener of package net, which is
-// closed.
+// ConnFD returns a descriptor for the socket of a connection or listener of package net.
+// The connection or listener itself is closed.
 func ConnFD(t testing.TB, conn io.Closer) int {
 	t.Helper()
 	f, err := conn.(interface{ File() (*os.File, error) }).File()
@@ -33,8 +33,8 @@ func ConnFD(t testing.TB, conn io.Closer) int {
 	return fd
 }
 
-// TCPPair makes a TCP connection on loopback: a descriptor, and the other end in
-// the hands of package net.
+// TCPPair makes a TCP connection on loopback: a descriptor for one end, and a connection
+// of package net for the other end.
 func TCPPair(t testing.TB) (fd int, peer *net.TCPConn) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -1,5 +1,6 @@
-// Package testutil is what the tests of several packages need: waiting, loops, sockets,
-// and programs that are built and run.
+// Package testutil has the helpers that tests of several files and packages need: for
+// waiting, loops, bufferevents, buffers, sockets, panics, and for programs that are built
+// and run.
 package testutil
 
 import (
@@ -16,7 +17,7 @@ import (
 // Patience bounds every wait; it is never what a passing test waits.
 const Patience = 30 * time.Second
 
-// PlainIO runs the tests that do not choose without the fast path.
+// PlainIO says whether tests that do not choose run without the fast path.
 var PlainIO = os.Getenv("LIBEVENT_PLAIN_IO") != ""
 
 // Receive waits for a value from a channel.
@@ -32,7 +33,7 @@ func Receive[T any](t testing.TB, ch <-chan T) (v T) {
 	return v
 }
 
-// Eventually waits until cond is true, which what says in words.
+// Eventually waits until cond is true. In a failure what says in words what cond is.
 func Eventually(t testing.TB, cond func() bool, what string) {
 	t.Helper()
 	for deadline := time.Now().Add(Patience); !cond(); runtime.Gosched() {
@@ -42,14 +43,14 @@ func Eventually(t testing.TB, cond func() bool, what string) {
 	}
 }
 
-// Noise makes n bytes that do not repeat.
+// Noise makes n random bytes, the same for each n.
 func Noise(n int) []byte {
 	p := make([]byte, n)
 	_, _ = rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), byte(n >> 16), byte(n >> 24)}).Read(p)
 	return p
 }
 
-// CPUTime is what the process has used of the processors.
+// CPUTime is the processor time that the process has used.
 func CPUTime() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)

@@ -130,56 +130,6 @@ func TestEventTimeouts(t *testing.T) {
 	})
 }
 
-func TestEventsOfPair(t *testing.T) {
-	for _, c := range []struct {
-		what libevent.What
-		want libevent.Events
-	}{
-		{wr, libevent.EventReading | libevent.EventEOF},
-		{rd, libevent.EventWriting | libevent.EventEOF},
-		{rd | wr, libevent.EventReading | libevent.EventWriting | libevent.EventEOF},
-	} {
-		base := testutil.NewBase(t)
-		a, b := testutil.NewPair(t, base)
-		_, err := a.Flush(c.what, libevent.FlushFinished)
-		require.NoError(t, err)
-		assert.Equal(t, c.want, testutil.Happening(t, b))
-		assert.ErrorIs(t, b.Err(), io.EOF)
-	}
-}
-
-// The end of a pair comes after the bytes that were sent before it, also when both come
-// while the other end runs its callbacks.
-func TestPairEndOvertakesNothing(t *testing.T) {
-	for name, end := range map[string]func(t *testing.T, bev *libevent.BufferEvent) *libevent.BufferEvent{
-		"pair": func(_ *testing.T, bev *libevent.BufferEvent) *libevent.BufferEvent { return bev },
-		"filter": func(t *testing.T, bev *libevent.BufferEvent) *libevent.BufferEvent {
-			return testutil.NewFilter(t, bev, nil, nil, 0)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			base := testutil.NewBase(t)
-			a, under := testutil.NewPair(t, base)
-			b := end(t, under)
-			var got []string
-			require.NoError(t, b.SetCallbacks(func(b *libevent.BufferEvent) {
-				p, err := io.ReadAll(b.Input())
-				assert.NoError(t, err)
-				got = append(got, string(p))
-			}, func(*libevent.BufferEvent) {
-				_, err := a.WriteString("last")
-				assert.NoError(t, err)
-				_, err = a.Flush(wr, libevent.FlushFinished)
-				assert.NoError(t, err)
-			}, func(_ *libevent.BufferEvent, what libevent.Events) { got = append(got, what.String()) }))
-			require.NoError(t, b.Enable(rd))
-			require.NoError(t, b.Trigger(wr, 0))
-			testutil.Dispatch(t, base)
-			assert.Equal(t, []string{"last", (libevent.EventReading | libevent.EventEOF).String()}, got)
-		})
-	}
-}
-
 func TestTrigger(t *testing.T) {
 	forSocketAndPair(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent, _ func([]byte)) {
 		var reads, writes int
@@ -218,6 +168,24 @@ func TestEventFlagsAlone(t *testing.T) {
 	}
 }
 
+func TestEventsOfPair(t *testing.T) {
+	for _, c := range []struct {
+		what libevent.What
+		want libevent.Events
+	}{
+		{wr, libevent.EventReading | libevent.EventEOF},
+		{rd, libevent.EventWriting | libevent.EventEOF},
+		{rd | wr, libevent.EventReading | libevent.EventWriting | libevent.EventEOF},
+	} {
+		base := testutil.NewBase(t)
+		a, b := testutil.NewPair(t, base)
+		_, err := a.Flush(c.what, libevent.FlushFinished)
+		require.NoError(t, err)
+		assert.Equal(t, c.want, testutil.Happening(t, b))
+		assert.ErrorIs(t, b.Err(), io.EOF)
+	}
+}
+
 // The end of a pair is told once. No read callback comes without bytes to read.
 func TestEndOfPairIsToldOnce(t *testing.T) {
 	base := testutil.NewBase(t)
@@ -231,4 +199,36 @@ func TestEndOfPairIsToldOnce(t *testing.T) {
 	require.NoError(t, a.FreeAfterFlush(time.Second))
 	testutil.Dispatch(t, base)
 	assert.Equal(t, 1, events)
+}
+
+// The end of a pair comes after the bytes that were sent before it, also when both come
+// while the other end runs its callbacks.
+func TestPairEndOvertakesNothing(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, bev *libevent.BufferEvent) *libevent.BufferEvent{
+		"pair": func(_ *testing.T, bev *libevent.BufferEvent) *libevent.BufferEvent { return bev },
+		"filter": func(t *testing.T, bev *libevent.BufferEvent) *libevent.BufferEvent {
+			return testutil.NewFilter(t, bev, nil, nil, 0)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := testutil.NewBase(t)
+			a, under := testutil.NewPair(t, base)
+			b := end(t, under)
+			var got []string
+			require.NoError(t, b.SetCallbacks(func(b *libevent.BufferEvent) {
+				p, err := io.ReadAll(b.Input())
+				assert.NoError(t, err)
+				got = append(got, string(p))
+			}, func(*libevent.BufferEvent) {
+				_, err := a.WriteString("last")
+				assert.NoError(t, err)
+				_, err = a.Flush(wr, libevent.FlushFinished)
+				assert.NoError(t, err)
+			}, func(_ *libevent.BufferEvent, what libevent.Events) { got = append(got, what.String()) }))
+			require.NoError(t, b.Enable(rd))
+			require.NoError(t, b.Trigger(wr, 0))
+			testutil.Dispatch(t, base)
+			assert.Equal(t, []string{"last", (libevent.EventReading | libevent.EventEOF).String()}, got)
+		})
+	}
 }

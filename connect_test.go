@@ -19,6 +19,296 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
+func TestConnect(t *testing.T) {
+	for _, network := range []string{"tcp", "tcp4", "tcp6", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			address := "127.0.0.1:0"
+			switch network {
+			case "tcp6":
+				address = "[::1]:0"
+			case "unix":
+				address = filepath.Join(t.TempDir(), "sock")
+			}
+			ln, err := net.Listen(network, address)
+			if err != nil && network == "tcp6" {
+				t.Skip("no IPv6 here")
+			}
+			require.NoError(t, err)
+			defer ln.Close()
+			accepted := make(chan net.Conn, 1)
+			go func() {
+				conn, _ := ln.Accept()
+				accepted <- conn
+			}()
+
+			base := testutil.NewBase(t)
+			bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+			require.NoError(t, err)
+			assert.Equal(t, -1, bev.FD())
+			assert.Nil(t, bev.RemoteAddr())
+			_, err = bev.WriteString("written before the connection is there")
+			require.NoError(t, err)
+			require.NoError(t, bev.Connect(network, ln.Addr().String()))
+			assert.Equal(t, libevent.EventConnected, testutil.Happening(t, bev), "CONNECTED comes alone")
+			assert.NoError(t, bev.Err())
+			assert.Equal(t, ln.Addr().String(), bev.RemoteAddr().String())
+			conn := testutil.Receive(t, accepted)
+			if network != "unix" {
+				assert.Equal(t, conn.RemoteAddr().String(), bev.LocalAddr().String())
+			}
+			require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
+			testutil.Dispatch(t, base)
+			got, err := io.ReadAll(conn)
+			require.NoError(t, err)
+			assert.Equal(t, "written before the connection is there", string(got))
+			require.NoError(t, conn.Close())
+		})
+	}
+}
+
+func TestConnectIsCloseOnExec(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	base := testutil.NewBase(t)
+	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	require.NoError(t, bev.Connect("tcp", ln.Addr().String()))
+	flags, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(bev.FD()), syscall.F_GETFD, 0)
+	require.Zero(t, errno)
+	assert.NotZero(t, flags&syscall.FD_CLOEXEC)
+}
+
+func TestConnectRefused(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	require.NoError(t, bev.Connect("tcp", testutil.Refusing(t)))
+	assert.Equal(t, libevent.EventError, testutil.Happening(t, bev), "no direction, as in libevent")
+	var e *libevent.Error
+	require.ErrorAs(t, bev.Err(), &e)
+	assert.Equal(t, "connect", e.Op)
+	assert.ErrorIs(t, e, syscall.ECONNREFUSED)
+	_, err = bev.Read(make([]byte, 1))
+	assert.ErrorIs(t, err, syscall.ECONNREFUSED)
+}
+
+func TestConnectUnixRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sock")
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	require.NoError(t, err)
+	ln.SetUnlinkOnClose(false)
+	require.NoError(t, ln.Close())
+	base := testutil.NewBase(t)
+	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	require.NoError(t, bev.Connect("unix", path))
+	assert.Equal(t, libevent.EventError, testutil.Happening(t, bev))
+	assert.ErrorIs(t, bev.Err(), syscall.ECONNREFUSED)
+
+	other, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	assert.ErrorIs(t, other.Connect("unix", path+"-not-there"), syscall.ENOENT)
+	assert.Equal(t, -1, other.FD())
+}
+
+// The write timeout is the limit of a connect.
+func TestConnectTimeout(t *testing.T) {
+	// A listener whose backlog is full does not answer.
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	defer syscall.Close(fd)
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	require.NoError(t, syscall.Listen(fd, 0))
+	sa, err := syscall.Getsockname(fd)
+	require.NoError(t, err)
+	addr := (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: sa.(*syscall.SockaddrInet4).Port}).String()
+	base := testutil.NewBase(t)
+	for range 8 {
+		bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+		require.NoError(t, err)
+		require.NoError(t, bev.SetTimeouts(0, 50*time.Millisecond))
+		require.NoError(t, bev.Connect("tcp", addr))
+		if what := testutil.Happening(t, bev); what != libevent.EventConnected {
+			assert.Equal(t, libevent.EventWriting|libevent.EventTimeout, what)
+			assert.ErrorIs(t, bev.Err(), os.ErrDeadlineExceeded)
+			return
+		}
+	}
+	t.Skip("this system's backlog never fills")
+}
+
+func TestConnectArguments(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, err := base.NewSocket(-1, 0)
+	require.NoError(t, err)
+	for _, c := range [][2]string{
+		{"udp", "127.0.0.1:1"}, {"", "127.0.0.1:1"}, {"tcp", ""}, {"tcp", "127.0.0.1"},
+		{"tcp", "example.org:80"}, {"tcp", ":80"}, {"tcp", "127.0.0.1:65536"}, {"tcp", "127.0.0.1:-1"},
+		{"tcp4", "[::1]:1"}, {"tcp6", "127.0.0.1:1"}, {"tcp", "[::1%nosuchzone]:1"}, {"unix", ""},
+		{"unix", string(make([]byte, 200))},
+	} {
+		assert.ErrorIs(t, bev.Connect(c[0], c[1]), syscall.EINVAL, "%q %q", c[0], c[1])
+	}
+	pair, _ := testutil.NewPair(t, base)
+	assert.ErrorIs(t, pair.Connect("tcp", "127.0.0.1:1"), syscall.EINVAL)
+	assert.ErrorIs(t, pair.SetFD(0), syscall.EINVAL)
+	assert.Nil(t, pair.LocalAddr())
+}
+
+// A connection to a unix socket succeeds at once. The order of its callbacks is that of
+// any other connection.
+func TestConnectUnixOrder(t *testing.T) {
+	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "sock"))
+	require.NoError(t, err)
+	defer ln.Close()
+	for _, writing := range []bool{true, false} {
+		base := testutil.NewBase(t)
+		bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+		require.NoError(t, err)
+		var order []string
+		require.NoError(t, bev.SetCallbacks(nil,
+			func(*libevent.BufferEvent) { order = append(order, "write") },
+			func(_ *libevent.BufferEvent, what libevent.Events) { order = append(order, what.String()) }))
+		if writing {
+			_, err = bev.WriteString("x")
+			require.NoError(t, err)
+		} else {
+			require.NoError(t, bev.Disable(wr))
+		}
+		require.NoError(t, bev.Connect("unix", ln.Addr().String()))
+		testutil.Dispatch(t, base)
+		if writing {
+			assert.Equal(t, []string{"BEV_EVENT_CONNECTED", "write"}, order)
+		} else {
+			assert.Equal(t, []string{"BEV_EVENT_CONNECTED"}, order)
+		}
+	}
+}
+
+// When a connect succeeds at once, libevent makes a write callback though nothing was
+// written. That one is not told. The first one after a write is, also without the fast
+// path.
+func TestConnectAtOnceThenWrite(t *testing.T) {
+	for name, opts := range map[string]libevent.Options{"fast": 0, "plain": libevent.OptPlainIO} {
+		t.Run(name, func(t *testing.T) {
+			base := testutil.NewBase(t)
+			path := filepath.Join(t.TempDir(), "s")
+			l, err := net.Listen("unix", path)
+			require.NoError(t, err)
+			defer l.Close()
+			bev, err := base.NewSocket(-1, libevent.OptCloseOnFree|opts)
+			require.NoError(t, err)
+			connected := make(chan struct{})
+			event := func(*libevent.BufferEvent, libevent.Events) { close(connected) }
+			require.NoError(t, bev.SetCallbacks(nil, nil, event))
+			testutil.Background(t, base)
+			require.NoError(t, bev.Connect("unix", path))
+			testutil.Receive(t, connected)
+			written := make(chan struct{}, 1)
+			write := func(*libevent.BufferEvent) { written <- struct{}{} }
+			require.NoError(t, bev.SetCallbacks(nil, write, nil))
+			_, err = bev.WriteString("x")
+			require.NoError(t, err)
+			testutil.Receive(t, written)
+		})
+	}
+}
+
+func TestSetFD(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, first := testutil.NewSocket(t, base, 0)
+	require.NoError(t, first.CloseWrite())
+	require.NoError(t, bev.Enable(rd))
+	assert.Equal(t, libevent.EventReading|libevent.EventEOF, testutil.Happening(t, bev))
+	require.NoError(t, bev.CloseWrite())
+	_, err := bev.WriteString("x")
+	assert.ErrorIs(t, err, syscall.EPIPE)
+
+	old := bev.FD()
+	fd, second := testutil.TCPPair(t)
+	require.NoError(t, bev.SetFD(fd))
+	assert.Equal(t, fd, bev.FD())
+	require.NoError(t, syscall.Close(old), "the old one is the caller's")
+	require.NoError(t, bev.Enable(rd))
+	_, err = bev.Read(make([]byte, 1))
+	assert.ErrorIs(t, err, libevent.ErrWouldBlock, "a new descriptor has not ended")
+	_, err = bev.WriteString("hello")
+	require.NoError(t, err)
+	require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
+	testutil.Dispatch(t, base)
+	got, err := io.ReadAll(second)
+	require.NoError(t, err)
+	assert.Equal(t, "hello", string(got))
+
+	another, err := base.NewSocket(-1, 0)
+	require.NoError(t, err)
+	assert.ErrorIs(t, another.SetFD(-2), syscall.EINVAL)
+	assert.ErrorIs(t, another.SetFD(1<<20), syscall.EBADF)
+}
+
+// Libevent alone would report that the old descriptor is connected as an event of the new
+// one.
+func TestSetFDWhileConnecting(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	base := testutil.NewBase(t)
+	bev, err := base.NewSocket(-1, 0)
+	require.NoError(t, err)
+	require.NoError(t, bev.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) {
+		assert.Fail(t, "no event", "%v", what)
+	}))
+	require.NoError(t, bev.Connect("tcp", ln.Addr().String()))
+	old := bev.FD()
+	fd, peer := testutil.TCPPair(t)
+	defer syscall.Close(fd)
+	require.NoError(t, bev.SetFD(fd))
+	require.NoError(t, syscall.Close(old))
+	_, err = bev.WriteString("x")
+	require.NoError(t, err)
+	testutil.Dispatch(t, base)
+	p := make([]byte, 1)
+	_, err = peer.Read(p)
+	require.NoError(t, err)
+	assert.Equal(t, "x", string(p))
+}
+
+func TestSetFDFromElsewhere(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, _ := testutil.NewSocket(t, base, 0)
+	require.NoError(t, bev.SetFD(bev.FD()), "no loop runs")
+	testutil.Background(t, base)
+	testutil.OnLoop(t, base, func() { assert.NoError(t, bev.SetFD(bev.FD())) })
+	assert.ErrorIs(t, bev.SetFD(-1), libevent.ErrWrongLoop)
+}
+
+func TestReplaceFD(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, old := testutil.NewSocket(t, base, 0)
+	closed := testutil.ReadAll(old)
+	fd, peer := testutil.TCPPair(t)
+	require.NoError(t, bev.ReplaceFD(fd))
+	assert.Empty(t, testutil.Receive(t, closed))
+	assert.Equal(t, fd, bev.FD())
+	require.NoError(t, bev.ReplaceFD(fd), "the same stays open")
+	_, err := bev.WriteString("on the new one")
+	require.NoError(t, err)
+	got := testutil.ReadAll(peer)
+	require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
+	testutil.Dispatch(t, base)
+	assert.Equal(t, "on the new one", string(testutil.Receive(t, got)))
+
+	assert.ErrorIs(t, bev.ReplaceFD(-1), libevent.ErrClosed)
+	none, err := base.NewSocket(-1, 0)
+	require.NoError(t, err)
+	assert.ErrorIs(t, none.ReplaceFD(-2), syscall.EINVAL)
+	require.NoError(t, none.ReplaceFD(-1))
+	assert.Equal(t, -1, none.FD())
+	a, _ := testutil.NewPair(t, base)
+	assert.ErrorIs(t, a.ReplaceFD(-1), syscall.EINVAL)
+}
+
 // echo has bev send back what it reads. bev is freed at its first event.
 func echo(t testing.TB, bev *libevent.BufferEvent, onRead func()) {
 	t.Helper()
@@ -271,294 +561,4 @@ func TestSetBaseAgainstFree(t *testing.T) {
 		})
 		testutil.Receive(t, freed)
 	}
-}
-
-func TestReplaceFD(t *testing.T) {
-	base := testutil.NewBase(t)
-	bev, old := testutil.NewSocket(t, base, 0)
-	closed := testutil.ReadAll(old)
-	fd, peer := testutil.TCPPair(t)
-	require.NoError(t, bev.ReplaceFD(fd))
-	assert.Empty(t, testutil.Receive(t, closed))
-	assert.Equal(t, fd, bev.FD())
-	require.NoError(t, bev.ReplaceFD(fd), "the same stays open")
-	_, err := bev.WriteString("on the new one")
-	require.NoError(t, err)
-	got := testutil.ReadAll(peer)
-	require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
-	testutil.Dispatch(t, base)
-	assert.Equal(t, "on the new one", string(testutil.Receive(t, got)))
-
-	assert.ErrorIs(t, bev.ReplaceFD(-1), libevent.ErrClosed)
-	none, err := base.NewSocket(-1, 0)
-	require.NoError(t, err)
-	assert.ErrorIs(t, none.ReplaceFD(-2), syscall.EINVAL)
-	require.NoError(t, none.ReplaceFD(-1))
-	assert.Equal(t, -1, none.FD())
-	a, _ := testutil.NewPair(t, base)
-	assert.ErrorIs(t, a.ReplaceFD(-1), syscall.EINVAL)
-}
-
-// When a connect succeeds at once, libevent makes a write callback though nothing was
-// written. That one is not told. The first one after a write is, also without the fast
-// path.
-func TestConnectAtOnceThenWrite(t *testing.T) {
-	for name, opts := range map[string]libevent.Options{"fast": 0, "plain": libevent.OptPlainIO} {
-		t.Run(name, func(t *testing.T) {
-			base := testutil.NewBase(t)
-			path := filepath.Join(t.TempDir(), "s")
-			l, err := net.Listen("unix", path)
-			require.NoError(t, err)
-			defer l.Close()
-			bev, err := base.NewSocket(-1, libevent.OptCloseOnFree|opts)
-			require.NoError(t, err)
-			connected := make(chan struct{})
-			event := func(*libevent.BufferEvent, libevent.Events) { close(connected) }
-			require.NoError(t, bev.SetCallbacks(nil, nil, event))
-			testutil.Background(t, base)
-			require.NoError(t, bev.Connect("unix", path))
-			testutil.Receive(t, connected)
-			written := make(chan struct{}, 1)
-			write := func(*libevent.BufferEvent) { written <- struct{}{} }
-			require.NoError(t, bev.SetCallbacks(nil, write, nil))
-			_, err = bev.WriteString("x")
-			require.NoError(t, err)
-			testutil.Receive(t, written)
-		})
-	}
-}
-
-func TestConnect(t *testing.T) {
-	for _, network := range []string{"tcp", "tcp4", "tcp6", "unix"} {
-		t.Run(network, func(t *testing.T) {
-			address := "127.0.0.1:0"
-			switch network {
-			case "tcp6":
-				address = "[::1]:0"
-			case "unix":
-				address = filepath.Join(t.TempDir(), "sock")
-			}
-			ln, err := net.Listen(network, address)
-			if err != nil && network == "tcp6" {
-				t.Skip("no IPv6 here")
-			}
-			require.NoError(t, err)
-			defer ln.Close()
-			accepted := make(chan net.Conn, 1)
-			go func() {
-				conn, _ := ln.Accept()
-				accepted <- conn
-			}()
-
-			base := testutil.NewBase(t)
-			bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
-			require.NoError(t, err)
-			assert.Equal(t, -1, bev.FD())
-			assert.Nil(t, bev.RemoteAddr())
-			_, err = bev.WriteString("written before the connection is there")
-			require.NoError(t, err)
-			require.NoError(t, bev.Connect(network, ln.Addr().String()))
-			assert.Equal(t, libevent.EventConnected, testutil.Happening(t, bev), "CONNECTED comes alone")
-			assert.NoError(t, bev.Err())
-			assert.Equal(t, ln.Addr().String(), bev.RemoteAddr().String())
-			conn := testutil.Receive(t, accepted)
-			if network != "unix" {
-				assert.Equal(t, conn.RemoteAddr().String(), bev.LocalAddr().String())
-			}
-			require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
-			testutil.Dispatch(t, base)
-			got, err := io.ReadAll(conn)
-			require.NoError(t, err)
-			assert.Equal(t, "written before the connection is there", string(got))
-			require.NoError(t, conn.Close())
-		})
-	}
-}
-
-func TestConnectIsCloseOnExec(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	base := testutil.NewBase(t)
-	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
-	require.NoError(t, err)
-	require.NoError(t, bev.Connect("tcp", ln.Addr().String()))
-	flags, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(bev.FD()), syscall.F_GETFD, 0)
-	require.Zero(t, errno)
-	assert.NotZero(t, flags&syscall.FD_CLOEXEC)
-}
-
-func TestConnectRefused(t *testing.T) {
-	base := testutil.NewBase(t)
-	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
-	require.NoError(t, err)
-	require.NoError(t, bev.Connect("tcp", testutil.Refusing(t)))
-	assert.Equal(t, libevent.EventError, testutil.Happening(t, bev), "no direction, as in libevent")
-	var e *libevent.Error
-	require.ErrorAs(t, bev.Err(), &e)
-	assert.Equal(t, "connect", e.Op)
-	assert.ErrorIs(t, e, syscall.ECONNREFUSED)
-	_, err = bev.Read(make([]byte, 1))
-	assert.ErrorIs(t, err, syscall.ECONNREFUSED)
-}
-
-func TestConnectUnixRefused(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "sock")
-	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	require.NoError(t, err)
-	ln.SetUnlinkOnClose(false)
-	require.NoError(t, ln.Close())
-	base := testutil.NewBase(t)
-	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
-	require.NoError(t, err)
-	require.NoError(t, bev.Connect("unix", path))
-	assert.Equal(t, libevent.EventError, testutil.Happening(t, bev))
-	assert.ErrorIs(t, bev.Err(), syscall.ECONNREFUSED)
-
-	other, err := base.NewSocket(-1, libevent.OptCloseOnFree)
-	require.NoError(t, err)
-	assert.ErrorIs(t, other.Connect("unix", path+"-not-there"), syscall.ENOENT)
-	assert.Equal(t, -1, other.FD())
-}
-
-// The write timeout is the limit of a connect.
-func TestConnectTimeout(t *testing.T) {
-	// A listener whose backlog is full does not answer.
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
-	defer syscall.Close(fd)
-	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
-	require.NoError(t, syscall.Listen(fd, 0))
-	sa, err := syscall.Getsockname(fd)
-	require.NoError(t, err)
-	addr := (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: sa.(*syscall.SockaddrInet4).Port}).String()
-	base := testutil.NewBase(t)
-	for range 8 {
-		bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
-		require.NoError(t, err)
-		require.NoError(t, bev.SetTimeouts(0, 50*time.Millisecond))
-		require.NoError(t, bev.Connect("tcp", addr))
-		if what := testutil.Happening(t, bev); what != libevent.EventConnected {
-			assert.Equal(t, libevent.EventWriting|libevent.EventTimeout, what)
-			assert.ErrorIs(t, bev.Err(), os.ErrDeadlineExceeded)
-			return
-		}
-	}
-	t.Skip("this system's backlog never fills")
-}
-
-func TestConnectArguments(t *testing.T) {
-	base := testutil.NewBase(t)
-	bev, err := base.NewSocket(-1, 0)
-	require.NoError(t, err)
-	for _, c := range [][2]string{
-		{"udp", "127.0.0.1:1"}, {"", "127.0.0.1:1"}, {"tcp", ""}, {"tcp", "127.0.0.1"},
-		{"tcp", "example.org:80"}, {"tcp", ":80"}, {"tcp", "127.0.0.1:65536"}, {"tcp", "127.0.0.1:-1"},
-		{"tcp4", "[::1]:1"}, {"tcp6", "127.0.0.1:1"}, {"tcp", "[::1%nosuchzone]:1"}, {"unix", ""},
-		{"unix", string(make([]byte, 200))},
-	} {
-		assert.ErrorIs(t, bev.Connect(c[0], c[1]), syscall.EINVAL, "%q %q", c[0], c[1])
-	}
-	pair, _ := testutil.NewPair(t, base)
-	assert.ErrorIs(t, pair.Connect("tcp", "127.0.0.1:1"), syscall.EINVAL)
-	assert.ErrorIs(t, pair.SetFD(0), syscall.EINVAL)
-	assert.Nil(t, pair.LocalAddr())
-}
-
-func TestSetFD(t *testing.T) {
-	base := testutil.NewBase(t)
-	bev, first := testutil.NewSocket(t, base, 0)
-	require.NoError(t, first.CloseWrite())
-	require.NoError(t, bev.Enable(rd))
-	assert.Equal(t, libevent.EventReading|libevent.EventEOF, testutil.Happening(t, bev))
-	require.NoError(t, bev.CloseWrite())
-	_, err := bev.WriteString("x")
-	assert.ErrorIs(t, err, syscall.EPIPE)
-
-	old := bev.FD()
-	fd, second := testutil.TCPPair(t)
-	require.NoError(t, bev.SetFD(fd))
-	assert.Equal(t, fd, bev.FD())
-	require.NoError(t, syscall.Close(old), "the old one is the caller's")
-	require.NoError(t, bev.Enable(rd))
-	_, err = bev.Read(make([]byte, 1))
-	assert.ErrorIs(t, err, libevent.ErrWouldBlock, "a new descriptor has not ended")
-	_, err = bev.WriteString("hello")
-	require.NoError(t, err)
-	require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
-	testutil.Dispatch(t, base)
-	got, err := io.ReadAll(second)
-	require.NoError(t, err)
-	assert.Equal(t, "hello", string(got))
-
-	another, err := base.NewSocket(-1, 0)
-	require.NoError(t, err)
-	assert.ErrorIs(t, another.SetFD(-2), syscall.EINVAL)
-	assert.ErrorIs(t, another.SetFD(1<<20), syscall.EBADF)
-}
-
-// A connection to a unix socket succeeds at once. The order of its callbacks is that of
-// any other connection.
-func TestConnectUnixOrder(t *testing.T) {
-	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "sock"))
-	require.NoError(t, err)
-	defer ln.Close()
-	for _, writing := range []bool{true, false} {
-		base := testutil.NewBase(t)
-		bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
-		require.NoError(t, err)
-		var order []string
-		require.NoError(t, bev.SetCallbacks(nil,
-			func(*libevent.BufferEvent) { order = append(order, "write") },
-			func(_ *libevent.BufferEvent, what libevent.Events) { order = append(order, what.String()) }))
-		if writing {
-			_, err = bev.WriteString("x")
-			require.NoError(t, err)
-		} else {
-			require.NoError(t, bev.Disable(wr))
-		}
-		require.NoError(t, bev.Connect("unix", ln.Addr().String()))
-		testutil.Dispatch(t, base)
-		if writing {
-			assert.Equal(t, []string{"BEV_EVENT_CONNECTED", "write"}, order)
-		} else {
-			assert.Equal(t, []string{"BEV_EVENT_CONNECTED"}, order)
-		}
-	}
-}
-
-// Libevent alone would report that the old descriptor is connected as an event of the new
-// one.
-func TestSetFDWhileConnecting(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	base := testutil.NewBase(t)
-	bev, err := base.NewSocket(-1, 0)
-	require.NoError(t, err)
-	require.NoError(t, bev.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) {
-		assert.Fail(t, "no event", "%v", what)
-	}))
-	require.NoError(t, bev.Connect("tcp", ln.Addr().String()))
-	old := bev.FD()
-	fd, peer := testutil.TCPPair(t)
-	defer syscall.Close(fd)
-	require.NoError(t, bev.SetFD(fd))
-	require.NoError(t, syscall.Close(old))
-	_, err = bev.WriteString("x")
-	require.NoError(t, err)
-	testutil.Dispatch(t, base)
-	p := make([]byte, 1)
-	_, err = peer.Read(p)
-	require.NoError(t, err)
-	assert.Equal(t, "x", string(p))
-}
-
-func TestSetFDFromElsewhere(t *testing.T) {
-	base := testutil.NewBase(t)
-	bev, _ := testutil.NewSocket(t, base, 0)
-	require.NoError(t, bev.SetFD(bev.FD()), "no loop runs")
-	testutil.Background(t, base)
-	testutil.OnLoop(t, base, func() { assert.NoError(t, bev.SetFD(bev.FD())) })
-	assert.ErrorIs(t, bev.SetFD(-1), libevent.ErrWrongLoop)
 }

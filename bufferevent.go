@@ -7,7 +7,6 @@ import "C"
 
 import (
 	"io"
-	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -456,181 +455,95 @@ func (b *BufferEvent) Flush(what What, mode FlushMode) (bool, error) {
 	return n > 0, err
 }
 
-// --- the socket -----------------------------------------------------------------
-
-// Connect starts connecting to a literal address: "tcp", "tcp4" or "tcp6" with an
-// IP address and a port, or "unix" with a path or an abstract name after "@". The
-// event closure gets EventConnected, or EventError with the cause in Err. An error
-// returned here is one known at once; then no event follows. Without a descriptor
-// a socket is made for it; it is closed by Free if OptCloseOnFree was given.
-// Safe for concurrent use. Wraps bufferevent_socket_connect.
-func (b *BufferEvent) Connect(network, address string) error {
-	const op = "bufferevent_socket_connect"
-	if b.partner != nil {
-		return badArgument(op, "one end of a pair has no socket")
-	}
-	a, err := parseAddr(network, address)
-	if err != nil {
-		return badArgument(op, "%v", err)
-	}
-	if a.family != C.AF_UNIX && address[0] == ':' {
-		return badArgument(op, "address %q has no host", address)
-	}
-	// A process started meanwhile must not inherit the socket.
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	return b.redial(op, nil, func() C.int64_t { return C.glev_bev_connect(b.c, &a) })
-}
-
-// FD returns the descriptor, or -1 when there is none. It may be used to set socket
-// options; reading, writing or closing it is the bufferevent's.
-// Safe for concurrent use. Wraps bufferevent_getfd.
-func (b *BufferEvent) FD() int {
-	fd, err := b.do("bufferevent_getfd", func() C.int64_t {
-		if b.partner != nil {
-			return C.GLEV_NO_SOCKET
+// SetReceiver sets what the loop calls before it reads from the socket while the input is
+// empty: fn may take what came with Receive, straight to where it belongs, which saves a
+// copy. What fn leaves goes to the input, and on to the read closure. That is needed all the
+// same: fn is not called where libevent does the reading (see Config.PlainIO). nil is none.
+// Safe for concurrent use.
+func (b *BufferEvent) SetReceiver(fn func(*BufferEvent)) error {
+	_, err := b.do("SetReceiver", func() C.int64_t {
+		if fn != nil { // C may be about to call the old one
+			b.receiver.Store(&fn)
 		}
-		return C.glev_bev_fd(b.c)
+		return C.glev_bev_receiver(b.c, cBool(fn != nil))
 	})
-	if err != nil {
-		return -1
-	}
-	return fd
+	return err
 }
 
-// SetFD puts another descriptor in place of the present one, or none with -1. The
-// old one is not closed: it is the caller's from then on. What is buffered stays.
-// Loop goroutine only, or any goroutine while no loop runs. Wraps bufferevent_setfd.
-func (b *BufferEvent) SetFD(fd int) error {
-	const op = "bufferevent_setfd"
-	if fd < -1 {
-		return badArgument(op, "fd is %d", fd)
+// Receive reads from the socket to p, within the function of SetReceiver; the read timeout
+// begins anew, but watermarks do not count what never was in the input. When there is nothing
+// to read, or the input is not empty, it returns ErrWouldBlock. An end or an error of the
+// stream comes as an event.
+// Loop goroutine only.
+func (b *BufferEvent) Receive(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
 	}
-	return b.redial(op, nil, func() C.int64_t { return C.glev_bev_setfd(b.c, C.int(fd)) })
+	n, err := b.do("Receive", func() C.int64_t {
+		return C.glev_bev_receive(b.c, (*C.char)(unsafe.Pointer(unsafe.SliceData(p))), C.size_t(len(p)))
+	})
+	if n == 0 && err == nil {
+		err = ErrWouldBlock
+	}
+	return n, err
 }
 
-// ReplaceFD is SetFD that also closes the old descriptor, whoever owns it.
-// Loop goroutine only, or any goroutine while no loop runs. Stands for
-// bufferevent_replacefd, which libevent 2.1 lacks.
-func (b *BufferEvent) ReplaceFD(fd int) error {
-	const op = "bufferevent_replacefd"
-	if fd < -1 {
-		return badArgument(op, "fd is %d", fd)
+// Trigger has the read closure, the write closure or both called by the loop as if
+// bytes had come or gone, if the watermarks allow it.
+// Safe for concurrent use. Wraps bufferevent_trigger.
+func (b *BufferEvent) Trigger(what What, flags TriggerFlags) error {
+	const op = "bufferevent_trigger"
+	if err := direction(op, what); err != nil {
+		return err
 	}
-	return b.redial(op, nil, func() C.int64_t { return C.glev_bev_replacefd(b.c, C.int(fd)) })
+	if unknown := flags &^ TriggerIgnoreWatermarks; unknown != 0 {
+		return badArgument(op, "flags: unknown bits %v", unknown)
+	}
+	_, err := b.do(op, func() C.int64_t { return C.glev_bev_trigger(b.c, C.short(what), C.int(flags)) })
+	return err
 }
 
-// LocalAddr returns the address of this end, or nil when there is none.
-// Safe for concurrent use.
-func (b *BufferEvent) LocalAddr() net.Addr { return b.addr(0) }
+// TriggerEvent has the event closure called by the loop with what. Err then tells of
+// no cause for an EventError.
+// Safe for concurrent use. Wraps bufferevent_trigger_event.
+func (b *BufferEvent) TriggerEvent(what Events) error {
+	const op = "bufferevent_trigger_event"
+	if what == 0 {
+		return badArgument(op, "what is 0")
+	}
+	_, err := b.do(op, func() C.int64_t { return C.glev_bev_trigger_event(b.c, C.short(what)) })
+	return err
+}
 
-// RemoteAddr returns the address of the peer, or nil when there is none.
-// Safe for concurrent use.
-func (b *BufferEvent) RemoteAddr() net.Addr { return b.addr(1) }
-
-func (b *BufferEvent) addr(peer C.int) net.Addr {
-	var a C.struct_glev_addr
-	_, err := b.do("getsockname", func() C.int64_t { return C.glev_bev_addr(b.c, peer, &a) })
-	if err != nil {
+// Partner returns the other end of a pair, or nil when that is freed, or this is not
+// an end of a pair. Safe for concurrent use. Wraps bufferevent_pair_get_partner.
+func (b *BufferEvent) Partner() *BufferEvent {
+	if b.partner == nil || !b.partner.isOpen() || !b.isOpen() {
 		return nil
 	}
-	return netAddr(&a)
+	return b.partner
 }
 
-// --- ending ------------------------------------------------------------------------
-
-// Free ends the bufferevent: unwritten output is dropped, the descriptor is closed
-// if OptCloseOnFree was given, and is no longer used in any case. A closure that
-// runs now on the loop's goroutine goes on; none starts. With OptLoopOnly, from
-// another goroutine while the loop runs, the descriptor is let go in a later turn:
-// who closes it himself does so after a Post has run.
-// Safe for concurrent use. Wraps bufferevent_free.
-func (b *BufferEvent) Free() {
-	if b.borrowed && b.enter() {
-		C.glev_adopt_await(b.c)
-		b.leave()
+// SetPriority sets the priority of a socket's events, 0 (first) to one less than
+// Config.Priorities. Best on a new bufferevent: once it has been enabled it fails with
+// EBUSY while anything is due in the loop, for libevent does not tell whether that is
+// a callback of this one.
+// Loop goroutine only, or any goroutine while no loop runs, or while it was never
+// enabled or written to (but with OptPlainIO). Wraps bufferevent_priority_set.
+func (b *BufferEvent) SetPriority(priority int) error {
+	const op = "bufferevent_priority_set"
+	if err := b.Base().checkPriority(op, priority); err != nil {
+		return err
 	}
-	if b.close() {
-		b.hangUp()
-		b.endNow()
-	} else {
-		b.lingered()
-	}
-}
-
-// FreeAfterFlush is Free once the output is written, but at the latest after limit,
-// or on an error. From its return on no closure starts, nothing is read, and methods
-// return ErrClosed. Free cuts it short. After limit the rest of the output is dropped and,
-// with OptCloseOnFree, a TCP connection reset: its peer would take a part for all. On a
-// pair the other end gets EOF. A peer that is still sending gets EOF, and what it sends is
-// dropped until it ends, too: closing with bytes unread would reset the connection, and
-// what is on its way would be lost.
-// Safe for concurrent use.
-func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
-	const op = "FreeAfterFlush"
-	if limit < 0 {
-		return badArgument(op, "limit is negative: %v", limit)
-	}
-	if b.borrowed {
-		return badArgument(op, "it is C's: Free gives it back")
-	}
-	if b.loopOnly { // refused before anything has changed
-		if _, err := b.do(op, func() C.int64_t { return C.glev_bev_check(b.c) }); err != nil {
-			return err
-		}
-	}
-	defer collect().end()
-	if !b.enter() {
-		return ErrClosed
-	}
-	defer b.leave()
-	if b.base.dead.Load() {
-		b.Free()
-		return ErrLoopAborted
-	}
-	if !b.close() {
-		return ErrClosed
-	}
-	b.hangUp()
-	// Set first: the flush may be done before the call below returns.
-	b.lingering.Store(true)
-	rc := b.native64(func() C.int64_t { return C.glev_bev_linger(b.c, C.int64_t(microseconds(limit))) })
-	if rc != 0 { // nothing to wait for, or no way to
-		b.lingered()
-	}
-	_, err := result(op, rc)
+	_, err := b.do(op, func() C.int64_t { return C.glev_bev_set_priority(b.c, C.int(priority)) })
 	return err
 }
 
-// lingered ends a FreeAfterFlush, whoever is first to say so.
-func (b *BufferEvent) lingered() {
-	if b.lingering.CompareAndSwap(true, false) {
-		b.endNow()
-	}
-}
-
-// endNow takes the native bufferevent out of use and leaves the object, which is
-// closed and was entered by whoever closed it.
-func (b *BufferEvent) endNow() {
-	defer collect().end()
-	if b.filter != nil && b.filter.closeBelow {
-		defer b.below.Free()
-	}
-	if b.loopOnly { // no lock: only the loop's thread may touch it
-		b.leaveAtLoop(func() { C.glev_bev_quiet(b.c) })
-		return
-	}
-	C.glev_bev_quiet(b.c)
-	b.leave()
-}
-
-// CloseWrite shuts the writing side down when the output is written: the peer gets
-// EOF after the last byte. From its return on nothing more can be written; reading
-// goes on.
-// Safe for concurrent use. Stands for shutdown(SHUT_WR).
-func (b *BufferEvent) CloseWrite() error {
-	_, err := b.do("CloseWrite", func() C.int64_t { return C.glev_bev_close_write(b.c) })
-	return err
+// Priority returns the priority; that of a pair or a filter is always the middle one.
+// Safe for concurrent use. Wraps bufferevent_get_priority.
+func (b *BufferEvent) Priority() int {
+	n, _ := b.do("bufferevent_get_priority", func() C.int64_t { return C.glev_bev_priority(b.c) })
+	return n
 }
 
 // do makes one C call on the bufferevent.

@@ -15,6 +15,156 @@ import (
 	"syscall"
 )
 
+// Connect starts connecting to a literal address: "tcp", "tcp4" or "tcp6" with an
+// IP address and a port, or "unix" with a path or an abstract name after "@". The
+// event closure gets EventConnected, or EventError with the cause in Err. An error
+// returned here is one known at once; then no event follows. Without a descriptor
+// a socket is made for it; it is closed by Free if OptCloseOnFree was given.
+// Safe for concurrent use. Wraps bufferevent_socket_connect.
+func (b *BufferEvent) Connect(network, address string) error {
+	const op = "bufferevent_socket_connect"
+	if b.partner != nil {
+		return badArgument(op, "one end of a pair has no socket")
+	}
+	a, err := parseAddr(network, address)
+	if err != nil {
+		return badArgument(op, "%v", err)
+	}
+	if a.family != C.AF_UNIX && address[0] == ':' {
+		return badArgument(op, "address %q has no host", address)
+	}
+	// A process started meanwhile must not inherit the socket.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return b.redial(op, nil, func() C.int64_t { return C.glev_bev_connect(b.c, &a) })
+}
+
+// FD returns the descriptor, or -1 when there is none. It may be used to set socket
+// options; reading, writing or closing it is the bufferevent's.
+// Safe for concurrent use. Wraps bufferevent_getfd.
+func (b *BufferEvent) FD() int {
+	fd, err := b.do("bufferevent_getfd", func() C.int64_t {
+		if b.partner != nil {
+			return C.GLEV_NO_SOCKET
+		}
+		return C.glev_bev_fd(b.c)
+	})
+	if err != nil {
+		return -1
+	}
+	return fd
+}
+
+// SetFD puts another descriptor in place of the present one, or none with -1. The
+// old one is not closed: it is the caller's from then on. What is buffered stays.
+// Loop goroutine only, or any goroutine while no loop runs. Wraps bufferevent_setfd.
+func (b *BufferEvent) SetFD(fd int) error {
+	const op = "bufferevent_setfd"
+	if fd < -1 {
+		return badArgument(op, "fd is %d", fd)
+	}
+	return b.redial(op, nil, func() C.int64_t { return C.glev_bev_setfd(b.c, C.int(fd)) })
+}
+
+// ReplaceFD is SetFD that also closes the old descriptor, whoever owns it.
+// Loop goroutine only, or any goroutine while no loop runs. Stands for
+// bufferevent_replacefd, which libevent 2.1 lacks.
+func (b *BufferEvent) ReplaceFD(fd int) error {
+	const op = "bufferevent_replacefd"
+	if fd < -1 {
+		return badArgument(op, "fd is %d", fd)
+	}
+	return b.redial(op, nil, func() C.int64_t { return C.glev_bev_replacefd(b.c, C.int(fd)) })
+}
+
+// LocalAddr returns the address of this end, or nil when there is none.
+// Safe for concurrent use.
+func (b *BufferEvent) LocalAddr() net.Addr { return b.addr(0) }
+
+// RemoteAddr returns the address of the peer, or nil when there is none.
+// Safe for concurrent use.
+func (b *BufferEvent) RemoteAddr() net.Addr { return b.addr(1) }
+
+func (b *BufferEvent) addr(peer C.int) net.Addr {
+	var a C.struct_glev_addr
+	_, err := b.do("getsockname", func() C.int64_t { return C.glev_bev_addr(b.c, peer, &a) })
+	if err != nil {
+		return nil
+	}
+	return netAddr(&a)
+}
+
+// Base returns the base the bufferevent is on.
+// Safe for concurrent use. Wraps bufferevent_get_base.
+func (b *BufferEvent) Base() *Base {
+	if b.enter() {
+		defer b.leave()
+	}
+	return b.base
+}
+
+// SetBase moves a socket to another base, with all that it is: what it has buffered,
+// what is enabled, its closures, timeouts and watermarks. A timeout begins anew. The
+// loop of the other base may be running; from SetBase's return on it calls the closures.
+// Without SetPriority the priority becomes the middle one of the other base.
+//
+// Best on a new bufferevent, for what is due on the old base stays there: once it has
+// been enabled SetBase fails with EBUSY while anything is due in that loop, which
+// libevent does not tell apart, and while a closure of this bufferevent or another call
+// on it is in progress. Then nothing has changed, and a function that is posted may try
+// again. EINPROGRESS is its error while it connects, ERANGE if the other base has no
+// such priority. Refused are the ends of a pair, filters, sockets with a filter on top,
+// those with OptLoopOnly, and those that have, or had, a rate limit.
+// Loop goroutine only, that of the old base, or any goroutine while its loop does not run.
+// Wraps bufferevent_base_set.
+func (b *BufferEvent) SetBase(base *Base) error {
+	const op = "bufferevent_base_set"
+	if base == nil {
+		return badArgument(op, "base is nil")
+	}
+	if b.loopOnly {
+		return badArgument(op, "it is OptLoopOnly: made for the loop of its base")
+	}
+	if !b.enter() {
+		return ErrClosed
+	}
+	defer b.leave()
+	if b.base.dead.Load() {
+		return ErrLoopAborted
+	}
+	if base == b.base {
+		return nil
+	}
+	if base.noLocks {
+		return badArgument(op, "base has no locks")
+	}
+	if err := base.enterAlive(); err != nil {
+		return err
+	}
+	defer base.exit()
+	if b.partner != nil || b.filter != nil {
+		_, err := result(op, C.GLEV_NO_SOCKET)
+		return err
+	}
+	if !b.seize() {
+		if !b.isOpen() {
+			return ErrClosed
+		}
+		return &Error{op, syscall.EBUSY}
+	}
+	defer b.unseize()
+	_, err := result(op, b.native64(func() C.int64_t {
+		rc := C.glev_bev_set_base(b.c, base.c)
+		if rc == 0 {
+			b.base.hand(&b.object, base)
+		}
+		return rc
+	}))
+	return err
+}
+
+// --- connecting by name --------------------------------------------------------
+
 // ConnectHostname looks host up and connects to the first of its addresses that takes
 // the connection. network is "tcp", or "tcp4" or "tcp6" for one kind of addresses; host
 // may be an IP address. dns does the lookup, or, when it is nil, Go's resolver on another

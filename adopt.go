@@ -70,10 +70,7 @@ func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func
 	defer b.exit()
 	bev := newBufferEvent(b, loopOnly)
 	n := newcomer{bev: bev, flags: flags, loopOnly: cBool(loopOnly), handle: bev.handle.p}
-	rc := record(&n)
-	if rc == C.GLEV_WRONG_LOOP {
-		rc = b.asLoop(func() C.int64_t { return record(&n) })
-	}
+	rc := b.asLoop(func() C.int64_t { return record(&n) })
 	if _, err := result(op, rc); err != nil {
 		bev.handle.release()
 		if rc == -C.int64_t(syscall.EBUSY) {

@@ -134,11 +134,12 @@ func (cb *BufferCallback) tell() {
 }
 
 func (cb *BufferCallback) call(added, deleted int) {
-	_ = cb.buf.with(func() error {
-		if cb.enter() {
-			defer cb.leave()
-			cb.fn(cb.buf, added, deleted)
-		}
-		return nil
-	})
+	if !cb.buf.enter() {
+		return
+	}
+	defer cb.buf.leave()
+	if cb.enter() {
+		defer cb.leave()
+		cb.fn(cb.buf, added, deleted)
+	}
 }

@@ -386,10 +386,12 @@ func (b *BufferEvent) WriteString(s string) (int, error) {
 }
 
 func (b *BufferEvent) write(p *byte, n int) (int, error) {
-	_, err := b.do("bufferevent_write", func() C.int64_t {
-		return C.glev_bev_write(b.c, (*C.char)(unsafe.Pointer(p)), C.size_t(n))
-	})
-	if err != nil {
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = C.glev_bev_write(b.c, (*C.char)(unsafe.Pointer(p)), C.size_t(n))
+	}
+	if _, err := c.result("bufferevent_write"); err != nil {
 		return 0, err
 	}
 	return n, nil
@@ -402,10 +404,14 @@ func (b *BufferEvent) WriteBuffer(src *Buffer) error {
 	if src == nil {
 		return badArgument(op, "src is nil")
 	}
-	return src.with(func() error {
-		_, err := b.do(op, func() C.int64_t { return C.glev_bev_write_buffer(b.c, src.c) })
-		return err
-	})
+	c := b.begin()
+	defer c.end()
+	c.with(src)
+	for c.next() {
+		c.rc = C.glev_bev_write_buffer(b.c, src.c)
+	}
+	_, err := c.result(op)
+	return err
 }
 
 // Read moves up to len(p) bytes from the input to p. When the input is empty it
@@ -414,9 +420,13 @@ func (b *BufferEvent) WriteBuffer(src *Buffer) error {
 func (b *BufferEvent) Read(p []byte) (int, error) {
 	// Looked at before the input: the end comes after the last byte.
 	ended := b.ended.Load()
-	n, err := b.do("bufferevent_read", func() C.int64_t {
-		return C.glev_bev_read(b.c, (*C.char)(unsafe.Pointer(unsafe.SliceData(p))), C.size_t(len(p)))
-	})
+	at, size := bytesOf(p)
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = C.glev_bev_read(b.c, at, size)
+	}
+	n, err := c.result("bufferevent_read")
 	if n > 0 || err != nil || len(p) == 0 {
 		return n, err
 	}
@@ -433,10 +443,14 @@ func (b *BufferEvent) ReadBuffer(dst *Buffer) error {
 	if dst == nil {
 		return badArgument(op, "dst is nil")
 	}
-	return dst.with(func() error {
-		_, err := b.do(op, func() C.int64_t { return C.glev_bev_read_buffer(b.c, dst.c) })
-		return err
-	})
+	c := b.begin()
+	defer c.end()
+	c.with(dst)
+	for c.next() {
+		c.rc = C.glev_bev_read_buffer(b.c, dst.c)
+	}
+	_, err := c.result(op)
+	return err
 }
 
 // Flush asks for buffered bytes to be moved on. On a socket it does nothing. On a
@@ -479,9 +493,13 @@ func (b *BufferEvent) Receive(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	n, err := b.do("Receive", func() C.int64_t {
-		return C.glev_bev_receive(b.c, (*C.char)(unsafe.Pointer(unsafe.SliceData(p))), C.size_t(len(p)))
-	})
+	at, size := bytesOf(p)
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = C.glev_bev_receive(b.c, at, size)
+	}
+	n, err := c.result("Receive")
 	if n == 0 && err == nil {
 		err = ErrWouldBlock
 	}
@@ -544,31 +562,6 @@ func (b *BufferEvent) SetPriority(priority int) error {
 func (b *BufferEvent) Priority() int {
 	n, _ := b.do("bufferevent_get_priority", func() C.int64_t { return C.glev_bev_priority(b.c) })
 	return n
-}
-
-// do makes one C call on the bufferevent.
-func (b *BufferEvent) do(op string, call func() C.int64_t) (int, error) {
-	defer collect().end()
-	if !b.enter() {
-		return 0, ErrClosed
-	}
-	defer b.leave()
-	if b.base.dead.Load() {
-		return 0, ErrLoopAborted
-	}
-	return result(op, b.native64(call))
-}
-
-// native64 makes a C call of somebody who is inside.
-func (b *BufferEvent) native64(call func() C.int64_t) C.int64_t {
-	if b.filter != nil {
-		defer b.filter.enter()()
-	}
-	rc := call()
-	if rc == C.GLEV_WRONG_LOOP {
-		rc = b.base.asLoop(call)
-	}
-	return rc
 }
 
 // enter lets the functions of a filter in while they run, also when the filter

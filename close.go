@@ -5,7 +5,10 @@ package libevent
 */
 import "C"
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // Free ends the bufferevent: unwritten output is dropped, the descriptor is closed
 // if OptCloseOnFree was given, and is no longer used in any case. A closure that
@@ -47,14 +50,13 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 			return err
 		}
 	}
-	defer collect().end()
-	if !b.enter() {
-		return ErrClosed
-	}
-	defer b.leave()
-	if b.base.dead.Load() {
-		b.Free()
-		return ErrLoopAborted
+	c := b.begin()
+	defer c.end()
+	if c.err != nil {
+		if errors.Is(c.err, ErrLoopAborted) {
+			b.Free()
+		}
+		return c.err
 	}
 	if !b.close() {
 		return ErrClosed
@@ -62,11 +64,13 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	b.hangUp()
 	// Set first: the flush may be done before the call below returns.
 	b.lingering.Store(true)
-	rc := b.native64(func() C.int64_t { return C.glev_bev_linger(b.c, C.int64_t(microseconds(limit))) })
-	if rc != 0 { // nothing to wait for, or no way to
+	for c.next() {
+		c.rc = C.glev_bev_linger(b.c, C.int64_t(microseconds(limit)))
+	}
+	if c.rc != 0 { // nothing to wait for, or no way to
 		b.lingered()
 	}
-	_, err := result(op, rc)
+	_, err := c.result(op)
 	return err
 }
 

@@ -125,12 +125,10 @@ func (b *BufferEvent) SetBase(base *Base) error {
 	if b.loopOnly {
 		return badArgument(op, "it is OptLoopOnly: made for the loop of its base")
 	}
-	if !b.enter() {
-		return ErrClosed
-	}
-	defer b.leave()
-	if b.base.dead.Load() {
-		return ErrLoopAborted
+	c := b.begin()
+	defer c.end()
+	if c.err != nil {
+		return c.err
 	}
 	if base == b.base {
 		return nil
@@ -153,13 +151,13 @@ func (b *BufferEvent) SetBase(base *Base) error {
 		return &Error{op, syscall.EBUSY}
 	}
 	defer b.unseize()
-	_, err := result(op, b.native64(func() C.int64_t {
-		rc := C.glev_bev_set_base(b.c, base.c)
-		if rc == 0 {
+	for c.next() {
+		c.rc = C.glev_bev_set_base(b.c, base.c)
+		if c.rc == 0 {
 			b.base.hand(&b.object, base)
 		}
-		return rc
-	}))
+	}
+	_, err := c.result(op)
 	return err
 }
 

@@ -412,17 +412,6 @@ func (d *DNSBase) set(op string, call func() C.int) error {
 	return err
 }
 
-func (d *DNSBase) enterAlive() error {
-	if !d.enter() {
-		return ErrClosed
-	}
-	err := d.base.usable()
-	if err != nil {
-		d.leave()
-	}
-	return err
-}
-
 // failed gives the -1 of libevent the form of a result.
 func failed(rc C.int) C.int {
 	if rc != 0 {

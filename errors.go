@@ -43,6 +43,14 @@ var (
 // errFailed stands in where libevent says no more than that it failed.
 var errFailed = errors.New("failed")
 
+// done is the error of a libevent function that returns 0 or -1.
+func done(op string, rc C.int) error {
+	if rc != 0 {
+		return &Error{op, errFailed}
+	}
+	return nil
+}
+
 type sentinel struct {
 	text string
 	is   error

@@ -55,63 +55,23 @@ func (b *Buffer) Free() {
 	}
 }
 
-// leave is the counterpart of enter for a buffer alone.
+// enter is that of the bufferevent whose buffer it is.
+func (b *Buffer) enter() bool {
+	if b.owner != nil {
+		return b.owner.enter()
+	}
+	return b.usage.enter()
+}
+
+// leave is the counterpart of enter.
 func (b *Buffer) leave() {
-	if b.exit() {
+	if b.owner != nil {
+		b.owner.leave()
+	} else if b.exit() {
 		defer collect().end()
 		C.glev_buf_free(b.c)
 		live.objects[kindBuffer].Add(-1)
 	}
-}
-
-// with keeps the buffer in being while fn runs.
-func (b *Buffer) with(fn func() error) error {
-	if b.owner != nil {
-		if !b.owner.enter() {
-			return ErrClosed
-		}
-		defer b.owner.leave()
-	} else {
-		if !b.enter() {
-			return ErrClosed
-		}
-		defer b.leave()
-	}
-	return fn()
-}
-
-// do makes one C call on the buffer.
-func (b *Buffer) do(op string, call func() C.int64_t) (int, error) {
-	if b.owner != nil {
-		return b.owner.do(op, call)
-	}
-	defer collect().end()
-	if !b.enter() {
-		return 0, ErrClosed
-	}
-	rc := call()
-	b.leave()
-	return result(op, rc)
-}
-
-// do2 makes one C call on the buffer and another one. If both belong to bufferevents
-// for their loops alone, these must be on the same base.
-func (b *Buffer) do2(op, name string, other *Buffer, call func() C.int64_t) (n int, err error) {
-	if other == nil {
-		return 0, badArgument(op, "%s is nil", name)
-	}
-	err = other.with(func() (err error) {
-		n, err = b.do(op, func() C.int64_t {
-			rc := call()
-			if rc != C.GLEV_WRONG_LOOP || other.owner == nil || !other.owner.loopOnly ||
-				b.owner != nil && b.owner.loopOnly {
-				return rc // do tries again as b's loop
-			}
-			return other.owner.base.asLoop(call)
-		})
-		return err
-	})
-	return n, err
 }
 
 func bytesOf(p []byte) (*C.char, C.size_t) {
@@ -121,45 +81,67 @@ func bytesOf(p []byte) (*C.char, C.size_t) {
 // Len returns the number of bytes in the buffer.
 // Safe for concurrent use. Wraps evbuffer_get_length.
 func (b *Buffer) Len() int {
-	n, _ := b.do("evbuffer_get_length", func() C.int64_t { return C.glev_buf_len(b.c) })
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = C.glev_buf_len(b.c)
+	}
+	n, _ := c.result("evbuffer_get_length")
 	return n
 }
 
 // Add appends a copy of p.
 // Safe for concurrent use. Wraps evbuffer_add.
 func (b *Buffer) Add(p []byte) error {
-	_, err := b.do("evbuffer_add", func() C.int64_t {
-		c, n := bytesOf(p)
-		return C.glev_buf_add(b.c, c, n)
-	})
+	at, size := bytesOf(p)
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = C.glev_buf_add(b.c, at, size)
+	}
+	_, err := c.result("evbuffer_add")
 	return err
 }
 
 // AddBuffer moves all of src to the end, without a copy.
 // Safe for concurrent use. Wraps evbuffer_add_buffer.
 func (b *Buffer) AddBuffer(src *Buffer) error {
-	_, err := b.do2("evbuffer_add_buffer", "src", src, func() C.int64_t {
-		return C.glev_buf_add_buffer(b.c, src.c)
-	})
+	const op = "evbuffer_add_buffer"
+	if src == nil {
+		return badArgument(op, "src is nil")
+	}
+	c := b.begin()
+	defer c.end()
+	c.with(src)
+	for c.next() {
+		c.rc = C.glev_buf_add_buffer(b.c, src.c)
+	}
+	_, err := c.result(op)
 	return err
 }
 
 // Prepend puts a copy of p before the first byte.
 // Safe for concurrent use. Wraps evbuffer_prepend.
 func (b *Buffer) Prepend(p []byte) error {
-	_, err := b.do("evbuffer_prepend", func() C.int64_t {
-		c, n := bytesOf(p)
-		return C.glev_buf_prepend(b.c, c, n)
-	})
+	at, size := bytesOf(p)
+	_, err := b.do("evbuffer_prepend", func() C.int64_t { return C.glev_buf_prepend(b.c, at, size) })
 	return err
 }
 
 // PrependBuffer moves all of src before the first byte, without a copy.
 // Safe for concurrent use. Wraps evbuffer_prepend_buffer.
 func (b *Buffer) PrependBuffer(src *Buffer) error {
-	_, err := b.do2("evbuffer_prepend_buffer", "src", src, func() C.int64_t {
-		return C.glev_buf_prepend_buffer(b.c, src.c)
-	})
+	const op = "evbuffer_prepend_buffer"
+	if src == nil {
+		return badArgument(op, "src is nil")
+	}
+	c := b.begin()
+	defer c.end()
+	c.with(src)
+	for c.next() {
+		c.rc = C.glev_buf_prepend_buffer(b.c, src.c)
+	}
+	_, err := c.result(op)
 	return err
 }
 
@@ -167,10 +149,13 @@ func (b *Buffer) PrependBuffer(src *Buffer) error {
 // buffer is empty.
 // Safe for concurrent use. Wraps evbuffer_remove.
 func (b *Buffer) Remove(p []byte) (int, error) {
-	return b.do("evbuffer_remove", func() C.int64_t {
-		c, n := bytesOf(p)
-		return C.glev_buf_remove(b.c, c, n)
-	})
+	at, size := bytesOf(p)
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = C.glev_buf_remove(b.c, at, size)
+	}
+	return c.result("evbuffer_remove")
 }
 
 // RemoveBuffer moves up to n bytes from the front to the end of dst, without
@@ -181,10 +166,17 @@ func (b *Buffer) RemoveBuffer(dst *Buffer, n int) (int, error) {
 	if n < 0 {
 		return 0, badArgument(op, "n is negative: %d", n)
 	}
+	if dst == nil {
+		return 0, badArgument(op, "dst is nil")
+	}
 	n = min(n, 1<<31-1) // the result is an int in C
-	return b.do2(op, "dst", dst, func() C.int64_t {
-		return C.glev_buf_remove_buffer(b.c, dst.c, C.size_t(n))
-	})
+	c := b.begin()
+	defer c.end()
+	c.with(dst)
+	for c.next() {
+		c.rc = C.glev_buf_remove_buffer(b.c, dst.c, C.size_t(n))
+	}
+	return c.result(op)
 }
 
 // Drain drops n bytes from the front, or all if there are fewer.
@@ -194,7 +186,12 @@ func (b *Buffer) Drain(n int) error {
 	if n < 0 {
 		return badArgument(op, "n is negative: %d", n)
 	}
-	_, err := b.do(op, func() C.int64_t { return C.glev_buf_drain(b.c, C.size_t(n)) })
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = C.glev_buf_drain(b.c, C.size_t(n))
+	}
+	_, err := c.result(op)
 	return err
 }
 
@@ -202,10 +199,13 @@ func (b *Buffer) Drain(n int) error {
 // are.
 // Safe for concurrent use. Wraps evbuffer_copyout.
 func (b *Buffer) CopyOut(p []byte) (int, error) {
-	return b.do("evbuffer_copyout", func() C.int64_t {
-		c, n := bytesOf(p)
-		return C.glev_buf_copyout(b.c, c, n)
-	})
+	at, size := bytesOf(p)
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = C.glev_buf_copyout(b.c, at, size)
+	}
+	return c.result("evbuffer_copyout")
 }
 
 // CopyOutFrom is CopyOut from an offset on. One beyond the end is an error.
@@ -215,10 +215,8 @@ func (b *Buffer) CopyOutFrom(p []byte, from int) (int, error) {
 	if from < 0 {
 		return 0, badArgument(op, "from is negative: %d", from)
 	}
-	n, err := b.do(op, func() C.int64_t {
-		c, n := bytesOf(p)
-		return C.glev_buf_copyout_from(b.c, c, n, C.size_t(from))
-	})
+	at, size := bytesOf(p)
+	n, err := b.do(op, func() C.int64_t { return C.glev_buf_copyout_from(b.c, at, size, C.size_t(from)) })
 	return n, beyondEnd(op, from, err)
 }
 
@@ -232,22 +230,18 @@ func beyondEnd(op string, from int, err error) error {
 // Search returns the offset of what at or after the offset from, or -1.
 // Safe for concurrent use. Wraps evbuffer_search.
 func (b *Buffer) Search(what []byte, from int) int {
-	return b.search("evbuffer_search", what, from, math.MaxInt)
+	return b.SearchRange(what, from, math.MaxInt)
 }
 
 // SearchRange is Search in the bytes before the offset to.
 // Safe for concurrent use. Wraps evbuffer_search_range.
 func (b *Buffer) SearchRange(what []byte, from, to int) int {
-	return b.search("evbuffer_search_range", what, from, to)
-}
-
-func (b *Buffer) search(op string, what []byte, from, to int) int {
 	if from < 0 || to < from {
 		return -1
 	}
-	return b.find(op, func() C.int64_t {
-		c, n := bytesOf(what)
-		return C.glev_buf_search(b.c, c, n, C.size_t(from), C.size_t(to))
+	at, size := bytesOf(what)
+	return b.find(func() C.int64_t {
+		return C.glev_buf_search(b.c, at, size, C.size_t(from), C.size_t(to))
 	})
 }
 
@@ -259,7 +253,7 @@ func (b *Buffer) SearchEOL(from int, eol EOL) (at, length int) {
 		return -1, 0
 	}
 	var n C.size_t
-	at = b.find("evbuffer_search_eol", func() C.int64_t {
+	at = b.find(func() C.int64_t {
 		return C.glev_buf_search_eol(b.c, C.size_t(from), C.int(eol), &n)
 	})
 	if at < 0 {
@@ -269,20 +263,16 @@ func (b *Buffer) SearchEOL(from int, eol EOL) (at, length int) {
 }
 
 // find makes a C call that returns an offset, or -1.
-func (b *Buffer) find(op string, call func() C.int64_t) int {
-	at := -1
-	_, err := b.do(op, func() C.int64_t {
-		rc := call()
-		if rc == -1 {
-			return 0
-		}
-		at = int(rc)
-		return rc
-	})
-	if err != nil {
+func (b *Buffer) find(function func() C.int64_t) int {
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = function()
+	}
+	if c.err != nil || c.rc < 0 {
 		return -1
 	}
-	return at
+	return int(c.rc)
 }
 
 // ReadLine removes the first line and its ending, and returns the line without the
@@ -398,9 +388,7 @@ func (b *Buffer) ReadFD(fd, n int) (int, error) {
 	if n == 0 {
 		return 0, b.check(op) // libevent would take it for the end
 	}
-	n, err := b.transfer(op, fd, n, func(n int) C.int64_t {
-		return C.glev_buf_read(b.c, C.int(fd), C.int(n))
-	})
+	n, err := b.transfer(op, fd, n, func(n C.int) C.int64_t { return C.glev_buf_read(b.c, C.int(fd), n) })
 	if n == 0 && err == nil {
 		err = io.EOF
 	}
@@ -413,17 +401,17 @@ func (b *Buffer) ReadFD(fd, n int) (int, error) {
 // the buffer with it.
 // Safe for concurrent use. Wraps evbuffer_write_atmost.
 func (b *Buffer) WriteFD(fd, n int) (int, error) {
-	return b.transfer("evbuffer_write_atmost", fd, n, func(n int) C.int64_t {
+	return b.transfer("evbuffer_write_atmost", fd, n, func(n C.int) C.int64_t {
 		return C.glev_buf_write(b.c, C.int(fd), C.int64_t(n))
 	})
 }
 
-func (b *Buffer) transfer(op string, fd, n int, call func(n int) C.int64_t) (int, error) {
+func (b *Buffer) transfer(op string, fd, n int, function func(n C.int) C.int64_t) (int, error) {
 	if fd < 0 {
 		return 0, badArgument(op, "fd is %d", fd)
 	}
-	n = max(min(n, math.MaxInt32), -1) // an int in C
-	n, err := b.do(op, func() C.int64_t { return call(n) })
+	most := C.int(max(min(n, math.MaxInt32), -1))
+	n, err := b.do(op, func() C.int64_t { return function(most) })
 	if errors.Is(err, syscall.EAGAIN) {
 		err = ErrWouldBlock
 	}

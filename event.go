@@ -96,27 +96,36 @@ func (b *Base) newEvent(op string, fd int, what What, fn func(int, What), sig *s
 // Safe for concurrent use. Wraps event_add.
 func (e *Event) Add(d time.Duration) error {
 	const op = "event_add"
+	if e.signal != nil && d >= 0 {
+		return badArgument(op, "a signal takes no timeout: %v", d)
+	}
+	if err := e.lock(); err != nil {
+		return err
+	}
+	defer e.unlock()
 	if e.signal != nil {
-		if d >= 0 {
-			return badArgument(op, "a signal takes no timeout: %v", d)
-		}
-		return e.do(op, func() C.int { e.signal.start(e); return 0 })
+		e.signal.start(e)
+		return nil
 	}
 	us := int64(-1)
 	if d >= 0 {
 		us = microseconds(d)
 	}
-	return e.do(op, func() C.int { return C.glev_event_add(e.c, C.int64_t(us)) })
+	_, err := result(op, C.int64_t(C.glev_event_add(e.c, C.int64_t(us))))
+	return err
 }
 
 // Del makes the event wait no more. A closure that the loop has taken up already
 // may still start, if Del is called from another goroutine.
 // Safe for concurrent use. Wraps event_del.
 func (e *Event) Del() error {
-	return e.do("event_del", func() C.int {
-		e.signal.stop(e)
-		return C.event_del(e.c.ev)
-	})
+	if err := e.lock(); err != nil {
+		return err
+	}
+	defer e.unlock()
+	e.signal.stop(e)
+	_, err := result("event_del", C.int64_t(C.event_del(e.c.ev)))
+	return err
 }
 
 // Active makes the event fire with what, added or not. Several calls before the
@@ -128,29 +137,32 @@ func (e *Event) Active(what What) error {
 		what&^(EvTimeout|EvRead|EvWrite|EvSignal) != 0 {
 		return badArgument(op, "what is %v, not a set of EV_TIMEOUT, EV_READ, EV_WRITE and EV_SIGNAL", what)
 	}
-	return e.do(op, func() C.int {
-		C.event_active(e.c.ev, C.int(what), 1)
-		return 0
-	})
+	if err := e.lock(); err != nil {
+		return err
+	}
+	defer e.unlock()
+	C.event_active(e.c.ev, C.int(what), 1)
+	return nil
 }
 
 // Pending returns those of what that the event waits for or is due for.
 // Safe for concurrent use. Wraps event_pending.
 func (e *Event) Pending(what What) What {
-	var pending C.int
-	_ = e.do("event_pending", func() C.int {
-		pending = C.event_pending(e.c.ev, C.short(what&(EvTimeout|EvRead|EvWrite|EvSignal)), nil)
+	if err := e.lock(); err != nil {
 		return 0
-	})
-	return What(pending)
+	}
+	defer e.unlock()
+	return What(C.event_pending(e.c.ev, C.short(what&(EvTimeout|EvRead|EvWrite|EvSignal)), nil))
 }
 
 // FD returns the descriptor, or -1.
 // Safe for concurrent use. Wraps event_get_fd.
 func (e *Event) FD() int {
-	fd := C.int(-1)
-	_ = e.do("event_get_fd", func() C.int { fd = C.event_get_fd(e.c.ev); return 0 })
-	return int(fd)
+	if err := e.lock(); err != nil {
+		return -1
+	}
+	defer e.unlock()
+	return int(C.event_get_fd(e.c.ev))
 }
 
 // Base returns the base the event was made on.
@@ -166,22 +178,22 @@ func (e *Event) SetPriority(priority int) error {
 	if err := e.base.checkPriority(op, priority); err != nil {
 		return err
 	}
-	set := func() C.int64_t { return C.glev_event_set_priority(e.c, C.int(priority)) }
-	return e.do(op, func() C.int {
-		rc := set()
-		if rc == C.GLEV_WRONG_LOOP {
-			rc = e.base.asLoop(set)
-		}
-		return C.int(rc)
-	})
+	if err := e.lock(); err != nil {
+		return err
+	}
+	defer e.unlock()
+	_, err := result(op, e.base.asLoop(func() C.int64_t { return C.glev_event_set_priority(e.c, C.int(priority)) }))
+	return err
 }
 
 // Priority returns the priority.
 // Safe for concurrent use. Wraps event_get_priority.
 func (e *Event) Priority() int {
-	var n C.int
-	_ = e.do("event_get_priority", func() C.int { n = C.event_get_priority(e.c.ev); return 0 })
-	return int(n)
+	if err := e.lock(); err != nil {
+		return 0
+	}
+	defer e.unlock()
+	return int(C.event_get_priority(e.c.ev))
 }
 
 // CommonTimeout is a time that many events of one base wait for: such events cost less
@@ -221,7 +233,12 @@ func (e *Event) AddCommon(timeout *CommonTimeout) error {
 	if e.signal != nil {
 		return badArgument(op, "a signal takes no timeout")
 	}
-	return e.do(op, func() C.int { return C.event_add(e.c.ev, timeout.tv) })
+	if err := e.lock(); err != nil {
+		return err
+	}
+	defer e.unlock()
+	_, err := result(op, C.int64_t(C.event_add(e.c.ev, timeout.tv)))
+	return err
 }
 
 // Free deletes the event and gives its memory back. The closure does not start
@@ -244,24 +261,24 @@ func (e *Event) Free() {
 	}
 }
 
-// do makes one C call on the event. None waits for the loop, so mu is held for a
-// moment only: an event that was added again after Free's event_del would stay
-// registered when its descriptor is closed and reused.
-func (e *Event) do(op string, call func() C.int) error {
-	if !e.enter() {
-		return ErrClosed
-	}
-	defer e.leave()
-	if err := e.base.usable(); err != nil {
+// lock is enterAlive, and locks mu. An event that was added again after Free's event_del
+// would stay registered when its descriptor is closed and reused, so no C call on the event
+// comes after that one. None waits for the loop: mu is held for a moment only.
+func (e *Event) lock() error {
+	if err := e.enterAlive(); err != nil {
 		return err
 	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	if !e.isOpen() {
+		e.unlock()
 		return ErrClosed
 	}
-	_, err := result(op, C.int64_t(call()))
-	return err
+	return nil
+}
+
+func (e *Event) unlock() {
+	e.mu.Unlock()
+	e.leave()
 }
 
 func (e *Event) fired(fd int, what What) {
@@ -301,12 +318,13 @@ func (w *signalWatch) start(e *Event) {
 
 // came fires the event, unless the watch has ended since the signal came.
 func (w *signalWatch) came(e *Event, ch chan os.Signal) {
-	_ = e.do("event_active", func() C.int {
-		if w.ch == ch {
-			C.event_active(e.c.ev, C.EV_SIGNAL, 1)
-		}
-		return 0
-	})
+	if e.lock() != nil {
+		return
+	}
+	defer e.unlock()
+	if w.ch == ch {
+		C.event_active(e.c.ev, C.EV_SIGNAL, 1)
+	}
 }
 
 // stop does nothing on a nil watch, which an event without a signal has.

@@ -67,24 +67,14 @@ func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEve
 	defer base.exit()
 	b := newBufferEvent(base, loopOnly)
 	b.filter = &filter{in: in, out: out, closeBelow: opts&OptCloseOnFree != 0}
-	var errno C.int
-	rc := under.native64(func() C.int64_t {
-		if rc := C.glev_bev_check(under.c); rc != 0 {
-			return rc
-		}
-		b.c = C.glev_filter_new(under.c, cBool(in != nil), cBool(out != nil), flags, cBool(loopOnly), b.handle.p, &errno)
-		return 0
-	})
-	if b.c == nil {
+	rc := under.makeFilter(b, flags)
+	if rc < 0 {
 		b.handle.release()
 		under.leave()
-		if _, err := result(op, rc); err != nil {
-			return nil, err
-		}
-		if syscall.Errno(errno) == syscall.EBUSY {
+		if rc == -C.int64_t(syscall.EBUSY) {
 			return nil, badArgument(op, "under has a filter already, or its writing side was closed")
 		}
-		_, err := result(op, -C.int64_t(errno))
+		_, err := result(op, rc)
 		return nil, err
 	}
 	b.below = under // which stays entered
@@ -92,24 +82,43 @@ func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEve
 	return b, nil
 }
 
+// makeFilter gives b its native half, a filter on this bufferevent, which the caller has
+// entered.
+func (under *BufferEvent) makeFilter(b *BufferEvent, flags C.int) C.int64_t {
+	in, out := cBool(b.filter.in != nil), cBool(b.filter.out != nil)
+	c := call{base: under.base, filters: under.filter != nil}
+	defer c.stop()
+	for c.next() {
+		if c.rc = C.glev_bev_check(under.c); c.rc == 0 {
+			var errno C.int
+			b.c = C.glev_filter_new(under.c, in, out, flags, cBool(b.loopOnly), b.handle.p, &errno)
+			if b.c == nil {
+				c.rc = -C.int64_t(errno)
+			}
+		}
+	}
+	return c.rc
+}
+
 // Underlying returns the bufferevent that a filter is on, or nil.
 // Safe for concurrent use. Wraps bufferevent_get_underlying.
 func (b *BufferEvent) Underlying() *BufferEvent { return b.below }
 
-// enter is called before a C call that may run a filter function; what it returns is
-// called after it, and raises the function's panic. libevent holds locks in between,
-// so the panic cannot just go on.
-func (f *filter) enter() (leave func()) {
+// enterFilters is called before a C call that may run functions of filters, and
+// leaveFilters after it. That one raises the panic of such a function: libevent holds locks
+// in between, so the panic cannot just go on.
+func enterFilters() {
 	runtime.LockOSThread() // the panic is left with the thread
 	C.glev_filter_enter()
-	return func() {
-		panicked := handle{C.glev_filter_leave()}
-		runtime.UnlockOSThread()
-		if panicked.p != nil {
-			p, _ := restore[*PanicError](panicked.p)
-			panicked.release()
-			panic(p)
-		}
+}
+
+func leaveFilters() {
+	panicked := handle{C.glev_filter_leave()}
+	runtime.UnlockOSThread()
+	if panicked.p != nil {
+		p, _ := restore[*PanicError](panicked.p)
+		panicked.release()
+		panic(p)
 	}
 }
 

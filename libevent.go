@@ -161,11 +161,11 @@ type Base struct {
 
 	// own decides who may act as the loop: Dispatch takes it to set running,
 	// and what must not happen while a loop runs is done with it held.
-	own      sync.Mutex
-	running  bool
-	freeing  bool
-	borrowed atomic.Bool // own is held while a function of the user's runs
-	leaving  atomic.Bool // the next turn is the last one with a wrapped base
+	own           sync.Mutex
+	running       bool
+	freeing       bool
+	ownHeldByUser atomic.Bool // own is held while a function of the user's runs
+	leaving       atomic.Bool // the next turn is the last one with a wrapped base
 
 	dead      atomic.Bool                // a closure called Goexit
 	panicked  atomic.Pointer[PanicError] // on its way to the caller of the loop
@@ -313,22 +313,21 @@ func SupportedMethods() []string {
 // Features returns what the backend can do.
 // Safe for concurrent use. Wraps event_base_get_features.
 func (b *Base) Features() Features {
-	return Features(b.ask(func() C.int { return C.event_base_get_features(b.event) }))
+	if !b.enter() {
+		return 0
+	}
+	defer b.exit()
+	return Features(C.event_base_get_features(b.event))
 }
 
 // Priorities returns the number of priorities.
 // Safe for concurrent use. Wraps event_base_get_npriorities.
 func (b *Base) Priorities() int {
-	return b.ask(func() C.int { return C.event_base_get_npriorities(b.event) })
-}
-
-// ask makes a C call that returns a number; 0 on a freed base.
-func (b *Base) ask(f func() C.int) int {
 	if !b.enter() {
 		return 0
 	}
 	defer b.exit()
-	return int(f())
+	return int(C.event_base_get_npriorities(b.event))
 }
 
 func (b *Base) checkPriority(op string, priority int) error {
@@ -342,22 +341,34 @@ func (b *Base) checkPriority(op string, priority int) error {
 // its own and the binding's among them.
 // Safe for concurrent use. Wraps event_base_get_num_events.
 func (b *Base) NumEvents(which EventCount) int {
-	return b.ask(func() C.int { return C.event_base_get_num_events(b.event, C.uint(which)) })
+	if !b.enter() {
+		return 0
+	}
+	defer b.exit()
+	return int(C.event_base_get_num_events(b.event, C.uint(which)))
 }
 
 // MaxEvents returns the largest number of events of the kinds in which that the base has
 // had, and with reset begins to count anew.
 // Safe for concurrent use. Wraps event_base_get_max_events.
 func (b *Base) MaxEvents(which EventCount, reset bool) int {
-	return b.ask(func() C.int { return C.event_base_get_max_events(b.event, C.uint(which), cBool(reset)) })
+	if !b.enter() {
+		return 0
+	}
+	defer b.exit()
+	return int(C.event_base_get_max_events(b.event, C.uint(which), cBool(reset)))
 }
 
 // CachedTime returns the time at which the present turn of the loop began, or the
 // current time when no loop runs. Loop goroutine only, or any while no loop runs.
 // Wraps event_base_gettimeofday_cached.
 func (b *Base) CachedTime() time.Time {
+	if !b.enter() {
+		return time.Time{}
+	}
+	defer b.exit()
 	var tv C.struct_timeval
-	if b.ask(func() C.int { return 1 + C.event_base_gettimeofday_cached(b.event, &tv) }) != 1 {
+	if C.event_base_gettimeofday_cached(b.event, &tv) != 0 {
 		return time.Time{}
 	}
 	return time.Unix(int64(tv.tv_sec), int64(tv.tv_usec)*1000)
@@ -367,7 +378,11 @@ func (b *Base) CachedTime() time.Time {
 // long before it adds timers. Loop goroutine only, or any while no loop runs.
 // Wraps event_base_update_cache_time.
 func (b *Base) UpdateCachedTime() error {
-	return b.call("event_base_update_cache_time", func() C.int { return C.event_base_update_cache_time(b.event) })
+	if err := b.enterAlive(); err != nil {
+		return err
+	}
+	defer b.exit()
+	return done("event_base_update_cache_time", C.event_base_update_cache_time(b.event))
 }
 
 // Method returns the name of the backend: "epoll", "kqueue", "poll"...

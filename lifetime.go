@@ -113,7 +113,9 @@ func (o *object) leave() {
 	if !o.exit() {
 		return
 	}
-	if o.base.ifIdle(o.finalize) {
+	if o.base.lockIdle() {
+		o.finalize()
+		o.base.own.Unlock()
 		o.leaveBelow()
 	} else {
 		o.base.enqueue(task{run: func() { o.finalize(); o.leaveBelow() }})
@@ -124,19 +126,6 @@ func (o *object) leaveBelow() {
 	if o.below != nil {
 		o.below.leave()
 	}
-}
-
-// leaveAtLoop runs fn, and then leaves: at once on the loop's goroutine or when no
-// loop runs, in a later turn otherwise. It reports whether fn has run.
-func (o *object) leaveAtLoop(fn func()) (done bool) {
-	if o.base.onLoop() {
-		fn()
-	} else if !o.base.ifIdle(fn) {
-		o.base.enqueue(task{run: func() { fn(); o.leave() }})
-		return false
-	}
-	o.leave()
-	return true
 }
 
 func (o *object) finalize() {

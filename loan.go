@@ -44,30 +44,11 @@ func (l *loan) forget() {
 	l.spans = l.spans[:0]
 }
 
-// lend makes a call that lends the buffer to a function of the user's.
-func (b *Buffer) lend(op string, call func() C.int64_t) error {
-	defer collect().end()
-	if b.owner == nil {
-		if !b.enter() {
-			return ErrClosed
-		}
-		defer b.leave()
-		_, err := result(op, call())
-		return err
-	}
-	if !b.owner.enter() {
-		return ErrClosed
-	}
-	defer b.owner.leave()
-	if b.owner.base.dead.Load() {
-		return ErrLoopAborted
-	}
-	rc := call()
-	if rc == C.GLEV_WRONG_LOOP {
-		rc = b.owner.base.borrow(call)
-	}
-	_, err := result(op, rc)
-	return err
+// lend is begin for a call that shows the buffer to a function of the user's.
+func (b *Buffer) lend() call {
+	c := b.begin()
+	c.filters, c.shows = false, true
+	return c
 }
 
 // Peek shows fn all bytes of the buffer, in its chunks, without a copy. The slices
@@ -89,7 +70,12 @@ func (b *Buffer) PeekRange(from, n int, fn func(spans [][]byte)) error {
 	if from < 0 {
 		return badArgument(op, "from is negative: %d", from)
 	}
-	err := b.lend(op, func() C.int64_t { return b.peek(from, n, fn) })
+	c := b.lend()
+	defer c.end()
+	for c.next() {
+		c.rc = b.peek(from, n, fn)
+	}
+	_, err := c.result(op)
 	return beyondEnd(op, from, err)
 }
 
@@ -128,7 +114,12 @@ func (b *Buffer) Pullup(n int, fn func(p []byte)) error {
 	if fn == nil {
 		return badArgument(op, "fn is nil")
 	}
-	err := b.lend(op, func() C.int64_t { return b.pullup(n, fn) })
+	c := b.lend()
+	defer c.end()
+	for c.next() {
+		c.rc = b.pullup(n, fn)
+	}
+	_, err := c.result(op)
 	if errors.Is(err, syscall.EINVAL) {
 		return &Error{op, io.ErrShortBuffer}
 	}
@@ -161,7 +152,12 @@ func (b *Buffer) Reserve(n int, fn func(spans [][]byte) (used int)) error {
 	if n <= 0 {
 		return badArgument(op, "n is not positive: %d", n)
 	}
-	err := b.lend(op, func() C.int64_t { return b.reserve(n, fn) })
+	c := b.lend()
+	defer c.end()
+	for c.next() {
+		c.rc = b.reserve(n, fn)
+	}
+	_, err := c.result(op)
 	if errors.Is(err, syscall.EINVAL) {
 		return badArgument(op, "used is negative, or more than there is room for")
 	}

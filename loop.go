@@ -160,10 +160,12 @@ func (b *Base) LoopExit(d time.Duration) error {
 	if d < 0 {
 		return badArgument(op, "d is negative: %v", d)
 	}
-	return b.call(op, func() C.int {
-		tv := timeval(d)
-		return C.event_base_loopexit(b.event, &tv)
-	})
+	if err := b.enterAlive(); err != nil {
+		return err
+	}
+	defer b.exit()
+	tv := timeval(d)
+	return done(op, C.event_base_loopexit(b.event, &tv))
 }
 
 // LoopBreak ends the loop after the callback that runs now; the rest waits for the
@@ -171,52 +173,54 @@ func (b *Base) LoopExit(d time.Duration) error {
 // closures. While no loop runs it does nothing.
 // Safe for concurrent use. Wraps event_base_loopbreak.
 func (b *Base) LoopBreak() error {
-	return b.call("event_base_loopbreak", func() C.int {
-		rc := b.breakLoop()
-		if !b.onLoop() {
-			// libevent forgets a break that comes while it enters the
-			// loop; the queue remembers.
-			C.glev_base_wake(b.c)
-		}
-		return rc
-	})
+	if err := b.enterAlive(); err != nil {
+		return err
+	}
+	defer b.exit()
+	rc := b.breakLoop()
+	if !b.onLoop() {
+		// libevent forgets a break that comes while it enters the loop; the queue
+		// remembers.
+		C.glev_base_wake(b.c)
+	}
+	return done("event_base_loopbreak", rc)
 }
 
 // LoopContinue has the loop look for new events after the callback that runs now,
 // before the others that are due.
 // Safe for concurrent use. Wraps event_base_loopcontinue.
 func (b *Base) LoopContinue() error {
-	return b.call("event_base_loopcontinue", func() C.int { return C.event_base_loopcontinue(b.event) })
+	if err := b.enterAlive(); err != nil {
+		return err
+	}
+	defer b.exit()
+	return done("event_base_loopcontinue", C.event_base_loopcontinue(b.event))
 }
 
 // GotExit reports whether the loop ended because of LoopExit.
 // Safe for concurrent use. Wraps event_base_got_exit.
 func (b *Base) GotExit() bool {
-	return b.ask(func() C.int { return C.event_base_got_exit(b.event) }) != 0
+	if !b.enter() {
+		return false
+	}
+	defer b.exit()
+	return C.event_base_got_exit(b.event) != 0
 }
 
 // GotBreak reports whether the loop ended because of LoopBreak.
 // Safe for concurrent use. Wraps event_base_got_break.
 func (b *Base) GotBreak() bool {
-	return b.ask(func() C.int { return C.event_base_got_break(b.event) }) != 0
+	if !b.enter() {
+		return false
+	}
+	defer b.exit()
+	return C.event_base_got_break(b.event) != 0
 }
 
 // breakLoop leaves nothing behind for the next run where that is C's to begin.
 func (b *Base) breakLoop() C.int {
 	b.broken.Store(!b.hosted())
 	return C.event_base_loopbreak(b.event)
-}
-
-// enterAlive is enter for what is only done with a base that is usable.
-func (b *Base) enterAlive() error {
-	if !b.enter() {
-		return ErrClosed
-	}
-	err := b.usable()
-	if err != nil {
-		b.exit()
-	}
-	return err
 }
 
 // alive is the error of a loop that cannot run again.
@@ -226,18 +230,6 @@ func (b *Base) alive() error {
 		b.exit()
 	}
 	return err
-}
-
-// call makes one C call on the base that returns 0 or -1.
-func (b *Base) call(op string, f func() C.int) error {
-	if err := b.enterAlive(); err != nil {
-		return err
-	}
-	defer b.exit()
-	if f() != 0 {
-		return &Error{op, errFailed}
-	}
-	return nil
 }
 
 // OnLoop reports whether the caller is the loop's goroutine, in a closure say: for those
@@ -284,17 +276,16 @@ func (b *Base) Post(fn func()) error {
 	return nil
 }
 
-// ifIdle runs fn if no loop runs, and keeps one from starting meanwhile. It never
-// waits for a function of the user's.
-func (b *Base) ifIdle(fn func()) bool {
+// lockIdle locks own if no loop runs; none starts before own is unlocked. It never waits
+// for a function of the user's.
+func (b *Base) lockIdle() bool {
 	if !b.lockOwn() {
 		return false
 	}
-	defer b.own.Unlock()
 	if b.running || b.hosted() {
+		b.own.Unlock()
 		return false
 	}
-	fn()
 	return true
 }
 
@@ -302,38 +293,12 @@ func (b *Base) ifIdle(fn func()) bool {
 // caller's own, nor for one that may be waiting for the caller.
 func (b *Base) lockOwn() bool {
 	for !b.own.TryLock() {
-		if b.borrowed.Load() {
+		if b.ownHeldByUser.Load() {
 			return false
 		}
 		runtime.Gosched()
 	}
 	return true
-}
-
-// asLoop makes a C call as the loop's thread would, if no loop runs.
-func (b *Base) asLoop(call func() C.int64_t) C.int64_t {
-	rc := C.int64_t(C.GLEV_WRONG_LOOP)
-	b.ifIdle(func() { rc = b.claimed(call) })
-	return rc
-}
-
-// borrow is asLoop for a call that runs a function of the user's.
-func (b *Base) borrow(call func() C.int64_t) C.int64_t {
-	rc := C.int64_t(C.GLEV_WRONG_LOOP)
-	b.ifIdle(func() {
-		b.borrowed.Store(true)
-		defer b.borrowed.Store(false)
-		rc = b.claimed(call)
-	})
-	return rc
-}
-
-func (b *Base) claimed(call func() C.int64_t) C.int64_t {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	C.glev_base_claim(b.c)
-	defer C.glev_base_unclaim(b.c)
-	return call()
 }
 
 func (b *Base) enqueue(t task) {

@@ -203,23 +203,24 @@ func (g *RateLimitGroup) Add(bev *BufferEvent) error {
 	if bev.base != g.base {
 		return badArgument(op, "bev is on another base")
 	}
-	_, err := g.do(op, func() (C.int64_t, error) {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if other := bev.group.Load(); other == g {
-			return 0, nil
-		} else if other != nil {
-			return 0, badArgument(op, "bev is in another group")
+	if !g.enter() {
+		return ErrClosed
+	}
+	defer g.leave()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if other := bev.group.Load(); other == g {
+		return nil
+	} else if other != nil {
+		return badArgument(op, "bev is in another group")
+	}
+	_, err := bev.do(op, func() C.int64_t {
+		rc := C.glev_group_add(g.c, bev.c)
+		if rc == 0 {
+			bev.group.Store(g)
+			g.members[bev] = struct{}{}
 		}
-		_, err := bev.do(op, func() C.int64_t {
-			rc := C.glev_group_add(g.c, bev.c)
-			if rc == 0 {
-				bev.group.Store(g)
-				g.members[bev] = struct{}{}
-			}
-			return rc
-		})
-		return 0, err
+		return rc
 	})
 	return err
 }
@@ -283,13 +284,15 @@ func (g *RateLimitGroup) SetLimit(limit RateLimit) error {
 	if c.tick_msec != g.tick {
 		return badArgument(op, "Tick is %v, not the %v that the group was made with", limit.Tick, time.Duration(g.tick)*time.Millisecond)
 	}
-	_, err = g.do(op, func() (C.int64_t, error) {
-		rc := C.glev_group_set(g.c, &c)
-		if rc == 0 {
-			g.limit.Store(&c)
-		}
-		return rc, nil
-	})
+	if !g.enter() {
+		return ErrClosed
+	}
+	defer g.leave()
+	rc := C.glev_group_set(g.c, &c)
+	if rc == 0 {
+		g.limit.Store(&c)
+	}
+	_, err = result(op, rc)
 	return err
 }
 
@@ -301,9 +304,11 @@ func (g *RateLimitGroup) SetMinShare(n int) error {
 	if n < 0 {
 		return badArgument(op, "n is negative: %d", n)
 	}
-	_, err := g.do(op, func() (C.int64_t, error) {
-		return C.int64_t(C.bufferevent_rate_limit_group_set_min_share(g.c, C.size_t(n))), nil
-	})
+	if !g.enter() {
+		return ErrClosed
+	}
+	defer g.leave()
+	_, err := result(op, C.int64_t(C.bufferevent_rate_limit_group_set_min_share(g.c, C.size_t(n))))
 	return err
 }
 
@@ -311,42 +316,44 @@ func (g *RateLimitGroup) SetMinShare(n int) error {
 // made or ResetTotals.
 // Safe for concurrent use. Wraps bufferevent_rate_limit_group_get_totals.
 func (g *RateLimitGroup) Totals() (read, written uint64) {
+	if !g.enter() {
+		return 0, 0
+	}
+	defer g.leave()
 	var r, w C.uint64_t
-	_, _ = g.do("bufferevent_rate_limit_group_get_totals", func() (C.int64_t, error) {
-		C.glev_group_totals(g.c, &r, &w)
-		return 0, nil
-	})
+	C.glev_group_totals(g.c, &r, &w)
 	return uint64(r), uint64(w)
 }
 
 // ResetTotals sets the totals to 0.
 // Safe for concurrent use. Wraps bufferevent_rate_limit_group_reset_totals.
 func (g *RateLimitGroup) ResetTotals() error {
-	_, err := g.do("bufferevent_rate_limit_group_reset_totals", func() (C.int64_t, error) {
-		C.bufferevent_rate_limit_group_reset_totals(g.c)
-		return 0, nil
-	})
-	return err
+	if !g.enter() {
+		return ErrClosed
+	}
+	defer g.leave()
+	C.bufferevent_rate_limit_group_reset_totals(g.c)
+	return nil
 }
 
 // ReadLimit returns how many bytes the members may read before the next tick; it may be
 // negative. Safe for concurrent use. Wraps bufferevent_rate_limit_group_get_read_limit.
 func (g *RateLimitGroup) ReadLimit() int {
-	return g.level(func() C.int64_t { return C.int64_t(C.bufferevent_rate_limit_group_get_read_limit(g.c)) })
+	if !g.enter() {
+		return 0
+	}
+	defer g.leave()
+	return int(C.bufferevent_rate_limit_group_get_read_limit(g.c))
 }
 
 // WriteLimit returns how many bytes the members may write before the next tick; it may
 // be negative. Safe for concurrent use. Wraps bufferevent_rate_limit_group_get_write_limit.
 func (g *RateLimitGroup) WriteLimit() int {
-	return g.level(func() C.int64_t { return C.int64_t(C.bufferevent_rate_limit_group_get_write_limit(g.c)) })
-}
-
-func (g *RateLimitGroup) level(get func() C.int64_t) (n int) {
-	_, _ = g.do("bufferevent_rate_limit_group_get_limit", func() (C.int64_t, error) {
-		n = int(get())
-		return 0, nil
-	})
-	return n
+	if !g.enter() {
+		return 0
+	}
+	defer g.leave()
+	return int(C.bufferevent_rate_limit_group_get_write_limit(g.c))
 }
 
 // TakeReadLimit takes n bytes out of what the members may read in this tick, or with a
@@ -364,13 +371,15 @@ func (g *RateLimitGroup) TakeWriteLimit(n int) error {
 }
 
 func (g *RateLimitGroup) take(op string, which C.int, n int) error {
-	_, err := g.do(op, func() (C.int64_t, error) {
-		burst := g.limit.Load().read_burst
-		if which == C.GLEV_WRITE_LIMIT {
-			burst = g.limit.Load().write_burst
-		}
-		return C.glev_group_take(g.c, which, C.int64_t(n), burst), nil
-	})
+	if !g.enter() {
+		return ErrClosed
+	}
+	defer g.leave()
+	burst := g.limit.Load().read_burst
+	if which == C.GLEV_WRITE_LIMIT {
+		burst = g.limit.Load().write_burst
+	}
+	_, err := result(op, C.glev_group_take(g.c, which, C.int64_t(n), burst))
 	return err
 }
 
@@ -381,17 +390,4 @@ func (g *RateLimitGroup) Free() {
 	if g.close() {
 		g.leave()
 	}
-}
-
-// do makes one C call on the group.
-func (g *RateLimitGroup) do(op string, call func() (C.int64_t, error)) (int, error) {
-	if !g.enter() {
-		return 0, ErrClosed
-	}
-	defer g.leave()
-	rc, err := call()
-	if err != nil {
-		return 0, err
-	}
-	return result(op, rc)
 }

@@ -46,10 +46,8 @@ func (b *Buffer) AddReference(p []byte, done func()) error {
 	}
 	live.objects[kindReference].Add(1)
 	causes.Add(1)
-	_, err := b.do(op, func() C.int64_t {
-		c, n := bytesOf(p)
-		return C.glev_buf_add_reference(b.c, c, n, r.c)
-	})
+	at, size := bytesOf(p)
+	_, err := b.do(op, func() C.int64_t { return C.glev_buf_add_reference(b.c, at, size, r.c) })
 	if err != nil {
 		r.release()
 	}

@@ -121,9 +121,13 @@ func (b *Base) usable() error {
 	if b.dead.Load() {
 		return ErrLoopAborted
 	}
-	if b.noLocks && !b.onLoop() && !b.ifIdle(func() {}) {
+	if !b.noLocks || b.onLoop() {
+		return nil
+	}
+	if !b.lockIdle() {
 		return ErrWrongLoop
 	}
+	b.own.Unlock()
 	return nil
 }
 

@@ -1,0 +1,244 @@
+package libevent
+
+/*
+#include "native.h"
+*/
+import "C"
+
+import "runtime"
+
+// There are three ways to make a call into C. In each of them the object exists until the
+// call has returned, because the caller has entered it, and a closed object is refused.
+//
+//  1. enterAlive and leave, around a C function that any thread may call.
+//  2. begin, next and end, around a C function that may be for the loop's thread only, or
+//     that changes what is in a buffer or runs functions of filters.
+//  3. leaveAtLoop, for work that only the loop's thread may do and that can wait.
+//
+// A method that has an answer even when no loop can run any more uses enter and leave alone.
+
+// enterAlive is the first way: it enters the object, or returns ErrClosed, or
+// ErrLoopAborted, or, on a base without locks and another goroutine than the loop's while
+// the loop runs, ErrWrongLoop. After nil the caller calls leave.
+func (o *object) enterAlive() error {
+	if !o.enter() {
+		return ErrClosed
+	}
+	err := o.base.usable()
+	if err != nil {
+		o.leave()
+	}
+	return err
+}
+
+// enterAlive is the same for a base.
+func (b *Base) enterAlive() error {
+	if !b.enter() {
+		return ErrClosed
+	}
+	err := b.usable()
+	if err != nil {
+		b.exit()
+	}
+	return err
+}
+
+// call is the second way, a call on a bufferevent or a buffer:
+//
+//	c := b.begin()
+//	defer c.end()
+//	for c.next() {
+//		c.rc = C.glev_function(b.c)
+//	}
+//	return c.result(op)
+//
+// The C function decides whether the thread matters. It runs on the calling thread first.
+// If it returns GLEV_WRONG_LOOP and no loop runs, it runs a second time with this thread
+// acting as the loop; if a loop runs, the result is ErrWrongLoop. A panic of a filter's
+// function comes out of next when it returns false. What the call made due (due.go) runs in
+// end, when the object has been left.
+type call struct {
+	rc  C.int64_t // of the C function
+	err error     // why that is not called
+
+	base  *Base        // as whose loop it may have to act; nil if no loop matters
+	bev   *BufferEvent // entered
+	buf   *Buffer      // entered, in place of bev
+	other *Buffer      // entered besides, by with
+	notes collector
+
+	tried     bool
+	filters   bool // the C function may run functions of filters
+	inFilters bool // enterFilters was called
+	shows     bool // a function of the user's runs inside the call
+	asLoop    bool // this thread acts as the loop
+}
+
+func (b *BufferEvent) begin() (c call) {
+	c.notes = collect()
+	if !b.enter() {
+		c.err = ErrClosed
+		return c
+	}
+	c.bev, c.base, c.filters = b, b.base, b.filter != nil
+	if b.base.dead.Load() {
+		c.err = ErrLoopAborted
+	}
+	return c
+}
+
+func (b *Buffer) begin() (c call) {
+	if b.owner != nil {
+		return b.owner.begin()
+	}
+	c.notes = collect()
+	if b.enter() {
+		c.buf = b
+	} else {
+		c.err = ErrClosed
+	}
+	return c
+}
+
+// with lets a second buffer take part. If only that one is for its loop alone, it is that
+// loop as which the call may have to act.
+func (c *call) with(other *Buffer) {
+	if c.err != nil {
+		return
+	}
+	if !other.enter() {
+		c.err = ErrClosed
+		return
+	}
+	c.other = other
+	if o := other.owner; o != nil && o.loopOnly && (c.bev == nil || !c.bev.loopOnly) {
+		c.base = o.base
+	}
+}
+
+// next reports whether the C function is to be called, for the first time or again.
+func (c *call) next() bool {
+	if !c.tried {
+		c.tried = true
+		if c.err != nil {
+			return false
+		}
+		if c.filters {
+			c.inFilters = true
+			enterFilters()
+		}
+		return true
+	}
+	if c.rc == C.GLEV_WRONG_LOOP && !c.asLoop && c.takeLoop() {
+		return true
+	}
+	c.stop()
+	return false
+}
+
+func (c *call) takeLoop() bool {
+	if c.base == nil || !c.base.lockIdle() {
+		return false
+	}
+	c.asLoop = true
+	c.base.ownHeldByUser.Store(c.shows)
+	runtime.LockOSThread()
+	C.glev_base_claim(c.base.c)
+	return true
+}
+
+// stop undoes what next did; a second time it does nothing.
+func (c *call) stop() {
+	if c.asLoop {
+		c.asLoop = false
+		C.glev_base_unclaim(c.base.c)
+		runtime.UnlockOSThread()
+		c.base.ownHeldByUser.Store(false)
+		c.base.own.Unlock()
+	}
+	if c.inFilters {
+		c.inFilters = false
+		leaveFilters()
+	}
+}
+
+// end leaves what the call has entered. It is deferred, because a closure inside the call
+// may panic or end the goroutine.
+func (c *call) end() {
+	if c.asLoop || c.inFilters {
+		defer c.leave()
+		c.stop()
+	} else {
+		c.leave()
+	}
+}
+
+func (c *call) leave() {
+	if c.other != nil {
+		c.other.leave()
+	}
+	if c.bev != nil {
+		c.bev.leave()
+	} else if c.buf != nil {
+		c.buf.leave()
+	}
+	c.notes.end()
+}
+
+// result is that of the last call of the C function.
+func (c *call) result(op string) (int, error) {
+	if c.err != nil {
+		return 0, c.err
+	}
+	return result(op, c.rc)
+}
+
+// do is the second way in one line, for methods that need not be fast.
+func (b *BufferEvent) do(op string, function func() C.int64_t) (int, error) {
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = function()
+	}
+	return c.result(op)
+}
+
+func (b *Buffer) do(op string, function func() C.int64_t) (int, error) {
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = function()
+	}
+	return c.result(op)
+}
+
+// asLoop is the part of the second way that is about threads, for a caller who is inside
+// the base already.
+func (b *Base) asLoop(function func() C.int64_t) C.int64_t {
+	c := call{base: b}
+	defer c.stop()
+	for c.next() {
+		c.rc = function()
+	}
+	return c.rc
+}
+
+// leaveAtLoop is the third way: it runs fn and then leaves the object, which the caller has
+// entered. On the loop's goroutine, or while no loop runs, it does so at once; otherwise in
+// a later turn of the loop. It reports whether fn has run.
+func (o *object) leaveAtLoop(fn func()) (done bool) {
+	switch {
+	case o.base.onLoop():
+		fn()
+	case o.base.lockIdle():
+		func() {
+			defer o.base.own.Unlock()
+			fn()
+		}()
+	default:
+		o.base.enqueue(task{run: func() { fn(); o.leave() }})
+		return false
+	}
+	o.leave()
+	return true
+}

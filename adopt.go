@@ -29,13 +29,13 @@ func (b *Base) AdoptBufferEvent(bev unsafe.Pointer, opts Options) (*BufferEvent,
 	return b.fromC("AdoptBufferEvent", bev, opts, false)
 }
 
-func (b *Base) fromC(op string, bev unsafe.Pointer, opts Options, borrow bool) (*BufferEvent, error) {
+func (b *Base) fromC(op string, bev unsafe.Pointer, opts Options, wrap bool) (*BufferEvent, error) {
 	if bev == nil {
 		return nil, badArgument(op, "bev is nil")
 	}
 	adopted, err := b.takeOver(op, opts, nil, func(n *newcomer) C.int64_t {
-		n.bev.borrowed = borrow
-		return C.glev_adopt(b.c, (*C.struct_bufferevent)(bev), n.flags, n.loopOnly, cBool(borrow), n.handle, &n.record)
+		n.bev.wrapped = wrap
+		return C.glev_adopt(b.c, (*C.struct_bufferevent)(bev), n.flags, n.loopOnly, cBool(wrap), n.handle, &n.record)
 	})
 	if errors.Is(err, syscall.EXDEV) {
 		return nil, badArgument(op, "bev is on another base")
@@ -67,7 +67,7 @@ func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func
 	if err := b.enterAlive(); err != nil {
 		return nil, err
 	}
-	defer b.exit()
+	defer b.leave()
 	bev := newBufferEvent(b, loopOnly)
 	n := newcomer{bev: bev, flags: flags, loopOnly: cBool(loopOnly), handle: bev.handle.p}
 	rc := b.asLoop(func() C.int64_t { return record(&n) })
@@ -79,7 +79,7 @@ func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func
 		return nil, err
 	}
 	bev.c, bev.below = n.record, below
-	bev.adopted()
+	bev.hasRecord()
 	return bev, nil
 }
 

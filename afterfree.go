@@ -28,29 +28,29 @@ func (l *Listener) AfterFree(fn func()) (stop func() bool) { return l.root().aft
 // Safe for concurrent use.
 func (l *DNSLookup) AfterFree(fn func()) (stop func() bool) { return l.afterFree(fn) }
 
-// farewell is who wants to know of an object's end.
-type farewell struct {
-	mu   sync.Mutex
-	gone bool
-	fns  []*func()
+// freeWaiters is who wants to know of an object's end.
+type freeWaiters struct {
+	mu    sync.Mutex
+	freed bool
+	fns   []*func()
 }
 
-var gone = &farewell{gone: true}
+var alreadyFreed = &freeWaiters{freed: true}
 
 func (o *object) afterFree(fn func()) (stop func() bool) {
 	if fn == nil {
 		return func() bool { return false }
 	}
-	f := o.farewell.Load()
+	f := o.freeWaiters.Load()
 	if f == nil {
-		f = &farewell{}
-		if !o.farewell.CompareAndSwap(nil, f) {
-			f = o.farewell.Load()
+		f = &freeWaiters{}
+		if !o.freeWaiters.CompareAndSwap(nil, f) {
+			f = o.freeWaiters.Load()
 		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.gone {
+	if f.freed {
 		go fn()
 		return func() bool { return false }
 	}
@@ -66,16 +66,16 @@ func (o *object) afterFree(fn func()) (stop func() bool) {
 	}
 }
 
-// sayFarewell is called once, when the object is gone. Not by a function of the user's
+// tellFreed is called once, when the object is gone. Not by a function of the user's
 // that runs here: here may be the middle of Base.Free.
-func (o *object) sayFarewell() {
-	f := o.farewell.Swap(gone)
+func (o *object) tellFreed() {
+	f := o.freeWaiters.Swap(alreadyFreed)
 	if f == nil {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.gone = true
+	f.freed = true
 	for _, fn := range f.fns {
 		go (*fn)()
 	}

@@ -81,7 +81,7 @@ func (cb *BufferCallback) enable(op string, on C.int) error {
 
 // leave is the counterpart of enter.
 func (cb *BufferCallback) leave() {
-	if cb.exit() {
+	if cb.usage.leave() {
 		cb.free()
 	}
 }

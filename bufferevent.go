@@ -36,18 +36,18 @@ type BufferEvent struct {
 	c       *C.struct_glev_bev
 	in, out Buffer
 
-	closures  atomic.Pointer[closures]
-	receiver  atomic.Pointer[func(*BufferEvent)]
-	cause     atomic.Pointer[error] // of the last event
-	ended     atomic.Pointer[error] // what Read returns once the input is empty
-	lingering atomic.Bool           // FreeAfterFlush waits
-	group     atomic.Pointer[RateLimitGroup]
-	loopOnly  bool
-	borrowed  bool         // C's
-	partner   *BufferEvent // of an end of a pair
-	filter    *filter      // of a filter
-	door      *adopt.Kind  // of a kind that another package made
-	codes     []uint64     // what its library said of the error that is being told
+	closures atomic.Pointer[closures]
+	receiver atomic.Pointer[func(*BufferEvent)]
+	cause    atomic.Pointer[error] // of the last event
+	ended    atomic.Pointer[error] // what Read returns once the input is empty
+	flushing atomic.Bool           // FreeAfterFlush waits
+	group    atomic.Pointer[RateLimitGroup]
+	loopOnly bool
+	wrapped  bool         // C's
+	partner  *BufferEvent // of an end of a pair
+	filter   *filter      // of a filter
+	door     *adopt.Kind  // of a kind that another package made
+	codes    []uint64     // what its library said of the error that is being told
 
 	dialing sync.Mutex
 	dial    *dial // ConnectHostname is under way
@@ -77,7 +77,7 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 	if err := b.enterAlive(); err != nil {
 		return nil, err
 	}
-	defer b.exit()
+	defer b.leave()
 	bev := newBufferEvent(b, loopOnly)
 	var errno C.int
 	plain := b.plainIO || opts&OptPlainIO != 0
@@ -86,7 +86,7 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 		bev.handle.release()
 		return nil, &Error{op, syscall.Errno(errno)}
 	}
-	bev.adopted()
+	bev.hasRecord()
 	return bev, nil
 }
 
@@ -103,7 +103,7 @@ func (b *Base) NewPair(opts Options) (*BufferEvent, *BufferEvent, error) {
 	if err := b.enterAlive(); err != nil {
 		return nil, nil, err
 	}
-	defer b.exit()
+	defer b.leave()
 	ends := [2]*BufferEvent{newBufferEvent(b, loopOnly), newBufferEvent(b, loopOnly)}
 	handles := [2]unsafe.Pointer{ends[0].handle.p, ends[1].handle.p}
 	var records [2]*C.struct_glev_bev
@@ -114,7 +114,7 @@ func (b *Base) NewPair(opts Options) (*BufferEvent, *BufferEvent, error) {
 			continue
 		}
 		end.c, end.partner = records[i], ends[1-i]
-		end.adopted()
+		end.hasRecord()
 	}
 	if rc != 0 {
 		return nil, nil, &Error{op, syscall.Errno(-rc)}
@@ -129,7 +129,7 @@ func newBufferEvent(b *Base, loopOnly bool) *BufferEvent {
 	return bev
 }
 
-func (b *BufferEvent) adopted() {
+func (b *BufferEvent) hasRecord() {
 	b.native = unsafe.Pointer(b.c.bev)
 	b.free = func() {
 		if g := b.group.Load(); g != nil {
@@ -140,7 +140,7 @@ func (b *BufferEvent) adopted() {
 	b.abandon = func() { C.glev_bev_abandon(b.c) }
 	b.in = Buffer{c: &b.c.in, owner: b}
 	b.out = Buffer{c: &b.c.out, owner: b}
-	b.base.adopt(&b.object, b)
+	b.base.register(&b.object, b)
 }
 
 // Pointer returns the native struct bufferevent, for C code on the loop's thread. It

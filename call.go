@@ -38,12 +38,12 @@ func (b *Base) enterAlive() error {
 	}
 	err := b.usable()
 	if err != nil {
-		b.exit()
+		b.leave()
 	}
 	return err
 }
 
-// call is the second way, a call on a bufferevent or a buffer:
+// nativeCall is the second way, a call on a bufferevent or a buffer:
 //
 //	c := b.begin()
 //	defer c.end()
@@ -57,7 +57,7 @@ func (b *Base) enterAlive() error {
 // acting as the loop; if a loop runs, the result is ErrWrongLoop. A panic of a filter's
 // function comes out of next when it returns false. What the call made due (due.go) runs in
 // end, when the object has been left.
-type call struct {
+type nativeCall struct {
 	rc  C.int64_t // of the C function
 	err error     // why that is not called
 
@@ -74,7 +74,7 @@ type call struct {
 	asLoop    bool // this thread acts as the loop
 }
 
-func (b *BufferEvent) begin() (c call) {
+func (b *BufferEvent) begin() (c nativeCall) {
 	c.notes = collect()
 	if !b.enter() {
 		c.err = ErrClosed
@@ -87,7 +87,7 @@ func (b *BufferEvent) begin() (c call) {
 	return c
 }
 
-func (b *Buffer) begin() (c call) {
+func (b *Buffer) begin() (c nativeCall) {
 	if b.owner != nil {
 		return b.owner.begin()
 	}
@@ -102,7 +102,7 @@ func (b *Buffer) begin() (c call) {
 
 // with lets a second buffer take part. If only that one is for its loop alone, it is that
 // loop as which the call may have to act.
-func (c *call) with(other *Buffer) {
+func (c *nativeCall) with(other *Buffer) {
 	if c.err != nil {
 		return
 	}
@@ -117,7 +117,7 @@ func (c *call) with(other *Buffer) {
 }
 
 // next reports whether the C function is to be called, for the first time or again.
-func (c *call) next() bool {
+func (c *nativeCall) next() bool {
 	if !c.tried {
 		c.tried = true
 		if c.err != nil {
@@ -136,7 +136,7 @@ func (c *call) next() bool {
 	return false
 }
 
-func (c *call) takeLoop() bool {
+func (c *nativeCall) takeLoop() bool {
 	if c.base == nil || !c.base.lockIdle() {
 		return false
 	}
@@ -148,7 +148,7 @@ func (c *call) takeLoop() bool {
 }
 
 // stop undoes what next did; a second time it does nothing.
-func (c *call) stop() {
+func (c *nativeCall) stop() {
 	if c.asLoop {
 		c.asLoop = false
 		C.glev_base_unclaim(c.base.c)
@@ -164,7 +164,7 @@ func (c *call) stop() {
 
 // end leaves what the call has entered. It is deferred, because a closure inside the call
 // may panic or end the goroutine.
-func (c *call) end() {
+func (c *nativeCall) end() {
 	if c.asLoop || c.inFilters {
 		defer c.leave()
 		c.stop()
@@ -173,7 +173,7 @@ func (c *call) end() {
 	}
 }
 
-func (c *call) leave() {
+func (c *nativeCall) leave() {
 	if c.other != nil {
 		c.other.leave()
 	}
@@ -186,7 +186,7 @@ func (c *call) leave() {
 }
 
 // result is that of the last call of the C function.
-func (c *call) result(op string) (int, error) {
+func (c *nativeCall) result(op string) (int, error) {
 	if c.err != nil {
 		return 0, c.err
 	}
@@ -215,7 +215,7 @@ func (b *Buffer) do(op string, function func() C.int64_t) (int, error) {
 // asLoop is the part of the second way that is about threads, for a caller who is inside
 // the base already.
 func (b *Base) asLoop(function func() C.int64_t) C.int64_t {
-	c := call{base: b}
+	c := nativeCall{base: b}
 	defer c.stop()
 	for c.next() {
 		c.rc = function()

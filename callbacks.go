@@ -26,10 +26,10 @@ func glevWake(h unsafe.Pointer, base *C.struct_event_base) (last C.int) {
 		return 0
 	}
 	b.runQueue()
-	if !b.leaving.Load() {
+	if !b.freesInTurn.Load() {
 		return 0
 	}
-	b.left()
+	b.freeInTurn()
 	return 1
 }
 
@@ -85,7 +85,7 @@ func glevBevEvent(h unsafe.Pointer, bev *C.struct_bufferevent, what C.short, err
 // missed reports whether the call was for what C has lent and wants back: then it is made
 // again, for C. b may be nil.
 func (b *BufferEvent) missed(bev *C.struct_bufferevent) C.int {
-	return cBool(b != nil && b.borrowed && b.native == unsafe.Pointer(bev))
+	return cBool(b != nil && b.wrapped && b.native == unsafe.Pointer(bev))
 }
 
 // A bufferevent that lingers is closed already, so it is not entered.
@@ -93,7 +93,7 @@ func (b *BufferEvent) missed(bev *C.struct_bufferevent) C.int {
 //export glevBevLingered
 func glevBevLingered(h unsafe.Pointer, bev *C.struct_bufferevent) {
 	if b, ok := restore[*BufferEvent](h); ok && b.native == unsafe.Pointer(bev) {
-		b.lingered()
+		b.freeFlushed()
 	} else {
 		live.stale.Add(1)
 	}
@@ -106,7 +106,7 @@ func glevFilter(h unsafe.Pointer, bev *C.struct_bufferevent, out C.int, limit C.
 	b, ok := restore[*BufferEvent](h)
 	if !ok || b.native != unsafe.Pointer(bev) {
 		live.stale.Add(1)
-	} else if b.usage.enter() || b.lingering.Load() && b.join() {
+	} else if b.usage.enter() || b.flushing.Load() && b.join() {
 		return C.int(b.filtered(out != 0, int(limit), FlushMode(mode)))
 	}
 	return C.BEV_NEED_MORE

@@ -17,15 +17,15 @@ import (
 // who closes it himself does so after a Post has run.
 // Safe for concurrent use. Wraps bufferevent_free.
 func (b *BufferEvent) Free() {
-	if b.borrowed && b.enter() {
+	if b.wrapped && b.enter() {
 		C.glev_adopt_await(b.c)
 		b.leave()
 	}
 	if b.close() {
 		b.hangUp()
-		b.endNow()
+		b.quietAndLeave()
 	} else {
-		b.lingered()
+		b.freeFlushed()
 	}
 }
 
@@ -42,7 +42,7 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	if limit < 0 {
 		return badArgument(op, "limit is negative: %v", limit)
 	}
-	if b.borrowed {
+	if b.wrapped {
 		return badArgument(op, "it is C's: Free gives it back")
 	}
 	if b.loopOnly { // refused before anything has changed
@@ -63,27 +63,27 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	}
 	b.hangUp()
 	// Set first: the flush may be done before the call below returns.
-	b.lingering.Store(true)
+	b.flushing.Store(true)
 	for c.next() {
 		c.rc = C.glev_bev_linger(b.c, C.int64_t(microseconds(limit)))
 	}
 	if c.rc != 0 { // nothing to wait for, or no way to
-		b.lingered()
+		b.freeFlushed()
 	}
 	_, err := c.result(op)
 	return err
 }
 
-// lingered ends a FreeAfterFlush, whoever is first to say so.
-func (b *BufferEvent) lingered() {
-	if b.lingering.CompareAndSwap(true, false) {
-		b.endNow()
+// freeFlushed ends a FreeAfterFlush, whoever is first to say so.
+func (b *BufferEvent) freeFlushed() {
+	if b.flushing.CompareAndSwap(true, false) {
+		b.quietAndLeave()
 	}
 }
 
-// endNow takes the native bufferevent out of use and leaves the object, which is
+// quietAndLeave takes the native bufferevent out of use and leaves the object, which is
 // closed and was entered by whoever closed it.
-func (b *BufferEvent) endNow() {
+func (b *BufferEvent) quietAndLeave() {
 	defer collect().end()
 	if b.filter != nil && b.filter.closeBelow {
 		defer b.below.Free()

@@ -139,7 +139,7 @@ func (b *BufferEvent) SetBase(base *Base) error {
 	if err := base.enterAlive(); err != nil {
 		return err
 	}
-	defer base.exit()
+	defer base.leave()
 	if b.partner != nil || b.filter != nil {
 		_, err := result(op, C.GLEV_NO_SOCKET)
 		return err
@@ -154,7 +154,7 @@ func (b *BufferEvent) SetBase(base *Base) error {
 	for c.next() {
 		c.rc = C.glev_bev_set_base(b.c, base.c)
 		if c.rc == 0 {
-			b.base.hand(&b.object, base)
+			b.base.move(&b.object, base)
 		}
 	}
 	_, err := c.result(op)

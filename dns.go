@@ -47,10 +47,10 @@ type DNSBase struct {
 	object
 	c *C.struct_glev_dns
 
-	mu       sync.Mutex
-	lookups  map[*DNSLookup]struct{} // nil after Free
-	clearing bool
-	held     []func() (done bool) // for when the clearing is done
+	mu        sync.Mutex
+	lookups   map[*DNSLookup]struct{} // nil after Free
+	clearing  bool
+	postponed []func() (done bool) // for when the clearing is done
 }
 
 // NewDNSBase makes a resolver.
@@ -60,7 +60,7 @@ func (b *Base) NewDNSBase(cfg DNSConfig) (*DNSBase, error) {
 	if err := b.enterAlive(); err != nil {
 		return nil, err
 	}
-	defer b.exit()
+	defer b.leave()
 	d := &DNSBase{
 		object:  object{base: b, kind: kindDNSBase},
 		lookups: map[*DNSLookup]struct{}{},
@@ -73,7 +73,7 @@ func (b *Base) NewDNSBase(cfg DNSConfig) (*DNSBase, error) {
 	}
 	d.native = unsafe.Pointer(d.c)
 	d.free = func() { C.glev_dns_free(d.c) }
-	b.adopt(&d.object, d)
+	b.register(&d.object, d)
 	if err := d.configure(cfg); err != nil {
 		d.Free()
 		return nil, err
@@ -195,7 +195,7 @@ func (d *DNSBase) ClearNameservers() error {
 	d.mu.Lock()
 	wait := d.clearing
 	if wait {
-		d.held = append(d.held, clearNow)
+		d.postponed = append(d.postponed, clearNow)
 	}
 	d.clearing = true
 	d.mu.Unlock()
@@ -215,24 +215,24 @@ func (d *DNSBase) ClearNameservers() error {
 func (d *DNSBase) cleared() {
 	for done := true; done; {
 		d.mu.Lock()
-		d.clearing = len(d.held) > 0
+		d.clearing = len(d.postponed) > 0
 		if !d.clearing {
 			d.mu.Unlock()
 			return
 		}
-		next := d.held[0]
-		d.held = d.held[1:]
+		next := d.postponed[0]
+		d.postponed = d.postponed[1:]
 		d.mu.Unlock()
 		done = next()
 	}
 }
 
-// hold keeps fn back while the name servers are being cleared.
-func (d *DNSBase) hold(fn func()) bool {
+// postpone keeps fn back while the name servers are being cleared.
+func (d *DNSBase) postpone(fn func()) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.clearing {
-		d.held = append(d.held, func() bool { fn(); return true })
+		d.postponed = append(d.postponed, func() bool { fn(); return true })
 	}
 	return d.clearing
 }
@@ -244,7 +244,7 @@ func (d *DNSBase) Resume() error {
 		return err
 	}
 	resume := func() { C.evdns_base_resume(d.c.evdns) }
-	if d.hold(resume) {
+	if d.postpone(resume) {
 		d.leave()
 	} else {
 		d.leaveAtLoop(resume)
@@ -405,7 +405,7 @@ func (d *DNSBase) set(op string, call func() C.int) error {
 		return err
 	}
 	defer d.leave()
-	if d.hold(func() { call() }) {
+	if d.postpone(func() { call() }) {
 		return nil
 	}
 	_, err := result(op, C.int64_t(call()))
@@ -433,7 +433,7 @@ func (d *DNSBase) Free() {
 	d.lookups = nil
 	d.mu.Unlock()
 	for l := range lookups {
-		if l.end() {
+		if l.close() {
 			if l.internal {
 				l.fn(nil, &Error{opLookup, ErrClosed})
 			}
@@ -488,7 +488,7 @@ func (d *DNSBase) lookup(op, host string, family C.int, fn func([]netip.Addr, er
 	if err := d.base.enterAlive(); err != nil {
 		return nil, err
 	}
-	defer d.base.exit()
+	defer d.base.leave()
 	if !d.enter() {
 		return nil, ErrClosed
 	}
@@ -507,7 +507,7 @@ func (d *DNSBase) lookup(op, host string, family C.int, fn func([]netip.Addr, er
 	}
 	l.native = unsafe.Pointer(l.c)
 	l.free = func() { C.glev_lookup_free(l.c) }
-	d.base.adopt(&l.object, freer(l.Cancel))
+	d.base.register(&l.object, freer(l.Cancel))
 	d.base.keep(1)
 	l.enter()
 	d.mu.Lock()
@@ -533,14 +533,14 @@ func (d *DNSBase) lookup(op, host string, family C.int, fn func([]netip.Addr, er
 // Cancel ends the lookup. When it has returned fn is not called any more.
 // Safe for concurrent use. Wraps evdns_getaddrinfo_cancel.
 func (l *DNSLookup) Cancel() {
-	if l.end() {
+	if l.close() {
 		l.leave()
 	}
 }
 
-// end closes the lookup. After true the caller leaves it.
-func (l *DNSLookup) end() bool {
-	if !l.close() {
+// close closes the lookup. After true the caller leaves it.
+func (l *DNSLookup) close() bool {
+	if !l.usage.close() {
 		return false
 	}
 	l.base.keep(-1)
@@ -570,7 +570,7 @@ func (l *DNSLookup) answered(code int, answer []C.struct_glev_addr) {
 
 // deliver runs fn, unless the lookup was cancelled; the lookup was entered.
 func (l *DNSLookup) deliver(addrs []netip.Addr, err error) {
-	if !l.end() {
+	if !l.close() {
 		l.leave()
 		return
 	}

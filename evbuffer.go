@@ -67,7 +67,7 @@ func (b *Buffer) enter() bool {
 func (b *Buffer) leave() {
 	if b.owner != nil {
 		b.owner.leave()
-	} else if b.exit() {
+	} else if b.usage.leave() {
 		defer collect().end()
 		C.glev_buf_free(b.c)
 		live.objects[kindBuffer].Add(-1)

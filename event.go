@@ -76,7 +76,7 @@ func (b *Base) newEvent(op string, fd int, what What, fn func(int, What), sig *s
 	if err := b.enterAlive(); err != nil {
 		return nil, err
 	}
-	defer b.exit()
+	defer b.leave()
 	e := &Event{object: object{base: b, kind: kindEvent}, fn: fn, signal: sig}
 	e.handle = newHandle(e)
 	e.c = C.glev_event_new(b.c, C.int(fd), C.short(what), e.handle.p)
@@ -86,7 +86,7 @@ func (b *Base) newEvent(op string, fd int, what What, fn func(int, What), sig *s
 	}
 	e.native = unsafe.Pointer(e.c.ev)
 	e.free = func() { C.glev_event_free(e.c) }
-	b.adopt(&e.object, e)
+	b.register(&e.object, e)
 	return e, nil
 }
 
@@ -214,7 +214,7 @@ func (b *Base) NewCommonTimeout(d time.Duration) (*CommonTimeout, error) {
 	if err := b.enterAlive(); err != nil {
 		return nil, err
 	}
-	defer b.exit()
+	defer b.leave()
 	tv := timeval(d)
 	common := C.event_base_init_common_timeout(b.event, &tv)
 	if common == nil {

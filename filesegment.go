@@ -121,7 +121,7 @@ func (s *FileSegment) Free() {
 }
 
 func (s *FileSegment) leave() {
-	if s.exit() {
+	if s.usage.leave() {
 		defer collect().end()
 		C.glev_file_release(s.c)
 	}

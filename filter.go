@@ -64,7 +64,7 @@ func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEve
 		under.leave()
 		return nil, err
 	}
-	defer base.exit()
+	defer base.leave()
 	b := newBufferEvent(base, loopOnly)
 	b.filter = &filter{in: in, out: out, closeBelow: opts&OptCloseOnFree != 0}
 	rc := under.makeFilter(b, flags)
@@ -78,7 +78,7 @@ func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEve
 		return nil, err
 	}
 	b.below = under // which stays entered
-	b.adopted()
+	b.hasRecord()
 	return b, nil
 }
 
@@ -86,7 +86,7 @@ func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEve
 // entered.
 func (under *BufferEvent) makeFilter(b *BufferEvent, flags C.int) C.int64_t {
 	in, out := cBool(b.filter.in != nil), cBool(b.filter.out != nil)
-	c := call{base: under.base, filters: under.filter != nil}
+	c := nativeCall{base: under.base, filters: under.filter != nil}
 	defer c.stop()
 	for c.next() {
 		if c.rc = C.glev_bev_check(under.c); c.rc == 0 {

@@ -177,10 +177,10 @@ func (g *Group) Run(ctx context.Context) error {
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	if err := g.begin(); err != nil {
+	if err := g.beginRun(); err != nil {
 		return err
 	}
-	defer g.end()
+	defer g.endRun()
 	every, stop := context.WithCancel(ctx)
 	defer stop()
 	ends := make(chan loopEnd, len(g.bases))
@@ -215,16 +215,16 @@ func (g *Group) Run(ctx context.Context) error {
 	return nil
 }
 
-// begin takes all bases or none. They are given back together, too: a base of a group
+// beginRun takes all bases or none. They are given back together, too: a base of a group
 // that runs cannot be freed when only its own loop has ended.
-func (g *Group) begin() error {
+func (g *Group) beginRun() error {
 	if len(g.bases) == 0 {
 		return ErrClosed
 	}
 	for i, b := range g.bases {
-		if err := b.begin(); err != nil {
+		if err := b.beginRun(); err != nil {
 			for _, begun := range g.bases[:i] {
-				begun.end()
+				begun.endRun()
 			}
 			return err
 		}
@@ -268,13 +268,13 @@ func (g *Group) ended(b *Base) {
 	}
 }
 
-func (g *Group) end() {
+func (g *Group) endRun() {
 	g.mu.Lock()
 	g.running, g.finishing = false, false
 	g.keep()
 	g.mu.Unlock()
 	for _, b := range g.bases {
-		b.end()
+		b.endRun()
 	}
 }
 

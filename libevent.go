@@ -165,7 +165,7 @@ type Base struct {
 	running       bool
 	freeing       bool
 	ownHeldByUser atomic.Bool // own is held while a function of the user's runs
-	leaving       atomic.Bool // the next turn is the last one with a wrapped base
+	freesInTurn   atomic.Bool // the next turn is the last one with a wrapped base
 
 	dead      atomic.Bool                // a closure called Goexit
 	panicked  atomic.Pointer[PanicError] // on its way to the caller of the loop
@@ -316,7 +316,7 @@ func (b *Base) Features() Features {
 	if !b.enter() {
 		return 0
 	}
-	defer b.exit()
+	defer b.leave()
 	return Features(C.event_base_get_features(b.event))
 }
 
@@ -326,7 +326,7 @@ func (b *Base) Priorities() int {
 	if !b.enter() {
 		return 0
 	}
-	defer b.exit()
+	defer b.leave()
 	return int(C.event_base_get_npriorities(b.event))
 }
 
@@ -344,7 +344,7 @@ func (b *Base) NumEvents(which EventCount) int {
 	if !b.enter() {
 		return 0
 	}
-	defer b.exit()
+	defer b.leave()
 	return int(C.event_base_get_num_events(b.event, C.uint(which)))
 }
 
@@ -355,7 +355,7 @@ func (b *Base) MaxEvents(which EventCount, reset bool) int {
 	if !b.enter() {
 		return 0
 	}
-	defer b.exit()
+	defer b.leave()
 	return int(C.event_base_get_max_events(b.event, C.uint(which), cBool(reset)))
 }
 
@@ -366,7 +366,7 @@ func (b *Base) CachedTime() time.Time {
 	if !b.enter() {
 		return time.Time{}
 	}
-	defer b.exit()
+	defer b.leave()
 	var tv C.struct_timeval
 	if C.event_base_gettimeofday_cached(b.event, &tv) != 0 {
 		return time.Time{}
@@ -381,7 +381,7 @@ func (b *Base) UpdateCachedTime() error {
 	if err := b.enterAlive(); err != nil {
 		return err
 	}
-	defer b.exit()
+	defer b.leave()
 	return done("event_base_update_cache_time", C.event_base_update_cache_time(b.event))
 }
 
@@ -397,7 +397,7 @@ func (b *Base) Stats() Stats {
 	io := b.io
 	if b.enter() {
 		C.glev_fast_counters(b.c, &io)
-		b.exit()
+		b.leave()
 	}
 	return Stats{
 		Callbacks:    b.callbacks.Load(),
@@ -429,7 +429,7 @@ func (b *Base) Free() error {
 	if idle {
 		if b.freeing { // by another goroutine
 			b.own.Unlock()
-			b.exit()
+			b.leave()
 			return nil
 		}
 		idle = !b.running
@@ -439,21 +439,21 @@ func (b *Base) Free() error {
 		b.own.Unlock()
 	}
 	if !idle {
-		b.exit()
+		b.leave()
 		return ErrRunning
 	}
 	if inTurn {
-		b.leaveInTurn()
+		b.freeLater()
 		return nil
 	}
-	b.exit()
+	b.leave()
 	b.close()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	C.glev_base_claim(b.c)
 	defer b.dues.run()
 	defer collect().end()
-	b.bury()
+	b.freeContents()
 	C.glev_base_unclaim(b.c)
 	if b.dead.Load() {
 		return ErrLoopAborted
@@ -465,8 +465,8 @@ func (b *Base) Free() error {
 	return nil
 }
 
-// bury frees what lives on a base that is closed, on the thread of its loop.
-func (b *Base) bury() {
+// freeContents frees what lives on a base that is closed, on the thread of its loop.
+func (b *Base) freeContents() {
 	for b.users() > 1 { // calls of a moment, from other goroutines
 		runtime.Gosched()
 	}
@@ -515,8 +515,8 @@ func (b *Base) closeChildren() {
 	}
 }
 
-// adopt puts a new object on the base.
-func (b *Base) adopt(o *object, child interface{ Free() }) {
+// register puts a new object on the base.
+func (b *Base) register(o *object, child interface{ Free() }) {
 	b.mu.Lock()
 	b.children[o] = child
 	b.counts[o.kind]++
@@ -525,8 +525,8 @@ func (b *Base) adopt(o *object, child interface{ Free() }) {
 	o.open()
 }
 
-// hand puts an object on another base.
-func (b *Base) hand(o *object, to *Base) {
+// move puts an object on another base.
+func (b *Base) move(o *object, to *Base) {
 	b.mu.Lock()
 	child := b.children[o]
 	delete(b.children, o)
@@ -539,8 +539,8 @@ func (b *Base) hand(o *object, to *Base) {
 	to.mu.Unlock()
 }
 
-// disown is called when the object's memory is gone.
-func (b *Base) disown(o *object) {
+// unregister is called when the object's memory is gone.
+func (b *Base) unregister(o *object) {
 	live.objects[o.kind].Add(-1)
 	b.mu.Lock()
 	delete(b.children, o)

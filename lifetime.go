@@ -69,8 +69,8 @@ func (u *usage) join() bool {
 	}
 }
 
-// exit reports whether the object is closed and nobody is left inside.
-func (u *usage) exit() (last bool) { return u.word.Add(-1) == 0 }
+// leave reports whether the object is closed and nobody is left inside.
+func (u *usage) leave() (last bool) { return u.word.Add(-1) == 0 }
 
 // close leaves the caller inside. It reports false when it was closed before.
 func (u *usage) close() bool {
@@ -102,7 +102,7 @@ type object struct {
 	// abandon gives back what is not memory when that cannot be given back.
 	abandon func()
 
-	farewell atomic.Pointer[farewell]
+	freeWaiters atomic.Pointer[freeWaiters]
 }
 
 func (o *object) self() *object { return o }
@@ -110,15 +110,15 @@ func (o *object) self() *object { return o }
 // leave is the counterpart of enter. The last one to leave a closed object sends
 // it to the loop: a callback of it may be below on the stack here.
 func (o *object) leave() {
-	if !o.exit() {
+	if !o.usage.leave() {
 		return
 	}
 	if o.base.lockIdle() {
-		o.finalize()
+		o.freeNow()
 		o.base.own.Unlock()
 		o.leaveBelow()
 	} else {
-		o.base.enqueue(task{run: func() { o.finalize(); o.leaveBelow() }})
+		o.base.enqueue(task{run: func() { o.freeNow(); o.leaveBelow() }})
 	}
 }
 
@@ -128,7 +128,7 @@ func (o *object) leaveBelow() {
 	}
 }
 
-func (o *object) finalize() {
+func (o *object) freeNow() {
 	if !o.base.dead.Load() {
 		o.free()
 	} else if o.abandon != nil {
@@ -136,8 +136,8 @@ func (o *object) finalize() {
 		o.abandon()
 	}
 	o.handle.release()
-	o.base.disown(o)
-	o.sayFarewell()
+	o.base.unregister(o)
+	o.tellFreed()
 }
 
 // called finds the object a callback is for, and enters it. A handle that now

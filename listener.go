@@ -161,7 +161,7 @@ func (b *Base) newListener(op string, opts ListenOptions, accept func(*Listener,
 	if err := b.enterAlive(); err != nil {
 		return nil, err
 	}
-	defer b.exit()
+	defer b.leave()
 	l := &Listener{object: object{base: b, kind: kindListener}, accept: accept}
 	l.off.Store(opts.Disabled)
 	for _, other := range spread {
@@ -180,7 +180,7 @@ func (b *Base) newListener(op string, opts ListenOptions, accept func(*Listener,
 	l.addr, _ = fdAddr(C.evconnlistener_get_fd(l.c.lev), false)
 	l.free = func() { C.glev_lev_free(l.c) }
 	l.abandon = func() { closeFD(int(C.evconnlistener_get_fd(l.c.lev))) }
-	b.adopt(&l.object, l)
+	b.register(&l.object, l)
 	return l, nil
 }
 
@@ -311,7 +311,7 @@ func (l *Listener) accepted(fd int, remote net.Addr) {
 		closeFD(fd)
 		return
 	}
-	defer to.base.exit()
+	defer to.base.leave()
 	to.base.enqueue(task{run: func() { to.handed(fd, remote) }})
 }
 

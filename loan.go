@@ -45,7 +45,7 @@ func (l *loan) forget() {
 }
 
 // lend is begin for a call that shows the buffer to a function of the user's.
-func (b *Buffer) lend() call {
+func (b *Buffer) lend() nativeCall {
 	c := b.begin()
 	c.filters, c.shows = false, true
 	return c

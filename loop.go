@@ -33,10 +33,10 @@ func (b *Base) Loop(flags LoopFlags) error {
 func (b *Base) Run(ctx context.Context) error { return b.run("event_base_loop", 0, ctx) }
 
 func (b *Base) run(op string, flags LoopFlags, ctx context.Context) error {
-	if err := b.begin(); err != nil {
+	if err := b.beginRun(); err != nil {
 		return err
 	}
-	defer b.end()
+	defer b.endRun()
 	if ctx != nil && ctx.Done() != nil {
 		b.keep(1)
 		defer b.keep(-1)
@@ -48,7 +48,7 @@ func (b *Base) run(op string, flags LoopFlags, ctx context.Context) error {
 	return err
 }
 
-// turn runs the loop, between begin and end, until ctx ends at the latest. empty is
+// turn runs the loop, between beginRun and endRun, until ctx ends at the latest. empty is
 // whether it ended for want of events.
 func (b *Base) turn(op string, flags LoopFlags, ctx context.Context) (empty bool, err error) {
 	runtime.LockOSThread()
@@ -82,8 +82,8 @@ func (b *Base) turn(op string, flags LoopFlags, ctx context.Context) (empty bool
 	return n == 1, err
 }
 
-// begin makes the caller the one who runs the loop.
-func (b *Base) begin() error {
+// beginRun makes the caller the one who runs the loop.
+func (b *Base) beginRun() error {
 	if !b.enter() {
 		return ErrClosed
 	}
@@ -100,16 +100,16 @@ func (b *Base) begin() error {
 		b.own.Unlock()
 	}
 	if err != nil {
-		b.exit()
+		b.leave()
 	}
 	return err
 }
 
-func (b *Base) end() {
+func (b *Base) endRun() {
 	b.own.Lock()
 	b.running = false
 	b.own.Unlock()
-	b.exit()
+	b.leave()
 }
 
 // watch breaks the loop when ctx ends, through a flag that the loop's own thread
@@ -143,7 +143,7 @@ func (b *Base) keep(delta int) {
 	} else if changed { // on another goroutine than a base without locks can bear
 		b.enqueue(task{run: b.applyKeepers})
 	}
-	b.exit()
+	b.leave()
 }
 
 func (b *Base) applyKeepers() {
@@ -163,7 +163,7 @@ func (b *Base) LoopExit(d time.Duration) error {
 	if err := b.enterAlive(); err != nil {
 		return err
 	}
-	defer b.exit()
+	defer b.leave()
 	tv := timeval(d)
 	return done(op, C.event_base_loopexit(b.event, &tv))
 }
@@ -176,7 +176,7 @@ func (b *Base) LoopBreak() error {
 	if err := b.enterAlive(); err != nil {
 		return err
 	}
-	defer b.exit()
+	defer b.leave()
 	rc := b.breakLoop()
 	if !b.onLoop() {
 		// libevent forgets a break that comes while it enters the loop; the queue
@@ -193,7 +193,7 @@ func (b *Base) LoopContinue() error {
 	if err := b.enterAlive(); err != nil {
 		return err
 	}
-	defer b.exit()
+	defer b.leave()
 	return done("event_base_loopcontinue", C.event_base_loopcontinue(b.event))
 }
 
@@ -203,7 +203,7 @@ func (b *Base) GotExit() bool {
 	if !b.enter() {
 		return false
 	}
-	defer b.exit()
+	defer b.leave()
 	return C.event_base_got_exit(b.event) != 0
 }
 
@@ -213,7 +213,7 @@ func (b *Base) GotBreak() bool {
 	if !b.enter() {
 		return false
 	}
-	defer b.exit()
+	defer b.leave()
 	return C.event_base_got_break(b.event) != 0
 }
 
@@ -227,7 +227,7 @@ func (b *Base) breakLoop() C.int {
 func (b *Base) alive() error {
 	err := b.enterAlive()
 	if err == nil {
-		b.exit()
+		b.leave()
 	}
 	return err
 }
@@ -240,7 +240,7 @@ func (b *Base) OnLoop() bool {
 	if !b.enter() {
 		return false
 	}
-	defer b.exit()
+	defer b.leave()
 	return b.onLoop()
 }
 
@@ -268,7 +268,7 @@ func (b *Base) Post(fn func()) error {
 	if !b.enter() {
 		return ErrClosed
 	}
-	defer b.exit()
+	defer b.leave()
 	if b.dead.Load() {
 		return ErrLoopAborted
 	}
@@ -317,14 +317,14 @@ func (b *Base) enqueue(t task) {
 		C.glev_base_wake(b.c)
 	}
 	if open {
-		b.exit()
+		b.leave()
 	}
 }
 
 func (b *Base) wake() {
 	if b.enter() {
 		C.glev_base_wake(b.c)
-		b.exit()
+		b.leave()
 	}
 }
 

@@ -172,7 +172,7 @@ func (b *Base) NewRateLimitGroup(limit RateLimit) (*RateLimitGroup, error) {
 	if err := b.enterAlive(); err != nil {
 		return nil, err
 	}
-	defer b.exit()
+	defer b.leave()
 	g := &RateLimitGroup{
 		object:  object{base: b, kind: kindGroup},
 		tick:    c.tick_msec,
@@ -183,8 +183,8 @@ func (b *Base) NewRateLimitGroup(limit RateLimit) (*RateLimitGroup, error) {
 	if g.c == nil {
 		return nil, &Error{op, syscall.ENOMEM}
 	}
-	g.free = g.dissolve
-	b.adopt(&g.object, g)
+	g.free = g.freeNative
+	b.register(&g.object, g)
 	return g, nil
 }
 
@@ -259,8 +259,8 @@ func (g *RateLimitGroup) drop(bev *BufferEvent) {
 	}
 }
 
-// dissolve gives the group's memory back when all members have left it.
-func (g *RateLimitGroup) dissolve() {
+// freeNative gives the group's memory back when all members have left it.
+func (g *RateLimitGroup) freeNative() {
 	g.mu.Lock()
 	members := g.members
 	g.members = nil

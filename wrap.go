@@ -82,7 +82,7 @@ func (b *Base) Pointer() unsafe.Pointer {
 	if !b.enter() {
 		return nil
 	}
-	defer b.exit()
+	defer b.leave()
 	return unsafe.Pointer(b.event)
 }
 
@@ -131,17 +131,17 @@ func (b *Base) usable() error {
 	return nil
 }
 
-// leaveInTurn ends a Free that has to wait for the loop, by somebody who is inside.
-func (b *Base) leaveInTurn() {
-	b.leaving.Store(true)
+// freeLater ends a Free that has to wait for the loop, by somebody who is inside.
+func (b *Base) freeLater() {
+	b.freesInTurn.Store(true)
 	b.close()
 	b.closeChildren()
 	C.glev_base_wake(b.c)
-	b.exit()
+	b.leave()
 }
 
-// left is what is to be done for that in the loop's turn.
-func (b *Base) left() {
-	b.bury()
+// freeInTurn is what is to be done for that in the loop's turn.
+func (b *Base) freeInTurn() {
+	b.freeContents()
 	b.runPosted(b.dues.run)
 }

@@ -10,12 +10,13 @@ import (
 	"time"
 )
 
-// Free ends the bufferevent: unwritten output is dropped, the descriptor is closed
-// if OptCloseOnFree was given, and is no longer used in any case. A closure that
-// runs now on the loop's goroutine goes on; none starts. With OptLoopOnly, from
-// another goroutine while the loop runs, the descriptor is let go in a later turn:
-// who closes it himself does so after a Post has run.
-// Safe for concurrent use. Wraps bufferevent_free.
+// Free ends the bufferevent. Output that has not been written is dropped. The
+// descriptor is closed if OptCloseOnFree was given, and the bufferevent no longer uses
+// it in any case. A closure that runs at this moment on the loop's goroutine goes on;
+// no other one starts. With OptLoopOnly, when Free is called from another goroutine
+// while the loop runs, the bufferevent uses the descriptor until a later turn; to close
+// it yourself, wait until a function that you post after Free has run.
+// Wraps bufferevent_free.
 func (b *BufferEvent) Free() {
 	if b.wrapped && b.enter() {
 		C.glev_adopt_await(b.c)
@@ -29,14 +30,20 @@ func (b *BufferEvent) Free() {
 	}
 }
 
-// FreeAfterFlush is Free once the output is written, but at the latest after limit,
-// or on an error. From its return on no closure starts, nothing is read, and methods
-// return ErrClosed. Free cuts it short. After limit the rest of the output is dropped and,
-// with OptCloseOnFree, a TCP connection reset: its peer would take a part for all. On a
-// pair the other end gets EOF. A peer that is still sending gets EOF, and what it sends is
-// dropped until it ends, too: closing with bytes unread would reset the connection, and
-// what is on its way would be lost.
-// Safe for concurrent use.
+// FreeAfterFlush is Free once the output has been written, or on an error, or when
+// limit has passed. limit counts from the call, even if the output makes progress; with
+// 0 the flush ends in the loop's next turn. From the return of FreeAfterFlush on no
+// closure starts, nothing is read, and methods return ErrClosed. Free ends the flush
+// early.
+//
+// If limit passes first, the rest of the output is dropped. With OptCloseOnFree a TCP
+// connection is then reset, so that the peer does not take a part for the whole. On a
+// pair the other end gets EOF. A peer that is still sending gets EOF, and until it ends
+// or has received everything, or limit passes, what it sends is dropped: closing with
+// unread bytes would reset the connection, and output that is on its way would be lost.
+//
+// A bufferevent of WrapBufferEvent is refused, because it is C's.
+// Stands for bufferevent_free after the last write callback.
 func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	const op = "FreeAfterFlush"
 	if limit < 0 {
@@ -45,7 +52,7 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	if b.wrapped {
 		return badArgument(op, "it is C's: Free gives it back")
 	}
-	if b.loopOnly { // refused before anything has changed
+	if b.loopOnly { // refuse it before anything changes
 		if _, err := b.do(op, func() C.int64_t { return C.glev_bev_check(b.c) }); err != nil {
 			return err
 		}
@@ -62,33 +69,33 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 		return ErrClosed
 	}
 	b.hangUp()
-	// Set first: the flush may be done before the call below returns.
+	// The loop may end the flush before the call below returns.
 	b.flushing.Store(true)
 	for c.next() {
 		c.rc = C.glev_bev_linger(b.c, C.int64_t(microseconds(limit)))
 	}
-	if c.rc != 0 { // nothing to wait for, or no way to
+	if c.rc != 0 { // there is nothing to wait for, or waiting failed
 		b.freeFlushed()
 	}
 	_, err := c.result(op)
 	return err
 }
 
-// freeFlushed ends a FreeAfterFlush, whoever is first to say so.
+// freeFlushed ends a FreeAfterFlush. The first caller of several does it.
 func (b *BufferEvent) freeFlushed() {
 	if b.flushing.CompareAndSwap(true, false) {
 		b.quietAndLeave()
 	}
 }
 
-// quietAndLeave takes the native bufferevent out of use and leaves the object, which is
-// closed and was entered by whoever closed it.
+// quietAndLeave makes the record quiet and leaves the object, which the caller has
+// closed.
 func (b *BufferEvent) quietAndLeave() {
 	defer collect().end()
 	if b.filter != nil && b.filter.closeBelow {
 		defer b.below.Free()
 	}
-	if b.loopOnly { // no lock: only the loop's thread may touch it
+	if b.loopOnly { // it has no lock
 		b.leaveAtLoop(func() { C.glev_bev_quiet(b.c) })
 		return
 	}
@@ -96,10 +103,10 @@ func (b *BufferEvent) quietAndLeave() {
 	b.leave()
 }
 
-// CloseWrite shuts the writing side down when the output is written: the peer gets
-// EOF after the last byte. From its return on nothing more can be written; reading
-// goes on.
-// Safe for concurrent use. Stands for shutdown(SHUT_WR).
+// CloseWrite shuts the writing side down when the output has been written: the peer
+// gets EOF after the last byte. From the return of CloseWrite on nothing more can be
+// written. Reading goes on.
+// Stands for shutdown(SHUT_WR).
 func (b *BufferEvent) CloseWrite() error {
 	_, err := b.do("CloseWrite", func() C.int64_t { return C.glev_bev_close_write(b.c) })
 	return err

@@ -14,22 +14,23 @@ import (
 	"unsafe"
 )
 
-// Event waits for a descriptor, a time or a signal, or for Active, and then has
-// its closure called on the loop's goroutine. It does nothing before Add.
+// Event waits for a descriptor, a time or a signal, or for Active, and then its closure
+// is called on the loop's goroutine. It does nothing before Add. Its methods are safe
+// for concurrent use unless their doc says otherwise.
 type Event struct {
 	object
 	c  *C.struct_glev_event
 	fn func(fd int, what What)
 
-	mu     sync.Mutex   // no call on the native event comes after Free's
-	signal *signalWatch // only for signals
+	mu     sync.Mutex   // see lock
+	signal *signalWatch // of a signal, or nil
 }
 
-// NewEvent makes an event for a descriptor. what has EvRead, EvWrite or both, and
-// may have EvPersist (stay added after firing) and EvET. The descriptor stays the
-// caller's, who closes it after Free or Del. With fd -1 and no direction it is a
-// timer or, fired by Active, a user event; EvPersist makes a timer repeat.
-// Safe for concurrent use. Wraps event_new.
+// NewEvent makes an event for a descriptor. what has EvRead, EvWrite or both, and may
+// have EvPersist (stay added after firing) and EvET. The descriptor stays the caller's,
+// who closes it after Free or Del. With fd -1 and neither EvRead nor EvWrite the event
+// is a timer, or, with Active, a user event. EvPersist makes a timer repeat.
+// Wraps event_new.
 func (b *Base) NewEvent(fd int, what What, fn func(fd int, what What)) (*Event, error) {
 	const op = "event_new"
 	switch {
@@ -45,9 +46,8 @@ func (b *Base) NewEvent(fd int, what What, fn func(fd int, what What)) (*Event, 
 	return b.newEvent(op, fd, what, fn, nil)
 }
 
-// NewTimer makes an event that calls fn once each time it was added and its time
-// has passed.
-// Safe for concurrent use. Wraps evtimer_new.
+// NewTimer makes an event that calls fn once for each Add, when its time has passed.
+// Wraps evtimer_new.
 func (b *Base) NewTimer(fn func()) (*Event, error) {
 	const op = "evtimer_new"
 	if fn == nil {
@@ -56,11 +56,11 @@ func (b *Base) NewTimer(fn func()) (*Event, error) {
 	return b.newEvent(op, -1, 0, func(int, What) { fn() }, nil)
 }
 
-// NewSignal makes an event that calls fn on the loop's goroutine for each time the
-// process gets sig, from Add to Del. Signals that come faster than the loop turns
-// are merged. It is built on os/signal: a signal handler of libevent's own would
-// corrupt Go's stacks. Stands for evsignal_new.
-// Safe for concurrent use.
+// NewSignal makes an event that calls fn on the loop's goroutine each time the process
+// gets sig, from Add to Del. Signals that come faster than the loop turns are merged.
+// It uses os/signal, because a signal handler of libevent's own would corrupt Go's
+// stacks.
+// Stands for evsignal_new.
 func (b *Base) NewSignal(sig os.Signal, fn func(os.Signal)) (*Event, error) {
 	const op = "evsignal_new"
 	if fn == nil {
@@ -90,10 +90,10 @@ func (b *Base) newEvent(op string, fd int, what What, fn func(int, What), sig *s
 	return e, nil
 }
 
-// Add makes the event wait, and fire with EvTimeout after d if nothing else
-// happens before. A negative d is no timeout; a signal takes none. Adding again
-// sets the time anew.
-// Safe for concurrent use. Wraps event_add.
+// Add makes the event wait. It fires with EvTimeout after d, rounded up to
+// microseconds, if nothing else happens before. A negative d means no timeout; a signal
+// takes none. Adding again restarts the timeout.
+// Wraps event_add.
 func (e *Event) Add(d time.Duration) error {
 	const op = "event_add"
 	if e.signal != nil && d >= 0 {
@@ -115,9 +115,9 @@ func (e *Event) Add(d time.Duration) error {
 	return err
 }
 
-// Del makes the event wait no more. A closure that the loop has taken up already
-// may still start, if Del is called from another goroutine.
-// Safe for concurrent use. Wraps event_del.
+// Del makes the event stop waiting. If Del is called from another goroutine than the
+// loop's, a closure that the loop is about to call may still start.
+// Wraps event_del.
 func (e *Event) Del() error {
 	if err := e.lock(); err != nil {
 		return err
@@ -128,9 +128,9 @@ func (e *Event) Del() error {
 	return err
 }
 
-// Active makes the event fire with what, added or not. Several calls before the
-// closure runs are one.
-// Safe for concurrent use. Wraps event_active.
+// Active makes the event fire with what, whether it is added or not. Several calls
+// before the closure runs count as one.
+// Wraps event_active.
 func (e *Event) Active(what What) error {
 	const op = "event_active"
 	if what&(EvTimeout|EvRead|EvWrite|EvSignal) == 0 ||
@@ -145,8 +145,8 @@ func (e *Event) Active(what What) error {
 	return nil
 }
 
-// Pending returns those of what that the event waits for or is due for.
-// Safe for concurrent use. Wraps event_pending.
+// Pending returns which bits of what the event waits for or is due for.
+// Wraps event_pending.
 func (e *Event) Pending(what What) What {
 	if err := e.lock(); err != nil {
 		return 0
@@ -156,7 +156,7 @@ func (e *Event) Pending(what What) What {
 }
 
 // FD returns the descriptor, or -1.
-// Safe for concurrent use. Wraps event_get_fd.
+// Wraps event_get_fd.
 func (e *Event) FD() int {
 	if err := e.lock(); err != nil {
 		return -1
@@ -165,14 +165,14 @@ func (e *Event) FD() int {
 	return int(C.event_get_fd(e.c.ev))
 }
 
-// Base returns the base the event was made on.
-// Safe for concurrent use. Wraps event_get_base.
+// Base returns the base that the event was made on.
+// Wraps event_get_base.
 func (e *Event) Base() *Base { return e.base }
 
-// SetPriority sets the priority, 0 (first) to one less than Config.Priorities. It fails
-// while the event is due.
-// Loop goroutine only, or any goroutine while no loop runs, or while the event is not
-// added. Wraps event_priority_set.
+// SetPriority sets the priority, from 0 (first) to Config.Priorities minus one. It
+// fails with EBUSY while the event is due.
+// Loop goroutine only, or any goroutine while no loop runs or the event is not added.
+// Wraps event_priority_set.
 func (e *Event) SetPriority(priority int) error {
 	const op = "event_priority_set"
 	if err := e.base.checkPriority(op, priority); err != nil {
@@ -187,7 +187,7 @@ func (e *Event) SetPriority(priority int) error {
 }
 
 // Priority returns the priority.
-// Safe for concurrent use. Wraps event_get_priority.
+// Wraps event_get_priority.
 func (e *Event) Priority() int {
 	if err := e.lock(); err != nil {
 		return 0
@@ -196,16 +196,16 @@ func (e *Event) Priority() int {
 	return int(C.event_get_priority(e.c.ev))
 }
 
-// CommonTimeout is a time that many events of one base wait for: such events cost less
-// than others. Make it with Base.NewCommonTimeout.
+// CommonTimeout is a timeout that many events of one base have. Such events cost less
+// than others. Make it with Base.NewCommonTimeout; it lives as long as the base.
 type CommonTimeout struct {
 	base *Base
-	tv   *C.struct_timeval // libevent's, with a mark in it; lives as long as the base
+	tv   *C.struct_timeval // libevent's own, with a mark in it
 }
 
-// NewCommonTimeout tells libevent that many events will have the timeout d. A base
-// takes 256 of them.
-// Safe for concurrent use. Wraps event_base_init_common_timeout.
+// NewCommonTimeout tells libevent that many events will have the timeout d, rounded up
+// to microseconds. A base takes 256 of them; the next one fails with ENOSPC.
+// Wraps event_base_init_common_timeout.
 func (b *Base) NewCommonTimeout(d time.Duration) (*CommonTimeout, error) {
 	const op = "event_base_init_common_timeout"
 	if d < 0 {
@@ -224,7 +224,7 @@ func (b *Base) NewCommonTimeout(d time.Duration) (*CommonTimeout, error) {
 }
 
 // AddCommon is Add with a common timeout of the same base.
-// Safe for concurrent use. Wraps event_add.
+// Wraps event_add.
 func (e *Event) AddCommon(timeout *CommonTimeout) error {
 	const op = "event_add"
 	if timeout == nil || timeout.base != e.base {
@@ -241,8 +241,9 @@ func (e *Event) AddCommon(timeout *CommonTimeout) error {
 	return err
 }
 
-// Free deletes the event and gives its memory back. The closure does not start
-// after Free has returned. Safe for concurrent use. Wraps event_free.
+// Free deletes the event and frees its memory. The closure does not start after Free
+// has returned.
+// Wraps event_free.
 func (e *Event) Free() {
 	if !e.close() {
 		return
@@ -261,9 +262,10 @@ func (e *Event) Free() {
 	}
 }
 
-// lock is enterAlive, and locks mu. An event that was added again after Free's event_del
-// would stay registered when its descriptor is closed and reused, so no C call on the event
-// comes after that one. None waits for the loop: mu is held for a moment only.
+// lock is enterAlive, and locks mu, until unlock. mu keeps C calls on the event from
+// coming after the event_del of Free: an event that was added again would stay
+// registered when its descriptor is closed and reused. No such call waits for the loop,
+// so mu is held briefly.
 func (e *Event) lock() error {
 	if err := e.enterAlive(); err != nil {
 		return err
@@ -289,10 +291,11 @@ func (e *Event) fired(fd int, what What) {
 	returned = true
 }
 
-// signalWatch brings a signal from os/signal to the loop. The event's mu guards it.
+// signalWatch brings a signal from os/signal to the loop. The mu of the event guards
+// it.
 type signalWatch struct {
 	sig  os.Signal
-	ch   chan os.Signal // nil when not watching
+	ch   chan os.Signal // nil unless it is watching
 	done chan struct{}
 }
 
@@ -327,7 +330,7 @@ func (w *signalWatch) came(e *Event, ch chan os.Signal) {
 	}
 }
 
-// stop does nothing on a nil watch, which an event without a signal has.
+// stop ends the watch. It does nothing on nil, which an event without a signal has.
 func (w *signalWatch) stop(e *Event) {
 	if w == nil || w.ch == nil {
 		return

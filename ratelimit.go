@@ -15,18 +15,19 @@ import (
 )
 
 // RateLimit says how many bytes may be read and written in each Tick on average, and
-// how many at once after a pause (the burst). More than 2 GiB - 1 is taken for that, which
-// with TLS is also what an unlimited direction has: libevent counts it in an int.
+// how many at once after a pause (the burst). A number above 2 GiB - 1 counts as 2 GiB
+// - 1, because libevent keeps it in an int. With TLS an unlimited direction has that
+// number, too.
 type RateLimit struct {
-	ReadRate   int           // bytes per Tick; 0 is unlimited
-	ReadBurst  int           // bytes, at least ReadRate; 0 is ReadRate
-	WriteRate  int           // bytes per Tick; 0 is unlimited
-	WriteBurst int           // bytes, at least WriteRate; 0 is WriteRate
-	Tick       time.Duration // whole milliseconds; 0 is one second
+	ReadRate   int           // bytes per Tick; 0 means unlimited
+	ReadBurst  int           // bytes, at least ReadRate; 0 means ReadRate
+	WriteRate  int           // bytes per Tick; 0 means unlimited
+	WriteBurst int           // bytes, at least WriteRate; 0 means WriteRate
+	Tick       time.Duration // whole milliseconds; 0 means one second
 }
 
-// native checks the limit and brings it into C's form. libevent 2.1 itself takes a
-// tick below a millisecond, and divides by zero later.
+// native checks the limit and converts it. libevent 2.1 itself accepts a tick below one
+// millisecond, and divides by zero later.
 func (l RateLimit) native(op string) (C.struct_glev_rate, error) {
 	var c C.struct_glev_rate
 	direction := func(name string, rate, burst int) (C.size_t, C.size_t, error) {
@@ -58,9 +59,9 @@ func (l RateLimit) native(op string) (C.struct_glev_rate, error) {
 	return c, nil
 }
 
-// SetRateLimit limits how fast this bufferevent reads and writes; nil takes the limit
-// away. Only sockets can be limited.
-// Safe for concurrent use. Wraps bufferevent_set_rate_limit, ev_token_bucket_cfg_new.
+// SetRateLimit limits how fast this bufferevent reads and writes; nil removes the
+// limit. Only sockets can be limited.
+// Wraps bufferevent_set_rate_limit, ev_token_bucket_cfg_new.
 func (b *BufferEvent) SetRateLimit(limit *RateLimit) error {
 	const op = "bufferevent_set_rate_limit"
 	if limit == nil {
@@ -75,57 +76,61 @@ func (b *BufferEvent) SetRateLimit(limit *RateLimit) error {
 	return err
 }
 
-// ReadLimit returns how many bytes may be read before the next tick; negative after
-// more was taken than there was, a very large number without a limit.
-// Safe for concurrent use. Wraps bufferevent_get_read_limit.
+// ReadLimit returns how many bytes may be read before the next tick. The number is
+// negative if more than the limit was taken, and very large without a limit.
+// Wraps bufferevent_get_read_limit.
 func (b *BufferEvent) ReadLimit() int { return b.level(C.GLEV_READ_LIMIT) }
 
-// WriteLimit returns how many bytes may be written before the next tick.
-// Safe for concurrent use. Wraps bufferevent_get_write_limit.
+// WriteLimit returns how many bytes may be written before the next tick, as ReadLimit
+// does.
+// Wraps bufferevent_get_write_limit.
 func (b *BufferEvent) WriteLimit() int { return b.level(C.GLEV_WRITE_LIMIT) }
 
-// TakeReadLimit takes n bytes out of what may be read in this tick, or with a negative
-// n puts them in, for bytes that came by another way; above the burst that is ERANGE.
-// Safe for concurrent use. Wraps bufferevent_decrement_read_limit.
+// TakeReadLimit subtracts n bytes from what may be read in this tick, for bytes that
+// came by another way. A negative n adds bytes; more than the burst is ERANGE.
+// Wraps bufferevent_decrement_read_limit.
 func (b *BufferEvent) TakeReadLimit(n int) error {
 	return b.take("bufferevent_decrement_read_limit", C.GLEV_READ_LIMIT, n)
 }
 
-// TakeWriteLimit takes n bytes out of what may be written in this tick, or with a
-// negative n puts them in; above the burst that is ERANGE.
-// Safe for concurrent use. Wraps bufferevent_decrement_write_limit.
+// TakeWriteLimit subtracts n bytes from what may be written in this tick. A negative n
+// adds bytes; more than the burst is ERANGE.
+// Wraps bufferevent_decrement_write_limit.
 func (b *BufferEvent) TakeWriteLimit(n int) error {
 	return b.take("bufferevent_decrement_write_limit", C.GLEV_WRITE_LIMIT, n)
 }
 
-// MaxToRead returns how many bytes libevent would read at once now, in view of all
-// limits. Safe for concurrent use. Wraps bufferevent_get_max_to_read.
+// MaxToRead returns how many bytes libevent would read at once now, considering all
+// limits.
+// Wraps bufferevent_get_max_to_read.
 func (b *BufferEvent) MaxToRead() int { return b.level(C.GLEV_MAX_TO_READ) }
 
-// MaxToWrite returns how many bytes libevent would write at once now, in view of all
-// limits. Safe for concurrent use. Wraps bufferevent_get_max_to_write.
+// MaxToWrite returns how many bytes libevent would write at once now, considering all
+// limits.
+// Wraps bufferevent_get_max_to_write.
 func (b *BufferEvent) MaxToWrite() int { return b.level(C.GLEV_MAX_TO_WRITE) }
 
-// SetMaxSingleRead bounds one read; 0 is libevent's default of 16384. libevent 2.1
-// reads no more than 4096 bytes at once in any case. A rate limit replaces it.
-// Safe for concurrent use. Wraps bufferevent_set_max_single_read.
+// SetMaxSingleRead bounds one read, in bytes; 0 means libevent's default of 16384.
+// libevent 2.1 never reads more than 4096 bytes at once. A rate limit replaces the
+// bound.
+// Wraps bufferevent_set_max_single_read.
 func (b *BufferEvent) SetMaxSingleRead(n int) error {
 	return b.setMaxSingle("bufferevent_set_max_single_read", 1, n)
 }
 
-// MaxSingleRead returns the bound of one read.
-// Safe for concurrent use. Wraps bufferevent_get_max_single_read.
+// MaxSingleRead returns the bound of one read, in bytes.
+// Wraps bufferevent_get_max_single_read.
 func (b *BufferEvent) MaxSingleRead() int { return b.level(C.GLEV_MAX_SINGLE_READ) }
 
-// SetMaxSingleWrite bounds one write; 0 is libevent's default of 16384. A rate limit
-// replaces it.
-// Safe for concurrent use. Wraps bufferevent_set_max_single_write.
+// SetMaxSingleWrite bounds one write, in bytes; 0 means libevent's default of 16384. A
+// rate limit replaces the bound.
+// Wraps bufferevent_set_max_single_write.
 func (b *BufferEvent) SetMaxSingleWrite(n int) error {
 	return b.setMaxSingle("bufferevent_set_max_single_write", 0, n)
 }
 
-// MaxSingleWrite returns the bound of one write.
-// Safe for concurrent use. Wraps bufferevent_get_max_single_write.
+// MaxSingleWrite returns the bound of one write, in bytes.
+// Wraps bufferevent_get_max_single_write.
 func (b *BufferEvent) MaxSingleWrite() int { return b.level(C.GLEV_MAX_SINGLE_WRITE) }
 
 func (b *BufferEvent) level(which C.int) int {
@@ -148,8 +153,9 @@ func (b *BufferEvent) setMaxSingle(op string, reading C.int, n int) error {
 }
 
 // RateLimitGroup limits several bufferevents together: they share its rates. A member
-// may have a limit of its own besides. Its timer keeps the loop running, so Dispatch
-// does not return for want of events before Free.
+// may also have a limit of its own. The timer of the group keeps the loop running, so
+// Dispatch does not return before Free although no events are left. The methods are
+// safe for concurrent use.
 type RateLimitGroup struct {
 	object
 	c    *C.struct_bufferevent_rate_limit_group
@@ -162,7 +168,7 @@ type RateLimitGroup struct {
 }
 
 // NewRateLimitGroup makes a group without members.
-// Safe for concurrent use. Wraps bufferevent_rate_limit_group_new.
+// Wraps bufferevent_rate_limit_group_new.
 func (b *Base) NewRateLimitGroup(limit RateLimit) (*RateLimitGroup, error) {
 	const op = "bufferevent_rate_limit_group_new"
 	c, err := limit.native(op)
@@ -188,9 +194,9 @@ func (b *Base) NewRateLimitGroup(limit RateLimit) (*RateLimitGroup, error) {
 	return g, nil
 }
 
-// Add makes bev, a socket on the group's base, a member. A member of another group
-// must leave that one first.
-// Safe for concurrent use. Wraps bufferevent_add_to_rate_limit_group.
+// Add makes bev, a socket on the group's base, a member. A member of another group must
+// be removed from that one first.
+// Wraps bufferevent_add_to_rate_limit_group.
 func (g *RateLimitGroup) Add(bev *BufferEvent) error {
 	const op = "bufferevent_add_to_rate_limit_group"
 	if bev == nil {
@@ -199,7 +205,7 @@ func (g *RateLimitGroup) Add(bev *BufferEvent) error {
 	if !bev.enter() {
 		return ErrClosed
 	}
-	defer bev.leave() // with mu unlocked: the last one out makes bev leave the group
+	defer bev.leave() // last, when mu is unlocked, because it may free bev, which takes mu
 	if bev.base != g.base {
 		return badArgument(op, "bev is on another base")
 	}
@@ -225,9 +231,9 @@ func (g *RateLimitGroup) Add(bev *BufferEvent) error {
 	return err
 }
 
-// Remove makes bev leave the group; Free of either does so by itself. Called on another
-// goroutine while the loop runs, it takes effect in a later turn.
-// Safe for concurrent use. Wraps bufferevent_remove_from_rate_limit_group.
+// Remove removes bev from the group. Free of either does so by itself. If it is called
+// on another goroutine while the loop runs, it takes effect in a later turn.
+// Wraps bufferevent_remove_from_rate_limit_group.
 func (g *RateLimitGroup) Remove(bev *BufferEvent) error {
 	const op = "bufferevent_remove_from_rate_limit_group"
 	if bev == nil {
@@ -248,7 +254,7 @@ func (g *RateLimitGroup) Remove(bev *BufferEvent) error {
 	return nil
 }
 
-// drop takes a member out. On the loop's thread, or while no loop runs.
+// drop removes a member. It runs on the loop's thread, or while no loop runs.
 func (g *RateLimitGroup) drop(bev *BufferEvent) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -259,7 +265,7 @@ func (g *RateLimitGroup) drop(bev *BufferEvent) {
 	}
 }
 
-// freeNative gives the group's memory back when all members have left it.
+// freeNative removes all members and frees the group's memory.
 func (g *RateLimitGroup) freeNative() {
 	g.mu.Lock()
 	members := g.members
@@ -273,8 +279,9 @@ func (g *RateLimitGroup) freeNative() {
 }
 
 // SetLimit changes the limit of the group, but not its Tick: libevent would take the
-// ticks it has counted for ticks of the new length, and may wait for days.
-// Safe for concurrent use. Wraps bufferevent_rate_limit_group_set_cfg.
+// ticks it has counted for ticks of the new length, and might not refill the group for
+// days.
+// Wraps bufferevent_rate_limit_group_set_cfg.
 func (g *RateLimitGroup) SetLimit(limit RateLimit) error {
 	const op = "bufferevent_rate_limit_group_set_cfg"
 	c, err := limit.native(op)
@@ -296,9 +303,9 @@ func (g *RateLimitGroup) SetLimit(limit RateLimit) error {
 	return err
 }
 
-// SetMinShare sets how many bytes a member gets at least when it gets any, so that many
-// members do not move a byte at a time; libevent's own is 64.
-// Safe for concurrent use. Wraps bufferevent_rate_limit_group_set_min_share.
+// SetMinShare sets how many bytes a member gets at least if it gets any, so that many
+// members do not move one byte at a time. libevent's default is 64.
+// Wraps bufferevent_rate_limit_group_set_min_share.
 func (g *RateLimitGroup) SetMinShare(n int) error {
 	const op = "bufferevent_rate_limit_group_set_min_share"
 	if n < 0 {
@@ -313,8 +320,8 @@ func (g *RateLimitGroup) SetMinShare(n int) error {
 }
 
 // Totals returns how many bytes the members have read and written since the group was
-// made or ResetTotals.
-// Safe for concurrent use. Wraps bufferevent_rate_limit_group_get_totals.
+// made, or since ResetTotals.
+// Wraps bufferevent_rate_limit_group_get_totals.
 func (g *RateLimitGroup) Totals() (read, written uint64) {
 	if !g.enter() {
 		return 0, 0
@@ -326,7 +333,7 @@ func (g *RateLimitGroup) Totals() (read, written uint64) {
 }
 
 // ResetTotals sets the totals to 0.
-// Safe for concurrent use. Wraps bufferevent_rate_limit_group_reset_totals.
+// Wraps bufferevent_rate_limit_group_reset_totals.
 func (g *RateLimitGroup) ResetTotals() error {
 	if !g.enter() {
 		return ErrClosed
@@ -336,8 +343,9 @@ func (g *RateLimitGroup) ResetTotals() error {
 	return nil
 }
 
-// ReadLimit returns how many bytes the members may read before the next tick; it may be
-// negative. Safe for concurrent use. Wraps bufferevent_rate_limit_group_get_read_limit.
+// ReadLimit returns how many bytes the members may read before the next tick. It may be
+// negative.
+// Wraps bufferevent_rate_limit_group_get_read_limit.
 func (g *RateLimitGroup) ReadLimit() int {
 	if !g.enter() {
 		return 0
@@ -346,8 +354,9 @@ func (g *RateLimitGroup) ReadLimit() int {
 	return int(C.bufferevent_rate_limit_group_get_read_limit(g.c))
 }
 
-// WriteLimit returns how many bytes the members may write before the next tick; it may
-// be negative. Safe for concurrent use. Wraps bufferevent_rate_limit_group_get_write_limit.
+// WriteLimit returns how many bytes the members may write before the next tick. It may
+// be negative.
+// Wraps bufferevent_rate_limit_group_get_write_limit.
 func (g *RateLimitGroup) WriteLimit() int {
 	if !g.enter() {
 		return 0
@@ -356,16 +365,16 @@ func (g *RateLimitGroup) WriteLimit() int {
 	return int(C.bufferevent_rate_limit_group_get_write_limit(g.c))
 }
 
-// TakeReadLimit takes n bytes out of what the members may read in this tick, or with a
-// negative n puts them in; above the burst that is ERANGE.
-// Safe for concurrent use. Wraps bufferevent_rate_limit_group_decrement_read.
+// TakeReadLimit subtracts n bytes from what the members may read in this tick. A
+// negative n adds bytes; more than the burst is ERANGE.
+// Wraps bufferevent_rate_limit_group_decrement_read.
 func (g *RateLimitGroup) TakeReadLimit(n int) error {
 	return g.take("bufferevent_rate_limit_group_decrement_read", C.GLEV_READ_LIMIT, n)
 }
 
-// TakeWriteLimit takes n bytes out of what the members may write in this tick, or with
-// a negative n puts them in; above the burst that is ERANGE.
-// Safe for concurrent use. Wraps bufferevent_rate_limit_group_decrement_write.
+// TakeWriteLimit subtracts n bytes from what the members may write in this tick. A
+// negative n adds bytes; more than the burst is ERANGE.
+// Wraps bufferevent_rate_limit_group_decrement_write.
 func (g *RateLimitGroup) TakeWriteLimit(n int) error {
 	return g.take("bufferevent_rate_limit_group_decrement_write", C.GLEV_WRITE_LIMIT, n)
 }
@@ -383,9 +392,9 @@ func (g *RateLimitGroup) take(op string, which C.int, n int) error {
 	return err
 }
 
-// Free makes all members leave, and gives the group's memory back. The members go on
-// without its limit, from a later turn of the loop on if it runs elsewhere.
-// Safe for concurrent use. Wraps bufferevent_rate_limit_group_free.
+// Free removes all members, and frees the group's memory. The members go on without its
+// limit; if the loop runs on another goroutine, from a later turn on.
+// Wraps bufferevent_rate_limit_group_free.
 func (g *RateLimitGroup) Free() {
 	if g.close() {
 		g.leave()

@@ -66,7 +66,7 @@ func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func
 		return nil, badArgument(op, "%v", err)
 	}
 	if below != nil && below.loopOnly && !loopOnly {
-		return nil, badArgument(op, "opts: what is below is OptLoopOnly, so this must be, too")
+		return nil, badArgument(op, "opts: the bufferevent below has OptLoopOnly, so this one needs it, too")
 	}
 	if err := b.enterAlive(); err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func
 	if _, err := result(op, rc); err != nil {
 		bev.handle.release()
 		if rc == -C.int64_t(syscall.EBUSY) {
-			return nil, badArgument(op, "what is below has a filter already, or its writing side was closed")
+			return nil, badArgument(op, "the bufferevent below has a filter already, or its writing side was closed")
 		}
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func newOfKind(base any, opts uint32, under any, kind *adopt.Kind) (any, error) 
 		}
 		if below.base != b {
 			below.leave()
-			return nil, badArgument(op, "what is below is on another base")
+			return nil, badArgument(op, "the bufferevent below is on another base")
 		}
 	}
 	door := C.struct_glev_door{

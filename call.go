@@ -17,9 +17,9 @@ import "runtime"
 //
 // A method that has an answer even when no loop can run any more uses enter and leave alone.
 
-// enterAlive is the first way: it enters the object, or returns ErrClosed, or
-// ErrLoopAborted, or, on a base without locks and another goroutine than the loop's while
-// the loop runs, ErrWrongLoop. After nil the caller calls leave.
+// enterAlive is the first way. It enters the object, and the caller then calls leave, or it
+// returns an error: ErrClosed, ErrLoopAborted, or, if the base has no locks and its loop runs
+// on another goroutine, ErrWrongLoop.
 func (o *object) enterAlive() error {
 	if !o.enter() {
 		return ErrClosed
@@ -52,19 +52,19 @@ func (b *Base) enterAlive() error {
 //	}
 //	return c.result(op)
 //
-// The C function decides whether the thread matters. It runs on the calling thread first.
-// If it returns GLEV_WRONG_LOOP and no loop runs, it runs a second time with this thread
-// acting as the loop; if a loop runs, the result is ErrWrongLoop. A panic of a filter's
-// function comes out of next when it returns false. What the call made due (due.go) runs in
-// end, when the object has been left.
+// The C function decides whether the thread matters. It is called on the present thread
+// first. If it returns GLEV_WRONG_LOOP and no loop runs, it is called once more while this
+// thread acts as the loop; if a loop runs, the result is ErrWrongLoop. The panic of a filter's
+// function comes out of the last next. The closures that the call made due (due.go) run in
+// end, after the object has been left.
 type nativeCall struct {
-	rc  C.int64_t // of the C function
-	err error     // why that is not called
+	rc  C.int64_t // what the C function returned
+	err error     // why the C function is not called
 
-	base  *Base        // as whose loop it may have to act; nil if no loop matters
-	bev   *BufferEvent // entered
-	buf   *Buffer      // entered, in place of bev
-	other *Buffer      // entered besides, by with
+	base  *Base        // as whose loop this thread may have to act; nil if no loop matters
+	bev   *BufferEvent // entered, or nil
+	buf   *Buffer      // entered instead of bev, if it stands alone
+	other *Buffer      // entered by with, in addition
 	notes collector
 
 	tried     bool
@@ -74,6 +74,7 @@ type nativeCall struct {
 	asLoop    bool // this thread acts as the loop
 }
 
+// begin enters the bufferevent, or sets err.
 func (b *BufferEvent) begin() (c nativeCall) {
 	c.notes = collect()
 	if !b.enter() {
@@ -100,8 +101,8 @@ func (b *Buffer) begin() (c nativeCall) {
 	return c
 }
 
-// with lets a second buffer take part. If only that one is for its loop alone, it is that
-// loop as which the call may have to act.
+// with enters a second buffer that takes part in the call. If the first is not OptLoopOnly
+// and the second is, the thread may have to act as the loop of the second.
 func (c *nativeCall) with(other *Buffer) {
 	if c.err != nil {
 		return
@@ -195,16 +196,14 @@ func (c *nativeCall) result(op string) (int, error) {
 
 // do is the second way in one line, for methods that need not be fast.
 func (b *BufferEvent) do(op string, function func() C.int64_t) (int, error) {
-	c := b.begin()
-	defer c.end()
-	for c.next() {
-		c.rc = function()
-	}
-	return c.result(op)
+	return b.begin().do(op, function)
 }
 
 func (b *Buffer) do(op string, function func() C.int64_t) (int, error) {
-	c := b.begin()
+	return b.begin().do(op, function)
+}
+
+func (c nativeCall) do(op string, function func() C.int64_t) (int, error) {
 	defer c.end()
 	for c.next() {
 		c.rc = function()
@@ -212,8 +211,7 @@ func (b *Buffer) do(op string, function func() C.int64_t) (int, error) {
 	return c.result(op)
 }
 
-// asLoop is the part of the second way that is about threads, for a caller who is inside
-// the base already.
+// asLoop is the second way without entering: the caller is inside the base already.
 func (b *Base) asLoop(function func() C.int64_t) C.int64_t {
 	c := nativeCall{base: b}
 	defer c.stop()

@@ -130,7 +130,7 @@ func (b *BufferEvent) SetBase(base *Base) error {
 		return badArgument(op, "base is nil")
 	}
 	if b.loopOnly {
-		return badArgument(op, "it is OptLoopOnly: made for the loop of its base")
+		return badArgument(op, "a bufferevent with OptLoopOnly stays on its base")
 	}
 	c := b.begin()
 	defer c.end()
@@ -141,7 +141,7 @@ func (b *BufferEvent) SetBase(base *Base) error {
 		return nil
 	}
 	if base.noLocks {
-		return badArgument(op, "base has no locks")
+		return badArgument(op, "base was wrapped with NoLocks")
 	}
 	if err := base.enterAlive(); err != nil {
 		return err

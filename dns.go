@@ -523,7 +523,7 @@ func (d *DNSBase) lookup(op, host string, family C.int, fn func([]netip.Addr, er
 		d.lookups[l] = struct{}{}
 	}
 	d.mu.Unlock()
-	if closed { // since enter
+	if closed { // Free has run since d was entered
 		l.Cancel()
 	}
 	l.leaveAtLoop(func() {
@@ -582,7 +582,7 @@ func (l *DNSLookup) deliver(addrs []netip.Addr, err error) {
 		l.leave()
 		return
 	}
-	l.leave() // the caller's own; that of end is left below
+	l.leave() // what answered entered; ran leaves what close entered
 	returned := false
 	defer l.ran(&returned)
 	if !l.internal {

@@ -126,11 +126,11 @@ func result(op string, rc C.int64_t) (int, error) {
 	case rc == C.GLEV_SHUT:
 		return 0, &Error{op, syscall.EPIPE}
 	case rc == C.GLEV_FILTERED:
-		return 0, badArgument(op, "a filter is on top of this bufferevent: use that")
+		return 0, badArgument(op, "a filter is on top of this bufferevent: use the filter")
 	case rc == C.GLEV_NO_LIMIT:
 		return 0, badArgument(op, "no rate limit is set")
 	case rc == C.GLEV_LIMITED:
-		return 0, badArgument(op, "a timer of the rate limit that it has or had stays on its base")
+		return 0, badArgument(op, "it has or had a rate limit, whose timer stays on its base")
 	case rc == C.GLEV_NO_SOCKET:
 		return 0, badArgument(op, "not a socket, but one end of a pair or a filter")
 	}

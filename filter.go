@@ -56,7 +56,7 @@ func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEve
 		return nil, badArgument(op, "%v", err)
 	}
 	if under.loopOnly && !loopOnly {
-		return nil, badArgument(op, "opts: under is OptLoopOnly, so its filter must be, too")
+		return nil, badArgument(op, "opts: under has OptLoopOnly, so its filter needs it, too")
 	}
 	if !under.enter() {
 		return nil, ErrClosed

@@ -121,7 +121,7 @@ type LoopFlags int
 const (
 	LoopOnce          LoopFlags = C.EVLOOP_ONCE             // wait until something is active, run it, return
 	LoopNonblock      LoopFlags = C.EVLOOP_NONBLOCK         // run what is active now, return
-	LoopNoExitOnEmpty LoopFlags = C.EVLOOP_NO_EXIT_ON_EMPTY // keep running though nothing is added
+	LoopNoExitOnEmpty LoopFlags = C.EVLOOP_NO_EXIT_ON_EMPTY // keep running even if no events are left
 )
 
 // String gives libevent's names: "EVLOOP_ONCE".
@@ -138,7 +138,7 @@ type Features int
 const (
 	FeatureET         Features = C.EV_FEATURE_ET          // edge-triggered events
 	FeatureO1         Features = C.EV_FEATURE_O1          // cost does not grow with the number of events
-	FeatureFDs        Features = C.EV_FEATURE_FDS         // every descriptor, not just sockets
+	FeatureFDs        Features = C.EV_FEATURE_FDS         // works for every descriptor, not only for sockets
 	FeatureEarlyClose Features = C.EV_FEATURE_EARLY_CLOSE // sees that the peer has closed without reading up to that
 )
 

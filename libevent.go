@@ -33,11 +33,11 @@
 //
 // # Ownership
 //
-// Whoever made an object with a constructor of this package frees it with its Free
-// method; the garbage collector does not. Free may be called twice, from any goroutine
-// and from any closure. After it has returned no callback of the object starts. Methods
-// of a freed object return [ErrClosed]; methods without an error result do nothing and
-// return the zero value. [Base.Free] frees what still lives on the base. [Live] counts
+// The program frees what it makes with a constructor of this package, with the Free method
+// of the object; the garbage collector does not. Free may be called twice, from any
+// goroutine and from any closure. After it has returned no callback of the object starts.
+// Methods of a freed object return [ErrClosed]; methods without an error result do nothing
+// and return the zero value. [Base.Free] frees what still lives on the base. [Live] counts
 // what exists.
 //
 // A descriptor that is given to a bufferevent stays the caller's, unless
@@ -275,7 +275,7 @@ func (cfg Config) newEventBase(op string) (*C.struct_event_base, error) {
 	}
 	event := C.event_base_new_with_config(c)
 	if event == nil {
-		return nil, &Error{op, fmt.Errorf("no backend is left of those with %v, without %q: %w",
+		return nil, &Error{op, fmt.Errorf("no backend with %v is left when %q are avoided: %w",
 			cfg.RequireFeatures, cfg.AvoidMethods, errors.ErrUnsupported)}
 	}
 	if cfg.Priorities > 1 && C.event_base_priority_init(event, C.int(cfg.Priorities)) != 0 {

@@ -58,32 +58,32 @@ func (b *Base) enterAlive() error {
 // function comes out of the last next. The closures that the call made due (due.go) run in
 // end, after the object has been left.
 type nativeCall struct {
-	rc  C.int64_t // what the C function returned
-	err error     // why the C function is not called
-
-	base  *Base        // as whose loop this thread may have to act; nil if no loop matters
+	rc    C.int64_t    // what the C function returned, or why it is not called
 	bev   *BufferEvent // entered, or nil
 	buf   *Buffer      // entered instead of bev, if it stands alone
 	other *Buffer      // entered by with, in addition
+	base  *Base        // as whose loop this thread acts, or may have to; nil: that of bev
 	notes collector
 
-	tried     bool
-	filters   bool // the C function may run functions of filters
+	refused   bool // the C function is not called
+	called    bool // it was called
+	filters   bool // it may run functions of filters
+	shows     bool // it runs a function of the user's
 	inFilters bool // enterFilters was called
-	shows     bool // a function of the user's runs inside the call
 	asLoop    bool // this thread acts as the loop
+	undo      bool // one of these two
 }
 
-// begin enters the bufferevent, or sets err.
+// begin enters the bufferevent, or refuses the call.
 func (b *BufferEvent) begin() (c nativeCall) {
 	c.notes = collect()
 	if !b.enter() {
-		c.err = ErrClosed
+		c.refuse(C.GLEV_CLOSED)
 		return c
 	}
-	c.bev, c.base, c.filters = b, b.base, b.filter != nil
+	c.bev, c.filters = b, b.filter != nil
 	if b.base.dead.Load() {
-		c.err = ErrLoopAborted
+		c.refuse(loopAborted)
 	}
 	return c
 }
@@ -93,22 +93,24 @@ func (b *Buffer) begin() (c nativeCall) {
 		return b.owner.begin()
 	}
 	c.notes = collect()
-	if b.enter() {
+	if b.usage.enter() {
 		c.buf = b
 	} else {
-		c.err = ErrClosed
+		c.refuse(C.GLEV_CLOSED)
 	}
 	return c
 }
 
+func (c *nativeCall) refuse(why C.int64_t) { c.refused, c.rc = true, why }
+
 // with enters a second buffer that takes part in the call. If the first is not OptLoopOnly
 // and the second is, the thread may have to act as the loop of the second.
 func (c *nativeCall) with(other *Buffer) {
-	if c.err != nil {
+	if c.refused {
 		return
 	}
 	if !other.enter() {
-		c.err = ErrClosed
+		c.refuse(C.GLEV_CLOSED)
 		return
 	}
 	c.other = other
@@ -119,18 +121,24 @@ func (c *nativeCall) with(other *Buffer) {
 
 // next reports whether the C function is to be called, for the first time or again.
 func (c *nativeCall) next() bool {
-	if !c.tried {
-		c.tried = true
-		if c.err != nil {
-			return false
-		}
+	if c.called && c.rc != C.GLEV_WRONG_LOOP && !c.undo { // small enough to be inlined
+		return false
+	}
+	return c.again()
+}
+
+func (c *nativeCall) again() bool {
+	switch {
+	case c.refused:
+		return false
+	case !c.called:
+		c.called = true
 		if c.filters {
-			c.inFilters = true
+			c.undo, c.inFilters = true, true
 			enterFilters()
 		}
 		return true
-	}
-	if c.rc == C.GLEV_WRONG_LOOP && !c.asLoop && c.takeLoop() {
+	case c.rc == C.GLEV_WRONG_LOOP && !c.asLoop && c.takeLoop():
 		return true
 	}
 	c.stop()
@@ -138,10 +146,13 @@ func (c *nativeCall) next() bool {
 }
 
 func (c *nativeCall) takeLoop() bool {
+	if c.base == nil && c.bev != nil {
+		c.base = c.bev.base
+	}
 	if c.base == nil || !c.base.lockIdle() {
 		return false
 	}
-	c.asLoop = true
+	c.undo, c.asLoop = true, true
 	c.base.ownHeldByUser.Store(c.shows)
 	runtime.LockOSThread()
 	C.glev_base_claim(c.base.c)
@@ -150,6 +161,7 @@ func (c *nativeCall) takeLoop() bool {
 
 // stop undoes what next did; a second time it does nothing.
 func (c *nativeCall) stop() {
+	c.undo = false
 	if c.asLoop {
 		c.asLoop = false
 		C.glev_base_unclaim(c.base.c)
@@ -164,17 +176,12 @@ func (c *nativeCall) stop() {
 }
 
 // end leaves what the call has entered. It is deferred, because a closure inside the call
-// may panic or end the goroutine.
+// may panic or end the goroutine; then there is something to undo.
 func (c *nativeCall) end() {
-	if c.asLoop || c.inFilters {
-		defer c.leave()
-		c.stop()
-	} else {
-		c.leave()
+	if c.undo {
+		c.stopAndEnd()
+		return
 	}
-}
-
-func (c *nativeCall) leave() {
 	if c.other != nil {
 		c.other.leave()
 	}
@@ -186,13 +193,13 @@ func (c *nativeCall) leave() {
 	c.notes.end()
 }
 
-// result is that of the last call of the C function.
-func (c *nativeCall) result(op string) (int, error) {
-	if c.err != nil {
-		return 0, c.err
-	}
-	return result(op, c.rc)
+func (c *nativeCall) stopAndEnd() {
+	defer c.end() // also if stop raises the panic of a filter
+	c.stop()
 }
+
+// result is that of the last call of the C function, or ErrClosed or ErrLoopAborted.
+func (c *nativeCall) result(op string) (int, error) { return result(op, c.rc) }
 
 // do is the second way in one line, for methods that need not be fast.
 func (b *BufferEvent) do(op string, function func() C.int64_t) (int, error) {

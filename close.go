@@ -5,10 +5,7 @@ package libevent
 */
 import "C"
 
-import (
-	"errors"
-	"time"
-)
+import "time"
 
 // Free ends the bufferevent. Output that has not been written is dropped. The
 // descriptor is closed if OptCloseOnFree was given, and the bufferevent no longer uses
@@ -59,11 +56,12 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	}
 	c := b.begin()
 	defer c.end()
-	if c.err != nil {
-		if errors.Is(c.err, ErrLoopAborted) {
+	if c.refused {
+		if c.rc == loopAborted {
 			b.Free()
 		}
-		return c.err
+		_, err := c.result(op)
+		return err
 	}
 	if !b.close() {
 		return ErrClosed

@@ -134,8 +134,9 @@ func (b *BufferEvent) SetBase(base *Base) error {
 	}
 	c := b.begin()
 	defer c.end()
-	if c.err != nil {
-		return c.err
+	if c.refused {
+		_, err := c.result(op)
+		return err
 	}
 	if base == b.base {
 		return nil

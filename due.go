@@ -62,8 +62,18 @@ func collect() collector {
 }
 
 func (c collector) end() {
+	if bool(c) || notesWait() {
+		c.run()
+	}
+}
+
+func notesWait() bool {
+	return atomic.LoadInt32((*int32)(unsafe.Pointer(&C.glev_due_waiting))) > 0
+}
+
+func (c collector) run() {
 	var d dues
-	if atomic.LoadInt32((*int32)(unsafe.Pointer(&C.glev_due_waiting))) > 0 {
+	if notesWait() {
 		// A call that began when causes was 0 did not stay on its thread. That
 		// is rare, so it takes the notes of all threads.
 		d.first = C.glev_due_take(nil, cBool(!bool(c)))

@@ -106,6 +106,9 @@ func badArgument(op, format string, args ...any) error {
 	return &Error{op, &sentinel{fmt.Sprintf(format, args...), syscall.EINVAL}}
 }
 
+// loopAborted is Go's own among the codes that C functions return.
+const loopAborted C.int64_t = -2000000
+
 // result converts the result of a C function of the binding.
 func result(op string, rc C.int64_t) (int, error) {
 	switch {
@@ -117,6 +120,8 @@ func result(op string, rc C.int64_t) (int, error) {
 		return 0, ErrRunning
 	case rc == C.GLEV_CLOSED:
 		return 0, ErrClosed
+	case rc == loopAborted:
+		return 0, ErrLoopAborted
 	case rc == C.GLEV_IN_FILE:
 		return 0, &Error{op, &sentinel{"bytes that are still in a file cannot be looked at", errors.ErrUnsupported}}
 	case rc == C.GLEV_LENT:

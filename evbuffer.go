@@ -271,10 +271,7 @@ func (b *Buffer) find(function func() C.int64_t) int {
 	for c.next() {
 		c.rc = function()
 	}
-	if c.err != nil || c.rc < 0 {
-		return -1
-	}
-	return int(c.rc)
+	return max(int(c.rc), -1)
 }
 
 // ReadLine removes the first line and its ending, and returns the line without the

@@ -116,9 +116,12 @@ func (o *object) self() *object { return o }
 // loop frees it in a later turn, because a callback of the object may be below on this
 // stack. If no loop runs it is freed at once.
 func (o *object) leave() {
-	if !o.usage.leave() {
-		return
+	if o.usage.leave() {
+		o.sendToLoop()
 	}
+}
+
+func (o *object) sendToLoop() {
 	if o.base.lockIdle() {
 		o.freeNow()
 		o.base.own.Unlock()

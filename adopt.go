@@ -14,28 +14,32 @@ import (
 	"github.com/go-libevent/libevent/internal/adopt"
 )
 
-// AdoptBufferEvent takes over a bufferevent that C made on this base: a socket, one end of
-// a pair, a filter. From then on it is like one that was made here: the callbacks of C are
-// gone, Free frees it, and C uses it no more. libevent does its reading and writing. If err
-// is not nil it stays the caller's, as it was.
+// AdoptBufferEvent takes over a bufferevent that C made on this base: a socket, one end
+// of a pair or a filter. From then on it is like one that this package made: its
+// callbacks of C are removed, Free frees it, and C must not use it any more. libevent
+// does its reading and writing. If err is not nil, the bufferevent stays the caller's
+// and has not changed.
 //
 // C must have made it with BEV_OPT_THREADSAFE, BEV_OPT_DEFER_CALLBACKS and
-// BEV_OPT_UNLOCK_CALLBACKS, or, for OptLoopOnly, without the first and the last. Whether
-// Free closes the descriptor of a socket is what opts says, not how it was made; what
-// becomes of the bufferevent below a filter is what C said when it made the filter.
-// Safe for concurrent use; with OptLoopOnly for the loop's goroutine only, or any while no
-// loop runs.
+// BEV_OPT_UNLOCK_CALLBACKS, or, for OptLoopOnly, without the first and the last of
+// these. opts, and not how C made a socket, says whether Free closes its descriptor.
+// For a filter, the options with which C made it say what happens to the bufferevent
+// below.
+//
+// With OptLoopOnly:
+// Loop goroutine only, or any goroutine while no loop runs.
 func (b *Base) AdoptBufferEvent(bev unsafe.Pointer, opts Options) (*BufferEvent, error) {
 	return b.fromC("AdoptBufferEvent", bev, opts, false)
 }
 
-func (b *Base) fromC(op string, bev unsafe.Pointer, opts Options, borrow bool) (*BufferEvent, error) {
+// fromC makes a BufferEvent of one of C's. With wrap it stays C's.
+func (b *Base) fromC(op string, bev unsafe.Pointer, opts Options, wrap bool) (*BufferEvent, error) {
 	if bev == nil {
 		return nil, badArgument(op, "bev is nil")
 	}
 	adopted, err := b.takeOver(op, opts, nil, func(n *newcomer) C.int64_t {
-		n.bev.borrowed = borrow
-		return C.glev_adopt(b.c, (*C.struct_bufferevent)(bev), n.flags, n.loopOnly, cBool(borrow), n.handle, &n.record)
+		n.bev.wrapped = wrap
+		return C.glev_adopt(b.c, (*C.struct_bufferevent)(bev), n.flags, n.loopOnly, cBool(wrap), n.handle, &n.record)
 	})
 	if errors.Is(err, syscall.EXDEV) {
 		return nil, badArgument(op, "bev is on another base")
@@ -46,7 +50,7 @@ func (b *Base) fromC(op string, bev unsafe.Pointer, opts Options, borrow bool) (
 	return adopted, err
 }
 
-// newcomer is a bufferevent that gets its native half.
+// newcomer is a bufferevent that is getting its record.
 type newcomer struct {
 	bev             *BufferEvent
 	flags, loopOnly C.int
@@ -54,35 +58,32 @@ type newcomer struct {
 	record          *C.struct_glev_bev
 }
 
-// takeOver makes a BufferEvent whose native half record brings along. What is below it is
-// entered, and stays so until it is gone.
+// takeOver makes a BufferEvent whose C record the function record makes. The caller has
+// entered below, if there is one; it stays entered until the new bufferevent is freed.
 func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func(*newcomer) C.int64_t) (*BufferEvent, error) {
 	flags, loopOnly, err := b.options(opts)
 	if err != nil {
 		return nil, badArgument(op, "%v", err)
 	}
 	if below != nil && below.loopOnly && !loopOnly {
-		return nil, badArgument(op, "opts: what is below is OptLoopOnly, so this must be, too")
+		return nil, badArgument(op, "opts: the bufferevent below has OptLoopOnly, so this one needs it, too")
 	}
 	if err := b.enterAlive(); err != nil {
 		return nil, err
 	}
-	defer b.exit()
+	defer b.leave()
 	bev := newBufferEvent(b, loopOnly)
 	n := newcomer{bev: bev, flags: flags, loopOnly: cBool(loopOnly), handle: bev.handle.p}
-	rc := record(&n)
-	if rc == C.GLEV_WRONG_LOOP {
-		rc = b.asLoop(func() C.int64_t { return record(&n) })
-	}
+	rc := b.asLoop(func() C.int64_t { return record(&n) })
 	if _, err := result(op, rc); err != nil {
 		bev.handle.release()
 		if rc == -C.int64_t(syscall.EBUSY) {
-			return nil, badArgument(op, "what is below has a filter already, or its writing side was closed")
+			return nil, badArgument(op, "the bufferevent below has a filter already, or its writing side was closed")
 		}
 		return nil, err
 	}
 	bev.c, bev.below = n.record, below
-	bev.adopted()
+	bev.hasRecord()
 	return bev, nil
 }
 
@@ -101,7 +102,7 @@ func callOnKind(bev any, op string, call func() int64) (int, error) {
 	})
 }
 
-// newOfKind is the root's side of internal/adopt.
+// newOfKind is adopt.New.
 func newOfKind(base any, opts uint32, under any, kind *adopt.Kind) (any, error) {
 	const op = "bufferevent_new"
 	b, below := base.(*Base), (*BufferEvent)(nil)
@@ -112,7 +113,7 @@ func newOfKind(base any, opts uint32, under any, kind *adopt.Kind) (any, error) 
 		}
 		if below.base != b {
 			below.leave()
-			return nil, badArgument(op, "what is below is on another base")
+			return nil, badArgument(op, "the bufferevent below is on another base")
 		}
 	}
 	door := C.struct_glev_door{
@@ -147,7 +148,8 @@ func newOfKind(base any, opts uint32, under any, kind *adopt.Kind) (any, error) 
 	return bev, nil
 }
 
-// explained is what a package that made the bufferevent, or one below, says of an event.
+// explained asks the package that made the bufferevent, or one below, what an event
+// means.
 func (b *BufferEvent) explained(what Events, errno syscall.Errno, cause error) (Events, error) {
 	codes := b.codes
 	b.codes = nil

@@ -7,50 +7,47 @@ import (
 	"sync"
 )
 
-// AfterFree has fn called, on a goroutine of its own, when the bufferevent is gone for
-// good: freed by whoever and however, by Base.Free or at the end of FreeAfterFlush too,
-// with its descriptor closed if that was its own. If it is gone already that is at once.
-// It is for those who wait for closures that would never come. stop takes the call back;
-// it reports whether that was in time.
-// Safe for concurrent use.
+// AfterFree has fn called, on a goroutine of its own, when the bufferevent has been
+// freed for good, by whatever call, also by Base.Free or at the end of a
+// FreeAfterFlush; a descriptor that it owned is closed by then. If that has happened
+// already, fn is called at once. A caller that waits for closures learns in this way
+// that none will come. stop takes the call back, and reports whether it was in time.
 func (b *BufferEvent) AfterFree(fn func()) (stop func() bool) { return b.afterFree(fn) }
 
-// AfterFree has fn called, on a goroutine of its own, when the listener is gone for good
-// and its socket closed: freed by whoever, by Base.Free too. If it is gone already that is
-// at once. stop takes the call back; it reports whether that was in time.
-// Safe for concurrent use.
+// AfterFree has fn called, on a goroutine of its own, when the listener has been freed
+// for good, also by Base.Free, and its socket is closed. If that has happened already,
+// fn is called at once. stop takes the call back, and reports whether it was in time.
 func (l *Listener) AfterFree(fn func()) (stop func() bool) { return l.root().afterFree(fn) }
 
-// AfterFree has fn called, on a goroutine of its own, when the lookup is gone for good:
-// after its closure, or without that when it was cancelled, its DNSBase freed or its base.
-// If it is gone already that is at once. stop takes the call back; it reports whether that
-// was in time.
-// Safe for concurrent use.
+// AfterFree has fn called, on a goroutine of its own, when the lookup has been freed
+// for good: after its closure has run, or without that when the lookup was cancelled or
+// its DNSBase or base freed. If that has happened already, fn is called at once. stop
+// takes the call back, and reports whether it was in time.
 func (l *DNSLookup) AfterFree(fn func()) (stop func() bool) { return l.afterFree(fn) }
 
-// farewell is who wants to know of an object's end.
-type farewell struct {
-	mu   sync.Mutex
-	gone bool
-	fns  []*func()
+// freeWaiters holds the functions of AfterFree.
+type freeWaiters struct {
+	mu    sync.Mutex
+	freed bool
+	fns   []*func()
 }
 
-var gone = &farewell{gone: true}
+var alreadyFreed = &freeWaiters{freed: true}
 
 func (o *object) afterFree(fn func()) (stop func() bool) {
 	if fn == nil {
 		return func() bool { return false }
 	}
-	f := o.farewell.Load()
+	f := o.freeWaiters.Load()
 	if f == nil {
-		f = &farewell{}
-		if !o.farewell.CompareAndSwap(nil, f) {
-			f = o.farewell.Load()
+		f = &freeWaiters{}
+		if !o.freeWaiters.CompareAndSwap(nil, f) {
+			f = o.freeWaiters.Load()
 		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.gone {
+	if f.freed {
 		go fn()
 		return func() bool { return false }
 	}
@@ -66,16 +63,16 @@ func (o *object) afterFree(fn func()) (stop func() bool) {
 	}
 }
 
-// sayFarewell is called once, when the object is gone. Not by a function of the user's
-// that runs here: here may be the middle of Base.Free.
-func (o *object) sayFarewell() {
-	f := o.farewell.Swap(gone)
+// tellFreed is called once, when the object has been freed. It starts the functions on
+// goroutines of their own, because it may run in the middle of Base.Free.
+func (o *object) tellFreed() {
+	f := o.freeWaiters.Swap(alreadyFreed)
 	if f == nil {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.gone = true
+	f.freed = true
 	for _, fn := range f.fns {
 		go (*fn)()
 	}

@@ -13,25 +13,26 @@ import (
 )
 
 // BufferCallback is a closure that is told how much a buffer changes. It is freed with
-// the buffer.
+// the buffer. Its methods are safe for concurrent use.
 type BufferCallback struct {
 	usage
 	buf    *Buffer
 	fn     func(b *Buffer, added, deleted int)
-	run    func() // what ready returns
+	run    func() // tell, made once
 	handle handle
 	c      *C.struct_glev_buf_cb
 
-	added, deleted atomic.Int64 // not yet told
-	calls          atomic.Int64 // of tell: one that runs, and those that left it the rest
+	added, deleted atomic.Int64 // bytes that fn was not told of yet
+	calls          atomic.Int64 // calls of tell: the one that runs, and those that left the work to it
 }
 
-// AddCallback has fn told how many bytes were added to the buffer and how many were
-// removed. It is told afterwards: on a bufferevent's buffer by the loop, in a later
-// turn, and on a buffer alone by the method that made the change, before that returns.
-// What happens meanwhile comes in one sum. fn may change the buffer; it is told of that
-// when it has returned, never while it runs.
-// Safe for concurrent use. Wraps evbuffer_add_cb.
+// AddCallback has fn called with the number of bytes that were added to the buffer and
+// the number that were removed. fn is called after the change: for the buffer of a
+// bufferevent by the loop, in a later turn, and for a buffer that stands alone by the
+// method that made the change, before it returns. Changes that happen meanwhile are
+// added up. fn may change the buffer; it is told of that change after it has returned,
+// never while it runs.
+// Wraps evbuffer_add_cb.
 func (b *Buffer) AddCallback(fn func(b *Buffer, added, deleted int)) (*BufferCallback, error) {
 	const op = "evbuffer_add_cb"
 	if fn == nil {
@@ -54,20 +55,20 @@ func (b *Buffer) AddCallback(fn func(b *Buffer, added, deleted int)) (*BufferCal
 	return cb, nil
 }
 
-// Remove ends it. When Remove has returned fn does not start.
-// Safe for concurrent use. Wraps evbuffer_remove_cb_entry.
+// Remove removes the callback. After Remove has returned fn does not start.
+// Wraps evbuffer_remove_cb_entry.
 func (cb *BufferCallback) Remove() {
-	if cb.close() { // and stays inside until C is done with it
+	if cb.close() { // the entry of close is left in ready, when C is done
 		_, _ = cb.buf.do("evbuffer_remove_cb_entry", func() C.int64_t { return C.glev_buf_cb_remove(cb.buf.c, cb.c) })
 	}
 }
 
 // Enable has changes counted again.
-// Safe for concurrent use. Wraps evbuffer_cb_set_flags.
+// Wraps evbuffer_cb_set_flags.
 func (cb *BufferCallback) Enable() error { return cb.enable("evbuffer_cb_set_flags", 1) }
 
-// Disable has changes no longer counted. fn may still be told of those before.
-// Safe for concurrent use. Wraps evbuffer_cb_clear_flags.
+// Disable stops counting changes. fn may still be told of earlier ones.
+// Wraps evbuffer_cb_clear_flags.
 func (cb *BufferCallback) Disable() error { return cb.enable("evbuffer_cb_clear_flags", 0) }
 
 func (cb *BufferCallback) enable(op string, on C.int) error {
@@ -79,9 +80,10 @@ func (cb *BufferCallback) enable(op string, on C.int) error {
 	return err
 }
 
-// leave is the counterpart of enter.
+// leave undoes enter, and frees the callback if it is closed and nothing else is
+// inside.
 func (cb *BufferCallback) leave() {
-	if cb.exit() {
+	if cb.usage.leave() {
 		cb.free()
 	}
 }
@@ -93,15 +95,16 @@ func (cb *BufferCallback) free() {
 }
 
 func (cb *BufferCallback) ready() func() {
-	// Inside, for what is asked here may already be due again, for the last time,
-	// on another goroutine. Remove stays inside until then.
+	// The callback may become due again, for the last time, on another goroutine as
+	// soon as C is asked. Entered, it stays. After a Remove the entry of that is
+	// still there.
 	if !cb.enter() {
 		cb.join()
 	}
 	defer cb.leave()
 	change := C.glev_buf_cb_collect(cb.c)
 	if change.last != 0 {
-		cb.close() // unless Remove did
+		cb.close() // unless Remove has done so
 		cb.leave()
 		return nil
 	}
@@ -110,14 +113,14 @@ func (cb *BufferCallback) ready() func() {
 	return cb.run
 }
 
-// tell calls fn until it knows everything. Of several calls at a time one does.
+// tell calls fn until fn knows everything. One of several calls at a time does it.
 func (cb *BufferCallback) tell() {
 	if cb.calls.Add(1) > 1 {
 		return
 	}
 	returned := false
 	defer func() {
-		if !returned { // what fn was not told, it is told with the next change
+		if !returned { // the next change brings what fn was not told
 			cb.calls.Store(0)
 		}
 	}()
@@ -134,11 +137,12 @@ func (cb *BufferCallback) tell() {
 }
 
 func (cb *BufferCallback) call(added, deleted int) {
-	_ = cb.buf.with(func() error {
-		if cb.enter() {
-			defer cb.leave()
-			cb.fn(cb.buf, added, deleted)
-		}
-		return nil
-	})
+	if !cb.buf.enter() {
+		return
+	}
+	defer cb.buf.leave()
+	if cb.enter() {
+		defer cb.leave()
+		cb.fn(cb.buf, added, deleted)
+	}
 }

@@ -7,7 +7,6 @@ import "C"
 
 import (
 	"io"
-	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -18,9 +17,9 @@ import (
 	"github.com/go-libevent/libevent/internal/adopt"
 )
 
-// BufferEvent is a socket, or one end of a pair, with an input and an output
-// buffer. libevent reads into the input and writes from the output; closures are
-// told when there is something to do.
+// BufferEvent is a socket, or one end of a pair, with an input and an output buffer.
+// libevent reads from the socket to the input and writes from the output to the socket.
+// Closures are called when there is something to do.
 //
 //	NewSocket(-1) ── Connect, ConnectHostname ── EventConnected ► open
 //	NewSocket(fd), NewPair ─────────────────────────────────────► open
@@ -32,26 +31,32 @@ import (
 //	     ── Free ──────────────────► freed
 //
 // A new bufferevent has writing enabled and reading disabled, as in libevent.
+//
+// Its methods are safe for concurrent use unless their doc says otherwise. A
+// bufferevent with [OptLoopOnly] has no lock: its methods are for the loop's goroutine,
+// or any goroutine while no loop runs, and return ErrWrongLoop elsewhere, or a zero
+// value if they have no error result. Free, AfterFree, Err, Base, Input, Output,
+// Partner and Underlying may be called from any goroutine even then.
 type BufferEvent struct {
 	object
 	c       *C.struct_glev_bev
 	in, out Buffer
 
-	closures  atomic.Pointer[closures]
-	receiver  atomic.Pointer[func(*BufferEvent)]
-	cause     atomic.Pointer[error] // of the last event
-	ended     atomic.Pointer[error] // what Read returns once the input is empty
-	lingering atomic.Bool           // FreeAfterFlush waits
-	group     atomic.Pointer[RateLimitGroup]
-	loopOnly  bool
-	borrowed  bool         // C's
-	partner   *BufferEvent // of an end of a pair
-	filter    *filter      // of a filter
-	door      *adopt.Kind  // of a kind that another package made
-	codes     []uint64     // what its library said of the error that is being told
+	closures atomic.Pointer[closures]
+	receiver atomic.Pointer[func(*BufferEvent)]
+	cause    atomic.Pointer[error] // the cause of the last event
+	ended    atomic.Pointer[error] // what Read returns once the input is empty
+	flushing atomic.Bool           // FreeAfterFlush was called and has not ended
+	group    atomic.Pointer[RateLimitGroup]
+	loopOnly bool
+	wrapped  bool         // made by WrapBufferEvent: it stays C's
+	partner  *BufferEvent // the other end of a pair, or nil
+	filter   *filter      // nil unless this is a filter
+	door     *adopt.Kind  // set if another package made it, see internal/adopt
+	codes    []uint64     // error codes of that package's library, for the event being told
 
 	dialing sync.Mutex
-	dial    *dial // ConnectHostname is under way
+	dial    *dial // a ConnectHostname that is under way, or nil
 }
 
 type closures struct {
@@ -61,11 +66,11 @@ type closures struct {
 
 var noClosures closures
 
-// NewSocket makes a bufferevent for a stream socket or a pipe, or with fd -1 for
-// a socket that Connect or SetFD brings. If err is nil, fd was made non-blocking;
-// with OptCloseOnFree the bufferevent owns it, without that it stays the caller's,
-// who closes it after Free. If err is not nil, fd stays the caller's.
-// Safe for concurrent use. Wraps bufferevent_socket_new.
+// NewSocket makes a bufferevent for a stream socket or a pipe, or, with fd -1, for a
+// socket that Connect makes or SetFD brings. If err is nil, NewSocket has made fd
+// non-blocking. With OptCloseOnFree the bufferevent then owns fd; without it fd stays
+// the caller's, who closes it after Free. If err is not nil, fd stays the caller's.
+// Wraps bufferevent_socket_new.
 func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 	const op = "bufferevent_socket_new"
 	if fd < -1 {
@@ -78,7 +83,7 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 	if err := b.enterAlive(); err != nil {
 		return nil, err
 	}
-	defer b.exit()
+	defer b.leave()
 	bev := newBufferEvent(b, loopOnly)
 	var errno C.int
 	plain := b.plainIO || opts&OptPlainIO != 0
@@ -87,14 +92,14 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 		bev.handle.release()
 		return nil, &Error{op, syscall.Errno(errno)}
 	}
-	bev.adopted()
+	bev.hasRecord()
 	return bev, nil
 }
 
-// NewPair makes two bufferevents that are connected to each other: what one
-// writes the other reads. They have no descriptor. Freeing one gives the other no
-// EOF, but to a filter or TLS on it; CloseWrite does.
-// Safe for concurrent use. Wraps bufferevent_pair_new.
+// NewPair makes two bufferevents that are connected to each other: what one writes the
+// other reads. They have no descriptor. If one end is freed, the other end gets no EOF,
+// unless a filter or TLS is on it; after CloseWrite it gets one.
+// Wraps bufferevent_pair_new.
 func (b *Base) NewPair(opts Options) (*BufferEvent, *BufferEvent, error) {
 	const op = "bufferevent_pair_new"
 	flags, loopOnly, err := b.options(opts)
@@ -104,7 +109,7 @@ func (b *Base) NewPair(opts Options) (*BufferEvent, *BufferEvent, error) {
 	if err := b.enterAlive(); err != nil {
 		return nil, nil, err
 	}
-	defer b.exit()
+	defer b.leave()
 	ends := [2]*BufferEvent{newBufferEvent(b, loopOnly), newBufferEvent(b, loopOnly)}
 	handles := [2]unsafe.Pointer{ends[0].handle.p, ends[1].handle.p}
 	var records [2]*C.struct_glev_bev
@@ -115,7 +120,7 @@ func (b *Base) NewPair(opts Options) (*BufferEvent, *BufferEvent, error) {
 			continue
 		}
 		end.c, end.partner = records[i], ends[1-i]
-		end.adopted()
+		end.hasRecord()
 	}
 	if rc != 0 {
 		return nil, nil, &Error{op, syscall.Errno(-rc)}
@@ -130,7 +135,9 @@ func newBufferEvent(b *Base, loopOnly bool) *BufferEvent {
 	return bev
 }
 
-func (b *BufferEvent) adopted() {
+// hasRecord completes a bufferevent whose record (c) has been made, and puts it on its
+// base.
+func (b *BufferEvent) hasRecord() {
 	b.native = unsafe.Pointer(C.glev_bev_native(b.c))
 	b.free = func() {
 		if g := b.group.Load(); g != nil {
@@ -141,14 +148,13 @@ func (b *BufferEvent) adopted() {
 	b.abandon = func() { C.glev_bev_abandon(b.c) }
 	b.in = Buffer{c: C.glev_bev_input(b.c), owner: b}
 	b.out = Buffer{c: C.glev_bev_output(b.c), owner: b}
-	b.base.adopt(&b.object, b)
+	b.base.register(&b.object, b)
 }
 
-// Pointer returns the native struct bufferevent, for C code on the loop's thread. It
-// lives until Free; C must not free it, or take its callbacks. From the first call on
-// the fast path is off for this bufferevent: C may see and change all of it. nil when
-// it is freed.
-// Safe for concurrent use.
+// Pointer returns the struct bufferevent, for C code on the loop's thread, or nil after
+// Free. It is valid until Free. C must not free it or replace its callbacks. From the
+// first call on libevent does all reading and writing of this bufferevent, without the
+// fast path, because C may see and change everything in it.
 func (b *BufferEvent) Pointer() unsafe.Pointer {
 	var p unsafe.Pointer
 	b.do("Pointer", func() C.int64_t {
@@ -163,11 +169,11 @@ func (b *BufferEvent) Pointer() unsafe.Pointer {
 
 // --- callbacks ---------------------------------------------------------------
 
-// SetCallbacks sets the closures; nil is none. read is called when the input has
-// at least the low watermark of reading, write when the output has at most the low
-// watermark of writing after something was written, event for everything else.
-// What was queued for the closures before is delivered to the new ones.
-// Safe for concurrent use. Wraps bufferevent_setcb.
+// SetCallbacks sets the closures; nil means none. libevent calls read when the input
+// has at least the low watermark of reading, write when the output, after something was
+// written, has at most the low watermark of writing, and event for everything else. A
+// callback that was queued for the old closures goes to the new ones.
+// Wraps bufferevent_setcb.
 func (b *BufferEvent) SetCallbacks(read, write func(*BufferEvent), event func(*BufferEvent, Events)) error {
 	set := C.int(0)
 	if read != nil {
@@ -180,15 +186,15 @@ func (b *BufferEvent) SetCallbacks(read, write func(*BufferEvent), event func(*B
 		if rc := C.glev_bev_check(b.c); rc != 0 {
 			return rc
 		}
-		// The closures first: libevent may call as soon as it knows of them.
+		// Before C learns of them: libevent may call them at once.
 		b.closures.Store(&closures{read, write, event})
 		return C.glev_bev_closures(b.c, set)
 	})
 	return err
 }
 
-// call runs a closure that the loop asked for. It reports true if that has to wait
-// for the next run.
+// call runs a closure that the loop asked for. It reports true if a panic is on its way
+// out of the loop, so that the closure has to wait for the next run.
 func (b *BufferEvent) call(fn func(*BufferEvent)) (again bool) {
 	if fn == nil || b.base.panicked.Load() != nil {
 		b.leave()
@@ -222,7 +228,7 @@ func (b *BufferEvent) happened(what Events, errno syscall.Errno, connecting bool
 	return false
 }
 
-// note keeps what Err and Read tell of an event.
+// note keeps what Err and Read return after an event.
 func (b *BufferEvent) note(what Events, cause error) {
 	if what&EventError != 0 || what&EventEOF != 0 && what&EventWriting == 0 {
 		b.ended.Store(&cause)
@@ -253,9 +259,10 @@ func (b *BufferEvent) causeOf(what Events, errno syscall.Errno, connecting bool)
 	return nil
 }
 
-// Err returns the cause of the last event: io.EOF, os.ErrDeadlineExceeded, an
-// *Error with the errno, or nil after EventConnected or before any. It stays after
-// Free. Safe for concurrent use.
+// Err returns the cause of the last event: io.EOF, os.ErrDeadlineExceeded, an *Error
+// with the errno, or nil after EventConnected or before any event. The cause stays
+// after Free.
+// Stands for EVUTIL_SOCKET_ERROR in an event callback.
 func (b *BufferEvent) Err() error {
 	if cause := b.cause.Load(); cause != nil {
 		return *cause
@@ -266,8 +273,9 @@ func (b *BufferEvent) Err() error {
 // --- enabling ------------------------------------------------------------------
 
 // Enable turns reading, writing or both on. Writing is on in a new bufferevent;
-// enabling it again calls the write closure once for nothing, as libevent does.
-// Safe for concurrent use. Wraps bufferevent_enable.
+// enabling it again calls the write closure once although nothing was written, as
+// libevent does.
+// Wraps bufferevent_enable.
 func (b *BufferEvent) Enable(what What) error {
 	const op = "bufferevent_enable"
 	if err := direction(op, what); err != nil {
@@ -277,9 +285,9 @@ func (b *BufferEvent) Enable(what What) error {
 	return err
 }
 
-// Disable turns reading, writing or both off. A closure that is already due may
-// still be called.
-// Safe for concurrent use. Wraps bufferevent_disable.
+// Disable turns reading, writing or both off. A closure that is due already may still
+// be called.
+// Wraps bufferevent_disable.
 func (b *BufferEvent) Disable(what What) error {
 	const op = "bufferevent_disable"
 	if err := direction(op, what); err != nil {
@@ -289,9 +297,9 @@ func (b *BufferEvent) Disable(what What) error {
 	return err
 }
 
-// Enabled returns the directions that are on. libevent turns one off after EOF, an
-// error or a timeout in it.
-// Safe for concurrent use. Wraps bufferevent_get_enabled.
+// Enabled returns the directions that are on. libevent turns a direction off after EOF,
+// an error or a timeout in it.
+// Wraps bufferevent_get_enabled.
 func (b *BufferEvent) Enabled() What {
 	what, _ := b.do("bufferevent_get_enabled", func() C.int64_t { return C.glev_bev_enabled(b.c) })
 	return What(what)
@@ -304,11 +312,12 @@ func direction(op string, what What) error {
 	return nil
 }
 
-// SetTimeouts sets how long reading and writing may wait without progress while
-// they are enabled and, for writing, while there is something to write; 0 is for
-// ever. On expiry that direction is turned off and the event closure gets
-// EventTimeout. The write timeout also limits Connect.
-// Safe for concurrent use. Wraps bufferevent_set_timeouts.
+// SetTimeouts sets how long reading and writing may go without progress while they are
+// enabled and, for writing, while there is something to write. 0 means no timeout. When
+// a timeout passes, libevent turns that direction off and calls the event closure with
+// EventTimeout. The write timeout also limits Connect. Timeouts are rounded up to
+// microseconds.
+// Wraps bufferevent_set_timeouts.
 func (b *BufferEvent) SetTimeouts(read, write time.Duration) error {
 	const op = "bufferevent_set_timeouts"
 	if read < 0 || write < 0 {
@@ -320,18 +329,19 @@ func (b *BufferEvent) SetTimeouts(read, write time.Duration) error {
 	return err
 }
 
-// SetWatermark sets the marks, in bytes, of EvRead, EvWrite or both; a high mark
-// of 0 is none.
+// SetWatermark sets the watermarks, in bytes, of EvRead, EvWrite or both. A high mark
+// of 0 means none.
 //
-// Reading: the read closure is called only when the input has at least low, and
-// reading stops while it has high or more. There it costs nothing: a read closure
-// that drained something and left high or more is called again, one that drained
-// nothing is called when the input has been below the mark.
+// Reading: the read closure is called only while the input has at least low bytes, and
+// reading stops while the input has high bytes or more. A stopped reader costs no CPU
+// time. A read closure that drained something and left high bytes or more is called
+// again; one that drained nothing is called again only after the input has been below
+// the mark.
 //
-// Writing: the write closure is called when the output has low or less. libevent
-// keeps the high mark for filters on top and does not stop Write at it: to bound
-// the output, stop reading while Output().Len() is large.
-// Safe for concurrent use. Wraps bufferevent_setwatermark.
+// Writing: the write closure is called when the output has low bytes or fewer. libevent
+// keeps the high mark for filters on top of the bufferevent, and Write does not stop at
+// it. To bound the output, stop reading while Output().Len() is large.
+// Wraps bufferevent_setwatermark.
 func (b *BufferEvent) SetWatermark(what What, low, high int) error {
 	const op = "bufferevent_setwatermark"
 	if err := direction(op, what); err != nil {
@@ -349,8 +359,8 @@ func (b *BufferEvent) SetWatermark(what What, low, high int) error {
 	return err
 }
 
-// Watermark returns the marks of EvRead or of EvWrite.
-// Safe for concurrent use. Wraps bufferevent_getwatermark.
+// Watermark returns the watermarks, in bytes, of EvRead or of EvWrite.
+// Wraps bufferevent_getwatermark.
 func (b *BufferEvent) Watermark(what What) (low, high int, err error) {
 	const op = "bufferevent_getwatermark"
 	if what != EvRead && what != EvWrite {
@@ -365,59 +375,70 @@ func (b *BufferEvent) Watermark(what What) (low, high int, err error) {
 
 // Input returns the input buffer, the same one each time. It lives as long as the
 // bufferevent. Only libevent appends to it.
-// Safe for concurrent use. Wraps bufferevent_get_input.
+// Wraps bufferevent_get_input.
 func (b *BufferEvent) Input() *Buffer { return &b.in }
 
-// Output returns the output buffer, the same one each time. It lives as long as
-// the bufferevent. What is appended to it is written; only libevent drains it.
-// Safe for concurrent use. Wraps bufferevent_get_output.
+// Output returns the output buffer, the same one each time. It lives as long as the
+// bufferevent. libevent writes what is appended to it, and only libevent drains it.
+// Wraps bufferevent_get_output.
 func (b *BufferEvent) Output() *Buffer { return &b.out }
 
-// Write appends a copy of p to the output, all of it or, with an error, nothing.
-// The loop writes it to the socket; errors of that come as EventError.
-// Safe for concurrent use. Wraps bufferevent_write.
+// Write appends a copy of p to the output: all of it, or nothing if there is an error.
+// The loop writes it to the socket later, and reports a failure of that as EventError.
+// Wraps bufferevent_write.
 func (b *BufferEvent) Write(p []byte) (int, error) {
 	return b.write(unsafe.SliceData(p), len(p))
 }
 
 // WriteString is Write for a string.
-// Safe for concurrent use. Wraps bufferevent_write.
+// Wraps bufferevent_write.
 func (b *BufferEvent) WriteString(s string) (int, error) {
 	return b.write(unsafe.StringData(s), len(s))
 }
 
 func (b *BufferEvent) write(p *byte, n int) (int, error) {
-	_, err := b.do("bufferevent_write", func() C.int64_t {
-		return C.glev_bev_write(b.c, (*C.char)(unsafe.Pointer(p)), C.size_t(n))
-	})
-	if err != nil {
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = C.glev_bev_write(b.c, (*C.char)(unsafe.Pointer(p)), C.size_t(n))
+	}
+	if _, err := c.result("bufferevent_write"); err != nil {
 		return 0, err
 	}
 	return n, nil
 }
 
 // WriteBuffer moves all of src to the end of the output, without a copy.
-// Safe for concurrent use. Wraps bufferevent_write_buffer.
+// Wraps bufferevent_write_buffer.
 func (b *BufferEvent) WriteBuffer(src *Buffer) error {
 	const op = "bufferevent_write_buffer"
 	if src == nil {
 		return badArgument(op, "src is nil")
 	}
-	return src.with(func() error {
-		_, err := b.do(op, func() C.int64_t { return C.glev_bev_write_buffer(b.c, src.c) })
-		return err
-	})
+	c := b.begin()
+	defer c.end()
+	c.with(src)
+	for c.next() {
+		c.rc = C.glev_bev_write_buffer(b.c, src.c)
+	}
+	_, err := c.result(op)
+	return err
 }
 
-// Read moves up to len(p) bytes from the input to p. When the input is empty it
-// returns io.EOF after EventEOF, Err after EventError, and ErrWouldBlock otherwise.
-// Safe for concurrent use. Wraps bufferevent_read.
+// Read moves up to len(p) bytes from the input to p. If the input is empty it returns
+// io.EOF after EventEOF, Err after EventError, and ErrWouldBlock otherwise.
+// Wraps bufferevent_read.
 func (b *BufferEvent) Read(p []byte) (int, error) {
-	// Looked at before the input: the end comes after the last byte.
+	// Loaded before the input is read: the end of the stream comes after its last
+	// byte.
 	ended := b.ended.Load()
-	n, err := b.do("bufferevent_read", func() C.int64_t {
-		return C.glev_bev_read(b.c, (*C.char)(unsafe.Pointer(unsafe.SliceData(p))), C.size_t(len(p)))
-	})
+	at, size := bytesOf(p)
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = C.glev_bev_read(b.c, at, size)
+	}
+	n, err := c.result("bufferevent_read")
 	if n > 0 || err != nil || len(p) == 0 {
 		return n, err
 	}
@@ -428,22 +449,26 @@ func (b *BufferEvent) Read(p []byte) (int, error) {
 }
 
 // ReadBuffer moves all of the input to the end of dst, without a copy.
-// Safe for concurrent use. Wraps bufferevent_read_buffer.
+// Wraps bufferevent_read_buffer.
 func (b *BufferEvent) ReadBuffer(dst *Buffer) error {
 	const op = "bufferevent_read_buffer"
 	if dst == nil {
 		return badArgument(op, "dst is nil")
 	}
-	return dst.with(func() error {
-		_, err := b.do(op, func() C.int64_t { return C.glev_bev_read_buffer(b.c, dst.c) })
-		return err
-	})
+	c := b.begin()
+	defer c.end()
+	c.with(dst)
+	for c.next() {
+		c.rc = C.glev_bev_read_buffer(b.c, dst.c)
+	}
+	_, err := c.result(op)
+	return err
 }
 
-// Flush asks for buffered bytes to be moved on. On a socket it does nothing. On a
-// pair it moves them whatever is enabled, and FlushFinished gives the other end
-// EOF. It reports whether anything was produced by a filter below.
-// Safe for concurrent use. Wraps bufferevent_flush.
+// Flush asks for buffered bytes to be moved on. On a socket it does nothing. On a pair
+// it moves them even if reading or writing is disabled, and FlushFinished gives the
+// other end EOF. The result is true if a filter produced something.
+// Wraps bufferevent_flush.
 func (b *BufferEvent) Flush(what What, mode FlushMode) (bool, error) {
 	const op = "bufferevent_flush"
 	if err := direction(op, what); err != nil {
@@ -456,221 +481,107 @@ func (b *BufferEvent) Flush(what What, mode FlushMode) (bool, error) {
 	return n > 0, err
 }
 
-// --- the socket -----------------------------------------------------------------
-
-// Connect starts connecting to a literal address: "tcp", "tcp4" or "tcp6" with an
-// IP address and a port, or "unix" with a path or an abstract name after "@". The
-// event closure gets EventConnected, or EventError with the cause in Err. An error
-// returned here is one known at once; then no event follows. Without a descriptor
-// a socket is made for it; it is closed by Free if OptCloseOnFree was given.
-// Safe for concurrent use. Wraps bufferevent_socket_connect.
-func (b *BufferEvent) Connect(network, address string) error {
-	const op = "bufferevent_socket_connect"
-	if b.partner != nil {
-		return badArgument(op, "one end of a pair has no socket")
-	}
-	a, err := parseAddr(network, address)
-	if err != nil {
-		return badArgument(op, "%v", err)
-	}
-	if a.family != C.AF_UNIX && address[0] == ':' {
-		return badArgument(op, "address %q has no host", address)
-	}
-	// A process started meanwhile must not inherit the socket.
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	return b.redial(op, nil, func() C.int64_t { return C.glev_bev_connect(b.c, &a) })
-}
-
-// FD returns the descriptor, or -1 when there is none. It may be used to set socket
-// options; reading, writing or closing it is the bufferevent's.
-// Safe for concurrent use. Wraps bufferevent_getfd.
-func (b *BufferEvent) FD() int {
-	fd, err := b.do("bufferevent_getfd", func() C.int64_t {
-		if b.partner != nil {
-			return C.GLEV_NO_SOCKET
+// SetReceiver sets a function that the loop calls before it reads from the socket while
+// the input is empty. In it fn may call Receive and take the bytes straight to where
+// they belong, which saves a copy. The bytes that fn leaves go to the input and to the
+// read closure. A read closure is needed in any case, because fn is not called where
+// libevent does the reading (see Config.PlainIO). nil removes the function.
+func (b *BufferEvent) SetReceiver(fn func(*BufferEvent)) error {
+	_, err := b.do("SetReceiver", func() C.int64_t {
+		if fn != nil { // the old one stays otherwise: C may be about to call it
+			b.receiver.Store(&fn)
 		}
-		return C.glev_bev_fd(b.c)
+		return C.glev_bev_receiver(b.c, cBool(fn != nil))
 	})
-	if err != nil {
-		return -1
-	}
-	return fd
+	return err
 }
 
-// SetFD puts another descriptor in place of the present one, or none with -1. The
-// old one is not closed: it is the caller's from then on. What is buffered stays.
-// Loop goroutine only, or any goroutine while no loop runs. Wraps bufferevent_setfd.
-func (b *BufferEvent) SetFD(fd int) error {
-	const op = "bufferevent_setfd"
-	if fd < -1 {
-		return badArgument(op, "fd is %d", fd)
+// Receive reads from the socket to p, inside the function that SetReceiver set. It
+// restarts the read timeout. Watermarks do not count these bytes, which never were in
+// the input. It returns ErrWouldBlock when there is nothing to read, when the input is
+// not empty, and outside of that function. The end of the stream, or an error, comes as
+// an event.
+// Loop goroutine only.
+// Stands for recv.
+func (b *BufferEvent) Receive(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
 	}
-	return b.redial(op, nil, func() C.int64_t { return C.glev_bev_setfd(b.c, C.int(fd)) })
+	at, size := bytesOf(p)
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = C.glev_bev_receive(b.c, at, size)
+	}
+	n, err := c.result("Receive")
+	if n == 0 && err == nil {
+		err = ErrWouldBlock
+	}
+	return n, err
 }
 
-// ReplaceFD is SetFD that also closes the old descriptor, whoever owns it.
-// Loop goroutine only, or any goroutine while no loop runs. Stands for
-// bufferevent_replacefd, which libevent 2.1 lacks.
-func (b *BufferEvent) ReplaceFD(fd int) error {
-	const op = "bufferevent_replacefd"
-	if fd < -1 {
-		return badArgument(op, "fd is %d", fd)
+// Trigger makes the loop call the read closure, the write closure or both as if bytes
+// had been read or written, provided that the watermarks allow it.
+// Wraps bufferevent_trigger.
+func (b *BufferEvent) Trigger(what What, flags TriggerFlags) error {
+	const op = "bufferevent_trigger"
+	if err := direction(op, what); err != nil {
+		return err
 	}
-	return b.redial(op, nil, func() C.int64_t { return C.glev_bev_replacefd(b.c, C.int(fd)) })
+	if unknown := flags &^ TriggerIgnoreWatermarks; unknown != 0 {
+		return badArgument(op, "flags: unknown bits %v", unknown)
+	}
+	_, err := b.do(op, func() C.int64_t { return C.glev_bev_trigger(b.c, C.short(what), C.int(flags)) })
+	return err
 }
 
-// LocalAddr returns the address of this end, or nil when there is none.
-// Safe for concurrent use.
-func (b *BufferEvent) LocalAddr() net.Addr { return b.addr(0) }
+// TriggerEvent makes the loop call the event closure with what. After an EventError
+// that came this way Err has no errno.
+// Wraps bufferevent_trigger_event.
+func (b *BufferEvent) TriggerEvent(what Events) error {
+	const op = "bufferevent_trigger_event"
+	if what == 0 {
+		return badArgument(op, "what is 0")
+	}
+	_, err := b.do(op, func() C.int64_t { return C.glev_bev_trigger_event(b.c, C.short(what)) })
+	return err
+}
 
-// RemoteAddr returns the address of the peer, or nil when there is none.
-// Safe for concurrent use.
-func (b *BufferEvent) RemoteAddr() net.Addr { return b.addr(1) }
-
-func (b *BufferEvent) addr(peer C.int) net.Addr {
-	var a C.struct_glev_addr
-	_, err := b.do("getsockname", func() C.int64_t { return C.glev_bev_addr(b.c, peer, &a) })
-	if err != nil {
+// Partner returns the other end of a pair. It returns nil when either end is freed, and
+// for a bufferevent that is not an end of a pair.
+// Wraps bufferevent_pair_get_partner.
+func (b *BufferEvent) Partner() *BufferEvent {
+	if b.partner == nil || !b.partner.isOpen() || !b.isOpen() {
 		return nil
 	}
-	return netAddr(&a)
+	return b.partner
 }
 
-// --- ending ------------------------------------------------------------------------
-
-// Free ends the bufferevent: unwritten output is dropped, the descriptor is closed
-// if OptCloseOnFree was given, and is no longer used in any case. A closure that
-// runs now on the loop's goroutine goes on; none starts. With OptLoopOnly, from
-// another goroutine while the loop runs, the descriptor is let go in a later turn:
-// who closes it himself does so after a Post has run.
-// Safe for concurrent use. Wraps bufferevent_free.
-func (b *BufferEvent) Free() {
-	if b.borrowed && b.enter() {
-		C.glev_bev_await(b.c)
-		b.leave()
+// SetPriority sets the priority of a socket's events, from 0 (first) to
+// Config.Priorities minus one. Call it on a new bufferevent. Once the bufferevent has
+// been enabled, SetPriority fails with EBUSY while anything is due in the loop, because
+// libevent does not tell whether a callback of this bufferevent is among it.
+// Loop goroutine only, or any goroutine while no loop runs, or, without OptPlainIO,
+// until the bufferevent is first enabled or written to.
+// Wraps bufferevent_priority_set.
+func (b *BufferEvent) SetPriority(priority int) error {
+	const op = "bufferevent_priority_set"
+	if err := b.Base().checkPriority(op, priority); err != nil {
+		return err
 	}
-	if b.close() {
-		b.hangUp()
-		b.endNow()
-	} else {
-		b.lingered()
-	}
-}
-
-// FreeAfterFlush is Free once the output is written, but at the latest after limit,
-// or on an error. From its return on no closure starts, nothing is read, and methods
-// return ErrClosed. Free cuts it short. After limit the rest of the output is dropped and,
-// with OptCloseOnFree, a TCP connection reset: its peer would take a part for all. On a
-// pair the other end gets EOF. A peer that is still sending gets EOF, and what it sends is
-// dropped until it ends, too: closing with bytes unread would reset the connection, and
-// what is on its way would be lost.
-// Safe for concurrent use.
-func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
-	const op = "FreeAfterFlush"
-	if limit < 0 {
-		return badArgument(op, "limit is negative: %v", limit)
-	}
-	if b.borrowed {
-		return badArgument(op, "it is C's: Free gives it back")
-	}
-	if b.loopOnly { // refused before anything has changed
-		if _, err := b.do(op, func() C.int64_t { return C.glev_bev_check(b.c) }); err != nil {
-			return err
-		}
-	}
-	defer collect().end()
-	if !b.enter() {
-		return ErrClosed
-	}
-	defer b.leave()
-	if b.base.dead.Load() {
-		b.Free()
-		return ErrLoopAborted
-	}
-	if !b.close() {
-		return ErrClosed
-	}
-	// Set first: the flush may be done before the call below returns.
-	b.lingering.Store(true)
-	rc := b.native64(func() C.int64_t { return C.glev_bev_linger(b.c, C.int64_t(microseconds(limit))) })
-	if rc != 0 { // nothing to wait for, or no way to
-		b.lingered()
-	}
-	_, err := result(op, rc)
+	_, err := b.do(op, func() C.int64_t { return C.glev_bev_set_priority(b.c, C.int(priority)) })
 	return err
 }
 
-// lingerEnds ends a FreeAfterFlush, unless the event that ends it, if there is one, is the
-// failure of an address of ConnectHostname and another address is tried.
-func (b *BufferEvent) lingerEnds(what Events, errno syscall.Errno) {
-	if what != 0 {
-		if what, _ = b.bottom().dialled(what, &Error{"connect", errno}); what == 0 {
-			return
-		}
-	}
-	b.lingered()
+// Priority returns the priority. A pair or a filter always has the middle one.
+// Wraps bufferevent_get_priority.
+func (b *BufferEvent) Priority() int {
+	n, _ := b.do("bufferevent_get_priority", func() C.int64_t { return C.glev_bev_priority(b.c) })
+	return n
 }
 
-// lingered ends a FreeAfterFlush. Only the first call has an effect.
-func (b *BufferEvent) lingered() {
-	if b.lingering.CompareAndSwap(true, false) {
-		b.hangUp()
-		b.endNow()
-	}
-}
-
-// endNow takes the native bufferevent out of use and leaves the object, which is
-// closed and was entered by whoever closed it.
-func (b *BufferEvent) endNow() {
-	defer collect().end()
-	if b.filter != nil && b.filter.closeBelow {
-		defer b.below.Free()
-	}
-	if b.loopOnly { // no lock: only the loop's thread may touch it
-		b.leaveAtLoop(func() { C.glev_bev_quiet(b.c) })
-		return
-	}
-	C.glev_bev_quiet(b.c)
-	b.leave()
-}
-
-// CloseWrite shuts the writing side down when the output is written: the peer gets
-// EOF after the last byte. From its return on nothing more can be written; reading
-// goes on.
-// Safe for concurrent use. Stands for shutdown(SHUT_WR).
-func (b *BufferEvent) CloseWrite() error {
-	_, err := b.do("CloseWrite", func() C.int64_t { return C.glev_bev_close_write(b.c) })
-	return err
-}
-
-// do makes one C call on the bufferevent.
-func (b *BufferEvent) do(op string, call func() C.int64_t) (int, error) {
-	defer collect().end()
-	if !b.enter() {
-		return 0, ErrClosed
-	}
-	defer b.leave()
-	if b.base.dead.Load() {
-		return 0, ErrLoopAborted
-	}
-	return result(op, b.native64(call))
-}
-
-// native64 makes a C call of somebody who is inside.
-func (b *BufferEvent) native64(call func() C.int64_t) C.int64_t {
-	if b.filter != nil {
-		defer b.filter.enter()()
-	}
-	rc := call()
-	if rc == C.GLEV_WRONG_LOOP {
-		rc = b.base.asLoop(call)
-	}
-	return rc
-}
-
-// enter lets the functions of a filter in while they run, also when the filter
-// lingers and is closed to all others.
+// enter also lets the functions of a filter in, while they run, when the filter is
+// closed to all others because FreeAfterFlush is flushing it.
 func (b *BufferEvent) enter() bool {
 	return b.usage.enter() || b.filter != nil && b.filter.running.Load() && b.join()
 }

@@ -1,8 +1,7 @@
 package libevent
 
-// The exported trampolines: what callbacks.c calls. Each finds the object behind
-// the handle and makes one guarded call. Nothing else of the package is exported
-// to C.
+// The exported trampolines, which callbacks.c calls. Each finds the object behind the
+// handle and makes one guarded call. The package exports nothing else to C.
 
 /*
 #include "native.h"
@@ -26,10 +25,10 @@ func glevWake(h unsafe.Pointer, base *C.struct_event_base) (last C.int) {
 		return 0
 	}
 	b.runQueue()
-	if !b.leaving.Load() {
+	if !b.freesInTurn.Load() {
 		return 0
 	}
-	b.left()
+	b.freeInTurn()
 	return 1
 }
 
@@ -50,7 +49,8 @@ func glevBevRead(h unsafe.Pointer, bev *C.struct_bufferevent) (again C.int) {
 	return again
 }
 
-// What a receiver leaves is read all the same, so that none is called again for a panic.
+// There is no result: the loop reads what a receiver leaves anyway, so no receiver has
+// to be called again after a panic.
 //
 //export glevBevReceive
 func glevBevReceive(h unsafe.Pointer, bev *C.struct_bufferevent) {
@@ -82,31 +82,31 @@ func glevBevEvent(h unsafe.Pointer, bev *C.struct_bufferevent, what C.short, err
 	return again
 }
 
-// missed reports whether the call was for what C has lent and wants back: then it is made
-// again, for C. b may be nil.
+// missed reports whether the call was for a wrapped bufferevent that was freed
+// meanwhile. The call is then made again, to C's callback. b may be nil.
 func (b *BufferEvent) missed(bev *C.struct_bufferevent) C.int {
-	return cBool(b != nil && b.borrowed && b.native == unsafe.Pointer(bev))
+	return cBool(b != nil && b.wrapped && b.native == unsafe.Pointer(bev))
 }
 
-// A bufferevent that lingers is closed already, so it is not entered.
+// A bufferevent that is being flushed is closed already, so it cannot be entered.
 //
 //export glevBevLingered
 func glevBevLingered(h unsafe.Pointer, bev *C.struct_bufferevent, what C.short, err C.int) {
 	if b, ok := restore[*BufferEvent](h); ok && b.native == unsafe.Pointer(bev) {
-		b.lingerEnds(Events(what), syscall.Errno(err))
+		b.flushEnds(Events(what), syscall.Errno(err))
 	} else {
 		live.stale.Add(1)
 	}
 }
 
-// A filter that lingers is closed already, and still has its output to pass on.
+// A filter that is being flushed is closed already, but still passes its output on.
 //
 //export glevFilter
 func glevFilter(h unsafe.Pointer, bev *C.struct_bufferevent, out C.int, limit C.int64_t, mode C.int) C.int {
 	b, ok := restore[*BufferEvent](h)
 	if !ok || b.native != unsafe.Pointer(bev) {
 		live.stale.Add(1)
-	} else if b.usage.enter() || b.lingering.Load() && b.join() {
+	} else if b.usage.enter() || b.flushing.Load() && b.join() {
 		return C.int(b.filtered(out != 0, int(limit), FlushMode(mode)))
 	}
 	return C.BEV_NEED_MORE

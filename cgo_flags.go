@@ -1,12 +1,12 @@
 package libevent
 
-// The compiler and linker settings of the package stand here and in the two files beside
-// this one, and nowhere else. pkg-config finds the headers and the folder of the libraries,
-// a prefix of one's own by PKG_CONFIG_PATH.
+// The compiler and linker settings of the package are here and in the two files beside
+// this one, and nowhere else. pkg-config finds the headers and the folder of the
+// libraries; set PKG_CONFIG_PATH to use a libevent in another place.
 //
-// It is asked about libevent_core alone: on Debian and its relatives the .pc files of
-// libevent_pthreads and libevent_openssl also pull in -levent, which is a second full copy
-// of the core in the same process.
+// pkg-config is asked about libevent_core only. On Debian and its relatives the .pc
+// files of libevent_pthreads and libevent_openssl also pull in -levent, which would be
+// a second full copy of the core in the same process.
 
 /*
 #cgo pkg-config: libevent_core

@@ -2,7 +2,7 @@
 
 package libevent
 
-// The system's shared libraries, with whatever patches they get.
+// By default the program uses the system's shared libraries, and so gets their updates.
 
 /*
 #cgo LDFLAGS: -levent_core -levent_extra -levent_pthreads

@@ -2,12 +2,12 @@
 
 package libevent
 
-// With the build tag libevent_static libevent becomes part of the program, and needs no
-// library where that runs. The C library and OpenSSL stay shared. The linkers that know
-// these options are those of Linux and the BSDs.
+// With the build tag libevent_static libevent becomes part of the program, which then
+// needs no libevent library on the machine where it runs. The C library and OpenSSL
+// stay shared. The linkers of Linux and the BSDs know these options.
 //
-// The core comes last for what the others need of it; and pkg-config's
-// -levent_core, which cgo puts after all this, is then needed by nothing.
+// The core comes last because the other libraries need it. cgo puts pkg-config's
+// -levent_core after all of this, where nothing needs it any more.
 
 /*
 #cgo LDFLAGS: -Wl,-Bstatic -levent_pthreads -levent_extra -levent_core -Wl,-Bdynamic -Wl,--as-needed

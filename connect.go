@@ -15,24 +15,182 @@ import (
 	"syscall"
 )
 
-// ConnectHostname looks host up and connects to the first of its addresses that takes
+// Connect starts to connect to a literal address: network is "tcp", "tcp4" or "tcp6"
+// with an IP address and a port, or "unix" with a path, or with "@" and an abstract
+// name. The event closure gets EventConnected, or EventError with the cause in Err. If
+// Connect returns an error, which is known at once, no event follows. A bufferevent
+// without a descriptor gets a socket, which Free closes if OptCloseOnFree was given.
+// While a ConnectHostname is under way, Connect is for the loop's goroutine, or any
+// goroutine while no loop runs, and returns ErrWrongLoop elsewhere.
+// Wraps bufferevent_socket_connect.
+func (b *BufferEvent) Connect(network, address string) error {
+	const op = "bufferevent_socket_connect"
+	if b.partner != nil {
+		return badArgument(op, "one end of a pair has no socket")
+	}
+	a, err := parseAddr(network, address)
+	if err != nil {
+		return badArgument(op, "%v", err)
+	}
+	if a.family != C.AF_UNIX && address[0] == ':' {
+		return badArgument(op, "address %q has no host", address)
+	}
+	// A process that is started meanwhile must not inherit the socket.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return b.redial(op, nil, func() C.int64_t { return C.glev_bev_connect(b.c, &a) })
+}
+
+// FD returns the descriptor, or -1 if there is none. The caller may set socket options
+// with it; only the bufferevent reads, writes and closes it.
+// Wraps bufferevent_getfd.
+func (b *BufferEvent) FD() int {
+	fd, err := b.do("bufferevent_getfd", func() C.int64_t {
+		if b.partner != nil {
+			return C.GLEV_NO_SOCKET
+		}
+		return C.glev_bev_fd(b.c)
+	})
+	if err != nil {
+		return -1
+	}
+	return fd
+}
+
+// SetFD replaces the descriptor, or removes it with -1. It does not close the old
+// descriptor, which is the caller's from then on. What is buffered stays.
+// Loop goroutine only, or any goroutine while no loop runs.
+// Wraps bufferevent_setfd.
+func (b *BufferEvent) SetFD(fd int) error {
+	const op = "bufferevent_setfd"
+	if fd < -1 {
+		return badArgument(op, "fd is %d", fd)
+	}
+	return b.redial(op, nil, func() C.int64_t { return C.glev_bev_setfd(b.c, C.int(fd)) })
+}
+
+// ReplaceFD is SetFD that also closes the old descriptor, whether OptCloseOnFree was
+// given or not.
+// Loop goroutine only, or any goroutine while no loop runs.
+// Stands for bufferevent_replacefd, which libevent 2.1 lacks.
+func (b *BufferEvent) ReplaceFD(fd int) error {
+	const op = "bufferevent_replacefd"
+	if fd < -1 {
+		return badArgument(op, "fd is %d", fd)
+	}
+	return b.redial(op, nil, func() C.int64_t { return C.glev_bev_replacefd(b.c, C.int(fd)) })
+}
+
+// LocalAddr returns the address of this end, or nil if there is none.
+// Stands for getsockname.
+func (b *BufferEvent) LocalAddr() net.Addr { return b.addr(0) }
+
+// RemoteAddr returns the address of the peer, or nil if there is none.
+// Stands for getpeername.
+func (b *BufferEvent) RemoteAddr() net.Addr { return b.addr(1) }
+
+func (b *BufferEvent) addr(peer C.int) net.Addr {
+	var a C.struct_glev_addr
+	_, err := b.do("getsockname", func() C.int64_t { return C.glev_bev_addr(b.c, peer, &a) })
+	if err != nil {
+		return nil
+	}
+	return netAddr(&a)
+}
+
+// Base returns the base that the bufferevent is on.
+// Wraps bufferevent_get_base.
+func (b *BufferEvent) Base() *Base {
+	if b.enter() {
+		defer b.leave()
+	}
+	return b.base
+}
+
+// SetBase moves a socket to another base, with everything that belongs to it: what it
+// has buffered, what is enabled, its closures, timeouts and watermarks. A timeout
+// restarts. The loop of the other base may be running; from the return of SetBase on it
+// calls the closures. Unless SetPriority was called, the priority becomes the middle
+// one of the other base.
+//
+// Call SetBase on a new bufferevent, because callbacks that are due stay on the old
+// base, and libevent does not tell which bufferevent they are for. Once the bufferevent
+// has been enabled, SetBase therefore fails with EBUSY while anything is due in the old
+// loop, and also while a closure of this bufferevent or another call on it is in
+// progress. Nothing has changed then; a posted function may try again. The error is
+// EINPROGRESS while the bufferevent connects, and ERANGE if the other base does not
+// have its priority. SetBase refuses the ends of a pair, filters, sockets with a filter
+// on top, bufferevents with OptLoopOnly, and those that have, or had, a rate limit.
+// Loop goroutine only, that of the old base, or any goroutine while the old base's loop
+// does not run.
+// Wraps bufferevent_base_set.
+func (b *BufferEvent) SetBase(base *Base) error {
+	const op = "bufferevent_base_set"
+	if base == nil {
+		return badArgument(op, "base is nil")
+	}
+	if b.loopOnly {
+		return badArgument(op, "a bufferevent with OptLoopOnly stays on its base")
+	}
+	c := b.begin()
+	defer c.end()
+	if c.refused {
+		_, err := c.result(op)
+		return err
+	}
+	if base == b.base {
+		return nil
+	}
+	if base.noLocks {
+		return badArgument(op, "base was wrapped with NoLocks")
+	}
+	if err := base.enterAlive(); err != nil {
+		return err
+	}
+	defer base.leave()
+	if b.partner != nil || b.filter != nil {
+		_, err := result(op, C.GLEV_NO_SOCKET)
+		return err
+	}
+	if !b.seize() {
+		if !b.isOpen() {
+			return ErrClosed
+		}
+		return &Error{op, syscall.EBUSY}
+	}
+	defer b.unseize()
+	for c.next() {
+		c.rc = C.glev_bev_set_base(b.c, base.c)
+		if c.rc == 0 {
+			b.base.move(&b.object, base)
+		}
+	}
+	_, err := c.result(op)
+	return err
+}
+
+// --- connecting by name --------------------------------------------------------
+
+// ConnectHostname looks host up and connects to the first of its addresses that accepts
 // the connection. network is "tcp", or "tcp4" or "tcp6" for one kind of addresses; host
-// may be an IP address. dns does the lookup, or, when it is nil, Go's resolver on another
-// goroutine. The loop does not return before the outcome for want of events.
+// may be an IP address. dns does the lookup; if it is nil, Go's resolver does it on
+// another goroutine. The loop does not end before the outcome is known, even if no
+// events are left.
 //
-// The event closure gets EventConnected, or EventError when there is no address or none
-// takes the connection, and nothing of what happens before. The cause is an *Error with
-// Op "lookup" and a *DNSError or *net.DNSError, or with Op "connect" and the failure of
-// the first address. The write timeout limits each attempt, as it does Connect, and comes
-// as such a failure; it does not limit the lookup. Nothing times out in between, Enabled
-// says what was enabled, and what is written waits for the connection.
+// The event closure gets EventConnected, or, when there is no address or none accepts
+// the connection, EventError; it gets nothing of what happens before. The cause is an
+// *Error with Op "lookup" and a *DNSError or *net.DNSError, or an *Error with Op
+// "connect" and the failure of the first address. The write timeout limits each
+// attempt, as it limits Connect, and counts as such a failure; it does not limit the
+// lookup. No other timeout passes until there is a connection. Enabled returns what the
+// user enabled, and output waits for the connection.
 //
-// The sockets of attempts that fail are closed. If there is a descriptor already only
-// the first address is tried. Free, Connect, SetFD and another ConnectHostname end what
-// is under way; the last three are then for the loop's goroutine, or any while no loop
-// runs, and return ErrWrongLoop elsewhere.
-// Safe for concurrent use. Wraps bufferevent_socket_connect_hostname, of which it uses
-// evdns_getaddrinfo: that one tries the first address only.
+// The sockets of attempts that fail are closed. If the bufferevent has a descriptor
+// already, only the first address is tried. Free, Connect, SetFD and another
+// ConnectHostname end one that is under way. The last three are then for the loop's
+// goroutine, or any goroutine while no loop runs, and return ErrWrongLoop elsewhere.
+// Wraps bufferevent_socket_connect_hostname. That function tries the first address
+// only, so the binding uses evdns_getaddrinfo.
 func (b *BufferEvent) ConnectHostname(dns *DNSBase, network, host string, port int) error {
 	const op = "bufferevent_socket_connect_hostname"
 	if b.partner != nil {
@@ -76,7 +234,7 @@ func (b *BufferEvent) ConnectHostname(dns *DNSBase, network, host string, port i
 	default:
 		d.ask(dns, ipNetwork, host)
 	}
-	if !b.isOpen() && !b.lingering.Load() { // a Free since enter may not have seen the dial
+	if !b.isOpen() && !b.flushing.Load() { // a Free since enter may not have seen the dial
 		b.hangUp()
 	}
 	return nil
@@ -138,7 +296,7 @@ func (d *dial) found(addrs []netip.Addr, err error) {
 
 // enter enters the bufferevent, also while FreeAfterFlush waits, if it still connects for d.
 func (d *dial) enter() bool {
-	if !d.b.enter() && !(d.b.lingering.Load() && d.b.join()) {
+	if !d.b.enter() && !(d.b.flushing.Load() && d.b.join()) {
 		return false
 	}
 	if d.b.currentDial() == d {

@@ -7,9 +7,9 @@ import "C"
 
 import "sync/atomic"
 
-// EnableLockDebugging makes libevent check that every lock is released by the
-// thread that holds it, and abort the process otherwise. It must be called before
-// the first base or buffer exists, and is meant for tests.
+// EnableLockDebugging makes libevent check that the thread that holds a lock releases
+// it, and abort the process otherwise. Call it before the first base or buffer exists,
+// and only in tests.
 // Wraps evthread_enable_lock_debugging.
 func EnableLockDebugging() {
 	if useThreads() == nil {
@@ -17,9 +17,9 @@ func EnableLockDebugging() {
 	}
 }
 
-// EnableDebugMode makes libevent check that events are used in an order that makes
-// sense, and abort the process otherwise. It must be called once, before the first
-// base exists, and is meant for tests: libevent itself has races in it.
+// EnableDebugMode makes libevent check that events are used in a valid order, and abort
+// the process otherwise. Call it once, before the first base exists, and only in tests:
+// the checks have data races of their own in libevent.
 // Wraps event_enable_debug_mode.
 func EnableDebugMode() error {
 	if live.objects[kindBase].Load() != 0 || debugMode.Swap(true) {

@@ -18,49 +18,52 @@ import (
 	"unsafe"
 )
 
-// DNSConfig says what NewDNSBase asks whom. The zero value is what the system uses:
-// /etc/resolv.conf and /etc/hosts.
+// DNSConfig says where NewDNSBase looks names up. The zero value is what the system
+// uses: /etc/resolv.conf and /etc/hosts.
 type DNSConfig struct {
-	// NoSystemConfig leaves /etc/resolv.conf and /etc/hosts out.
+	// NoSystemConfig ignores /etc/resolv.conf and /etc/hosts.
 	NoSystemConfig bool
-	// ResolvConf is a file to use in place of /etc/resolv.conf.
+	// ResolvConf is a file to use instead of /etc/resolv.conf.
 	ResolvConf string
-	// Hosts is a file to use in place of /etc/hosts.
+	// Hosts is a file to use instead of /etc/hosts.
 	Hosts string
-	// Nameservers are asked besides those of resolv.conf: IP addresses, with a
-	// port if it is not 53.
+	// Nameservers are asked in addition to those of resolv.conf. Each is an IP
+	// address, with a port if it is not 53.
 	Nameservers []string
-	// Options are those of SetOption. They go before those of resolv.conf.
+	// Options are set as by SetOption. They have precedence over those of
+	// resolv.conf.
 	Options map[string]string
-	// Search lists domains to look names up in, in place of resolv.conf's.
+	// Search lists domains to look names up in, instead of those of resolv.conf.
 	Search []string
-	// Ndots is for SetNdots; 0 leaves it as it is.
+	// Ndots is set as by SetNdots; 0 leaves it unchanged.
 	Ndots int
 }
 
-// DNSBase looks host names up without ever blocking the loop: libevent's evdns. It
-// asks over UDP, and remembers nothing. It does not keep a loop from returning that
-// has no lookups to wait for, with one exception: when a name server has failed,
-// libevent asks it for google.com from time to time to see whether it is back (option
-// "initial-probe-timeout"), and waits for that.
+// DNSBase is libevent's resolver, evdns. It looks host names up and never blocks the
+// loop. Its methods are safe for concurrent use.
+//
+// It asks over UDP, and caches nothing. It does not keep a loop running that has no
+// lookups to wait for, with one exception: after a name server has failed, libevent
+// asks it for google.com from time to time, to see whether it works again (option
+// "initial-probe-timeout"), and the loop waits for that.
 type DNSBase struct {
 	object
 	c *C.struct_glev_dns
 
-	mu       sync.Mutex
-	lookups  map[*DNSLookup]struct{} // nil after Free
-	clearing bool
-	held     []func() (done bool) // for when the clearing is done
+	mu        sync.Mutex
+	lookups   map[*DNSLookup]struct{} // nil after Free
+	clearing  bool
+	postponed []func() (done bool) // what to do when the clearing is done
 }
 
 // NewDNSBase makes a resolver.
-// Safe for concurrent use. Wraps evdns_base_new.
+// Wraps evdns_base_new.
 func (b *Base) NewDNSBase(cfg DNSConfig) (*DNSBase, error) {
 	const op = "evdns_base_new"
 	if err := b.enterAlive(); err != nil {
 		return nil, err
 	}
-	defer b.exit()
+	defer b.leave()
 	d := &DNSBase{
 		object:  object{base: b, kind: kindDNSBase},
 		lookups: map[*DNSLookup]struct{}{},
@@ -73,7 +76,7 @@ func (b *Base) NewDNSBase(cfg DNSConfig) (*DNSBase, error) {
 	}
 	d.native = unsafe.Pointer(d.c)
 	d.free = func() { C.glev_dns_free(d.c) }
-	b.adopt(&d.object, d)
+	b.register(&d.object, d)
 	if err := d.configure(cfg); err != nil {
 		d.Free()
 		return nil, err
@@ -90,8 +93,8 @@ func (d *DNSBase) configure(cfg DNSConfig) error {
 	if cfg.Hosts == "" && !cfg.NoSystemConfig {
 		options |= DNSHostsFile
 	}
-	// The options first, for some are about name servers to come; and again, for
-	// resolv.conf has options, too.
+	// The options come first, because some of them are for name servers that are
+	// added later, and once more at the end, because resolv.conf has options, too.
 	if err := d.setOptions(cfg.Options); err != nil {
 		return err
 	}
@@ -100,7 +103,7 @@ func (d *DNSBase) configure(cfg DNSConfig) error {
 			return err
 		}
 	} else if !cfg.NoSystemConfig {
-		// A system without that file has a name server on 127.0.0.1.
+		// On a system without that file the name server is on 127.0.0.1.
 		_ = d.parseResolvConf(systemResolvConf, options)
 	}
 	if cfg.Hosts != "" {
@@ -143,9 +146,9 @@ func (d *DNSBase) setOptions(options map[string]string) error {
 
 // --- settings ------------------------------------------------------------------
 
-// AddNameserver adds a name server: an IP address, with a port if it is not 53. One
-// that is there already gives an error that matches syscall.EEXIST.
-// Safe for concurrent use. Wraps evdns_base_nameserver_sockaddr_add.
+// AddNameserver adds a name server: an IP address, with a port if it is not 53. If the
+// resolver has it already, the error matches syscall.EEXIST.
+// Wraps evdns_base_nameserver_sockaddr_add.
 func (d *DNSBase) AddNameserver(addr string) error {
 	const op = "evdns_base_nameserver_sockaddr_add"
 	ap, err := netip.ParseAddrPort(addr)
@@ -167,7 +170,7 @@ func (d *DNSBase) AddNameserver(addr string) error {
 }
 
 // Nameservers returns the addresses of the name servers, in no particular order.
-// Safe for concurrent use. Wraps evdns_base_get_nameserver_addr.
+// Wraps evdns_base_get_nameserver_addr.
 func (d *DNSBase) Nameservers() []net.Addr {
 	if !d.enter() {
 		return nil
@@ -181,12 +184,12 @@ func (d *DNSBase) Nameservers() []net.Addr {
 	return addrs
 }
 
-// ClearNameservers takes all name servers away. Lookups that wait for an answer are
-// asked again, and they and later ones wait until name servers were added and Resume
-// is called. It may take effect only when the loop has nothing else to do; AddNameserver,
-// ParseResolvConf and Resume then wait for that, and only report errors that are known
-// at once.
-// Safe for concurrent use. Wraps evdns_base_clear_nameservers_and_suspend.
+// ClearNameservers removes all name servers. Lookups that wait for an answer are asked
+// again; these and later ones wait until name servers have been added and Resume is
+// called. ClearNameservers may take effect only when the loop has nothing else to do.
+// AddNameserver, ParseResolvConf and Resume then wait for that, and return only errors
+// that are known at once.
+// Wraps evdns_base_clear_nameservers_and_suspend.
 func (d *DNSBase) ClearNameservers() error {
 	if err := d.enterAlive(); err != nil {
 		return err
@@ -195,7 +198,7 @@ func (d *DNSBase) ClearNameservers() error {
 	d.mu.Lock()
 	wait := d.clearing
 	if wait {
-		d.held = append(d.held, clearNow)
+		d.postponed = append(d.postponed, clearNow)
 	}
 	d.clearing = true
 	d.mu.Unlock()
@@ -211,40 +214,41 @@ func (d *DNSBase) ClearNameservers() error {
 	return nil
 }
 
-// cleared does what has waited for the name servers to be cleared.
+// cleared does what has been postponed until the name servers were cleared.
 func (d *DNSBase) cleared() {
 	for done := true; done; {
 		d.mu.Lock()
-		d.clearing = len(d.held) > 0
+		d.clearing = len(d.postponed) > 0
 		if !d.clearing {
 			d.mu.Unlock()
 			return
 		}
-		next := d.held[0]
-		d.held = d.held[1:]
+		next := d.postponed[0]
+		d.postponed = d.postponed[1:]
 		d.mu.Unlock()
 		done = next()
 	}
 }
 
-// hold keeps fn back while the name servers are being cleared.
-func (d *DNSBase) hold(fn func()) bool {
+// postpone keeps fn for later while the name servers are being cleared. It returns
+// false if they are not.
+func (d *DNSBase) postpone(fn func()) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.clearing {
-		d.held = append(d.held, func() bool { fn(); return true })
+		d.postponed = append(d.postponed, func() bool { fn(); return true })
 	}
 	return d.clearing
 }
 
-// Resume sends the lookups that wait since ClearNameservers.
-// Safe for concurrent use. Wraps evdns_base_resume.
+// Resume sends the lookups that have waited since ClearNameservers.
+// Wraps evdns_base_resume.
 func (d *DNSBase) Resume() error {
 	if err := d.enterAlive(); err != nil {
 		return err
 	}
 	resume := func() { C.evdns_base_resume(d.c.evdns) }
-	if d.hold(resume) {
+	if d.postpone(resume) {
 		d.leave()
 	} else {
 		d.leaveAtLoop(resume)
@@ -252,9 +256,9 @@ func (d *DNSBase) Resume() error {
 	return nil
 }
 
-// ParseResolvConf reads a file in the form of resolv.conf. Name servers are added to
-// those that are there, search domains take their place.
-// Safe for concurrent use. Wraps evdns_base_resolv_conf_parse.
+// ParseResolvConf reads a file in the format of resolv.conf. It adds the name servers
+// to those that are there, and replaces the search domains.
+// Wraps evdns_base_resolv_conf_parse.
 func (d *DNSBase) ParseResolvConf(path string, what DNSOptions) error {
 	const op = "evdns_base_resolv_conf_parse"
 	if unknown := what &^ (DNSAll | DNSNameserversNoDefault); unknown != 0 {
@@ -274,8 +278,8 @@ func (d *DNSBase) parseResolvConf(path string, what DNSOptions) error {
 	})
 }
 
-// readable says why a file cannot be read, which libevent does not; and where there is
-// none it makes something up.
+// readable returns why a file cannot be read. libevent does not report that, and makes
+// up settings if the file does not exist.
 func readable(op, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -284,9 +288,9 @@ func readable(op, path string) error {
 	return f.Close()
 }
 
-// LoadHosts adds the names and addresses of a file in the form of /etc/hosts. Names
-// that are in it are not asked of a name server.
-// Safe for concurrent use. Wraps evdns_base_load_hosts.
+// LoadHosts adds the names and addresses of a file in the format of /etc/hosts. No name
+// server is asked for a name that is in it.
+// Wraps evdns_base_load_hosts.
 func (d *DNSBase) LoadHosts(path string) error {
 	const op = "evdns_base_load_hosts"
 	if err := readable(op, path); err != nil {
@@ -300,7 +304,7 @@ func (d *DNSBase) LoadHosts(path string) error {
 }
 
 // ClearHosts forgets the names of hosts files.
-// Safe for concurrent use. Wraps evdns_base_clear_host_addresses.
+// Wraps evdns_base_clear_host_addresses.
 func (d *DNSBase) ClearHosts() error {
 	return d.set("evdns_base_clear_host_addresses", func() C.int {
 		C.evdns_base_clear_host_addresses(d.c.evdns)
@@ -309,9 +313,9 @@ func (d *DNSBase) ClearHosts() error {
 }
 
 // AddSearch puts a domain before those that are searched already. A name with fewer
-// dots than SetNdots says is looked up in the domains first and then as it is, another
-// one as it is first.
-// Safe for concurrent use. Wraps evdns_base_search_add.
+// dots than SetNdots says is looked up in the domains first and then as it is; another
+// name is looked up as it is first.
+// Wraps evdns_base_search_add.
 func (d *DNSBase) AddSearch(domain string) error {
 	const op = "evdns_base_search_add"
 	if err := checkName(op, "domain", strings.TrimPrefix(domain, ".")); err != nil {
@@ -325,8 +329,8 @@ func (d *DNSBase) AddSearch(domain string) error {
 	})
 }
 
-// ClearSearch removes all search domains, and sets what SetNdots sets back to 1.
-// Safe for concurrent use. Wraps evdns_base_search_clear.
+// ClearSearch removes all search domains, and resets the number of SetNdots to 1.
+// Wraps evdns_base_search_clear.
 func (d *DNSBase) ClearSearch() error {
 	return d.set("evdns_base_search_clear", func() C.int {
 		C.evdns_base_search_clear(d.c.evdns)
@@ -334,8 +338,9 @@ func (d *DNSBase) ClearSearch() error {
 	})
 }
 
-// SetNdots sets how many dots a name must have to be looked up as it is first.
-// Safe for concurrent use. Wraps evdns_base_search_ndots_set.
+// SetNdots sets how many dots a name must have to be looked up as it is first: 0 to
+// 255.
+// Wraps evdns_base_search_ndots_set.
 func (d *DNSBase) SetNdots(n int) error {
 	const op, most = "evdns_base_search_ndots_set", 255
 	if n < 0 || n > most {
@@ -347,18 +352,19 @@ func (d *DNSBase) SetNdots(n int) error {
 	})
 }
 
-// dnsOptions are those of libevent 2.1, which says nothing of a name it does not know.
+// dnsOptions are the options of libevent 2.1, which reports no error for an unknown
+// one.
 var dnsOptions = []string{
 	"ndots", "timeout", "getaddrinfo-allow-skew", "max-timeouts", "max-inflight", "attempts",
 	"randomize-case", "bind-to", "initial-probe-timeout", "so-rcvbuf", "so-sndbuf",
 }
 
-// SetOption sets an option of resolv.conf or one of libevent's own, by name: "timeout"
-// (seconds to wait for an answer, with a fraction), "attempts" (how often to ask),
+// SetOption sets an option of resolv.conf, or one of libevent's own, by name: "timeout"
+// (seconds to wait for an answer, may have a fraction), "attempts" (how often to ask),
 // "max-timeouts", "max-inflight", "ndots", "randomize-case", "bind-to",
-// "initial-probe-timeout", "getaddrinfo-allow-skew", "so-rcvbuf", "so-sndbuf". Those
-// about sockets are for name servers that are added later.
-// Safe for concurrent use. Wraps evdns_base_set_option.
+// "initial-probe-timeout", "getaddrinfo-allow-skew", "so-rcvbuf", "so-sndbuf". The
+// options about sockets have an effect on name servers that are added later.
+// Wraps evdns_base_set_option.
 func (d *DNSBase) SetOption(name, value string) error {
 	const op = "evdns_base_set_option"
 	name = strings.TrimSuffix(name, ":")
@@ -385,7 +391,7 @@ func (d *DNSBase) SetOption(name, value string) error {
 	return err
 }
 
-// checkName refuses what cannot be sent as a name, or would be sent as another one.
+// checkName refuses a name that cannot be sent, or that would be sent as another one.
 func checkName(op, arg, name string) error {
 	trimmed := strings.TrimSuffix(name, ".")
 	if len(trimmed) == 0 || len(trimmed) > 253 || strings.IndexByte(name, 0) >= 0 {
@@ -399,31 +405,20 @@ func checkName(op, arg, name string) error {
 	return nil
 }
 
-// set changes a setting, now or when the name servers are cleared.
+// set changes a setting, now or when the name servers have been cleared.
 func (d *DNSBase) set(op string, call func() C.int) error {
 	if err := d.enterAlive(); err != nil {
 		return err
 	}
 	defer d.leave()
-	if d.hold(func() { call() }) {
+	if d.postpone(func() { call() }) {
 		return nil
 	}
 	_, err := result(op, C.int64_t(call()))
 	return err
 }
 
-func (d *DNSBase) enterAlive() error {
-	if !d.enter() {
-		return ErrClosed
-	}
-	err := d.base.usable()
-	if err != nil {
-		d.leave()
-	}
-	return err
-}
-
-// failed gives the -1 of libevent the form of a result.
+// failed turns the -1 of libevent into the form of a result.
 func failed(rc C.int) C.int {
 	if rc != 0 {
 		return -C.EIO
@@ -431,10 +426,10 @@ func failed(rc C.int) C.int {
 	return 0
 }
 
-// Free ends the resolver. The closures of lookups that wait for an answer are not
-// called; bufferevents that ConnectHostname connects get EventError, and ErrClosed as
-// the cause.
-// Safe for concurrent use. Wraps evdns_base_free.
+// Free frees the resolver. The closures of lookups that wait for an answer are not
+// called. Bufferevents that ConnectHostname is connecting get EventError, with
+// ErrClosed as the cause.
+// Wraps evdns_base_free.
 func (d *DNSBase) Free() {
 	if !d.close() {
 		return
@@ -444,7 +439,7 @@ func (d *DNSBase) Free() {
 	d.lookups = nil
 	d.mu.Unlock()
 	for l := range lookups {
-		if l.end() {
+		if l.close() {
 			if l.internal {
 				l.fn(nil, &Error{opLookup, ErrClosed})
 			}
@@ -456,15 +451,16 @@ func (d *DNSBase) Free() {
 
 // --- lookups -----------------------------------------------------------------------
 
-// DNSLookup is a lookup that waits for its answer.
+// DNSLookup is a lookup that waits for its answer. Its methods are safe for concurrent
+// use.
 type DNSLookup struct {
 	object
 	c    *C.struct_glev_lookup
 	dns  *DNSBase
 	host string
 	fn   func([]netip.Addr, error)
-	// internal says that fn is the binding's own, that it may be called from
-	// everywhere, and that it wants to know when there will be no answer.
+	// internal says that fn is the binding's own. It may be called on any
+	// goroutine, and it is also called when the DNSBase is freed.
 	internal bool
 }
 
@@ -473,11 +469,11 @@ const opLookup = "lookup"
 var families = map[string]C.int{"ip": C.AF_UNSPEC, "ip4": C.AF_INET, "ip6": C.AF_INET6}
 
 // Lookup looks a host name up and calls fn with its addresses, or with an error, on the
-// loop's goroutine, also when the answer is known at once. network is "ip" for both kinds
-// of addresses, the IPv4 ones first, or "ip4" or "ip6". host may be an IP address. The
-// loop does not return before that for want of events. A failed lookup gives an *Error
-// with a *DNSError.
-// Safe for concurrent use. Wraps evdns_getaddrinfo.
+// loop's goroutine, also if the answer is known at once. network is "ip" for both kinds
+// of addresses, the IPv4 addresses first, or "ip4" or "ip6". host may be an IP address.
+// The loop does not end before fn has been called, even if no events are left. If the
+// lookup fails, the error is an *Error with a *DNSError.
+// Wraps evdns_getaddrinfo.
 func (d *DNSBase) Lookup(network, host string, fn func([]netip.Addr, error)) (*DNSLookup, error) {
 	const op = "evdns_getaddrinfo"
 	family, ok := families[network]
@@ -499,7 +495,7 @@ func (d *DNSBase) lookup(op, host string, family C.int, fn func([]netip.Addr, er
 	if err := d.base.enterAlive(); err != nil {
 		return nil, err
 	}
-	defer d.base.exit()
+	defer d.base.leave()
 	if !d.enter() {
 		return nil, ErrClosed
 	}
@@ -518,7 +514,7 @@ func (d *DNSBase) lookup(op, host string, family C.int, fn func([]netip.Addr, er
 	}
 	l.native = unsafe.Pointer(l.c)
 	l.free = func() { C.glev_lookup_free(l.c) }
-	d.base.adopt(&l.object, freer(l.Cancel))
+	d.base.register(&l.object, freer(l.Cancel))
 	d.base.keep(1)
 	l.enter()
 	d.mu.Lock()
@@ -527,7 +523,7 @@ func (d *DNSBase) lookup(op, host string, family C.int, fn func([]netip.Addr, er
 		d.lookups[l] = struct{}{}
 	}
 	d.mu.Unlock()
-	if closed { // since enter
+	if closed { // Free has run since d was entered
 		l.Cancel()
 	}
 	l.leaveAtLoop(func() {
@@ -541,17 +537,18 @@ func (d *DNSBase) lookup(op, host string, family C.int, fn func([]netip.Addr, er
 	return l, nil
 }
 
-// Cancel ends the lookup. When it has returned fn is not called any more.
-// Safe for concurrent use. Wraps evdns_getaddrinfo_cancel.
+// Cancel ends the lookup. After it has returned fn is not called.
+// Wraps evdns_getaddrinfo_cancel.
 func (l *DNSLookup) Cancel() {
-	if l.end() {
+	if l.close() {
 		l.leave()
 	}
 }
 
-// end closes the lookup. After true the caller leaves it.
-func (l *DNSLookup) end() bool {
-	if !l.close() {
+// close is that of usage, and takes the lookup off its DNSBase. After true the caller
+// leaves.
+func (l *DNSLookup) close() bool {
+	if !l.usage.close() {
 		return false
 	}
 	l.base.keep(-1)
@@ -561,7 +558,7 @@ func (l *DNSLookup) end() bool {
 	return true
 }
 
-// answered is called on the loop's thread, or the thread that acts as it; fn runs in
+// answered is called on the loop's thread, or the thread that acts as it. fn runs in
 // the next turn.
 func (l *DNSLookup) answered(code int, answer []C.struct_glev_addr) {
 	var addrs []netip.Addr
@@ -569,7 +566,7 @@ func (l *DNSLookup) answered(code int, answer []C.struct_glev_addr) {
 		addrs = append(addrs, netIP(&answer[i]))
 	}
 	if code == 0 && len(addrs) == 0 {
-		// In a hosts file, but with no address of that family.
+		// The name is in a hosts file, but with no address of that family.
 		code = C.EVUTIL_EAI_NODATA
 	}
 	var err error
@@ -579,13 +576,13 @@ func (l *DNSLookup) answered(code int, answer []C.struct_glev_addr) {
 	l.base.enqueue(task{run: func() { l.deliver(addrs, err) }})
 }
 
-// deliver runs fn, unless the lookup was cancelled; the lookup was entered.
+// deliver runs fn, unless the lookup was cancelled. The lookup has been entered.
 func (l *DNSLookup) deliver(addrs []netip.Addr, err error) {
-	if !l.end() {
+	if !l.close() {
 		l.leave()
 		return
 	}
-	l.leave() // the caller's own; that of end is left below
+	l.leave() // what answered entered; ran leaves what close entered
 	returned := false
 	defer l.ran(&returned)
 	if !l.internal {
@@ -600,21 +597,21 @@ type freer func()
 
 func (f freer) Free() { f() }
 
-// DNSError is why evdns has no address for a host name. libevent tells little: a name
-// server that does not answer, refuses or fails is EAI_FAIL, and so is a name that has
-// no address of the kind looked for.
+// DNSError says why evdns has no address for a host name. libevent reports few details:
+// the code is EAI_FAIL if a name server does not answer, refuses or fails, and also if
+// a name has no address of the kind that was looked for.
 type DNSError struct {
 	Host string
 	Code int // EVUTIL_EAI_...
 }
 
-// Error gives the text of evutil_gai_strerror.
+// Error returns the text of evutil_gai_strerror.
 func (e *DNSError) Error() string {
 	return e.Host + ": " + C.GoString(C.evutil_gai_strerror(C.int(e.Code)))
 }
 
-// IsNotFound reports whether the name does not exist, or has no address of that network.
-// Safe for concurrent use.
+// IsNotFound reports whether the name does not exist, or has no address of that
+// network. Safe for concurrent use.
 func (e *DNSError) IsNotFound() bool {
 	return e.Code == C.EVUTIL_EAI_NONAME || e.Code == C.EVUTIL_EAI_NODATA || e.Code == C.EVUTIL_EAI_ADDRFAMILY
 }

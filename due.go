@@ -12,11 +12,11 @@ import (
 )
 
 // causes counts what may make C leave a note (due.c): references, file segments and
-// buffer callbacks. While there are none a call looks for no notes.
+// buffer callbacks. While it is 0 a call does not look for notes.
 var causes atomic.Int64
 
-// deferred is what a note leads to. ready takes it for one time, and gives the closure
-// to call now, or nil.
+// deferred is the object that a note leads to. ready takes one note for it, and returns
+// the closure to call now, or nil.
 type deferred interface{ ready() func() }
 
 // dues are notes that were taken.
@@ -24,7 +24,7 @@ type dues struct {
 	first *C.struct_glev_due
 }
 
-// next takes the next note, and gives its closure, or nil.
+// next takes the next note and returns its closure, or nil.
 func (d *dues) next() (fn func()) {
 	due := d.first
 	d.first = due.next
@@ -35,7 +35,7 @@ func (d *dues) next() (fn func()) {
 	return nil
 }
 
-// run runs all closures, also those behind one that panics.
+// run runs all closures, even if one of them panics.
 func (d *dues) run() {
 	if d.first == nil {
 		return
@@ -48,11 +48,11 @@ func (d *dues) run() {
 	}
 }
 
-// collector is what a call is between its beginning and its end.
+// collector keeps the notes of one call apart from those of others.
 type collector bool
 
-// collect begins a call into libevent; end runs what the call made due. The notes are
-// left with the thread, so the goroutine keeps it meanwhile.
+// collect begins a call into libevent, and end runs the closures that the call made
+// due. C keeps the notes by thread, so the goroutine stays on its thread in between.
 func collect() collector {
 	if causes.Load() == 0 {
 		return false
@@ -62,10 +62,20 @@ func collect() collector {
 }
 
 func (c collector) end() {
+	if bool(c) || notesWait() {
+		c.run()
+	}
+}
+
+func notesWait() bool {
+	return atomic.LoadInt32((*int32)(unsafe.Pointer(&C.glev_due_waiting))) > 0
+}
+
+func (c collector) run() {
 	var d dues
-	if atomic.LoadInt32((*int32)(unsafe.Pointer(&C.glev_due_waiting))) > 0 {
-		// One that began when there was no cause does not know its thread
-		// any more. That is rare: it takes what there is.
+	if notesWait() {
+		// A call that began when causes was 0 did not stay on its thread. That
+		// is rare, so it takes the notes of all threads.
 		d.first = C.glev_due_take(nil, cBool(!bool(c)))
 	}
 	if c {
@@ -84,7 +94,7 @@ func (b *Base) takeDues() {
 	*at = taken
 }
 
-// runDues runs what the notes for the base ask for, in a turn of the loop.
+// runDues runs the closures of the notes for the base, in a turn of the loop.
 func (b *Base) runDues() {
 	b.takeDues()
 	for b.dues.first != nil && !b.stopping() {

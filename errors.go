@@ -13,35 +13,43 @@ import (
 	"syscall"
 )
 
-// Sentinels. Match them with errors.Is.
+// These errors are matched with errors.Is.
 var (
 	// ErrClosed is the error of a method on a freed object. It matches
 	// net.ErrClosed.
 	ErrClosed error = &sentinel{"libevent: object is freed", net.ErrClosed}
-	// ErrWouldBlock is what Read returns when nothing is buffered yet. It
-	// matches syscall.EAGAIN.
+	// ErrWouldBlock is the error of Read when nothing is buffered yet. It matches
+	// syscall.EAGAIN.
 	ErrWouldBlock error = &sentinel{"libevent: nothing to read yet", syscall.EAGAIN}
-	// ErrWrongLoop is the error of a call that only the loop's goroutine may
-	// make, made from another one while the loop runs.
+	// ErrWrongLoop is the error of a call that only the loop's goroutine may make,
+	// and that another goroutine has made while the loop runs.
 	ErrWrongLoop = errors.New("libevent: loop goroutine only")
-	// ErrRunning is the error of a call that needs a loop that does not run:
-	// starting it, or freeing the base, also from inside a closure.
+	// ErrRunning is the error of a call that is not possible while the loop runs,
+	// and therefore not inside a closure: starting the loop, or freeing the base.
 	ErrRunning = errors.New("libevent: the loop is running")
-	// ErrLoopAborted is the error of every use of a loop after a closure
-	// ended its goroutine with runtime.Goexit, as t.FailNow does: that tears
-	// libevent's stack away under it, and the base cannot run again.
+	// ErrLoopAborted is the error of every use of a loop after a closure ended the
+	// loop's goroutine with runtime.Goexit, as t.FailNow does. That removes
+	// libevent's frames from the stack, and the base cannot run again.
 	ErrLoopAborted = errors.New("libevent: a closure called runtime.Goexit (t.FailNow, perhaps); the base cannot run again")
-	// ErrLent is the error of a change to a buffer while a function of Peek,
-	// Pullup or Reserve has its bytes.
+	// ErrLent is the error of a change to a buffer while a function of Peek, Pullup
+	// or Reserve sees its bytes.
 	ErrLent = errors.New("libevent: buffer is lent to a Peek, Pullup or Reserve")
-	// ErrFrozen is the error of a change at an end of a buffer that is
-	// frozen. A bufferevent freezes the ends where only it works: the back of
-	// its input, the front of its output.
+	// ErrFrozen is the error of a change at an end of a buffer that is frozen. A
+	// bufferevent freezes the ends that only libevent may change: the back of its
+	// input and the front of its output.
 	ErrFrozen = errors.New("libevent: that end of the buffer is frozen")
 )
 
-// errFailed stands in where libevent says no more than that it failed.
+// errFailed stands for a failure that libevent gives no reason for.
 var errFailed = errors.New("failed")
+
+// done is the error of a libevent function that returns 0 or -1.
+func done(op string, rc C.int) error {
+	if rc != 0 {
+		return &Error{op, errFailed}
+	}
+	return nil
+}
 
 type sentinel struct {
 	text string
@@ -51,9 +59,9 @@ type sentinel struct {
 func (s *sentinel) Error() string { return s.text }
 func (s *sentinel) Unwrap() error { return s.is }
 
-// Error is the error of a call into libevent, or the cause of an EventError.
-// Err is a syscall.Errno, or says which argument was refused and why (then it
-// matches syscall.EINVAL). It implements net.Error.
+// Error is the error of a call into libevent, or the cause of an EventError. Err is a
+// syscall.Errno, or says which argument was refused and why; then it matches
+// syscall.EINVAL. Error implements net.Error.
 type Error struct {
 	Op  string // the libevent function, or "read", "write", "connect" for an event
 	Err error
@@ -74,9 +82,9 @@ func (e *Error) Temporary() bool {
 	return errors.As(e.Err, &t) && t.Temporary()
 }
 
-// PanicError is what Dispatch, Loop and Run panic with after a closure
-// panicked: the panic's value, and the stack of the closure, which is no longer
-// on the stack by then.
+// PanicError is the value with which Dispatch, Loop and Run panic after a closure has
+// panicked. It has the panic's value and the stack of the closure, which no longer
+// exists by then.
 type PanicError struct {
 	Value any
 	Stack []byte
@@ -86,19 +94,22 @@ func (e *PanicError) Error() string {
 	return fmt.Sprintf("libevent: panic in a closure: %v\n\n%s", e.Value, e.Stack)
 }
 
-// Unwrap gives Value if it is an error.
+// Unwrap returns Value if it is an error.
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
 }
 
-// badArgument is the error of an argument that libevent would not survive, or
-// would silently take for something else.
+// badArgument is the error of an argument that libevent would not survive, or would
+// take for something else without an error.
 func badArgument(op, format string, args ...any) error {
 	return &Error{op, &sentinel{fmt.Sprintf(format, args...), syscall.EINVAL}}
 }
 
-// result turns what a native function returned into Go's form.
+// loopAborted is Go's own among the codes that C functions return.
+const loopAborted C.int64_t = -2000000
+
+// result converts the result of a C function of the binding.
 func result(op string, rc C.int64_t) (int, error) {
 	switch {
 	case rc >= 0:
@@ -109,6 +120,8 @@ func result(op string, rc C.int64_t) (int, error) {
 		return 0, ErrRunning
 	case rc == C.GLEV_CLOSED:
 		return 0, ErrClosed
+	case rc == loopAborted:
+		return 0, ErrLoopAborted
 	case rc == C.GLEV_IN_FILE:
 		return 0, &Error{op, &sentinel{"bytes that are still in a file cannot be looked at", errors.ErrUnsupported}}
 	case rc == C.GLEV_LENT:
@@ -118,11 +131,11 @@ func result(op string, rc C.int64_t) (int, error) {
 	case rc == C.GLEV_SHUT:
 		return 0, &Error{op, syscall.EPIPE}
 	case rc == C.GLEV_FILTERED:
-		return 0, badArgument(op, "a filter is on top of this bufferevent: use that")
+		return 0, badArgument(op, "a filter is on top of this bufferevent: use the filter")
 	case rc == C.GLEV_NO_LIMIT:
 		return 0, badArgument(op, "no rate limit is set")
 	case rc == C.GLEV_LIMITED:
-		return 0, badArgument(op, "a timer of the rate limit that it has or had stays on its base")
+		return 0, badArgument(op, "it has or had a rate limit, whose timer stays on its base")
 	case rc == C.GLEV_NO_SOCKET:
 		return 0, badArgument(op, "not a socket, but one end of a pair or a filter")
 	}

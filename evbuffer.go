@@ -16,12 +16,15 @@ import (
 	"unsafe"
 )
 
-// Buffer is a queue of bytes in C memory, in chunks that can be moved to another
-// Buffer without a copy. A bufferevent has two, and NewBuffer makes one alone.
+// Buffer is a queue of bytes in C memory, in chunks that can move to another Buffer
+// without a copy. A bufferevent has two, and NewBuffer makes one that stands alone.
+//
+// Its methods are safe for concurrent use unless their doc says otherwise. The buffers
+// of a bufferevent with OptLoopOnly are an exception, as that bufferevent is.
 type Buffer struct {
-	usage // of a buffer alone
+	usage // only of a buffer that stands alone
 	c     *C.struct_glev_buf
-	owner *BufferEvent // whose input or output it is, or nil
+	owner *BufferEvent // the bufferevent whose input or output it is, or nil
 }
 
 var (
@@ -31,8 +34,8 @@ var (
 	_ io.WriterTo   = (*Buffer)(nil)
 )
 
-// NewBuffer makes an empty buffer. Free gives its memory back.
-// Safe for concurrent use. Wraps evbuffer_new.
+// NewBuffer makes an empty buffer. Free frees its memory.
+// Wraps evbuffer_new.
 func NewBuffer() (*Buffer, error) {
 	if err := useThreads(); err != nil {
 		return nil, err
@@ -46,72 +49,32 @@ func NewBuffer() (*Buffer, error) {
 	return b, nil
 }
 
-// Free gives the memory back, once a Peek or Pullup in progress has ended. On the
-// input or output of a bufferevent it does nothing.
-// Safe for concurrent use. Wraps evbuffer_free.
+// Free frees the memory, when a Peek, Pullup or Reserve that is in progress has ended.
+// On the input or output of a bufferevent it does nothing.
+// Wraps evbuffer_free.
 func (b *Buffer) Free() {
 	if b.owner == nil && b.close() {
 		b.leave()
 	}
 }
 
-// leave is the counterpart of enter for a buffer alone.
+// enter enters the bufferevent that the buffer belongs to, or else the buffer.
+func (b *Buffer) enter() bool {
+	if b.owner != nil {
+		return b.owner.enter()
+	}
+	return b.usage.enter()
+}
+
+// leave undoes enter.
 func (b *Buffer) leave() {
-	if b.exit() {
+	if b.owner != nil {
+		b.owner.leave()
+	} else if b.usage.leave() {
 		defer collect().end()
 		C.glev_buf_free(b.c)
 		live.objects[kindBuffer].Add(-1)
 	}
-}
-
-// with keeps the buffer in being while fn runs.
-func (b *Buffer) with(fn func() error) error {
-	if b.owner != nil {
-		if !b.owner.enter() {
-			return ErrClosed
-		}
-		defer b.owner.leave()
-	} else {
-		if !b.enter() {
-			return ErrClosed
-		}
-		defer b.leave()
-	}
-	return fn()
-}
-
-// do makes one C call on the buffer.
-func (b *Buffer) do(op string, call func() C.int64_t) (int, error) {
-	if b.owner != nil {
-		return b.owner.do(op, call)
-	}
-	defer collect().end()
-	if !b.enter() {
-		return 0, ErrClosed
-	}
-	rc := call()
-	b.leave()
-	return result(op, rc)
-}
-
-// do2 makes one C call on the buffer and another one. If both belong to bufferevents
-// for their loops alone, these must be on the same base.
-func (b *Buffer) do2(op, name string, other *Buffer, call func() C.int64_t) (n int, err error) {
-	if other == nil {
-		return 0, badArgument(op, "%s is nil", name)
-	}
-	err = other.with(func() (err error) {
-		n, err = b.do(op, func() C.int64_t {
-			rc := call()
-			if rc != C.GLEV_WRONG_LOOP || other.owner == nil || !other.owner.loopOnly ||
-				b.owner != nil && b.owner.loopOnly {
-				return rc // do tries again as b's loop
-			}
-			return other.owner.base.asLoop(call)
-		})
-		return err
-	})
-	return n, err
 }
 
 func bytesOf(p []byte) (*C.char, C.size_t) {
@@ -119,106 +82,143 @@ func bytesOf(p []byte) (*C.char, C.size_t) {
 }
 
 // Len returns the number of bytes in the buffer.
-// Safe for concurrent use. Wraps evbuffer_get_length.
+// Wraps evbuffer_get_length.
 func (b *Buffer) Len() int {
-	n, _ := b.do("evbuffer_get_length", func() C.int64_t { return C.glev_buf_len(b.c) })
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = C.glev_buf_len(b.c)
+	}
+	n, _ := c.result("evbuffer_get_length")
 	return n
 }
 
 // Add appends a copy of p.
-// Safe for concurrent use. Wraps evbuffer_add.
+// Wraps evbuffer_add.
 func (b *Buffer) Add(p []byte) error {
-	_, err := b.do("evbuffer_add", func() C.int64_t {
-		c, n := bytesOf(p)
-		return C.glev_buf_add(b.c, c, n)
-	})
+	at, size := bytesOf(p)
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = C.glev_buf_add(b.c, at, size)
+	}
+	_, err := c.result("evbuffer_add")
 	return err
 }
 
 // AddBuffer moves all of src to the end, without a copy.
-// Safe for concurrent use. Wraps evbuffer_add_buffer.
+// Wraps evbuffer_add_buffer.
 func (b *Buffer) AddBuffer(src *Buffer) error {
-	_, err := b.do2("evbuffer_add_buffer", "src", src, func() C.int64_t {
-		return C.glev_buf_add_buffer(b.c, src.c)
-	})
+	const op = "evbuffer_add_buffer"
+	if src == nil {
+		return badArgument(op, "src is nil")
+	}
+	c := b.begin()
+	defer c.end()
+	c.with(src)
+	for c.next() {
+		c.rc = C.glev_buf_add_buffer(b.c, src.c)
+	}
+	_, err := c.result(op)
 	return err
 }
 
 // Prepend puts a copy of p before the first byte.
-// Safe for concurrent use. Wraps evbuffer_prepend.
+// Wraps evbuffer_prepend.
 func (b *Buffer) Prepend(p []byte) error {
-	_, err := b.do("evbuffer_prepend", func() C.int64_t {
-		c, n := bytesOf(p)
-		return C.glev_buf_prepend(b.c, c, n)
-	})
+	at, size := bytesOf(p)
+	_, err := b.do("evbuffer_prepend", func() C.int64_t { return C.glev_buf_prepend(b.c, at, size) })
 	return err
 }
 
 // PrependBuffer moves all of src before the first byte, without a copy.
-// Safe for concurrent use. Wraps evbuffer_prepend_buffer.
+// Wraps evbuffer_prepend_buffer.
 func (b *Buffer) PrependBuffer(src *Buffer) error {
-	_, err := b.do2("evbuffer_prepend_buffer", "src", src, func() C.int64_t {
-		return C.glev_buf_prepend_buffer(b.c, src.c)
-	})
+	const op = "evbuffer_prepend_buffer"
+	if src == nil {
+		return badArgument(op, "src is nil")
+	}
+	c := b.begin()
+	defer c.end()
+	c.with(src)
+	for c.next() {
+		c.rc = C.glev_buf_prepend_buffer(b.c, src.c)
+	}
+	_, err := c.result(op)
 	return err
 }
 
-// Remove moves up to len(p) bytes from the front to p. It returns 0 when the
-// buffer is empty.
-// Safe for concurrent use. Wraps evbuffer_remove.
+// Remove moves up to len(p) bytes from the front to p. It returns 0 if the buffer is
+// empty.
+// Wraps evbuffer_remove.
 func (b *Buffer) Remove(p []byte) (int, error) {
-	return b.do("evbuffer_remove", func() C.int64_t {
-		c, n := bytesOf(p)
-		return C.glev_buf_remove(b.c, c, n)
-	})
+	at, size := bytesOf(p)
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = C.glev_buf_remove(b.c, at, size)
+	}
+	return c.result("evbuffer_remove")
 }
 
-// RemoveBuffer moves up to n bytes from the front to the end of dst, without
-// copying whole chunks, and returns how many.
-// Safe for concurrent use. Wraps evbuffer_remove_buffer.
+// RemoveBuffer moves up to n bytes from the front to the end of dst, and returns how
+// many. It copies no whole chunks.
+// Wraps evbuffer_remove_buffer.
 func (b *Buffer) RemoveBuffer(dst *Buffer, n int) (int, error) {
 	const op = "evbuffer_remove_buffer"
 	if n < 0 {
 		return 0, badArgument(op, "n is negative: %d", n)
 	}
+	if dst == nil {
+		return 0, badArgument(op, "dst is nil")
+	}
 	n = min(n, 1<<31-1) // the result is an int in C
-	return b.do2(op, "dst", dst, func() C.int64_t {
-		return C.glev_buf_remove_buffer(b.c, dst.c, C.size_t(n))
-	})
+	c := b.begin()
+	defer c.end()
+	c.with(dst)
+	for c.next() {
+		c.rc = C.glev_buf_remove_buffer(b.c, dst.c, C.size_t(n))
+	}
+	return c.result(op)
 }
 
-// Drain drops n bytes from the front, or all if there are fewer.
-// Safe for concurrent use. Wraps evbuffer_drain.
+// Drain removes n bytes from the front, or all if there are fewer.
+// Wraps evbuffer_drain.
 func (b *Buffer) Drain(n int) error {
 	const op = "evbuffer_drain"
 	if n < 0 {
 		return badArgument(op, "n is negative: %d", n)
 	}
-	_, err := b.do(op, func() C.int64_t { return C.glev_buf_drain(b.c, C.size_t(n)) })
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = C.glev_buf_drain(b.c, C.size_t(n))
+	}
+	_, err := c.result(op)
 	return err
 }
 
-// CopyOut copies up to len(p) bytes from the front to p and leaves them where they
-// are.
-// Safe for concurrent use. Wraps evbuffer_copyout.
+// CopyOut copies up to len(p) bytes from the front to p. They stay in the buffer.
+// Wraps evbuffer_copyout.
 func (b *Buffer) CopyOut(p []byte) (int, error) {
-	return b.do("evbuffer_copyout", func() C.int64_t {
-		c, n := bytesOf(p)
-		return C.glev_buf_copyout(b.c, c, n)
-	})
+	at, size := bytesOf(p)
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = C.glev_buf_copyout(b.c, at, size)
+	}
+	return c.result("evbuffer_copyout")
 }
 
-// CopyOutFrom is CopyOut from an offset on. One beyond the end is an error.
-// Safe for concurrent use. Wraps evbuffer_copyout_from.
+// CopyOutFrom is CopyOut from an offset. An offset beyond the end is an error.
+// Wraps evbuffer_copyout_from.
 func (b *Buffer) CopyOutFrom(p []byte, from int) (int, error) {
 	const op = "evbuffer_copyout_from"
 	if from < 0 {
 		return 0, badArgument(op, "from is negative: %d", from)
 	}
-	n, err := b.do(op, func() C.int64_t {
-		c, n := bytesOf(p)
-		return C.glev_buf_copyout_from(b.c, c, n, C.size_t(from))
-	})
+	at, size := bytesOf(p)
+	n, err := b.do(op, func() C.int64_t { return C.glev_buf_copyout_from(b.c, at, size, C.size_t(from)) })
 	return n, beyondEnd(op, from, err)
 }
 
@@ -229,37 +229,33 @@ func beyondEnd(op string, from int, err error) error {
 	return err
 }
 
-// Search returns the offset of what at or after the offset from, or -1.
-// Safe for concurrent use. Wraps evbuffer_search.
+// Search returns the offset of what, at or after the offset from, or -1.
+// Wraps evbuffer_search.
 func (b *Buffer) Search(what []byte, from int) int {
-	return b.search("evbuffer_search", what, from, math.MaxInt)
+	return b.SearchRange(what, from, math.MaxInt)
 }
 
 // SearchRange is Search in the bytes before the offset to.
-// Safe for concurrent use. Wraps evbuffer_search_range.
+// Wraps evbuffer_search_range.
 func (b *Buffer) SearchRange(what []byte, from, to int) int {
-	return b.search("evbuffer_search_range", what, from, to)
-}
-
-func (b *Buffer) search(op string, what []byte, from, to int) int {
 	if from < 0 || to < from {
 		return -1
 	}
-	return b.find(op, func() C.int64_t {
-		c, n := bytesOf(what)
-		return C.glev_buf_search(b.c, c, n, C.size_t(from), C.size_t(to))
+	at, size := bytesOf(what)
+	return b.find(func() C.int64_t {
+		return C.glev_buf_search(b.c, at, size, C.size_t(from), C.size_t(to))
 	})
 }
 
-// SearchEOL returns the offset of the first line ending at or after the offset from, and
-// its length; -1 and 0 when there is none.
-// Safe for concurrent use. Wraps evbuffer_search_eol.
+// SearchEOL returns the offset and the length of the first line ending at or after the
+// offset from, or -1 and 0 if there is none.
+// Wraps evbuffer_search_eol.
 func (b *Buffer) SearchEOL(from int, eol EOL) (at, length int) {
 	if from < 0 || eol < EOLAny || eol > EOLNUL {
 		return -1, 0
 	}
 	var n C.size_t
-	at = b.find("evbuffer_search_eol", func() C.int64_t {
+	at = b.find(func() C.int64_t {
 		return C.glev_buf_search_eol(b.c, C.size_t(from), C.int(eol), &n)
 	})
 	if at < 0 {
@@ -269,25 +265,18 @@ func (b *Buffer) SearchEOL(from int, eol EOL) (at, length int) {
 }
 
 // find makes a C call that returns an offset, or -1.
-func (b *Buffer) find(op string, call func() C.int64_t) int {
-	at := -1
-	_, err := b.do(op, func() C.int64_t {
-		rc := call()
-		if rc == -1 {
-			return 0
-		}
-		at = int(rc)
-		return rc
-	})
-	if err != nil {
-		return -1
+func (b *Buffer) find(function func() C.int64_t) int {
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = function()
 	}
-	return at
+	return max(int(c.rc), -1)
 }
 
 // ReadLine removes the first line and its ending, and returns the line without the
-// ending, in memory of its own. ok is false when there is no whole line.
-// Safe for concurrent use. Wraps evbuffer_readln.
+// ending, in a slice of the caller's. ok is false if there is no whole line.
+// Wraps evbuffer_readln.
 func (b *Buffer) ReadLine(eol EOL) (line []byte, ok bool) {
 	if eol < EOLAny || eol > EOLNUL {
 		return nil, false
@@ -305,9 +294,9 @@ func (b *Buffer) ReadLine(eol EOL) (line []byte, ok bool) {
 	return line, ok && err == nil
 }
 
-// Lines removes and yields one line after the other, as ReadLine does, until there
-// is no whole line.
-// Safe for concurrent use. Wraps evbuffer_readln.
+// Lines removes and yields one line after the other, as ReadLine does, until there is
+// no whole line.
+// Wraps evbuffer_readln.
 func (b *Buffer) Lines(eol EOL) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for {
@@ -319,14 +308,14 @@ func (b *Buffer) Lines(eol EOL) iter.Seq[[]byte] {
 	}
 }
 
-// Freeze makes changes at the front, or else at the back, fail with ErrFrozen.
-// libevent freezes the back of an input and the front of an output itself, and does
-// so again after each read and write.
-// Safe for concurrent use. Wraps evbuffer_freeze.
+// Freeze makes changes at the front, or else at the back, fail with ErrFrozen. libevent
+// itself freezes the back of an input and the front of an output, and restores that
+// after each read and write.
+// Wraps evbuffer_freeze.
 func (b *Buffer) Freeze(front bool) error { return b.freeze("evbuffer_freeze", front, 1) }
 
 // Unfreeze undoes Freeze.
-// Safe for concurrent use. Wraps evbuffer_unfreeze.
+// Wraps evbuffer_unfreeze.
 func (b *Buffer) Unfreeze(front bool) error { return b.freeze("evbuffer_unfreeze", front, 0) }
 
 func (b *Buffer) freeze(op string, front bool, on C.int) error {
@@ -340,12 +329,12 @@ func (b *Buffer) freeze(op string, front bool, on C.int) error {
 
 // --- memory ----------------------------------------------------------------------------
 
-// AddVec appends copies of all spans, in order, and returns how many bytes it added: all
-// of them, or fewer with an error for want of memory.
-// Safe for concurrent use. Wraps evbuffer_add_iovec.
+// AddVec appends copies of all spans, in order, and returns how many bytes it added:
+// all of them, or fewer and an error if there is no memory.
+// Wraps evbuffer_add_iovec.
 func (b *Buffer) AddVec(spans [][]byte) (int, error) {
 	const op = "evbuffer_add_iovec"
-	var pin runtime.Pinner // what Go does not see go to C, it might move
+	var pin runtime.Pinner // the array below hides the slices from cgo
 	defer pin.Unpin()
 	vec := make([]C.struct_evbuffer_iovec, 0, len(spans)+1)
 	total := 0
@@ -369,7 +358,7 @@ func (b *Buffer) AddVec(spans [][]byte) (int, error) {
 }
 
 // Expand makes room for n more bytes in one piece at the end.
-// Safe for concurrent use. Wraps evbuffer_expand.
+// Wraps evbuffer_expand.
 func (b *Buffer) Expand(n int) error {
 	const op = "evbuffer_expand"
 	if n < 0 {
@@ -379,9 +368,9 @@ func (b *Buffer) Expand(n int) error {
 	return err
 }
 
-// ContiguousSpace returns how many bytes from the front on are in one piece, so that
-// Pullup of them copies nothing.
-// Safe for concurrent use. Wraps evbuffer_get_contiguous_space.
+// ContiguousSpace returns how many bytes at the front are in one piece, so that Pullup
+// of them copies nothing.
+// Wraps evbuffer_get_contiguous_space.
 func (b *Buffer) ContiguousSpace() int {
 	n, _ := b.do("evbuffer_get_contiguous_space", func() C.int64_t { return C.glev_buf_contiguous_space(b.c) })
 	return n
@@ -389,50 +378,49 @@ func (b *Buffer) ContiguousSpace() int {
 
 // --- descriptors -----------------------------------------------------------------------
 
-// ReadFD appends what one read of fd gives, at most n bytes, or with a negative n as much
-// as libevent reads at a time. It returns io.EOF at the end, and ErrWouldBlock when there
-// is nothing yet. It blocks if fd does, and everybody who uses the buffer with it.
-// Safe for concurrent use. Wraps evbuffer_read.
+// ReadFD appends what one read of fd returns: at most n bytes, or, with a negative n,
+// as many as libevent reads at a time. It returns io.EOF at the end, and ErrWouldBlock
+// if there is nothing yet. If fd blocks, ReadFD blocks, and so does every other use of
+// the buffer.
+// Wraps evbuffer_read.
 func (b *Buffer) ReadFD(fd, n int) (int, error) {
 	const op = "evbuffer_read"
 	if n == 0 {
-		return 0, b.check(op) // libevent would take it for the end
+		return 0, b.check(op) // libevent would report the end
 	}
-	n, err := b.transfer(op, fd, n, func(n int) C.int64_t {
-		return C.glev_buf_read(b.c, C.int(fd), C.int(n))
-	})
+	n, err := b.transfer(op, fd, n, func(n C.int) C.int64_t { return C.glev_buf_read(b.c, C.int(fd), n) })
 	if n == 0 && err == nil {
 		err = io.EOF
 	}
 	return n, err
 }
 
-// WriteFD writes bytes from the front to fd in one write, at most n, or with a negative n
-// as many as libevent writes at a time, and removes what was written. It returns
-// ErrWouldBlock when fd takes nothing now. It blocks if fd does, and everybody who uses
-// the buffer with it.
-// Safe for concurrent use. Wraps evbuffer_write_atmost.
+// WriteFD writes bytes from the front to fd in one write: at most n, or, with a
+// negative n, as many as libevent writes at a time. It removes what it has written. It
+// returns ErrWouldBlock if fd takes nothing now. If fd blocks, WriteFD blocks, and so
+// does every other use of the buffer.
+// Wraps evbuffer_write_atmost.
 func (b *Buffer) WriteFD(fd, n int) (int, error) {
-	return b.transfer("evbuffer_write_atmost", fd, n, func(n int) C.int64_t {
+	return b.transfer("evbuffer_write_atmost", fd, n, func(n C.int) C.int64_t {
 		return C.glev_buf_write(b.c, C.int(fd), C.int64_t(n))
 	})
 }
 
-func (b *Buffer) transfer(op string, fd, n int, call func(n int) C.int64_t) (int, error) {
+func (b *Buffer) transfer(op string, fd, n int, function func(n C.int) C.int64_t) (int, error) {
 	if fd < 0 {
 		return 0, badArgument(op, "fd is %d", fd)
 	}
-	n = max(min(n, math.MaxInt32), -1) // an int in C
-	n, err := b.do(op, func() C.int64_t { return call(n) })
+	most := C.int(max(min(n, math.MaxInt32), -1))
+	n, err := b.do(op, func() C.int64_t { return function(most) })
 	if errors.Is(err, syscall.EAGAIN) {
 		err = ErrWouldBlock
 	}
 	return n, err
 }
 
-// SetMaxRead sets how many bytes ReadFD, or the bufferevent, reads at a time at most. In
-// libevent 2.1, where that is fixed, the error matches errors.ErrUnsupported.
-// Safe for concurrent use. Wraps evbuffer_set_max_read.
+// SetMaxRead sets how many bytes ReadFD, or the bufferevent, reads at a time at most.
+// libevent 2.1 has a fixed number, and the error then matches errors.ErrUnsupported.
+// Wraps evbuffer_set_max_read.
 func (b *Buffer) SetMaxRead(n int) error {
 	const op = "evbuffer_set_max_read"
 	if n <= 0 || n > math.MaxInt32 {
@@ -443,12 +431,12 @@ func (b *Buffer) SetMaxRead(n int) error {
 }
 
 // MaxRead returns what SetMaxRead set, with the same error in libevent 2.1.
-// Safe for concurrent use. Wraps evbuffer_get_max_read.
+// Wraps evbuffer_get_max_read.
 func (b *Buffer) MaxRead() (int, error) {
 	return b.do("evbuffer_get_max_read", func() C.int64_t { return C.glev_buf_max_read(b.c) })
 }
 
-// check is for a call that has nothing to do in C.
+// check returns the error of a call that has nothing to do in C.
 func (b *Buffer) check(op string) error {
 	_, err := b.do(op, func() C.int64_t { return C.glev_buf_check(b.c) })
 	return err
@@ -456,8 +444,8 @@ func (b *Buffer) check(op string) error {
 
 // --- package io ----------------------------------------------------------------------
 
-// Read is Remove in the form of io.Reader: io.EOF when the buffer is empty.
-// Safe for concurrent use. Wraps evbuffer_remove.
+// Read is Remove in the form of io.Reader: it returns io.EOF if the buffer is empty.
+// Wraps evbuffer_remove.
 func (b *Buffer) Read(p []byte) (int, error) {
 	n, err := b.Remove(p)
 	if n == 0 && err == nil && len(p) > 0 {
@@ -467,7 +455,7 @@ func (b *Buffer) Read(p []byte) (int, error) {
 }
 
 // Write is Add in the form of io.Writer.
-// Safe for concurrent use. Wraps evbuffer_add.
+// Wraps evbuffer_add.
 func (b *Buffer) Write(p []byte) (int, error) {
 	if err := b.Add(p); err != nil {
 		return 0, err
@@ -475,8 +463,8 @@ func (b *Buffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// ReadByte removes the first byte; io.EOF when there is none.
-// Safe for concurrent use. Wraps evbuffer_remove.
+// ReadByte removes the first byte. It returns io.EOF if there is none.
+// Wraps evbuffer_remove.
 func (b *Buffer) ReadByte() (byte, error) {
 	var p [1]byte
 	_, err := b.Read(p[:])
@@ -485,8 +473,8 @@ func (b *Buffer) ReadByte() (byte, error) {
 
 const copySize = 32 << 10
 
-// ReadFrom appends what r gives until io.EOF. It blocks while r does.
-// Safe for concurrent use. Wraps evbuffer_add.
+// ReadFrom appends what r returns, until io.EOF. It blocks while r does.
+// Wraps evbuffer_add.
 func (b *Buffer) ReadFrom(r io.Reader) (int64, error) {
 	var total int64
 	p := make([]byte, copySize)
@@ -507,9 +495,9 @@ func (b *Buffer) ReadFrom(r io.Reader) (int64, error) {
 	}
 }
 
-// WriteTo removes all bytes and gives them to w. What w does not take is put back.
-// It blocks while w does.
-// Safe for concurrent use. Wraps evbuffer_remove.
+// WriteTo removes all bytes and writes them to w. It puts back what w does not take. It
+// blocks while w does.
+// Wraps evbuffer_remove.
 func (b *Buffer) WriteTo(w io.Writer) (int64, error) {
 	var total int64
 	p := make([]byte, copySize)
@@ -526,7 +514,7 @@ func (b *Buffer) WriteTo(w io.Writer) (int64, error) {
 	}
 }
 
-// giveTo writes p, and puts back what w did not take, also when w panics.
+// giveTo writes p to w, and puts back what w did not take, also if w panics.
 func (b *Buffer) giveTo(w io.Writer, p []byte) (n int, err error) {
 	defer func() {
 		if n < len(p) {

@@ -14,22 +14,23 @@ import (
 	"unsafe"
 )
 
-// Event waits for a descriptor, a time or a signal, or for Active, and then has
-// its closure called on the loop's goroutine. It does nothing before Add.
+// Event waits for a descriptor, a time or a signal, or for Active, and then its closure
+// is called on the loop's goroutine. It does nothing before Add. Its methods are safe
+// for concurrent use unless their doc says otherwise.
 type Event struct {
 	object
 	c  *C.struct_glev_event
 	fn func(fd int, what What)
 
-	mu     sync.Mutex   // no call on the native event comes after Free's
-	signal *signalWatch // only for signals
+	mu     sync.Mutex   // see lock
+	signal *signalWatch // of a signal, or nil
 }
 
-// NewEvent makes an event for a descriptor. what has EvRead, EvWrite or both, and
-// may have EvPersist (stay added after firing) and EvET. The descriptor stays the
-// caller's, who closes it after Free or Del. With fd -1 and no direction it is a
-// timer or, fired by Active, a user event; EvPersist makes a timer repeat.
-// Safe for concurrent use. Wraps event_new.
+// NewEvent makes an event for a descriptor. what has EvRead, EvWrite or both, and may
+// have EvPersist (stay added after firing) and EvET. The descriptor stays the caller's,
+// who closes it after Free or Del. With fd -1 and neither EvRead nor EvWrite the event
+// is a timer, or, with Active, a user event. EvPersist makes a timer repeat.
+// Wraps event_new.
 func (b *Base) NewEvent(fd int, what What, fn func(fd int, what What)) (*Event, error) {
 	const op = "event_new"
 	switch {
@@ -45,9 +46,8 @@ func (b *Base) NewEvent(fd int, what What, fn func(fd int, what What)) (*Event, 
 	return b.newEvent(op, fd, what, fn, nil)
 }
 
-// NewTimer makes an event that calls fn once each time it was added and its time
-// has passed.
-// Safe for concurrent use. Wraps evtimer_new.
+// NewTimer makes an event that calls fn once for each Add, when its time has passed.
+// Wraps evtimer_new.
 func (b *Base) NewTimer(fn func()) (*Event, error) {
 	const op = "evtimer_new"
 	if fn == nil {
@@ -56,11 +56,11 @@ func (b *Base) NewTimer(fn func()) (*Event, error) {
 	return b.newEvent(op, -1, 0, func(int, What) { fn() }, nil)
 }
 
-// NewSignal makes an event that calls fn on the loop's goroutine for each time the
-// process gets sig, from Add to Del. Signals that come faster than the loop turns
-// are merged. It is built on os/signal: a signal handler of libevent's own would
-// corrupt Go's stacks. Stands for evsignal_new.
-// Safe for concurrent use.
+// NewSignal makes an event that calls fn on the loop's goroutine each time the process
+// gets sig, from Add to Del. Signals that come faster than the loop turns are merged.
+// It uses os/signal, because a signal handler of libevent's own would corrupt Go's
+// stacks.
+// Stands for evsignal_new.
 func (b *Base) NewSignal(sig os.Signal, fn func(os.Signal)) (*Event, error) {
 	const op = "evsignal_new"
 	if fn == nil {
@@ -76,7 +76,7 @@ func (b *Base) newEvent(op string, fd int, what What, fn func(int, What), sig *s
 	if err := b.enterAlive(); err != nil {
 		return nil, err
 	}
-	defer b.exit()
+	defer b.leave()
 	e := &Event{object: object{base: b, kind: kindEvent}, fn: fn, signal: sig}
 	e.handle = newHandle(e)
 	e.c = C.glev_event_new(b.c, C.int(fd), C.short(what), e.handle.p)
@@ -86,114 +86,126 @@ func (b *Base) newEvent(op string, fd int, what What, fn func(int, What), sig *s
 	}
 	e.native = unsafe.Pointer(e.c.ev)
 	e.free = func() { C.glev_event_free(e.c) }
-	b.adopt(&e.object, e)
+	b.register(&e.object, e)
 	return e, nil
 }
 
-// Add makes the event wait, and fire with EvTimeout after d if nothing else
-// happens before. A negative d is no timeout; a signal takes none. Adding again
-// sets the time anew.
-// Safe for concurrent use. Wraps event_add.
+// Add makes the event wait. It fires with EvTimeout after d, rounded up to
+// microseconds, if nothing else happens before. A negative d means no timeout; a signal
+// takes none. Adding again restarts the timeout.
+// Wraps event_add.
 func (e *Event) Add(d time.Duration) error {
 	const op = "event_add"
+	if e.signal != nil && d >= 0 {
+		return badArgument(op, "a signal takes no timeout: %v", d)
+	}
+	if err := e.lock(); err != nil {
+		return err
+	}
+	defer e.unlock()
 	if e.signal != nil {
-		if d >= 0 {
-			return badArgument(op, "a signal takes no timeout: %v", d)
-		}
-		return e.do(op, func() C.int { e.signal.start(e); return 0 })
+		e.signal.start(e)
+		return nil
 	}
 	us := int64(-1)
 	if d >= 0 {
 		us = microseconds(d)
 	}
-	return e.do(op, func() C.int { return C.glev_event_add(e.c, C.int64_t(us)) })
+	_, err := result(op, C.int64_t(C.glev_event_add(e.c, C.int64_t(us))))
+	return err
 }
 
-// Del makes the event wait no more. A closure that the loop has taken up already
-// may still start, if Del is called from another goroutine.
-// Safe for concurrent use. Wraps event_del.
+// Del makes the event stop waiting. If Del is called from another goroutine than the
+// loop's, a closure that the loop is about to call may still start.
+// Wraps event_del.
 func (e *Event) Del() error {
-	return e.do("event_del", func() C.int {
-		e.signal.stop(e)
-		return C.event_del(e.c.ev)
-	})
+	if err := e.lock(); err != nil {
+		return err
+	}
+	defer e.unlock()
+	e.signal.stop(e)
+	_, err := result("event_del", C.int64_t(C.event_del(e.c.ev)))
+	return err
 }
 
-// Active makes the event fire with what, added or not. Several calls before the
-// closure runs are one.
-// Safe for concurrent use. Wraps event_active.
+// Active makes the event fire with what, whether it is added or not. Several calls
+// before the closure runs count as one.
+// Wraps event_active.
 func (e *Event) Active(what What) error {
 	const op = "event_active"
 	if what&(EvTimeout|EvRead|EvWrite|EvSignal) == 0 ||
 		what&^(EvTimeout|EvRead|EvWrite|EvSignal) != 0 {
 		return badArgument(op, "what is %v, not a set of EV_TIMEOUT, EV_READ, EV_WRITE and EV_SIGNAL", what)
 	}
-	return e.do(op, func() C.int {
-		C.event_active(e.c.ev, C.int(what), 1)
-		return 0
-	})
+	if err := e.lock(); err != nil {
+		return err
+	}
+	defer e.unlock()
+	C.event_active(e.c.ev, C.int(what), 1)
+	return nil
 }
 
-// Pending returns those of what that the event waits for or is due for.
-// Safe for concurrent use. Wraps event_pending.
+// Pending returns which bits of what the event waits for or is due for.
+// Wraps event_pending.
 func (e *Event) Pending(what What) What {
-	var pending C.int
-	_ = e.do("event_pending", func() C.int {
-		pending = C.event_pending(e.c.ev, C.short(what&(EvTimeout|EvRead|EvWrite|EvSignal)), nil)
+	if err := e.lock(); err != nil {
 		return 0
-	})
-	return What(pending)
+	}
+	defer e.unlock()
+	return What(C.event_pending(e.c.ev, C.short(what&(EvTimeout|EvRead|EvWrite|EvSignal)), nil))
 }
 
 // FD returns the descriptor, or -1.
-// Safe for concurrent use. Wraps event_get_fd.
+// Wraps event_get_fd.
 func (e *Event) FD() int {
-	fd := C.int(-1)
-	_ = e.do("event_get_fd", func() C.int { fd = C.event_get_fd(e.c.ev); return 0 })
-	return int(fd)
+	if err := e.lock(); err != nil {
+		return -1
+	}
+	defer e.unlock()
+	return int(C.event_get_fd(e.c.ev))
 }
 
-// Base returns the base the event was made on.
-// Safe for concurrent use. Wraps event_get_base.
+// Base returns the base that the event was made on.
+// Wraps event_get_base.
 func (e *Event) Base() *Base { return e.base }
 
-// SetPriority sets the priority, 0 (first) to one less than Config.Priorities. It fails
-// while the event is due.
-// Loop goroutine only, or any goroutine while no loop runs, or while the event is not
-// added. Wraps event_priority_set.
+// SetPriority sets the priority, from 0 (first) to Config.Priorities minus one. It
+// fails with EBUSY while the event is due.
+// Loop goroutine only, or any goroutine while no loop runs or the event is not added.
+// Wraps event_priority_set.
 func (e *Event) SetPriority(priority int) error {
 	const op = "event_priority_set"
 	if err := e.base.checkPriority(op, priority); err != nil {
 		return err
 	}
-	set := func() C.int64_t { return C.glev_event_set_priority(e.c, C.int(priority)) }
-	return e.do(op, func() C.int {
-		rc := set()
-		if rc == C.GLEV_WRONG_LOOP {
-			rc = e.base.asLoop(set)
-		}
-		return C.int(rc)
-	})
+	if err := e.lock(); err != nil {
+		return err
+	}
+	defer e.unlock()
+	_, err := result(op, e.base.asLoop(func() C.int64_t { return C.glev_event_set_priority(e.c, C.int(priority)) }))
+	return err
 }
 
 // Priority returns the priority.
-// Safe for concurrent use. Wraps event_get_priority.
+// Wraps event_get_priority.
 func (e *Event) Priority() int {
-	var n C.int
-	_ = e.do("event_get_priority", func() C.int { n = C.event_get_priority(e.c.ev); return 0 })
-	return int(n)
+	if err := e.lock(); err != nil {
+		return 0
+	}
+	defer e.unlock()
+	return int(C.event_get_priority(e.c.ev))
 }
 
-// CommonTimeout is a time that many events of one base wait for: such events cost less
-// than others. Make it with Base.NewCommonTimeout.
+// CommonTimeout is a timeout that many events of one base have. Such events cost less
+// than others. Make it with Base.NewCommonTimeout; it lives as long as the base.
 type CommonTimeout struct {
 	base *Base
-	tv   *C.struct_timeval // libevent's, with a mark in it; lives as long as the base
+	tv   *C.struct_timeval // libevent's own, with a mark in it
 }
 
-// NewCommonTimeout tells libevent that many events will have the timeout d. A base
-// takes 256 of them.
-// Safe for concurrent use. Wraps event_base_init_common_timeout.
+// NewCommonTimeout tells libevent that many events will have the timeout d, rounded up
+// to microseconds. A base takes 256 of them; the next one fails with ENOSPC.
+// Wraps event_base_init_common_timeout.
 func (b *Base) NewCommonTimeout(d time.Duration) (*CommonTimeout, error) {
 	const op = "event_base_init_common_timeout"
 	if d < 0 {
@@ -202,7 +214,7 @@ func (b *Base) NewCommonTimeout(d time.Duration) (*CommonTimeout, error) {
 	if err := b.enterAlive(); err != nil {
 		return nil, err
 	}
-	defer b.exit()
+	defer b.leave()
 	tv := timeval(d)
 	common := C.event_base_init_common_timeout(b.event, &tv)
 	if common == nil {
@@ -212,7 +224,7 @@ func (b *Base) NewCommonTimeout(d time.Duration) (*CommonTimeout, error) {
 }
 
 // AddCommon is Add with a common timeout of the same base.
-// Safe for concurrent use. Wraps event_add.
+// Wraps event_add.
 func (e *Event) AddCommon(timeout *CommonTimeout) error {
 	const op = "event_add"
 	if timeout == nil || timeout.base != e.base {
@@ -221,11 +233,17 @@ func (e *Event) AddCommon(timeout *CommonTimeout) error {
 	if e.signal != nil {
 		return badArgument(op, "a signal takes no timeout")
 	}
-	return e.do(op, func() C.int { return C.event_add(e.c.ev, timeout.tv) })
+	if err := e.lock(); err != nil {
+		return err
+	}
+	defer e.unlock()
+	_, err := result(op, C.int64_t(C.event_add(e.c.ev, timeout.tv)))
+	return err
 }
 
-// Free deletes the event and gives its memory back. The closure does not start
-// after Free has returned. Safe for concurrent use. Wraps event_free.
+// Free deletes the event and frees its memory. The closure does not start after Free
+// has returned.
+// Wraps event_free.
 func (e *Event) Free() {
 	if !e.close() {
 		return
@@ -244,24 +262,25 @@ func (e *Event) Free() {
 	}
 }
 
-// do makes one C call on the event. None waits for the loop, so mu is held for a
-// moment only: an event that was added again after Free's event_del would stay
-// registered when its descriptor is closed and reused.
-func (e *Event) do(op string, call func() C.int) error {
-	if !e.enter() {
-		return ErrClosed
-	}
-	defer e.leave()
-	if err := e.base.usable(); err != nil {
+// lock is enterAlive, and locks mu, until unlock. mu keeps C calls on the event from
+// coming after the event_del of Free: an event that was added again would stay
+// registered when its descriptor is closed and reused. No such call waits for the loop,
+// so mu is held briefly.
+func (e *Event) lock() error {
+	if err := e.enterAlive(); err != nil {
 		return err
 	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	if !e.isOpen() {
+		e.unlock()
 		return ErrClosed
 	}
-	_, err := result(op, C.int64_t(call()))
-	return err
+	return nil
+}
+
+func (e *Event) unlock() {
+	e.mu.Unlock()
+	e.leave()
 }
 
 func (e *Event) fired(fd int, what What) {
@@ -272,10 +291,11 @@ func (e *Event) fired(fd int, what What) {
 	returned = true
 }
 
-// signalWatch brings a signal from os/signal to the loop. The event's mu guards it.
+// signalWatch brings a signal from os/signal to the loop. The mu of the event guards
+// it.
 type signalWatch struct {
 	sig  os.Signal
-	ch   chan os.Signal // nil when not watching
+	ch   chan os.Signal // nil unless it is watching
 	done chan struct{}
 }
 
@@ -301,15 +321,16 @@ func (w *signalWatch) start(e *Event) {
 
 // came fires the event, unless the watch has ended since the signal came.
 func (w *signalWatch) came(e *Event, ch chan os.Signal) {
-	_ = e.do("event_active", func() C.int {
-		if w.ch == ch {
-			C.event_active(e.c.ev, C.EV_SIGNAL, 1)
-		}
-		return 0
-	})
+	if e.lock() != nil {
+		return
+	}
+	defer e.unlock()
+	if w.ch == ch {
+		C.event_active(e.c.ev, C.EV_SIGNAL, 1)
+	}
 }
 
-// stop does nothing on a nil watch, which an event without a signal has.
+// stop ends the watch. It does nothing on nil, which an event without a signal has.
 func (w *signalWatch) stop(e *Event) {
 	if w == nil || w.ch == nil {
 		return

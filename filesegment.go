@@ -13,16 +13,18 @@ import (
 	"unsafe"
 )
 
-// FileSegment is a part of a file that can be added to many buffers.
+// FileSegment is a part of a file that can be added to many buffers. Its methods are
+// safe for concurrent use.
 //
 // In the output of a socket bufferevent it goes from the file to the socket by
-// sendfile, without a copy in this process. Meanwhile that output is frozen in front,
-// whatever Unfreeze said, and its bytes cannot be looked at: Peek, Pullup and CopyOut
-// return an error that matches errors.ErrUnsupported, Search finds nothing. That ends
-// when the output has become empty. If the file became shorter, the bufferevent gets
-// EventEOF|EventWriting. Rate limits do not hold within one such chain.
+// sendfile, without a copy in this process. Until it has been written the front of that
+// output is frozen, even after Unfreeze, and the bytes cannot be looked at: Peek,
+// Pullup and CopyOut return an error that matches errors.ErrUnsupported, and Search
+// finds nothing. That ends when the output has become empty. If the file has become
+// shorter, the bufferevent gets EventEOF|EventWriting. Rate limits do not hold inside
+// such a chain.
 //
-// Any other buffer gets a copy, read when the segment is added.
+// Any other buffer gets a copy, which is read when the segment is added.
 type FileSegment struct {
 	usage
 	c       *C.struct_glev_file
@@ -34,18 +36,18 @@ type FileSegment struct {
 
 // FileSegmentOptions say how a FileSegment gets its bytes.
 type FileSegmentOptions struct {
-	// DisableSendfile reads the file also for sockets.
+	// DisableSendfile reads the file for sockets, too.
 	DisableSendfile bool
-	// Mmap maps the file in place of reading it. The file must not become shorter
-	// while the segment is in use: the process would die of SIGBUS.
+	// Mmap maps the file instead of reading it. The file must not become shorter
+	// while the segment is in use: SIGBUS would kill the process.
 	Mmap bool
 }
 
-// NewFileSegment makes a segment of length bytes of f from offset on; a negative length
-// goes to the present end of f. A range that f does not have is an error, and so is
-// what is not a regular file. f is duplicated: the caller may close it, and its offset
+// NewFileSegment makes a segment of length bytes of f from offset on. A negative length
+// means up to the present end of f. It is an error if f does not have that range or is
+// not a regular file. f is duplicated: the caller may close it, and its file offset
 // does not matter.
-// Safe for concurrent use. Wraps evbuffer_file_segment_new.
+// Wraps evbuffer_file_segment_new.
 func NewFileSegment(f *os.File, offset, length int64, opts FileSegmentOptions) (*FileSegment, error) {
 	const op = "evbuffer_file_segment_new"
 	if err := useThreads(); err != nil {
@@ -85,7 +87,8 @@ func NewFileSegment(f *os.File, offset, length int64, opts FileSegmentOptions) (
 	return s, nil
 }
 
-// within returns the length of a range of something of that size, or why it is none.
+// within returns the length of a range in size bytes, or an error if the range is not
+// there.
 func within(op string, offset, length, size int64) (int64, error) {
 	if offset < 0 || offset > size {
 		return 0, badArgument(op, "offset is %d, and there are %d bytes", offset, size)
@@ -99,10 +102,10 @@ func within(op string, offset, length, size int64) (int64, error) {
 	return length, nil
 }
 
-// SetCleanup sets the function to call once when the segment was freed, no buffer has a
-// part of it any more, and its descriptor is closed: when and where, is as with
-// AddReference.
-// Safe for concurrent use. Wraps evbuffer_file_segment_add_cleanup_cb.
+// SetCleanup sets a function that is called once, when the segment has been freed, no
+// buffer has a part of it any more, and its descriptor is closed. AddReference says
+// when and where such a function runs.
+// Wraps evbuffer_file_segment_add_cleanup_cb.
 func (s *FileSegment) SetCleanup(fn func()) error {
 	if !s.enter() {
 		return ErrClosed
@@ -112,8 +115,8 @@ func (s *FileSegment) SetCleanup(fn func()) error {
 	return nil
 }
 
-// Free lets the segment go. Buffers keep what they have of it.
-// Safe for concurrent use. Wraps evbuffer_file_segment_free.
+// Free frees the segment. Buffers keep what they have of it.
+// Wraps evbuffer_file_segment_free.
 func (s *FileSegment) Free() {
 	if s.close() {
 		s.leave()
@@ -121,7 +124,7 @@ func (s *FileSegment) Free() {
 }
 
 func (s *FileSegment) leave() {
-	if s.exit() {
+	if s.usage.leave() {
 		defer collect().end()
 		C.glev_file_release(s.c)
 	}
@@ -138,9 +141,9 @@ func (s *FileSegment) ready() func() {
 	return nil
 }
 
-// AddFileSegment appends length bytes of s from offset on; a negative length goes to
-// the end of s.
-// Safe for concurrent use. Wraps evbuffer_add_file_segment.
+// AddFileSegment appends length bytes of s from offset on. A negative length means up
+// to the end of s.
+// Wraps evbuffer_add_file_segment.
 func (b *Buffer) AddFileSegment(s *FileSegment, offset, length int64) error {
 	const op = "evbuffer_add_file_segment"
 	if s == nil {
@@ -163,10 +166,10 @@ func (b *Buffer) AddFileSegment(s *FileSegment, offset, length int64) error {
 	return err
 }
 
-// AddFile appends length bytes of f from offset on, as a FileSegment of its own; a
-// negative length goes to the present end of f. f is duplicated: the caller may close
-// it, and its offset does not matter.
-// Safe for concurrent use. Wraps evbuffer_file_segment_new, evbuffer_add_file_segment.
+// AddFile appends length bytes of f from offset on, as a FileSegment of its own. A
+// negative length means up to the present end of f. f is duplicated: the caller may
+// close it, and its file offset does not matter.
+// Wraps evbuffer_file_segment_new, evbuffer_add_file_segment.
 func (b *Buffer) AddFile(f *os.File, offset, length int64) error {
 	s, err := NewFileSegment(f, offset, length, FileSegmentOptions{})
 	if err != nil {

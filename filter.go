@@ -13,37 +13,39 @@ import (
 )
 
 // FilterFunc moves bytes from src to dst and changes them on the way: from the
-// bufferevent below to the filter's input, or from the filter's output to the one
-// below. limit is how many bytes dst should get at most, -1 for no limit. With
-// FlushFinished nothing will follow: what the function still holds it gives now.
+// bufferevent below to the filter's input, or from the filter's output to the
+// bufferevent below. limit is how many bytes dst should get at most; -1 means no limit.
+// With FlushFinished nothing will follow, so the function writes what it still holds.
 //
-// It returns FilterOK if it did something and may be called again, FilterNeedMore if
-// it cannot go on before more comes, and FilterError with an error, which the event
+// It returns FilterOK if it did something and may be called again, FilterNeedMore if it
+// cannot go on before more bytes come, and FilterError with an error, which the event
 // closure gets as EventError and Err.
 //
-// It is the one kind of closure that runs under a lock of libevent, on whatever
-// goroutine made libevent need it: the loop's, or one that writes to the filter. So it
-// uses src and dst, waits for nobody, and does not keep them. A panic comes out of the
-// call that made libevent need it.
+// A FilterFunc runs under a lock of libevent, on the goroutine that made libevent need
+// it: the loop's, or one that writes to the filter. No other closure does. It therefore
+// uses src and dst only, does not wait for other goroutines, and does not keep src and
+// dst. A panic comes out of the call that made libevent need the function.
 type FilterFunc func(src, dst *Buffer, limit int, mode FlushMode) (FilterResult, error)
 
-// filter is what a BufferEvent that is a filter has besides.
+// filter is what a BufferEvent has in addition if it is a filter.
 type filter struct {
 	in, out    FilterFunc
 	closeBelow bool
 	running    atomic.Bool           // one of the functions runs
-	err        atomic.Pointer[error] // of a FilterError, until its event is there
+	err        atomic.Pointer[error] // the error of a FilterError, until its event comes
 }
 
-// NewFilter puts a filter on under: what is read from the filter went through in, what
-// is written to it goes through out, and nil passes bytes as they are. Until the filter
-// is freed under belongs to it: its closures are not called, and SetCallbacks, Peek,
-// CloseWrite and FreeAfterFlush of it return errors. With OptCloseOnFree Free of the
-// filter frees under, too; without, under has its closures back then.
+// NewFilter puts a filter on under. What is read from the filter has gone through in,
+// and what is written to it goes through out; a nil function passes bytes as they are.
+// Until the filter is freed under belongs to it: the closures of under are not called,
+// and its methods SetCallbacks, CloseWrite, FreeAfterFlush, Trigger and TriggerEvent,
+// and Peek, Pullup and Reserve of its Input and Output, return errors. With
+// OptCloseOnFree, Free of the filter also frees under; without it under then has its
+// closures back.
 //
 // The filter reads nothing before Enable(EvRead). CloseWrite and FreeAfterFlush of the
-// filter call out with FlushFinished first, and wait for the bufferevents below.
-// Safe for concurrent use. Wraps bufferevent_filter_new.
+// filter first call out with FlushFinished, and wait for the bufferevents below.
+// Wraps bufferevent_filter_new.
 func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEvent, error) {
 	const op = "bufferevent_filter_new"
 	if under == nil {
@@ -54,7 +56,7 @@ func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEve
 		return nil, badArgument(op, "%v", err)
 	}
 	if under.loopOnly && !loopOnly {
-		return nil, badArgument(op, "opts: under is OptLoopOnly, so its filter must be, too")
+		return nil, badArgument(op, "opts: under has OptLoopOnly, so its filter needs it, too")
 	}
 	if !under.enter() {
 		return nil, ErrClosed
@@ -64,56 +66,65 @@ func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEve
 		under.leave()
 		return nil, err
 	}
-	defer base.exit()
+	defer base.leave()
 	b := newBufferEvent(base, loopOnly)
 	b.filter = &filter{in: in, out: out, closeBelow: opts&OptCloseOnFree != 0}
-	var errno C.int
-	rc := under.native64(func() C.int64_t {
-		if rc := C.glev_bev_check(under.c); rc != 0 {
-			return rc
-		}
-		b.c = C.glev_filter_new(under.c, cBool(in != nil), cBool(out != nil), flags, cBool(loopOnly), b.handle.p, &errno)
-		return 0
-	})
-	if b.c == nil {
+	rc := under.makeFilter(b, flags)
+	if rc < 0 {
 		b.handle.release()
 		under.leave()
-		if _, err := result(op, rc); err != nil {
-			return nil, err
-		}
-		if syscall.Errno(errno) == syscall.EBUSY {
+		if rc == -C.int64_t(syscall.EBUSY) {
 			return nil, badArgument(op, "under has a filter already, or its writing side was closed")
 		}
-		_, err := result(op, -C.int64_t(errno))
+		_, err := result(op, rc)
 		return nil, err
 	}
-	b.below = under // which stays entered
-	b.adopted()
+	b.below = under // it stays entered until the filter is freed
+	b.hasRecord()
 	return b, nil
 }
 
+// makeFilter makes the record of b, a filter on this bufferevent, which the caller has
+// entered.
+func (under *BufferEvent) makeFilter(b *BufferEvent, flags C.int) C.int64_t {
+	in, out := cBool(b.filter.in != nil), cBool(b.filter.out != nil)
+	c := nativeCall{base: under.base, filters: under.filter != nil}
+	defer c.stop()
+	for c.next() {
+		if c.rc = C.glev_bev_check(under.c); c.rc == 0 {
+			var errno C.int
+			b.c = C.glev_filter_new(under.c, in, out, flags, cBool(b.loopOnly), b.handle.p, &errno)
+			if b.c == nil {
+				c.rc = -C.int64_t(errno)
+			}
+		}
+	}
+	return c.rc
+}
+
 // Underlying returns the bufferevent that a filter is on, or nil.
-// Safe for concurrent use. Wraps bufferevent_get_underlying.
+// Wraps bufferevent_get_underlying.
 func (b *BufferEvent) Underlying() *BufferEvent { return b.below }
 
-// enter is called before a C call that may run a filter function; what it returns is
-// called after it, and raises the function's panic. libevent holds locks in between,
-// so the panic cannot just go on.
-func (f *filter) enter() (leave func()) {
-	runtime.LockOSThread() // the panic is left with the thread
+// enterFilters is called before a C call that may run functions of filters, and
+// leaveFilters after it. leaveFilters raises the panic of such a function: C has kept
+// it until then, because libevent holds locks while the function runs.
+func enterFilters() {
+	runtime.LockOSThread() // C keeps the panic by thread
 	C.glev_filter_enter()
-	return func() {
-		panicked := handle{C.glev_filter_leave()}
-		runtime.UnlockOSThread()
-		if panicked.p != nil {
-			p, _ := restore[*PanicError](panicked.p)
-			panicked.release()
-			panic(p)
-		}
+}
+
+func leaveFilters() {
+	panicked := handle{C.glev_filter_leave()}
+	runtime.UnlockOSThread()
+	if panicked.p != nil {
+		p, _ := restore[*PanicError](panicked.p)
+		panicked.release()
+		panic(p)
 	}
 }
 
-// filtered runs one of the two functions for somebody who has entered.
+// filtered runs one of the two functions. The caller has entered; filtered leaves.
 func (b *BufferEvent) filtered(out bool, limit int, mode FlushMode) (result FilterResult) {
 	fn, src, dst := b.filter.in, &b.below.in, &b.in
 	if out {
@@ -145,8 +156,8 @@ func (b *BufferEvent) filtered(out bool, limit int, mode FlushMode) (result Filt
 	return FilterError
 }
 
-// filterFailed sends a panic to the Go method that called into libevent on this
-// thread, or else to the caller of the loop.
+// filterFailed hands a panic to the Go method that called into libevent on this thread,
+// or else to the caller of the loop.
 func (b *BufferEvent) filterFailed(panicked any) {
 	var err error = &Error{"filter", errors.New("a filter function panicked")}
 	b.filter.err.Store(&err)

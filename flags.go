@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// What says what an event waits for and what made it fire. For bufferevents
-// EvRead and EvWrite name the two directions.
+// What says what an event waits for and why it fired. For bufferevents EvRead and
+// EvWrite are the two directions.
 type What int16
 
 const (
@@ -32,9 +32,9 @@ func (w What) String() string {
 	})
 }
 
-// Events says what happened to a bufferevent other than data: one of EventEOF,
-// EventError, EventTimeout, or EventConnected, with the direction in which it
-// happened where there is one.
+// Events says what happened to a bufferevent, other than data: EventEOF, EventError,
+// EventTimeout or EventConnected, and the direction in which it happened if there is
+// one.
 type Events int16
 
 const (
@@ -55,28 +55,29 @@ func (e Events) String() string {
 	})
 }
 
-// Options says how a bufferevent is made. The zero value is the right one for
-// most: safe for use from every goroutine, descriptor stays the caller's.
+// Options says how a bufferevent is made. The zero value is right for most uses: every
+// goroutine may use the bufferevent, and the descriptor stays the caller's.
 type Options uint32
 
 const (
-	// OptCloseOnFree hands the descriptor to the bufferevent: Free closes it.
+	// OptCloseOnFree gives the descriptor to the bufferevent: Free closes it.
 	OptCloseOnFree Options = C.BEV_OPT_CLOSE_ON_FREE
-	// OptThreadSafe gives the bufferevent a lock. On already.
+	// OptThreadSafe gives the bufferevent a lock. It is on by default.
 	OptThreadSafe Options = C.BEV_OPT_THREADSAFE
-	// OptDeferCallbacks runs callbacks from the loop, never from inside the
-	// call that caused them. On already; with OptLoopOnly it is a choice.
+	// OptDeferCallbacks runs callbacks from the loop, never inside the call that
+	// caused them. It is on by default; with OptLoopOnly it is a choice.
 	OptDeferCallbacks Options = C.BEV_OPT_DEFER_CALLBACKS
-	// OptUnlockCallbacks runs callbacks without the bufferevent's lock, so
-	// that a closure may block on others that use it. On already.
+	// OptUnlockCallbacks runs callbacks without the bufferevent's lock, so that a
+	// closure may wait for other goroutines that use the bufferevent. It is on by
+	// default.
 	OptUnlockCallbacks Options = C.BEV_OPT_UNLOCK_CALLBACKS
-	// OptLoopOnly leaves the three above out, for speed: no lock, and only
-	// the loop's goroutine may use the bufferevent. While the loop runs, a
-	// call from elsewhere returns ErrWrongLoop. Of the three only
-	// OptDeferCallbacks may be added to it.
+	// OptLoopOnly turns the three options above off, for speed. There is no lock,
+	// and only the loop's goroutine may use the bufferevent: while the loop runs, a
+	// call on another goroutine returns ErrWrongLoop. Of the three only
+	// OptDeferCallbacks may be combined with it.
 	OptLoopOnly Options = 1 << 16
-	// OptPlainIO has libevent do all reading and writing by itself, without the
-	// fast path (see Config.PlainIO).
+	// OptPlainIO makes libevent do all reading and writing, without the fast path
+	// (see Config.PlainIO).
 	OptPlainIO Options = 1 << 17
 )
 
@@ -90,7 +91,7 @@ func (o Options) String() string {
 	})
 }
 
-// native splits o into what libevent is told and what is ours.
+// native splits o into what libevent is told and what the binding handles.
 func (o Options) native() (flags C.int, loopOnly bool, err error) {
 	const shared = OptThreadSafe | OptDeferCallbacks | OptUnlockCallbacks
 	if unknown := o &^ (OptCloseOnFree | shared | OptLoopOnly | OptPlainIO); unknown != 0 {
@@ -120,7 +121,7 @@ type LoopFlags int
 const (
 	LoopOnce          LoopFlags = C.EVLOOP_ONCE             // wait until something is active, run it, return
 	LoopNonblock      LoopFlags = C.EVLOOP_NONBLOCK         // run what is active now, return
-	LoopNoExitOnEmpty LoopFlags = C.EVLOOP_NO_EXIT_ON_EMPTY // keep running though nothing is added
+	LoopNoExitOnEmpty LoopFlags = C.EVLOOP_NO_EXIT_ON_EMPTY // keep running even if no events are left
 )
 
 // String gives libevent's names: "EVLOOP_ONCE".
@@ -137,8 +138,8 @@ type Features int
 const (
 	FeatureET         Features = C.EV_FEATURE_ET          // edge-triggered events
 	FeatureO1         Features = C.EV_FEATURE_O1          // cost does not grow with the number of events
-	FeatureFDs        Features = C.EV_FEATURE_FDS         // every descriptor, not just sockets
-	FeatureEarlyClose Features = C.EV_FEATURE_EARLY_CLOSE // sees a close without reading up to it
+	FeatureFDs        Features = C.EV_FEATURE_FDS         // works for every descriptor, not only for sockets
+	FeatureEarlyClose Features = C.EV_FEATURE_EARLY_CLOSE // sees that the peer has closed without reading up to that
 )
 
 // String gives libevent's names: "EV_FEATURE_ET|EV_FEATURE_O1".
@@ -154,7 +155,7 @@ type EventCount uint
 
 const (
 	CountActive  EventCount = C.EVENT_BASE_COUNT_ACTIVE  // due to be called
-	CountVirtual EventCount = C.EVENT_BASE_COUNT_VIRTUAL // what keeps the loop running without an event
+	CountVirtual EventCount = C.EVENT_BASE_COUNT_VIRTUAL // things that keep the loop running without an event
 	CountAdded   EventCount = C.EVENT_BASE_COUNT_ADDED   // added
 )
 
@@ -166,15 +167,15 @@ func (c EventCount) String() string {
 	})
 }
 
-// DNSOptions says what ParseResolvConf takes from a file.
+// DNSOptions says what ParseResolvConf uses of a file.
 type DNSOptions int
 
 const (
 	DNSSearch               DNSOptions = C.DNS_OPTION_SEARCH                 // "domain", "search" and ndots
 	DNSNameservers          DNSOptions = C.DNS_OPTION_NAMESERVERS            // "nameserver"
 	DNSMisc                 DNSOptions = C.DNS_OPTION_MISC                   // the other "options"
-	DNSHostsFile            DNSOptions = C.DNS_OPTION_HOSTSFILE              // load the system's hosts file, too
-	DNSNameserversNoDefault DNSOptions = C.DNS_OPTION_NAMESERVERS_NO_DEFAULT // without a name server in it, not 127.0.0.1 either
+	DNSHostsFile            DNSOptions = C.DNS_OPTION_HOSTSFILE              // also load the system's hosts file
+	DNSNameserversNoDefault DNSOptions = C.DNS_OPTION_NAMESERVERS_NO_DEFAULT // do not use 127.0.0.1 if the file has no name server
 	DNSAll                  DNSOptions = DNSSearch | DNSNameservers | DNSMisc | DNSHostsFile
 )
 
@@ -187,7 +188,7 @@ func (o DNSOptions) String() string {
 	})
 }
 
-// FlushMode says how much Flush should push through.
+// FlushMode says how much Flush pushes through.
 type FlushMode int
 
 const (
@@ -204,7 +205,7 @@ func (m FlushMode) String() string {
 // TriggerFlags changes what Trigger does.
 type TriggerFlags int
 
-// TriggerIgnoreWatermarks has the closures called whatever the watermarks say.
+// TriggerIgnoreWatermarks makes Trigger call the closures regardless of the watermarks.
 const TriggerIgnoreWatermarks TriggerFlags = C.BEV_TRIG_IGNORE_WATERMARKS
 
 // String gives libevent's name.
@@ -216,9 +217,9 @@ func (f TriggerFlags) String() string {
 type FilterResult int
 
 const (
-	FilterOK       FilterResult = C.BEV_OK        // something was done; call again if there is more
-	FilterNeedMore FilterResult = C.BEV_NEED_MORE // nothing can be done before more comes
-	FilterError    FilterResult = C.BEV_ERROR     // the bytes make no sense
+	FilterOK       FilterResult = C.BEV_OK        // it did something; call it again if there is more
+	FilterNeedMore FilterResult = C.BEV_NEED_MORE // it can do nothing before more bytes come
+	FilterError    FilterResult = C.BEV_ERROR     // the bytes are invalid
 )
 
 // String gives libevent's name.
@@ -248,7 +249,8 @@ type bitName struct {
 	name string
 }
 
-// bitString joins the names of the bits set, and shows what has no name.
+// bitString joins the names of the bits that are set, and shows the number of those
+// without a name.
 func bitString(v uint32, names []bitName) string {
 	if v == 0 {
 		return "0"

@@ -15,13 +15,15 @@ import (
 )
 
 // Loop is what a Base and a Group have in common: what a program needs that serves
-// connections and makes its own, and is not to know on how many loops.
+// connections and makes its own, and that need not know how many loops there are. Its
+// methods are safe for concurrent use.
 type Loop interface {
-	// Next returns the base for the next connection: of a Group each in turn, of
-	// a Base itself.
+	// Next returns the base for the next connection: a Group returns each of its
+	// bases in turn, a Base returns itself.
 	Next() *Base
-	// Listen has accept called for each connection, on the loop's goroutine of
-	// l.Base(), where the connection is to live. See Base.Listen and Group.Listen.
+	// Listen has accept called for each connection, on the goroutine of the loop
+	// where the connection is to live, which is the loop of l.Base(). See
+	// Base.Listen and Group.Listen.
 	Listen(network, address string, opts ListenOptions, accept func(l *Listener, fd int, remote net.Addr)) (*Listener, error)
 }
 
@@ -31,10 +33,11 @@ var (
 )
 
 // Group is several event loops that run together, each on its own goroutine and OS
-// thread, so that a program's closures use more than one core. What lives on one of
-// its bases stays there, with all its closures; closures of different bases run at
+// thread, so that the closures of a program use more than one core. What lives on one
+// of its bases stays there, with all its closures. Closures of different bases run at
 // the same time, so what they share needs atomics or a lock. Closures may use
-// bufferevents of other loops, unless those were made with OptLoopOnly.
+// bufferevents of other loops, unless those were made with OptLoopOnly. The methods of
+// a Group are safe for concurrent use.
 type Group struct {
 	bases []*Base
 	turn  atomic.Uint64
@@ -42,20 +45,20 @@ type Group struct {
 	mu        sync.Mutex
 	running   bool
 	finishing bool
-	others    int // loops that have not ended, but for the first base's
-	kept      int // so many, from the first, do not end for want of events
+	others    int // loops that have not ended, without that of the first base
+	kept      int // how many, from the first, are kept from ending when no events are left
 }
 
-// NewGroup makes loops bases as cfg says, with loops 0 one for each core that the
+// NewGroup makes loops bases as cfg says. With 0 it makes one for each core that the
 // program may use (runtime.GOMAXPROCS).
-// Safe for concurrent use.
 func NewGroup(loops int, cfg Config) (*Group, error) {
 	if loops < 0 {
 		return nil, badArgument("NewGroup", "loops is %d", loops)
 	}
 	if loops == 0 {
-		// Not NumCPU: closures are Go code, of which no more runs at a time, and
-		// this is the one that knows of a container's share of the machine.
+		// Not NumCPU: closures are Go code, of which no more than GOMAXPROCS
+		// run at a time, and GOMAXPROCS knows a container's share of the
+		// machine.
 		loops = runtime.GOMAXPROCS(0)
 	}
 	g := &Group{}
@@ -70,18 +73,16 @@ func NewGroup(loops int, cfg Config) (*Group, error) {
 }
 
 // Len returns the number of loops, also after Free.
-// Safe for concurrent use.
 func (g *Group) Len() int { return len(g.bases) }
 
-// Bases returns the bases in a slice of the caller's, always in the same order. They
-// stay the group's, whose Run runs them and whose Free frees them.
-// Safe for concurrent use.
+// Bases returns the bases, always in the same order, in a slice of the caller's. They
+// stay the group's: its Run runs them and its Free frees them.
 func (g *Group) Bases() []*Base { return slices.Clone(g.bases) }
 
-// Next returns each base in turn, for a connection that the caller makes, or a function
-// to post that any loop may run. Bases that were freed or cannot run again are left out,
-// unless none is left. Of a Group that NewGroup did not make it returns nil.
-// Safe for concurrent use.
+// Next returns each base in turn, for a connection that the caller makes, or for a
+// function that any loop may run. It leaves out bases that were freed or whose loops
+// cannot run again, unless none is left. For a Group that NewGroup did not make it
+// returns nil.
 func (g *Group) Next() *Base {
 	for range g.bases {
 		b := g.bases[(g.turn.Add(1)-1)%uint64(len(g.bases))]
@@ -96,11 +97,9 @@ func (g *Group) Next() *Base {
 }
 
 // Next returns b, which is a Loop of one base.
-// Safe for concurrent use.
 func (b *Base) Next() *Base { return b }
 
 // Stats returns the sums of the bases' counters, also after Free.
-// Safe for concurrent use.
 func (g *Group) Stats() (sum Stats) {
 	for _, b := range g.bases {
 		sum = sum.Add(b.Stats())
@@ -108,10 +107,9 @@ func (g *Group) Stats() (sum Stats) {
 	return sum
 }
 
-// PostAll runs fn once on each loop's goroutine, at the same time on several, with the
-// base it runs on. For each it is as with Base.Post. If a base cannot run again the
-// others run fn all the same, and the error says why.
-// Safe for concurrent use.
+// PostAll runs fn once on the goroutine of each loop, on several at the same time, and
+// gives it the base. It posts to each base as Base.Post does. If a base's loop cannot
+// run again, the others run fn all the same, and the error says why.
 func (g *Group) PostAll(fn func(b *Base)) error {
 	if fn == nil {
 		return badArgument("PostAll", "fn is nil")
@@ -132,15 +130,15 @@ func (g *Group) each(fn func(*Base) error) (err error) {
 	return err
 }
 
-// Listen is Base.Listen with the connections given to the loops in turn: accept runs
-// on the goroutine of the loop whose turn it is, at the same time as that of others, and
-// the base where the connection is to live is l.Base(). This l is that loop's share
-// of the Listener that Listen returned, and otherwise does what that one does: Free
-// in a closure, say, ends accepting for all loops. One base's loop takes the connections
-// from the backlog, a different one for each Listen; while a closure keeps that loop, none
-// is accepted. When the Listener has been freed or disabled, a connection on its way to
-// another loop is closed.
-// Safe for concurrent use. Wraps evconnlistener_new_bind.
+// Listen is Base.Listen that gives the connections to the loops in turn. accept runs on
+// the goroutine of the loop whose turn it is, at the same time as accept for other
+// loops, and l.Base() is the base where the connection is to live. This l is that
+// loop's share of the Listener that Listen returned. It does what that Listener does:
+// Free in a closure, for example, ends accepting for all loops. The loop of one base
+// takes the connections from the backlog, a different one for each Listen; while a
+// closure blocks that loop, no connection is accepted. When the Listener is freed or
+// disabled, connections that are on their way to another loop are closed.
+// Wraps evconnlistener_new_bind.
 func (g *Group) Listen(network, address string, opts ListenOptions, accept func(l *Listener, fd int, remote net.Addr)) (*Listener, error) {
 	b := g.Next()
 	if b == nil {
@@ -149,9 +147,9 @@ func (g *Group) Listen(network, address string, opts ListenOptions, accept func(
 	return b.listen(network, address, opts, accept, g.bases)
 }
 
-// ListenFD is Base.ListenFD with the connections given to the loops in turn, as Listen
+// ListenFD is Base.ListenFD that gives the connections to the loops in turn, as Listen
 // does.
-// Safe for concurrent use. Wraps evconnlistener_new.
+// Wraps evconnlistener_new.
 func (g *Group) ListenFD(fd int, opts ListenOptions, accept func(l *Listener, fd int, remote net.Addr)) (*Listener, error) {
 	b := g.Next()
 	if b == nil {
@@ -161,26 +159,26 @@ func (g *Group) ListenFD(fd int, opts ListenOptions, accept func(l *Listener, fd
 }
 
 // Run runs all loops, each on a goroutine of its own, and returns when all have ended.
-// They run until ctx ends, and Run then returns context.Cause(ctx); or until one of
-// them is ended, by LoopExit or LoopBreak of the group or of the base, which ends the
-// others after the callback that each runs now, and Run returns nil. Unlike a Base's, a
-// group's loops do not end when nothing is left to wait for, since work may come from
-// another loop, unless Finish says that none will.
+// They run until ctx ends, and Run then returns context.Cause(ctx). They also end when
+// LoopExit or LoopBreak, of the group or of a base, ends one of them: the others then
+// end after the callback that each runs at that moment, and Run returns nil. Unlike the
+// loop of a single base, they do not end when nothing is left to wait for, because work
+// may come from another loop; Finish changes that.
 //
-// A panic in a closure ends all loops and is raised again from here, as a *PanicError;
-// of several at the same time it is the first, and the others are logged. After a Goexit
-// in a closure Run returns ErrLoopAborted: that base cannot run again, and so neither can
-// the group. It returns ErrRunning if one of the bases runs already, also when called
-// inside a closure of the group.
-// Safe for concurrent use. Wraps event_base_loop.
+// A panic in a closure ends all loops, and comes out of Run as a *PanicError. Of
+// several panics at the same time the first comes out, and the others are logged. After
+// a Goexit in a closure Run returns ErrLoopAborted: that base cannot run again, and
+// therefore the group cannot either. Run returns ErrRunning if one of the bases runs
+// already, which includes a call inside a closure of the group.
+// Wraps event_base_loop.
 func (g *Group) Run(ctx context.Context) error {
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	if err := g.begin(); err != nil {
+	if err := g.beginRun(); err != nil {
 		return err
 	}
-	defer g.end()
+	defer g.endRun()
 	every, stop := context.WithCancel(ctx)
 	defer stop()
 	ends := make(chan loopEnd, len(g.bases))
@@ -215,16 +213,17 @@ func (g *Group) Run(ctx context.Context) error {
 	return nil
 }
 
-// begin takes all bases or none. They are given back together, too: a base of a group
-// that runs cannot be freed when only its own loop has ended.
-func (g *Group) begin() error {
+// beginRun takes the loops of all bases or of none. endRun gives all of them back at
+// once, so that no base of a running group can be freed when only its own loop has
+// ended.
+func (g *Group) beginRun() error {
 	if len(g.bases) == 0 {
 		return ErrClosed
 	}
 	for i, b := range g.bases {
-		if err := b.begin(); err != nil {
+		if err := b.beginRun(); err != nil {
 			for _, begun := range g.bases[:i] {
-				begun.end()
+				begun.endRun()
 			}
 			return err
 		}
@@ -236,8 +235,8 @@ func (g *Group) begin() error {
 	return nil
 }
 
-// keep keeps the loops from ending that must not yet. The first base's ends last, so
-// that there is one on which LoopExit can wait.
+// keep keeps those loops from ending that must not end yet. The loop of the first base
+// ends last, so that there is one on which LoopExit can wait.
 func (g *Group) keep() {
 	want := len(g.bases)
 	switch {
@@ -253,12 +252,12 @@ func (g *Group) keep() {
 		b := g.bases[g.kept-1]
 		b.keep(-1)
 		if g.running {
-			b.wake() // libevent does not by itself for a timer that was deleted
+			b.wake() // libevent does not wake the loop for a timer that is deleted
 		}
 	}
 }
 
-// ended takes note of a loop that had nothing left to wait for.
+// ended is called for a loop that had nothing left to wait for.
 func (g *Group) ended(b *Base) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -268,27 +267,27 @@ func (g *Group) ended(b *Base) {
 	}
 }
 
-func (g *Group) end() {
+func (g *Group) endRun() {
 	g.mu.Lock()
 	g.running, g.finishing = false, false
 	g.keep()
 	g.mu.Unlock()
 	for _, b := range g.bases {
-		b.end()
+		b.endRun()
 	}
 }
 
 // loopEnd is how one loop of a group has ended.
 type loopEnd struct {
 	base     *Base
-	empty    bool // for want of events
+	empty    bool // because no events were left
 	err      error
 	panicked *PanicError
 }
 
-// turnApart is turn for a goroutine that has nobody to tell but by ended.
+// turnApart is turn on a goroutine whose only result is what it sends to ended.
 func (b *Base) turnApart(ctx context.Context, ended chan<- loopEnd) {
-	end := loopEnd{base: b, err: ErrLoopAborted} // if a Goexit leaves it so
+	end := loopEnd{base: b, err: ErrLoopAborted} // stays so after a Goexit
 	defer func() {
 		if v := recover(); v != nil {
 			end = loopEnd{base: b, panicked: panicError(v)}
@@ -299,10 +298,9 @@ func (b *Base) turnApart(ctx context.Context, ended chan<- loopEnd) {
 }
 
 // Finish lets each loop end when nothing is left to wait for on its base, and Run
-// return when all have ended. Listeners are to be freed or disabled before: what one
-// loop gives to another that has ended, connections too, waits for the next Run. While
-// no Run is going on it holds for the next one.
-// Safe for concurrent use.
+// return when all have ended. Free or disable listeners first: what one loop gives to
+// another loop that has ended, connections included, waits for the next Run. If no Run
+// is in progress, Finish has its effect on the next one.
 func (g *Group) Finish() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -314,29 +312,29 @@ func (g *Group) Finish() error {
 	return nil
 }
 
-// LoopExit ends the loops after d: the first base's when the closures that are due on it
-// have run, the others' after the callback that each runs then. A negative d is refused. Given
-// before Run it ends the next one.
-// Safe for concurrent use. Wraps event_base_loopexit.
+// LoopExit ends the loops after d: the first base's when the closures that are due on
+// it have run, the others' after the callback that each runs then. If it is called
+// before Run, it ends the next one. A negative d is refused.
+// Wraps event_base_loopexit.
 func (g *Group) LoopExit(d time.Duration) error {
 	if len(g.bases) == 0 {
 		return ErrClosed
 	}
-	// One exit for all: one of each base could stay behind when the first has
-	// ended the others, and would end the next Run.
+	// One exit serves for all. If each base had its own, one could be left over
+	// when the first has ended the others, and would end the next Run.
 	return g.bases[0].LoopExit(d)
 }
 
-// LoopBreak ends each loop after the callback that it runs now. While no Run is going on
-// it does nothing.
-// Safe for concurrent use. Wraps event_base_loopbreak.
+// LoopBreak ends each loop after the callback that it runs now. While no Run is in
+// progress it does nothing.
+// Wraps event_base_loopbreak.
 func (g *Group) LoopBreak() error { return g.each((*Base).LoopBreak) }
 
-// Free frees the bases and everything that still lives on them, as Base.Free does; the
-// connections on their way between loops are closed. While a Run is going on, and so
-// inside a closure, it returns ErrRunning and does nothing. If a base's loop was aborted
-// by a Goexit it frees what it can and returns ErrLoopAborted.
-// Safe for concurrent use. Wraps event_base_free.
+// Free frees the bases and everything that still lives on them, as Base.Free does, and
+// closes connections that are on their way between loops. While a Run is in progress,
+// and therefore inside a closure, it returns ErrRunning and does nothing. If a Goexit
+// has aborted the loop of a base, Free frees what it can and returns ErrLoopAborted.
+// Wraps event_base_free.
 func (g *Group) Free() (err error) {
 	for _, b := range g.bases {
 		e := b.Free()

@@ -9,12 +9,12 @@ import (
 	pointer "github.com/mattn/go-pointer"
 )
 
-// handle is what C keeps in place of a Go pointer. This file is the only one
-// that uses go-pointer, for two of its edges are sharp: a second Unref aborts
-// the process, and a handle that was given back may be given out again, so that
-// a stale one leads to somebody else's object. Release is once only here, and
-// whoever restores compares the native pointer in the call with the one that
-// the object owns (see called).
+// handle is what C keeps in place of a Go pointer. Only this file uses go-pointer,
+// because two of its properties are dangerous: a second Unref aborts the process, and a
+// handle that was given back may be given out again, so that a stale one leads to
+// another object. release therefore does its work only once, and whoever restores a
+// handle compares the native pointer of the call with the one that the object owns (see
+// called).
 type handle struct {
 	p unsafe.Pointer
 }
@@ -24,7 +24,7 @@ func newHandle(v any) handle {
 	return handle{pointer.Save(v)}
 }
 
-// release gives the handle back. Only when no callback can come any more.
+// release gives the handle back. It must not be called before the last callback.
 func (h *handle) release() {
 	if p := atomic.SwapPointer(&h.p, nil); p != nil {
 		pointer.Unref(p)
@@ -32,7 +32,7 @@ func (h *handle) release() {
 	}
 }
 
-// restore gives the object behind a handle, if it is a T.
+// restore returns the object behind a handle, if it is a T.
 func restore[T any](p unsafe.Pointer) (T, bool) {
 	v, ok := pointer.Restore(p).(T)
 	return v, ok

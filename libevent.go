@@ -1,6 +1,6 @@
-// Package libevent is the real libevent, used from Go: its event loop, its
-// buffered sockets (bufferevents), its buffers and listeners, wrapped over cgo
-// around the system's shared library.
+// Package libevent is the real libevent, used from Go: its event loop, its buffered
+// sockets (bufferevents), its buffers and its listeners. It wraps the system's shared
+// library with cgo.
 //
 // # The picture
 //
@@ -14,57 +14,61 @@
 //	Base Event BufferEvent Buffer Listener ── cgo calls ──► event_base bufferevent evbuffer evconnlistener
 //
 // A [Base] is an event loop. [Base.Dispatch] or [Base.Run] runs it on the calling
-// goroutine until nothing is left to wait for. On a base live an [Event] (a
-// descriptor, a timer, a signal), a [BufferEvent] (a socket with an input and an
-// output buffer) and a [Listener]. libevent decides which closure is called when;
-// all closures of a base run one at a time, on its loop's goroutine. A [Group] is
-// several bases that run together and get a listener's connections in turn, for the
-// closures of which one core is not enough.
+// goroutine until nothing is left to wait for. An [Event] (a descriptor, a timer, a
+// signal), a [BufferEvent] (a socket with an input and an output buffer) and a
+// [Listener] live on a base. libevent decides which closure is called when. The
+// closures of a base run one at a time, on the goroutine of its loop. A [Group] is
+// several bases that run together and share the connections of a listener, for closures
+// that need more than one core.
 //
 // # Goroutines
 //
-// A loop runs on a goroutine locked to its OS thread. Every method may be called
-// from any goroutine unless its doc ends with "Loop goroutine only."; many
-// goroutines may write to one bufferevent. No lock of libevent is held while a
-// closure runs, so a closure may block, panic, free its own object, or wait for a
-// goroutine that uses the same bufferevent. (The one exception is a [FilterFunc].)
-// [Base.Post] runs a function on the loop's goroutine. A busy loop lets other
-// goroutines run every few milliseconds.
+// A loop runs on a goroutine that is locked to its OS thread. Every function and method
+// may be called from any goroutine, unless its doc says "Loop goroutine only", with
+// what else is allowed. Many goroutines may write to one bufferevent. No lock of
+// libevent is held while a closure runs, so a closure may block, panic, free its own
+// object, or wait for a goroutine that uses the same bufferevent. (The one exception is
+// a [FilterFunc].) [Base.Post] runs a function on the loop's goroutine. A busy loop
+// lets Go's scheduler run other goroutines every few milliseconds.
 //
 // # Ownership
 //
-// What a constructor of this package made is freed with Free, exactly by those who
-// made it; the garbage collector frees nothing of it. Free may be called twice,
-// from any goroutine and from any closure. When it has returned no callback of
-// that object starts. Methods of a freed object return [ErrClosed]; those without
-// an error result do nothing and return the zero value. [Base.Free] frees what
-// still lives on the base. [Live] counts what exists.
+// The program frees what it makes with a constructor of this package, with the Free method
+// of the object; the garbage collector does not. Free may be called twice, from any
+// goroutine and from any closure. After it has returned no callback of the object starts.
+// Methods of a freed object return [ErrClosed]; methods without an error result do nothing
+// and return the zero value. [Base.Free] frees what still lives on the base. [Live] counts
+// what exists.
 //
-// A descriptor given to a bufferevent stays the caller's unless [OptCloseOnFree]
-// is given. The accept closure of a listener owns the descriptor it gets.
+// A descriptor that is given to a bufferevent stays the caller's, unless
+// [OptCloseOnFree] is given. The accept closure of a listener owns the descriptor that
+// it gets.
 //
 // # Buffers
 //
-// [BufferEvent.Write] copies the slice, [BufferEvent.Read] copies into it. Without
-// a copy: [Buffer.AddBuffer] and its kin move memory between buffers, and
-// [Buffer.Peek] shows it to a function, whose slices die when it returns.
+// [BufferEvent.Write] copies from the slice, and [BufferEvent.Read] copies into it.
+// Nothing is copied by [Buffer.AddBuffer] and similar methods, which move memory
+// between buffers, and by [Buffer.Peek], which shows the memory to a function until
+// that returns.
 //
 // # The fast path
 //
-// For an echo libevent makes seven system calls, and reads 4096 bytes at most. So on a
-// connected stream socket the binding reads and writes by itself, as much as there is
-// and without waiting for a socket that can be written to anyway; three calls an echo.
-// Closures cannot tell: order, watermarks, timeouts, events and their errors are
-// libevent's. libevent does it all where it must count or hand on the bytes (rate
-// limits, limits of a single read or write, filters), after [BufferEvent.Pointer], while
-// no loop runs, and with [Config].PlainIO or [OptPlainIO]. [Stats] counts.
+// libevent makes seven system calls for an echo, and reads 4096 bytes at most. On a
+// connected stream socket the binding therefore reads and writes by itself: it reads as
+// much as there is, and it writes without waiting for libevent to report that the
+// socket can be written to. An echo then takes three system calls. Closures see no
+// difference: order, watermarks, timeouts, events and their errors are those of
+// libevent. libevent does the reading and writing where it has to count or hand on the
+// bytes (rate limits, limits of a single read or write, filters), after
+// [BufferEvent.Pointer], while no loop runs, and with [Config].PlainIO or [OptPlainIO].
+// [Stats] counts what the fast path does.
 //
 // # Errors
 //
 // Errors match with errors.Is: [ErrClosed] (also net.ErrClosed), io.EOF,
-// os.ErrDeadlineExceeded, and the errno of the system call inside an [*Error].
-// A panic in a closure ends the loop and is raised again from Dispatch, Loop or
-// Run as a [*PanicError] with the closure's stack; the base can run again.
+// os.ErrDeadlineExceeded, and the errno of the system call inside an [*Error]. A panic
+// in a closure ends the loop, and Dispatch, Loop or Run raises it again as a
+// [*PanicError], which has the stack of the closure. The base can run again after that.
 package libevent
 
 /*
@@ -87,16 +91,17 @@ import (
 	"unsafe"
 )
 
-// Version returns the version of the libevent that runs, as in "2.1.12-stable".
+// Version returns the version of the libevent that runs, such as "2.1.12-stable".
 // Wraps event_get_version.
 func Version() string { return C.GoString(C.event_get_version()) }
 
 // HeaderVersion returns the version of the libevent that the program was compiled
-// against. Wraps LIBEVENT_VERSION.
+// against.
+// Wraps LIBEVENT_VERSION.
 func HeaderVersion() string { return C.LIBEVENT_VERSION }
 
-// useThreads makes libevent's locks before the first base exists. It must be the
-// first thing libevent is asked to do, and a failure is the caller's to handle.
+// useThreads makes libevent use locks, once. It must be called before anything else of
+// libevent. The caller handles the error.
 var useThreads = sync.OnceValue(func() error {
 	if C.glev_use_threads() != 0 {
 		return errors.New("libevent: evthread_use_pthreads failed: this libevent was built without threads")
@@ -104,48 +109,53 @@ var useThreads = sync.OnceValue(func() error {
 	return nil
 })
 
-// Config says what kind of loop NewBaseConfig makes. The zero value is what
-// NewBase uses.
+// Config says what kind of loop NewBaseConfig makes. NewBase uses the zero value.
 type Config struct {
-	// AvoidMethods names backends not to use ("epoll", "poll", "select",
-	// "kqueue"...); names that this system lacks are ignored.
+	// AvoidMethods names backends that are not to be used ("epoll", "poll",
+	// "select", "kqueue"...). Names that this system does not have are ignored.
 	AvoidMethods []string
 	// RequireFeatures lists what the backend must be able to do.
 	RequireFeatures Features
-	// Priorities is the number of priorities of events, 1 to 255; 0 means 1.
-	// Everything is made with the middle one.
+	// Priorities is the number of priorities of events, 1 to 255; 0 means 1. A new
+	// object has the middle priority.
 	Priorities int
-	// CoarseTimer saves a system call a turn of the loop, for timers that may
-	// be some milliseconds late.
+	// CoarseTimer saves one system call in each turn of the loop. Timers may then
+	// be a few milliseconds late.
 	CoarseTimer bool
-	// NoCacheTime asks the clock for each timer instead of once a turn.
+	// NoCacheTime makes libevent ask the clock for each timer, instead of once a
+	// turn.
 	NoCacheTime bool
-	// IgnoreEnv disregards libevent's environment variables, EVENT_NOEPOLL and
-	// its like.
+	// IgnoreEnv makes libevent ignore its environment variables, such as
+	// EVENT_NOEPOLL.
 	IgnoreEnv bool
-	// EpollChangelist saves system calls when descriptors are added and deleted
-	// in one turn of the loop. Not for descriptors that were duplicated.
+	// EpollChangelist saves system calls when descriptors are added and deleted in
+	// one turn of the loop. It must not be used with descriptors that were
+	// duplicated.
 	EpollChangelist bool
-	// PlainIO has libevent do all reading and writing of bufferevents by itself.
-	// Without it, connected stream sockets take a fast path of the binding:
-	// larger reads, and output that is written without a wait for the socket
-	// first. Closures see the same either way; OptPlainIO is the same for one
+	// PlainIO makes libevent do all reading and writing of bufferevents. Without
+	// it, connected stream sockets take a fast path of the binding, with larger
+	// reads, and writes that do not wait until libevent reports that the socket can
+	// be written to. Closures see no difference. OptPlainIO does the same for one
 	// bufferevent.
 	PlainIO bool
-	// OnPanic gets the panics of closures, and the stack of each, in place of the
-	// caller of Dispatch. It runs on the loop's goroutine, and the loop goes on.
+	// OnPanic is called with the panics of closures and their stacks, on the loop's
+	// goroutine, and the loop goes on. Without OnPanic a panic comes out of
+	// Dispatch.
 	OnPanic func(value any, stack []byte)
 
-	// MaxDispatchInterval and MaxDispatchCallbacks bound, if not 0, how long and
-	// how many callbacks the loop runs before it looks for new events of a
-	// higher priority; callbacks of a priority above (so before)
+	// MaxDispatchInterval and MaxDispatchCallbacks bound, unless they are 0, how
+	// long and how many callbacks the loop runs before it looks for new events of a
+	// higher priority. Callbacks whose priority is a smaller number than
 	// MinDispatchPriority are not bounded.
 	MaxDispatchInterval  time.Duration
 	MaxDispatchCallbacks int
 	MinDispatchPriority  int
 }
 
-// Base is an event loop. Make it with NewBase, run it with Dispatch, Loop or Run.
+// Base is an event loop. Make it with NewBase, and run it with Dispatch, Loop or Run.
+//
+// Its methods are safe for concurrent use unless their doc says otherwise. A base that
+// was wrapped with NoLocks is an exception; see WrapConfig.
 type Base struct {
 	usage
 	c      *C.struct_glev_base
@@ -154,45 +164,46 @@ type Base struct {
 	method string
 
 	plainIO bool
-	wrapped bool // C's
-	noLocks bool // by libevent: all is for the loop's goroutine
+	wrapped bool // WrapBase made it: the event_base stays C's
+	noLocks bool // libevent has none for it: only the loop's goroutine may use it
 	onPanic func(value any, stack []byte)
-	err     atomic.Pointer[PanicError] // the first that went there
+	err     atomic.Pointer[PanicError] // the first panic that went to onPanic or the log
 
-	// own decides who may act as the loop: Dispatch takes it to set running,
-	// and what must not happen while a loop runs is done with it held.
-	own      sync.Mutex
-	running  bool
-	freeing  bool
-	borrowed atomic.Bool // own is held while a function of the user's runs
-	leaving  atomic.Bool // the next turn is the last one with a wrapped base
+	// own decides which goroutine may act as the loop: Dispatch holds it while it
+	// sets running, and what must not happen while a loop runs is done while
+	// holding it.
+	own           sync.Mutex
+	running       bool
+	freeing       bool
+	ownHeldByUser atomic.Bool // own is held while a function of the user's runs
+	freesInTurn   atomic.Bool // Free of a wrapped base waits for the loop's next turn
 
 	dead      atomic.Bool                // a closure called Goexit
-	panicked  atomic.Pointer[PanicError] // on its way to the caller of the loop
-	broken    atomic.Bool                // LoopBreak since the loop began
+	panicked  atomic.Pointer[PanicError] // a panic on its way to the caller of the loop
+	broken    atomic.Bool                // LoopBreak was called since the loop began
 	cancelled atomic.Bool                // the context of Run has ended
 	callbacks atomic.Uint64
 
 	mu       sync.Mutex
-	changed  sync.Cond // queue or children, while the base is being freed
+	changed  sync.Cond // queue or children have; for freeChildren
 	queue    []task
-	spare    []task // the other of two slices that take turns as the queue
+	spare    []task // the second of two slices that take turns as the queue
 	armed    bool   // the wake event is pending
-	keepers  int    // what keeps an empty loop running
+	keepers  int    // how many things keep an empty loop running
 	children map[*object]interface{ Free() }
 	counts   [kinds]int
-	io       C.struct_glev_fast_counters // when the base was freed
+	io       C.struct_glev_fast_counters // the counters at the time when the base was freed
 
-	dues dues // taken by the loop, not yet run
+	dues dues // notes that the loop has taken and not yet run
 }
 
-// NewBase makes an event loop with the best backend the system has.
-// Safe for concurrent use. Wraps event_base_new.
+// NewBase makes an event loop with the best backend that the system has.
+// Wraps event_base_new.
 func NewBase() (*Base, error) { return NewBaseConfig(Config{}) }
 
-// NewBaseConfig makes an event loop as cfg says. If no backend fits, the error
-// matches errors.ErrUnsupported.
-// Safe for concurrent use. Wraps event_base_new_with_config.
+// NewBaseConfig makes an event loop as cfg says. If no backend fits, the error matches
+// errors.ErrUnsupported.
+// Wraps event_base_new_with_config.
 func NewBaseConfig(cfg Config) (*Base, error) {
 	const op = "event_base_new_with_config"
 	if err := useThreads(); err != nil {
@@ -213,7 +224,7 @@ func NewBaseConfig(cfg Config) (*Base, error) {
 	return b, nil
 }
 
-// start makes the native half of a base that has an event_base.
+// start makes the native half of a base whose event_base exists.
 func (b *Base) start(op string) error {
 	b.children = map[*object]interface{ Free() }{}
 	b.changed.L = &b.mu
@@ -264,7 +275,7 @@ func (cfg Config) newEventBase(op string) (*C.struct_event_base, error) {
 	}
 	event := C.event_base_new_with_config(c)
 	if event == nil {
-		return nil, &Error{op, fmt.Errorf("no backend is left of those with %v, without %q: %w",
+		return nil, &Error{op, fmt.Errorf("no backend with %v is left when %q are avoided: %w",
 			cfg.RequireFeatures, cfg.AvoidMethods, errors.ErrUnsupported)}
 	}
 	if cfg.Priorities > 1 && C.event_base_priority_init(event, C.int(cfg.Priorities)) != 0 {
@@ -296,8 +307,9 @@ func (cfg Config) setDispatchInterval(op string, c *C.struct_event_config) error
 	return nil
 }
 
-// SupportedMethods returns the backends that this libevent was built with, the best
-// first. Safe for concurrent use. Wraps event_get_supported_methods.
+// SupportedMethods returns the names of the backends that this libevent was built with,
+// the best one first.
+// Wraps event_get_supported_methods.
 func SupportedMethods() []string {
 	var names []string
 	methods := C.event_get_supported_methods()
@@ -311,24 +323,23 @@ func SupportedMethods() []string {
 }
 
 // Features returns what the backend can do.
-// Safe for concurrent use. Wraps event_base_get_features.
+// Wraps event_base_get_features.
 func (b *Base) Features() Features {
-	return Features(b.ask(func() C.int { return C.event_base_get_features(b.event) }))
-}
-
-// Priorities returns the number of priorities.
-// Safe for concurrent use. Wraps event_base_get_npriorities.
-func (b *Base) Priorities() int {
-	return b.ask(func() C.int { return C.event_base_get_npriorities(b.event) })
-}
-
-// ask makes a C call that returns a number; 0 on a freed base.
-func (b *Base) ask(f func() C.int) int {
 	if !b.enter() {
 		return 0
 	}
-	defer b.exit()
-	return int(f())
+	defer b.leave()
+	return Features(C.event_base_get_features(b.event))
+}
+
+// Priorities returns the number of priorities.
+// Wraps event_base_get_npriorities.
+func (b *Base) Priorities() int {
+	if !b.enter() {
+		return 0
+	}
+	defer b.leave()
+	return int(C.event_base_get_npriorities(b.event))
 }
 
 func (b *Base) checkPriority(op string, priority int) error {
@@ -338,51 +349,68 @@ func (b *Base) checkPriority(op string, priority int) error {
 	return nil
 }
 
-// NumEvents returns how many events the base has of the kinds in which; libevent counts
-// its own and the binding's among them.
-// Safe for concurrent use. Wraps event_base_get_num_events.
+// NumEvents returns how many events of the kinds in which the base has. libevent's own
+// events and those of the binding are counted, too.
+// Wraps event_base_get_num_events.
 func (b *Base) NumEvents(which EventCount) int {
-	return b.ask(func() C.int { return C.event_base_get_num_events(b.event, C.uint(which)) })
+	if !b.enter() {
+		return 0
+	}
+	defer b.leave()
+	return int(C.event_base_get_num_events(b.event, C.uint(which)))
 }
 
-// MaxEvents returns the largest number of events of the kinds in which that the base has
-// had, and with reset begins to count anew.
-// Safe for concurrent use. Wraps event_base_get_max_events.
+// MaxEvents returns the largest number of events of the kinds in which that the base
+// has had at one time. With reset it restarts that count.
+// Wraps event_base_get_max_events.
 func (b *Base) MaxEvents(which EventCount, reset bool) int {
-	return b.ask(func() C.int { return C.event_base_get_max_events(b.event, C.uint(which), cBool(reset)) })
+	if !b.enter() {
+		return 0
+	}
+	defer b.leave()
+	return int(C.event_base_get_max_events(b.event, C.uint(which), cBool(reset)))
 }
 
 // CachedTime returns the time at which the present turn of the loop began, or the
-// current time when no loop runs. Loop goroutine only, or any while no loop runs.
+// current time when no loop runs.
+// Loop goroutine only, or any goroutine while no loop runs.
 // Wraps event_base_gettimeofday_cached.
 func (b *Base) CachedTime() time.Time {
+	if !b.enter() {
+		return time.Time{}
+	}
+	defer b.leave()
 	var tv C.struct_timeval
-	if b.ask(func() C.int { return 1 + C.event_base_gettimeofday_cached(b.event, &tv) }) != 1 {
+	if C.event_base_gettimeofday_cached(b.event, &tv) != 0 {
 		return time.Time{}
 	}
 	return time.Unix(int64(tv.tv_sec), int64(tv.tv_usec)*1000)
 }
 
-// UpdateCachedTime makes the present time that of the turn, for a closure that took
-// long before it adds timers. Loop goroutine only, or any while no loop runs.
+// UpdateCachedTime sets the time of the present turn to the current time. A closure
+// that took long calls it before it adds timers.
+// Loop goroutine only, or any goroutine while no loop runs.
 // Wraps event_base_update_cache_time.
 func (b *Base) UpdateCachedTime() error {
-	return b.call("event_base_update_cache_time", func() C.int { return C.event_base_update_cache_time(b.event) })
+	if err := b.enterAlive(); err != nil {
+		return err
+	}
+	defer b.leave()
+	return done("event_base_update_cache_time", C.event_base_update_cache_time(b.event))
 }
 
 // Method returns the name of the backend: "epoll", "kqueue", "poll"...
-// Safe for concurrent use. Wraps event_base_get_method.
+// Wraps event_base_get_method.
 func (b *Base) Method() string { return b.method }
 
 // Stats returns the counters of the base, also after Free.
-// Safe for concurrent use.
 func (b *Base) Stats() Stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	io := b.io
 	if b.enter() {
 		C.glev_fast_counters(b.c, &io)
-		b.exit()
+		b.leave()
 	}
 	return Stats{
 		Callbacks:    b.callbacks.Load(),
@@ -398,47 +426,47 @@ func (b *Base) Stats() Stats {
 	}
 }
 
-// Free frees the base and everything that still lives on it. Unwritten output and
-// functions that were posted and have not run are dropped. Functions of AddReference
-// and SetCleanup that are due run before it returns. While the loop runs, and
-// so inside a closure, it returns ErrRunning and does nothing. On a base whose loop
-// was aborted by a Goexit it releases what can be released, leaves libevent's own
-// memory of the loop behind, and returns ErrLoopAborted. A wrapped base it leaves to C;
-// see WrapBase.
-// Safe for concurrent use. Wraps event_base_free.
+// Free frees the base and everything that still lives on it. It drops output that has
+// not been written and posted functions that have not run. Functions of AddReference
+// and SetCleanup that are due run before Free returns. While the loop runs, and
+// therefore inside a closure, Free returns ErrRunning and does nothing. If a
+// runtime.Goexit has aborted the loop, Free releases what can be released, leaks
+// libevent's own memory of the loop, and returns ErrLoopAborted. The event_base of a
+// wrapped base stays C's; see WrapBase.
+// Wraps event_base_free.
 func (b *Base) Free() error {
 	if !b.enter() {
 		return nil
 	}
 	idle, inTurn := b.lockOwn(), false
 	if idle {
-		if b.freeing { // by another goroutine
+		if b.freeing { // another goroutine is freeing it
 			b.own.Unlock()
-			b.exit()
+			b.leave()
 			return nil
 		}
 		idle = !b.running
 		inTurn = b.hosted() && (!b.onLoop() || C.glev_base_here() == b.c)
 		b.freeing = idle
-		b.running = true // and stays so: nobody else begins
+		b.running = true // for good, so that no other goroutine starts the loop
 		b.own.Unlock()
 	}
 	if !idle {
-		b.exit()
+		b.leave()
 		return ErrRunning
 	}
 	if inTurn {
-		b.leaveInTurn()
+		b.freeLater()
 		return nil
 	}
-	b.exit()
+	b.leave()
 	b.close()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	C.glev_base_claim(b.c)
 	defer b.dues.run()
 	defer collect().end()
-	b.bury()
+	b.freeContents()
 	C.glev_base_unclaim(b.c)
 	if b.dead.Load() {
 		return ErrLoopAborted
@@ -450,9 +478,10 @@ func (b *Base) Free() error {
 	return nil
 }
 
-// bury frees what lives on a base that is closed, on the thread of its loop.
-func (b *Base) bury() {
-	for b.users() > 1 { // calls of a moment, from other goroutines
+// freeContents frees what lives on a base that is closed. It runs on the thread of the
+// loop.
+func (b *Base) freeContents() {
+	for b.users() > 1 { // short calls of other goroutines
 		runtime.Gosched()
 	}
 	b.freeChildren()
@@ -469,15 +498,15 @@ func (b *Base) bury() {
 	b.handle.release()
 }
 
-// freeChildren frees what lives on the base and does the work of the loop until
-// all of it is gone.
+// freeChildren frees what lives on the base, and does the work of the loop, until none
+// of it is left.
 func (b *Base) freeChildren() {
 	b.closeChildren()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for len(b.children) > 0 || len(b.queue) > 0 {
 		if len(b.queue) == 0 {
-			b.changed.Wait() // somebody is still in a call on a child
+			b.changed.Wait() // another goroutine is inside a child
 			continue
 		}
 		t := b.queue[0]
@@ -490,7 +519,7 @@ func (b *Base) freeChildren() {
 	}
 }
 
-// closeChildren has no closure of what lives on the base start any more.
+// closeChildren calls Free of what lives on the base, so that no closure of it starts.
 func (b *Base) closeChildren() {
 	b.mu.Lock()
 	children := slices.Collect(maps.Values(b.children))
@@ -500,8 +529,8 @@ func (b *Base) closeChildren() {
 	}
 }
 
-// adopt puts a new object on the base.
-func (b *Base) adopt(o *object, child interface{ Free() }) {
+// register puts a new object on the base, and opens it.
+func (b *Base) register(o *object, child interface{ Free() }) {
 	b.mu.Lock()
 	b.children[o] = child
 	b.counts[o.kind]++
@@ -510,8 +539,8 @@ func (b *Base) adopt(o *object, child interface{ Free() }) {
 	o.open()
 }
 
-// hand puts an object on another base.
-func (b *Base) hand(o *object, to *Base) {
+// move takes an object from this base to another one.
+func (b *Base) move(o *object, to *Base) {
 	b.mu.Lock()
 	child := b.children[o]
 	delete(b.children, o)
@@ -524,8 +553,8 @@ func (b *Base) hand(o *object, to *Base) {
 	to.mu.Unlock()
 }
 
-// disown is called when the object's memory is gone.
-func (b *Base) disown(o *object) {
+// unregister takes an object off the base when its memory has been freed.
+func (b *Base) unregister(o *object) {
 	live.objects[o.kind].Add(-1)
 	b.mu.Lock()
 	delete(b.children, o)

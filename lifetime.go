@@ -9,24 +9,25 @@ import (
 	"unsafe"
 )
 
-// usage is the word that decides who frees an object: one bit for open, and the
-// number of goroutines that are inside a C call on it or in one of its closures.
-// Nobody gets in after close, and whoever leaves last frees. The zero value is
-// closed, so an object that no constructor made is refused like a freed one.
+// usage decides who frees an object. It is one word: a bit that says the object is
+// open, and the number of goroutines that are inside a C call on it or in one of its
+// closures. After close no goroutine enters, and the last one that leaves frees the
+// object. The zero value is closed, so an object that no constructor made is refused
+// like a freed one.
 type usage struct {
 	word atomic.Int64
 }
 
 const (
 	usageOpen   = 1 << 62
-	usageSeized = 1 << 61 // and not open: those who come wait
+	usageSeized = 1 << 61 // set in place of usageOpen; other goroutines wait
 )
 
 func (u *usage) open() { u.word.Store(usageOpen) }
 
 func (u *usage) isOpen() bool { return u.word.Load()&(usageOpen|usageSeized) != 0 }
 
-// look returns the word when it is not seized.
+// look returns the word, and waits while it is seized.
 func (u *usage) look() int64 {
 	for {
 		w := u.word.Load()
@@ -37,12 +38,14 @@ func (u *usage) look() int64 {
 	}
 }
 
-// seize lets nobody else in until unseize. The caller is inside; it reports false if
-// others are, too, or it is closed.
+// seize keeps other goroutines out until unseize. The caller has entered. seize returns
+// false if other goroutines are inside, too, or the object is closed.
 func (u *usage) seize() bool { return u.word.CompareAndSwap(usageOpen+1, usageSeized+1) }
 
 func (u *usage) unseize() { u.word.Store(usageOpen + 1) }
 
+// enter keeps the object from being freed until leave. It returns false if it is
+// closed.
 func (u *usage) enter() bool {
 	for {
 		w := u.look()
@@ -55,8 +58,8 @@ func (u *usage) enter() bool {
 	}
 }
 
-// join is enter for a closed object that somebody is inside of, who stays there
-// meanwhile.
+// join is enter for a closed object. Another goroutine is inside and stays there until
+// join returns; if none is, join returns false.
 func (u *usage) join() bool {
 	for {
 		w := u.word.Load()
@@ -69,10 +72,12 @@ func (u *usage) join() bool {
 	}
 }
 
-// exit reports whether the object is closed and nobody is left inside.
-func (u *usage) exit() (last bool) { return u.word.Add(-1) == 0 }
+// leave undoes one enter, join or close. It reports whether the object is closed and no
+// goroutine is left inside.
+func (u *usage) leave() (last bool) { return u.word.Add(-1) == 0 }
 
-// close leaves the caller inside. It reports false when it was closed before.
+// close refuses other goroutines from now on, and enters for the caller. It returns
+// false if the object was closed before.
 func (u *usage) close() bool {
 	for {
 		w := u.look()
@@ -85,38 +90,44 @@ func (u *usage) close() bool {
 	}
 }
 
-// users is the number of those inside of what is not seized.
+// users returns how many goroutines are inside of an object that is not seized.
 func (u *usage) users() int64 { return u.look() &^ usageOpen }
 
-// object is what Event, BufferEvent and Listener have in common: they live on a
-// base, libevent calls back for them, and their memory is given back by the
-// loop, after the last user has left.
+// object is what Event, BufferEvent, Listener and others have in common: they live on a
+// base, libevent calls back for them, and the loop frees their memory after the last
+// user has left.
 type object struct {
 	usage
-	base   *Base // for those inside, and for all when it is closed: SetBase changes it
+	base   *Base // changed by SetBase, so read it only when inside, or closed
 	kind   kind
 	handle handle
 	native unsafe.Pointer // what libevent passes to this object's callbacks
 	free   func()         // gives the C memory back
-	below  *BufferEvent   // what a filter is on: entered until the filter is gone
-	// abandon gives back what is not memory when that cannot be given back.
+	below  *BufferEvent   // what a filter is on; entered until the filter is freed
+	// abandon gives back what is not memory, in place of free, after a Goexit.
 	abandon func()
 
-	farewell atomic.Pointer[farewell]
+	freeWaiters atomic.Pointer[freeWaiters]
 }
 
 func (o *object) self() *object { return o }
 
-// leave is the counterpart of enter. The last one to leave a closed object sends
-// it to the loop: a callback of it may be below on the stack here.
+// leave undoes enter. If the object is closed and no other goroutine is inside, the
+// loop frees it in a later turn, because a callback of the object may be below on this
+// stack. If no loop runs it is freed at once.
 func (o *object) leave() {
-	if !o.exit() {
-		return
+	if o.usage.leave() {
+		o.sendToLoop()
 	}
-	if o.base.ifIdle(o.finalize) {
+}
+
+func (o *object) sendToLoop() {
+	if o.base.lockIdle() {
+		o.freeNow()
+		o.base.own.Unlock()
 		o.leaveBelow()
 	} else {
-		o.base.enqueue(task{run: func() { o.finalize(); o.leaveBelow() }})
+		o.base.enqueue(task{run: func() { o.freeNow(); o.leaveBelow() }})
 	}
 }
 
@@ -126,34 +137,24 @@ func (o *object) leaveBelow() {
 	}
 }
 
-// leaveAtLoop runs fn, and then leaves: at once on the loop's goroutine or when no
-// loop runs, in a later turn otherwise. It reports whether fn has run.
-func (o *object) leaveAtLoop(fn func()) (done bool) {
-	if o.base.onLoop() {
-		fn()
-	} else if !o.base.ifIdle(fn) {
-		o.base.enqueue(task{run: func() { fn(); o.leave() }})
-		return false
-	}
-	o.leave()
-	return true
-}
-
-func (o *object) finalize() {
+// freeNow gives back everything that belongs to the object. It runs on the loop's
+// thread, or while no loop runs.
+func (o *object) freeNow() {
 	if !o.base.dead.Load() {
 		o.free()
 	} else if o.abandon != nil {
-		// libevent believes its loop runs for ever, and would wait for it.
+		// libevent believes that the aborted loop still runs, and free would
+		// wait for it.
 		o.abandon()
 	}
 	o.handle.release()
-	o.base.disown(o)
-	o.sayFarewell()
+	o.base.unregister(o)
+	o.tellFreed()
 }
 
-// called finds the object a callback is for, and enters it. A handle that now
-// means another object, or none, is stale; an object that is freed gets no more
-// calls. After a true result ran must be called once, as a deferred call.
+// called finds the object that a callback is for, and enters it. If the handle leads to
+// no object, or to another one than native, the call is stale and is counted. A freed
+// object gets no more calls. After a true result the caller defers ran, or calls leave.
 func called[T interface{ self() *object }](h, native unsafe.Pointer) (T, bool) {
 	v, ok := restore[T](h)
 	if !ok || v.self().native != native {
@@ -163,8 +164,8 @@ func called[T interface{ self() *object }](h, native unsafe.Pointer) (T, bool) {
 	return v, v.self().enter()
 }
 
-// ran is deferred by whoever runs a closure of the object; *returned says
-// whether the closure got to its end.
+// ran is deferred by a function that runs a closure of the object; *returned says
+// whether the closure returned. It leaves the object.
 func (o *object) ran(returned *bool) {
 	if !*returned {
 		o.base.failed(recover())
@@ -172,17 +173,17 @@ func (o *object) ran(returned *bool) {
 	o.leave()
 }
 
-// ran is deferred by whoever runs a closure that is no object's, or on another base
-// than its object's.
+// ran is the same for a closure that belongs to no object, or runs on another base than
+// that of its object.
 func (b *Base) ran(returned *bool) {
 	if !*returned {
 		b.failed(recover())
 	}
 }
 
-// failed takes note of a closure that did not return: of its panic, which is
-// raised again when libevent's frames are gone from the stack, or of a Goexit,
-// which cannot be stopped and takes those frames with it.
+// failed handles a closure that did not return. A panic is kept and raised again when
+// libevent's frames are gone from the stack. A Goexit (panicked is nil) cannot be
+// stopped and removes those frames, so the base is marked dead.
 func (b *Base) failed(panicked any) {
 	if panicked == nil {
 		b.dead.Store(true)
@@ -197,8 +198,8 @@ func (b *Base) failed(panicked any) {
 	b.breakLoop()
 }
 
-// panicError gives a panic the stack of where it came from, which is still below;
-// one that came through an inner loop has it already.
+// panicError wraps a panic value with the stack of the panic, which is still below this
+// function. A panic that came through an inner loop is wrapped already.
 func panicError(panicked any) *PanicError {
 	p, ok := panicked.(*PanicError)
 	if !ok {

@@ -14,17 +14,17 @@ import (
 	"unsafe"
 )
 
-// ListenOptions says how Listen makes its socket. The zero value is a server's:
-// address reuse on, close-on-exec, accepted sockets non-blocking and close-on-exec.
+// ListenOptions says how Listen makes its socket. The zero value is right for a server:
+// address reuse is on, and accepted sockets are non-blocking and close-on-exec.
 type ListenOptions struct {
-	Backlog        int  // connections waiting to be accepted; 0 is 4096, and the system's limit holds
-	Disabled       bool // accept nothing before Enable
-	NoReuseAddr    bool // without SO_REUSEADDR
-	ReusePort      bool // SO_REUSEPORT: several sockets share the address
-	IPv6Only       bool // a socket for IPv6 takes no IPv4
-	IPv4AndIPv6    bool // a socket for IPv6 takes IPv4, whatever the system says; needs libevent 2.2
-	DeferredAccept bool // accept when the first bytes are there, where the system can
-	NoCloseOnExec  bool // the accepted sockets, and the listening one, pass to other programs
+	Backlog        int  // how many connections may wait to be accepted; 0 means 4096; the system has a limit of its own
+	Disabled       bool // accept nothing until Enable is called
+	NoReuseAddr    bool // do not set SO_REUSEADDR
+	ReusePort      bool // set SO_REUSEPORT: several sockets share the address
+	IPv6Only       bool // a socket for IPv6 accepts no IPv4
+	IPv4AndIPv6    bool // a socket for IPv6 accepts IPv4, also if the system's default is not to; needs libevent 2.2
+	DeferredAccept bool // accept when the first bytes have come, if the system supports that
+	NoCloseOnExec  bool // programs that this process starts inherit the sockets
 	Blocking       bool // leave the accepted sockets blocking
 }
 
@@ -38,7 +38,7 @@ func (o ListenOptions) native(family C.int) (flags C.uint, backlog C.int) {
 	set(o.Disabled, C.LEV_OPT_DISABLED)
 	set(!o.NoCloseOnExec, C.LEV_OPT_CLOSE_ON_EXEC)
 	set(o.Blocking, C.LEV_OPT_LEAVE_SOCKETS_BLOCKING)
-	if family != C.AF_UNIX { // on a unix socket these mean nothing, and libevent 2.2 refuses them
+	if family != C.AF_UNIX { // on a unix socket these have no meaning, and libevent 2.2 refuses them
 		set(!o.NoReuseAddr, C.LEV_OPT_REUSEABLE)
 		set(o.ReusePort, C.LEV_OPT_REUSEABLE_PORT)
 		set(o.DeferredAccept, C.LEV_OPT_DEFERRED_ACCEPT)
@@ -66,23 +66,25 @@ func (o ListenOptions) checkFamilies(op string) error {
 	return nil
 }
 
-// Listener accepts connections and gives their descriptors to a closure.
+// Listener accepts connections and gives their descriptors to a closure. Its methods
+// are safe for concurrent use.
 type Listener struct {
 	object
 	c      *C.struct_glev_lev
 	addr   net.Addr
 	accept func(l *Listener, fd int, remote net.Addr)
 	onErr  atomic.Pointer[func(*Listener, error)]
-	off    atomic.Bool // disabled: no accept closure starts
+	off    atomic.Bool // Disable was called: no accept closure starts
 
-	// Of a Group: what the closures of each loop get, and whose turn it is. One of
-	// them is the listener itself, the others have no more than whole and base.
+	// For a Group: shares has the Listener that the closures of each loop get, and
+	// turn says whose turn it is. One share is the listener itself; the others have
+	// whole, which leads to it, and base, and nothing else.
 	shares []*Listener
 	turn   int
 	whole  *Listener
 }
 
-// root is the listener itself, of which l may be one loop's share.
+// root returns the listener itself, of which l may be one loop's share.
 func (l *Listener) root() *Listener {
 	if l.whole != nil {
 		return l.whole
@@ -90,13 +92,13 @@ func (l *Listener) root() *Listener {
 	return l
 }
 
-// Listen makes a listening socket and calls accept on the loop's goroutine for
-// each connection. accept owns fd: it gives it to NewSocket with OptCloseOnFree, or
-// closes it. network is "tcp", "tcp4", "tcp6" or "unix". The host may be empty for
-// all addresses of the machine ("tcp": IPv6 and, unless the system says otherwise,
-// IPv4), or a name, which is looked up before Listen returns; port 0 takes a free one, which Addr tells. The file of a
-// unix socket is not removed by Free.
-// Safe for concurrent use. Wraps evconnlistener_new_bind.
+// Listen makes a listening socket and calls accept on the loop's goroutine for each
+// connection. accept owns fd: it gives fd to NewSocket with OptCloseOnFree, or closes
+// it. network is "tcp", "tcp4", "tcp6" or "unix". An empty host means all addresses of
+// the machine ("tcp": IPv6 and, unless the system has another default, IPv4). A host
+// name is looked up before Listen returns. Port 0 takes a free port, which Addr
+// returns. Free does not remove the file of a unix socket.
+// Wraps evconnlistener_new_bind.
 func (b *Base) Listen(network, address string, opts ListenOptions, accept func(l *Listener, fd int, remote net.Addr)) (*Listener, error) {
 	return b.listen(network, address, opts, accept, nil)
 }
@@ -116,7 +118,7 @@ func (b *Base) listen(network, address string, opts ListenOptions, accept func(*
 	return b.newListener(op, opts, accept, spread, func(l *Listener) syscall.Errno {
 		errno := l.bind(&a, opts)
 		if (errno == syscall.EAFNOSUPPORT || errno == syscall.EADDRNOTAVAIL) && network == "tcp" && address[0] == ':' {
-			// A machine without IPv6 still has all of its addresses.
+			// A machine without IPv6 still has addresses to listen on.
 			if v4, err := parseAddr("tcp4", address); err == nil {
 				errno = l.bind(&v4, opts)
 			}
@@ -125,11 +127,11 @@ func (b *Base) listen(network, address string, opts ListenOptions, accept func(*
 	})
 }
 
-// ListenFD is Listen on a socket that is bound, or listening already: of a service
-// manager, or a duplicate of the one of a net.Listener (its File method gives one). Of
-// opts those that are about making the socket are not used. If err is nil the listener
-// owns fd, which was made non-blocking; otherwise it stays the caller's.
-// Safe for concurrent use. Wraps evconnlistener_new.
+// ListenFD is Listen on a socket that is bound or listening already, for example one of
+// a service manager, or the duplicate that the File method of a net.Listener returns.
+// The options that say how to make the socket have no effect. If err is nil, the
+// listener owns fd and has made it non-blocking; otherwise fd stays the caller's.
+// Wraps evconnlistener_new.
 func (b *Base) ListenFD(fd int, opts ListenOptions, accept func(l *Listener, fd int, remote net.Addr)) (*Listener, error) {
 	return b.listenFD(fd, opts, accept, nil)
 }
@@ -150,7 +152,8 @@ func (b *Base) listenFD(fd int, opts ListenOptions, accept func(*Listener, int, 
 	})
 }
 
-// newListener spreads the connections over the bases in spread, or takes them all on b.
+// newListener spreads the connections over the bases in spread. If there are none, all
+// connections go to b.
 func (b *Base) newListener(op string, opts ListenOptions, accept func(*Listener, int, net.Addr), spread []*Base, open func(*Listener) syscall.Errno) (*Listener, error) {
 	if accept == nil {
 		return nil, badArgument(op, "accept is nil")
@@ -161,7 +164,7 @@ func (b *Base) newListener(op string, opts ListenOptions, accept func(*Listener,
 	if err := b.enterAlive(); err != nil {
 		return nil, err
 	}
-	defer b.exit()
+	defer b.leave()
 	l := &Listener{object: object{base: b, kind: kindListener}, accept: accept}
 	l.off.Store(opts.Disabled)
 	for _, other := range spread {
@@ -180,7 +183,7 @@ func (b *Base) newListener(op string, opts ListenOptions, accept func(*Listener,
 	l.addr, _ = fdAddr(C.evconnlistener_get_fd(l.c.lev), false)
 	l.free = func() { C.glev_lev_free(l.c) }
 	l.abandon = func() { closeFD(int(C.evconnlistener_get_fd(l.c.lev))) }
-	b.adopt(&l.object, l)
+	b.register(&l.object, l)
 	return l, nil
 }
 
@@ -207,8 +210,8 @@ func listenAddr(network, address string) (C.struct_glev_addr, error) {
 	return parseAddr(network, tcp.String())
 }
 
-// FD returns the listening descriptor, or -1 after Free. It stays the listener's.
-// Safe for concurrent use. Wraps evconnlistener_get_fd.
+// FD returns the listening descriptor, or -1 after Free. The listener owns it.
+// Wraps evconnlistener_get_fd.
 func (l *Listener) FD() int {
 	l = l.root()
 	if !l.enter() {
@@ -218,61 +221,63 @@ func (l *Listener) FD() int {
 	return int(C.evconnlistener_get_fd(l.c.lev))
 }
 
-// Base returns the base the listener was made on. Of the listener that an accept
-// closure gets it is the one whose loop runs that closure, also when a Group has
-// spread the connections over several.
-// Safe for concurrent use. Wraps evconnlistener_get_base.
+// Base returns the base that the listener was made on. For the listener that an accept
+// closure gets, it is the base whose loop runs that closure, also if a Group spreads
+// the connections over several loops.
+// Wraps evconnlistener_get_base.
 func (l *Listener) Base() *Base { return l.base }
 
-// Addr returns the address the listener is bound to, also after Free.
-// Safe for concurrent use. Stands for evconnlistener_get_fd and getsockname.
+// Addr returns the address that the listener is bound to, also after Free.
+// Stands for evconnlistener_get_fd and getsockname.
 func (l *Listener) Addr() net.Addr { return l.root().addr }
 
-// SetErrorFunc sets what is called on the loop's goroutine when accepting fails, for
-// want of descriptors most likely. The listener then pauses and tries again after
-// 50 ms, later after up to a second; fn is called once until accepting works again.
-// Without fn the error is logged with SetLogger's logger or slog's default.
-// Safe for concurrent use. Wraps evconnlistener_set_error_cb.
+// SetErrorFunc sets a function that is called on the loop's goroutine when accepting
+// fails, usually because there are no descriptors left. The listener then pauses, and
+// tries again after 50 ms, later after up to one second. fn is called once until
+// accepting works again. Without fn the error goes to the logger of SetLogger, or to
+// slog's default logger.
+// Wraps evconnlistener_set_error_cb.
 func (l *Listener) SetErrorFunc(fn func(*Listener, error)) {
 	l.root().onErr.Store(&fn)
 }
 
 // Enable accepts connections again.
-// Safe for concurrent use. Wraps evconnlistener_enable.
+// Wraps evconnlistener_enable.
 func (l *Listener) Enable() error { return l.root().enable("evconnlistener_enable", true) }
 
-// Disable accepts no more until Enable. When it has returned no accept closure
-// starts; connections wait in the backlog, but one that the loop was just taking
-// from it may be closed, and of a Group those that are on their way to another loop.
-// Safe for concurrent use. Wraps evconnlistener_disable.
+// Disable accepts no connections until Enable is called. After it has returned no
+// accept closure starts, and connections wait in the backlog. A connection that the
+// loop was taking from the backlog at that moment may be closed, and so may, for a
+// Group, connections that are on their way to another loop.
+// Wraps evconnlistener_disable.
 func (l *Listener) Disable() error { return l.root().enable("evconnlistener_disable", false) }
 
 func (l *Listener) enable(op string, on bool) error {
 	if !l.enter() {
 		return ErrClosed
 	}
-	if l.base.dead.Load() { // libevent would wait for a callback that never ends
+	if l.base.dead.Load() { // libevent would wait for a callback that never returns
 		l.leave()
 		return ErrLoopAborted
 	}
 	l.off.Store(!on)
 	var rc C.int
 	done := l.leaveAtLoop(func() {
-		if l.off.Load() == !on && !l.base.dead.Load() { // unless somebody has changed it since
+		if l.off.Load() == !on && !l.base.dead.Load() { // unless it has been changed since
 			rc = C.glev_lev_enable(l.c, cBool(on))
 		}
 	})
-	if !done { // posted: nothing is known yet
+	if !done { // posted: the outcome is not known yet
 		return nil
 	}
 	_, err := result(op, C.int64_t(rc))
 	return err
 }
 
-// Free closes the listening socket. When it has returned no accept closure starts.
-// Called on another goroutine while the loop runs, the address is free again a
-// turn of the loop later.
-// Safe for concurrent use. Wraps evconnlistener_free.
+// Free closes the listening socket. After it has returned no accept closure starts. If
+// it is called on another goroutine while the loop runs, the address becomes free in a
+// later turn of the loop.
+// Wraps evconnlistener_free.
 func (l *Listener) Free() {
 	l = l.root()
 	if !l.close() {
@@ -285,19 +290,20 @@ func (l *Listener) Free() {
 	})
 }
 
-// accepted gives a connection to the closure, or closes it if there is none.
+// accepted gives a connection to the closure, or closes it if no closure may start.
 func (l *Listener) accepted(fd int, remote net.Addr) {
 	if l.off.Load() || !l.isOpen() {
-		// Disabled or freed from elsewhere, which the loop has yet to do. At
-		// once, or all of the backlog would be accepted and closed.
+		// Another goroutine has disabled or freed the listener, and the loop
+		// has not done so yet. Do it now, or the whole backlog would be
+		// accepted and closed.
 		closeFD(fd)
 		C.glev_lev_enable(l.c, 0)
 		l.leave()
 		return
 	}
 	if l.base.panicked.Load() != nil {
-		// It was taken from the backlog and cannot go back: it waits for
-		// the next run of the loop.
+		// The connection cannot go back to the backlog, so it waits for the
+		// next run of the loop.
 		l.base.enqueue(task{run: func() { l.accepted(fd, remote) }})
 		return
 	}
@@ -307,21 +313,21 @@ func (l *Listener) accepted(fd int, remote net.Addr) {
 		return
 	}
 	defer l.leave()
-	if !to.base.enter() { // so that its Free, if one begins now, finds the task
+	if !to.base.enter() { // so that a Free that begins now finds the task
 		closeFD(fd)
 		return
 	}
-	defer to.base.exit()
+	defer to.base.leave()
 	to.base.enqueue(task{run: func() { to.handed(fd, remote) }})
 }
 
-// next is the share whose turn it is, of those whose loops can still run. Taking turns
-// is the only way that is even for any number of connections. A socket for each loop
-// (SO_REUSEPORT) leaves it to a hash, one socket that all loops poll to whoever wakes
-// first, who then takes all there is; both were measured to cost as much CPU for a
-// connection and for an echo. SO_REUSEPORT also lets a second server take the same port
-// unnoticed, knows no unix sockets, loses the backlog of a socket that is closed, and does
-// not spread on every system.
+// next returns the share whose turn it is, of those whose loops can still run. Only
+// taking turns is even for any number of connections. With a socket for each loop
+// (SO_REUSEPORT) a hash decides, and with one socket that all loops poll the loop that
+// wakes first takes all there is. Measured, both cost as much CPU for a connection and
+// for an echo as this. SO_REUSEPORT also lets a second server take the same port
+// unnoticed, does not exist for unix sockets, loses the backlog of a socket that is
+// closed, and does not spread on every system.
 func (l *Listener) next() *Listener {
 	for range l.shares {
 		share := l.shares[l.turn%len(l.shares)]
@@ -334,8 +340,9 @@ func (l *Listener) next() *Listener {
 }
 
 // handed is accepted on another loop than the one that took the connection from the
-// backlog, or on nobody's when that base is being freed. A connection on its way keeps
-// nothing in being: to free the listener's base would mean to wait for another loop.
+// backlog, or, while that base is being freed, on the goroutine that frees it. A
+// connection on its way does not keep the listener from being freed, because Free of
+// the listener's base would then have to wait for another loop.
 func (l *Listener) handed(fd int, remote net.Addr) {
 	if !l.whole.enter() {
 		closeFD(fd)
@@ -347,8 +354,8 @@ func (l *Listener) handed(fd int, remote net.Addr) {
 	}
 }
 
-// deliver runs the closure on the loop of the share to, inside the listener, which it
-// leaves.
+// deliver runs the closure on the loop of the share to. The caller has entered the
+// listener; deliver leaves it.
 func (l *Listener) deliver(to *Listener, fd int, remote net.Addr) {
 	defer l.leave()
 	returned := false
@@ -367,7 +374,7 @@ func (l *Listener) acceptFailed(errno syscall.Errno) {
 	defer l.ran(&returned)
 	err := &Error{"accept", errno}
 	if !l.isOpen() {
-		// Nobody to tell.
+		// The listener is freed.
 	} else if fn := l.onErr.Load(); fn != nil && *fn != nil {
 		l.base.callbacks.Add(1)
 		(*fn)(l, err)

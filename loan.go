@@ -14,17 +14,17 @@ import (
 	"unsafe"
 )
 
-// loan is the memory of a buffer in the hands of a function of the user's. Loans are
-// pooled: Peek allocates nothing.
+// loan holds the memory of a buffer while a function of the user's sees it. Loans are
+// pooled, so Peek allocates nothing.
 type loan struct {
 	vec   []C.struct_evbuffer_iovec
-	used  int // of vec
+	used  int // how many of vec are in use
 	spans [][]byte
 }
 
 var loans = sync.Pool{New: func() any { return &loan{vec: make([]C.struct_evbuffer_iovec, 16)} }}
 
-// show makes what was lent visible to Go, up to limit bytes.
+// show makes the memory that was lent visible to Go, up to limit bytes.
 func (l *loan) show(n C.int64_t, limit int) [][]byte {
 	l.used = int(n)
 	for _, v := range l.vec[:l.used] {
@@ -35,52 +35,37 @@ func (l *loan) show(n C.int64_t, limit int) [][]byte {
 	return l.spans
 }
 
-// forget is called before the buffer has its memory back. That of a reference (see
-// AddReference) is Go's, and the garbage collector did not see C put it here: it must
-// find nothing of it once it is no longer pinned.
+// forget is called before the buffer takes its memory back. The memory of a reference
+// (see AddReference) is Go's, and C put the pointers here without the garbage
+// collector's knowledge, so none may stay after that memory is no longer pinned.
 func (l *loan) forget() {
 	clear(l.vec[:l.used])
 	clear(l.spans)
 	l.spans = l.spans[:0]
 }
 
-// lend makes a call that lends the buffer to a function of the user's.
-func (b *Buffer) lend(op string, call func() C.int64_t) error {
-	defer collect().end()
-	if b.owner == nil {
-		if !b.enter() {
-			return ErrClosed
-		}
-		defer b.leave()
-		_, err := result(op, call())
-		return err
-	}
-	if !b.owner.enter() {
-		return ErrClosed
-	}
-	defer b.owner.leave()
-	if b.owner.base.dead.Load() {
-		return ErrLoopAborted
-	}
-	rc := call()
-	if rc == C.GLEV_WRONG_LOOP {
-		rc = b.owner.base.borrow(call)
-	}
-	_, err := result(op, rc)
-	return err
+// lend is begin for a call that shows the buffer to a function of the user's.
+func (b *Buffer) lend() nativeCall {
+	c := b.begin()
+	c.filters, c.shows = false, true
+	return c
 }
 
-// Peek shows fn all bytes of the buffer, in its chunks, without a copy. The slices
-// are C memory: they must not be changed, and die when fn returns. Until then the
+// Peek shows fn all bytes of the buffer, in its chunks, without a copy. The slices are
+// C memory: fn must not change them, or use them after it has returned. Until then the
 // buffer is lent: a change to it returns ErrLent, and Free takes effect afterwards.
-// A buffer of a bufferevent: loop goroutine only. One alone: safe for concurrent
-// use. Wraps evbuffer_peek.
+//
+// For the buffers of a bufferevent:
+// Loop goroutine only, or any goroutine while no loop runs.
+// Wraps evbuffer_peek.
 func (b *Buffer) Peek(fn func(spans [][]byte)) error { return b.PeekRange(0, -1, fn) }
 
-// PeekRange is Peek for n bytes from an offset on, or as many as there are; all if n < 0.
-// An offset beyond the end is an error.
-// A buffer of a bufferevent: loop goroutine only. One alone: safe for concurrent
-// use. Wraps evbuffer_peek.
+// PeekRange is Peek for up to n bytes from an offset; n < 0 means all. An offset beyond
+// the end is an error.
+//
+// For the buffers of a bufferevent:
+// Loop goroutine only, or any goroutine while no loop runs.
+// Wraps evbuffer_peek.
 func (b *Buffer) PeekRange(from, n int, fn func(spans [][]byte)) error {
 	const op = "evbuffer_peek"
 	if fn == nil {
@@ -89,7 +74,12 @@ func (b *Buffer) PeekRange(from, n int, fn func(spans [][]byte)) error {
 	if from < 0 {
 		return badArgument(op, "from is negative: %d", from)
 	}
-	err := b.lend(op, func() C.int64_t { return b.peek(from, n, fn) })
+	c := b.lend()
+	defer c.end()
+	for c.next() {
+		c.rc = b.peek(from, n, fn)
+	}
+	_, err := c.result(op)
 	return beyondEnd(op, from, err)
 }
 
@@ -118,17 +108,23 @@ func (b *Buffer) takeBack(l *loan) {
 	loans.Put(l)
 }
 
-// Pullup makes the first n bytes contiguous, all if n < 0, and shows them to fn
-// under the rules of Peek. More than there are is an error that matches
-// io.ErrShortBuffer.
-// A buffer of a bufferevent: loop goroutine only. One alone: safe for concurrent
-// use. Wraps evbuffer_pullup.
+// Pullup makes the first n bytes contiguous, all if n < 0, and shows them to fn under
+// the rules of Peek. If there are fewer bytes, the error matches io.ErrShortBuffer.
+//
+// For the buffers of a bufferevent:
+// Loop goroutine only, or any goroutine while no loop runs.
+// Wraps evbuffer_pullup.
 func (b *Buffer) Pullup(n int, fn func(p []byte)) error {
 	const op = "evbuffer_pullup"
 	if fn == nil {
 		return badArgument(op, "fn is nil")
 	}
-	err := b.lend(op, func() C.int64_t { return b.pullup(n, fn) })
+	c := b.lend()
+	defer c.end()
+	for c.next() {
+		c.rc = b.pullup(n, fn)
+	}
+	_, err := c.result(op)
 	if errors.Is(err, syscall.EINVAL) {
 		return &Error{op, io.ErrShortBuffer}
 	}
@@ -147,12 +143,15 @@ func (b *Buffer) pullup(n int, fn func([]byte)) C.int64_t {
 	return 0
 }
 
-// Reserve gives fn room for n bytes, or more, at the end of the buffer, in one piece or
-// two, and then makes the first used bytes of it part of the buffer. The rules of Peek
-// hold, but that the slices are there to be written to. If used is negative, or more than
-// there is room for, that is an error; then, and if fn panics, the buffer is as before.
-// A buffer of a bufferevent: loop goroutine only. One alone: safe for concurrent
-// use. Wraps evbuffer_reserve_space, evbuffer_commit_space.
+// Reserve gives fn room for n bytes or more at the end of the buffer, in one or two
+// pieces. fn writes to them, under the other rules of Peek, and returns how many bytes
+// it used; these become part of the buffer. A number that is negative, or larger than
+// the room, is an error. After an error, or if fn panics, the buffer is as it was
+// before.
+//
+// For the buffers of a bufferevent:
+// Loop goroutine only, or any goroutine while no loop runs.
+// Wraps evbuffer_reserve_space, evbuffer_commit_space.
 func (b *Buffer) Reserve(n int, fn func(spans [][]byte) (used int)) error {
 	const op = "evbuffer_reserve_space"
 	if fn == nil {
@@ -161,7 +160,12 @@ func (b *Buffer) Reserve(n int, fn func(spans [][]byte) (used int)) error {
 	if n <= 0 {
 		return badArgument(op, "n is not positive: %d", n)
 	}
-	err := b.lend(op, func() C.int64_t { return b.reserve(n, fn) })
+	c := b.lend()
+	defer c.end()
+	for c.next() {
+		c.rc = b.reserve(n, fn)
+	}
+	_, err := c.result(op)
 	if errors.Is(err, syscall.EINVAL) {
 		return badArgument(op, "used is negative, or more than there is room for")
 	}

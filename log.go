@@ -20,11 +20,11 @@ var (
 	logging atomic.Pointer[slog.Logger] // nil: libevent writes to stderr itself
 )
 
-// SetLogger sends libevent's messages to l; nil lets libevent write them to
-// standard error, as it does by itself. Messages reach l on a goroutine of their
-// own, for libevent logs with its locks held. When more than 256 wait, the rest is
+// SetLogger sends libevent's messages to l. With nil libevent writes them to standard
+// error, as it does by default. Messages reach l on a goroutine of their own, because
+// libevent logs while it holds its locks. If more than 256 messages wait, the rest is
 // dropped and counted.
-// Safe for concurrent use. Wraps event_set_log_callback.
+// Wraps event_set_log_callback.
 func SetLogger(l *slog.Logger) error {
 	logMu.Lock()
 	defer logMu.Unlock()
@@ -44,7 +44,7 @@ func SetLogger(l *slog.Logger) error {
 	return nil
 }
 
-// logger is where the binding's own messages go.
+// logger returns where the binding's own messages go.
 func logger() *slog.Logger {
 	if l := logging.Load(); l != nil {
 		return l
@@ -52,8 +52,8 @@ func logger() *slog.Logger {
 	return slog.Default()
 }
 
-// readLog passes on what is in the ring, woken by the pipe, until that is closed.
-// What is left then goes to the last logger there was.
+// readLog passes on what is in the ring. The pipe wakes it, until the pipe is closed;
+// the messages that are left then go to the last logger.
 func readLog(wake *os.File, to *slog.Logger) {
 	defer wake.Close()
 	text := make([]byte, 512)

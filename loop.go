@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// Dispatch runs the loop on the calling goroutine until nothing is left to wait
-// for, or LoopExit or LoopBreak ends it; then it returns nil. It returns ErrRunning
-// if the loop runs already, also when called inside one of its closures. A panic
-// in a closure is raised again from here, as a *PanicError.
-// Safe for concurrent use. Wraps event_base_dispatch.
+// Dispatch runs the loop on the calling goroutine. It returns nil when nothing is left
+// to wait for, or when LoopExit or LoopBreak ends the loop. If the loop runs already,
+// which includes a call inside one of its closures, it returns ErrRunning. A panic in a
+// closure comes out of Dispatch as a *PanicError.
+// Wraps event_base_dispatch.
 func (b *Base) Dispatch() error { return b.run("event_base_dispatch", 0, nil) }
 
 // Loop is Dispatch with flags.
-// Safe for concurrent use. Wraps event_base_loop.
+// Wraps event_base_loop.
 func (b *Base) Loop(flags LoopFlags) error {
 	if unknown := flags &^ (LoopOnce | LoopNonblock | LoopNoExitOnEmpty); unknown != 0 {
 		return badArgument("event_base_loop", "flags: unknown bits %v", unknown)
@@ -27,16 +27,16 @@ func (b *Base) Loop(flags LoopFlags) error {
 	return b.run("event_base_loop", flags, nil)
 }
 
-// Run is Dispatch until ctx ends: then it returns context.Cause(ctx). A context
-// that can end keeps the loop running though nothing is left to wait for.
-// Safe for concurrent use. Wraps event_base_loop.
+// Run is Dispatch until ctx ends; then it returns context.Cause(ctx). A context that
+// can end keeps the loop running even if nothing is left to wait for.
+// Wraps event_base_loop.
 func (b *Base) Run(ctx context.Context) error { return b.run("event_base_loop", 0, ctx) }
 
 func (b *Base) run(op string, flags LoopFlags, ctx context.Context) error {
-	if err := b.begin(); err != nil {
+	if err := b.beginRun(); err != nil {
 		return err
 	}
-	defer b.end()
+	defer b.endRun()
 	if ctx != nil && ctx.Done() != nil {
 		b.keep(1)
 		defer b.keep(-1)
@@ -48,8 +48,8 @@ func (b *Base) run(op string, flags LoopFlags, ctx context.Context) error {
 	return err
 }
 
-// turn runs the loop, between begin and end, until ctx ends at the latest. empty is
-// whether it ended for want of events.
+// turn runs the loop, between beginRun and endRun, until ctx ends at the latest. empty
+// reports that the loop ended because no events were left.
 func (b *Base) turn(op string, flags LoopFlags, ctx context.Context) (empty bool, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -66,7 +66,7 @@ func (b *Base) turn(op string, flags LoopFlags, ctx context.Context) (empty bool
 	}
 	returned := false
 	defer func() {
-		if !returned { // a Goexit took libevent's frames away
+		if !returned { // a Goexit has removed libevent's frames
 			b.dead.Store(true)
 		}
 		if claimed {
@@ -82,8 +82,8 @@ func (b *Base) turn(op string, flags LoopFlags, ctx context.Context) (empty bool
 	return n == 1, err
 }
 
-// begin makes the caller the one who runs the loop.
-func (b *Base) begin() error {
+// beginRun gives the loop to the caller, who runs it until endRun.
+func (b *Base) beginRun() error {
 	if !b.enter() {
 		return ErrClosed
 	}
@@ -100,20 +100,20 @@ func (b *Base) begin() error {
 		b.own.Unlock()
 	}
 	if err != nil {
-		b.exit()
+		b.leave()
 	}
 	return err
 }
 
-func (b *Base) end() {
+func (b *Base) endRun() {
 	b.own.Lock()
 	b.running = false
 	b.own.Unlock()
-	b.exit()
+	b.leave()
 }
 
-// watch breaks the loop when ctx ends, through a flag that the loop's own thread
-// looks at: a loopbreak that comes before the loop is entered would be lost.
+// watch breaks the loop when ctx ends. It sets a flag that the loop's thread looks at,
+// because libevent forgets a loopbreak that comes before the loop is entered.
 func (b *Base) watch(ctx context.Context) (unwatch func()) {
 	done := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -129,7 +129,7 @@ func (b *Base) watch(ctx context.Context) (unwatch func()) {
 	}
 }
 
-// keep counts what keeps the loop running though libevent sees no event.
+// keep changes how many things keep the loop running although libevent sees no event.
 func (b *Base) keep(delta int) {
 	if !b.enter() {
 		return
@@ -140,10 +140,10 @@ func (b *Base) keep(delta int) {
 	b.mu.Unlock()
 	if changed && b.usable() == nil {
 		b.applyKeepers()
-	} else if changed { // on another goroutine than a base without locks can bear
+	} else if changed { // a base without locks, and not the loop's goroutine
 		b.enqueue(task{run: b.applyKeepers})
 	}
-	b.exit()
+	b.leave()
 }
 
 func (b *Base) applyKeepers() {
@@ -152,108 +152,101 @@ func (b *Base) applyKeepers() {
 	b.mu.Unlock()
 }
 
-// LoopExit ends the loop after d, when the closures that are due have run. Given
-// before the loop starts it ends the next one. A negative d is refused.
-// Safe for concurrent use. Wraps event_base_loopexit.
+// LoopExit ends the loop after d, rounded up to microseconds, when the closures that
+// are due by then have run. If it is called before the loop starts, it ends the next
+// run. A negative d is refused.
+// Wraps event_base_loopexit.
 func (b *Base) LoopExit(d time.Duration) error {
 	const op = "event_base_loopexit"
 	if d < 0 {
 		return badArgument(op, "d is negative: %v", d)
 	}
-	return b.call(op, func() C.int {
-		tv := timeval(d)
-		return C.event_base_loopexit(b.event, &tv)
-	})
+	if err := b.enterAlive(); err != nil {
+		return err
+	}
+	defer b.leave()
+	tv := timeval(d)
+	return done(op, C.event_base_loopexit(b.event, &tv))
 }
 
-// LoopBreak ends the loop after the callback that runs now; the rest waits for the
-// next run. What is due for one bufferevent is one callback: its read, write and event
-// closures. While no loop runs it does nothing.
-// Safe for concurrent use. Wraps event_base_loopbreak.
+// LoopBreak ends the loop after the callback that runs now. The callbacks that are left
+// wait for the next run. The read, write and event closures that are due for one
+// bufferevent are one callback. While no loop runs LoopBreak does nothing.
+// Wraps event_base_loopbreak.
 func (b *Base) LoopBreak() error {
-	return b.call("event_base_loopbreak", func() C.int {
-		rc := b.breakLoop()
-		if !b.onLoop() {
-			// libevent forgets a break that comes while it enters the
-			// loop; the queue remembers.
-			C.glev_base_wake(b.c)
-		}
-		return rc
-	})
+	if err := b.enterAlive(); err != nil {
+		return err
+	}
+	defer b.leave()
+	rc := b.breakLoop()
+	if !b.onLoop() {
+		// libevent forgets a break that comes while it enters the loop. The
+		// queue looks at broken, so wake it.
+		C.glev_base_wake(b.c)
+	}
+	return done("event_base_loopbreak", rc)
 }
 
-// LoopContinue has the loop look for new events after the callback that runs now,
-// before the others that are due.
-// Safe for concurrent use. Wraps event_base_loopcontinue.
+// LoopContinue makes the loop look for new events after the callback that runs now,
+// before it runs the other callbacks that are due.
+// Wraps event_base_loopcontinue.
 func (b *Base) LoopContinue() error {
-	return b.call("event_base_loopcontinue", func() C.int { return C.event_base_loopcontinue(b.event) })
+	if err := b.enterAlive(); err != nil {
+		return err
+	}
+	defer b.leave()
+	return done("event_base_loopcontinue", C.event_base_loopcontinue(b.event))
 }
 
-// GotExit reports whether the loop ended because of LoopExit.
-// Safe for concurrent use. Wraps event_base_got_exit.
+// GotExit reports whether LoopExit ended the loop.
+// Wraps event_base_got_exit.
 func (b *Base) GotExit() bool {
-	return b.ask(func() C.int { return C.event_base_got_exit(b.event) }) != 0
+	if !b.enter() {
+		return false
+	}
+	defer b.leave()
+	return C.event_base_got_exit(b.event) != 0
 }
 
-// GotBreak reports whether the loop ended because of LoopBreak.
-// Safe for concurrent use. Wraps event_base_got_break.
+// GotBreak reports whether LoopBreak ended the loop.
+// Wraps event_base_got_break.
 func (b *Base) GotBreak() bool {
-	return b.ask(func() C.int { return C.event_base_got_break(b.event) }) != 0
+	if !b.enter() {
+		return false
+	}
+	defer b.leave()
+	return C.event_base_got_break(b.event) != 0
 }
 
-// breakLoop leaves nothing behind for the next run where that is C's to begin.
+// breakLoop breaks the loop. If C runs the loop, it sets no flag that the next run
+// would see, because C starts that one.
 func (b *Base) breakLoop() C.int {
 	b.broken.Store(!b.hosted())
 	return C.event_base_loopbreak(b.event)
 }
 
-// enterAlive is enter for what is only done with a base that is usable.
-func (b *Base) enterAlive() error {
-	if !b.enter() {
-		return ErrClosed
-	}
-	err := b.usable()
-	if err != nil {
-		b.exit()
-	}
-	return err
-}
-
-// alive is the error of a loop that cannot run again.
+// alive returns the error of a loop that cannot run again, or nil.
 func (b *Base) alive() error {
 	err := b.enterAlive()
 	if err == nil {
-		b.exit()
+		b.leave()
 	}
 	return err
 }
 
-// call makes one C call on the base that returns 0 or -1.
-func (b *Base) call(op string, f func() C.int) error {
-	if err := b.enterAlive(); err != nil {
-		return err
-	}
-	defer b.exit()
-	if f() != 0 {
-		return &Error{op, errFailed}
-	}
-	return nil
-}
-
-// OnLoop reports whether the caller is the loop's goroutine, in a closure say: for those
-// who would wait there for something that only the loop brings, and so for ever. It is
-// false when the base is freed.
-// Safe for concurrent use.
+// OnLoop reports whether the caller is the loop's goroutine, for example in a closure.
+// A caller that would wait for something that only the loop can bring must not wait
+// there. The result is false when the base is freed.
 func (b *Base) OnLoop() bool {
 	if !b.enter() {
 		return false
 	}
-	defer b.exit()
+	defer b.leave()
 	return b.onLoop()
 }
 
-// onLoop reports whether the caller is the loop's goroutine. The caller is inside
-// the base or one of its objects.
+// onLoop reports whether the caller is the loop's goroutine. The caller has entered the
+// base or one of its objects.
 func (b *Base) onLoop() bool { return C.glev_base_on_loop(b.c) != 0 }
 
 // --- what others want done on the loop's goroutine ---------------------------
@@ -261,14 +254,14 @@ func (b *Base) onLoop() bool { return C.glev_base_on_loop(b.c) != 0 }
 // task is a function for the loop's goroutine.
 type task struct {
 	run    func()
-	posted bool // by the user, so guarded; the binding's own cannot fail
+	posted bool // a function of the user's, which may panic; the binding's own do not
 }
 
-// Post runs fn on the loop's goroutine, in the loop's next turn, after those that
-// were posted before. It returns at once. A function that posts itself again waits
-// for the next turn, so sockets are served in between. When no loop runs, fn waits
-// for the next run; a loop does not end for want of events before it has run.
-// Safe for concurrent use.
+// Post runs fn on the loop's goroutine in the loop's next turn, after functions that
+// were posted before. It returns at once. A function that posts itself again waits for
+// the next turn, so sockets are served in between. When no loop runs, fn waits for the
+// next run. The loop does not end before fn has run, even if no events are left.
+// Stands for event_base_once.
 func (b *Base) Post(fn func()) error {
 	if fn == nil {
 		return badArgument("Post", "fn is nil")
@@ -276,7 +269,7 @@ func (b *Base) Post(fn func()) error {
 	if !b.enter() {
 		return ErrClosed
 	}
-	defer b.exit()
+	defer b.leave()
 	if b.dead.Load() {
 		return ErrLoopAborted
 	}
@@ -284,25 +277,24 @@ func (b *Base) Post(fn func()) error {
 	return nil
 }
 
-// ifIdle runs fn if no loop runs, and keeps one from starting meanwhile. It never
-// waits for a function of the user's.
-func (b *Base) ifIdle(fn func()) bool {
+// lockIdle locks own and returns true if no loop runs. No loop starts before the caller
+// unlocks own. lockIdle never waits for a function of the user's.
+func (b *Base) lockIdle() bool {
 	if !b.lockOwn() {
 		return false
 	}
-	defer b.own.Unlock()
 	if b.running || b.hosted() {
+		b.own.Unlock()
 		return false
 	}
-	fn()
 	return true
 }
 
-// lockOwn locks own, but does not wait for a function of the user's: neither for the
-// caller's own, nor for one that may be waiting for the caller.
+// lockOwn locks own. It returns false if a function of the user's runs while own is
+// held: that may be the caller itself, or may be waiting for the caller.
 func (b *Base) lockOwn() bool {
 	for !b.own.TryLock() {
-		if b.borrowed.Load() {
+		if b.ownHeldByUser.Load() {
 			return false
 		}
 		runtime.Gosched()
@@ -310,35 +302,9 @@ func (b *Base) lockOwn() bool {
 	return true
 }
 
-// asLoop makes a C call as the loop's thread would, if no loop runs.
-func (b *Base) asLoop(call func() C.int64_t) C.int64_t {
-	rc := C.int64_t(C.GLEV_WRONG_LOOP)
-	b.ifIdle(func() { rc = b.claimed(call) })
-	return rc
-}
-
-// borrow is asLoop for a call that runs a function of the user's.
-func (b *Base) borrow(call func() C.int64_t) C.int64_t {
-	rc := C.int64_t(C.GLEV_WRONG_LOOP)
-	b.ifIdle(func() {
-		b.borrowed.Store(true)
-		defer b.borrowed.Store(false)
-		rc = b.claimed(call)
-	})
-	return rc
-}
-
-func (b *Base) claimed(call func() C.int64_t) C.int64_t {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	C.glev_base_claim(b.c)
-	defer C.glev_base_unclaim(b.c)
-	return call()
-}
-
 func (b *Base) enqueue(t task) {
-	// Inside the base until the wake is made: the moment the queue is
-	// unlocked, Base.Free may take the task and end.
+	// The base is entered until the wake is made, because Base.Free may take the
+	// task and end as soon as the queue is unlocked.
 	open := b.enter()
 	b.mu.Lock()
 	b.queue = append(b.queue, t)
@@ -352,21 +318,21 @@ func (b *Base) enqueue(t task) {
 		C.glev_base_wake(b.c)
 	}
 	if open {
-		b.exit()
+		b.leave()
 	}
 }
 
 func (b *Base) wake() {
 	if b.enter() {
 		C.glev_base_wake(b.c)
-		b.exit()
+		b.leave()
 	}
 }
 
-// maxSpare bounds the memory that a storm of posts leaves behind, in tasks.
+// maxSpare bounds the memory that is kept after many posts, in tasks.
 const maxSpare = 4096
 
-// runQueue is the wake event's callback.
+// runQueue is the callback of the wake event.
 func (b *Base) runQueue() {
 	b.runDues()
 	b.mu.Lock()
@@ -407,7 +373,7 @@ func (b *Base) runQueue() {
 	}
 }
 
-// stopping reports whether what is queued must wait for the next run.
+// stopping reports whether the rest of the queue must wait for the next run.
 func (b *Base) stopping() bool {
 	return b.panicked.Load() != nil || b.broken.Load() || b.cancelled.Load() ||
 		b.hosted() && C.event_base_got_break(b.event) != 0
@@ -421,13 +387,13 @@ func (b *Base) runPosted(fn func()) {
 	returned = true
 }
 
-// timeval is d, rounded up to microseconds.
+// timeval converts d, rounded up to microseconds.
 func timeval(d time.Duration) C.struct_timeval {
 	us := microseconds(d)
 	return C.struct_timeval{tv_sec: C.time_t(us / 1e6), tv_usec: C.suseconds_t(us % 1e6)}
 }
 
-// microseconds rounds up: a timer must not fire early, and 0 means none.
+// microseconds rounds up, because a timer must not fire early and 0 means no timeout.
 func microseconds(d time.Duration) int64 {
 	us := d / time.Microsecond
 	if d%time.Microsecond > 0 {

@@ -15,18 +15,19 @@ import (
 )
 
 // RateLimit says how many bytes may be read and written in each Tick on average, and
-// how many at once after a pause (the burst). More than 2 GiB - 1 is taken for that, which
-// with TLS is also what an unlimited direction has: libevent counts it in an int.
+// how many at once after a pause (the burst). A number above 2 GiB - 1 counts as 2 GiB
+// - 1, because libevent keeps it in an int. With TLS an unlimited direction has that
+// number, too.
 type RateLimit struct {
-	ReadRate   int           // bytes per Tick; 0 is unlimited
-	ReadBurst  int           // bytes, at least ReadRate; 0 is ReadRate
-	WriteRate  int           // bytes per Tick; 0 is unlimited
-	WriteBurst int           // bytes, at least WriteRate; 0 is WriteRate
-	Tick       time.Duration // whole milliseconds; 0 is one second
+	ReadRate   int           // bytes per Tick; 0 means unlimited
+	ReadBurst  int           // bytes, at least ReadRate; 0 means ReadRate
+	WriteRate  int           // bytes per Tick; 0 means unlimited
+	WriteBurst int           // bytes, at least WriteRate; 0 means WriteRate
+	Tick       time.Duration // whole milliseconds; 0 means one second
 }
 
-// native checks the limit and brings it into C's form. libevent 2.1 itself takes a
-// tick below a millisecond, and divides by zero later.
+// native checks the limit and converts it. libevent 2.1 itself accepts a tick below one
+// millisecond, and divides by zero later.
 func (l RateLimit) native(op string) (C.struct_glev_rate, error) {
 	var c C.struct_glev_rate
 	direction := func(name string, rate, burst int) (C.size_t, C.size_t, error) {
@@ -58,9 +59,9 @@ func (l RateLimit) native(op string) (C.struct_glev_rate, error) {
 	return c, nil
 }
 
-// SetRateLimit limits how fast this bufferevent reads and writes; nil takes the limit
-// away. Only sockets can be limited.
-// Safe for concurrent use. Wraps bufferevent_set_rate_limit, ev_token_bucket_cfg_new.
+// SetRateLimit limits how fast this bufferevent reads and writes; nil removes the
+// limit. Only sockets can be limited.
+// Wraps bufferevent_set_rate_limit, ev_token_bucket_cfg_new.
 func (b *BufferEvent) SetRateLimit(limit *RateLimit) error {
 	const op = "bufferevent_set_rate_limit"
 	if limit == nil {
@@ -75,57 +76,61 @@ func (b *BufferEvent) SetRateLimit(limit *RateLimit) error {
 	return err
 }
 
-// ReadLimit returns how many bytes may be read before the next tick; negative after
-// more was taken than there was, a very large number without a limit.
-// Safe for concurrent use. Wraps bufferevent_get_read_limit.
+// ReadLimit returns how many bytes may be read before the next tick. The number is
+// negative if more than the limit was taken, and very large without a limit.
+// Wraps bufferevent_get_read_limit.
 func (b *BufferEvent) ReadLimit() int { return b.level(C.GLEV_READ_LIMIT) }
 
-// WriteLimit returns how many bytes may be written before the next tick.
-// Safe for concurrent use. Wraps bufferevent_get_write_limit.
+// WriteLimit returns how many bytes may be written before the next tick, as ReadLimit
+// does.
+// Wraps bufferevent_get_write_limit.
 func (b *BufferEvent) WriteLimit() int { return b.level(C.GLEV_WRITE_LIMIT) }
 
-// TakeReadLimit takes n bytes out of what may be read in this tick, or with a negative
-// n puts them in, for bytes that came by another way; above the burst that is ERANGE.
-// Safe for concurrent use. Wraps bufferevent_decrement_read_limit.
+// TakeReadLimit subtracts n bytes from what may be read in this tick, for bytes that
+// came by another way. A negative n adds bytes; more than the burst is ERANGE.
+// Wraps bufferevent_decrement_read_limit.
 func (b *BufferEvent) TakeReadLimit(n int) error {
 	return b.take("bufferevent_decrement_read_limit", C.GLEV_READ_LIMIT, n)
 }
 
-// TakeWriteLimit takes n bytes out of what may be written in this tick, or with a
-// negative n puts them in; above the burst that is ERANGE.
-// Safe for concurrent use. Wraps bufferevent_decrement_write_limit.
+// TakeWriteLimit subtracts n bytes from what may be written in this tick. A negative n
+// adds bytes; more than the burst is ERANGE.
+// Wraps bufferevent_decrement_write_limit.
 func (b *BufferEvent) TakeWriteLimit(n int) error {
 	return b.take("bufferevent_decrement_write_limit", C.GLEV_WRITE_LIMIT, n)
 }
 
-// MaxToRead returns how many bytes libevent would read at once now, in view of all
-// limits. Safe for concurrent use. Wraps bufferevent_get_max_to_read.
+// MaxToRead returns how many bytes libevent would read at once now, considering all
+// limits.
+// Wraps bufferevent_get_max_to_read.
 func (b *BufferEvent) MaxToRead() int { return b.level(C.GLEV_MAX_TO_READ) }
 
-// MaxToWrite returns how many bytes libevent would write at once now, in view of all
-// limits. Safe for concurrent use. Wraps bufferevent_get_max_to_write.
+// MaxToWrite returns how many bytes libevent would write at once now, considering all
+// limits.
+// Wraps bufferevent_get_max_to_write.
 func (b *BufferEvent) MaxToWrite() int { return b.level(C.GLEV_MAX_TO_WRITE) }
 
-// SetMaxSingleRead bounds one read; 0 is libevent's default of 16384. libevent 2.1
-// reads no more than 4096 bytes at once in any case. A rate limit replaces it.
-// Safe for concurrent use. Wraps bufferevent_set_max_single_read.
+// SetMaxSingleRead bounds one read, in bytes; 0 means libevent's default of 16384.
+// libevent 2.1 never reads more than 4096 bytes at once. A rate limit replaces the
+// bound.
+// Wraps bufferevent_set_max_single_read.
 func (b *BufferEvent) SetMaxSingleRead(n int) error {
 	return b.setMaxSingle("bufferevent_set_max_single_read", 1, n)
 }
 
-// MaxSingleRead returns the bound of one read.
-// Safe for concurrent use. Wraps bufferevent_get_max_single_read.
+// MaxSingleRead returns the bound of one read, in bytes.
+// Wraps bufferevent_get_max_single_read.
 func (b *BufferEvent) MaxSingleRead() int { return b.level(C.GLEV_MAX_SINGLE_READ) }
 
-// SetMaxSingleWrite bounds one write; 0 is libevent's default of 16384. A rate limit
-// replaces it.
-// Safe for concurrent use. Wraps bufferevent_set_max_single_write.
+// SetMaxSingleWrite bounds one write, in bytes; 0 means libevent's default of 16384. A
+// rate limit replaces the bound.
+// Wraps bufferevent_set_max_single_write.
 func (b *BufferEvent) SetMaxSingleWrite(n int) error {
 	return b.setMaxSingle("bufferevent_set_max_single_write", 0, n)
 }
 
-// MaxSingleWrite returns the bound of one write.
-// Safe for concurrent use. Wraps bufferevent_get_max_single_write.
+// MaxSingleWrite returns the bound of one write, in bytes.
+// Wraps bufferevent_get_max_single_write.
 func (b *BufferEvent) MaxSingleWrite() int { return b.level(C.GLEV_MAX_SINGLE_WRITE) }
 
 func (b *BufferEvent) level(which C.int) int {
@@ -148,8 +153,9 @@ func (b *BufferEvent) setMaxSingle(op string, reading C.int, n int) error {
 }
 
 // RateLimitGroup limits several bufferevents together: they share its rates. A member
-// may have a limit of its own besides. Its timer keeps the loop running, so Dispatch
-// does not return for want of events before Free.
+// may also have a limit of its own. The timer of the group keeps the loop running, so
+// Dispatch does not return before Free although no events are left. The methods are
+// safe for concurrent use.
 type RateLimitGroup struct {
 	object
 	c    *C.struct_bufferevent_rate_limit_group
@@ -162,7 +168,7 @@ type RateLimitGroup struct {
 }
 
 // NewRateLimitGroup makes a group without members.
-// Safe for concurrent use. Wraps bufferevent_rate_limit_group_new.
+// Wraps bufferevent_rate_limit_group_new.
 func (b *Base) NewRateLimitGroup(limit RateLimit) (*RateLimitGroup, error) {
 	const op = "bufferevent_rate_limit_group_new"
 	c, err := limit.native(op)
@@ -172,7 +178,7 @@ func (b *Base) NewRateLimitGroup(limit RateLimit) (*RateLimitGroup, error) {
 	if err := b.enterAlive(); err != nil {
 		return nil, err
 	}
-	defer b.exit()
+	defer b.leave()
 	g := &RateLimitGroup{
 		object:  object{base: b, kind: kindGroup},
 		tick:    c.tick_msec,
@@ -183,14 +189,14 @@ func (b *Base) NewRateLimitGroup(limit RateLimit) (*RateLimitGroup, error) {
 	if g.c == nil {
 		return nil, &Error{op, syscall.ENOMEM}
 	}
-	g.free = g.dissolve
-	b.adopt(&g.object, g)
+	g.free = g.freeNative
+	b.register(&g.object, g)
 	return g, nil
 }
 
-// Add makes bev, a socket on the group's base, a member. A member of another group
-// must leave that one first.
-// Safe for concurrent use. Wraps bufferevent_add_to_rate_limit_group.
+// Add makes bev, a socket on the group's base, a member. A member of another group must
+// be removed from that one first.
+// Wraps bufferevent_add_to_rate_limit_group.
 func (g *RateLimitGroup) Add(bev *BufferEvent) error {
 	const op = "bufferevent_add_to_rate_limit_group"
 	if bev == nil {
@@ -199,34 +205,35 @@ func (g *RateLimitGroup) Add(bev *BufferEvent) error {
 	if !bev.enter() {
 		return ErrClosed
 	}
-	defer bev.leave() // with mu unlocked: the last one out makes bev leave the group
+	defer bev.leave() // last, when mu is unlocked, because it may free bev, which takes mu
 	if bev.base != g.base {
 		return badArgument(op, "bev is on another base")
 	}
-	_, err := g.do(op, func() (C.int64_t, error) {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if other := bev.group.Load(); other == g {
-			return 0, nil
-		} else if other != nil {
-			return 0, badArgument(op, "bev is in another group")
+	if !g.enter() {
+		return ErrClosed
+	}
+	defer g.leave()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if other := bev.group.Load(); other == g {
+		return nil
+	} else if other != nil {
+		return badArgument(op, "bev is in another group")
+	}
+	_, err := bev.do(op, func() C.int64_t {
+		rc := C.glev_group_add(g.c, bev.c)
+		if rc == 0 {
+			bev.group.Store(g)
+			g.members[bev] = struct{}{}
 		}
-		_, err := bev.do(op, func() C.int64_t {
-			rc := C.glev_group_add(g.c, bev.c)
-			if rc == 0 {
-				bev.group.Store(g)
-				g.members[bev] = struct{}{}
-			}
-			return rc
-		})
-		return 0, err
+		return rc
 	})
 	return err
 }
 
-// Remove makes bev leave the group; Free of either does so by itself. Called on another
-// goroutine while the loop runs, it takes effect in a later turn.
-// Safe for concurrent use. Wraps bufferevent_remove_from_rate_limit_group.
+// Remove removes bev from the group. Free of either does so by itself. If it is called
+// on another goroutine while the loop runs, it takes effect in a later turn.
+// Wraps bufferevent_remove_from_rate_limit_group.
 func (g *RateLimitGroup) Remove(bev *BufferEvent) error {
 	const op = "bufferevent_remove_from_rate_limit_group"
 	if bev == nil {
@@ -247,7 +254,7 @@ func (g *RateLimitGroup) Remove(bev *BufferEvent) error {
 	return nil
 }
 
-// drop takes a member out. On the loop's thread, or while no loop runs.
+// drop removes a member. It runs on the loop's thread, or while no loop runs.
 func (g *RateLimitGroup) drop(bev *BufferEvent) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -258,8 +265,8 @@ func (g *RateLimitGroup) drop(bev *BufferEvent) {
 	}
 }
 
-// dissolve gives the group's memory back when all members have left it.
-func (g *RateLimitGroup) dissolve() {
+// freeNative removes all members and frees the group's memory.
+func (g *RateLimitGroup) freeNative() {
 	g.mu.Lock()
 	members := g.members
 	g.members = nil
@@ -272,8 +279,9 @@ func (g *RateLimitGroup) dissolve() {
 }
 
 // SetLimit changes the limit of the group, but not its Tick: libevent would take the
-// ticks it has counted for ticks of the new length, and may wait for days.
-// Safe for concurrent use. Wraps bufferevent_rate_limit_group_set_cfg.
+// ticks it has counted for ticks of the new length, and might not refill the group for
+// days.
+// Wraps bufferevent_rate_limit_group_set_cfg.
 func (g *RateLimitGroup) SetLimit(limit RateLimit) error {
 	const op = "bufferevent_rate_limit_group_set_cfg"
 	c, err := limit.native(op)
@@ -283,115 +291,112 @@ func (g *RateLimitGroup) SetLimit(limit RateLimit) error {
 	if c.tick_msec != g.tick {
 		return badArgument(op, "Tick is %v, not the %v that the group was made with", limit.Tick, time.Duration(g.tick)*time.Millisecond)
 	}
-	_, err = g.do(op, func() (C.int64_t, error) {
-		rc := C.glev_group_set(g.c, &c)
-		if rc == 0 {
-			g.limit.Store(&c)
-		}
-		return rc, nil
-	})
+	if !g.enter() {
+		return ErrClosed
+	}
+	defer g.leave()
+	rc := C.glev_group_set(g.c, &c)
+	if rc == 0 {
+		g.limit.Store(&c)
+	}
+	_, err = result(op, rc)
 	return err
 }
 
-// SetMinShare sets how many bytes a member gets at least when it gets any, so that many
-// members do not move a byte at a time; libevent's own is 64.
-// Safe for concurrent use. Wraps bufferevent_rate_limit_group_set_min_share.
+// SetMinShare sets how many bytes a member gets at least if it gets any, so that many
+// members do not move one byte at a time. libevent's default is 64.
+// Wraps bufferevent_rate_limit_group_set_min_share.
 func (g *RateLimitGroup) SetMinShare(n int) error {
 	const op = "bufferevent_rate_limit_group_set_min_share"
 	if n < 0 {
 		return badArgument(op, "n is negative: %d", n)
 	}
-	_, err := g.do(op, func() (C.int64_t, error) {
-		return C.int64_t(C.bufferevent_rate_limit_group_set_min_share(g.c, C.size_t(n))), nil
-	})
+	if !g.enter() {
+		return ErrClosed
+	}
+	defer g.leave()
+	_, err := result(op, C.int64_t(C.bufferevent_rate_limit_group_set_min_share(g.c, C.size_t(n))))
 	return err
 }
 
 // Totals returns how many bytes the members have read and written since the group was
-// made or ResetTotals.
-// Safe for concurrent use. Wraps bufferevent_rate_limit_group_get_totals.
+// made, or since ResetTotals.
+// Wraps bufferevent_rate_limit_group_get_totals.
 func (g *RateLimitGroup) Totals() (read, written uint64) {
+	if !g.enter() {
+		return 0, 0
+	}
+	defer g.leave()
 	var r, w C.uint64_t
-	_, _ = g.do("bufferevent_rate_limit_group_get_totals", func() (C.int64_t, error) {
-		C.glev_group_totals(g.c, &r, &w)
-		return 0, nil
-	})
+	C.glev_group_totals(g.c, &r, &w)
 	return uint64(r), uint64(w)
 }
 
 // ResetTotals sets the totals to 0.
-// Safe for concurrent use. Wraps bufferevent_rate_limit_group_reset_totals.
+// Wraps bufferevent_rate_limit_group_reset_totals.
 func (g *RateLimitGroup) ResetTotals() error {
-	_, err := g.do("bufferevent_rate_limit_group_reset_totals", func() (C.int64_t, error) {
-		C.bufferevent_rate_limit_group_reset_totals(g.c)
-		return 0, nil
-	})
-	return err
+	if !g.enter() {
+		return ErrClosed
+	}
+	defer g.leave()
+	C.bufferevent_rate_limit_group_reset_totals(g.c)
+	return nil
 }
 
-// ReadLimit returns how many bytes the members may read before the next tick; it may be
-// negative. Safe for concurrent use. Wraps bufferevent_rate_limit_group_get_read_limit.
+// ReadLimit returns how many bytes the members may read before the next tick. It may be
+// negative.
+// Wraps bufferevent_rate_limit_group_get_read_limit.
 func (g *RateLimitGroup) ReadLimit() int {
-	return g.level(func() C.int64_t { return C.int64_t(C.bufferevent_rate_limit_group_get_read_limit(g.c)) })
+	if !g.enter() {
+		return 0
+	}
+	defer g.leave()
+	return int(C.bufferevent_rate_limit_group_get_read_limit(g.c))
 }
 
-// WriteLimit returns how many bytes the members may write before the next tick; it may
-// be negative. Safe for concurrent use. Wraps bufferevent_rate_limit_group_get_write_limit.
+// WriteLimit returns how many bytes the members may write before the next tick. It may
+// be negative.
+// Wraps bufferevent_rate_limit_group_get_write_limit.
 func (g *RateLimitGroup) WriteLimit() int {
-	return g.level(func() C.int64_t { return C.int64_t(C.bufferevent_rate_limit_group_get_write_limit(g.c)) })
+	if !g.enter() {
+		return 0
+	}
+	defer g.leave()
+	return int(C.bufferevent_rate_limit_group_get_write_limit(g.c))
 }
 
-func (g *RateLimitGroup) level(get func() C.int64_t) (n int) {
-	_, _ = g.do("bufferevent_rate_limit_group_get_limit", func() (C.int64_t, error) {
-		n = int(get())
-		return 0, nil
-	})
-	return n
-}
-
-// TakeReadLimit takes n bytes out of what the members may read in this tick, or with a
-// negative n puts them in; above the burst that is ERANGE.
-// Safe for concurrent use. Wraps bufferevent_rate_limit_group_decrement_read.
+// TakeReadLimit subtracts n bytes from what the members may read in this tick. A
+// negative n adds bytes; more than the burst is ERANGE.
+// Wraps bufferevent_rate_limit_group_decrement_read.
 func (g *RateLimitGroup) TakeReadLimit(n int) error {
 	return g.take("bufferevent_rate_limit_group_decrement_read", C.GLEV_READ_LIMIT, n)
 }
 
-// TakeWriteLimit takes n bytes out of what the members may write in this tick, or with
-// a negative n puts them in; above the burst that is ERANGE.
-// Safe for concurrent use. Wraps bufferevent_rate_limit_group_decrement_write.
+// TakeWriteLimit subtracts n bytes from what the members may write in this tick. A
+// negative n adds bytes; more than the burst is ERANGE.
+// Wraps bufferevent_rate_limit_group_decrement_write.
 func (g *RateLimitGroup) TakeWriteLimit(n int) error {
 	return g.take("bufferevent_rate_limit_group_decrement_write", C.GLEV_WRITE_LIMIT, n)
 }
 
 func (g *RateLimitGroup) take(op string, which C.int, n int) error {
-	_, err := g.do(op, func() (C.int64_t, error) {
-		burst := g.limit.Load().read_burst
-		if which == C.GLEV_WRITE_LIMIT {
-			burst = g.limit.Load().write_burst
-		}
-		return C.glev_group_take(g.c, which, C.int64_t(n), burst), nil
-	})
+	if !g.enter() {
+		return ErrClosed
+	}
+	defer g.leave()
+	burst := g.limit.Load().read_burst
+	if which == C.GLEV_WRITE_LIMIT {
+		burst = g.limit.Load().write_burst
+	}
+	_, err := result(op, C.glev_group_take(g.c, which, C.int64_t(n), burst))
 	return err
 }
 
-// Free makes all members leave, and gives the group's memory back. The members go on
-// without its limit, from a later turn of the loop on if it runs elsewhere.
-// Safe for concurrent use. Wraps bufferevent_rate_limit_group_free.
+// Free removes all members, and frees the group's memory. The members go on without its
+// limit; if the loop runs on another goroutine, from a later turn on.
+// Wraps bufferevent_rate_limit_group_free.
 func (g *RateLimitGroup) Free() {
 	if g.close() {
 		g.leave()
 	}
-}
-
-// do makes one C call on the group.
-func (g *RateLimitGroup) do(op string, call func() (C.int64_t, error)) (int, error) {
-	if !g.enter() {
-		return 0, ErrClosed
-	}
-	defer g.leave()
-	rc, err := call()
-	if err != nil {
-		return 0, err
-	}
-	return result(op, rc)
 }

@@ -12,7 +12,7 @@ import (
 	"unsafe"
 )
 
-// reference is memory of Go that is in a buffer.
+// reference is Go memory that is in a buffer.
 type reference struct {
 	pin    runtime.Pinner
 	done   func()
@@ -20,18 +20,18 @@ type reference struct {
 	c      *C.struct_glev_ref
 }
 
-// AddReference appends p itself, not a copy: p must not be changed before done is
-// called, which is once, when its last byte has left the last buffer that it was moved
-// to, or that buffer is freed, with its bufferevent and its base perhaps. done may be
-// nil. After an error it is not called, and p is the caller's as before.
+// AddReference appends p itself, not a copy. The caller must not change p before done
+// is called. done is called once, when the last byte of p has left the last buffer that
+// it was moved to, or when that buffer is freed, be it with its bufferevent or its
+// base. done may be nil. After an error done is not called, and p is the caller's.
 //
-// If the loop lets the last byte go, or a call on the loop's goroutine, done is called
-// by the loop in a later turn, under the rules of all closures, and at the latest
-// before Base.Free returns. In every other case it is called by the method that let the
-// last byte go, before that returns.
+// If the loop removes the last byte, or a call on the loop's goroutine does, the loop
+// calls done in a later turn, under the rules of all closures, and at the latest before
+// Base.Free returns. In every other case the method that removes the last byte calls
+// done before it returns.
 //
-// libevent 2.1 allocates a kilobyte for each reference: it pays for large p.
-// Safe for concurrent use. Wraps evbuffer_add_reference.
+// libevent 2.1 allocates a kilobyte for each reference, so use it for a large p.
+// Wraps evbuffer_add_reference.
 func (b *Buffer) AddReference(p []byte, done func()) error {
 	const op = "evbuffer_add_reference"
 	r := &reference{done: done}
@@ -46,10 +46,8 @@ func (b *Buffer) AddReference(p []byte, done func()) error {
 	}
 	live.objects[kindReference].Add(1)
 	causes.Add(1)
-	_, err := b.do(op, func() C.int64_t {
-		c, n := bytesOf(p)
-		return C.glev_buf_add_reference(b.c, c, n, r.c)
-	})
+	at, size := bytesOf(p)
+	_, err := b.do(op, func() C.int64_t { return C.glev_buf_add_reference(b.c, at, size, r.c) })
 	if err != nil {
 		r.release()
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // parseAddr reads a literal address of the networks that net.Dial knows as "tcp",
-// "tcp4", "tcp6" and "unix". An empty host gives the unspecified IP address.
+// "tcp4", "tcp6" and "unix". An empty host means the unspecified IP address.
 func parseAddr(network, address string) (C.struct_glev_addr, error) {
 	var a C.struct_glev_addr
 	switch network {
@@ -101,7 +101,8 @@ func setData(a *C.struct_glev_addr, data []byte) {
 	}
 }
 
-// netAddr gives the form that package net uses; nil for what has no address.
+// netAddr converts an address to the form of package net. It returns nil if a has no
+// address.
 func netAddr(a *C.struct_glev_addr) net.Addr {
 	switch a.family {
 	case C.AF_INET, C.AF_INET6:
@@ -120,7 +121,7 @@ func data(a *C.struct_glev_addr) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(&a.data[0])), len(a.data))[:a.len]
 }
 
-// netIP gives the IP address of an address that has one.
+// netIP returns the IP address of an address that has one.
 func netIP(a *C.struct_glev_addr) netip.Addr {
 	ip, _ := netip.AddrFromSlice(data(a))
 	if a.scope == 0 {
@@ -133,7 +134,7 @@ func netIP(a *C.struct_glev_addr) netip.Addr {
 	return ip.WithZone(zone)
 }
 
-// fdAddr gives the address at this end of a descriptor, or at its peer's.
+// fdAddr returns the address at this end of a descriptor, or that of its peer.
 func fdAddr(fd C.int, peer bool) (net.Addr, error) {
 	var a C.struct_glev_addr
 	side := C.int(0)

@@ -4,25 +4,26 @@ package libevent
 
 import "sync/atomic"
 
-// Stats are counters of one Base.
+// Stats are counters of one Base, or sums of several. It is a value, whose methods are
+// safe for concurrent use.
 type Stats struct {
-	Callbacks uint64 // closures run by the loop, posted functions among them
+	Callbacks uint64 // closures that the loop has run, including posted functions
 
-	FastReads  uint64 // reads from a socket that the fast path made, not libevent
-	FastWrites uint64 // the same of writes
-	FastSpills uint64 // times that a write left bytes, which libevent then wrote
+	FastReads  uint64 // reads from a socket that the fast path made instead of libevent
+	FastWrites uint64 // writes to a socket that the fast path made instead of libevent
+	FastSpills uint64 // how often a write left bytes, which libevent then wrote
 
 	Events       int // live Event objects
 	BufferEvents int // live BufferEvent objects
 	Listeners    int // live Listener objects
 	Groups       int // live RateLimitGroup objects
 	DNSBases     int // live DNSBase objects
-	DNSLookups   int // live DNSLookup objects, those of ConnectHostname among them
+	DNSLookups   int // live DNSLookup objects, including those of ConnectHostname
 }
 
-// LiveObjects counts what exists in the process: made and not yet gone. An
-// object that was freed counts until its memory is given back, which may take a
-// turn of its loop. A count that grows is a leak.
+// LiveObjects counts the objects that exist in the process. An object that was freed
+// counts until its memory is given back, which may take a turn of its loop. A count
+// that keeps growing is a leak.
 type LiveObjects struct {
 	Bases, Events, BufferEvents, Listeners, Groups, DNSBases, DNSLookups, Buffers int
 
@@ -32,7 +33,7 @@ type LiveObjects struct {
 	Handles int // entries in the table through which C finds Go objects
 }
 
-// Live returns the live objects of the process. Safe for concurrent use.
+// Live returns the counts of the live objects of the process.
 func Live() LiveObjects {
 	return LiveObjects{
 		Bases:        int(live.objects[kindBase].Load()),
@@ -49,13 +50,12 @@ func Live() LiveObjects {
 	}
 }
 
-// StaleCallbacks returns how many callbacks were dropped because their handle no
-// longer led to the object they were for. It stays 0 unless there is a bug in
-// the binding or in C code beside it. Safe for concurrent use.
+// StaleCallbacks returns how many callbacks were dropped because their handle no longer
+// led to the object they were for. It stays 0 unless the binding, or C code beside it,
+// has a bug.
 func StaleCallbacks() uint64 { return live.stale.Load() }
 
 // Add returns the sums of two bases' counters.
-// Safe for concurrent use.
 func (s Stats) Add(t Stats) Stats {
 	s.Callbacks += t.Callbacks
 	s.FastReads += t.FastReads

@@ -10,31 +10,36 @@ import (
 	"unsafe"
 )
 
-// WrapConfig says what a base that C made is like.
+// WrapConfig describes a base that C made.
 type WrapConfig struct {
-	// NoLocks is for a base that was made before evthread_use_pthreads was called, or
-	// with EVENT_BASE_FLAG_NOLOCK: libevent has no lock for it. Then all is for the loop's
-	// goroutine only, but Post and Base.Free; everything made on it is OptLoopOnly.
+	// NoLocks is for a base that was made before evthread_use_pthreads was called,
+	// or with EVENT_BASE_FLAG_NOLOCK, and that libevent therefore has no lock for.
+	// Everything is then for the loop's goroutine only, except Post and Base.Free,
+	// and everything that is made on the base is OptLoopOnly.
 	NoLocks bool
-	// OnPanic gets the panics of closures, and the stack of each. It runs on the loop's
-	// goroutine, and the loop goes on. Without it a panic on a loop that Go runs comes out
-	// of Dispatch, and on one that C runs goes to the log.
+	// OnPanic is called with the panics of closures and their stacks, on the loop's
+	// goroutine, and the loop goes on. Without OnPanic a panic comes out of
+	// Dispatch if Go runs the loop, and goes to the log if C does.
 	OnPanic func(value any, stack []byte)
 }
 
-// WrapBase makes a Base of an event_base of C's, which stays C's: Free takes away what
-// was made here and leaves the rest. C may run the loop, with event_base_dispatch and its
-// kin, or Go may, with Dispatch and its. When C does, closures run on its thread; a panic
-// goes to OnPanic and to Err, and the loop goes on. (A runtime.Goexit there, as of
-// t.FailNow, ends the process: Go cannot unwind a thread that is not its own.)
+// WrapBase makes a Base of an event_base that C made and that stays C's: Free removes
+// what was made here and leaves the rest. C may run the loop, with event_base_dispatch
+// or event_base_loop, or Go may, with Dispatch, Loop or Run. When C runs it, closures
+// run on C's thread, and a panic goes to OnPanic and to Err while the loop goes on. (A
+// runtime.Goexit there, which t.FailNow calls, ends the process: Go cannot unwind a
+// thread that is not its own.)
 //
-// C calls evthread_use_pthreads before it makes the base, or NoLocks says that it did not.
-// It keeps the base until Free has taken effect: at once when called before C has run the
-// loop, or on the thread that runs it or ran it last, outside of closures; otherwise in the
-// loop's next turn. (A loop that has ended has one by event_base_loop with EVLOOP_NONBLOCK;
-// a DNSBase may need some.)
-// Sockets on it are read and written by libevent.
-// To be called on the thread that runs the loop, or before any does.
+// C calls evthread_use_pthreads before it makes the base, or NoLocks says that it did
+// not. C must keep the base until Free has taken effect. Free takes effect at once when
+// it is called before C has run the loop, or, outside of closures, on the thread that
+// runs the loop or ran it last; otherwise in the loop's next turn. (After a loop has
+// ended, C makes a turn with event_base_loop and EVLOOP_NONBLOCK; a DNSBase may need
+// several.)
+//
+// libevent does all reading and writing of sockets on the base.
+// Loop goroutine only, or any goroutine before a loop runs.
+// Stands for event_base_new.
 func WrapBase(base unsafe.Pointer, cfg WrapConfig) (*Base, error) {
 	const op = "WrapBase"
 	if base == nil {
@@ -54,42 +59,42 @@ func WrapBase(base unsafe.Pointer, cfg WrapConfig) (*Base, error) {
 		return nil, err
 	}
 	C.glev_base_is_foreign(b.c)
-	b.wake() // so that it is known soon who runs the loop
+	b.wake() // the first callback tells whether C runs the loop
 	return b, nil
 }
 
-// WrapBufferEvent makes a BufferEvent of one of C's on this base, which stays C's. From
-// then on closures stand in place of the callbacks of C, until Free puts those back, and
-// the rate limit; other settings stay as they are then. Until then C leaves the callbacks
-// alone. It may free the bufferevent meanwhile; then there is nothing left to happen.
+// WrapBufferEvent makes a BufferEvent of a bufferevent on this base that C made and
+// that stays C's. Closures replace the callbacks of C until Free restores these and the
+// rate limit; Free leaves other settings as they are. Until then C must not touch the
+// callbacks. C may free the bufferevent before Free is called; nothing more happens
+// then.
 //
-// What comes after Free is told to C. What came before and is still in the input is not:
-// who leaves something there tells C himself. Under a filter, it is the filter's Free that
-// puts the callbacks back.
+// C's callbacks are called for what comes after Free. They are not called for input
+// that came before and was not read; whoever leaves bytes there tells C. Under a
+// filter, the Free of the filter restores the callbacks.
 //
-// C's bufferevents have a lock or have not, and nobody can tell: so all is for the loop's
-// goroutine, but Free. FreeAfterFlush is refused, for it would end what is C's.
-// Loop goroutine only, or any while no loop runs.
+// The binding cannot tell whether C's bufferevent has a lock, so only the loop's
+// goroutine may use it, as with OptLoopOnly; Free may be called from any goroutine.
+// FreeAfterFlush is refused, because it would end what is C's.
+// Loop goroutine only, or any goroutine while no loop runs.
+// Stands for bufferevent_incref and bufferevent_setcb.
 func (b *Base) WrapBufferEvent(bev unsafe.Pointer) (*BufferEvent, error) {
 	return b.fromC("WrapBufferEvent", bev, OptLoopOnly, true)
 }
 
-// Pointer returns the native struct event_base, for C code that puts events of its own
-// on it; nil after Free. Running the loop and freeing the base is Go's, unless the base is
-// a wrapped one.
-// Safe for concurrent use.
+// Pointer returns the struct event_base, for C code that adds events of its own, or nil
+// after Free. Only Go runs the loop and frees the base, unless WrapBase made it.
 func (b *Base) Pointer() unsafe.Pointer {
 	if !b.enter() {
 		return nil
 	}
-	defer b.exit()
+	defer b.leave()
 	return unsafe.Pointer(b.event)
 }
 
-// Err returns the first panic of a closure that did not come out of Dispatch, as a
-// *PanicError, because it went to OnPanic or C runs the loop; also after Free. Otherwise
-// nil.
-// Safe for concurrent use.
+// Err returns the first panic of a closure that did not come out of Dispatch, because
+// it went to OnPanic or because C runs the loop. It is a *PanicError, or nil. It stays
+// after Free.
 func (b *Base) Err() error {
 	if p := b.err.Load(); p != nil {
 		return p
@@ -97,14 +102,14 @@ func (b *Base) Err() error {
 	return nil
 }
 
-// hosted reports whether C runs the loop, by all that is known.
+// hosted reports whether C runs the loop, as far as the binding knows.
 func (b *Base) hosted() bool { return C.glev_base_hosted(b.c) != 0 }
 
-// report takes a panic that cannot come out of Dispatch.
+// report handles a panic that cannot come out of Dispatch.
 func (b *Base) report(p *PanicError) {
 	b.err.CompareAndSwap(nil, p)
 	defer func() {
-		if recover() != nil { // it has no right to
+		if recover() != nil { // OnPanic must not panic
 			logger().Error("libevent: OnPanic panicked")
 		}
 	}()
@@ -115,29 +120,33 @@ func (b *Base) report(p *PanicError) {
 	}
 }
 
-// usable is the error of a call on the base or what is on it that cannot be made, or
-// cannot be made from here. The caller is inside.
+// usable returns the error of a call on the base, or on what lives on it, that cannot
+// be made, or not from this goroutine. The caller has entered.
 func (b *Base) usable() error {
 	if b.dead.Load() {
 		return ErrLoopAborted
 	}
-	if b.noLocks && !b.onLoop() && !b.ifIdle(func() {}) {
+	if !b.noLocks || b.onLoop() {
+		return nil
+	}
+	if !b.lockIdle() {
 		return ErrWrongLoop
 	}
+	b.own.Unlock()
 	return nil
 }
 
-// leaveInTurn ends a Free that has to wait for the loop, by somebody who is inside.
-func (b *Base) leaveInTurn() {
-	b.leaving.Store(true)
+// freeLater starts a Free that has to wait for the loop. The caller has entered.
+func (b *Base) freeLater() {
+	b.freesInTurn.Store(true)
 	b.close()
 	b.closeChildren()
 	C.glev_base_wake(b.c)
-	b.exit()
+	b.leave()
 }
 
-// left is what is to be done for that in the loop's turn.
-func (b *Base) left() {
-	b.bury()
+// freeInTurn completes it, in the loop's turn.
+func (b *Base) freeInTurn() {
+	b.freeContents()
 	b.runPosted(b.dues.run)
 }

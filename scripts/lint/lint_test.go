@@ -41,9 +41,11 @@ func TestRules(t *testing.T) {
 		{"bare method", "a.go", "package p\nfunc (t *T[K]) M() {}", undocumented},
 		{"directive as doc", "a.go", "package p\n//go:noinline\nfunc F() {}", undocumented},
 		{"function", "a.go", "package p\n// F is.\nfunc F() {}", ""},
-		{"silent constructor", "a.go", "package p\n// NewT is.\nfunc NewT() {}", silent},
 		{"silent method", "a.go", "package p\n// M is.\nfunc (t T) M() {}", silent},
 		{"method", "a.go", "package p\n// M is. Safe for\n// concurrent use.\nfunc (t T) M() {}", ""},
+		{"method of a type that tells", "a.go", "package p\n// T is. Its methods are safe for\n// concurrent use.\ntype T int\n// M is.\nfunc (t *T) M() {}", ""},
+		{"method of a group that tells", "a.go", "package p\n// Safe for concurrent use.\ntype (\nT[K any] int\n)\n// M is.\nfunc (t T[K]) M() {}", ""},
+		{"method beside a type that tells", "a.go", "package p\n// U is. Safe for concurrent use.\ntype U int\n// M is.\nfunc (t T) M() {}", silent},
 		{"loop method", "a.go", "package p\n// M is. Loop goroutine only.\nfunc (t T) M() {}", ""},
 		{"known method", "a.go", "package p\nfunc (t T) String() string { return `` }", ""},
 		{"method of an inner type", "a.go", "package p\nfunc (t *t) M() {}", ""},
@@ -71,7 +73,11 @@ func TestRules(t *testing.T) {
 		{"sleep outside of tests", "a.go", inTest("time.Sleep(1)"), ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			found, err := lint(c.path, []byte(c.source))
+			told := typesTold{}
+			if err := told.add(c.path, []byte(c.source)); err != nil {
+				t.Fatal(err)
+			}
+			found, err := lint(c.path, []byte(c.source), told)
 			got := strings.Join(found, "\n")
 			switch {
 			case err != nil:
@@ -87,6 +93,12 @@ func TestTree(t *testing.T) {
 	bad := &fstest.MapFile{Data: []byte("package p\n//export f\nfunc f() {}")}
 	found, err := lintTree(fstest.MapFS{"callbacks.go": bad, ".x/a.go": bad, "x/y/a.go": bad, "x/a.c": bad})
 	if err != nil || len(found) != 1 || !strings.HasPrefix(found[0], "x/y/a.go:2:") {
+		t.Errorf("found %q, %v", found, err)
+	}
+	method := &fstest.MapFile{Data: []byte("package p\n// M is.\nfunc (t T) M() {}")}
+	told := &fstest.MapFile{Data: []byte("package p\n// T is. Its methods are safe for concurrent use.\ntype T int")}
+	found, err = lintTree(fstest.MapFS{"a.go": method, "b.go": told, "evnet/a.go": method})
+	if err != nil || len(found) != 1 || !strings.HasPrefix(found[0], "evnet/a.go:3:") {
 		t.Errorf("found %q, %v", found, err)
 	}
 	if _, err := lintTree(fstest.MapFS{"a.go": {Data: []byte("no Go")}}); err == nil {

@@ -32,7 +32,21 @@ func main() {
 }
 
 func lintTree(tree fs.FS) (found []string, err error) {
-	err = fs.WalkDir(tree, ".", func(path string, d fs.DirEntry, err error) error {
+	told := typesTold{}
+	err = eachFile(tree, told.add)
+	if err != nil {
+		return nil, err
+	}
+	err = eachFile(tree, func(path string, source []byte) error {
+		violations, err := lint(path, source, told)
+		found = append(found, violations...)
+		return err
+	})
+	return found, err
+}
+
+func eachFile(tree fs.FS, fn func(path string, source []byte) error) error {
+	return fs.WalkDir(tree, ".", func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
@@ -45,11 +59,8 @@ func lintTree(tree fs.FS) (found []string, err error) {
 		if err != nil {
 			return err
 		}
-		violations, err := lint(path, source)
-		found = append(found, violations...)
-		return err
+		return fn(path, source)
 	})
-	return found, err
 }
 
 // file is one Go file under inspection.
@@ -60,7 +71,7 @@ type file struct {
 	found []string
 }
 
-func lint(path string, source []byte) ([]string, error) {
+func lint(path string, source []byte, told typesTold) ([]string, error) {
 	fset := token.NewFileSet()
 	parsed, err := parser.ParseFile(fset, path, source, parser.ParseComments)
 	if err != nil {
@@ -74,7 +85,7 @@ func lint(path string, source []byte) ([]string, error) {
 		f.goexits()
 		f.sleeps()
 	} else if slices.Contains(documented, filepath.Dir(path)) {
-		f.docs()
+		f.docs(told)
 	}
 	return f.found, nil
 }
@@ -137,42 +148,74 @@ func (f *file) handles() {
 var documented = []string{".", "evnet", "openssl"}
 
 var (
-	threading = regexp.MustCompile(`Safe for concurrent use|[Ll]oop goroutine only`)
+	threading = regexp.MustCompile(`[Ss]afe for concurrent use|[Ll]oop goroutine only`)
 	// known are the methods whose interfaces say all there is to say.
 	known = []string{"String", "Error", "Unwrap", "Timeout", "Temporary", "Is"}
 )
 
-// docs wants to be told of every function what it does, and who may call it when
-// there is an object that goroutines can share.
-func (f *file) docs() {
+// docs wants a doc comment on every function, and wants to know of every method which
+// goroutines may call it: from the doc of its type or, where that differs, from its own.
+func (f *file) docs(told typesTold) {
 	for _, decl := range f.Decls {
 		fn, ok := decl.(*ast.FuncDecl)
 		if !ok || !fn.Name.IsExported() || slices.Contains(known, fn.Name.Name) || !exportedReceiver(fn) {
 			continue
 		}
-		shared := fn.Recv != nil || strings.HasPrefix(fn.Name.Name, "New")
-		doc := strings.Join(strings.Fields(fn.Doc.Text()), " ")
-		if doc == "" {
+		if fn.Doc.Text() == "" {
 			f.violation(fn.Pos(), "%s has no doc comment", fn.Name.Name)
-		} else if shared && !threading.MatchString(doc) {
-			f.violation(fn.Pos(), "the doc of %s does not say which goroutines may call it", fn.Name.Name)
+		} else if fn.Recv != nil && !tells(fn.Doc) && !told[typeIn(f.path, receiver(fn))] {
+			f.violation(fn.Pos(), "neither the doc of %s nor that of its type says which goroutines may call it", fn.Name.Name)
 		}
 	}
 }
 
-// exportedReceiver also holds for a function without one.
-func exportedReceiver(fn *ast.FuncDecl) bool {
-	exported := true
+// typesTold are the types, by folder and name, whose doc says which goroutines may call
+// their methods.
+type typesTold map[string]bool
+
+func typeIn(path, name string) string { return filepath.Dir(path) + "." + name }
+
+func tells(doc *ast.CommentGroup) bool {
+	return threading.MatchString(strings.Join(strings.Fields(doc.Text()), " "))
+}
+
+// add takes note of the types of one file.
+func (told typesTold) add(path string, source []byte) error {
+	parsed, err := parser.ParseFile(token.NewFileSet(), path, source, parser.ParseComments)
+	if err != nil {
+		return err
+	}
+	for _, decl := range parsed.Decls {
+		types, ok := decl.(*ast.GenDecl)
+		if !ok || types.Tok != token.TYPE {
+			continue
+		}
+		for _, spec := range types.Specs {
+			spec := spec.(*ast.TypeSpec)
+			if tells(types.Doc) || tells(spec.Doc) {
+				told[typeIn(path, spec.Name.Name)] = true
+			}
+		}
+	}
+	return nil
+}
+
+// receiver gives the name of the receiver's type, or nothing.
+func receiver(fn *ast.FuncDecl) (name string) {
 	if fn.Recv != nil {
 		ast.Inspect(fn.Recv.List[0].Type, func(n ast.Node) bool {
-			name, ok := n.(*ast.Ident)
-			if ok {
-				exported = name.IsExported()
+			if id, ok := n.(*ast.Ident); ok && name == "" {
+				name = id.Name
 			}
-			return !ok
+			return name == ""
 		})
 	}
-	return exported
+	return name
+}
+
+// exportedReceiver also holds for a function without one.
+func exportedReceiver(fn *ast.FuncDecl) bool {
+	return fn.Recv == nil || ast.IsExported(receiver(fn))
 }
 
 var (

@@ -1,0 +1,126 @@
+package libevent
+
+/*
+#include "native.h"
+*/
+import "C"
+
+import (
+	"syscall"
+	"time"
+)
+
+// Free ends the bufferevent. Output that has not been written is dropped. The
+// descriptor is closed if OptCloseOnFree was given, and the bufferevent no longer uses
+// it in any case. A closure that runs at this moment on the loop's goroutine goes on;
+// no other one starts. With OptLoopOnly, when Free is called from another goroutine
+// while the loop runs, the bufferevent uses the descriptor until a later turn; to close
+// it yourself, wait until a function that you post after Free has run.
+// Wraps bufferevent_free.
+func (b *BufferEvent) Free() {
+	if b.wrapped && b.enter() {
+		C.glev_bev_await(b.c)
+		b.leave()
+	}
+	if b.close() {
+		b.hangUp()
+		b.quietAndLeave()
+	} else {
+		b.freeFlushed()
+	}
+}
+
+// FreeAfterFlush is Free once the output has been written, or on an error, or when
+// limit has passed. limit counts from the call, even if the output makes progress; with
+// 0 the flush ends in the loop's next turn. From the return of FreeAfterFlush on no
+// closure starts, nothing is read, and methods return ErrClosed. Free ends the flush
+// early. A connection that is being made is waited for, if there is something to write.
+//
+// If limit passes first, the rest of the output is dropped. With OptCloseOnFree a TCP
+// connection is then reset, so that the peer does not take a part for the whole. On a
+// pair the other end gets EOF. A peer that is still sending gets EOF, and until it ends
+// or has received everything, or limit passes, what it sends is dropped: closing with
+// unread bytes would reset the connection, and output that is on its way would be lost.
+//
+// A bufferevent of WrapBufferEvent is refused, because it is C's.
+// Stands for bufferevent_free after the last write callback.
+func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
+	const op = "FreeAfterFlush"
+	if limit < 0 {
+		return badArgument(op, "limit is negative: %v", limit)
+	}
+	if b.wrapped {
+		return badArgument(op, "it is C's: Free gives it back")
+	}
+	if b.loopOnly { // refuse it before anything changes
+		if _, err := b.do(op, func() C.int64_t { return C.glev_bev_check(b.c) }); err != nil {
+			return err
+		}
+	}
+	c := b.begin()
+	defer c.end()
+	if c.refused {
+		if c.rc == loopAborted {
+			b.Free()
+		}
+		_, err := c.result(op)
+		return err
+	}
+	if !b.close() {
+		return ErrClosed
+	}
+	// The loop may end the flush before the call below returns.
+	b.flushing.Store(true)
+	for c.next() {
+		c.rc = C.glev_bev_linger(b.c, C.int64_t(microseconds(limit)))
+	}
+	if c.rc != 0 { // there is nothing to wait for, or waiting failed
+		b.freeFlushed()
+	}
+	_, err := c.result(op)
+	return err
+}
+
+// flushEnds ends a FreeAfterFlush because of an event, or with 0 because the output is
+// written or limit has passed. It goes on if the event is the failure of an address of
+// ConnectHostname, and another address is tried.
+func (b *BufferEvent) flushEnds(what Events, errno syscall.Errno) {
+	if what != 0 {
+		if what, _ = b.bottom().dialled(what, &Error{"connect", errno}); what == 0 {
+			return
+		}
+	}
+	b.freeFlushed()
+}
+
+// freeFlushed ends a FreeAfterFlush. The first caller of several does it.
+func (b *BufferEvent) freeFlushed() {
+	if b.flushing.CompareAndSwap(true, false) {
+		b.hangUp()
+		b.quietAndLeave()
+	}
+}
+
+// quietAndLeave makes the record quiet and leaves the object, which the caller has
+// closed.
+func (b *BufferEvent) quietAndLeave() {
+	defer collect().end()
+	if b.filter != nil && b.filter.closeBelow {
+		defer b.below.Free()
+	}
+	if b.loopOnly { // it has no lock
+		b.leaveAtLoop(func() { C.glev_bev_quiet(b.c) })
+		return
+	}
+	C.glev_bev_quiet(b.c)
+	b.leave()
+}
+
+// CloseWrite shuts the writing side down when the output has been written: the peer
+// gets EOF after the last byte. From the return of CloseWrite on nothing more can be
+// written. Reading goes on.
+// Stands for shutdown(SHUT_WR).
+func (b *BufferEvent) CloseWrite() error {
+	_, err := b.do("CloseWrite", func() C.int64_t { return C.glev_bev_close_write(b.c) })
+	return err
+}

@@ -32,8 +32,8 @@ func main() {
 }
 
 func lintTree(tree fs.FS) (found []string, err error) {
-	told := typesTold{}
-	err = eachFile(tree, told.add)
+	told, files := typesTold{}, cFiles{}
+	err = eachFile(tree, told.add, files.add)
 	if err != nil {
 		return nil, err
 	}
@@ -41,18 +41,25 @@ func lintTree(tree fs.FS) (found []string, err error) {
 		violations, err := lint(path, source, told)
 		found = append(found, violations...)
 		return err
-	})
-	return found, err
+	}, nil)
+	return append(found, lintC(files)...), err
 }
 
-func eachFile(tree fs.FS, fn func(path string, source []byte) error) error {
+// eachFile calls goFile for every file of Go, and cFile, if that is not nil, for every file
+// and header of C.
+func eachFile(tree fs.FS, goFile, cFile func(path string, source []byte) error) error {
 	return fs.WalkDir(tree, ".", func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case d.IsDir() && path != "." && strings.HasPrefix(d.Name(), "."):
-			return fs.SkipDir
-		case d.IsDir() || filepath.Ext(path) != ".go":
+		}
+		if d.IsDir() {
+			if path != "." && strings.HasPrefix(d.Name(), ".") {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		fn := map[string]func(string, []byte) error{".go": goFile, ".c": cFile, ".h": cFile}[filepath.Ext(path)]
+		if fn == nil {
 			return nil
 		}
 		source, err := fs.ReadFile(tree, path)

@@ -12,7 +12,7 @@ func lintC(files cFiles) (found []string) {
 	for _, f := range layered {
 		found = append(found, f.check(files)...)
 	}
-	return found
+	return append(found, limited.check(files)...)
 }
 
 // cFile is what the rules need to know of a C source or header.

@@ -65,7 +65,7 @@ func main() {
 	// A server is to die when this process does, and for Linux that is the thread.
 	runtime.LockOSThread()
 	var o options
-	flag.StringVar(&o.tree, "tree", "..", "`folder` of the checkout whose servers are built")
+	flag.StringVar(&o.tree, "tree", "", "`folder` of the checkout whose servers are built; otherwise the one that this is run in")
 	flag.StringVar(&o.only, "only", "", "`regexp` of contestant/size/connections, as ^libevent-move/1024/100$")
 	flag.StringVar(&o.profile, "profile", "", "`folder` for what callgrind_annotate reads, a file for each count")
 	flag.IntVar(&o.few, "few", 2000, "messages of a short run")
@@ -88,6 +88,13 @@ func (o *options) run(ctx context.Context) error {
 	if o.few < 1 || o.many <= o.few || o.runs < 1 {
 		return errors.New("-few and -runs must be positive, and -many larger than -few")
 	}
+	if o.tree == "" {
+		tree, err := checkout()
+		if err != nil {
+			return err
+		}
+		o.tree = tree
+	}
 	dir, err := os.MkdirTemp("", "instructions")
 	if err != nil {
 		return err
@@ -108,6 +115,21 @@ func (o *options) run(ctx context.Context) error {
 		return fmt.Errorf("-only: %w", err)
 	}
 	return o.table(ctx, dir, only)
+}
+
+// checkout returns the folder of the checkout that the working folder is in.
+func checkout() (string, error) {
+	dir, err := os.Getwd()
+	for err == nil {
+		if _, err := os.Stat(filepath.Join(dir, "benchmarks", "contestants")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("no folder benchmarks/contestants here or above: use -tree")
+		}
+		dir = filepath.Dir(dir)
+	}
+	return "", err
 }
 
 // table prints a line for each count.

@@ -15,9 +15,6 @@ type folder struct {
 	// callbacks is how the functions begin that libevent calls. They are on top, and what
 	// only hands the address of one to libevent does not depend on it.
 	callbacks string
-	// tangled are files that still call each other in all directions. The order of the layers
-	// holds between one of them and any other file.
-	tangled []string
 }
 
 // layered are the folders that have layers.
@@ -30,19 +27,16 @@ var layered = []folder{{
 		{"base.c", "event.c"},
 		{"lend.c"},
 		{"buffercallback.c", "reference.c"},
-		{"evbuffer.c", "filesegment.c"},
-		{"fastpath.c"},
 		{"settle.c"},
-		{"ratelimit.c", "connect.c"},
+		{"evbuffer.c"},
+		{"fastpath.c", "filesegment.c", "ratelimit.c", "connect.c"},
 		{"close.c"},
-		{"bufferevent.c", "filter.c", "adopt.c", "listener.c", "dns.c"},
+		{"bufferevent.c", "listener.c", "dns.c"},
+		{"filter.c"},
+		{"adopt.c"},
 		{"callbacks.c"},
 	},
 	callbacks: "glev_on_",
-	tangled: []string{
-		"adopt.c", "base.c", "buffercallback.c", "bufferevent.c", "due.c", "evbuffer.c", "event.c",
-		"fastpath.c", "filesegment.c", "filter.c", "ratelimit.c", "reference.c",
-	},
 }}
 
 // check reports every use of a function that is not defined in a lower layer.
@@ -71,7 +65,6 @@ func (f *folder) check(files cFiles) (found []string) {
 			switch {
 			case !ok || to == from || level[from] == 0 || level[to] == 0 || level[to] < level[from]:
 			case strings.HasPrefix(use.name, f.callbacks) && !use.called:
-			case f.isTangled(from) && f.isTangled(to):
 			case level[to] == level[from]:
 				found = append(found, fmt.Sprintf("%s:%d: %s is defined in %s, which is in the same layer", from, use.line, use.how(), to))
 			default:
@@ -81,8 +74,6 @@ func (f *folder) check(files cFiles) (found []string) {
 	}
 	return found
 }
-
-func (f *folder) isTangled(file string) bool { return slices.Contains(f.tangled, path.Base(file)) }
 
 // use is a mention, perhaps in a macro or a function of a header.
 type use struct {

@@ -51,14 +51,6 @@ func TestLayers(t *testing.T) {
 	}
 }
 
-func TestTangledLayers(t *testing.T) {
-	table := folder{path: "x", layers: [][]string{{"low.c"}, {"mid.c"}, {"top.c"}}, tangled: []string{"low.c", "top.c"}}
-	files := cTree(t, "x/low.c", "int low(void) { return top() + mid(); }",
-		"x/mid.c", "int mid(void) { return top(); }", "x/top.c", "int top(void) { return low(); }")
-	wantFound(t, table.check(files), "x/low.c:1: mid is defined in x/mid.c, which is above",
-		"x/mid.c:1: top is defined in x/top.c, which is above")
-}
-
 // TestTable keeps a file from having two places.
 func TestTable(t *testing.T) {
 	for _, f := range layered {
@@ -66,11 +58,6 @@ func TestTable(t *testing.T) {
 		for i, file := range all {
 			if slices.Contains(all[:i], file) {
 				t.Errorf("%s is in two layers of %s", file, f.path)
-			}
-		}
-		for _, file := range f.tangled {
-			if !slices.Contains(all, file) {
-				t.Errorf("%s of %s is tangled, and in no layer", file, f.path)
 			}
 		}
 	}

@@ -96,6 +96,16 @@ int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, in
 	return 0;
 }
 
+/* A door above says when the connection is open. */
+static void carry(struct glev_bev *under)
+{
+	for (; under; under = under->stack.under) {
+		glev_bev_lock(under);
+		under->stack.carries = 1;
+		glev_bev_unlock(under);
+	}
+}
+
 int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct glev_door *door, int options, int loop_only, int plain, void *handle, struct glev_bev **out)
 {
 	struct bufferevent *bev = NULL;
@@ -121,8 +131,11 @@ int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct
 			glev_fast_init(r);
 		rc = 0;
 	}
-	if (under)
+	if (under) {
+		if (bev)
+			carry(under);
 		glev_filter_is_put(under, bev != NULL);
+	}
 done:
 	if (rc < 0) {
 		if (r)

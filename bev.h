@@ -108,6 +108,7 @@ struct glev_stack {
 	struct glev_bev *partner; /* the other end of the pair, until that is freed, or NULL */
 	struct evbuffer_cb_entry *under_in_cb, *under_out_cb;
 	uint64_t changes;         /* of the buffers that a filter's functions see; atomic */
+	int8_t carries;           /* a door above says when the connection is open */
 };
 
 enum { GLEV_ASKED = 1, GLEV_RECEIVED };

@@ -406,6 +406,7 @@ static void leave_below(struct glev_bev *r, struct glev_bev *filter)
 	glev_bev_lock(r);
 	quiet = glev_bev_is_quiet(r);
 	r->stack.above = NULL;
+	r->stack.carries = 0;
 	if (filter->stack.under_in_cb)
 		evbuffer_remove_cb_entry(r->in.evb, filter->stack.under_in_cb);
 	if (filter->stack.under_out_cb)

@@ -360,23 +360,29 @@ static int turn_on(struct glev_bev *r, short what)
 	return rc;
 }
 
-/*
- * Turns directions on and off in libevent. While the connection of a connect by name is
- * tried libevent has WRITE on, so that it writes as soon as it is connected; held has
- * WRITE as well, because libevent forgets it when the attempt fails.
- */
+/* What libevent has on while the connection of a connect by name is tried: WRITE, so that it
+ * writes as soon as it is connected, and READ below a door, because the handshake reads
+ * before the door tells of the connection. held has them as well, because libevent forgets
+ * them when the attempt fails. */
+static short tried(const struct glev_bev *r)
+{
+	if (r->link != GLEV_TRYING)
+		return 0;
+	return r->stack.carries ? EV_READ | EV_WRITE : EV_WRITE;
+}
+
+/* Turns directions on and off in libevent. */
 static short apply(struct glev_bev *r, short asked)
 {
 	short enabled = bufferevent_get_enabled(r->bev), failed = 0;
-	short tried = r->link == GLEV_TRYING ? EV_WRITE : 0;
-	short want_off, off, on;
+	short both = tried(r), want_off, off, on;
 
 	r->off.because = reasons(r, enabled);
 	want_off = directions(r->off.because);
 	on = r->off.held & ~want_off;
 	r->off.held = (r->off.held | (enabled & want_off)) & ~on;
-	off = enabled & want_off & ~tried;
-	on = (on & (asked | ~enabled)) | (r->off.held & tried & ~enabled);
+	off = enabled & want_off & ~both;
+	on = (on & (asked | ~enabled)) | (r->off.held & both & ~enabled);
 	/* First on, then off: as long as one of them waits for the descriptor, going from
 	 * libevent's event to ours, or back, costs no system call. */
 	if (r->fast.on && sync_events(r) < 0)

@@ -253,10 +253,12 @@ static inline void glev_stack_lock(struct glev_bev *r)
 
 static inline void glev_stack_unlock(struct glev_bev *r)
 {
-	struct bufferevent *bev;
+	struct bufferevent *bev = r->bev, *below;
 
-	for (bev = r->bev; bev; bev = bufferevent_get_underlying(bev))
+	for (; bev; bev = below) {
+		below = bufferevent_get_underlying(bev); /* which takes the lock of bev */
 		evbuffer_unlock(bufferevent_get_input(bev));
+	}
 }
 
 /* Whether only the loop's thread may use the record, which may be NULL, and this is

@@ -144,8 +144,7 @@ int64_t glev_bev_take(struct glev_bev *r, int which, int64_t n)
 	ev_ssize_t level;
 	int64_t rc = 0;
 
-	GLEV_CHECK_LOOP(r);
-	glev_bev_lock(r);
+	GLEV_ENTER(r);
 	if (!r->set.rate) { /* libevent would abort */
 		glev_bev_unlock(r);
 		return GLEV_NO_LIMIT;

@@ -61,10 +61,11 @@ static void freed(const struct evbuffer_file_segment *seg, int flags, void *arg)
 	*(int *)arg = 1;
 }
 
-/* Call with the lock, which makes one of the segment superfluous. */
+/* Call with the lock. A filter may have moved the bytes on, to a buffer with another lock, when
+ * evbuffer_add_file_segment returns, so the segment has a lock of its own. */
 static int64_t add_segment(struct glev_buf *b, struct glev_file *f, int64_t offset, int64_t length)
 {
-	unsigned flags = EVBUF_FS_DISABLE_LOCKING;
+	unsigned flags = 0;
 	struct evbuffer_file_segment *seg;
 	int gone = 0;
 

@@ -77,15 +77,20 @@ int64_t glev_buf_len(struct glev_buf *b)
 
 /* evbuffer_add that allocates no more than n bytes need. evbuffer_add itself allocates as
  * much as the last chain has, even if that chain is a file of many gigabytes. */
-static int add_exactly(struct evbuffer *evb, const char *p, size_t n)
+static int add_exactly(struct glev_buf *b, const char *p, size_t n)
 {
 	struct evbuffer_iovec space;
+	int rc;
 
-	if (evbuffer_reserve_space(evb, (ev_ssize_t)n, &space, 1) < 0)
-		return -1;
-	memcpy(space.iov_base, p, n);
-	space.iov_len = n;
-	return evbuffer_commit_space(evb, &space, 1);
+	glev_buf_hold(b); /* or another thread could reserve the same space */
+	rc = evbuffer_reserve_space(b->evb, (ev_ssize_t)n, &space, 1);
+	if (rc >= 0) {
+		memcpy(space.iov_base, p, n);
+		space.iov_len = n;
+		rc = evbuffer_commit_space(b->evb, &space, 1);
+	}
+	glev_buf_unlock(b);
+	return rc;
 }
 
 int64_t glev_buf_add(struct glev_buf *b, const char *p, size_t n)
@@ -95,7 +100,7 @@ int64_t glev_buf_add(struct glev_buf *b, const char *p, size_t n)
 	GLEV_CHECK_LOOP(b->owner);
 	if (evbuffer_add(b->evb, p, n) == 0)
 		return 0;
-	ATTEMPT(rc, b, GLEV_BACK, add_exactly(b->evb, p, n));
+	ATTEMPT(rc, b, GLEV_BACK, add_exactly(b, p, n));
 	return rc;
 }
 

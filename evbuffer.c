@@ -113,34 +113,12 @@ int64_t glev_buf_prepend(struct glev_buf *b, const char *p, size_t n)
 	return rc;
 }
 
-int64_t glev_buf_add_buffer(struct glev_buf *dst, struct glev_buf *src)
-{
-	int64_t rc;
-
-	GLEV_CHECK_LOOP(dst->owner);
-	GLEV_CHECK_LOOP(src->owner);
-	ATTEMPT2(rc, dst, GLEV_BACK, src, GLEV_FRONT,
-	    evbuffer_add_buffer(dst->evb, src->evb));
-	return rc;
-}
-
 int64_t glev_buf_append(struct glev_buf *b, struct evbuffer *scratch)
 {
 	int64_t rc;
 
 	GLEV_CHECK_LOOP(b->owner);
 	ATTEMPT(rc, b, GLEV_BACK, evbuffer_add_buffer(b->evb, scratch));
-	return rc;
-}
-
-int64_t glev_buf_prepend_buffer(struct glev_buf *dst, struct glev_buf *src)
-{
-	int64_t rc;
-
-	GLEV_CHECK_LOOP(dst->owner);
-	GLEV_CHECK_LOOP(src->owner);
-	ATTEMPT2(rc, dst, GLEV_FRONT, src, GLEV_FRONT,
-	    evbuffer_prepend_buffer(dst->evb, src->evb));
 	return rc;
 }
 
@@ -152,17 +130,6 @@ int64_t glev_buf_remove(struct glev_buf *b, char *p, size_t n)
 	if (n > INT_MAX) /* libevent's result is an int */
 		n = INT_MAX;
 	ATTEMPT(rc, b, GLEV_FRONT, evbuffer_remove(b->evb, p, n));
-	return rc;
-}
-
-int64_t glev_buf_remove_buffer(struct glev_buf *src, struct glev_buf *dst, size_t n)
-{
-	int64_t rc;
-
-	GLEV_CHECK_LOOP(src->owner);
-	GLEV_CHECK_LOOP(dst->owner);
-	ATTEMPT2(rc, src, GLEV_FRONT, dst, GLEV_BACK,
-	    evbuffer_remove_buffer(src->evb, dst->evb, n));
 	return rc;
 }
 
@@ -367,6 +334,114 @@ int64_t glev_buf_max_read(struct glev_buf *b)
 	(void)b;
 	return -ENOTSUP;
 #endif
+}
+
+/* --- from one buffer to another ----------------------------------------------- */
+
+static int is_of_filter(const struct glev_buf *b)
+{
+	return b->owner && b->owner->kind == GLEV_FILTER;
+}
+
+/* libevent takes the locks of two buffers in the order of their addresses, but those of a
+ * stack from the top down. Threads that do the one and the other to the same locks can wait
+ * for each other for ever. So the lock of a filter is not held together with that of another
+ * buffer, except by a filter function: libevent calls it with the filter's lock held. */
+static int may_lock_both(const struct glev_buf *a, const struct glev_buf *b)
+{
+	return (!is_of_filter(a) && !is_of_filter(b)) || a->owner == b->owner || glev_filter_within();
+}
+
+static int64_t refusal(struct glev_buf *b, int end)
+{
+	int64_t rc;
+
+	glev_buf_hold(b);
+	rc = glev_buf_refusal(b, end);
+	glev_buf_unlock(b);
+	return rc;
+}
+
+/* Puts back what was taken from the front. */
+static void give_back(struct glev_buf *b, struct evbuffer *scratch)
+{
+	glev_buf_hold(b);
+	if (!glev_buf_gone(b)) {
+		evbuffer_unfreeze(b->evb, 1);
+		evbuffer_prepend_buffer(b->evb, scratch);
+		glev_buf_refreeze(b);
+	}
+	glev_buf_unlock(b);
+}
+
+static const size_t ALL = (size_t)-1;
+
+typedef int (*put_fn)(struct evbuffer *dst, struct evbuffer *src);
+
+/* The result of evbuffer_remove_buffer is an int. */
+static int take(struct evbuffer *scratch, struct evbuffer *src, size_t n)
+{
+	if (n == ALL)
+		return evbuffer_add_buffer(scratch, src);
+	return evbuffer_remove_buffer(src, scratch, n > INT_MAX ? INT_MAX : n);
+}
+
+/* Moves n bytes, or as many as there are, with one lock at a time. Returns how many. */
+static int64_t move_apart(struct glev_buf *dst, int dst_end, put_fn put, struct glev_buf *src, size_t n)
+{
+	struct evbuffer *scratch;
+	int64_t rc = refusal(dst, dst_end), moved;
+
+	if (rc)
+		return rc;
+	scratch = evbuffer_new();
+	if (!scratch)
+		return -ENOMEM;
+	ATTEMPT(rc, src, GLEV_FRONT, take(scratch, src->evb, n));
+	moved = (int64_t)evbuffer_get_length(scratch);
+	if (moved > 0) {
+		ATTEMPT(rc, dst, dst_end, put(dst->evb, scratch));
+		if (rc < 0)
+			give_back(src, scratch);
+	}
+	evbuffer_free(scratch);
+	return rc < 0 ? rc : moved;
+}
+
+static int64_t move_all(struct glev_buf *dst, int dst_end, put_fn put, struct glev_buf *src)
+{
+	int64_t rc;
+
+	GLEV_CHECK_LOOP(dst->owner);
+	GLEV_CHECK_LOOP(src->owner);
+	if (may_lock_both(dst, src)) {
+		ATTEMPT2(rc, dst, dst_end, src, GLEV_FRONT, put(dst->evb, src->evb));
+		return rc;
+	}
+	rc = move_apart(dst, dst_end, put, src, ALL);
+	return rc < 0 ? rc : 0;
+}
+
+int64_t glev_buf_add_buffer(struct glev_buf *dst, struct glev_buf *src)
+{
+	return move_all(dst, GLEV_BACK, evbuffer_add_buffer, src);
+}
+
+int64_t glev_buf_prepend_buffer(struct glev_buf *dst, struct glev_buf *src)
+{
+	return move_all(dst, GLEV_FRONT, evbuffer_prepend_buffer, src);
+}
+
+/* evbuffer_remove_buffer calls the callbacks of dst in the middle of its work. src is not
+ * consistent then, and the callback of a filter's input may have the filter function take from
+ * src. A scratch buffer has no callbacks. */
+int64_t glev_buf_remove_buffer(struct glev_buf *src, struct glev_buf *dst, size_t n)
+{
+	GLEV_CHECK_LOOP(src->owner);
+	GLEV_CHECK_LOOP(dst->owner);
+	if (src == dst) /* libevent does nothing */
+		return refusal(src, GLEV_FRONT | GLEV_BACK);
+	return move_apart(dst, GLEV_BACK, evbuffer_add_buffer, src, n);
 }
 
 /* --- lending -------------------------------------------------------------- */

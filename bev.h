@@ -74,7 +74,7 @@ enum { GLEV_LIMIT_RATE = 1, GLEV_LIMIT_GROUP = 2, GLEV_LIMIT_SINGLE_READ = 4, GL
 /* What the loop still has to tell the closures, or must not tell them. */
 struct glev_owed {
 	short events;   /* event callbacks that TriggerEvent asked for */
-	int8_t read;    /* a read callback was asked for, whatever the input has */
+	int8_t read;    /* of an end of a pair: a read callback is due, whatever the input has */
 	int8_t written; /* since the last write callback bytes were written, or one was asked for */
 	int8_t mute;    /* a write callback may come though no bytes were written */
 	int8_t touched; /* a callback of it may have been queued since it was made */
@@ -133,6 +133,7 @@ struct glev_fast {
 	int8_t reading;      /* the reader is added */
 	int8_t spilled;      /* libevent writes, or is to write, until the output is empty */
 	int8_t direct;       /* inside a call that writes at once */
+	int8_t unsent;       /* it is in the base's list of unsent ones */
 	int8_t small_reads;  /* in a row, that needed much less room */
 	int8_t receiver;     /* the user has one; atomic */
 	int8_t receiving;    /* GLEV_ASKED, GLEV_RECEIVED, or 0; loop */
@@ -174,15 +175,22 @@ struct glev_bev {
 
 /* --- questions ------------------------------------------------------------- */
 
+static inline int glev_bev_life(const struct glev_bev *r)
+{
+	return __atomic_load_n(&r->life, __ATOMIC_ACQUIRE);
+}
+
 static inline int glev_bev_is_quiet(const struct glev_bev *r)
 {
-	return __atomic_load_n(&r->life, __ATOMIC_ACQUIRE) == GLEV_QUIET;
+	return glev_bev_life(r) == GLEV_QUIET;
 }
 
 /* A FreeAfterFlush is under way. */
 static inline int glev_bev_lingers(const struct glev_bev *r)
 {
-	return r->life == GLEV_FLUSHING || r->life == GLEV_DISCARDING;
+	int life = glev_bev_life(r);
+
+	return life == GLEV_FLUSHING || life == GLEV_DISCARDING;
 }
 
 static inline int glev_bev_wants(const struct glev_bev *r, int closures)
@@ -251,6 +259,8 @@ static inline void glev_stack_lock(struct glev_bev *r)
 		evbuffer_lock(bufferevent_get_input(bev));
 }
 
+/* bufferevent_get_underlying takes the lock of its argument, so it comes before that lock is
+ * given up: later it would be a lock taken upward. */
 static inline void glev_stack_unlock(struct glev_bev *r)
 {
 	struct bufferevent *bev = r->bev, *below;

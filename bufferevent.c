@@ -206,7 +206,13 @@ int64_t glev_bev_get_watermark(struct glev_bev *r, short what, size_t *low, size
 /* CloseWrite freezes the output. */
 static int64_t shut_if_frozen(struct glev_bev *r, int64_t rc)
 {
-	return rc == GLEV_FROZEN && r->ending.shut ? GLEV_SHUT : rc;
+	if (rc == GLEV_FROZEN) {
+		glev_bev_lock(r);
+		if (r->ending.shut)
+			rc = GLEV_SHUT;
+		glev_bev_unlock(r);
+	}
+	return rc;
 }
 
 static int add(struct evbuffer *evb, const char *p, size_t n)

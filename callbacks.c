@@ -89,11 +89,37 @@ void glev_on_event(evutil_socket_t fd, short what, void *arg)
 
 static void again(struct glev_bev *r, short what)
 {
+	glev_bev_lock(r);
 	if (what & EV_READ)
 		r->owed.read = 1;
 	else
 		r->owed.written = 1;
 	bufferevent_trigger(r->bev, what, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+	glev_bev_unlock(r);
+}
+
+/* The EOF of a pair comes with a read callback for nothing. */
+static int is_for_nothing(struct glev_bev *r)
+{
+	int nothing;
+
+	glev_bev_lock(r);
+	nothing = !r->owed.read && evbuffer_get_length(r->in.evb) == 0;
+	r->owed.read = 0;
+	glev_bev_unlock(r);
+	return nothing;
+}
+
+/* Returns the length of the input. */
+static size_t before_read_closure(struct glev_bev *r)
+{
+	size_t len;
+
+	glev_bev_lock(r);
+	len = evbuffer_get_length(r->in.evb);
+	r->mark.drained = 0;
+	glev_bev_unlock(r);
+	return len;
 }
 
 /* libevent calls again while the input is at its mark and READ is on. That is right for a
@@ -121,18 +147,14 @@ static void read_closure(struct glev_bev *r)
 	int marked = __atomic_load_n(&r->mark.high, __ATOMIC_RELAXED) != 0;
 	size_t before = 0;
 
-	if (r->life == GLEV_DISCARDING) {
+	if (glev_bev_life(r) == GLEV_DISCARDING) {
 		evbuffer_drain(r->in.evb, (size_t)-1);
 		return;
 	}
-	/* The EOF of a pair comes with a read callback for nothing. */
-	if (r->kind == GLEV_PAIR && !r->owed.read && evbuffer_get_length(r->in.evb) == 0)
+	if (r->kind == GLEV_PAIR && is_for_nothing(r))
 		return;
-	r->owed.read = 0;
-	if (marked) {
-		before = evbuffer_get_length(r->in.evb);
-		r->mark.drained = 0;
-	}
+	if (marked)
+		before = before_read_closure(r);
 	if (glev_bev_wants(r, GLEV_CB_READ) && glevBevRead(r->handle, r->bev))
 		again(r, EV_READ);
 	else if (marked)
@@ -152,9 +174,10 @@ void glev_on_bev_read(struct bufferevent *bev, void *arg)
 		return;
 	}
 	visit = begin(b);
-	if (r->fast.writer && !r->fast.on) { /* the TLS record may be complete now */
+	if (r->fast.writer) { /* the TLS record may be complete now */
 		glev_bev_lock(r);
-		glev_settle(r);
+		if (!r->fast.on)
+			glev_settle(r);
 		glev_bev_unlock(r);
 	}
 	read_closure(r);

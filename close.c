@@ -178,7 +178,7 @@ static int discarded(struct glev_bev *r, int fd)
 {
 	int unread = 0;
 
-	if (r->life == GLEV_DISCARDING)
+	if (glev_bev_life(r) == GLEV_DISCARDING)
 		return !discard_longer(r, fd);
 	if (ioctl(fd, FIONREAD, &unread) < 0 || unread == 0)
 		return 1;
@@ -422,6 +422,14 @@ static void leave_below(struct glev_bev *r, struct glev_bev *filter)
 	glev_bev_unlock(r);
 }
 
+static void leave_partner(struct glev_bev *r)
+{
+	glev_bev_lock(r);
+	if (r->stack.partner)
+		r->stack.partner->stack.partner = NULL;
+	glev_bev_unlock(r);
+}
+
 /* libevent destroys a bufferevent some turns after it is freed, and before its buffers. So
  * the door learns of the end from a byte in one of them. */
 static void tell_door(struct glev_bev *r)
@@ -436,13 +444,10 @@ void glev_bev_free(struct glev_bev *r)
 {
 	glev_buf_cb_remove_all(&r->in);
 	glev_buf_cb_remove_all(&r->out);
-	if (r->stack.under && r->stack.under->stack.above)
+	if (r->stack.under)
 		leave_below(r->stack.under, r);
-	if (r->stack.partner) {
-		glev_bev_lock(r);
-		r->stack.partner->stack.partner = NULL;
-		glev_bev_unlock(r);
-	}
+	if (r->kind == GLEV_PAIR)
+		leave_partner(r);
 	glev_fast_free(r);
 	tell_door(r);
 	(r->host ? release : bufferevent_free)(r->bev);

@@ -450,11 +450,16 @@ int64_t glev_buf_remove_buffer(struct glev_buf *src, struct glev_buf *dst, size_
  * buffers of a bufferevent without asking. */
 static int64_t begin_loan(struct glev_buf *b)
 {
+	int64_t rc;
+
 	if (b->owner && !glev_base_on_loop(b->owner->base))
 		return GLEV_WRONG_LOOP;
-	if (b->owner && b->owner->stack.above)
-		return GLEV_FILTERED;
-	return glev_buf_lock(b);
+	rc = glev_buf_lock(b);
+	if (rc == 0 && b->owner && b->owner->stack.above) {
+		glev_buf_unlock(b);
+		rc = GLEV_FILTERED;
+	}
+	return rc;
 }
 
 static void lend(struct glev_buf *b)

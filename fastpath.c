@@ -293,7 +293,7 @@ void glev_fast_unsent(struct glev_bev *r)
 	struct glev_base *b = r->base;
 
 	r->owed.touched = 1;
-	if (!r->fast.on || r->fast.spilled || r->fast.direct || r->fast.at || !(r->off.held & EV_WRITE))
+	if (!r->fast.on || r->fast.spilled || r->fast.direct || r->fast.unsent || !(r->off.held & EV_WRITE))
 		return;
 	/* While no loop runs nothing is written; libevent writes when the next one runs. */
 	if (!glev_base_running(b) || !glev_base_on_loop(b)) {
@@ -307,17 +307,18 @@ void glev_fast_unsent(struct glev_bev *r)
 	if (b->unsent)
 		b->unsent->fast.at = &r->fast.next;
 	r->fast.at = &b->unsent;
+	r->fast.unsent = 1;
 	b->unsent = r;
 }
 
 void glev_fast_forget(struct glev_bev *r)
 {
-	if (!r->fast.at)
+	if (!r->fast.unsent)
 		return;
+	r->fast.unsent = 0;
 	*r->fast.at = r->fast.next;
 	if (r->fast.next)
 		r->fast.next->fast.at = r->fast.at;
-	r->fast.at = NULL;
 }
 
 void glev_fast_written(struct glev_bev *r)
@@ -463,8 +464,8 @@ void glev_base_flush(struct glev_base *b)
 	struct glev_bev *r;
 
 	while (b && (r = b->unsent)) {
-		glev_fast_forget(r);
 		glev_bev_lock(r);
+		glev_fast_forget(r);
 		glev_fast_write(r);
 		glev_bev_unlock(r);
 	}

@@ -12,7 +12,7 @@
 int glev_filter_put(struct glev_bev *under, struct glev_bev *above)
 {
 	glev_bev_lock(under);
-	if (under->life != GLEV_LIVE || under->stack.above || under->ending.shut) {
+	if (glev_bev_life(under) != GLEV_LIVE || under->stack.above || under->ending.shut) {
 		int quiet = glev_bev_is_quiet(under);
 
 		glev_bev_unlock(under);

@@ -42,8 +42,13 @@ int glev_bev_give_fd(struct glev_bev *r, int fd)
 
 int64_t glev_bev_fd(struct glev_bev *r)
 {
+	int fd;
+
 	GLEV_CHECK_LOOP(r);
-	return bufferevent_getfd(r->bev);
+	glev_stack_lock(r); /* that of a filter is read below, and libevent takes no lock there */
+	fd = bufferevent_getfd(r->bev);
+	glev_stack_unlock(r);
+	return fd;
 }
 
 int64_t glev_bev_addr(struct glev_bev *r, int peer, struct glev_addr *a)
@@ -66,15 +71,23 @@ static void leave_descriptor(struct glev_bev *r)
 	glev_settle(r);
 }
 
-/* After that: libevent leaves both inner ends of the buffers unfrozen, and forgets the
- * priority. What CloseWrite closed it has closed on the old descriptor. */
+/* libevent forgets the priority of its events with the old descriptor. They may be added by
+ * now, and then only the loop's thread may set it (see glev_event_set_priority): if this is
+ * another thread, glev_bev_open sets it. */
+static void restore_priority(struct glev_bev *r)
+{
+	if (r->set.priority >= 0 && glev_base_on_loop(r->base))
+		bufferevent_priority_set(r->bev, r->set.priority);
+}
+
+/* After that: libevent leaves both inner ends of the buffers unfrozen. What CloseWrite closed
+ * it has closed on the old descriptor. */
 static void enter_descriptor(struct glev_bev *r, int link)
 {
 	r->link = (int8_t)link;
 	r->fast.stopped = 0;
 	r->ending.shut = 0;
-	if (r->set.priority >= 0)
-		bufferevent_priority_set(r->bev, r->set.priority);
+	restore_priority(r);
 	glev_buf_refreeze(&r->in);
 	glev_buf_set_frozen(&r->out, r->out.frozen & ~GLEV_BACK);
 	glev_settle(r);
@@ -256,6 +269,7 @@ void glev_bev_open(struct glev_bev *r)
 	r->link = GLEV_OPEN;
 	r->owns &= ~GLEV_OWNS_ATTEMPT;
 	r->fast.spilled = 0;
+	restore_priority(r);
 	glev_settle(r);
 }
 
@@ -350,6 +364,8 @@ int glev_bev_dialing(struct glev_bev *r)
 {
 	int yes;
 
+	if (glev_bev_is_out_of_reach(r)) /* the caller could not have ended it */
+		return 1;
 	glev_bev_lock(r);
 	yes = goes_on(r);
 	glev_bev_unlock(r);

@@ -447,3 +447,36 @@ func TestFilterCompressesAndDecompresses(t *testing.T) {
 	testutil.Dispatch(t, base)
 	testutil.Same(t, text, []byte(testutil.Content(t, got)))
 }
+
+// While evbuffer_remove_buffer adds bytes to the input of a filter, the callback of that input
+// may have the function called again: it does so once after the input was at its high mark.
+func TestFilterFunctionRemovesFromWhatIsBeingMoved(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	move := func(src, dst *libevent.Buffer, limit int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+		n := 300
+		if limit >= 0 {
+			n = min(n, limit)
+		}
+		if n, err := src.RemoveBuffer(dst, n); n == 0 {
+			return libevent.FilterNeedMore, err
+		}
+		return libevent.FilterOK, nil
+	}
+	f := testutil.NewFilter(t, bev, move, nil, libevent.OptCloseOnFree)
+	require.NoError(t, f.SetWatermark(rd, 0, 100))
+	require.NoError(t, f.Enable(rd))
+	testutil.Background(t, base)
+	text := bytes.Repeat([]byte("0123456789"), 1000)
+	_, err := peer.Write(text[:2000])
+	require.NoError(t, err)
+	testutil.Eventually(t, func() bool { return f.Input().Len() >= 100 && bev.Input().Len() > 0 }, "the input is full")
+	require.NoError(t, f.SetWatermark(rd, 0, 0))
+	_, err = peer.Write(text[2000:])
+	require.NoError(t, err)
+	testutil.Eventually(t, func() bool { return f.Input().Len() == len(text) }, "all has come")
+	p := make([]byte, len(text))
+	_, err = f.Read(p)
+	require.NoError(t, err)
+	require.Equal(t, text, p)
+}

@@ -440,3 +440,69 @@ func TestFilterAgainstFree(t *testing.T) {
 	}
 	testutil.OnLoop(t, base, func() {})
 }
+
+// The locks of a stack are taken from the top down, also while they are given up.
+func TestFilterAddressAgainstWrite(t *testing.T) {
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	f := testutil.NewFilter(t, bev, nil, nil, libevent.OptCloseOnFree)
+	got := testutil.ReadAll(peer)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 5000 {
+				_, _ = f.WriteString("x")
+				_ = f.RemoteAddr()
+			}
+		})
+	}
+	wg.Wait()
+	require.NoError(t, f.FreeAfterFlush(testutil.Patience))
+	assert.Len(t, testutil.Receive(t, got), 20000)
+}
+
+// One buffer goes between goroutines that use a filter and the bufferevent below it. libevent
+// takes the locks of two buffers in the order of their addresses, so several are tried.
+func TestOneBufferOnBothLevelsOfAStack(t *testing.T) {
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
+	for range 20 {
+		bev, peer := testutil.NewSocket(t, base, 0)
+		f := testutil.NewFilter(t, bev, nil, nil, libevent.OptCloseOnFree)
+		got := testutil.ReadAll(peer)
+		shared := testutil.NewBuffer(t, "")
+		var wg sync.WaitGroup
+		for _, use := range []func(){
+			func() { _ = shared.Add([]byte("x")); _ = f.WriteBuffer(shared) },
+			func() { _ = shared.Add([]byte("y")); _ = bev.WriteBuffer(shared) },
+		} {
+			wg.Go(func() {
+				for range 5000 {
+					use()
+				}
+			})
+		}
+		wg.Wait()
+		require.NoError(t, f.WriteBuffer(shared))
+		require.NoError(t, f.FreeAfterFlush(testutil.Patience))
+		assert.Len(t, testutil.Receive(t, got), 10000)
+	}
+}
+
+func TestTakeReadLimitAgainstFree(t *testing.T) {
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
+	for range 1000 {
+		bev, _ := testutil.NewSocket(t, base, 0)
+		require.NoError(t, bev.SetRateLimit(&libevent.RateLimit{ReadRate: 1000}))
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for bev.TakeReadLimit(0) == nil {
+			}
+		})
+		runtime.Gosched()
+		bev.Free()
+		wg.Wait()
+	}
+}

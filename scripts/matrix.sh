@@ -8,39 +8,12 @@
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . scripts/deps.sh
+. scripts/libevent.sh
 
 [ $# -gt 0 ] || fail "usage: scripts/matrix.sh PREFIX-OR-SOURCES..."
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-
-# pc_dir prints the folder with the .pc files of a prefix.
-pc_dir() {
-	find "$1" -name libevent_core.pc -exec dirname {} \; 2>/dev/null | head -n 1
-}
-
-# from_sources builds the sources in $1 and installs them in $2.
-from_sources() {
-	cp -Rp "$1" "$2.build" # -p keeps the times of the files, which make compares
-	if [ -x "$2.build/configure" ]; then
-		(cd "$2.build" && ./configure --prefix="$2" --disable-samples --disable-libevent-regress \
-			CFLAGS="-O2 -g" &&
-			# The patches of a distribution make configure look out of date. Do not generate it.
-			make -j2 install AUTOCONF=: AUTOHEADER=: AUTOMAKE=: ACLOCAL=:) >"$2.log" 2>&1
-	elif [ -f "$2.build/CMakeLists.txt" ] && command -v cmake >/dev/null; then
-		# The .pc files of 2.2.1-alpha name libraries with the postfix for debugging, even if
-		# the libraries do not have it.
-		cmake -S "$2.build" -B "$2.build/b" -DCMAKE_INSTALL_PREFIX="$2" -DCMAKE_INSTALL_LIBDIR=lib \
-			-DCMAKE_BUILD_TYPE=RelWithDebInfo -DEVENT__DISABLE_TESTS=ON -DEVENT__DISABLE_SAMPLES=ON \
-			-DEVENT__DISABLE_BENCHMARK=ON -DEVENT__DISABLE_MBEDTLS=ON \
-			-DCMAKE_DEBUG_POSTFIX= >"$2.log" 2>&1 &&
-			cmake --build "$2.build/b" -j2 --target install >>"$2.log" 2>&1
-	else
-		echo "neither ./configure nor, with cmake, CMakeLists.txt is there" >"$2.log"
-		return 1
-	fi || return 1
-	rm -rf "$2.build"
-}
 
 # runs succeeds if a program runs with libevent $1 and not with another version.
 runs() {

@@ -78,6 +78,8 @@ struct glev_owed {
 	int8_t written; /* since the last write callback bytes were written, or one was asked for */
 	int8_t mute;    /* a write callback may come though no bytes were written */
 	int8_t touched; /* a callback of it may have been queued since it was made */
+	int8_t late;    /* the end of reading waits a turn for the event of a failed write */
+	int err;        /* the errno of an error that is to be told; 0 if there is none */
 	int put_off;    /* how often the end of a pair was put off; loop */
 };
 
@@ -85,7 +87,7 @@ struct glev_owed {
 struct glev_marks {
 	size_t low, high;  /* of reading; high is atomic */
 	size_t write_low;
-	int8_t drained;    /* the read closure took something from an input with a high mark */
+	int8_t drained;    /* something was taken from an input with a high mark, since the read closure began */
 	struct evbuffer_cb_entry *in_cb; /* glev_on_input, or NULL */
 };
 
@@ -127,6 +129,7 @@ struct glev_fast {
 	struct glev_bev *next, **at; /* in the base's list of unsent ones; loop */
 	uint32_t room;       /* for the next read */
 	int read_error;      /* was found behind bytes, and is told next */
+	int reset;           /* the errno with which a write found the connection cut, or 0 */
 	int8_t plain;        /* never: the user wants it so, or C has the pointer */
 	int8_t stopped;      /* not now: libevent's descriptor is being changed */
 	int8_t on;           /* the fast path reads and writes now */
@@ -320,6 +323,8 @@ int glev_settle_shows(const struct glev_bev *r);
 int glev_settle_disable(struct glev_bev *r, short what);
 /* Turns directions of the fast path off, because they have ended. */
 void glev_settle_end(struct glev_bev *r, short what);
+/* Has the event callback told of these events; err is the errno of an error, or 0. */
+void glev_settle_tell(struct glev_bev *r, short what, int err);
 /* Turns both directions off in libevent; the record remembers those that it held. */
 void glev_settle_native_off(struct glev_bev *r);
 /* Turns all off, for good. */
@@ -430,7 +435,7 @@ void glev_bev_unlink(struct glev_bev *r);
 int64_t glev_bev_try_shut(struct glev_bev *r);
 /* Whether a FreeAfterFlush has nothing more to wait for. */
 int glev_bev_lingered(struct glev_bev *r);
-/* Drops what is left when the limit of a FreeAfterFlush is over. Takes the locks. */
+/* What a FreeAfterFlush has not written is dropped. Takes the locks. */
 void glev_bev_cut_off(struct glev_bev *r);
 int glev_bev_on_pair(struct glev_bev *r);
 /* C's callbacks, if they are due. It needs no lock. */

@@ -341,8 +341,7 @@ int64_t glev_bev_trigger_event(struct glev_bev *r, short what)
 	}
 	r->owed.touched = 1;
 	r->owed.events |= what;
-	errno = 0;
-	bufferevent_trigger_event(r->bev, what, BEV_TRIG_DEFER_CALLBACKS);
+	glev_settle_tell(r, what, 0);
 	glev_bev_unlock(r);
 	return 0;
 }

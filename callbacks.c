@@ -110,6 +110,11 @@ static int is_for_nothing(struct glev_bev *r)
 	return nothing;
 }
 
+static int has_high_mark(const struct glev_bev *r)
+{
+	return __atomic_load_n(&r->mark.high, __ATOMIC_RELAXED) != 0;
+}
+
 /* Returns the length of the input. */
 static size_t before_read_closure(struct glev_bev *r)
 {
@@ -123,9 +128,9 @@ static size_t before_read_closure(struct glev_bev *r)
 }
 
 /* libevent calls again while the input is at its mark and READ is on. That is right for a
- * closure that took something, and a busy loop for one that did not: that one is called
- * again when there is room. Where another library reads on while the closure runs, only a
- * callback of the input knows whether the closure took something. */
+ * closure that took something on balance, and a busy loop for one that did not: that one is
+ * called again when there is room. Where another library reads on while the closure runs, only
+ * a callback of the input knows whether the closure took something. */
 static void after_read_closure(struct glev_bev *r, size_t before)
 {
 	size_t len;
@@ -142,10 +147,11 @@ static void after_read_closure(struct glev_bev *r, size_t before)
 	glev_bev_unlock(r);
 }
 
+/* A closure that sets the mark counts as one that took something: how much there was before is
+ * not known. */
 static void read_closure(struct glev_bev *r)
 {
-	int marked = __atomic_load_n(&r->mark.high, __ATOMIC_RELAXED) != 0;
-	size_t before = 0;
+	size_t before = (size_t)-1;
 
 	if (glev_bev_life(r) == GLEV_DISCARDING) {
 		evbuffer_drain(r->in.evb, (size_t)-1);
@@ -153,11 +159,11 @@ static void read_closure(struct glev_bev *r)
 	}
 	if (r->kind == GLEV_PAIR && is_for_nothing(r))
 		return;
-	if (marked)
+	if (has_high_mark(r))
 		before = before_read_closure(r);
 	if (glev_bev_wants(r, GLEV_CB_READ) && glevBevRead(r->handle, r->bev))
 		again(r, EV_READ);
-	else if (marked)
+	else if (has_high_mark(r))
 		after_read_closure(r, before);
 }
 
@@ -310,8 +316,9 @@ static int comes_too_early(struct glev_bev *r, short what, int err)
 		return 0;
 	}
 	r->owed.put_off++;
-	errno = err;
-	bufferevent_trigger_event(r->bev, what, BEV_TRIG_DEFER_CALLBACKS);
+	glev_bev_lock(r);
+	glev_settle_tell(r, what, err);
+	glev_bev_unlock(r);
 	return 1;
 }
 
@@ -362,9 +369,8 @@ static void event_again(struct glev_bev *r, short what, int err, int connecting)
 	if (connecting)
 		glev_bev_carrier(r)->link = GLEV_CONNECTING;
 	r->owed.events |= what;
+	glev_settle_tell(r, what, err);
 	glev_stack_unlock(r);
-	errno = err;
-	bufferevent_trigger_event(r->bev, what, BEV_TRIG_DEFER_CALLBACKS);
 }
 
 void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
@@ -386,6 +392,7 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	if ((what & BEV_EVENT_ERROR) && carrier->door && carrier->door->codes)
 		ncodes = carrier->door->codes(carrier->bev, codes, GLEV_CODES);
 	glev_stack_lock(r);
+	r->owed.err = 0;
 	lingers = glev_bev_lingers(r);
 	connecting = glev_bev_connection_is_due(carrier);
 	told = what & ~stale(r, what);
@@ -399,6 +406,8 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 		return;
 	visit = begin(b);
 	if (lingers) {
+		if (what & (BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))
+			glev_bev_cut_off(r);
 		if (!(what & BEV_EVENT_CONNECTED))
 			glevBevLingered(r->handle, bev, what, err);
 	} else if (glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes)) {

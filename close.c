@@ -234,11 +234,11 @@ static int64_t linger(struct glev_bev *r, int64_t usec)
 		glev_bev_flush_native(r, EV_WRITE, BEV_FINISHED);
 	if (!r->ending.limit)
 		r->ending.limit = event_new(r->base->base, -1, EV_FINALIZE, glev_on_bev_limit, r);
-	if (!r->ending.limit || watch_output(r) < 0)
-		return -ENOMEM;
 	__atomic_store_n(&r->closures, 0, __ATOMIC_RELAXED);
 	glev_fast_write(r);
 	__atomic_store_n(&r->life, GLEV_FLUSHING, __ATOMIC_RELEASE);
+	if (!r->ending.limit || watch_output(r) < 0)
+		return -ENOMEM;
 	if (glev_bev_lingered(r))
 		return 1;
 	if (event_add(r->ending.limit, &tv) < 0)
@@ -250,26 +250,32 @@ static int64_t linger(struct glev_bev *r, int64_t usec)
 	return 0;
 }
 
+/* The peer of a connection must not take a part for all, so the connection is reset. */
+static void cut_off(struct glev_bev *r)
+{
+	static const struct linger none = {1, 0};
+	struct glev_bev *bottom = glev_bev_bottom(r);
+
+	if (bottom->kind == GLEV_SOCKET && (bottom->owns & GLEV_OWNS_DESCRIPTOR) && !all_written(r))
+		setsockopt(bufferevent_getfd(bottom->bev), SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+}
+
 int64_t glev_bev_linger(struct glev_bev *r, int64_t usec)
 {
 	int64_t rc;
 
 	GLEV_ENTER_STACK(r);
 	rc = r->stack.above ? GLEV_FILTERED : linger(r, usec);
+	if (rc == -ENOMEM)
+		cut_off(r);
 	glev_stack_unlock(r);
 	return rc;
 }
 
-/* What is left is dropped, and the peer of a connection must not take what it got for
- * all. */
 void glev_bev_cut_off(struct glev_bev *r)
 {
-	static const struct linger none = {1, 0};
-	struct glev_bev *bottom = glev_bev_bottom(r);
-
 	glev_stack_lock(r);
-	if (bottom->kind == GLEV_SOCKET && (bottom->owns & GLEV_OWNS_DESCRIPTOR) && !all_written(r))
-		setsockopt(bufferevent_getfd(bottom->bev), SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+	cut_off(r);
 	glev_stack_unlock(r);
 }
 

@@ -67,7 +67,7 @@ static void leave_descriptor(struct glev_bev *r)
 {
 	r->owed.touched = 1;
 	r->fast.stopped = 1;
-	r->fast.read_error = 0;
+	r->fast.read_error = r->fast.reset = 0;
 	glev_settle(r);
 }
 

@@ -170,8 +170,24 @@ static int is_final(int err)
 static void end_of_reading(struct glev_bev *r, short what, int err)
 {
 	glev_settle_end(r, EV_READ);
-	errno = err;
-	bufferevent_trigger_event(r->bev, what | BEV_EVENT_READING, BEV_TRIG_DEFER_CALLBACKS);
+	glev_settle_tell(r, what | BEV_EVENT_READING, err);
+}
+
+/* The socket tells an error once. If a write has found that the connection is cut, what
+ * follows looks like an EOF, and is none. While libevent writes, its event of a failed write
+ * may be due, with an errno that ours would replace: then the end waits a turn. */
+static void eof(struct glev_bev *r)
+{
+	if (r->fast.spilled && !r->owed.late) {
+		r->owed.late = 1;
+		glev_fast_again(r);
+		return;
+	}
+	r->owed.late = 0;
+	if (r->fast.reset)
+		end_of_reading(r, BEV_EVENT_ERROR, r->fast.reset);
+	else
+		end_of_reading(r, BEV_EVENT_EOF, 0);
 }
 
 /* Reads what there is, within the high mark and what a turn may take. Returns how many
@@ -215,7 +231,7 @@ static void after_read(struct glev_bev *r, size_t total, ssize_t last)
 		r->fast.read_error = 0;
 		end_of_reading(r, BEV_EVENT_ERROR, err);
 	} else if (total == 0 && last == 0) {
-		end_of_reading(r, BEV_EVENT_EOF, 0);
+		eof(r);
 	} else if (err || (r->fast.reading && glev_fast_pending(r))) {
 		glev_fast_again(r);
 	}
@@ -365,10 +381,10 @@ static ssize_t write_once(struct glev_bev *r, int fd, size_t most)
 static void wrote(struct glev_bev *r, int some, int err)
 {
 	if (err && err != EAGAIN && err != EWOULDBLOCK && err != EINTR) {
+		if (err == ECONNRESET || err == ETIMEDOUT)
+			r->fast.reset = err;
 		glev_settle_end(r, EV_WRITE);
-		errno = err;
-		bufferevent_trigger_event(r->bev, BEV_EVENT_ERROR | BEV_EVENT_WRITING,
-		    BEV_TRIG_DEFER_CALLBACKS);
+		glev_settle_tell(r, BEV_EVENT_ERROR | BEV_EVENT_WRITING, err);
 		return;
 	}
 	if (some && glev_bev_wants(r, GLEV_CB_WRITE))
@@ -378,10 +394,12 @@ static void wrote(struct glev_bev *r, int some, int err)
 		glev_settle_spill(r);
 }
 
-/* With a low mark the write callback has to come before all is written. */
+/* With a low mark the write callback has to come before all is written, if there is more than
+ * the mark. Up to the mark all goes at once: a last small segment would wait for the peer to
+ * acknowledge the ones before it. */
 static int in_steps(const struct glev_bev *r, size_t n)
 {
-	return r->mark.write_low && n > SMALL_WRITE;
+	return r->mark.write_low && n > r->mark.write_low && n > SMALL_WRITE;
 }
 
 static void write_out(struct glev_bev *r, size_t len)
@@ -447,8 +465,7 @@ void glev_fast_writable(struct glev_bev *r, short what)
 		/* another thread has written meanwhile */
 	} else if (what == EV_TIMEOUT) {
 		glev_settle_end(r, EV_WRITE);
-		errno = 0;
-		bufferevent_trigger_event(r->bev, BEV_EVENT_TIMEOUT | BEV_EVENT_WRITING, BEV_TRIG_DEFER_CALLBACKS);
+		glev_settle_tell(r, BEV_EVENT_TIMEOUT | BEV_EVENT_WRITING, 0);
 	} else if (len) {
 		write_out(r, len);
 	} else {

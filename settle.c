@@ -158,7 +158,7 @@ static int add_reader(struct glev_bev *r)
 	if (event_add(r->fast.reader, set_or_null(&r->set.read_timeout)) < 0)
 		return -1;
 	r->fast.reading = 1;
-	if (glev_fast_pending(r))
+	if (r->fast.read_error || glev_fast_pending(r))
 		glev_fast_again(r);
 	return 0;
 }
@@ -343,8 +343,26 @@ static short directions(int because)
 	return (because & reading ? EV_READ : 0) | (because & writing ? EV_WRITE : 0);
 }
 
-/* A filter that is enabled looks at what waits for it only when more comes, so the
- * bufferevent below is made to say that more came. */
+/* The reader has found an error behind bytes. libevent, which is to read now, would find an
+ * EOF in its place: the socket tells an error once. */
+static void tell_read_error(struct glev_bev *r)
+{
+	int err = r->fast.read_error;
+
+	r->fast.read_error = 0;
+	glev_settle_tell(r, BEV_EVENT_ERROR | BEV_EVENT_READING, err);
+}
+
+/* A filter looks at what waits for it only when more comes, so the bufferevent below is made to
+ * say that more came. */
+static void read_below(struct glev_bev *r)
+{
+	struct glev_bev *under = r->stack.under;
+
+	if (evbuffer_get_length(under->in.evb))
+		bufferevent_trigger(under->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+}
+
 static int turn_on(struct glev_bev *r, short what)
 {
 	const int now = BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS;
@@ -353,8 +371,8 @@ static int turn_on(struct glev_bev *r, short what)
 
 	if (r->fast.reader && r->door && (what & EV_READ))
 		r->door->pending(r->bev, 1);
-	if (under && (what & EV_READ) && evbuffer_get_length(under->in.evb))
-		bufferevent_trigger(under->bev, EV_READ, now);
+	if (under && (what & EV_READ))
+		read_below(r);
 	if (under && (what & EV_WRITE) && evbuffer_get_length(r->out.evb))
 		bufferevent_trigger(under->bev, EV_WRITE, now);
 	return rc;
@@ -385,6 +403,10 @@ static short apply(struct glev_bev *r, short asked)
 	on = (on & (asked | ~enabled)) | (r->off.held & both & ~enabled);
 	/* First on, then off: as long as one of them waits for the descriptor, going from
 	 * libevent's event to ours, or back, costs no system call. */
+	if ((on & EV_READ) && r->fast.read_error) {
+		tell_read_error(r);
+		on &= ~EV_READ;
+	}
 	if (r->fast.on && sync_events(r) < 0)
 		failed |= EV_READ;
 	if (off)
@@ -442,6 +464,16 @@ void glev_settle_end(struct glev_bev *r, short what)
 	sync_events(r);
 }
 
+/* libevent merges the events of a turn, and keeps the errno of the last one. So the errno of
+ * an error is given again with whatever comes after it. */
+void glev_settle_tell(struct glev_bev *r, short what, int err)
+{
+	if (err)
+		r->owed.err = err;
+	errno = r->owed.err;
+	bufferevent_trigger_event(r->bev, what, BEV_TRIG_DEFER_CALLBACKS);
+}
+
 void glev_settle_native_off(struct glev_bev *r)
 {
 	bufferevent_disable(r->bev, EV_READ | EV_WRITE);
@@ -477,6 +509,9 @@ void glev_settle_input(struct glev_bev *r)
 		was_paused = 0;
 	if (was_paused || r->stack.above)
 		apply(r, 0);
+	if (r->stack.under && !r->door && (bufferevent_get_enabled(r->bev) & EV_READ) &&
+	    evbuffer_get_length(r->in.evb) < r->mark.high)
+		read_below(r);
 	if (r->mark.high && r->fast.reading && set_or_null(&r->set.read_timeout) && wants_to_read(r))
 		add_reader(r);
 	sync_events(r);

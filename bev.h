@@ -38,7 +38,8 @@
 enum { GLEV_SOCKET, GLEV_PAIR, GLEV_FILTER };
 enum { GLEV_LIVE, GLEV_FLUSHING, GLEV_DISCARDING, GLEV_QUIET };
 enum { GLEV_UNLINKED, GLEV_LOOKING_UP, GLEV_TRYING, GLEV_GAVE_UP, GLEV_CONNECTING, GLEV_OPEN };
-/* Which descriptors glev_bev_quiet closes. */
+/* Which descriptor glev_bev_quiet closes: any (OptCloseOnFree), or that of an attempt of a
+ * connect by name. */
 enum { GLEV_OWNS_DESCRIPTOR = 1, GLEV_OWNS_ATTEMPT = 2 };
 
 /* Reasons why a direction that the user has enabled is off in libevent. */

@@ -388,8 +388,8 @@ void glev_fast_unsent(struct glev_bev *r);
 void glev_fast_written(struct glev_bev *r);
 /* Writes what is in the output. */
 void glev_fast_write(struct glev_bev *r);
-/* Whether n bytes may go to the socket past the output: the output is empty, and no one can
- * see that they did not pass through it. */
+/* Whether n bytes may go to the socket past the output: the output is empty, and nothing
+ * watches or stops what is appended to it. */
 int glev_fast_is_straight(const struct glev_bev *r, size_t n);
 /* Sends them. Returns how many were sent; *err says why not all. The caller appends the rest
  * to the output, and then calls glev_fast_sent. */

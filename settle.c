@@ -459,8 +459,8 @@ void glev_settle_quiet(struct glev_bev *r)
 
 /* --- what changes by itself: the buffers ---------------------------------------- */
 
-/* These come from callbacks of the buffers, from inside libevent perhaps. So they neither
- * start nor stop the fast path. */
+/* These are called by callbacks of the buffers, perhaps in the middle of libevent's own work.
+ * So they neither start nor stop the fast path. */
 
 void glev_settle_lent(struct glev_bev *r)
 {

@@ -96,7 +96,7 @@ int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, in
 	return 0;
 }
 
-/* A door above says when the connection is open. */
+/* Tells all below a door that the door says when the connection is open. */
 static void carry(struct glev_bev *under)
 {
 	for (; under; under = under->stack.under) {

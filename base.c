@@ -50,7 +50,7 @@ void glev_base_free(struct glev_base *b)
  * For Go a loop is one goroutine in one long call into C. The runtime's monitor suspects a
  * goroutine that was not scheduled for 10 ms: it takes the processor from the call
  * every time it looks, and looks every 20 microseconds as long as it finds something
- * to take. At 100,000 callbacks a second this cost a fifth of the time (a thread more
+ * to take. At 100,000 callbacks a second this cost a fifth of the time (one more thread
  * that wants the core, and a futex call for each processor taken and got back). The
  * monitor leaves a goroutine alone that yields now and then.
  */
@@ -73,9 +73,9 @@ int glev_base_yields(struct glev_base *b)
 	return 1;
 }
 
-/* A base whose loop C ran last is not claimed, because C may be running it now: if this
- * call gets the loop, the first callback tells. If it does not, libevent fails without
- * an errno. */
+/* A base whose loop C ran last is not claimed, because C may be running the loop now. If
+ * C is not, the first callback makes this thread the owner. If C is, libevent fails
+ * without an errno. */
 int glev_base_loop(struct glev_base *b, int flags)
 {
 	int claimed = glev_base_here() == b, rc;

@@ -14,21 +14,21 @@
  *	EventConnected is due              -        yes      yes      -       yes      -
  *	the fast path is possible          -         -        -       -        -      yes
  *
- * CONNECTING is a Connect, and a handshake of TLS that has still to end. LOOKING_UP,
+ * CONNECTING is a Connect, or a handshake of TLS, that has not ended yet. LOOKING_UP,
  * TRYING and GAVE_UP are a ConnectHostname: Go looks the name up, C tries one address
- * after the other, and no address is left. UNLINKED is all else that is not a connected
- * stream socket: no descriptor, a pipe, a connect that has failed. The ends of a pair and
- * filters stay UNLINKED, unless a door makes them CONNECTING and OPEN.
+ * after the other, no address is left. OPEN is a stream socket that was given or that a
+ * connect has brought. UNLINKED is all else: no descriptor, a pipe, a failed connect. The
+ * ends of a pair and filters stay UNLINKED, unless a door makes them CONNECTING and OPEN.
  *
  * Locks. A bufferevent and its two buffers have one lock, recursive; the ends of a pair
- * share theirs. A filter has a lock of its own. What belongs to a record is read and
- * written with the lock of its own bufferevent. Whoever needs the records of a stack
- * takes the locks from the top down (glev_stack_lock), as libevent does when a filter
- * moves bytes; nobody who has a lock takes one above it. So nothing below a filter calls
- * up: it leaves a word in its own record (ending.waits), or makes an event active.
- * With OptLoopOnly there are no locks, and only the loop's thread gets here.
- * What is marked atomic is read without the lock; what is marked "loop" belongs to the
- * loop's thread.
+ * share theirs. A filter has a lock of its own. A record is read and written with the lock
+ * of its own bufferevent. A function that needs the records of a stack takes the locks from
+ * the top down (glev_stack_lock), as libevent does when a filter moves bytes. A thread that
+ * has a lock takes none above it. So what happens below a filter does not call up: it leaves
+ * a word in its own record (ending.waits), or makes an event active. With OptLoopOnly there
+ * are no locks, and only the loop's thread gets here.
+ * A member that is marked "atomic" is read without the lock. One that is marked "loop"
+ * belongs to the loop's thread.
  */
 #ifndef GLEV_BEV_H
 #define GLEV_BEV_H
@@ -38,7 +38,8 @@
 enum { GLEV_SOCKET, GLEV_PAIR, GLEV_FILTER };
 enum { GLEV_LIVE, GLEV_FLUSHING, GLEV_DISCARDING, GLEV_QUIET };
 enum { GLEV_UNLINKED, GLEV_LOOKING_UP, GLEV_TRYING, GLEV_GAVE_UP, GLEV_CONNECTING, GLEV_OPEN };
-/* Which descriptors glev_bev_quiet closes. */
+/* Which descriptor glev_bev_quiet closes: any (OptCloseOnFree), or that of an attempt of a
+ * connect by name. */
 enum { GLEV_OWNS_DESCRIPTOR = 1, GLEV_OWNS_ATTEMPT = 2 };
 
 /* Reasons why a direction that the user has enabled is off in libevent. */
@@ -64,7 +65,7 @@ struct glev_settings {
 	struct timeval read_timeout;
 	short priority;               /* or -1 */
 	int8_t limits;                /* GLEV_LIMIT_ bits: what libevent must count */
-	int8_t was_limited;           /* it has a timer of a limit, for good */
+	int8_t was_limited;           /* libevent has a timer of a limit for it, for good */
 	int8_t timed;                 /* directions that have, or had, a timeout */
 	int8_t write_timed;           /* there is a write timeout */
 };
@@ -77,7 +78,7 @@ struct glev_owed {
 	int8_t read;    /* of an end of a pair: a read callback is due, whatever the input has */
 	int8_t written; /* since the last write callback bytes were written, or one was asked for */
 	int8_t mute;    /* a write callback may come though no bytes were written */
-	int8_t touched; /* a callback of it may have been queued since it was made */
+	int8_t touched; /* libevent may have queued a callback of it since it was made */
 	int8_t late;    /* the end of reading waits a turn for the event of a failed write */
 	int err;        /* the errno of an error that is to be told; 0 if there is none */
 	int put_off;    /* how often the end of a pair was put off; loop */
@@ -128,16 +129,16 @@ struct glev_fast {
 	struct evbuffer_cb_entry *unsent_cb; /* glev_on_unsent, or NULL */
 	struct glev_bev *next, **at; /* in the base's list of unsent ones; loop */
 	uint32_t room;       /* for the next read */
-	int read_error;      /* was found behind bytes, and is told next */
+	int read_error;      /* an errno that was found behind bytes, and is told next */
 	int reset;           /* the errno with which a write found the connection cut, or 0 */
-	int8_t plain;        /* never: the user wants it so, or C has the pointer */
-	int8_t stopped;      /* not now: libevent's descriptor is being changed */
+	int8_t plain;        /* it is never used: the user wants it so, or C has the pointer */
+	int8_t stopped;      /* it is not used while libevent gets another descriptor or base */
 	int8_t on;           /* the fast path reads and writes now */
 	int8_t reading;      /* the reader is added */
 	int8_t spilled;      /* libevent writes, or is to write, until the output is empty */
 	int8_t direct;       /* inside a call that writes at once */
 	int8_t unsent;       /* it is in the base's list of unsent ones */
-	int8_t small_reads;  /* in a row, that needed much less room */
+	int8_t small_reads;  /* how many reads in a row needed much less room */
 	int8_t receiver;     /* the user has one; atomic */
 	int8_t receiving;    /* GLEV_ASKED, GLEV_RECEIVED, or 0; loop */
 };
@@ -281,7 +282,7 @@ static inline int glev_bev_is_out_of_reach(const struct glev_bev *r)
 	return r && r->loop_only && !glev_base_on_loop(r->base);
 }
 
-/* Leaves the function with GLEV_WRONG_LOOP if so. */
+/* Returns GLEV_WRONG_LOOP from the calling function if so. */
 #define GLEV_CHECK_LOOP(r)                                                    \
 	do {                                                                  \
 		if (glev_bev_is_out_of_reach(r))                              \
@@ -298,15 +299,14 @@ static inline int glev_bev_is_out_of_reach(const struct glev_bev *r)
 		}                                                             \
 	} while (0)
 
-/* Takes the lock, or the locks of the stack, for a change; or leaves the function that
- * makes the change, because another thread has freed the bufferevent, or only the loop's
- * thread may use it. */
+/* Takes the lock, or the locks of the stack, for a change. If another thread has freed the
+ * bufferevent, or only the loop's thread may use it, returns from the calling function. */
 #define GLEV_ENTER(r) GLEV_ENTER_(r, glev_bev_lock, glev_bev_unlock)
 #define GLEV_ENTER_STACK(r) GLEV_ENTER_(r, glev_stack_lock, glev_stack_unlock)
 
 /* --- settle.c -------------------------------------------------------------- */
 
-/* All are called with the lock. */
+/* All in this section are called with the lock. */
 
 /* Brings libevent, and the events of the fast path, in line with the record. Called after
  * what decides has changed; for what libevent must do itself, after the record says so and
@@ -351,10 +351,10 @@ void glev_settle_callbacks(struct glev_bev *r, int write);
 /* libevent may make a write callback though nothing was written. The closure is not called
  * for it, unless something is written before. */
 void glev_settle_mute(struct glev_bev *r);
-/* A write callback has come. Returns 0 if it is such a one. */
+/* A write callback has come. Returns 0 if it is one for which nothing was written. */
 int glev_settle_unmute(struct glev_bev *r);
-/* Has libevent, if it reads, look soon at what a door has that the descriptor does not tell
- * of. */
+/* If libevent reads, has it look soon at bytes that the door has already taken from the
+ * descriptor. */
 void glev_settle_remind(struct glev_bev *r);
 
 /* The reader and the writer, the events of the fast path. */
@@ -365,7 +365,7 @@ void glev_fast_init(struct glev_bev *r);
 struct event *glev_fast_writer_event(struct glev_bev *r);
 /* Has the reader called though the descriptor may have nothing to read. */
 void glev_fast_again(struct glev_bev *r);
-/* Whether a door has something to read that the descriptor does not tell of. */
+/* Whether a door has bytes to read that it has already taken from the descriptor. */
 int glev_fast_pending(const struct glev_bev *r);
 /* Whether the fast path only gathers what is appended until the callback is done. */
 int glev_fast_gathers(const struct glev_bev *r);
@@ -382,7 +382,7 @@ int glev_fast_receives(struct glev_bev *r);
 void glev_fast_writable(struct glev_bev *r, short what);
 /* Writes what callbacks have appended to outputs. */
 void glev_base_flush(struct glev_base *b);
-/* Takes it off the list of those outputs. */
+/* Takes the record off the list of those outputs. */
 void glev_fast_forget(struct glev_bev *r);
 void glev_fast_free(struct glev_bev *r);
 
@@ -393,8 +393,8 @@ void glev_fast_unsent(struct glev_bev *r);
 void glev_fast_written(struct glev_bev *r);
 /* Writes what is in the output. */
 void glev_fast_write(struct glev_bev *r);
-/* Whether n bytes may go to the socket past the output: the output is empty, and no one can
- * see that they did not pass through it. */
+/* Whether n bytes may go to the socket past the output: the output is empty, and nothing
+ * watches or stops what is appended to it. */
 int glev_fast_is_straight(const struct glev_bev *r, size_t n);
 /* Sends them. Returns how many were sent; *err says why not all. The caller appends the rest
  * to the output, and then calls glev_fast_sent. */

@@ -1,9 +1,9 @@
 /*
  * block.c: the memory of large transfers.
  *
- * malloc gives large pieces back to the system as soon as they are freed, and each new
- * one has to be faulted in page by page: at 1 MiB a message that was half of the cost.
- * The blocks here are kept for the next one, up to a bound, for all loops together.
+ * malloc gives large pieces back to the system as soon as they are freed, and the kernel
+ * has to map each new one page by page: this was half of the cost of a message of 1 MiB.
+ * The blocks here are kept for the next transfer, up to a bound, for all loops together.
  */
 
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /*
- * buffercallback.c: the native half of BufferCallback.
+ * buffercallback.c: the C half of BufferCallback.
  *
- * A record is in one list of due.c at most. It leaves it for the last time after
- * it was removed from the buffer; then Go frees it.
+ * A record is in at most one list of due.c. When Go takes it from there after it was
+ * removed from its buffer, Go frees it.
  */
 
 #include <errno.h>
@@ -53,7 +53,7 @@ int64_t glev_buf_cb_enable(struct glev_buf_cb *cb, int on)
 	return 0;
 }
 
-/* A buffer of a bufferevent has a loop to tell. */
+/* The loop is told if the buffer is one of a bufferevent, or else the Go call. */
 static void due(struct glev_buf_cb *cb, int why)
 {
 	if (!(__atomic_fetch_or(&cb->state, why | DUE, __ATOMIC_ACQ_REL) & DUE))
@@ -67,7 +67,7 @@ void glev_buf_cb_changed(struct glev_buf_cb *cb, size_t added, size_t deleted)
 	due(cb, 0);
 }
 
-/* Takes the one out that *at leads to; call with the lock. */
+/* Removes the callback that *at points to. Called with the lock. */
 static void drop(struct glev_buf *b, struct glev_buf_cb **at)
 {
 	struct glev_buf_cb *cb = *at;

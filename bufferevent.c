@@ -229,8 +229,8 @@ static int64_t append(struct glev_bev *r, const char *p, size_t n)
 	return shut_if_frozen(r, glev_buf_add(&r->out, p, n));
 }
 
-/* On another thread than the loop's, which may be waiting for events. If no bytes are before
- * them the bytes go straight to the socket, and only the rest goes to the output. */
+/* Called on another thread than the loop's, which may be waiting for events. If the output is
+ * empty the bytes go straight to the socket, and only the rest goes to the output. */
 static int64_t write_at_once(struct glev_bev *r, const char *p, size_t n)
 {
 	size_t sent = 0;
@@ -346,8 +346,8 @@ int64_t glev_bev_trigger_event(struct glev_bev *r, short what)
 	return 0;
 }
 
-/* Whether libevent's callback that calls ours may be in its queue. There it is filed under
- * its priority, and libevent would not find it again under another one. */
+/* Whether a callback of the bufferevent may be in libevent's queues. libevent has put it into
+ * the queue of its priority, and would look for it in the queue of the new one. */
 static int callback_may_be_due(const struct glev_bev *r)
 {
 	return r->owed.touched && event_base_get_num_events(r->base->base, EVENT_BASE_COUNT_ACTIVE) > 0;
@@ -378,7 +378,7 @@ int64_t glev_bev_priority(struct glev_bev *r)
 
 /* --- another base ----------------------------------------------------------------- */
 
-/* libevent has put the base in the bufferevent before it fails for one of its events. */
+/* When libevent fails for one of the events, the bufferevent already has the new base. */
 static int set_native_base(struct glev_bev *r, struct glev_base *to)
 {
 	int priority = r->set.priority;
@@ -388,7 +388,7 @@ static int set_native_base(struct glev_bev *r, struct glev_base *to)
 		bufferevent_base_set(r->base->base, r->bev);
 		return -1;
 	}
-	/* Of the priorities libevent moves all but that of the callbacks. */
+	/* libevent does not move the priority of the callbacks. */
 	if (priority < 0)
 		priority = event_base_get_npriorities(to->base) / 2;
 	bufferevent_priority_set(r->bev, priority);
@@ -398,9 +398,9 @@ static int set_native_base(struct glev_bev *r, struct glev_base *to)
 }
 
 /*
- * libevent leaves things behind: a callback that is due stays in the queue of the old base,
- * and the timer of a limit on it; and an event that is registered makes it fail half way. So
- * there must be none of them.
+ * libevent leaves things behind on the old base: a callback that is due, in its queue, and
+ * the timer of a limit. And libevent fails half way if an event is registered. So there must
+ * be none of these.
  */
 static int64_t may_move(struct glev_bev *r, struct glev_base *to)
 {

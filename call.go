@@ -11,8 +11,8 @@ import "runtime"
 // call has returned, because the caller has entered it, and a closed object is refused.
 //
 //  1. enterAlive and leave, around a C function that any thread may call.
-//  2. begin, next and end, around a C function that may be for the loop's thread only, or
-//     that changes what is in a buffer or runs functions of filters.
+//  2. begin, next and end, around a C function that perhaps only the loop's thread may call,
+//     or that changes what is in a buffer or runs functions of filters.
 //  3. leaveAtLoop, for work that only the loop's thread may do and that can wait.
 //
 // A method that has an answer even when no loop can run any more uses enter and leave alone.
@@ -71,7 +71,7 @@ type nativeCall struct {
 	shows     bool // it runs a function of the user's
 	inFilters bool // enterFilters was called
 	asLoop    bool // this thread acts as the loop
-	undo      bool // one of these two
+	undo      bool // one of these two is true
 }
 
 // begin enters the bufferevent, or refuses the call.

@@ -322,7 +322,7 @@ static int comes_too_early(struct glev_bev *r, short what, int err)
 	return 1;
 }
 
-/* What of an event is not to be told. With the locks of the stack. */
+/* Returns those bits of an event that are not to be told. With the locks of the stack. */
 static short stale(struct glev_bev *r, short what)
 {
 	const short outcome = BEV_EVENT_CONNECTED | BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT;
@@ -542,7 +542,7 @@ void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct socka
 	done(b, visit);
 }
 
-/* Most likely there are no descriptors, or no memory. The listening socket stays readable, so
+/* Most likely no descriptor is left, or no memory. The listening socket stays readable, so
  * libevent would call this in a busy loop. So the listener is disabled, and enabled again
  * after a while that doubles up to a second. */
 void glev_on_accept_error(struct evconnlistener *lev, void *arg)

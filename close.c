@@ -14,7 +14,7 @@
 
 /* --- questions ------------------------------------------------------------------ */
 
-/* The other end of a pair that C made has no record here. */
+/* If C made the pair, its ends have no records. */
 int glev_bev_on_pair(struct glev_bev *r)
 {
 	return glev_bev_bottom(r)->kind == GLEV_PAIR ||
@@ -83,7 +83,7 @@ static int retry_soon(struct glev_bev *r, int msec)
 	return event_add(r->ending.flushed, &tv);
 }
 
-/* A door hands a flush on to no one. */
+/* A bufferevent with a door does not pass a flush on, so the other end is not told then. */
 int64_t glev_bev_flush_native(struct glev_bev *r, short what, enum bufferevent_flush_mode mode)
 {
 	if ((what & EV_WRITE) && mode == BEV_FINISHED && !glev_bev_carrier(r)->door)
@@ -243,8 +243,8 @@ static int64_t linger(struct glev_bev *r, int64_t usec)
 		return 1;
 	if (event_add(r->ending.limit, &tv) < 0)
 		return -ENOMEM;
-	/* Writing may be off, because the user wants it so or after an error. The flush is to
-	 * write, and a broken socket says so at once then, also one below a filter. */
+	/* Writing may be off, because the user wants it so or after an error. It is turned on
+	 * for the flush, so that a broken socket fails at once, also one below a filter. */
 	glev_settle(r);
 	turn_on(r, EV_WRITE);
 	return 0;
@@ -281,7 +281,7 @@ void glev_bev_cut_off(struct glev_bev *r)
 
 /* --- wrapped bufferevents ------------------------------------------------------------ */
 
-/* From now on callbacks are C's, though only the loop's thread may put them back. */
+/* From now on callbacks are passed on to C's, which only the loop's thread may put back. */
 void glev_bev_await(struct glev_bev *r)
 {
 	__atomic_store_n(&r->host->awaited, 1, __ATOMIC_RELEASE);
@@ -293,8 +293,8 @@ const struct glev_host *glev_bev_awaited(struct glev_bev *r)
 }
 
 /* Gives a wrapped bufferevent back to C. Settings stay as they are. Callbacks that C has
- * changed meanwhile, or cleared by bufferevent_free, stay, too. The limit is memory of
- * ours. */
+ * changed meanwhile, or cleared by bufferevent_free, stay, too. A limit of ours goes, because
+ * its memory is ours. */
 static void give_back(struct glev_bev *r)
 {
 	const struct glev_host *h = r->host;
@@ -317,7 +317,7 @@ static void give_back(struct glev_bev *r)
 
 /* --- quiet --------------------------------------------------------------------------- */
 
-/* Nothing of ours is left in libevent to be called. */
+/* Removes what libevent would call of ours. */
 static void unwatch(struct glev_bev *r)
 {
 	/* The callbacks of a filter on top stay; they find nothing to do. */
@@ -354,8 +354,9 @@ static int drop_descriptor(struct glev_bev *r)
 	return fd;
 }
 
-/* libevent does not tell the other end of a pair. But a FreeAfterFlush there waits in vain,
- * a filter there may wait for the rest of something, and TLS has to know that it was cut. */
+/* libevent does not tell the other end of a pair that this one is freed. But a FreeAfterFlush
+ * there would wait in vain, a filter there may wait for the rest of something, and TLS has to
+ * know that it was cut. */
 static void tell_partner(struct glev_bev *r)
 {
 	struct glev_bev *partner = r->stack.partner;

@@ -10,8 +10,8 @@
 
 /* --- the descriptor ----------------------------------------------------------- */
 
-/* What is always ready cannot be waited for, and the refusal of epoll would come too late
- * to be reported. */
+/* A regular file or directory is always ready, and epoll refuses it. That would come too late
+ * to be reported, so it is refused here. */
 int glev_bev_prepare_fd(int fd, int *stream)
 {
 	struct stat st;
@@ -62,7 +62,7 @@ int64_t glev_bev_addr(struct glev_bev *r, int peer, struct glev_addr *a)
 	return rc;
 }
 
-/* Before libevent changes the descriptor: the fast path stops. */
+/* Called before libevent gets another descriptor. Stops the fast path. */
 static void leave_descriptor(struct glev_bev *r)
 {
 	r->owed.touched = 1;
@@ -80,8 +80,8 @@ static void restore_priority(struct glev_bev *r)
 		bufferevent_priority_set(r->bev, r->set.priority);
 }
 
-/* After that: libevent leaves both inner ends of the buffers unfrozen. What CloseWrite closed
- * it has closed on the old descriptor. */
+/* Called after that. libevent has left both inner ends of the buffers unfrozen. A CloseWrite
+ * was one of the old descriptor. */
 static void enter_descriptor(struct glev_bev *r, int link)
 {
 	r->link = (int8_t)link;
@@ -93,8 +93,8 @@ static void enter_descriptor(struct glev_bev *r, int link)
 	glev_settle(r);
 }
 
-/* Takes the socket of an attempt to connect by name away. If the descriptor is the caller's,
- * only takes away what libevent waits for on it. */
+/* Ends an attempt of a connect by name, and closes its socket. If the descriptor is the
+ * caller's, libevent only stops waiting for it. */
 static void end_attempt(struct glev_bev *r)
 {
 	int fd = bufferevent_getfd(r->bev), ours = r->owns & GLEV_OWNS_ATTEMPT;
@@ -114,9 +114,9 @@ void glev_bev_end_dial(struct glev_bev *r)
 		r->link = GLEV_UNLINKED;
 }
 
-/* Ends a connect by name for something else. On another thread than the loop's it cannot be
- * ended: the loop's thread may have the number of the socket in its hand (see
- * glev_bev_quiet). */
+/* Ends a connect by name, because the caller wants to connect to something else. Another
+ * thread than the loop's cannot end it: the loop's thread may have the number of the socket
+ * in its hand (see drop_descriptor in close.c). */
 static int hang_up(struct glev_bev *r)
 {
 	if (!glev_bev_dials(r))
@@ -142,8 +142,8 @@ static int64_t set_descriptor(struct glev_bev *r, int fd, int *old)
 
 	if (r->kind != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
-	/* On another thread: the loop's thread may have the old number in its hand (see
-	 * glev_bev_quiet), and here the buffers cannot be emptied. */
+	/* If this is another thread, the loop's thread may have the old number in its hand
+	 * (see drop_descriptor in close.c), and here the buffers must not be emptied. */
 	if (!glev_base_on_loop(r->base))
 		return GLEV_WRONG_LOOP;
 	rc = fd < 0 ? 0 : glev_bev_prepare_fd(fd, &stream);
@@ -179,7 +179,7 @@ int64_t glev_bev_replacefd(struct glev_bev *r, int fd)
 	int old = -1;
 	int64_t rc = set_descriptor(r, fd, &old);
 
-	/* Not before: until then libevent waits for that number. */
+	/* Not earlier, because libevent was waiting for that number. */
 	if (rc == 0 && old >= 0 && old != fd)
 		evutil_closesocket(old);
 	return rc;
@@ -187,15 +187,15 @@ int64_t glev_bev_replacefd(struct glev_bev *r, int fd)
 
 /* --- connecting ----------------------------------------------------------------- */
 
-/* The event callback is told the outcome of a connect that is known at once, as that of any
- * other. */
+/* Has the event callback told of a connect whose outcome is known at once, as it is told of
+ * any other. */
 static void connected_at_once(struct glev_bev *r, int err)
 {
 	if (err)
 		glev_settle_native_off(r);
 	else if (r->door) /* its handshake has only begun; it tells the end of that itself */
 		return;
-	/* libevent has begun to wait until it can write, for nothing. */
+	/* libevent has begun to wait until it can write, though there is nothing to write. */
 	glev_settle_mute(r);
 	errno = err;
 	bufferevent_trigger_event(r->bev, err ? BEV_EVENT_ERROR : BEV_EVENT_CONNECTED,
@@ -315,7 +315,7 @@ static int64_t try(struct glev_bev *r, const struct sockaddr *sa, int len)
 	if (!goes_on(r))
 		return GLEV_CLOSED;
 	if (r->link == GLEV_TRYING) {
-		if (!(r->owns & GLEV_OWNS_ATTEMPT)) /* the caller's socket tries once */
+		if (!(r->owns & GLEV_OWNS_ATTEMPT)) /* a socket of the caller's tries once */
 			return -EALREADY;
 		end_attempt(r);
 	}

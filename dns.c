@@ -1,19 +1,20 @@
 /*
- * dns.c: the native half of DNSBase and DNSLookup.
+ * dns.c: the C half of DNSBase and DNSLookup.
  *
- * evdns has a lock, and still its requests belong to the loop: to cancel one, or to
- * free a name server, it deletes events under that lock, and waits for their
- * callbacks if the loop's thread is in one, which wait for the lock. So whatever
- * touches requests runs on the loop's thread or while no loop runs. Settings may
- * be changed from everywhere.
+ * evdns has a lock, but only the loop's thread may touch its requests. To cancel a
+ * request, or to free a name server, evdns deletes events under its lock. If the
+ * loop's thread is in the callback of such an event, the deletion waits for the
+ * callback, and the callback waits for the lock. So a function that touches requests
+ * runs on the loop's thread, or while no loop runs. Settings may be changed on any
+ * thread.
  *
- * Two more things libevent leaves to its user:
- *  - answers are queued in the event base, and may be there still when the name
- *    servers or the evdns base that they refer to are freed;
- *  - taking a name server away can look for work for the others, and find those
- *    that are gone, if lookups are waiting.
- * So both happen only when no lookup is in libevent's hands and nothing else is
- * active on the event base: see step below.
+ * libevent does not care for two more things:
+ *  - Answers are queued in the event base. They may still be there when the name
+ *    servers, or the evdns base, to which they refer are freed.
+ *  - While lookups are waiting, evdns may look for work for its other name servers
+ *    when one is taken away, and find some that are gone.
+ * So name servers and the evdns base are freed only at a quiet moment, when no lookup
+ * is in libevent's hands and nothing is active on the event base: see step below.
  */
 
 #include <errno.h>
@@ -57,7 +58,7 @@ static void ask(struct glev_lookup *l)
 	hints.ai_socktype = SOCK_STREAM; /* one answer for an address, not one for each protocol */
 	hints.ai_protocol = IPPROTO_TCP;
 	l->busy = 1;
-	/* May call back before it returns. */
+	/* evdns may call back before it returns. */
 	req = evdns_getaddrinfo(l->dns->evdns, l->host, NULL, &hints, glev_on_addrinfo, l);
 	if (l->busy)
 		l->req = req;
@@ -90,8 +91,8 @@ void glev_lookup_free(struct glev_lookup *l)
 	}
 }
 
-/* Takes note that libevent has called back, for the last time. Returns whether Go
- * is to be told. */
+/* libevent has called back, and does so once for each lookup. Returns whether Go is to
+ * be told. */
 int glev_lookup_answered(struct glev_lookup *l, int code)
 {
 	l->busy = 0;
@@ -100,7 +101,7 @@ int glev_lookup_answered(struct glev_lookup *l, int code)
 		unlist(l);
 		return 0;
 	}
-	if (code == EVUTIL_EAI_CANCEL) /* by clear: asked again after it */
+	if (code == EVUTIL_EAI_CANCEL) /* by glev_dns_clear; step asks again */
 		return 0;
 	l->wanted = 0;
 	return 1;
@@ -133,8 +134,8 @@ struct glev_dns *glev_dns_new(struct glev_base *b, void *handle)
 	d->handle = handle;
 	d->step = event_new(b->base, -1, EV_FINALIZE, glev_on_dns_step, d);
 	/* With EVDNS_BASE_INITIALIZE_NAMESERVERS libevent 2.1 would add the
-	 * sockets of those name servers to the loop before it sees the other
-	 * flag, and they would keep the loop running. */
+	 * sockets of those name servers to the loop before it looks at
+	 * EVDNS_BASE_DISABLE_WHEN_INACTIVE, and they would keep the loop running. */
 	d->evdns = evdns_base_new(b->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE | EVDNS_BASE_NO_CACHE);
 	if (!d->step || !d->evdns) {
 		discard(d);
@@ -175,7 +176,7 @@ static void in_next_turn(struct glev_dns *d)
 	event_add(d->step, &now);
 }
 
-/* Returns 1 when somebody waits for the clearing and it is done. */
+/* Returns 1 if Go waits for the name servers to be cleared, and they are. */
 int glev_dns_step(struct glev_dns *d, short what)
 {
 	int clearing = d->clearing && !d->freeing;

@@ -44,7 +44,8 @@ void glev_due(struct glev_due *d, struct glev_base *base)
 		glev_base_wake(base);
 }
 
-/* On a thread where C runs the loop there is no Go call below that would look. */
+/* On a thread where C runs the loop, no Go call is below on the stack that would look for
+ * the note, so the loop gets it. */
 void glev_due_here(struct glev_due *d)
 {
 	struct glev_base *b = glev_base_here(), *foreign;

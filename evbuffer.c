@@ -240,8 +240,8 @@ int64_t glev_buf_add_iovec(struct glev_buf *b, struct evbuffer_iovec *vec, int n
 
 	if (rc)
 		return rc;
-	/* Ask before libevent does: it makes room before it finds the end frozen, and
-	 * frees empty chains, which may be lent. */
+	/* Asked before libevent is called, which would make room before it finds the end
+	 * frozen, and would free empty chains, which may be lent. */
 	rc = glev_buf_refusal(b, GLEV_BACK);
 	if (rc == 0)
 		rc = (int64_t)evbuffer_add_iovec(b->evb, vec, n);
@@ -446,8 +446,8 @@ int64_t glev_buf_remove_buffer(struct glev_buf *src, struct glev_buf *dst, size_
 
 /* --- lending -------------------------------------------------------------- */
 
-/* Takes the lock for a loan. Only the loop's thread, which is busy then, changes the
- * buffers of a bufferevent without asking. */
+/* Takes the lock for a loan. The buffers of a bufferevent are lent on the loop's thread only:
+ * no other thread changes them unasked, and the loop's thread is busy with the loan. */
 static int64_t begin_loan(struct glev_buf *b)
 {
 	int64_t rc;
@@ -493,7 +493,8 @@ int64_t glev_buf_peek(struct glev_buf *b, size_t from, int64_t n, struct evbuffe
 		if (n < 0 || (size_t)n > len - from)
 			n = (int64_t)(len - from);
 		evbuffer_ptr_set(b->evb, &start, from, EVBUFFER_PTR_SET);
-		/* With -1 for the length evbuffer_peek would stop at nvec without telling. */
+		/* If the length were -1, evbuffer_peek would fill nvec extents and not tell
+		 * that there are more. */
 		rc = evbuffer_peek(b->evb, (ev_ssize_t)n, &start, vec, nvec);
 	}
 	if (rc >= 0 && rc <= nvec)
@@ -566,8 +567,8 @@ int64_t glev_buf_commit(struct glev_buf *b, struct evbuffer_iovec *vec, int nvec
 		used -= vec[i].iov_len;
 	}
 	glev_buf_hold(b);
-	/* A Peek may have begun meanwhile and still have the bytes before these. They
-	 * stay where they are. */
+	/* The function of a Peek that began meanwhile may still have the bytes before
+	 * these. A commit does not move those bytes. */
 	if (glev_buf_gone(b)) {
 		rc = GLEV_CLOSED;
 	} else if (b->frozen & GLEV_BACK) {

@@ -1,4 +1,4 @@
-/* event.c: the native half of Event. */
+/* event.c: the C half of Event. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -34,8 +34,9 @@ int glev_event_add(struct glev_event *e, int64_t usec)
 	return 0;
 }
 
-/* libevent takes no lock for it: the loop may just file the event under its old
- * priority, and would look for it under the new one, which ruins its queues. */
+/* libevent changes the priority without taking its lock. The loop's thread may be putting
+ * the event into the queue of the old priority at this moment. Later it would take the
+ * event out of the queue of the new priority, which ruins both queues. */
 int64_t glev_event_set_priority(struct glev_event *e, int priority)
 {
 	const short any = EV_READ | EV_WRITE | EV_TIMEOUT | EV_SIGNAL;

@@ -3,8 +3,8 @@
  *
  * For an echo libevent makes seven system calls: two epoll_wait, two epoll_ctl to
  * wait for a socket that could be written to all the time, ioctl(FIONREAD), readv of
- * at most 4096 bytes, writev. Here it is three. Two additions, through libevent's
- * public API only:
+ * at most 4096 bytes, writev. Here it makes three. Two additions do this, through
+ * libevent's public API only:
  *
  *  - Write-through. WRITE stays off in libevent while the output is empty. What a
  *    callback appended is written when the callback is done; Write from another thread
@@ -159,8 +159,8 @@ static ssize_t read_once(struct glev_bev *r, int fd, size_t most, int *full)
 	return n;
 }
 
-/* Whether the stream has ended when a read fails with err. ECONNREFUSED is what libevent
- * ignores, too. */
+/* Whether the stream has ended when a read fails with err. libevent ignores ECONNREFUSED,
+ * too. */
 static int is_final(int err)
 {
 	return err != EAGAIN && err != EWOULDBLOCK && err != EINTR && err != ECONNREFUSED;
@@ -222,7 +222,7 @@ static size_t read_turn(struct glev_bev *r, ssize_t *last)
 }
 
 /* An error behind bytes is told next time, because the read closure may turn reading off
- * first. It is kept until then: the socket tells an error once, but an EOF again. */
+ * first. The error is kept until then: a socket returns an error once, but an EOF again. */
 static void after_read(struct glev_bev *r, size_t total, ssize_t last)
 {
 	int err = r->fast.read_error;
@@ -462,7 +462,7 @@ void glev_fast_writable(struct glev_bev *r, short what)
 		r->door->pending(r->bev, 1);
 		glev_settle_remind(r);
 	} else if (!r->fast.writer->writing) {
-		/* another thread has written meanwhile */
+		/* Another thread has written meanwhile. */
 	} else if (what == EV_TIMEOUT) {
 		glev_settle_end(r, EV_WRITE);
 		glev_settle_tell(r, BEV_EVENT_TIMEOUT | BEV_EVENT_WRITING, 0);

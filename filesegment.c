@@ -1,14 +1,14 @@
 /*
- * filesegment.c: the native half of FileSegment.
+ * filesegment.c: the C half of FileSegment.
  *
- * libevent drops the caller's reference to a segment when adding it fails, in some
- * places and not in others, and which is which changed between its releases. So
- * each chain gets a segment of its own, whose one reference we can follow, and what
- * they share, the descriptor, is counted here.
+ * When libevent fails to add a segment to a buffer, it drops the caller's reference in
+ * some places and not in others, and its releases differ in this. So each chain gets a
+ * segment of its own, whose only reference we can follow. The segments share the
+ * descriptor, whose references are counted here.
  *
- * Where a file cannot go out by sendfile it is read, with pread. libevent 2.1 would
- * move the offset that the descriptor shares with the caller's file, which others
- * may be reading at the same time.
+ * A file that cannot go to a socket by sendfile is read with pread. libevent 2.1 would
+ * move the offset that the descriptor shares with the caller's file, and the program may
+ * be reading that file at the same time.
  */
 
 #include <errno.h>
@@ -47,8 +47,8 @@ void glev_file_release(struct glev_file *f)
 	}
 }
 
-/* Whether libevent uses sendfile for the buffer: it does for what it writes to a
- * descriptor itself, as it does for sockets that were made here. */
+/* Whether libevent uses sendfile for the buffer. It does so for the output of a socket that
+ * was made here. (One that C made has no reader; one of another package has a door.) */
 static int goes_to_fd(struct glev_buf *b)
 {
 	return b->owner && b == &b->owner->out && b->owner->fast.reader && !b->owner->door;
@@ -61,8 +61,8 @@ static void freed(const struct evbuffer_file_segment *seg, int flags, void *arg)
 	*(int *)arg = 1;
 }
 
-/* Call with the lock. A filter may have moved the bytes on, to a buffer with another lock, when
- * evbuffer_add_file_segment returns, so the segment has a lock of its own. */
+/* Called with the lock of the buffer. When evbuffer_add_file_segment returns, a filter may have
+ * moved the bytes to a buffer with another lock, so the segment has a lock of its own. */
 static int64_t add_segment(struct glev_buf *b, struct glev_file *f, int64_t offset, int64_t length)
 {
 	unsigned flags = 0;
@@ -156,7 +156,7 @@ int64_t glev_buf_add_file(struct glev_buf *b, struct glev_file *f, int64_t offse
 	else if (rc == 0 && f->mmap)
 		rc = add_segment(b, f, offset, length);
 	glev_buf_unlock(b);
-	/* Reading may take long, so not under the lock. */
+	/* Reading may take long, so it is done without the lock. */
 	if (rc == 0 && !send && !f->mmap)
 		rc = copy_file(b, f, offset, length);
 	return rc;

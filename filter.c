@@ -31,8 +31,8 @@ void glev_filter_is_put(struct glev_bev *under, int indeed)
 	glev_bev_unlock(under);
 }
 
-/* The functions of a filter see four buffers, and whether they did anything shows in
- * those. */
+/* A filter's functions use four buffers. Whether a function has done anything shows in the
+ * changes of these. */
 static void count_changes(struct glev_bev *r)
 {
 	struct glev_bev *under = r->stack.under;

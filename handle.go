@@ -12,7 +12,7 @@ import (
 // handle is what C keeps in place of a Go pointer. Only this file uses go-pointer,
 // because two of its properties are dangerous: a second Unref aborts the process, and a
 // handle that was given back may be given out again, so that a stale one leads to
-// another object. release therefore does its work only once, and whoever restores a
+// another object. release therefore does its work only once, and a caller that restores a
 // handle compares the native pointer of the call with the one that the object owns (see
 // called).
 type handle struct {

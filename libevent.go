@@ -224,7 +224,7 @@ func NewBaseConfig(cfg Config) (*Base, error) {
 	return b, nil
 }
 
-// start makes the native half of a base whose event_base exists.
+// start makes the C half of a base whose event_base exists.
 func (b *Base) start(op string) error {
 	b.children = map[*object]interface{ Free() }{}
 	b.changed.L = &b.mu

@@ -1,7 +1,7 @@
 /*
- * listener.c: the native half of Listener. Enabling, disabling and freeing is done
- * on the loop's thread or while no loop runs: from elsewhere evconnlistener_disable
- * and evconnlistener_free can deadlock with a running accept callback.
+ * listener.c: the C half of Listener. A listener is enabled, disabled and freed on the
+ * loop's thread, or while no loop runs: on another thread evconnlistener_disable and
+ * evconnlistener_free can deadlock with a running accept callback.
  */
 
 #include <errno.h>
@@ -27,7 +27,7 @@ static struct glev_lev *record(struct glev_base *b, unsigned flags, void *handle
 	return l;
 }
 
-/* Takes what evconnlistener_new or _new_bind returned. */
+/* Completes the record with what evconnlistener_new or _new_bind has returned. */
 static struct glev_lev *complete(struct glev_lev *l, struct evconnlistener *lev, int *err)
 {
 	if (!lev) {
@@ -61,7 +61,8 @@ struct glev_lev *glev_lev_new_fd(struct glev_base *b, int fd, unsigned flags, in
 	socklen_t size = sizeof(listening);
 	struct glev_lev *l;
 
-	/* accept(2) tells of a socket that does not listen only when it is too late. */
+	/* A socket that does not listen yet is made to listen: the error of accept(2) would
+	 * come too late for the caller. */
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0 ||
 	    evutil_make_socket_nonblocking(fd) < 0) {
 		*err = errno;

@@ -4,7 +4,7 @@
  * libevent may log with its base lock held, from any thread, so its log
  * callback must not call Go, which could call libevent again and hang. It
  * leaves the message in a ring and writes a byte to a pipe; a goroutine reads
- * both. A full ring counts what it loses.
+ * both. While the ring is full, messages are lost, and only counted.
  */
 
 #include <errno.h>
@@ -42,7 +42,7 @@ static void on_log(int severity, const char *msg)
 		strncpy(ring.slot[i].text, msg, SLOT_SIZE - 1);
 		ring.slot[i].text[SLOT_SIZE - 1] = '\0';
 		if (ring.pipe[1] >= 0 && write(ring.pipe[1], "", 1) < 0) {
-			/* Full: the reader is awake already. */
+			/* The pipe is full, so the reader is awake already. */
 		}
 	}
 	pthread_mutex_unlock(&ring.mu);
@@ -67,7 +67,7 @@ int glev_log_start(void)
 	return p[0];
 }
 
-/* The reader sees the end of the pipe and closes its side. */
+/* The goroutine that reads sees the end of the pipe and closes its side. */
 void glev_log_stop(void)
 {
 	event_set_log_callback(NULL);

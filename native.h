@@ -252,11 +252,11 @@ int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, void *han
 struct bufferevent *glev_bev_native(struct glev_bev *r);
 struct glev_buf *glev_bev_input(struct glev_bev *r);
 struct glev_buf *glev_bev_output(struct glev_bev *r);
-/* Gives the pointer to C code, which may do with the bufferevent what it likes. */
+/* Returns the pointer for C code, which may do anything with the bufferevent. */
 struct bufferevent *glev_bev_expose(struct glev_bev *r);
 /* GLEV_WRONG_LOOP if the caller may not use it now, else 0. */
 int64_t glev_bev_check(struct glev_bev *r);
-/* Which closures the user has set: GLEV_CB_ bits. */
+/* Says which closures the user has set: GLEV_CB_ bits. */
 int64_t glev_bev_closures(struct glev_bev *r, int closures);
 int64_t glev_bev_enable(struct glev_bev *r, short what);
 int64_t glev_bev_disable(struct glev_bev *r, short what);
@@ -326,7 +326,7 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 
 /* --- adopt.c ------------------------------------------------------------- */
 
-/* The C functions of internal/adopt. */
+/* The C functions of a Kind of internal/adopt, where each is explained. */
 struct glev_door {
 	struct bufferevent *(*make)(struct event_base *, struct bufferevent *, int, void *);
 	void *arg;

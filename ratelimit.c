@@ -1,10 +1,11 @@
 /*
- * ratelimit.c: the native half of RateLimit and RateLimitGroup.
+ * ratelimit.c: the C half of RateLimit and RateLimitGroup.
  *
- * libevent does not count references to a token bucket configuration, so the
- * record of the bufferevent owns its own; a group has a copy. A bufferevent
- * leaves its group on the loop's thread only, before it is freed: libevent would
- * let it leave when it is finalized, and abort in a group_free before that.
+ * libevent does not count references to a token bucket configuration, so each
+ * record owns the configuration of its bufferevent. libevent copies that of a
+ * group. A bufferevent leaves its group on the loop's thread, before it is freed:
+ * libevent would let it leave when it is finalized, and would abort if the group
+ * were freed before that.
  */
 
 #include <errno.h>
@@ -14,9 +15,10 @@
 #include "bev.h"
 
 /*
- * A rate of 0 is unlimited. With TLS libevent keeps what it may read in an int: there
- * "unlimited" is the most that fits. (On a socket it passes the largest of all limits,
- * cut to an int, to its buffer, for which that says the same.)
+ * A rate of 0 is unlimited. With TLS libevent keeps the number of bytes that it may read
+ * in an int, so "unlimited" is the largest int there. (On a socket libevent passes the
+ * largest of all limits, cut to an int, to evbuffer_read, for which the result means no
+ * limit, too.)
  */
 static struct glev_bucket *bucket(const struct glev_rate *l, int door)
 {
@@ -68,9 +70,9 @@ int64_t glev_bev_set_rate(struct glev_bev *r, const struct glev_rate *l)
 		r->set.limits |= GLEV_LIMIT_RATE;
 		glev_settle(r);
 	}
-	/* libevent counts the ticks of a bucket in the unit of its limit, and does
-	 * not convert: after a change of the unit it may wait for days. Without a
-	 * limit in between it begins anew. */
+	/* libevent counts time in ticks of the limit, and does not convert the count
+	 * when the limit changes: after a change of the tick it may wait for days. If
+	 * the limit is removed in between, libevent restarts the count. */
 	if (b && r->set.rate && r->set.rate->rate.tick_msec != l->tick_msec)
 		bufferevent_set_rate_limit(r->bev, NULL);
 	if (bufferevent_set_rate_limit(r->bev, b ? b->cfg : NULL) < 0) {
@@ -88,7 +90,8 @@ int64_t glev_bev_set_rate(struct glev_bev *r, const struct glev_rate *l)
 	return rc;
 }
 
-/* What libevent's bound of one write is for the user: the fast path has its own. */
+/* A bound of one write as the user knows it. While the fast path is on, libevent has a bound
+ * of the binding's, which is put aside for the question. */
 static int64_t write_bound(struct glev_bev *r, ev_ssize_t (*get)(struct bufferevent *))
 {
 	ev_ssize_t ours, bound;
@@ -130,8 +133,9 @@ int64_t glev_bev_level(struct glev_bev *r, int which, int64_t *level)
 	return 0;
 }
 
-/* Whether a bucket at that level can take n out, or -n in, and stay a number, and below
- * its burst: above, libevent would go on filling it for ever. */
+/* Whether n can be taken out of a bucket at that level, or -n put in. The level must not
+ * overflow, and must not exceed the burst: above the burst libevent would go on filling the
+ * bucket for ever. */
 static int in_range(ev_ssize_t level, int64_t n, size_t burst)
 {
 	return n >= 0 ? level >= -EV_SSIZE_MAX + n : level <= (ev_ssize_t)burst + n;

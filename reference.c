@@ -1,4 +1,4 @@
-/* reference.c: the native half of AddReference. */
+/* reference.c: the C half of AddReference. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,7 +22,7 @@ int64_t glev_buf_add_reference(struct glev_buf *b, const char *p, size_t n, stru
 	if (rc)
 		return rc;
 	if (!p)
-		p = ""; /* libevent gives it to memcpy */
+		p = ""; /* libevent passes it to memcpy */
 	rc = glev_buf_refusal(b, GLEV_BACK);
 	if (rc == 0 && evbuffer_add_reference(b->evb, p, n, glev_on_reference, ref) < 0)
 		rc = -ENOMEM;

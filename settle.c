@@ -39,7 +39,7 @@ void glev_settle_callbacks(struct glev_bev *r, int write)
 	bufferevent_setcb(r->bev, glev_on_bev_read, on_write, glev_on_bev_event, r);
 }
 
-/* Has us called when the input changes, where that matters. */
+/* Has glev_on_input called when the input changes, where that matters. */
 static int watch_input(struct glev_bev *r)
 {
 	int want = !glev_bev_is_quiet(r) && (r->mark.high || (r->fast.writer && !r->fast.on));
@@ -91,7 +91,7 @@ struct event *glev_fast_writer_event(struct glev_bev *r)
 	return (struct event *)(r->fast.writer + 1);
 }
 
-/* The writer's event while libevent writes; see glev_settle_remind. */
+/* While libevent writes, the writer's event is a timer; see glev_settle_remind. */
 static void be_reminder(struct glev_bev *r)
 {
 	event_assign(glev_fast_writer_event(r), r->base->base, -1, EV_FINALIZE, glev_on_writable, r);
@@ -491,8 +491,8 @@ void glev_settle_quiet(struct glev_bev *r)
 
 /* --- what changes by itself: the buffers ---------------------------------------- */
 
-/* These come from callbacks of the buffers, from inside libevent perhaps. So they neither
- * start nor stop the fast path. */
+/* These are called by callbacks of the buffers, perhaps in the middle of libevent's own work.
+ * So they neither start nor stop the fast path. */
 
 void glev_settle_lent(struct glev_bev *r)
 {

@@ -1,4 +1,4 @@
-/* sockaddr.c: addresses between the system's form and one that Go reads. */
+/* sockaddr.c: converts addresses between the system's form and the one that Go reads. */
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -63,7 +63,7 @@ int glev_addr_to(const struct glev_addr *a, struct sockaddr_storage *ss)
 	if (a->family == AF_UNIX) {
 		struct sockaddr_un *un = (struct sockaddr_un *)ss;
 		int abstract = a->len > 0 && a->data[0] == '\0';
-		/* A path needs room for its NUL, an abstract name has none. */
+		/* A path needs room for its NUL; an abstract name has no NUL at its end. */
 		if (a->len <= 0 || a->len + !abstract > (int)sizeof(un->sun_path))
 			return -EINVAL;
 		un->sun_family = AF_UNIX;

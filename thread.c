@@ -2,8 +2,8 @@
  * thread.c: which thread acts as which loop, and how others wake it.
  *
  * A thread acts as the loop of a base while it runs the loop, and while Go has
- * claimed the base for it because no loop runs. A loop that C runs comes and goes
- * without a word: the first callback on it tells which thread it is.
+ * claimed the base for it because no loop runs. C does not tell when it runs a loop:
+ * the first callback of that loop shows which thread it is.
  */
 
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include "base.h"
 #include "callbacks.h"
 
-static __thread struct glev_base *here;
+static __thread struct glev_base *here;    /* this thread acts as its loop */
 static __thread struct glev_base *turning; /* Go runs its loop on this thread */
 
 int glev_use_threads(void)
@@ -46,8 +46,8 @@ void glev_base_unclaim(struct glev_base *b)
 	__atomic_store_n(&b->owner, 0, __ATOMIC_RELEASE);
 }
 
-/* The owner stays when C runs the loop: between two callbacks that thread still acts
- * as the loop, as far as we can tell. */
+/* If C runs the loop, the owner stays after the callback, because between two callbacks
+ * that thread still acts as the loop, as far as we can tell. */
 int glev_base_visit(struct glev_base *b)
 {
 	if (here == b)

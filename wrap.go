@@ -70,7 +70,7 @@ func WrapBase(base unsafe.Pointer, cfg WrapConfig) (*Base, error) {
 // then.
 //
 // C's callbacks are called for what comes after Free. They are not called for input
-// that came before and was not read; whoever leaves bytes there tells C. Under a
+// that came before and was not read; a program that leaves bytes there tells C. Under a
 // filter, the Free of the filter restores the callbacks.
 //
 // The binding cannot tell whether C's bufferevent has a lock, so only the loop's

@@ -29,6 +29,9 @@
  * are no locks, and only the loop's thread gets here.
  * A member that is marked "atomic" is read without the lock. One that is marked "loop"
  * belongs to the loop's thread.
+ * A member that is set when the record is made, and never after, needs no lock: bev, handle,
+ * door, host, kind, loop_only, stack.under, fast.reader, fast.writer. Nor does base: SetBase
+ * changes it only while no other thread is inside a call.
  */
 #ifndef GLEV_BEV_H
 #define GLEV_BEV_H
@@ -270,7 +273,7 @@ static inline void glev_stack_unlock(struct glev_bev *r)
 	struct bufferevent *bev = r->bev, *below;
 
 	for (; bev; bev = below) {
-		below = bufferevent_get_underlying(bev); /* which takes the lock of bev */
+		below = bufferevent_get_underlying(bev);
 		evbuffer_unlock(bufferevent_get_input(bev));
 	}
 }

@@ -205,7 +205,7 @@ func (g *RateLimitGroup) Add(bev *BufferEvent) error {
 	if !bev.enter() {
 		return ErrClosed
 	}
-	defer bev.leave() // last, when mu is unlocked, because it may free bev, which takes mu
+	defer bev.leave()
 	if bev.base != g.base {
 		return badArgument(op, "bev is on another base")
 	}
@@ -213,22 +213,30 @@ func (g *RateLimitGroup) Add(bev *BufferEvent) error {
 		return ErrClosed
 	}
 	defer g.leave()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if other := bev.group.Load(); other == g {
-		return nil
-	} else if other != nil {
-		return badArgument(op, "bev is in another group")
-	}
-	_, err := bev.do(op, func() C.int64_t {
-		rc := C.glev_group_add(g.c, bev.c)
-		if rc == 0 {
-			bev.group.Store(g)
-			g.members[bev] = struct{}{}
-		}
+	var other *RateLimitGroup
+	_, err := bev.do(op, func() (rc C.int64_t) {
+		other, rc = g.add(bev)
 		return rc
 	})
+	if err == nil && other != nil && other != g {
+		return badArgument(op, "bev is in another group")
+	}
 	return err
+}
+
+// add makes bev a member, unless bev is in a group already, which add then returns. The
+// caller may hold own or not, so nothing that waits for own is called with mu locked.
+func (g *RateLimitGroup) add(bev *BufferEvent) (other *RateLimitGroup, rc C.int64_t) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if other = bev.group.Load(); other != nil {
+		return other, 0
+	}
+	if rc = C.glev_group_add(g.c, bev.c); rc == 0 {
+		bev.group.Store(g)
+		g.members[bev] = struct{}{}
+	}
+	return nil, rc
 }
 
 // Remove removes bev from the group. Free of either does so by itself. If it is called

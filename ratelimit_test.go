@@ -185,6 +185,36 @@ func TestRateLimitGroupMembers(t *testing.T) {
 	assert.Zero(t, base.Stats().Groups)
 }
 
+// Without a loop, calls on bufferevents with OptLoopOnly take turns at acting as the loop. A
+// group that takes a member in must not keep others from leaving at that moment.
+func TestRateLimitGroupMembersComeAndGo(t *testing.T) {
+	base := testutil.NewBase(t)
+	group, err := base.NewRateLimitGroup(libevent.RateLimit{ReadRate: 1000})
+	require.NoError(t, err)
+	done := make(chan struct{})
+	var comeAndGo sync.WaitGroup
+	for i := range 4 {
+		comeAndGo.Go(func() {
+			for range 500 {
+				bev, err := base.NewSocket(-1, libevent.OptLoopOnly)
+				if !assert.NoError(t, err) {
+					return
+				}
+				assert.NoError(t, group.Add(bev))
+				if i%2 == 0 {
+					assert.NoError(t, group.Remove(bev))
+				}
+				bev.Free()
+			}
+		})
+	}
+	go func() { comeAndGo.Wait(); close(done) }()
+	testutil.Receive(t, done)
+	group.Free()
+	assert.Zero(t, base.Stats().Groups)
+	assert.Zero(t, base.Stats().BufferEvents)
+}
+
 // Members come and go from many goroutines while the loop runs and bytes flow.
 func TestRateLimitGroupUnderLoad(t *testing.T) {
 	base := testutil.NewBase(t)

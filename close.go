@@ -49,7 +49,7 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	if limit < 0 {
 		return badArgument(op, "limit is negative: %v", limit)
 	}
-	if b.wrapped {
+	if b.wrapped && b.isOpen() {
 		return badArgument(op, "it is C's: Free gives it back")
 	}
 	if b.loopOnly { // refuse it before anything changes

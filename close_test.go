@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/host"
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
@@ -39,31 +40,50 @@ func TestCloseOnFree(t *testing.T) {
 	}
 }
 
+// A freed bufferevent says that it is closed, and not what its kind cannot do.
 func TestMethodsOfFreedBufferEvent(t *testing.T) {
-	base := testutil.NewBase(t)
-	bev, _ := testutil.NewSocket(t, base, 0)
-	bev.Free()
-	bev.Free()
-	_, werr := bev.Write([]byte("x"))
-	_, serr := bev.WriteString("x")
-	_, rerr := bev.Read(make([]byte, 1))
-	_, _, merr := bev.Watermark(rd)
-	_, ferr := bev.Flush(rd, libevent.FlushNormal)
-	for i, err := range []error{werr, serr, rerr, merr, ferr,
-		bev.Enable(rd), bev.Disable(rd), bev.SetTimeouts(1, 1), bev.SetWatermark(rd, 1, 2),
-		bev.SetCallbacks(nil, nil, nil), bev.WriteBuffer(testutil.NewBuffer(t, "x")), bev.ReadBuffer(testutil.NewBuffer(t, "")),
-		bev.Connect("tcp", "127.0.0.1:1"), bev.SetFD(-1), bev.CloseWrite(), bev.FreeAfterFlush(0),
-		bev.Input().Drain(1), bev.Input().Peek(func([][]byte) {}),
+	h, base := testutil.NewHost(t, libevent.WrapConfig{})
+	other := testutil.NewBase(t)
+	socket, _ := testutil.NewSocket(t, base, 0)
+	loopOnly, _ := testutil.NewSocket(t, base, libevent.OptLoopOnly)
+	end, _ := testutil.NewPair(t, base)
+	under, _ := testutil.NewSocket(t, base, 0)
+	filter := testutil.NewFilter(t, under, nil, nil, libevent.OptCloseOnFree)
+	fd, _ := testutil.TCPPair(t)
+	native := h.Echo(fd, host.CloseOnFree)
+	defer host.FreeBufferEvent(native)
+	wrapped, err := base.WrapBufferEvent(native)
+	require.NoError(t, err)
+	for kind, bev := range map[string]*libevent.BufferEvent{
+		"socket": socket, "OptLoopOnly": loopOnly, "pair": end, "filter": filter, "wrapped": wrapped,
 	} {
-		assert.ErrorIs(t, err, libevent.ErrClosed, "%d", i)
-		assert.ErrorIs(t, err, net.ErrClosed, "%d", i)
+		t.Run(kind, func(t *testing.T) {
+			bev.Free()
+			bev.Free()
+			_, werr := bev.Write([]byte("x"))
+			_, serr := bev.WriteString("x")
+			_, rerr := bev.Read(make([]byte, 1))
+			_, _, merr := bev.Watermark(rd)
+			_, ferr := bev.Flush(rd, libevent.FlushNormal)
+			_, nerr := libevent.NewFilter(bev, nil, nil, 0)
+			for i, err := range []error{werr, serr, rerr, merr, ferr, nerr,
+				bev.Enable(rd), bev.Disable(rd), bev.SetTimeouts(1, 1), bev.SetWatermark(rd, 1, 2),
+				bev.SetCallbacks(nil, nil, nil), bev.WriteBuffer(testutil.NewBuffer(t, "x")), bev.ReadBuffer(testutil.NewBuffer(t, "")),
+				bev.Connect("tcp", "127.0.0.1:1"), bev.ConnectHostname(nil, "tcp", "127.0.0.1", 1), bev.SetFD(-1), bev.ReplaceFD(-1),
+				bev.SetBase(other), bev.SetRateLimit(nil), bev.SetPriority(0), bev.CloseWrite(), bev.FreeAfterFlush(0),
+				bev.Input().Drain(1), bev.Input().Peek(func([][]byte) {}),
+			} {
+				assert.ErrorIs(t, err, libevent.ErrClosed, "%d", i)
+				assert.ErrorIs(t, err, net.ErrClosed, "%d", i)
+			}
+			assert.Zero(t, bev.Enabled())
+			assert.Equal(t, -1, bev.FD())
+			assert.Nil(t, bev.LocalAddr())
+			assert.Nil(t, bev.RemoteAddr())
+			assert.NoError(t, bev.Err())
+			assert.Same(t, base, bev.Base())
+		})
 	}
-	assert.Zero(t, bev.Enabled())
-	assert.Equal(t, -1, bev.FD())
-	assert.Nil(t, bev.LocalAddr())
-	assert.Nil(t, bev.RemoteAddr())
-	assert.NoError(t, bev.Err())
-	assert.Same(t, base, bev.Base())
 }
 
 func TestFreeWithUnwrittenData(t *testing.T) {

@@ -25,7 +25,7 @@ import (
 // Wraps bufferevent_socket_connect.
 func (b *BufferEvent) Connect(network, address string) error {
 	const op = "bufferevent_socket_connect"
-	if b.partner != nil {
+	if b.partner != nil && b.isOpen() {
 		return badArgument(op, "one end of a pair has no socket")
 	}
 	a, err := parseAddr(network, address)
@@ -129,14 +129,14 @@ func (b *BufferEvent) SetBase(base *Base) error {
 	if base == nil {
 		return badArgument(op, "base is nil")
 	}
-	if b.loopOnly {
-		return badArgument(op, "a bufferevent with OptLoopOnly stays on its base")
-	}
 	c := b.begin()
 	defer c.end()
 	if c.refused {
 		_, err := c.result(op)
 		return err
+	}
+	if b.loopOnly {
+		return badArgument(op, "a bufferevent with OptLoopOnly stays on its base")
 	}
 	if base == b.base {
 		return nil
@@ -193,7 +193,7 @@ func (b *BufferEvent) SetBase(base *Base) error {
 // only, so the binding uses evdns_getaddrinfo.
 func (b *BufferEvent) ConnectHostname(dns *DNSBase, network, host string, port int) error {
 	const op = "bufferevent_socket_connect_hostname"
-	if b.partner != nil {
+	if b.partner != nil && b.isOpen() {
 		return badArgument(op, "one end of a pair has no socket")
 	}
 	ipNetwork, ok := map[string]string{"tcp": "ip", "tcp4": "ip4", "tcp6": "ip6"}[network]

@@ -55,11 +55,12 @@ func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEve
 	if err != nil {
 		return nil, badArgument(op, "%v", err)
 	}
-	if under.loopOnly && !loopOnly {
-		return nil, badArgument(op, "opts: under has OptLoopOnly, so its filter needs it, too")
-	}
 	if !under.enter() {
 		return nil, ErrClosed
+	}
+	if under.loopOnly && !loopOnly {
+		under.leave()
+		return nil, badArgument(op, "opts: under has OptLoopOnly, so its filter needs it, too")
 	}
 	base := under.base
 	if err := base.enterAlive(); err != nil {

@@ -201,6 +201,7 @@ func (b *BufferEvent) call(fn func(*BufferEvent)) (again bool) {
 		return fn != nil
 	}
 	returned := false
+	defer b.base.leaveUser(b.base.enterUser())
 	defer b.ran(&returned)
 	b.base.callbacks.Add(1)
 	fn(b)
@@ -214,6 +215,7 @@ func (b *BufferEvent) happened(what Events, errno syscall.Errno, connecting bool
 		return true
 	}
 	returned := false
+	defer b.base.leaveUser(b.base.enterUser())
 	defer b.ran(&returned)
 	cause := b.causeOf(what, errno, connecting)
 	what, cause = b.explained(what, errno, cause)

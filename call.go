@@ -153,6 +153,7 @@ func (c *nativeCall) takeLoop() bool {
 		return false
 	}
 	c.undo, c.asLoop = true, true
+	c.base.borrowed.Store(true)
 	c.base.ownHeldByUser.Store(c.shows)
 	runtime.LockOSThread()
 	C.glev_base_claim(c.base.c)
@@ -167,6 +168,7 @@ func (c *nativeCall) stop() {
 		C.glev_base_unclaim(c.base.c)
 		runtime.UnlockOSThread()
 		c.base.ownHeldByUser.Store(false)
+		c.base.borrowed.Store(false)
 		c.base.own.Unlock()
 	}
 	if c.inFilters {

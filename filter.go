@@ -133,6 +133,7 @@ func (b *BufferEvent) filtered(out bool, limit int, mode FlushMode) (result Filt
 	}
 	returned := false
 	outermost := b.filter.running.CompareAndSwap(false, true)
+	entered := b.base.enterUser()
 	defer func() {
 		if outermost {
 			b.filter.running.Store(false)
@@ -142,6 +143,7 @@ func (b *BufferEvent) filtered(out bool, limit int, mode FlushMode) (result Filt
 			b.filterFailed(recover())
 		}
 		b.leave()
+		b.base.leaveUser(entered)
 	}()
 	b.base.callbacks.Add(1)
 	result, err := fn(src, dst, limit, mode)

@@ -175,7 +175,8 @@ type Base struct {
 	own           sync.Mutex
 	running       bool
 	freeing       bool
-	ownHeldByUser atomic.Bool // own is held while a function of the user's runs
+	borrowed      atomic.Bool // own is held by a call that acts as the loop
+	ownHeldByUser atomic.Bool // and that call runs a function of the user's
 	freesInTurn   atomic.Bool // Free of a wrapped base waits for the loop's next turn
 
 	dead      atomic.Bool                // a closure called Goexit

@@ -42,7 +42,6 @@ func (b *Buffer) AddCallback(fn func(b *Buffer, added, deleted int)) (*BufferCal
 	cb.run = cb.tell
 	cb.handle = newHandle(cb)
 	cb.c = C.glev_buf_cb_new(cb.handle.p)
-	causes.Add(1)
 	err := error(&Error{op, syscall.ENOMEM})
 	if cb.c != nil {
 		cb.open()
@@ -91,7 +90,6 @@ func (cb *BufferCallback) leave() {
 func (cb *BufferCallback) free() {
 	cb.handle.release()
 	C.free(unsafe.Pointer(cb.c))
-	causes.Add(-1)
 }
 
 func (cb *BufferCallback) ready() func() {

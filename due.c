@@ -83,7 +83,7 @@ static int take(struct glev_dues *list, int all, struct glev_due **taken)
 	return n;
 }
 
-struct glev_due *glev_due_take(struct glev_base *base, int all)
+struct glev_due *glev_due_take(struct glev_base *base)
 {
 	struct glev_dues *list = base ? &base->dues : &of_calls;
 	struct glev_due *taken = NULL;
@@ -94,7 +94,7 @@ struct glev_due *glev_due_take(struct glev_base *base, int all)
 	if (!base && glev_filter_within() && !glev_base_here())
 		return NULL;
 	pthread_mutex_lock(&list->lock);
-	n = take(list, base || all, &taken);
+	n = take(list, base != NULL, &taken);
 	if (!base)
 		__atomic_fetch_sub(&glev_due_waiting, n, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&list->lock);

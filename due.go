@@ -11,10 +11,6 @@ import (
 	"unsafe"
 )
 
-// causes counts what may make C leave a note (due.c): references, file segments and
-// buffer callbacks. While it is 0 a call does not look for notes.
-var causes atomic.Int64
-
 // deferred is the object that a note leads to. ready takes one note for it, and returns
 // the closure to call now, or nil.
 type deferred interface{ ready() func() }
@@ -49,44 +45,27 @@ func (d *dues) run() {
 }
 
 // collector keeps the notes of one call apart from those of others.
-type collector bool
+type collector struct{}
 
 // collect begins a call into libevent, and end runs the closures that the call made
 // due. C keeps the notes by thread, so the goroutine stays on its thread in between.
-func collect() collector {
-	if causes.Load() == 0 {
-		return false
-	}
+func collect() (c collector) {
 	runtime.LockOSThread()
-	return true
+	return c
 }
 
 func (c collector) end() {
-	if bool(c) || notesWait() {
-		c.run()
-	}
-}
-
-func notesWait() bool {
-	return atomic.LoadInt32((*int32)(unsafe.Pointer(&C.glev_due_waiting))) > 0
-}
-
-func (c collector) run() {
 	var d dues
-	if notesWait() {
-		// A call that began when causes was 0 did not stay on its thread. That
-		// is rare, so it takes the notes of all threads.
-		d.first = C.glev_due_take(nil, cBool(!bool(c)))
+	if atomic.LoadInt32((*int32)(unsafe.Pointer(&C.glev_due_waiting))) > 0 {
+		d.first = C.glev_due_take(nil)
 	}
-	if c {
-		runtime.UnlockOSThread()
-	}
+	runtime.UnlockOSThread()
 	d.run()
 }
 
 // takeDues takes the notes for the base. Loop goroutine only.
 func (b *Base) takeDues() {
-	taken := C.glev_due_take(b.c, 1)
+	taken := C.glev_due_take(b.c)
 	at := &b.dues.first
 	for *at != nil {
 		at = &(*at).next

@@ -82,7 +82,6 @@ func NewFileSegment(f *os.File, offset, length int64, opts FileSegmentOptions) (
 		return nil, &Error{op, err}
 	}
 	live.objects[kindFileSegment].Add(1)
-	causes.Add(1)
 	s.open()
 	return s, nil
 }
@@ -134,7 +133,6 @@ func (s *FileSegment) ready() func() {
 	s.handle.release()
 	C.free(unsafe.Pointer(s.c))
 	live.objects[kindFileSegment].Add(-1)
-	causes.Add(-1)
 	if fn := s.cleanup.Load(); fn != nil {
 		return *fn
 	}

@@ -108,9 +108,9 @@ struct glev_due {
 /* The number of notes that wait for the Go calls that caused them; atomic. */
 extern int glev_due_waiting;
 
-/* Takes the notes for the loop of base. If base is NULL, takes those that the Go
- * call on this thread caused, or with all those that any Go call caused. */
-struct glev_due *glev_due_take(struct glev_base *base, int all);
+/* Takes the notes for the loop of base, or, if base is NULL, those that the Go call on this
+ * thread caused. */
+struct glev_due *glev_due_take(struct glev_base *base);
 
 /* --- base.c -------------------------------------------------------------- */
 

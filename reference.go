@@ -45,7 +45,6 @@ func (b *Buffer) AddReference(p []byte, done func()) error {
 		r.pin.Pin(&p[0])
 	}
 	live.objects[kindReference].Add(1)
-	causes.Add(1)
 	at, size := bytesOf(p)
 	_, err := b.do(op, func() C.int64_t { return C.glev_buf_add_reference(b.c, at, size, r.c) })
 	if err != nil {
@@ -64,5 +63,4 @@ func (r *reference) release() {
 	r.handle.release()
 	C.free(unsafe.Pointer(r.c))
 	live.objects[kindReference].Add(-1)
-	causes.Add(-1)
 }

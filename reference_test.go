@@ -95,6 +95,31 @@ func TestReferenceEmpty(t *testing.T) {
 	assert.Equal(t, 2, *calls)
 }
 
+// A method calls what it has made due itself, and nothing that other methods have made due
+// at the same time.
+func TestReferenceIsTheBusinessOfOneCall(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, _ := testutil.NewSocket(t, base, 0)
+	shown, drained, showing := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	f := testutil.NewFilter(t, bev, nil, func(src, _ *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+		assert.NoError(t, src.Drain(src.Len()))
+		close(drained)
+		<-showing
+		return libevent.FilterOK, nil
+	}, libevent.OptCloseOnFree)
+
+	done, calls := testutil.Counter()
+	other := testutil.NewBuffer(t, "x")
+	go func() { // this call begins before there is a reference
+		defer close(showing)
+		assert.NoError(t, other.Peek(func([][]byte) { close(shown); <-drained }))
+		assert.Zero(t, *calls)
+	}()
+	testutil.Receive(t, shown)
+	require.NoError(t, f.Output().AddReference([]byte("hello"), done))
+	assert.Equal(t, 1, *calls)
+}
+
 // When the loop has written the bytes it calls the function as it calls any other closure.
 func TestReferenceWrittenByTheLoop(t *testing.T) {
 	base := testutil.NewBase(t)

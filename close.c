@@ -447,10 +447,21 @@ static void tell_door(struct glev_bev *r)
 	evbuffer_add_reference(r->in.evb, "", 1, glev_on_gone, r->door);
 }
 
+/* libevent itself empties the buffers of a pair or a filter some turns after that is freed,
+ * when nothing may be left of the base that has to know of it. Those of C's are C's. */
+static void empty(struct glev_bev *r, struct glev_buf *b)
+{
+	glev_buf_cb_remove_all(b);
+	if (r->host)
+		return;
+	evbuffer_unfreeze(b->evb, 1);
+	evbuffer_drain(b->evb, (size_t)-1);
+}
+
 void glev_bev_free(struct glev_bev *r)
 {
-	glev_buf_cb_remove_all(&r->in);
-	glev_buf_cb_remove_all(&r->out);
+	empty(r, &r->in);
+	empty(r, &r->out);
 	if (r->stack.under)
 		leave_below(r->stack.under, r);
 	if (r->kind == GLEV_PAIR)
@@ -466,23 +477,12 @@ void glev_bev_free(struct glev_bev *r)
 	free(r);
 }
 
-static void empty(struct glev_buf *b)
-{
-	glev_buf_cb_remove_all(b);
-	evbuffer_unfreeze(b->evb, 1);
-	evbuffer_drain(b->evb, (size_t)-1);
-}
-
 void glev_bev_abandon(struct glev_bev *r)
 {
-	if (r->host) {
-		glev_buf_cb_remove_all(&r->in);
-		glev_buf_cb_remove_all(&r->out);
-		release(r->bev);
-		return;
-	}
 	glev_bev_lock(r);
-	empty(&r->in);
-	empty(&r->out);
+	empty(r, &r->in);
+	empty(r, &r->out);
 	glev_bev_unlock(r);
+	if (r->host)
+		release(r->bev);
 }

@@ -2,6 +2,8 @@ package conformance_test
 
 import (
 	"io"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -124,6 +126,48 @@ func TestWrapBaseCallsForReferences(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "mine", string(p))
 	assert.True(t, testutil.Receive(t, done), "on the loop")
+}
+
+// Free calls the functions of references and file segments that were still in buffers, though
+// libevent destroys pairs and filters some turns later, when the Base is no longer there.
+func TestWrapBaseFreeCallsForReferences(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(path, []byte("segment"), 0o600))
+	file, err := os.Open(path)
+	require.NoError(t, err)
+	defer file.Close()
+	for _, started := range []bool{false, true} {
+		testutil.WithAndWithoutLocks(t, func(t *testing.T, cfg libevent.WrapConfig) {
+			h, base := testutil.NewHost(t, cfg)
+			a, b, err := base.NewPair(0)
+			require.NoError(t, err)
+			under, _, err := base.NewPair(0)
+			require.NoError(t, err)
+			hold := func(_, _ *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+				return libevent.FilterNeedMore, nil
+			}
+			f := testutil.NewFilter(t, under, hold, hold, 0)
+			done := make(chan struct{}, 6)
+			for _, bev := range []*libevent.BufferEvent{a, b, f} {
+				require.NoError(t, bev.Output().AddReference([]byte("mine"), func() { done <- struct{}{} }))
+				s, err := libevent.NewFileSegment(file, 0, -1, libevent.FileSegmentOptions{})
+				require.NoError(t, err)
+				require.NoError(t, s.SetCleanup(func() { done <- struct{}{} }))
+				require.NoError(t, bev.Output().AddFileSegment(s, 0, -1))
+				s.Free()
+			}
+			if started {
+				h.Start()
+				h.Call(func() {})
+			}
+			require.NoError(t, base.Free())
+			for range cap(done) {
+				testutil.Receive(t, done)
+			}
+			assert.Zero(t, libevent.Live().References)
+			assert.Zero(t, libevent.Live().FileSegments)
+		})
+	}
 }
 
 // C runs its loop on one thread, waits for the end of the loop, and goes on with another

@@ -297,6 +297,7 @@ type signalWatch struct {
 	sig  os.Signal
 	ch   chan os.Signal // nil unless it is watching
 	done chan struct{}
+	due  bool // a signal came, and the event has not fired yet
 }
 
 func (w *signalWatch) start(e *Event) {
@@ -319,13 +320,26 @@ func (w *signalWatch) start(e *Event) {
 	}()
 }
 
-// came fires the event, unless the watch has ended since the signal came.
+// came has the loop fire the event. Only the loop's thread may do that on a base without
+// locks.
 func (w *signalWatch) came(e *Event, ch chan os.Signal) {
+	e.mu.Lock()
+	due := w.ch == ch && !w.due
+	w.due = w.due || due
+	e.mu.Unlock()
+	if due {
+		e.base.enqueue(task{run: func() { w.fire(e, ch) }})
+	}
+}
+
+// fire fires the event, unless the watch has ended since the signal came.
+func (w *signalWatch) fire(e *Event, ch chan os.Signal) {
 	if e.lock() != nil {
 		return
 	}
 	defer e.unlock()
 	if w.ch == ch {
+		w.due = false
 		C.event_active(e.c.ev, C.EV_SIGNAL, 1)
 	}
 }
@@ -337,6 +351,6 @@ func (w *signalWatch) stop(e *Event) {
 	}
 	signal.Stop(w.ch)
 	close(w.done)
-	w.ch, w.done = nil, nil
+	w.ch, w.done, w.due = nil, nil, false
 	e.base.keep(-1)
 }

@@ -3,6 +3,7 @@ package libevent_test
 import (
 	"errors"
 	"io"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -72,6 +73,27 @@ func TestWrapBaseWithoutLocksIsForItsLoop(t *testing.T) {
 	assert.ErrorIs(t, base.LoopBreak(), libevent.ErrWrongLoop)
 	testutil.OnLoop(t, base, func() { assert.NoError(t, timer.Add(time.Hour)) })
 	timer.Free()
+}
+
+// A signal comes on a goroutine that is not the loop's.
+func TestWrapBaseSignal(t *testing.T) {
+	testutil.WithAndWithoutLocks(t, func(t *testing.T, cfg libevent.WrapConfig) {
+		h, base := testutil.NewHost(t, cfg)
+		fired := make(chan os.Signal, 1)
+		e, err := base.NewSignal(syscall.SIGUSR1, func(sig os.Signal) { fired <- sig })
+		require.NoError(t, err)
+		require.NoError(t, e.Add(-1))
+		h.Start()
+		testutil.OnLoop(t, base, func() {})
+		for range 3 {
+			require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGUSR1))
+			assert.Equal(t, syscall.SIGUSR1, testutil.Receive(t, fired))
+		}
+		testutil.OnLoop(t, base, func() { assert.NoError(t, e.Del()); assert.NoError(t, e.Add(-1)) })
+		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGUSR1))
+		testutil.Receive(t, fired)
+		e.Free()
+	})
 }
 
 // Closures, Go code that a C callback calls, and other goroutines: each of them is told

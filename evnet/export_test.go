@@ -40,3 +40,6 @@ func Arrived(l net.Listener) int {
 	defer listener.mu.Unlock()
 	return len(listener.queue)
 }
+
+// Start starts a listener again.
+func Start(l net.Listener) error { return l.(*Listener).start() }

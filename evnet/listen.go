@@ -105,7 +105,25 @@ func (l *Listener) open(ctx context.Context, network, address string) error {
 	}
 	l.native.SetErrorFunc(l.onError)
 	l.native.AfterFree(l.onFree)
-	return l.native.Enable()
+	return l.start()
+}
+
+// start has the loop take connections. If it cannot, the address is free again.
+func (l *Listener) start() error {
+	err := l.native.Enable()
+	if err != nil {
+		l.markClosed()
+		l.end()
+	}
+	return err
+}
+
+// end frees the address.
+func (l *Listener) end() {
+	if l.path != "" {
+		_ = os.Remove(l.path)
+	}
+	l.native.Free()
 }
 
 // onAccept puts a connection into the queue. It runs on the loop's goroutine, so it leaves
@@ -220,10 +238,7 @@ func (l *Listener) Close() error {
 	if !l.markClosed() {
 		return l.opError("close", net.ErrClosed)
 	}
-	if l.path != "" {
-		_ = os.Remove(l.path)
-	}
-	l.native.Free()
+	l.end()
 	if l.native.Base().OnLoop() {
 		return nil
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/evnet"
 	"github.com/go-libevent/libevent/internal/testutil"
 )
@@ -83,6 +84,19 @@ func TestListenUnix(t *testing.T) {
 	require.NoError(t, l.Close())
 	_, err = os.Stat(path)
 	assert.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// A listener that cannot start leaves nothing behind.
+func TestListenCannotStart(t *testing.T) {
+	base, err := libevent.NewBase()
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "s")
+	l := listen(t, base, "unix", path)
+	require.NoError(t, base.Free())
+	assert.ErrorIs(t, evnet.Start(l), net.ErrClosed)
+	assert.NoFileExists(t, path)
+	_, err = l.Accept()
+	assert.ErrorIs(t, err, net.ErrClosed)
 }
 
 func TestListenErrors(t *testing.T) {

@@ -40,7 +40,11 @@ static int connects(struct bufferevent *bev)
 
 static void init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int options, int loop_only, void *handle)
 {
+	size_t low = 0, high = 0;
+
 	glev_bev_init(r, b, bev, kind_of(bev), options, loop_only, handle);
+	bufferevent_getwatermark(bev, EV_READ, &low, &high);
+	r->mark.native = high != 0;
 	if (!keeps_frozen(bev))
 		r->in.frozen = r->out.frozen = 0;
 	r->fast.plain = r->owed.touched = 1;
@@ -106,6 +110,31 @@ static void carry(struct glev_bev *under)
 	}
 }
 
+/* Copies the door, and makes the byte that tells it of the end. */
+static int add_door(struct glev_bev *r, const struct glev_door *door)
+{
+	r->door = malloc(sizeof(*door));
+	r->ending.gone = evbuffer_new();
+	if (!r->door || !r->ending.gone)
+		return -1;
+	*r->door = *door;
+	return evbuffer_add_reference(r->ending.gone, "", 1, glev_on_gone, r->door);
+}
+
+/* Frees a record that has no bufferevent. The door is told nothing. */
+static void discard(struct glev_bev *r)
+{
+	int told = r->ending.gone && evbuffer_get_length(r->ending.gone); /* glev_on_gone frees the door */
+
+	if (told)
+		r->door->gone = NULL;
+	else
+		free(r->door);
+	if (r->ending.gone)
+		evbuffer_free(r->ending.gone);
+	free(r);
+}
+
 int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct glev_door *door, int options, int loop_only, int plain, void *handle, struct glev_bev **out)
 {
 	struct bufferevent *bev = NULL;
@@ -114,10 +143,9 @@ int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct
 
 	GLEV_CHECK_LOOP(under);
 	r = calloc(1, sizeof(*r) + glev_fast_size(1));
-	if (!r || !(r->door = malloc(sizeof(*door))))
-		goto done;
-	*r->door = *door;
-	if (under && (rc = glev_filter_put(under, r)) < 0)
+	if (!r)
+		return -ENOMEM;
+	if (add_door(r, door) < 0 || (under && (rc = glev_filter_put(under, r)) < 0))
 		goto done;
 	errno = 0;
 	bev = door->make(b->base, under ? under->bev : NULL, options & ~BEV_OPT_CLOSE_ON_FREE, door->arg);
@@ -138,9 +166,7 @@ int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct
 	}
 done:
 	if (rc < 0) {
-		if (r)
-			free(r->door);
-		free(r);
+		discard(r);
 		r = NULL;
 	}
 	*out = r;

@@ -18,7 +18,7 @@ struct glev_base *glev_base_new(struct event_base *base, int no_locks, void *han
 	b->handle = handle;
 	glev_dues_init(&b->dues);
 	if (glev_base_make_wake(b, no_locks) < 0 ||
-	    !(b->keep = event_new(base, -1, EV_PERSIST | EV_FINALIZE, glev_on_nothing, b))) {
+	    !(b->keep = event_new(base, -1, EV_READ | EV_PERSIST | EV_FINALIZE, glev_on_nothing, b))) {
 		glev_base_free(b);
 		return NULL;
 	}
@@ -98,12 +98,14 @@ int glev_base_loop(struct glev_base *b, int flags)
 	return rc;
 }
 
-int glev_base_keep(struct glev_base *b, int on)
+/* An event without a descriptor and without a timeout counts, never fires, and needs no
+ * memory to be added. */
+void glev_base_keep(struct glev_base *b, int on)
 {
-	static const struct timeval day = {24 * 60 * 60, 0};
-	int rc = on ? event_add(b->keep, &day) : event_del(b->keep);
-
-	return rc < 0 ? -ENOMEM : 0;
+	if (on)
+		event_add(b->keep, NULL);
+	else
+		event_del(b->keep);
 }
 
 void glev_base_finalize(struct glev_base *b)

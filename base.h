@@ -93,6 +93,10 @@ void glev_filter_end(void);
 /* Whether this thread is inside a filter function. */
 int glev_filter_within(void);
 
+/* Adds a timer of which the loop must not lose sight. If there is no memory for it, it fires
+ * in this turn of the loop. */
+void glev_timer_add(struct event *ev, const struct timeval *tv);
+
 /* --- due.c --------------------------------------------------------------- */
 
 void glev_dues_init(struct glev_dues *d);

@@ -49,12 +49,11 @@ enum { GLEV_OWNS_DESCRIPTOR = 1, GLEV_OWNS_ATTEMPT = 2 };
 enum {
 	GLEV_OFF_UNLINKED = 1,    /* a connect by name has no connection yet */
 	GLEV_OFF_MOVING = 2,      /* it is on its way to another base */
-	GLEV_OFF_PAUSED = 4,      /* the input is at its high mark, and the read closure took nothing */
-	GLEV_OFF_FULL = 8,        /* the input is at its high mark, and the filter above took nothing */
-	GLEV_OFF_LENT_INPUT = 16, /* a Peek has the input */
-	GLEV_OFF_LENT_OUTPUT = 32,
-	GLEV_OFF_FAST_READ = 64,  /* the fast path reads */
-	GLEV_OFF_FAST_WRITE = 128, /* the fast path writes */
+	GLEV_OFF_FULL = 4,        /* the input is at its high mark */
+	GLEV_OFF_LENT_INPUT = 8,  /* a Peek has the input */
+	GLEV_OFF_LENT_OUTPUT = 16,
+	GLEV_OFF_FAST_READ = 32,  /* the fast path reads */
+	GLEV_OFF_FAST_WRITE = 64, /* the fast path writes */
 };
 
 struct glev_off {
@@ -92,6 +91,7 @@ struct glev_marks {
 	size_t low, high;  /* of reading; high is atomic */
 	size_t write_low;
 	int8_t drained;    /* something was taken from an input with a high mark, since the read closure began */
+	int8_t native;     /* libevent has its callback for a high mark, because C has set one */
 	struct evbuffer_cb_entry *in_cb; /* glev_on_input, or NULL */
 };
 
@@ -102,6 +102,7 @@ struct glev_ending {
 	struct event *limit;   /* ends a FreeAfterFlush, or NULL */
 	struct event *flushed; /* the output has become empty; NULL until it matters */
 	struct evbuffer_cb_entry *out_cb; /* glev_on_output on the output of the bottom, or NULL */
+	struct evbuffer *gone; /* has the byte that tells a door of the end; see glev_bev_free */
 	struct event *waits;   /* of a bottom: the flushed event of the one that waits, or NULL */
 	int8_t shut;           /* CloseWrite: GLEV_SHUT_ASKED, GLEV_SHUT_DONE, or 0 */
 	int8_t finished;       /* of an end of a pair: the other end was told of its end */
@@ -313,8 +314,11 @@ static inline int glev_bev_is_out_of_reach(const struct glev_bev *r)
 
 /* Brings libevent, and the events of the fast path, in line with the record. Called after
  * what decides has changed; for what libevent must do itself, after the record says so and
- * before libevent does it. Returns the directions that could not be turned on. */
-short glev_settle(struct glev_bev *r);
+ * before libevent does it. The event closure is told what could not be turned on. */
+void glev_settle(struct glev_bev *r);
+/* Settles for a change that the caller takes back if this fails; then the event closure is
+ * not told. Returns 0, or the negative of an errno. */
+int glev_settle_try(struct glev_bev *r);
 /* Settles after the user has enabled directions: libevent restarts their timeouts, and may
  * make a write callback, even if they were on. Returns those that could not be turned on;
  * errno says why. */
@@ -337,15 +341,18 @@ void glev_settle_lent(struct glev_bev *r);
 /* The input has changed. As in libevent, this restarts a read timeout if there is a high
  * mark. */
 void glev_settle_input(struct glev_bev *r);
-/* Stops reading until the input is below its high mark. */
-void glev_settle_pause(struct glev_bev *r);
 /* The output may be empty: then libevent need not write. */
 void glev_settle_output(struct glev_bev *r);
 /* Has libevent write what is in the output. */
 void glev_settle_spill(struct glev_bev *r);
+/* Has glev_fast_unsent called when something is appended to the output. Returns 0 if there is
+ * no memory for that. */
+int glev_settle_watch_output(struct glev_bev *r);
+/* Something was appended that libevent is to write. */
+void glev_settle_unsent(struct glev_bev *r);
 /* Returns 0, or the negative of an errno. */
 int glev_settle_watermark(struct glev_bev *r, short what, size_t low, size_t high);
-/* Keeps a thread that waits for the lock to read from reading. */
+/* Keeps a thread that waits for the lock to read from reading. It needs no memory. */
 void glev_settle_overfill(struct glev_bev *r);
 int glev_settle_timeouts(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr);
 int glev_settle_priority(struct glev_bev *r, int priority);

@@ -53,6 +53,11 @@ struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop
 	}
 	glev_bev_init(r, b, bev, GLEV_SOCKET, options, loop_only, handle);
 	glev_fast_init(r);
+	if (!glev_settle_watch_output(r)) {
+		bufferevent_free(bev);
+		free(r);
+		return NULL;
+	}
 	r->fast.plain = (int8_t)plain;
 	r->owed.touched = (int8_t)plain; /* we do not see what is appended there */
 	r->link = stream ? GLEV_OPEN : GLEV_UNLINKED;

@@ -127,10 +127,10 @@ static size_t before_read_closure(struct glev_bev *r)
 	return len;
 }
 
-/* libevent calls again while the input is at its mark and READ is on. That is right for a
- * closure that took something on balance, and a busy loop for one that did not: that one is
- * called again when there is room. Where another library reads on while the closure runs, only
- * a callback of the input knows whether the closure took something. */
+/* At its high mark the input is full, and READ is off. A closure that took something from the
+ * input on balance is called again; a closure that did not is called again when there is room.
+ * Where another library reads on while the closure runs, only a callback of the input knows
+ * whether the closure took something. */
 static void after_read_closure(struct glev_bev *r, size_t before)
 {
 	size_t len;
@@ -138,12 +138,9 @@ static void after_read_closure(struct glev_bev *r, size_t before)
 	glev_bev_lock(r);
 	len = evbuffer_get_length(r->in.evb);
 	if (r->mark.high && !glev_bev_is_quiet(r) && len >= r->mark.high &&
-	    ((bufferevent_get_enabled(r->bev) | r->off.held) & EV_READ)) {
-		if (r->door ? !r->mark.drained : len >= before)
-			glev_settle_pause(r);
-		else if (r->fast.on)
-			bufferevent_trigger(r->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
-	}
+	    ((bufferevent_get_enabled(r->bev) | r->off.held) & EV_READ) &&
+	    (r->door ? r->mark.drained : len < before))
+		bufferevent_trigger(r->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
 	glev_bev_unlock(r);
 }
 
@@ -558,8 +555,8 @@ void glev_on_accept_error(struct evconnlistener *lev, void *arg)
 		l->backoff_ms = 1000;
 	tv.tv_sec = l->backoff_ms / 1000;
 	tv.tv_usec = l->backoff_ms % 1000 * 1000;
-	evconnlistener_disable(lev);
-	event_add(l->retry, &tv);
+	if (event_add(l->retry, &tv) == 0) /* or else nothing would enable it again */
+		evconnlistener_disable(lev);
 	if (first)
 		glevAcceptError(l->handle, lev, err);
 	done(b, visit);
@@ -567,12 +564,13 @@ void glev_on_accept_error(struct evconnlistener *lev, void *arg)
 
 void glev_on_accept_retry(evutil_socket_t fd, short what, void *arg)
 {
+	static const struct timeval later = {1, 0};
 	struct glev_lev *l = arg;
 
 	(void)fd;
 	(void)what;
-	if (l->wanted)
-		evconnlistener_enable(l->lev);
+	if (l->wanted && evconnlistener_enable(l->lev) < 0)
+		glev_timer_add(l->retry, &later);
 }
 
 /* --- DNSBase ---------------------------------------------------------------- */

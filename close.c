@@ -301,7 +301,7 @@ static void give_back(struct glev_bev *r)
 	int limited = r->set.rate && bufferevent_get_token_bucket_cfg(r->bev) == r->set.rate->cfg;
 	void *arg;
 
-	r->off.because &= ~GLEV_OFF_PAUSED;
+	__atomic_store_n(&r->mark.high, 0, __ATOMIC_RELAXED); /* libevent stops at it for C */
 	glev_settle(r);
 	bufferevent_getcb(r->bev, NULL, NULL, NULL, &arg);
 	if (limited)
@@ -337,8 +337,8 @@ static void unwatch(struct glev_bev *r)
  * own read or write callback, with the number of the descriptor already in its hand. When
  * it gets the lock it would read from, or write to, whatever that number means by then. So
  * it must find nothing to do: the output is empty and frozen, because others may still be
- * in a call that writes, and the input is over its high watermark. (A buffer that is lent
- * is left alone: the loop's thread has it, so that thread does not wait there.)
+ * in a call that writes, and the input has no room below its high watermark. (An output that
+ * is lent is left alone: the loop's thread has it, so that thread does not wait there.)
  */
 static int drop_descriptor(struct glev_bev *r)
 {
@@ -348,8 +348,7 @@ static int drop_descriptor(struct glev_bev *r)
 		evbuffer_unfreeze(r->out.evb, 1);
 		evbuffer_drain(r->out.evb, (size_t)-1);
 	}
-	if (!r->in.lent)
-		glev_settle_overfill(r);
+	glev_settle_overfill(r);
 	glev_bev_give_fd(r, -1);
 	return fd;
 }
@@ -438,13 +437,15 @@ static void leave_partner(struct glev_bev *r)
 }
 
 /* libevent destroys a bufferevent some turns after it is freed, and before its buffers. So
- * the door learns of the end from a byte in one of them. */
+ * the door learns of the end from a byte in one of them. The byte was made with the record,
+ * because here there may be no memory. */
 static void tell_door(struct glev_bev *r)
 {
 	if (!r->door)
 		return;
 	evbuffer_unfreeze(r->in.evb, 0);
-	evbuffer_add_reference(r->in.evb, "", 1, glev_on_gone, r->door);
+	evbuffer_add_buffer(r->in.evb, r->ending.gone);
+	evbuffer_free(r->ending.gone);
 }
 
 /* libevent itself empties the buffers of a pair or a filter some turns after that is freed,

@@ -141,6 +141,9 @@ struct glev_dns *glev_dns_new(struct glev_base *b, void *handle)
 		discard(d);
 		return NULL;
 	}
+	/* evdns_base_new does not tell if there was no memory for the requests, which would
+	 * then wait for ever. This is its own number of them. */
+	evdns_base_set_option(d->evdns, "max-inflight:", "64");
 	return d;
 }
 
@@ -173,7 +176,7 @@ static void in_next_turn(struct glev_dns *d)
 {
 	static const struct timeval now = {0, 0};
 
-	event_add(d->step, &now);
+	glev_timer_add(d->step, &now);
 }
 
 /* Returns 1 if Go waits for the name servers to be cleared, and they are. */

@@ -1,7 +1,6 @@
 package libevent
 
 /*
-#include <stdlib.h>
 #include "native.h"
 */
 import "C"
@@ -272,9 +271,7 @@ func (d *DNSBase) ParseResolvConf(path string, what DNSOptions) error {
 
 func (d *DNSBase) parseResolvConf(path string, what DNSOptions) error {
 	return d.set("evdns_base_resolv_conf_parse", func() C.int {
-		p := C.CString(path)
-		defer C.free(unsafe.Pointer(p))
-		return C.glev_dns_resolv_conf(d.c, C.int(what), p)
+		return C.glev_dns_resolv_conf(d.c, C.int(what), cString(path))
 	})
 }
 
@@ -297,9 +294,7 @@ func (d *DNSBase) LoadHosts(path string) error {
 		return err
 	}
 	return d.set(op, func() C.int {
-		p := C.CString(path)
-		defer C.free(unsafe.Pointer(p))
-		return failed(C.evdns_base_load_hosts(d.c.evdns, p))
+		return failed(C.evdns_base_load_hosts(d.c.evdns, cString(path)))
 	})
 }
 
@@ -322,9 +317,7 @@ func (d *DNSBase) AddSearch(domain string) error {
 		return err
 	}
 	return d.set(op, func() C.int {
-		p := C.CString(domain)
-		defer C.free(unsafe.Pointer(p))
-		C.evdns_base_search_add(d.c.evdns, p)
+		C.evdns_base_search_add(d.c.evdns, cString(domain))
 		return 0
 	})
 }
@@ -379,10 +372,7 @@ func (d *DNSBase) SetOption(name, value string) error {
 	}
 	rc := C.int(0)
 	err := d.set(op, func() C.int {
-		n, v := C.CString(name+":"), C.CString(value)
-		defer C.free(unsafe.Pointer(n))
-		defer C.free(unsafe.Pointer(v))
-		rc = C.evdns_base_set_option(d.c.evdns, n, v)
+		rc = C.evdns_base_set_option(d.c.evdns, cString(name+":"), cString(value))
 		return 0
 	})
 	if err == nil && rc != 0 {
@@ -504,10 +494,8 @@ func (d *DNSBase) lookup(op, host string, family C.int, fn func([]netip.Addr, er
 		object: object{base: d.base, kind: kindDNSLookup},
 		dns:    d, host: host, fn: fn, internal: internal,
 	}
-	name := C.CString(host)
-	defer C.free(unsafe.Pointer(name))
 	l.handle = newHandle(l)
-	l.c = C.glev_lookup_new(d.c, name, family, l.handle.p)
+	l.c = C.glev_lookup_new(d.c, cString(host), family, l.handle.p)
 	if l.c == nil {
 		l.handle.release()
 		return nil, &Error{op, syscall.ENOMEM}

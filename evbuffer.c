@@ -104,12 +104,28 @@ int64_t glev_buf_add(struct glev_buf *b, const char *p, size_t n)
 	return rc;
 }
 
+/* evbuffer_prepend that changes nothing if there is no memory. evbuffer_prepend itself has
+ * filled the first chain by then. */
+static int prepend(struct glev_buf *b, const char *p, size_t n)
+{
+	size_t before;
+	int rc;
+
+	glev_buf_hold(b);
+	before = evbuffer_get_length(b->evb);
+	rc = evbuffer_prepend(b->evb, p, n);
+	if (rc < 0)
+		evbuffer_drain(b->evb, evbuffer_get_length(b->evb) - before);
+	glev_buf_unlock(b);
+	return rc;
+}
+
 int64_t glev_buf_prepend(struct glev_buf *b, const char *p, size_t n)
 {
 	int64_t rc;
 
 	GLEV_CHECK_LOOP(b->owner);
-	ATTEMPT(rc, b, GLEV_FRONT, evbuffer_prepend(b->evb, p, n));
+	ATTEMPT(rc, b, GLEV_FRONT, prepend(b, p, n));
 	return rc;
 }
 
@@ -379,11 +395,68 @@ static const size_t ALL = (size_t)-1;
 typedef int (*put_fn)(struct evbuffer *dst, struct evbuffer *src);
 
 /* The result of evbuffer_remove_buffer is an int. */
-static int take(struct evbuffer *scratch, struct evbuffer *src, size_t n)
+/* How many of the first n bytes are whole chains, and where the others are. */
+static size_t whole_chains(struct evbuffer *evb, size_t n, struct evbuffer_ptr *others)
 {
+	struct evbuffer_iovec chain;
+	size_t whole = 0;
+
+	evbuffer_ptr_set(evb, others, 0, EVBUFFER_PTR_SET);
+	while (whole < n && evbuffer_peek(evb, 1, others, &chain, 1) > 0 && chain.iov_len <= n - whole) {
+		whole += chain.iov_len;
+		evbuffer_ptr_set(evb, others, chain.iov_len, EVBUFFER_PTR_ADD);
+	}
+	return whole;
+}
+
+/* Copies n bytes from at on, or fails. */
+static int copy(struct evbuffer *to, struct evbuffer *evb, const struct evbuffer_ptr *at, size_t n)
+{
+	struct evbuffer_iovec space;
+
+	if (n == 0)
+		return 0;
+	if (evbuffer_reserve_space(to, (ev_ssize_t)n, &space, 1) < 0)
+		return -1;
+	space.iov_len = n;
+	if (evbuffer_copyout_from(evb, at, space.iov_base, n) < 0)
+		return -1;
+	return evbuffer_commit_space(to, &space, 1);
+}
+
+/* Moves n of the bytes, or fails and moves none. What is not a whole chain is copied, and
+ * evbuffer_remove_buffer loses that if there is no memory. So the copy is made first. */
+static int take_some(struct evbuffer *scratch, struct evbuffer *src, size_t n)
+{
+	struct evbuffer *part = evbuffer_new();
+	struct evbuffer_ptr others;
+	size_t whole = whole_chains(src, n, &others);
+	int rc = part ? copy(part, src, &others, n - whole) : -1;
+
+	if (rc == 0 && whole)
+		rc = evbuffer_remove_buffer(src, scratch, whole) < 0 ? -1 : 0;
+	if (rc == 0 && whole < n)
+		rc = evbuffer_drain(src, n - whole);
+	if (rc == 0)
+		rc = evbuffer_add_buffer(scratch, part);
+	if (part)
+		evbuffer_free(part);
+	return rc;
+}
+
+static int take(struct evbuffer *scratch, struct glev_buf *src, size_t n)
+{
+	int rc;
+
 	if (n == ALL)
-		return evbuffer_add_buffer(scratch, src);
-	return evbuffer_remove_buffer(src, scratch, n > INT_MAX ? INT_MAX : n);
+		return evbuffer_add_buffer(scratch, src->evb);
+	glev_buf_hold(src);
+	if (n >= evbuffer_get_length(src->evb)) /* nothing is copied */
+		rc = evbuffer_remove_buffer(src->evb, scratch, n) < 0 ? -1 : 0;
+	else
+		rc = take_some(scratch, src->evb, n);
+	glev_buf_unlock(src);
+	return rc;
 }
 
 /* Moves n bytes, or as many as there are, with one lock at a time. Returns how many. */
@@ -397,7 +470,7 @@ static int64_t move_apart(struct glev_buf *dst, int dst_end, put_fn put, struct 
 	scratch = evbuffer_new();
 	if (!scratch)
 		return -ENOMEM;
-	ATTEMPT(rc, src, GLEV_FRONT, take(scratch, src->evb, n));
+	ATTEMPT(rc, src, GLEV_FRONT, take(scratch, src, n));
 	moved = (int64_t)evbuffer_get_length(scratch);
 	if (moved > 0) {
 		ATTEMPT(rc, dst, dst_end, put(dst->evb, scratch));

@@ -309,6 +309,8 @@ void glev_fast_unsent(struct glev_bev *r)
 	struct glev_base *b = r->base;
 
 	r->owed.touched = 1;
+	if (!r->fast.on)
+		glev_settle_unsent(r);
 	if (!r->fast.on || r->fast.spilled || r->fast.direct || r->fast.unsent || !(r->off.held & EV_WRITE))
 		return;
 	/* While no loop runs nothing is written; libevent writes when the next one runs. */

@@ -11,6 +11,8 @@
 
 int glev_filter_put(struct glev_bev *under, struct glev_bev *above)
 {
+	int rc;
+
 	glev_bev_lock(under);
 	if (glev_bev_life(under) != GLEV_LIVE || under->stack.above || under->ending.shut) {
 		int quiet = glev_bev_is_quiet(under);
@@ -19,8 +21,10 @@ int glev_filter_put(struct glev_bev *under, struct glev_bev *above)
 		return quiet ? GLEV_CLOSED : -EBUSY;
 	}
 	under->stack.above = above;
-	glev_settle(under);
-	return 0;
+	rc = glev_settle_try(under);
+	if (rc < 0)
+		glev_filter_is_put(under, 0);
+	return rc;
 }
 
 void glev_filter_is_put(struct glev_bev *under, int indeed)
@@ -31,22 +35,50 @@ void glev_filter_is_put(struct glev_bev *under, int indeed)
 	glev_bev_unlock(under);
 }
 
+/* Whether libevent has given a filter the lock that it was asked for: it does not tell if there
+ * was no memory for that. */
+static int has_lock(struct bufferevent *bev, int options)
+{
+	return !(options & BEV_OPT_THREADSAFE) ||
+	    evbuffer_enable_locking(bufferevent_get_input(bev), NULL) < 0;
+}
+
+static int watch(struct evbuffer *buf, struct glev_bev *r, struct evbuffer_cb_entry **cb)
+{
+	*cb = evbuffer_add_cb(buf, glev_on_filter_change, r);
+	return *cb != NULL;
+}
+
 /* A filter's functions use four buffers. Whether a function has done anything shows in the
  * changes of these. */
-static void count_changes(struct glev_bev *r)
+static int count_changes(struct glev_bev *r)
+{
+	struct glev_bev *under = r->stack.under;
+	struct evbuffer_cb_entry *own;
+
+	return watch(under->in.evb, r, &r->stack.under_in_cb) &&
+	    watch(under->out.evb, r, &r->stack.under_out_cb) &&
+	    watch(r->in.evb, r, &own) && watch(r->out.evb, r, &own);
+}
+
+/* Takes a filter that cannot be used off again. */
+static void take_off(struct glev_bev *r)
 {
 	struct glev_bev *under = r->stack.under;
 
-	r->stack.under_in_cb = evbuffer_add_cb(under->in.evb, glev_on_filter_change, r);
-	r->stack.under_out_cb = evbuffer_add_cb(under->out.evb, glev_on_filter_change, r);
-	evbuffer_add_cb(r->in.evb, glev_on_filter_change, r);
-	evbuffer_add_cb(r->out.evb, glev_on_filter_change, r);
+	if (r->stack.under_in_cb)
+		evbuffer_remove_cb_entry(under->in.evb, r->stack.under_in_cb);
+	if (r->stack.under_out_cb)
+		evbuffer_remove_cb_entry(under->out.evb, r->stack.under_out_cb);
+	bufferevent_free(r->bev); /* that takes the callbacks of the one below away */
+	glev_settle_callbacks(under, glev_bev_wants(under, GLEV_CB_WRITE));
 }
 
 struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, void *handle, int *err)
 {
 	struct bufferevent *bev;
 	struct glev_bev *r = calloc(1, sizeof(*r));
+	int put = 0;
 
 	*err = ENOMEM;
 	if (!r)
@@ -63,10 +95,12 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 	if (bev) {
 		r->stack.under = under;
 		glev_bev_init(r, under->base, bev, GLEV_FILTER, options, loop_only, handle);
-		count_changes(r);
+		put = has_lock(bev, options) && count_changes(r);
+		if (!put)
+			take_off(r);
 	}
-	glev_filter_is_put(under, bev != NULL);
-	if (!bev) {
+	glev_filter_is_put(under, put);
+	if (!put) {
 		free(r);
 		return NULL;
 	}

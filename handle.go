@@ -2,6 +2,8 @@
 
 package libevent
 
+import "C"
+
 import (
 	"sync/atomic"
 	"unsafe"
@@ -36,4 +38,10 @@ func (h *handle) release() {
 func restore[T any](p unsafe.Pointer) (T, bool) {
 	v, ok := pointer.Restore(p).(T)
 	return v, ok
+}
+
+// cString is s for a C function that does not keep it. C.CString would end the process if
+// there is no memory, and newHandle does: both call C.malloc.
+func cString(s string) *C.char {
+	return (*C.char)(unsafe.Pointer(unsafe.StringData(s + "\x00")))
 }

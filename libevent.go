@@ -72,7 +72,6 @@
 package libevent
 
 /*
-#include <stdlib.h>
 #include "native.h"
 */
 import "C"
@@ -251,10 +250,7 @@ func (cfg Config) newEventBase(op string) (*C.struct_event_base, error) {
 		if strings.IndexByte(m, 0) >= 0 {
 			return nil, badArgument(op, "AvoidMethods: %q has a NUL", m)
 		}
-		name := C.CString(m)
-		rc := C.event_config_avoid_method(c, name)
-		C.free(unsafe.Pointer(name))
-		if rc != 0 {
+		if C.event_config_avoid_method(c, cString(m)) != 0 {
 			return nil, &Error{op, syscall.ENOMEM}
 		}
 	}

@@ -10,7 +10,7 @@
 #include "base.h"
 #include "callbacks.h"
 
-static struct glev_lev *record(struct glev_base *b, unsigned flags, void *handle)
+static struct glev_lev *record(struct glev_base *b, void *handle)
 {
 	struct glev_lev *l = calloc(1, sizeof(*l));
 
@@ -18,7 +18,6 @@ static struct glev_lev *record(struct glev_base *b, unsigned flags, void *handle
 		return NULL;
 	l->base = b;
 	l->handle = handle;
-	l->wanted = !(flags & LEV_OPT_DISABLED);
 	l->retry = event_new(b->base, -1, EV_FINALIZE, glev_on_accept_retry, l);
 	if (!l->retry) {
 		free(l);
@@ -27,32 +26,51 @@ static struct glev_lev *record(struct glev_base *b, unsigned flags, void *handle
 	return l;
 }
 
-/* Completes the record with what evconnlistener_new or _new_bind has returned. */
-static struct glev_lev *complete(struct glev_lev *l, struct evconnlistener *lev, int *err)
+static void discard(struct glev_lev *l)
 {
-	if (!lev) {
-		*err = errno ? errno : EINVAL;
-		event_free(l->retry);
-		free(l);
-		return NULL;
-	}
+	if (l->lev)
+		evconnlistener_free(l->lev);
+	event_free(l->retry);
+	free(l);
+}
+
+/* Takes what evconnlistener_new or _new_bind returned, and does not close the descriptor if
+ * it fails. With LEV_OPT_DISABLED libevent leaves the enabling to the caller, which matters
+ * because libevent does not tell when it could not enable a new listener. */
+static struct glev_lev *complete(struct glev_lev *l, struct evconnlistener *lev, unsigned flags, int *err)
+{
+	int rc = lev ? 0 : -(errno ? errno : EINVAL);
+
 	l->lev = lev;
-	evconnlistener_set_error_cb(lev, glev_on_accept_error);
-	return l;
+	if (lev)
+		evconnlistener_set_error_cb(lev, glev_on_accept_error);
+	if (lev && !(flags & LEV_OPT_DISABLED))
+		rc = glev_lev_enable(l, 1);
+	if (rc == 0)
+		return l;
+	*err = -rc;
+	discard(l);
+	return NULL;
 }
 
 struct glev_lev *glev_lev_new(struct glev_base *b, const struct glev_addr *a, unsigned flags, int backlog, void *handle, int *err)
 {
 	struct sockaddr_storage ss;
-	int len = glev_addr_to(a, &ss);
+	int len = glev_addr_to(a, &ss), fd;
+	struct evconnlistener *lev;
 	struct glev_lev *l;
 
 	*err = len < 0 ? -len : ENOMEM;
-	if (len < 0 || !(l = record(b, flags, handle)))
+	if (len < 0 || !(l = record(b, handle)))
 		return NULL;
 	errno = 0;
-	return complete(l, evconnlistener_new_bind(b->base, glev_on_accept, l, flags, backlog,
-	    (struct sockaddr *)&ss, len), err);
+	lev = evconnlistener_new_bind(b->base, glev_on_accept, l, flags | LEV_OPT_DISABLED, backlog,
+	    (struct sockaddr *)&ss, len);
+	fd = lev ? evconnlistener_get_fd(lev) : -1;
+	l = complete(l, lev, flags, err);
+	if (!l && fd >= 0)
+		evutil_closesocket(fd);
+	return l;
 }
 
 struct glev_lev *glev_lev_new_fd(struct glev_base *b, int fd, unsigned flags, int backlog, void *handle, int *err)
@@ -69,11 +87,11 @@ struct glev_lev *glev_lev_new_fd(struct glev_base *b, int fd, unsigned flags, in
 		return NULL;
 	}
 	*err = ENOMEM;
-	if (!(l = record(b, flags, handle)))
+	if (!(l = record(b, handle)))
 		return NULL;
 	errno = 0;
-	return complete(l, evconnlistener_new(b->base, glev_on_accept, l, flags,
-	    listening ? 0 : backlog, fd), err);
+	return complete(l, evconnlistener_new(b->base, glev_on_accept, l, flags | LEV_OPT_DISABLED,
+	    listening ? 0 : backlog, fd), flags, err);
 }
 
 int glev_lev_enable(struct glev_lev *l, int on)
@@ -84,12 +102,13 @@ int glev_lev_enable(struct glev_lev *l, int on)
 	event_del(l->retry);
 	errno = 0;
 	rc = on ? evconnlistener_enable(l->lev) : evconnlistener_disable(l->lev);
-	return rc < 0 ? -(errno ? errno : EIO) : 0;
+	return rc < 0 ? -(errno ? errno : ENOMEM) : 0;
 }
 
 void glev_lev_free(struct glev_lev *l)
 {
-	evconnlistener_free(l->lev);
-	event_free(l->retry);
-	free(l);
+	int fd = evconnlistener_get_fd(l->lev);
+
+	discard(l);
+	evutil_closesocket(fd);
 }

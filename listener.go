@@ -29,7 +29,6 @@ type ListenOptions struct {
 }
 
 func (o ListenOptions) native(family C.int) (flags C.uint, backlog C.int) {
-	flags = C.LEV_OPT_CLOSE_ON_FREE
 	set := func(on bool, flag C.uint) {
 		if on {
 			flags |= flag

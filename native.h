@@ -84,8 +84,8 @@ int glev_base_hosted(struct glev_base *b);
 struct glev_base *glev_base_here(void);
 /* Says that C made the base, so that its loop may start without a word to us. */
 void glev_base_is_foreign(struct glev_base *b);
-/* Has the loop run the queued Go functions in its next turn. */
-int glev_base_wake(struct glev_base *b);
+/* Has the loop run the queued Go functions in its next turn. It cannot fail. */
+void glev_base_wake(struct glev_base *b);
 
 /* A filter function that panics between enter and leave makes its panic come
  * out of leave, which returns the handle of the panic, or NULL. The calling
@@ -120,7 +120,7 @@ struct glev_base *glev_base_new(struct event_base *base, int no_locks, void *han
 void glev_base_free(struct glev_base *b);
 int glev_base_loop(struct glev_base *b, int flags);
 /* Whether an empty loop keeps running. */
-int glev_base_keep(struct glev_base *b, int on);
+void glev_base_keep(struct glev_base *b, int on);
 /* Runs libevent's finalizers, and no closure. */
 void glev_base_finalize(struct glev_base *b);
 

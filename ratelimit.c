@@ -68,16 +68,17 @@ int64_t glev_bev_set_rate(struct glev_bev *r, const struct glev_rate *l)
 	if (b) {
 		r->set.was_limited = 1;
 		r->set.limits |= GLEV_LIMIT_RATE;
-		glev_settle(r);
+		rc = glev_settle_try(r);
 	}
 	/* libevent counts time in ticks of the limit, and does not convert the count
 	 * when the limit changes: after a change of the tick it may wait for days. If
 	 * the limit is removed in between, libevent restarts the count. */
-	if (b && r->set.rate && r->set.rate->rate.tick_msec != l->tick_msec)
+	if (rc == 0 && b && r->set.rate && r->set.rate->rate.tick_msec != l->tick_msec)
 		bufferevent_set_rate_limit(r->bev, NULL);
-	if (bufferevent_set_rate_limit(r->bev, b ? b->cfg : NULL) < 0) {
-		old = b;
+	if (rc == 0 && bufferevent_set_rate_limit(r->bev, b ? b->cfg : NULL) < 0)
 		rc = -ENOMEM;
+	if (rc < 0) {
+		old = b;
 	} else {
 		old = r->set.rate;
 		r->set.rate = b;
@@ -167,14 +168,18 @@ int64_t glev_bev_take(struct glev_bev *r, int which, int64_t n)
 int64_t glev_bev_set_max_single(struct glev_bev *r, int reading, size_t n)
 {
 	int limit = reading ? GLEV_LIMIT_SINGLE_READ : GLEV_LIMIT_SINGLE_WRITE;
-	int64_t rc = 0;
+	int8_t before;
+	int64_t rc;
 
 	GLEV_ENTER(r);
+	before = r->set.limits;
 	r->set.limits |= limit;
-	glev_settle(r);
-	if ((reading ? bufferevent_set_max_single_read(r->bev, n)
-	             : bufferevent_set_max_single_write(r->bev, n)) < 0)
+	rc = glev_settle_try(r);
+	if (rc == 0 && (reading ? bufferevent_set_max_single_read(r->bev, n)
+	                        : bufferevent_set_max_single_write(r->bev, n)) < 0)
 		rc = -EINVAL;
+	if (rc < 0)
+		r->set.limits = before;
 	else if (n == 0)
 		r->set.limits &= ~limit;
 	glev_settle(r);
@@ -182,6 +187,13 @@ int64_t glev_bev_set_max_single(struct glev_bev *r, int reading, size_t n)
 	return rc;
 }
 
+static int is_of(const struct event_base *base, const struct event *ev, void *group)
+{
+	(void)base;
+	return event_get_callback_arg(ev) == group;
+}
+
+/* libevent does not tell if it could not add the timer that fills the buckets of the group. */
 struct bufferevent_rate_limit_group *glev_group_new(struct glev_base *b, const struct glev_rate *l)
 {
 	struct glev_bucket *cfg = bucket(l, 0);
@@ -191,6 +203,10 @@ struct bufferevent_rate_limit_group *glev_group_new(struct glev_base *b, const s
 		return NULL;
 	g = bufferevent_rate_limit_group_new(b->base, cfg->cfg);
 	glev_bucket_free(cfg);
+	if (g && !event_base_foreach_event(b->base, is_of, g)) {
+		bufferevent_rate_limit_group_free(g);
+		g = NULL;
+	}
 	return g;
 }
 
@@ -215,11 +231,12 @@ int64_t glev_group_add(struct bufferevent_rate_limit_group *g, struct glev_bev *
 	GLEV_ENTER(r);
 	r->set.was_limited = 1;
 	r->set.limits |= GLEV_LIMIT_GROUP;
-	glev_settle(r);
-	if (bufferevent_add_to_rate_limit_group(r->bev, g) < 0) {
+	rc = glev_settle_try(r);
+	if (rc == 0 && bufferevent_add_to_rate_limit_group(r->bev, g) < 0)
+		rc = -ENOMEM;
+	if (rc < 0) {
 		r->set.limits &= ~GLEV_LIMIT_GROUP;
 		glev_settle(r);
-		rc = -ENOMEM;
 	}
 	glev_bev_unlock(r);
 	return rc;

@@ -15,6 +15,8 @@
 #include "bev.h"
 #include "callbacks.h"
 
+#include <event2/bufferevent_struct.h>
+
 enum { MAX_SINGLE_WRITE = 256 * 1024 };
 
 static struct timeval *set_or_null(struct timeval *tv)
@@ -55,7 +57,7 @@ static int watch_input(struct glev_bev *r)
 	return 0;
 }
 
-static int watch_unsent(struct glev_bev *r)
+int glev_settle_watch_output(struct glev_bev *r)
 {
 	if (!r->fast.unsent_cb)
 		r->fast.unsent_cb = evbuffer_add_cb(r->out.evb, glev_on_unsent, r);
@@ -64,7 +66,7 @@ static int watch_unsent(struct glev_bev *r)
 
 void glev_settle_mute(struct glev_bev *r)
 {
-	r->owed.mute = evbuffer_get_length(r->out.evb) == 0 && watch_unsent(r);
+	r->owed.mute = evbuffer_get_length(r->out.evb) == 0 && glev_settle_watch_output(r);
 }
 
 int glev_settle_unmute(struct glev_bev *r)
@@ -135,11 +137,14 @@ static void assign_writer(struct glev_bev *r)
 	assign(r, glev_fast_writer_event(r), EV_WRITE, glev_on_writable);
 }
 
+static int is_full(const struct glev_bev *r)
+{
+	return r->mark.high && evbuffer_get_length(r->in.evb) >= r->mark.high;
+}
+
 static int wants_to_read(const struct glev_bev *r)
 {
-	return r->fast.on && r->fast.reader && (r->off.held & EV_READ) &&
-	    !(r->off.because & GLEV_OFF_PAUSED) &&
-	    (!r->mark.high || evbuffer_get_length(r->in.evb) < r->mark.high);
+	return r->fast.on && r->fast.reader && (r->off.held & EV_READ) && !is_full(r);
 }
 
 int glev_fast_pending(const struct glev_bev *r)
@@ -250,7 +255,7 @@ static void keep_ends(struct glev_bev *r, int keep)
 
 static void start(struct glev_bev *r)
 {
-	if (!watch_unsent(r))
+	if (!glev_settle_watch_output(r))
 		return; /* there is no memory: libevent goes on reading and writing */
 	if (r->fast.writer) {
 		if (!r->door->begin(r->bev))
@@ -297,6 +302,46 @@ static void choose(struct glev_bev *r)
 		(fast ? start : stop)(r);
 }
 
+/* --- the high mark of reading ---------------------------------------------------- */
+
+/* Of a high mark libevent needs to know how much it may read. It does not need its callback,
+ * so it is told of the mark past bufferevent_setwatermark, unless it has that callback. */
+static void set_mark(struct glev_bev *r, size_t low, size_t high)
+{
+	if (!high || r->mark.native) {
+		bufferevent_setwatermark(r->bev, EV_READ, low, high);
+	} else {
+		r->bev->wm_read.low = low;
+		r->bev->wm_read.high = high;
+	}
+}
+
+/* libevent stops a socket that is to read at its mark by itself, and without its callback
+ * only the end of the mark lets it go on. */
+static void release_mark(struct glev_bev *r)
+{
+	if (r->kind == GLEV_SOCKET && !r->door && !r->mark.native) {
+		bufferevent_setwatermark(r->bev, EV_READ, r->mark.low, 0);
+		set_mark(r, r->mark.low, r->mark.high);
+	}
+}
+
+/* C goes on with the mark of a wrapped bufferevent after Free, so there libevent makes its
+ * callback. That cannot be made to fail as it should: the memory that is there now may be
+ * gone when libevent asks for it. */
+static int has_room(struct glev_bev *r)
+{
+	struct evbuffer_cb_entry *cb;
+
+	if (!r->host || r->mark.native)
+		return 1;
+	cb = evbuffer_add_cb(r->in.evb, glev_on_input, r);
+	if (cb)
+		evbuffer_remove_cb_entry(r->in.evb, cb);
+	r->mark.native = cb != NULL;
+	return r->mark.native;
+}
+
 /* --- which directions are on --------------------------------------------------- */
 
 /* The other end of a pair, and a filter's functions, move bytes in and out of the buffers
@@ -314,17 +359,19 @@ static int lent(const struct glev_bev *r, short enabled)
 }
 
 /* Why directions must be off in libevent whatever the user enabled.
- *  - libevent 2.1 calls a read closure that takes nothing at the high mark again and
- *    again, at the cost of a whole core; and so a filter that takes nothing from the
- *    bufferevent below.
+ *  - libevent stops reading at a high mark by a callback of the input that it makes when it
+ *    is told of the mark, and crashes if there is no memory for that. (See set_mark.) And
+ *    libevent 2.1 calls a read closure that takes nothing at the high mark again and again,
+ *    at the cost of a whole core; and so a filter that takes nothing from the bufferevent
+ *    below.
  *  - Before there is a connection there is nothing to time out. */
 static int reasons(const struct glev_bev *r, short enabled)
 {
-	int because = r->off.because & (GLEV_OFF_MOVING | GLEV_OFF_PAUSED);
+	int because = r->off.because & GLEV_OFF_MOVING;
 
 	if (glev_bev_dials(r))
 		because |= GLEV_OFF_UNLINKED;
-	if (r->stack.above && r->mark.high && evbuffer_get_length(r->in.evb) >= r->mark.high)
+	if (is_full(r))
 		because |= GLEV_OFF_FULL;
 	if (r->fast.on && r->fast.reader)
 		because |= GLEV_OFF_FAST_READ;
@@ -335,8 +382,8 @@ static int reasons(const struct glev_bev *r, short enabled)
 
 static short directions(int because)
 {
-	const int reading = GLEV_OFF_UNLINKED | GLEV_OFF_MOVING | GLEV_OFF_PAUSED |
-	    GLEV_OFF_FULL | GLEV_OFF_LENT_INPUT | GLEV_OFF_FAST_READ;
+	const int reading = GLEV_OFF_UNLINKED | GLEV_OFF_MOVING | GLEV_OFF_FULL |
+	    GLEV_OFF_LENT_INPUT | GLEV_OFF_FAST_READ;
 	const int writing = GLEV_OFF_UNLINKED | GLEV_OFF_MOVING | GLEV_OFF_LENT_OUTPUT |
 	    GLEV_OFF_FAST_WRITE;
 
@@ -363,12 +410,26 @@ static void read_below(struct glev_bev *r)
 		bufferevent_trigger(under->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 
+/* A filter has turned reading on below, and does not tell if that failed. It is turned on
+ * once more, which changes nothing if it is on. */
+static int turn_on_below(struct glev_bev *r)
+{
+	struct glev_bev *p;
+
+	for (p = r->stack.under; p; p = p->stack.under)
+		if ((bufferevent_get_enabled(p->bev) & EV_READ) && bufferevent_enable(p->bev, EV_READ) < 0)
+			return -1;
+	return 0;
+}
+
 static int turn_on(struct glev_bev *r, short what)
 {
 	const int now = BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS;
 	struct glev_bev *under = r->stack.under;
 	int rc = bufferevent_enable(r->bev, what);
 
+	if (rc == 0 && (what & EV_READ))
+		rc = turn_on_below(r);
 	if (r->fast.reader && r->door && (what & EV_READ))
 		r->door->pending(r->bev, 1);
 	if (under && (what & EV_READ))
@@ -394,19 +455,22 @@ static short apply(struct glev_bev *r, short asked)
 {
 	short enabled = bufferevent_get_enabled(r->bev), failed = 0;
 	short both = tried(r), want_off, off, on;
+	int was = r->off.because;
 
 	r->off.because = reasons(r, enabled);
+	if (was & ~r->off.because & GLEV_OFF_FULL)
+		release_mark(r);
 	want_off = directions(r->off.because);
 	on = r->off.held & ~want_off;
 	r->off.held = (r->off.held | (enabled & want_off)) & ~on;
 	off = enabled & want_off & ~both;
 	on = (on & (asked | ~enabled)) | (r->off.held & both & ~enabled);
-	/* First on, then off: as long as one of them waits for the descriptor, going from
-	 * libevent's event to ours, or back, costs no system call. */
 	if ((on & EV_READ) && r->fast.read_error) {
 		tell_read_error(r);
 		on &= ~EV_READ;
 	}
+	/* First on, then off: as long as one of them waits for the descriptor, going from
+	 * libevent's event to ours, or back, costs no system call. */
 	if (r->fast.on && sync_events(r) < 0)
 		failed |= EV_READ;
 	if (off)
@@ -427,10 +491,37 @@ int glev_settle_shows(const struct glev_bev *r)
 	    evbuffer_get_length(r->out.evb);
 }
 
-short glev_settle(struct glev_bev *r)
+/* Tells the event closure that directions could not be turned on which the user had enabled
+ * before. They are off now. */
+static void fail(struct glev_bev *r, short what)
+{
+	int err = errno ? errno : ENOMEM;
+
+	glev_settle_disable(r, what);
+	glev_settle_tell(r, BEV_EVENT_ERROR | (what & EV_READ ? BEV_EVENT_READING : BEV_EVENT_WRITING), err);
+}
+
+static void adjust(struct glev_bev *r)
+{
+	short failed;
+
+	errno = 0;
+	failed = apply(r, 0);
+	if (failed)
+		fail(r, failed);
+}
+
+void glev_settle(struct glev_bev *r)
 {
 	choose(r);
-	return apply(r, 0);
+	adjust(r);
+}
+
+int glev_settle_try(struct glev_bev *r)
+{
+	errno = 0;
+	choose(r);
+	return apply(r, 0) ? -(errno ? errno : ENOMEM) : 0;
 }
 
 short glev_settle_enable(struct glev_bev *r, short what)
@@ -451,8 +542,6 @@ int glev_settle_disable(struct glev_bev *r, short what)
 	int rc;
 
 	r->off.held &= ~what;
-	if (what & EV_READ)
-		r->off.because &= ~GLEV_OFF_PAUSED;
 	rc = bufferevent_disable(r->bev, what);
 	sync_events(r);
 	return rc;
@@ -494,40 +583,38 @@ void glev_settle_quiet(struct glev_bev *r)
 /* These are called by callbacks of the buffers, perhaps in the middle of libevent's own work.
  * So they neither start nor stop the fast path. */
 
+/* With a high mark libevent enables reading with every change of the input: that restarts
+ * the read timeout, and an end of a pair looks for more. */
+static void restart_reading(struct glev_bev *r)
+{
+	if (r->fast.reading && set_or_null(&r->set.read_timeout) && wants_to_read(r))
+		add_reader(r);
+	else if (!r->fast.on && !r->mark.native && (bufferevent_get_enabled(r->bev) & EV_READ))
+		bufferevent_enable(r->bev, EV_READ);
+}
+
 void glev_settle_lent(struct glev_bev *r)
 {
-	apply(r, 0);
+	adjust(r);
 }
 
 void glev_settle_input(struct glev_bev *r)
 {
-	int was_paused = r->off.because & GLEV_OFF_PAUSED;
-
-	if (was_paused && evbuffer_get_length(r->in.evb) < r->mark.high)
-		r->off.because &= ~GLEV_OFF_PAUSED;
-	else
-		was_paused = 0;
-	if (was_paused || r->stack.above)
-		apply(r, 0);
-	if (r->stack.under && !r->door && (bufferevent_get_enabled(r->bev) & EV_READ) &&
-	    evbuffer_get_length(r->in.evb) < r->mark.high)
+	if (is_full(r) != ((r->off.because & GLEV_OFF_FULL) != 0))
+		adjust(r);
+	else if (r->mark.high && !is_full(r))
+		restart_reading(r);
+	if (r->stack.under && !r->door && (bufferevent_get_enabled(r->bev) & EV_READ) && !is_full(r))
 		read_below(r);
-	if (r->mark.high && r->fast.reading && set_or_null(&r->set.read_timeout) && wants_to_read(r))
-		add_reader(r);
-	sync_events(r);
-}
-
-void glev_settle_pause(struct glev_bev *r)
-{
-	r->off.because |= GLEV_OFF_PAUSED;
-	apply(r, 0);
+	if (sync_events(r) < 0)
+		fail(r, EV_READ);
 }
 
 void glev_settle_output(struct glev_bev *r)
 {
 	if (r->fast.spilled && evbuffer_get_length(r->out.evb) == 0) {
 		r->fast.spilled = 0;
-		apply(r, 0);
+		adjust(r);
 	}
 }
 
@@ -537,29 +624,49 @@ void glev_settle_spill(struct glev_bev *r)
 		return;
 	r->fast.spilled = 1;
 	__atomic_fetch_add(&r->base->fast.spills, 1, __ATOMIC_RELAXED);
-	apply(r, 0);
+	adjust(r);
+}
+
+/* libevent's callback of the output begins to wait for the socket, and does not tell if that
+ * fails. It runs after ours. */
+void glev_settle_unsent(struct glev_bev *r)
+{
+	if (!r->fast.reader || r->door || !(bufferevent_get_enabled(r->bev) & EV_WRITE) ||
+	    event_pending(&r->bev->ev_write, EV_WRITE, NULL))
+		return;
+	errno = 0;
+	if (bufferevent_enable(r->bev, EV_WRITE) < 0)
+		fail(r, EV_WRITE);
 }
 
 /* --- settings -------------------------------------------------------------------- */
 
+static int set_read_marks(struct glev_bev *r, size_t low, size_t high)
+{
+	size_t before = r->mark.high;
+
+	__atomic_store_n(&r->mark.high, high, __ATOMIC_RELAXED);
+	if (watch_input(r) < 0 || (high && !has_room(r))) {
+		__atomic_store_n(&r->mark.high, before, __ATOMIC_RELAXED);
+		watch_input(r);
+		return -ENOMEM;
+	}
+	r->mark.low = low;
+	set_mark(r, low, high);
+	return 0;
+}
+
 int glev_settle_watermark(struct glev_bev *r, short what, size_t low, size_t high)
 {
-	if (what & EV_READ) {
-		__atomic_store_n(&r->mark.high, high, __ATOMIC_RELAXED);
-		if (watch_input(r) < 0) {
-			__atomic_store_n(&r->mark.high, 0, __ATOMIC_RELAXED);
-			return -ENOMEM;
-		}
-		r->mark.low = low;
-	}
-	if (what & EV_WRITE)
+	if ((what & EV_READ) && set_read_marks(r, low, high) < 0)
+		return -ENOMEM;
+	if (what & EV_WRITE) {
 		r->mark.write_low = low;
-	bufferevent_setwatermark(r->bev, what, low, high);
-	if ((what & EV_WRITE) && r->fast.on && r->fast.reader)
-		bound_writes(r);
-	if (!r->mark.high || evbuffer_get_length(r->in.evb) < r->mark.high)
-		r->off.because &= ~GLEV_OFF_PAUSED;
-	apply(r, 0);
+		bufferevent_setwatermark(r->bev, EV_WRITE, low, high);
+		if (r->fast.on && r->fast.reader)
+			bound_writes(r);
+	}
+	adjust(r);
 	if ((what & EV_READ) && r->fast.reading && set_or_null(&r->set.read_timeout))
 		add_reader(r);
 	return 0;
@@ -567,9 +674,7 @@ int glev_settle_watermark(struct glev_bev *r, short what, size_t low, size_t hig
 
 void glev_settle_overfill(struct glev_bev *r)
 {
-	evbuffer_unfreeze(r->in.evb, 1);
-	evbuffer_prepend(r->in.evb, "", 1);
-	bufferevent_setwatermark(r->bev, EV_READ, 0, 1);
+	r->bev->wm_read.high = (size_t)-1;
 }
 
 static void restart_timeout(struct event *ev, struct timeval *tv)

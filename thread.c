@@ -126,18 +126,35 @@ void glev_base_drop_wake(struct glev_base *b)
 	b->wake = NULL;
 }
 
+void glev_timer_add(struct event *ev, const struct timeval *tv)
+{
+	if (event_add(ev, tv) < 0)
+		event_active(ev, EV_TIMEOUT, 0);
+}
+
+/* A byte in the pipe. A loop whose pipe is full wakes anyway. */
+static void write_to_pipe(struct glev_base *b)
+{
+	ssize_t n;
+
+	do {
+		n = write(b->pipe[1], "", 1);
+	} while (n < 0 && errno == EINTR);
+}
+
 /* A zero timer, not event_active: libevent empties its active queue before it polls
  * again, so a function that posts itself would starve every socket. A timer fires
  * after the next poll. */
-int glev_base_wake(struct glev_base *b)
+void glev_base_wake(struct glev_base *b)
 {
 	static const struct timeval now = {0, 0};
 
 	if (!b->wake) /* the base is being freed */
-		return 0;
-	if (b->pipe[1] >= 0) /* a loop whose pipe is full wakes anyway */
-		return write(b->pipe[1], "", 1) < 0 && errno != EAGAIN ? -errno : 0;
-	return event_add(b->wake, &now) < 0 ? -ENOMEM : 0;
+		return;
+	if (b->pipe[1] >= 0)
+		write_to_pipe(b);
+	else
+		glev_timer_add(b->wake, &now);
 }
 
 /* --- bases that C made ------------------------------------------------------ */

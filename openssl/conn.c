@@ -163,15 +163,19 @@ int64_t gtls_conn_set_fd(struct gtls_conn *c, int fd)
 
 int64_t gtls_conn_begin(struct gtls_conn *c)
 {
+	int64_t rc = 0;
+
 	gtls_lock(c);
-	if (!c->begun) {
+	errno = 0;
+	if (!c->begun && !c->under.bev && bufferevent_getfd(c->bev) >= 0 &&
+	    bufferevent_enable(c->bev, EV_WRITE) < 0)
+		rc = -(errno ? errno : ENOMEM);
+	if (!c->begun && rc == 0) {
 		c->begun = 1;
-		if (!c->under.bev && bufferevent_getfd(c->bev) >= 0)
-			bufferevent_enable(c->bev, EV_WRITE);
 		gtls_under_wake(c);
 	}
 	gtls_unlock(c);
-	return 0;
+	return rc;
 }
 
 int64_t gtls_conn_renegotiate(struct gtls_conn *c, int begin)

@@ -202,6 +202,14 @@ func (c *Conn) SetCallbacks(read, write func(*libevent.BufferEvent), event func(
 	if c.begun.Swap(true) {
 		return nil
 	}
+	err := c.begin()
+	if err != nil {
+		c.begun.Store(false)
+	}
+	return err
+}
+
+func (c *Conn) begin() error {
 	if under := c.Underlying(); under != nil {
 		if err := under.Enable(libevent.EvRead | libevent.EvWrite); err != nil {
 			return err
@@ -230,9 +238,7 @@ func (c *Conn) setName(op, name string) error {
 	if !ip {
 		host = strings.TrimSuffix(name, ".") // only resolvers use the dot
 	}
-	cName := C.CString(host)
-	defer free(cName)
-	if code := C.gtls_conn_set_name(c.c, cName, cBool(ip)); code != 0 {
+	if code := C.gtls_conn_set_name(c.c, cString(host), cBool(ip)); code != 0 {
 		return newError(op, code)
 	}
 	C.gtls_conn_set_session(c.c, c.ctx.sessions.get(name))

@@ -154,10 +154,7 @@ func (s *shared) setVersions(op string, low, high uint16) error {
 }
 
 func (s *shared) setCiphers(op, list, suites string) error {
-	cList, cSuites := cStringOrNil(list), cStringOrNil(suites)
-	defer free(cList)
-	defer free(cSuites)
-	return newErrorIf(op, C.gtls_ctx_ciphers(s.c, cList, cSuites))
+	return newErrorIf(op, C.gtls_ctx_ciphers(s.c, cStringOrNil(list), cStringOrNil(suites)))
 }
 
 func (s *shared) setProtocols(op string, protos []string) error {

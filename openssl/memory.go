@@ -1,7 +1,6 @@
 package openssl
 
 /*
-#include <stdlib.h>
 #include "native.h"
 */
 import "C"
@@ -25,14 +24,18 @@ func (p *pinned) bytes(b []byte) C.struct_gtls_bytes {
 	return C.struct_gtls_bytes{(*C.uchar)(data), C.size_t(len(b))}
 }
 
+// cString is s for a C function that does not keep it. C.CString would end the process if
+// there is no memory.
+func cString(s string) *C.char {
+	return (*C.char)(unsafe.Pointer(unsafe.StringData(s + "\x00")))
+}
+
 func cStringOrNil(s string) *C.char {
 	if s == "" {
 		return nil
 	}
-	return C.CString(s)
+	return cString(s)
 }
-
-func free(p *C.char) { C.free(unsafe.Pointer(p)) }
 
 func cBool(v bool) C.int {
 	if v {

@@ -1,0 +1,4 @@
+// Package faults has no code of its own, only tests of what happens when memory or the kernel
+// says no. docs/reliability.md tells what follows from that for users. scripts/faults.sh runs
+// everything; the tests run a selection.
+package faults

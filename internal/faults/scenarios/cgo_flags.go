@@ -1,0 +1,7 @@
+package main
+
+/*
+#cgo CFLAGS: -D_GNU_SOURCE
+#cgo linux LDFLAGS: -ldl
+*/
+import "C"

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"github.com/go-libevent/libevent"
+)
+
+func init() {
+	scenarios["filter"] = func(s *scene) error { return filters(s, flip) }
+	scenarios["filter without functions"] = func(s *scene) error { return filters(s, nil) }
+	scenarios["filters on a pair"] = filtersOnPair
+}
+
+// flip inverts all bits.
+func flip(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+	p := make([]byte, 4096)
+	n, err := src.CopyOut(p)
+	if n == 0 || err != nil {
+		return libevent.FilterNeedMore, err
+	}
+	for i := range p[:n] {
+		p[i] = ^p[i]
+	}
+	if err := dst.Add(p[:n]); err != nil {
+		return libevent.FilterError, err
+	}
+	return libevent.FilterOK, src.Drain(n)
+}
+
+// flipped is p as flip makes it.
+func flipped(p []byte) []byte {
+	q := make([]byte, len(p))
+	for i := range p {
+		q[i] = ^p[i]
+	}
+	return q
+}
+
+func filters(s *scene, fn libevent.FilterFunc) error {
+	under, peer, err := s.serve(0)
+	if err != nil {
+		return err
+	}
+	b, err := libevent.NewFilter(under, fn, fn, 0)
+	if err != nil {
+		return err
+	}
+	s.later(b.Free)
+	if err := b.SetCallbacks(s.echo, nil, s.event); err != nil {
+		return err
+	}
+	if err := b.Enable(libevent.EvRead); err != nil {
+		return err
+	}
+	go s.ask(peer, noise(100_000))
+	return s.wait()
+}
+
+// filtersOnPair has two filters with watermarks above each end.
+func filtersOnPair(s *scene) error {
+	if err := s.start(libevent.Config{}); err != nil {
+		return err
+	}
+	a, b, err := s.base.NewPair(0)
+	if err != nil {
+		return err
+	}
+	s.later(a.Free)
+	s.later(b.Free)
+	for _, end := range []**libevent.BufferEvent{&a, &b} {
+		for range 2 {
+			if *end, err = libevent.NewFilter(*end, flip, flip, 0); err != nil {
+				return err
+			}
+			s.later((*end).Free)
+		}
+		if err := (*end).SetWatermark(libevent.EvRead, 0, 10_000); err != nil {
+			return err
+		}
+	}
+	if err := b.SetCallbacks(s.echo, nil, s.event); err != nil {
+		return err
+	}
+	if err := b.Enable(libevent.EvRead); err != nil {
+		return err
+	}
+	return s.exchange(a, noise(100_000))
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/openssl"
+)
+
+func init() {
+	scenarios["tls server"] = func(s *scene) error { return tlsServer(s, 0) }
+	scenarios["tls server, plain"] = func(s *scene) error { return tlsServer(s, libevent.OptPlainIO) }
+	scenarios["tls client"] = tlsClient
+	scenarios["tls filter"] = tlsFilter
+	scenarios["tls contexts"] = tlsContexts
+}
+
+// certificate is for localhost, signed by itself.
+var certificate = sync.OnceValues(func() (tls.Certificate, *x509.CertPool) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	check(err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	check(err)
+	cert, err := x509.ParseCertificate(der)
+	check(err)
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
+})
+
+func (s *scene) serverContext() (*openssl.Context, error) {
+	cert, _ := certificate()
+	ctx, err := openssl.NewServerContext(&openssl.Config{Certificates: []tls.Certificate{cert}})
+	if err == nil {
+		s.later(ctx.Free)
+	}
+	return ctx, err
+}
+
+func (s *scene) clientContext() (*openssl.Context, error) {
+	_, pool := certificate()
+	ctx, err := openssl.NewClientContext(&openssl.Config{RootCAs: pool, ServerName: "localhost"})
+	if err == nil {
+		s.later(ctx.Free)
+	}
+	return ctx, err
+}
+
+func tlsContexts(s *scene) error {
+	if _, err := s.serverContext(); err != nil {
+		return err
+	}
+	_, err := s.clientContext()
+	return err
+}
+
+func tlsServer(s *scene, opts libevent.Options) error {
+	if err := s.start(libevent.Config{}); err != nil {
+		return err
+	}
+	ctx, err := s.serverContext()
+	if err != nil {
+		return err
+	}
+	fd, peer := s.tcp()
+	conn, err := ctx.NewSocket(s.base, fd, opts|libevent.OptCloseOnFree)
+	if err != nil {
+		check(syscall.Close(fd))
+		return err
+	}
+	s.later(conn.Free)
+	if err := conn.SetCallbacks(s.echo, nil, s.event); err != nil {
+		return err
+	}
+	if err := conn.Enable(libevent.EvRead); err != nil {
+		return err
+	}
+	_, pool := certificate()
+	go s.ask(tls.Client(peer, &tls.Config{RootCAs: pool, ServerName: "localhost"}), noise(200_000))
+	return s.wait()
+}
+
+func tlsClient(s *scene) error {
+	if err := s.start(libevent.Config{}); err != nil {
+		return err
+	}
+	ctx, err := s.clientContext()
+	if err != nil {
+		return err
+	}
+	fd, peer := s.tcp()
+	conn, err := ctx.NewSocket(s.base, fd, libevent.OptCloseOnFree)
+	if err != nil {
+		check(syscall.Close(fd))
+		return err
+	}
+	s.later(conn.Free)
+	if err := conn.SetCallbacks(s.echo, nil, s.event); err != nil {
+		return err
+	}
+	if err := conn.Enable(libevent.EvRead); err != nil {
+		return err
+	}
+	cert, _ := certificate()
+	go s.ask(tls.Server(peer, &tls.Config{Certificates: []tls.Certificate{cert}}), noise(50_000))
+	return s.wait()
+}
+
+// tlsFilter has TLS on both ends of a pair.
+func tlsFilter(s *scene) error {
+	if err := s.start(libevent.Config{}); err != nil {
+		return err
+	}
+	server, err := s.serverContext()
+	if err != nil {
+		return err
+	}
+	client, err := s.clientContext()
+	if err != nil {
+		return err
+	}
+	a, b, err := s.base.NewPair(0)
+	if err != nil {
+		return err
+	}
+	s.later(a.Free)
+	s.later(b.Free)
+	serving, err := server.NewFilter(b, 0)
+	if err != nil {
+		return err
+	}
+	s.later(serving.Free)
+	asking, err := client.NewFilter(a, 0)
+	if err != nil {
+		return err
+	}
+	s.later(asking.Free)
+	if err := serving.SetCallbacks(s.echo, nil, s.event); err != nil {
+		return err
+	}
+	if err := serving.Enable(libevent.EvRead); err != nil {
+		return err
+	}
+	return s.exchange(asking, noise(50_000))
+}

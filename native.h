@@ -320,6 +320,11 @@ void glev_bev_free(struct glev_bev *r);
  * buffers hold of Go. */
 void glev_bev_abandon(struct glev_bev *r);
 
+/* --- inspect.c ----------------------------------------------------------- */
+
+/* Puts the state of the record in words into buf. */
+void glev_bev_describe(struct glev_bev *r, char *buf, int size);
+
 /* --- filter.c ------------------------------------------------------------ */
 
 struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, void *handle, int *err);

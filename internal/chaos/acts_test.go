@@ -196,7 +196,7 @@ func (a *actor) timeouts(e *end) {
 	if !e.connected.Load() { // a handshake that has timed out is over
 		return
 	}
-	if a.w.avoids(readTimeoutRestarts) && !a.w.plain && e.opts&libevent.OptPlainIO == 0 {
+	if a.w.avoids(timeoutRestarts) {
 		return
 	}
 	few := func() time.Duration { return time.Duration(pick(a, 0, 0, 1, 5, 50)) * time.Millisecond }
@@ -577,6 +577,7 @@ func (e *end) freeAfterFlush(a *actor, limit time.Duration) {
 		e.out.cut("FreeAfterFlush failed")
 		a.w.expect(e, "FreeAfterFlush", err, mayFail...)
 	}
+	e.giveBack(a)
 	e.freeBelow(len(e.layers())-1, limit)
 }
 
@@ -611,6 +612,7 @@ func (e *end) free(a *actor) {
 	for _, l := range slices.Backward(layers) {
 		l.bev.Free()
 	}
+	e.giveBack(a)
 	if onLoop {
 		e.silent.Store(true)
 	}

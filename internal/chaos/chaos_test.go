@@ -51,7 +51,6 @@ type world struct {
 	began   time.Time
 	journal *journal
 	about   []string // how this run is
-	plain   bool     // the bases have no fast path
 
 	ctx    context.Context
 	cancel context.CancelFunc

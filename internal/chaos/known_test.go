@@ -5,9 +5,9 @@ import "slices"
 // known is what is known to fail, and is left out until it is mended. With -known it is done, too.
 // Whoever mends one deletes its line, and what the compiler then complains of.
 const (
-	// A read timeout has passed and is due to be told, and the reader's event is added again:
-	// libevent drops the timeout, and does not register the event.
-	readTimeoutRestarts known = "a read timeout on the fast path"
+	// A timeout has passed and is due to be told, and its event is added again: libevent drops the
+	// timeout, and does not register the event.
+	timeoutRestarts known = "timeouts"
 	// FreeAfterFlush closes a TCP socket with nothing unread as soon as the kernel has all bytes.
 	// If the peer says something later, the kernel resets the connection, and drops what the peer
 	// has not got.

@@ -175,6 +175,8 @@ func (a *actor) disable(e *end) {
 // A filter is not called for fewer bytes than the low mark of the bufferevent below, so only
 // the top gets one.
 func (a *actor) marks(e *end) {
+	e.in.rmu.Lock() // nobody puts a filter on
+	defer e.in.rmu.Unlock()
 	l := a.layer(e)
 	low, high := pick(a, 0, 0, 1, 500, 5000), pick(a, 0, 0, 600, 20000, 100000)
 	if a.chance(1, 2) {
@@ -483,7 +485,10 @@ func (e *end) giveBack(a *actor) {
 		return
 	}
 	err := e.bottom().bev.SetFD(int(e.away.Load()))
-	if err != nil {
+	switch {
+	case errors.Is(err, libevent.ErrWrongLoop) && e.freed.Load():
+		return // it is freed when the filters on it are gone
+	case err != nil:
 		_ = syscall.Close(int(e.away.Load()))
 		a.w.expect(e, "SetFD", err, mayFail...)
 	}
@@ -506,7 +511,15 @@ func (a *actor) filterOn(e *end) {
 	defer e.out.wmu.Unlock()
 	e.in.rmu.Lock()
 	defer e.in.rmu.Unlock()
-	if e.out.fin.Load() || e.in.ended.Load() || !e.putFilter(a, "pass", 0) {
+	if e.out.fin.Load() || e.in.ended.Load() {
+		return
+	}
+	_, high, err := e.top().bev.Watermark(rd)
+	if err == nil {
+		err = e.top().bev.SetWatermark(rd, 0, high)
+	}
+	a.w.expect(e, "SetWatermark", err, mayFail...)
+	if err != nil || !e.putFilter(a, "pass", 0) {
 		return
 	}
 	e.listen(e.top())

@@ -227,7 +227,7 @@ func (w *world) stalled(c *conn, format string, args ...any) {
 		return
 	}
 	stacks := make([]byte, 1<<22)
-	w.report(c, fmt.Sprintf(format, args...), "\n\n"+watched()+"\n"+string(stacks[:runtime.Stack(stacks, true)]))
+	w.report(c, fmt.Sprintf(format, args...), "\n\n"+watched()+"\n"+threads()+"\n"+string(stacks[:runtime.Stack(stacks, true)]))
 }
 
 func (w *world) report(c *conn, what, more string) {

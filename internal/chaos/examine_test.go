@@ -124,6 +124,7 @@ func (e *end) onLoopDo(a *actor, fn func(a *actor)) {
 	select {
 	case <-done:
 	case <-time.After(*patienceFlag):
+		a.w.loopsAnswer()
 		a.w.stalled(e.conn, "a posted function has not run")
 	}
 }
@@ -155,6 +156,9 @@ func (c *conn) await(a *actor, s *stream, touched string) {
 				}
 			}
 		}
+		if s.held.Load() > 0 {
+			c.ends[1-e.side].flushAll()
+		}
 		got, sent := s.got.Load(), s.sent.Load()
 		if got+int64(waiting) == sent && (waiting == 0 || waiting < low) && (!s.fin.Load() || s.ended.Load()) {
 			if s.held.Load() != 0 {
@@ -166,6 +170,7 @@ func (c *conn) await(a *actor, s *stream, touched string) {
 			last, since = now, time.Now()
 		}
 		if time.Since(since) > *patienceFlag {
+			c.w.loopsAnswer()
 			c.w.stalled(c, "the stream to side %d makes no progress: %s (%d bytes wait in the input, low mark %d)\nwhat was done before: %s",
 				e.side, s, waiting, low, touched)
 			return
@@ -262,6 +267,7 @@ func (c *conn) gone(a *actor, e *end) {
 	select {
 	case <-done:
 	case <-time.After(*patienceFlag):
+		c.w.loopsAnswer()
 		c.w.stalled(c, "side %d was freed, and is never gone", e.side)
 	}
 }
@@ -309,6 +315,22 @@ func (w *world) watch(ended <-chan struct{}) {
 		}
 		for _, a := range w.busy() {
 			w.stalled(nil, "an act of %s does not return; its last acts:\n%s", a.name, w.journal.recent(fmt.Sprintf(" %-5s ", a.name), 10))
+		}
+	}
+}
+
+// loopsAnswer is called when a connection stands still: if that is because a loop does, that is
+// the failure.
+func (w *world) loopsAnswer() {
+	for i, l := range w.loops {
+		answer := make(chan struct{})
+		if l.base.Post(func() { close(answer) }) != nil {
+			continue
+		}
+		select {
+		case <-answer:
+		case <-time.After(*patienceFlag):
+			w.stalled(nil, "loop %d runs no posted function", i)
 		}
 	}
 }

@@ -1,10 +1,15 @@
 package chaos_test
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -35,6 +40,25 @@ func watched() string {
 			}
 		}
 		text.WriteString("\n")
+	}
+	return text.String()
+}
+
+var inLibevent = regexp.MustCompile(`glev_|gtls_|event_base_loop|evbuffer_|bufferevent_`)
+
+// threads has gdb, if that is there, show where threads are in C.
+func threads() string {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "gdb", "-p", strconv.Itoa(os.Getpid()), "-batch", "-ex", "thread apply all backtrace 24").Output()
+	if err != nil {
+		return fmt.Sprintf("gdb shows no threads: %v\n", err)
+	}
+	var text strings.Builder
+	for _, thread := range strings.Split(string(out), "\n\n") {
+		if inLibevent.MatchString(thread) {
+			text.WriteString(thread + "\n")
+		}
 	}
 	return text.String()
 }

@@ -169,6 +169,8 @@ func (a *actor) enable(e *end, l *layer) {
 }
 
 func (a *actor) disable(e *end) {
+	e.in.rmu.Lock() // nobody puts a filter on
+	defer e.in.rmu.Unlock()
 	a.w.expect(e, "Disable", a.layer(e).bev.Disable(pick(a, rd, wr, rd|wr)), mayFail...)
 }
 
@@ -210,7 +212,7 @@ func (a *actor) appetite(e *end) { e.appetite.Store(int32(pick(a, all, all, some
 
 func (a *actor) closures(e *end) {
 	e.deaf.Store(a.chance(1, 4))
-	e.listen(e.top())
+	_ = e.listen(e.top())
 }
 
 func (a *actor) receiver(e *end) {
@@ -260,7 +262,11 @@ func (a *actor) flush(e *end) {
 	defer e.out.wmu.Unlock()
 	e.in.rmu.Lock()
 	defer e.in.rmu.Unlock()
-	_, err := a.layer(e).bev.Flush(pick(a, rd, wr, rd|wr), pick(a, libevent.FlushNormal, libevent.FlushSync))
+	what := pick(a, rd, wr, rd|wr)
+	if len(e.layers()) > 1 && a.w.avoids(flushReads) {
+		what = wr
+	}
+	_, err := a.layer(e).bev.Flush(what, pick(a, libevent.FlushNormal, libevent.FlushSync))
 	a.w.expect(e, "Flush", err, append(mayFail, syscall.EPIPE)...)
 }
 
@@ -297,12 +303,14 @@ func (a *actor) shown(e *end, s *stream, offset int64, spans [][]byte, locked fu
 }
 
 func (a *actor) peek(e *end) {
-	b, output := e.top().bev, a.chance(1, 2)
-	s, mu, buf := e.in, &e.in.rmu, b.Input()
+	output := a.chance(1, 2)
+	s, mu, side := e.in, &e.in.rmu, (*libevent.BufferEvent).Input
 	if output {
-		s, mu, buf = e.out, &e.out.wmu, b.Output()
+		s, mu, side = e.out, &e.out.wmu, (*libevent.BufferEvent).Output
 	}
 	mu.Lock()
+	e.lends.Add(1)
+	defer e.lends.Add(-1)
 	locked := true
 	unlock := func() {
 		if locked {
@@ -311,7 +319,7 @@ func (a *actor) peek(e *end) {
 		}
 	}
 	defer unlock()
-	err := buf.Peek(func(spans [][]byte) {
+	err := side(e.top().bev).Peek(func(spans [][]byte) {
 		offset := s.got.Load()
 		if output { // they are the last ones that were written
 			offset = s.sent.Load()
@@ -327,6 +335,8 @@ func (a *actor) peek(e *end) {
 func (a *actor) pullup(e *end) {
 	mu := &e.in.rmu
 	mu.Lock()
+	e.lends.Add(1)
+	defer e.lends.Add(-1)
 	locked := true
 	unlock := func() {
 		if locked {
@@ -511,7 +521,10 @@ func (a *actor) filterOn(e *end) {
 	defer e.out.wmu.Unlock()
 	e.in.rmu.Lock()
 	defer e.in.rmu.Unlock()
-	if e.out.fin.Load() || e.in.ended.Load() {
+	if e.out.fin.Load() || e.in.ended.Load() || e.lends.Load() > 0 && a.w.avoids(filterFindsLoan) {
+		return
+	}
+	if len(e.layers()) > 1 && e.top().bev.Enabled() != rd|wr && a.w.avoids(filterOnDisabled) {
 		return
 	}
 	_, high, err := e.top().bev.Watermark(rd)
@@ -522,7 +535,7 @@ func (a *actor) filterOn(e *end) {
 	if err != nil || !e.putFilter(a, "pass", 0) {
 		return
 	}
-	e.listen(e.top())
+	_ = e.listen(e.top())
 	a.w.expect(e, "Enable", e.top().bev.Enable(rd|wr), mayFail...)
 }
 
@@ -542,7 +555,7 @@ func (a *actor) filterOff(e *end) {
 	}
 	l.bev.Free()
 	e.pop()
-	e.listen(e.top())
+	_ = e.listen(e.top())
 	a.w.expect(e, "Trigger", e.top().bev.Trigger(rd, 0), mayFail...)
 }
 
@@ -574,6 +587,11 @@ func (e *end) freeAfterFlush(a *actor, limit time.Duration) {
 		return
 	}
 	a.note(e, "FreeAfterFlush %v", limit)
+	if len(e.layers()) > 1 && a.w.avoids(discardsBelow) {
+		for _, l := range e.layers() {
+			a.w.expect(e, "Enable", l.bev.Enable(rd), mayFail...)
+		}
+	}
 	e.fdMu.Lock()
 	if e.away.Load() >= 0 || limit < patient || e.mayTimeOut() {
 		e.out.cut("FreeAfterFlush had a limit, or no descriptor, or an event that ends it was due")

@@ -44,6 +44,7 @@ type end struct {
 	freed     atomic.Bool              // Free or FreeAfterFlush was called
 	events    atomic.Bool              // TriggerEvent was called
 	timeouts  atomic.Int64             // that it was told of
+	lends     atomic.Int64             // Peeks and Pullups in progress
 	silent    atomic.Bool              // Free was called on the loop's goroutine: no closure starts
 
 	fdMu sync.Mutex
@@ -103,19 +104,20 @@ func (e *end) start(a *actor) {
 	e.connected.Store(!e.has("tls", "tlsfilter"))
 	for _, l := range e.layers() {
 		if l.kind == "tls" || l.kind == "tlsfilter" {
-			e.listen(l)
+			_ = e.listen(l)
 		}
 	}
 	if e.top().tls == nil {
-		e.listen(e.top())
+		_ = e.listen(e.top())
 	}
 	for _, l := range e.layers() {
 		e.conn.w.expect(e, "Enable", l.bev.Enable(rd|wr), mayFail...)
 	}
 }
 
-// listen sets the closures of the top. For TLS below the top it starts the handshake.
-func (e *end) listen(l *layer) {
+// listen sets the closures of the top. For TLS below the top it starts the handshake. It fails as
+// long as a filter that was on top is not gone.
+func (e *end) listen(l *layer) error {
 	set := l.bev.SetCallbacks
 	if l.tls != nil {
 		set = l.tls.SetCallbacks
@@ -126,6 +128,7 @@ func (e *end) listen(l *layer) {
 	}
 	err := set(read, e.onWrite, e.onEvent)
 	e.conn.w.expect(e, "SetCallbacks", err, mayFail...)
+	return err
 }
 
 // --- closures ------------------------------------------------------------------------

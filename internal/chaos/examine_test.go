@@ -1,6 +1,7 @@
 package chaos_test
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"syscall"
@@ -46,7 +47,10 @@ func (e *end) restore(a *actor) (did []string) {
 	if e.deaf.Swap(false) {
 		did = append(did, "it has a read closure again")
 	}
-	e.listen(e.top())
+	a.w.eventually("the closures can be set", func() bool {
+		err := e.listen(e.top())
+		return err == nil || errors.Is(err, libevent.ErrClosed)
+	})
 	did = append(did, e.untimed(a)...)
 	for _, l := range e.layers() {
 		if off := e.enable(l); off != 0 {

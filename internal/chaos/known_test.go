@@ -12,6 +12,15 @@ const (
 	// If the peer says something later, the kernel resets the connection, and drops what the peer
 	// has not got.
 	peerSpeaksLater known = "all bytes after FreeAfterFlush on TCP, with a peer that has not ended"
+	// A direction of a filter is off, bytes wait for it, and another filter is put on. libevent
+	// enables the lower one, but the bytes do not move.
+	filterOnDisabled known = "a filter on a filter with a direction off"
+	// Flush(EvRead) moves bytes into the input of a filter, and nobody is told.
+	flushReads known = "Flush of the reading direction of a filter"
+	// FreeAfterFlush of a filter drops what the peer still sends, but READ below the filter is off.
+	discardsBelow known = "FreeAfterFlush of a filter with READ off below"
+	// A filter function that finds a buffer lent fails, and its stream with it.
+	filterFindsLoan known = "a filter on a bufferevent with a buffer that is lent"
 	// A filter on a pair is told of the end before the last bytes.
 	filterOnPairEnds known = "the end of a stream through a filter on a pair"
 )

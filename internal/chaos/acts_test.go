@@ -188,6 +188,9 @@ func (a *actor) marks(e *end) {
 	if l != e.top() {
 		low = 0
 	}
+	if l != e.bottom() && a.w.avoids(lateHighMark) {
+		high = 0
+	}
 	if high > 0 {
 		low = min(low, high)
 	}
@@ -514,7 +517,7 @@ func (a *actor) setBase(e *end) {
 
 // filterOn puts a filter on that passes all bytes on.
 func (a *actor) filterOn(e *end) {
-	if len(e.layers()) > 5 || e.freed.Load() {
+	if len(e.layers()) > 5 || e.freed.Load() || e.bottom().kind == "pair" && a.w.avoids(filterOnPairEnds) {
 		return
 	}
 	e.out.wmu.Lock()

@@ -15,6 +15,10 @@ const (
 	// A direction of a filter is off, bytes wait for it, and another filter is put on. libevent
 	// enables the lower one, but the bytes do not move.
 	filterOnDisabled known = "a filter on a filter with a direction off"
+	// A high mark comes between the read of the bufferevent below and the moment when a filter takes
+	// that, and the input of the filter is at the mark already. When it is drained, what is below
+	// does not come up.
+	lateHighMark known = "high marks of reading of filters"
 	// Flush(EvRead) moves bytes into the input of a filter, and nobody is told.
 	flushReads known = "Flush of the reading direction of a filter"
 	// FreeAfterFlush of a filter drops what the peer still sends, but READ below the filter is off.

@@ -86,8 +86,8 @@ func (e *end) pop() {
 	e.stack.Store(&stack)
 }
 
-func (e *end) has(kinds ...string) bool {
-	return slices.ContainsFunc(e.layers(), func(l *layer) bool { return slices.Contains(kinds, l.kind) })
+func (e *end) speaksTLS() bool {
+	return slices.ContainsFunc(e.layers(), func(l *layer) bool { return l.tls != nil })
 }
 
 // loopOnly ends are for the loop's goroutine.
@@ -101,9 +101,9 @@ func (e *end) start(a *actor) {
 		e.raw.start(a)
 		return
 	}
-	e.connected.Store(!e.has("tls", "tlsfilter"))
+	e.connected.Store(!e.speaksTLS())
 	for _, l := range e.layers() {
-		if l.kind == "tls" || l.kind == "tlsfilter" {
+		if l.tls != nil { // this starts the handshake
 			_ = e.listen(l)
 		}
 	}
@@ -115,8 +115,7 @@ func (e *end) start(a *actor) {
 	}
 }
 
-// listen sets the closures of the top. For TLS below the top it starts the handshake. It fails as
-// long as a filter that was on top is not gone.
+// listen sets the closures of the top. It fails as long as a filter that was on top is not gone.
 func (e *end) listen(l *layer) error {
 	set := l.bev.SetCallbacks
 	if l.tls != nil {
@@ -229,7 +228,7 @@ func (e *end) broke(a *actor, what libevent.Events, cause error) {
 		e.endOfStream(a, cause)
 	}
 	e.out.cut("its writer was told of an error")
-	if e.has("tls", "tlsfilter") { // the end of both directions
+	if e.speaksTLS() { // the end of both directions
 		e.in.cut("its reader was told of an error, which is the end of TLS")
 	}
 }

@@ -229,7 +229,9 @@ func (c *conn) end(a *actor) {
 		}
 		x.do(a, func(a *actor) { x.freeAfterFlush(a, limit) })
 		c.await(a, x.out, touched)
-		c.gone(a, x)
+		if x.out.whole() {
+			c.gone(a, x)
+		}
 	}
 }
 

@@ -17,7 +17,7 @@ struct glev_base *glev_base_new(struct event_base *base, int no_locks, void *han
 	b->base = base;
 	b->handle = handle;
 	glev_dues_init(&b->dues);
-	if (glev_base_make_wake(b, no_locks) < 0 ||
+	if (glev_laters_init(b) < 0 || glev_base_make_wake(b, no_locks) < 0 ||
 	    !(b->keep = event_new(base, -1, EV_READ | EV_PERSIST | EV_FINALIZE, glev_on_nothing, b))) {
 		glev_base_free(b);
 		return NULL;
@@ -29,6 +29,7 @@ void glev_base_free(struct glev_base *b)
 {
 	glev_base_foreign_remove(b);
 	glev_base_drop_wake(b);
+	glev_laters_drop(b);
 	if (b->keep)
 		event_free(b->keep);
 	b->keep = NULL;
@@ -41,6 +42,7 @@ void glev_base_free(struct glev_base *b)
 		close(b->pipe[1]);
 	}
 	glev_dues_destroy(&b->dues);
+	glev_laters_destroy(b);
 	glev_block_put(b->block);
 	glev_block_put(b->cipher);
 	free(b);

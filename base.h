@@ -39,10 +39,22 @@ struct glev_dues {
 	struct glev_due *first, **end;
 };
 
+/* The most calls of one kind in a turn of the loop; as libevent's own bound for deferred
+ * callbacks. */
+enum { GLEV_MOST_IN_A_TURN = 32 };
+
+struct glev_laters {
+	pthread_mutex_t lock;
+	struct glev_later *first, **end;
+	struct event *timer; /* a timer of 0 s while something is in the list */
+	int soon;            /* events made active at once since the timer last fired */
+};
+
 struct glev_base {
 	struct event_base *base;
 	void *handle;
 	struct glev_dues dues;
+	struct glev_laters laters;
 
 	/* thread.c */
 	uintptr_t owner; /* the thread that acts as the loop, or 0; atomic */
@@ -107,10 +119,31 @@ void glev_due(struct glev_due *d, struct glev_base *base);
 /* Gives the note to the loop that this thread acts as, or to the Go call. */
 void glev_due_here(struct glev_due *d);
 
+/* --- later.c ------------------------------------------------------------- */
+
+int glev_laters_init(struct glev_base *b);
+void glev_laters_drop(struct glev_base *b);
+void glev_laters_destroy(struct glev_base *b);
+/* Has l->run(l) called on the loop's thread in the loop's next turn, with no lock. The
+ * record of l must not be freed before, unless glev_later_forget is called. Any thread
+ * that may use the object may call these two, with its locks. */
+void glev_later(struct glev_base *b, struct glev_later *l);
+void glev_later_forget(struct glev_base *b, struct glev_later *l);
+/* Whether an event may become active at once. If not, it waits for the next turn, as so
+ * many have become active that the loop has to poll first. */
+int glev_laters_soon(struct glev_base *b);
+/* The timer was called. */
+void glev_laters_run(struct glev_base *b);
+
 /* --- base.c -------------------------------------------------------------- */
 
 /* Whether it is time for the loop's goroutine to yield; asked after each callback. */
 int glev_base_yields(struct glev_base *b);
+
+/* --- event.c ------------------------------------------------------------- */
+
+/* Takes what the event is to fire with in the next turn, because it fires now. */
+short glev_event_take(struct glev_event *e);
 
 /* --- lend.c -------------------------------------------------------------- */
 

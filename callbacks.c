@@ -69,6 +69,13 @@ void glev_on_wake(evutil_socket_t fd, short what, void *arg)
 		glev_base_free(b);
 }
 
+void glev_on_later(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	glev_laters_run(arg);
+}
+
 void glev_on_nothing(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
@@ -81,7 +88,7 @@ void glev_on_event(evutil_socket_t fd, short what, void *arg)
 	struct glev_event *e = arg;
 	int visit = begin(e->base);
 
-	glevEvent(e->handle, e->ev, fd, what);
+	glevEvent(e->handle, e->ev, fd, what | glev_event_take(e));
 	done(e->base, visit);
 }
 

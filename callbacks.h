@@ -12,6 +12,7 @@
 #include <event2/util.h>
 
 void glev_on_wake(evutil_socket_t fd, short what, void *arg);
+void glev_on_later(evutil_socket_t fd, short what, void *arg);
 void glev_on_nothing(evutil_socket_t fd, short what, void *arg);
 void glev_on_event(evutil_socket_t fd, short what, void *arg);
 void glev_on_bev_read(struct bufferevent *bev, void *arg);

@@ -124,12 +124,13 @@ func (e *Event) Del() error {
 	}
 	defer e.unlock()
 	e.signal.stop(e)
-	_, err := result("event_del", C.int64_t(C.event_del(e.c.ev)))
+	_, err := result("event_del", C.int64_t(C.glev_event_del(e.c)))
 	return err
 }
 
 // Active makes the event fire with what, whether it is added or not. Several calls
-// before the closure runs count as one.
+// before the closure runs count as one. When many events were made active since the
+// loop last polled, it fires after the loop has polled again.
 // Wraps event_active.
 func (e *Event) Active(what What) error {
 	const op = "event_active"
@@ -141,7 +142,7 @@ func (e *Event) Active(what What) error {
 		return err
 	}
 	defer e.unlock()
-	C.event_active(e.c.ev, C.int(what), 1)
+	C.glev_event_active(e.c, C.short(what))
 	return nil
 }
 
@@ -152,7 +153,7 @@ func (e *Event) Pending(what What) What {
 		return 0
 	}
 	defer e.unlock()
-	return What(C.event_pending(e.c.ev, C.short(what&(EvTimeout|EvRead|EvWrite|EvSignal)), nil))
+	return What(C.glev_event_pending(e.c, C.short(what&(EvTimeout|EvRead|EvWrite|EvSignal))))
 }
 
 // FD returns the descriptor, or -1.
@@ -252,11 +253,11 @@ func (e *Event) Free() {
 	e.signal.stop(e)
 	elsewhere := e.base.noLocks && !e.base.onLoop()
 	if !elsewhere {
-		C.event_del(e.c.ev)
+		C.glev_event_del(e.c)
 	}
 	e.mu.Unlock()
 	if elsewhere {
-		e.leaveAtLoop(func() { C.event_del(e.c.ev) })
+		e.leaveAtLoop(func() { C.glev_event_del(e.c) })
 	} else {
 		e.leave()
 	}
@@ -340,7 +341,7 @@ func (w *signalWatch) fire(e *Event, ch chan os.Signal) {
 	defer e.unlock()
 	if w.ch == ch {
 		w.due = false
-		C.event_active(e.c.ev, C.EV_SIGNAL, 1)
+		C.glev_event_active(e.c, C.EV_SIGNAL)
 	}
 }
 

@@ -16,7 +16,7 @@ func init() {
 }
 
 func (b *BufferEvent) record() string {
-	if !b.enter() && !(b.lingering.Load() && b.join()) {
+	if !b.enter() && !(b.flushing.Load() && b.join()) {
 		return "freed"
 	}
 	defer b.leave()

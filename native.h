@@ -112,6 +112,14 @@ extern int glev_due_waiting;
  * thread caused. */
 struct glev_due *glev_due_take(struct glev_base *base);
 
+/* --- later.c ------------------------------------------------------------- */
+
+/* What waits for the loop's next turn. It is a member of the record that it is about. */
+struct glev_later {
+	struct glev_later *next, **at; /* at is NULL while it does not wait */
+	void (*run)(struct glev_later *);
+};
+
 /* --- base.c -------------------------------------------------------------- */
 
 /* no_locks: libevent has no locks for the base, so another thread may not even
@@ -136,10 +144,15 @@ struct glev_event {
 	struct event *ev;
 	struct glev_base *base;
 	void *handle;
+	struct glev_later later;
+	short active; /* what it will fire with in the next turn; atomic */
 };
 
 struct glev_event *glev_event_new(struct glev_base *b, int fd, short what, void *handle);
 int glev_event_add(struct glev_event *e, int64_t usec);
+int glev_event_del(struct glev_event *e);
+void glev_event_active(struct glev_event *e, short what);
+int glev_event_pending(struct glev_event *e, short what);
 int64_t glev_event_set_priority(struct glev_event *e, int priority);
 void glev_event_free(struct glev_event *e);
 

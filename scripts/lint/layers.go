@@ -22,7 +22,7 @@ var layered = []folder{{
 	path: ".",
 	layers: [][]string{
 		{"sockaddr.c", "log.c", "block.c"},
-		{"thread.c"},
+		{"thread.c", "later.c"},
 		{"due.c"},
 		{"base.c", "event.c"},
 		{"lend.c"},

@@ -1,0 +1,245 @@
+package conformance_test
+
+import (
+	"bytes"
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
+)
+
+// The tests of this file let one peer or one closure do as much as it can, and look at how
+// much of that the loop does before it polls again. That is a number, so these tests do not
+// depend on how fast the machine is. How late the timer of another object comes is logged.
+
+// The most closures of one kind in a turn, with room for the limits of libevent and of the
+// binding, which are both 32.
+const mostCalls = 100
+
+// starve makes the offender work while a loop runs, and fails the test if the loop is
+// starved.
+func starve(t *testing.T, base *libevent.Base, allowed int, offend func(turns *testutil.Turns)) {
+	t.Helper()
+	turns := testutil.CountTurns(base, allowed)
+	offend(turns)
+	turns.Run(t)
+}
+
+// flood sends as much as the peer takes until the connection is closed.
+func flood(conn net.Conn) {
+	p := make([]byte, 256<<10)
+	for {
+		if _, err := conn.Write(p); err != nil {
+			return
+		}
+	}
+}
+
+func TestStarveByInput(t *testing.T) {
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
+		starve(t, base, 512<<10, func(turns *testutil.Turns) {
+			require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+				turns.Did(b.Input().Len())
+				assert.NoError(t, b.Input().Drain(b.Input().Len()))
+			}, nil, nil))
+			require.NoError(t, bev.Enable(rd))
+			go flood(peer)
+		})
+		bev.Free()
+	})
+}
+
+// The closures of a pair answer each other.
+func TestStarveByPair(t *testing.T) {
+	for _, opts := range []libevent.Options{0, libevent.OptLoopOnly} {
+		base := testutil.NewBase(t)
+		var ends [2]*libevent.BufferEvent
+		starve(t, base, mostCalls, func(turns *testutil.Turns) {
+			require.NoError(t, base.Post(func() {
+				a, b, err := base.NewPair(opts)
+				assert.NoError(t, err)
+				ends = [2]*libevent.BufferEvent{a, b}
+				for _, end := range ends {
+					assert.NoError(t, end.SetCallbacks(func(b *libevent.BufferEvent) {
+						turns.Did(1)
+						if !turns.Over() {
+							testutil.Mirror(b)
+						}
+					}, nil, nil))
+					assert.NoError(t, end.Enable(rd))
+				}
+				_, err = a.WriteString("ping")
+				assert.NoError(t, err)
+			}))
+		})
+		ends[0].Free()
+		ends[1].Free()
+	}
+}
+
+func TestStarveByPost(t *testing.T) {
+	base := testutil.NewBase(t)
+	starve(t, base, mostCalls, func(turns *testutil.Turns) {
+		var again func()
+		again = func() {
+			turns.Did(1)
+			if !turns.Over() {
+				assert.NoError(t, base.Post(again))
+			}
+		}
+		for range 10 {
+			require.NoError(t, base.Post(again))
+		}
+	})
+}
+
+// A closure triggers itself.
+func TestStarveByTrigger(t *testing.T) {
+	for name, closures := range map[string]func(turns *testutil.Turns, t *testing.T, b *libevent.BufferEvent){
+		"read": func(turns *testutil.Turns, t *testing.T, b *libevent.BufferEvent) {
+			assert.NoError(t, b.SetCallbacks(func(b *libevent.BufferEvent) {
+				if turns.Did(1); !turns.Over() {
+					assert.NoError(t, b.Trigger(rd, 0))
+				}
+			}, nil, nil))
+			assert.NoError(t, b.Trigger(rd, 0))
+		},
+		"write": func(turns *testutil.Turns, t *testing.T, b *libevent.BufferEvent) {
+			assert.NoError(t, b.SetCallbacks(nil, func(b *libevent.BufferEvent) {
+				if turns.Did(1); !turns.Over() {
+					assert.NoError(t, b.Trigger(wr, 0))
+				}
+			}, nil))
+			assert.NoError(t, b.Trigger(wr, 0))
+		},
+		"event": func(turns *testutil.Turns, t *testing.T, b *libevent.BufferEvent) {
+			assert.NoError(t, b.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, _ libevent.Events) {
+				if turns.Did(1); !turns.Over() {
+					assert.NoError(t, b.TriggerEvent(libevent.EventReading))
+				}
+			}))
+			assert.NoError(t, b.TriggerEvent(libevent.EventReading))
+		},
+	} {
+		for _, opts := range []libevent.Options{0, libevent.OptLoopOnly, libevent.OptPlainIO} {
+			t.Run(name+"/"+opts.String(), func(t *testing.T) {
+				base := testutil.NewBase(t)
+				var bev *libevent.BufferEvent
+				starve(t, base, mostCalls, func(turns *testutil.Turns) {
+					bev, _ = testutil.NewSocket(t, base, opts)
+					require.NoError(t, base.Post(func() { closures(turns, t, bev) }))
+				})
+				bev.Free()
+			})
+		}
+	}
+}
+
+// A read closure takes a byte each time, and leaves as much as its high mark.
+func TestStarveAtTheHighMark(t *testing.T) {
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
+		starve(t, base, mostCalls, func(turns *testutil.Turns) {
+			require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+				if b.Input().Len() < 1<<20 {
+					return
+				}
+				assert.NoError(t, b.SetCallbacks(func(b *libevent.BufferEvent) {
+					if turns.Did(1); !turns.Over() {
+						assert.NoError(t, b.Input().Drain(1))
+					}
+				}, nil, nil))
+				assert.NoError(t, b.SetWatermark(rd, 0, 1<<10))
+				assert.NoError(t, b.Trigger(rd, 0))
+			}, nil, nil))
+			require.NoError(t, bev.Enable(rd))
+			go flood(peer)
+		})
+		bev.Free()
+	})
+}
+
+// Closures of events make events active: each its own, or the next one in a ring.
+func TestStarveByActive(t *testing.T) {
+	for _, n := range []int{1, 2, 10} {
+		base := testutil.NewBase(t)
+		var events []*libevent.Event
+		starve(t, base, mostCalls, func(turns *testutil.Turns) {
+			for i := range n {
+				ev, err := base.NewEvent(-1, 0, func(int, libevent.What) {
+					if turns.Did(1); !turns.Over() {
+						assert.NoError(t, events[(i+1)%n].Active(rd))
+					}
+				})
+				require.NoError(t, err)
+				events = append(events, ev)
+			}
+			for _, ev := range events {
+				require.NoError(t, ev.Active(rd))
+			}
+		})
+		for _, ev := range events {
+			ev.Free()
+		}
+	}
+}
+
+// The closure of a buffer's callback changes that buffer.
+func TestStarveByBufferCallback(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, _ := testutil.NewSocket(t, base, 0)
+	starve(t, base, mostCalls, func(turns *testutil.Turns) {
+		require.NoError(t, bev.Disable(wr))
+		_, err := bev.Output().AddCallback(func(b *libevent.Buffer, _, _ int) {
+			if turns.Did(1); !turns.Over() {
+				assert.NoError(t, b.Add([]byte("x")))
+			}
+		})
+		require.NoError(t, err)
+		require.NoError(t, bev.Output().Add([]byte("x")))
+	})
+	bev.Free()
+}
+
+// An event that is active and waits for the next turn is pending, and Del and Free take it
+// back.
+func TestActiveInALaterTurn(t *testing.T) {
+	base := testutil.NewBase(t)
+	var fired bytes.Buffer
+	var events []*libevent.Event
+	for i := range mostCalls {
+		ev, err := base.NewEvent(-1, 0, func(_ int, what libevent.What) {
+			assert.Equal(t, rd, what)
+			fired.WriteByte(byte(i))
+		})
+		require.NoError(t, err)
+		events = append(events, ev)
+	}
+	require.NoError(t, base.Post(func() {
+		for _, ev := range events {
+			assert.NoError(t, ev.Active(rd))
+			assert.Equal(t, rd, ev.Pending(rd|wr))
+			assert.NoError(t, ev.Active(rd))
+		}
+		assert.NoError(t, events[0].Del())
+		assert.NoError(t, events[mostCalls-3].Del())
+		assert.Zero(t, events[mostCalls-3].Pending(rd|wr))
+		events[mostCalls-2].Free()
+	}))
+	testutil.Dispatch(t, base)
+	var want []byte
+	for i := range mostCalls {
+		if i != 0 && i != mostCalls-3 && i != mostCalls-2 {
+			want = append(want, byte(i))
+		}
+	}
+	assert.Equal(t, want, fired.Bytes())
+	for _, ev := range events {
+		ev.Free()
+	}
+}

@@ -533,6 +533,17 @@ void glev_on_gone(const void *p, size_t n, void *arg)
 
 /* --- Listener ------------------------------------------------------------- */
 
+/* The listening socket keeps what is not accepted. */
+static void pause_accepting(struct glev_lev *l, int msec)
+{
+	struct timeval tv = {msec / 1000, msec % 1000 * 1000};
+
+	if (event_add(l->retry, &tv) == 0) /* or else nothing would enable it again */
+		evconnlistener_disable(l->lev);
+}
+
+/* libevent accepts until there is nothing more to accept, whatever else the loop has to
+ * do, and even if the loop is to break. But it stops when the listener is disabled. */
 void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg)
 {
 	struct glev_lev *l = arg;
@@ -541,8 +552,11 @@ void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct socka
 	int visit = begin(b);
 
 	l->backoff_ms = 0;
+	l->accepted++;
 	glev_addr_from(&addr, sa, (socklen_t)len);
 	glevAccept(l->handle, lev, fd, &addr);
+	if (l->wanted && (l->accepted >= GLEV_MOST_IN_A_TURN || event_base_got_break(b->base)))
+		pause_accepting(l, 0);
 	done(b, visit);
 }
 
@@ -555,15 +569,11 @@ void glev_on_accept_error(struct evconnlistener *lev, void *arg)
 	struct glev_lev *l = arg;
 	struct glev_base *b = l->base;
 	int first = l->backoff_ms == 0, visit = begin(b);
-	struct timeval tv;
 
 	l->backoff_ms = first ? 50 : l->backoff_ms * 2;
 	if (l->backoff_ms > 1000)
 		l->backoff_ms = 1000;
-	tv.tv_sec = l->backoff_ms / 1000;
-	tv.tv_usec = l->backoff_ms % 1000 * 1000;
-	if (event_add(l->retry, &tv) == 0) /* or else nothing would enable it again */
-		evconnlistener_disable(lev);
+	pause_accepting(l, l->backoff_ms);
 	if (first)
 		glevAcceptError(l->handle, lev, err);
 	done(b, visit);
@@ -576,6 +586,7 @@ void glev_on_accept_retry(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	l->accepted = 0;
 	if (l->wanted && evconnlistener_enable(l->lev) < 0)
 		glev_timer_add(l->retry, &later);
 }

@@ -406,8 +406,9 @@ struct glev_lev {
 	struct evconnlistener *lev;
 	struct glev_base *base;
 	void *handle;
-	struct event *retry; /* enables it again some time after accept failed */
+	struct event *retry; /* enables it again: in the next turn, or later if accept has failed */
 	int wanted;          /* the user wants it enabled */
+	int accepted;        /* since it was last paused */
 	int backoff_ms;      /* 0 while accept works */
 };
 

@@ -3,6 +3,8 @@ package conformance_test
 import (
 	"bytes"
 	"net"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -79,6 +81,35 @@ func TestStarveByPair(t *testing.T) {
 		})
 		ends[0].Free()
 		ends[1].Free()
+	}
+}
+
+// Peers connect faster than connections are accepted.
+func TestStarveByAccept(t *testing.T) {
+	base := testutil.NewBase(t)
+	var l *libevent.Listener
+	starve(t, base, mostCalls, func(turns *testutil.Turns) {
+		l = testutil.Listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+			turns.Did(1)
+			testutil.Drop(l, fd, nil)
+			if !turns.Over() {
+				connect(t, l) // the backlog never becomes empty
+			}
+		})
+		for range 2 * mostCalls {
+			connect(t, l)
+		}
+	})
+	l.Free()
+}
+
+// connect connects to a listener, and closes the connection at once.
+func connect(t *testing.T, l *libevent.Listener) {
+	addr := l.Addr().(*net.TCPAddr)
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if assert.NoError(t, err) {
+		assert.NoError(t, syscall.Connect(fd, &syscall.SockaddrInet4{Port: addr.Port, Addr: [4]byte(addr.IP.To4())}))
+		assert.NoError(t, syscall.Close(fd))
 	}
 }
 
@@ -204,6 +235,73 @@ func TestStarveByBufferCallback(t *testing.T) {
 		require.NoError(t, bev.Output().Add([]byte("x")))
 	})
 	bev.Free()
+}
+
+// After LoopBreak in an accept closure the rest of the backlog waits for the next run.
+func TestLoopBreakInAccept(t *testing.T) {
+	base := testutil.NewBase(t)
+	var accepted atomic.Int32
+	l := testutil.Listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+		accepted.Add(1)
+		testutil.Drop(l, fd, nil)
+		assert.NoError(t, base.LoopBreak())
+	})
+	conns := []net.Conn{testutil.Dial(t, l), testutil.Dial(t, l), testutil.Dial(t, l)}
+	for i := range conns {
+		testutil.Dispatch(t, base)
+		assert.EqualValues(t, i+1, accepted.Load())
+	}
+	l.Free()
+	for _, conn := range conns {
+		assert.Empty(t, testutil.Receive(t, testutil.ReadAll(conn)))
+	}
+}
+
+// What a panic leaves in the backlog waits for the next run.
+func TestPanicInAcceptLeavesTheBacklog(t *testing.T) {
+	base := testutil.NewBase(t)
+	accepted := 0
+	l := testutil.Listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+		testutil.Drop(l, fd, nil)
+		if accepted++; accepted == 1 {
+			panic("accept")
+		}
+		if accepted == 3 {
+			l.Free()
+		}
+	})
+	for range 3 {
+		testutil.Dial(t, l)
+	}
+	assert.Panics(t, func() { _ = base.Dispatch() })
+	assert.Equal(t, 1, accepted)
+	testutil.Dispatch(t, base)
+	assert.Equal(t, 3, accepted)
+}
+
+// However many wait, all are accepted, whether the loop or a closure pauses accepting.
+func TestEveryConnectionOfALongBacklogIsAccepted(t *testing.T) {
+	const n = 5*mostCalls + 1
+	base := testutil.NewBase(t)
+	accepted := 0
+	l := testutil.Listen(t, base, func(l *libevent.Listener, fd int, _ net.Addr) {
+		testutil.Drop(l, fd, nil)
+		switch accepted++; {
+		case accepted%7 == 0: // the listener is enabled before its time
+			assert.NoError(t, l.Disable())
+			assert.NoError(t, l.Enable())
+		case accepted%50 == 0:
+			assert.NoError(t, l.Disable())
+			assert.NoError(t, base.Post(func() { assert.NoError(t, l.Enable()) }))
+		case accepted == n:
+			l.Free()
+		}
+	})
+	for range n {
+		connect(t, l)
+	}
+	testutil.Dispatch(t, base)
+	assert.Equal(t, n, accepted)
 }
 
 // An event that is active and waits for the next turn is pending, and Del and Free take it

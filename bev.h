@@ -132,6 +132,7 @@ struct glev_fast {
 	struct glev_writer *writer; /* behind that, for a door, or NULL: libevent writes what is spilled */
 	struct evbuffer_cb_entry *unsent_cb; /* glev_on_unsent, or NULL */
 	struct glev_bev *next, **at; /* in the base's list of unsent ones; loop */
+	struct glev_later again; /* the reader is to be called in the next turn */
 	uint32_t room;       /* for the next read */
 	int read_error;      /* an errno that was found behind bytes, and is told next */
 	int reset;           /* the errno with which a write found the connection cut, or 0 */
@@ -363,8 +364,8 @@ void glev_settle_callbacks(struct glev_bev *r, int write);
 void glev_settle_mute(struct glev_bev *r);
 /* A write callback has come. Returns 0 if it is one for which nothing was written. */
 int glev_settle_unmute(struct glev_bev *r);
-/* If libevent reads, has it look soon at bytes that the door has already taken from the
- * descriptor. */
+/* If libevent reads, has it look in the next turn at bytes that the door has already taken
+ * from the descriptor. */
 void glev_settle_remind(struct glev_bev *r);
 
 /* The reader and the writer, the events of the fast path. */
@@ -373,10 +374,11 @@ void glev_settle_remind(struct glev_bev *r);
 size_t glev_fast_size(int door);
 void glev_fast_init(struct glev_bev *r);
 struct event *glev_fast_writer_event(struct glev_bev *r);
-/* Has the reader called though the descriptor may have nothing to read. */
-void glev_fast_again(struct glev_bev *r);
-/* Whether a door has bytes to read that it has already taken from the descriptor. */
+/* Whether a door has bytes to read that it has already taken from the descriptor, or an error
+ * waits to be told. */
 int glev_fast_pending(const struct glev_bev *r);
+/* If so, has the reader called in the loop's next turn, or libevent read then. */
+void glev_fast_again(struct glev_bev *r);
 /* Whether the fast path only gathers what is appended until the callback is done. */
 int glev_fast_gathers(const struct glev_bev *r);
 

@@ -398,6 +398,7 @@ static int set_native_base(struct glev_bev *r, struct glev_base *to)
 		priority = event_base_get_npriorities(to->base) / 2;
 	bufferevent_priority_set(r->bev, priority);
 	glev_fast_forget(r);
+	glev_later_forget(r->base, &r->fast.again);
 	r->base = to;
 	return 0;
 }

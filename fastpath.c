@@ -47,6 +47,7 @@ enum {
 void glev_fast_free(struct glev_bev *r)
 {
 	glev_fast_forget(r);
+	glev_later_forget(r->base, &r->fast.again);
 	if (r->fast.reader && event_initialized(r->fast.reader))
 		event_debug_unassign(r->fast.reader);
 	if (r->fast.writer)
@@ -232,7 +233,7 @@ static void after_read(struct glev_bev *r, size_t total, ssize_t last)
 		end_of_reading(r, BEV_EVENT_ERROR, err);
 	} else if (total == 0 && last == 0) {
 		eof(r);
-	} else if (err || (r->fast.reading && glev_fast_pending(r))) {
+	} else if (r->fast.reading) {
 		glev_fast_again(r);
 	}
 }
@@ -245,7 +246,7 @@ int glev_fast_read(struct glev_bev *r, short what)
 	glev_bev_lock(r);
 	/* Another thread may have turned reading off while this one waited for the lock. */
 	if (r->fast.reading && !r->in.lent) {
-		if (what == EV_TIMEOUT) {
+		if (what == EV_TIMEOUT && !glev_fast_pending(r)) {
 			end_of_reading(r, BEV_EVENT_TIMEOUT, 0);
 		} else {
 			total = read_turn(r, &last);
@@ -296,7 +297,7 @@ int64_t glev_bev_receive(struct glev_bev *r, char *p, size_t n)
 			learn(r, (size_t)got);
 	}
 	/* Also if this call has found only the end, because an earlier one has received. */
-	if (r->fast.receiving == GLEV_RECEIVED && (glev_fast_pending(r) || r->fast.read_error))
+	if (r->fast.receiving == GLEV_RECEIVED)
 		glev_fast_again(r);
 	glev_bev_unlock(r);
 	return got > 0 ? got : 0;
@@ -461,7 +462,6 @@ void glev_fast_writable(struct glev_bev *r, short what)
 	glev_bev_lock(r);
 	len = evbuffer_get_length(r->out.evb);
 	if (!r->fast.on && (bufferevent_get_enabled(r->bev) & EV_READ)) {
-		r->door->pending(r->bev, 1);
 		glev_settle_remind(r);
 	} else if (!r->fast.writer->writing) {
 		/* Another thread has written meanwhile. */

@@ -11,6 +11,7 @@
  */
 
 #include <errno.h>
+#include <stddef.h>
 
 #include "bev.h"
 #include "callbacks.h"
@@ -100,24 +101,27 @@ static void be_reminder(struct glev_bev *r)
 	watch_input(r);
 }
 
+/* Reading may have been turned off meanwhile. When it is turned on, this is called again. */
+static void look_again(struct glev_later *l)
+{
+	struct glev_bev *r = (struct glev_bev *)((char *)l - offsetof(struct glev_bev, fast.again));
+
+	glev_bev_lock(r);
+	if (r->fast.reading)
+		event_active(r->fast.reader, EV_READ, 0);
+	else if (!r->fast.on && r->door && (bufferevent_get_enabled(r->bev) & EV_READ))
+		r->door->pending(r->bev, 1);
+	glev_bev_unlock(r);
+}
+
 void glev_fast_init(struct glev_bev *r)
 {
 	r->fast.reader = (struct event *)(r + 1);
+	r->fast.again.run = look_again;
 	if (!r->door)
 		return;
 	r->fast.writer = (struct glev_writer *)((char *)r->fast.reader + event_get_struct_event_size());
 	be_reminder(r);
-}
-
-/* libevent waits for the descriptor, even when a limit or a mark has stopped it in the
- * middle of what the other library has taken from there. So as long as the library has
- * bytes left, libevent is reminded now and then. */
-void glev_settle_remind(struct glev_bev *r)
-{
-	static const struct timeval soon = {0, 10000};
-
-	if (r->fast.writer && !r->fast.on && !glev_bev_is_quiet(r) && r->door->pending(r->bev, 0))
-		event_add(glev_fast_writer_event(r), &soon);
 }
 
 static void assign(struct glev_bev *r, struct event *ev, short what, event_callback_fn fn)
@@ -149,12 +153,26 @@ static int wants_to_read(const struct glev_bev *r)
 
 int glev_fast_pending(const struct glev_bev *r)
 {
-	return r->door && r->door->pending(r->bev, 0);
+	return r->fast.read_error || (r->door && r->door->pending(r->bev, 0));
 }
 
 void glev_fast_again(struct glev_bev *r)
 {
-	event_active(r->fast.reader, EV_READ, 0);
+	if (glev_fast_pending(r))
+		glev_later(r->base, &r->fast.again);
+}
+
+/* libevent waits for the descriptor, even when a limit or a mark has stopped it in the
+ * middle of what the other library has taken from there. So as long as the library has
+ * bytes left, libevent is reminded: in the next turn, and now and then. */
+void glev_settle_remind(struct glev_bev *r)
+{
+	static const struct timeval soon = {0, 10000};
+
+	if (r->fast.writer && !r->fast.on && !glev_bev_is_quiet(r) && r->door->pending(r->bev, 0)) {
+		glev_fast_again(r);
+		event_add(glev_fast_writer_event(r), &soon);
+	}
 }
 
 /* Adds the reader's event, or restarts its timeout. */
@@ -163,8 +181,7 @@ static int add_reader(struct glev_bev *r)
 	if (event_add(r->fast.reader, set_or_null(&r->set.read_timeout)) < 0)
 		return -1;
 	r->fast.reading = 1;
-	if (r->fast.read_error || glev_fast_pending(r))
-		glev_fast_again(r);
+	glev_fast_again(r);
 	return 0;
 }
 
@@ -430,8 +447,8 @@ static int turn_on(struct glev_bev *r, short what)
 
 	if (rc == 0 && (what & EV_READ))
 		rc = turn_on_below(r);
-	if (r->fast.reader && r->door && (what & EV_READ))
-		r->door->pending(r->bev, 1);
+	if (what & EV_READ)
+		glev_settle_remind(r);
 	if (under && (what & EV_READ))
 		read_below(r);
 	if (under && (what & EV_WRITE) && evbuffer_get_length(r->out.evb))

@@ -108,9 +108,6 @@ static int bio_read(BIO *bio, char *p, int n)
 		n = (int)unread(w);
 	memcpy(p, w->data + w->at, (size_t)n);
 	w->at += (size_t)n;
-	/* If libevent reads, the socket does not tell it of the rest. */
-	if (!w->room && unread(w))
-		event_active(&c->bev->ev_read, EV_READ, 0);
 	return n;
 }
 

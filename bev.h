@@ -146,6 +146,7 @@ struct glev_fast {
 	int8_t small_reads;  /* how many reads in a row needed much less room */
 	int8_t receiver;     /* the user has one; atomic */
 	int8_t receiving;    /* GLEV_ASKED, GLEV_RECEIVED, or 0; loop */
+	uint32_t received;   /* what the receiver has used up of its turn; loop */
 };
 
 enum { GLEV_CODES = 16 }; /* the most that a door has to say of an error */

@@ -501,8 +501,9 @@ func (b *BufferEvent) SetReceiver(fn func(*BufferEvent)) error {
 // Receive reads from the socket to p, inside the function that SetReceiver set. It
 // restarts the read timeout. Watermarks do not count these bytes, which never were in
 // the input. It returns ErrWouldBlock when there is nothing to read, when the input is
-// not empty, and outside of that function. The end of the stream, or an error, comes as
-// an event.
+// not empty, outside of that function, and when that function has received so much that
+// the loop has to serve others first. The end of the stream, or an error, comes as an
+// event.
 // Loop goroutine only.
 // Stands for recv.
 func (b *BufferEvent) Receive(p []byte) (int, error) {

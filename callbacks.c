@@ -205,6 +205,7 @@ static int received(struct glev_bev *r)
 	if (!glev_fast_receives(r))
 		return 0;
 	r->fast.receiving = GLEV_ASKED;
+	r->fast.received = 0;
 	glevBevReceive(r->handle, r->bev);
 	taken = r->fast.receiving == GLEV_RECEIVED;
 	r->fast.receiving = 0;

@@ -38,6 +38,8 @@ enum {
 	LARGE = 4 * 1024,
 	VERY_LARGE = 32 * 1024,
 	TURN = 256 * 1024,       /* the most that is read before others have their turn */
+	SMALLEST_STEP = TURN / GLEV_MOST_IN_A_TURN, /* what a smaller read counts as */
+	WRITE_TURN = 1024 * 1024, /* and the most that is written */
 	SMALL_WRITE = 16 * 1024, /* as much as libevent writes at once */
 	FIRST_CHAIN = 1024,
 	LAST_CHAIN = 2 * VERY_LARGE,
@@ -285,7 +287,8 @@ int64_t glev_bev_receive(struct glev_bev *r, char *p, size_t n)
 	if (!glev_base_on_loop(r->base))
 		return GLEV_WRONG_LOOP;
 	glev_bev_lock(r);
-	if (r->fast.receiving && r->fast.reading && !r->fast.read_error && evbuffer_get_length(r->in.evb) == 0) {
+	if (r->fast.receiving && r->fast.received < TURN && r->fast.reading && !r->fast.read_error &&
+	    evbuffer_get_length(r->in.evb) == 0) {
 		count(&r->base->fast.reads);
 		got = receive(r, event_get_fd(r->fast.reader), p, n);
 		if (got < 0 && is_final(errno))
@@ -293,6 +296,7 @@ int64_t glev_bev_receive(struct glev_bev *r, char *p, size_t n)
 	}
 	if (got > 0) {
 		r->fast.receiving = GLEV_RECEIVED;
+		r->fast.received += (uint32_t)got > SMALLEST_STEP ? (uint32_t)got : SMALLEST_STEP;
 		if ((size_t)got < n || (size_t)got > r->fast.room)
 			learn(r, (size_t)got);
 	}
@@ -405,6 +409,15 @@ static int in_steps(const struct glev_bev *r, size_t n)
 	return r->mark.write_low && n > r->mark.write_low && n > SMALL_WRITE;
 }
 
+/* How much of n bytes is written at once. A peer that takes the bytes as fast as they come
+ * could keep the loop writing. */
+static size_t write_most(const struct glev_bev *r, size_t n)
+{
+	if (in_steps(r, n))
+		return SMALL_WRITE;
+	return n < WRITE_TURN ? n : WRITE_TURN;
+}
+
 static void write_out(struct glev_bev *r, size_t len)
 {
 	ssize_t n;
@@ -412,7 +425,7 @@ static void write_out(struct glev_bev *r, size_t len)
 
 	count(&r->base->fast.writes);
 	evbuffer_unfreeze(r->out.evb, 1);
-	n = write_once(r, event_get_fd(r->fast.reader), in_steps(r, len) ? SMALL_WRITE : len);
+	n = write_once(r, event_get_fd(r->fast.reader), write_most(r, len));
 	err = n < 0 ? errno : 0;
 	glev_buf_refreeze(&r->out);
 	wrote(r, n > 0, err);
@@ -427,7 +440,7 @@ int glev_fast_is_straight(const struct glev_bev *r, size_t n)
 
 size_t glev_fast_send(struct glev_bev *r, const char *p, size_t n, int *err)
 {
-	ssize_t sent = send(event_get_fd(r->fast.reader), p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	ssize_t sent = send(event_get_fd(r->fast.reader), p, write_most(r, n), MSG_DONTWAIT | MSG_NOSIGNAL);
 
 	*err = sent < 0 ? errno : 0;
 	count(&r->base->fast.writes);

@@ -41,6 +41,16 @@ func flood(conn net.Conn) {
 	}
 }
 
+// discard reads as much as comes until the connection is closed.
+func discard(conn net.Conn) {
+	p := make([]byte, 256<<10)
+	for {
+		if _, err := conn.Read(p); err != nil {
+			return
+		}
+	}
+}
+
 func TestStarveByInput(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		bev, peer := testutil.NewSocket(t, base, 0)
@@ -51,6 +61,52 @@ func TestStarveByInput(t *testing.T) {
 			}, nil, nil))
 			require.NoError(t, bev.Enable(rd))
 			go flood(peer)
+		})
+		bev.Free()
+	})
+}
+
+// A receiver may ask for more as long as there is more.
+func TestStarveByReceiver(t *testing.T) {
+	for _, size := range []int{64, 64 << 10} {
+		base, err := libevent.NewBase() // with libevent's reading no receiver is called
+		require.NoError(t, err)
+		bev, peer := testutil.NewSocket(t, base, 0)
+		p := make([]byte, size)
+		starve(t, base, 512<<10, func(turns *testutil.Turns) {
+			require.NoError(t, bev.SetReceiver(func(b *libevent.BufferEvent) {
+				for n := 1; n > 0 && !turns.Over(); {
+					n, _ = b.Receive(p)
+					turns.Did(n)
+				}
+			}))
+			require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+				assert.NoError(t, b.Input().Drain(b.Input().Len()))
+			}, nil, nil))
+			require.NoError(t, bev.Enable(rd))
+			go flood(peer)
+		})
+		bev.Free()
+		require.NoError(t, base.Free())
+	}
+}
+
+// The peer takes whatever is written, as fast as it is written.
+func TestStarveByOutput(t *testing.T) {
+	const much = 64 << 20
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
+		starve(t, base, 2<<20, func(turns *testutil.Turns) {
+			had := 0
+			turns.Each = func() {
+				left := bev.Output().Len()
+				turns.Did(had - left)
+				if had = left; left == 0 {
+					assert.NoError(t, bev.Output().AddReference(make([]byte, much), nil))
+					had = much
+				}
+			}
+			go discard(peer)
 		})
 		bev.Free()
 	})

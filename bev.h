@@ -54,6 +54,7 @@ enum {
 	GLEV_OFF_LENT_OUTPUT = 16,
 	GLEV_OFF_FAST_READ = 32,  /* the fast path reads */
 	GLEV_OFF_FAST_WRITE = 64, /* the fast path writes */
+	GLEV_OFF_DIGESTING = 128, /* the filter above has still to take what is in the input */
 };
 
 struct glev_off {
@@ -116,6 +117,10 @@ struct glev_stack {
 	struct evbuffer_cb_entry *under_in_cb, *under_out_cb;
 	uint64_t changes;         /* of the buffers that a filter's functions see; atomic */
 	int8_t carries;           /* a door above says when the connection is open */
+	struct glev_later again;  /* of a filter: its function for the input is to be called */
+	int steps;                /* how often in a row it was called by now */
+	int8_t rests;             /* it waits for the next turn */
+	int8_t digesting;         /* the filter above goes on in the next turn */
 };
 
 enum { GLEV_ASKED = 1, GLEV_RECEIVED };
@@ -383,6 +388,9 @@ void glev_fast_again(struct glev_bev *r);
 /* Whether the fast path only gathers what is appended until the callback is done. */
 int glev_fast_gathers(const struct glev_bev *r);
 
+/* Keeps reading off, with on 0 no more, while the filter above has to take the input. */
+void glev_settle_digest(struct glev_bev *r, int on);
+
 /* --- fastpath.c ------------------------------------------------------------ */
 
 /* These are for the loop's thread, and take the lock. */
@@ -465,5 +473,7 @@ void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *
  * is 0, its lock is held until glev_filter_is_put. */
 int glev_filter_put(struct glev_bev *under, struct glev_bev *above);
 void glev_filter_is_put(struct glev_bev *under, int indeed);
+/* The function for the input was called. Returns 1 if it rests until the next turn. */
+int glev_filter_rests(struct glev_bev *r, int got_on);
 
 #endif

@@ -447,7 +447,9 @@ static enum bufferevent_filter_result filter(struct glev_bev *r, int out, ev_ssi
 	/* libevent calls again after BEV_OK while there is input, so a function that did
 	 * nothing would be called for ever. */
 	if (rc == BEV_OK && __atomic_load_n(&r->stack.changes, __ATOMIC_RELAXED) == changes)
-		return BEV_NEED_MORE;
+		rc = BEV_NEED_MORE;
+	if (!out && mode == BEV_NORMAL && glev_filter_rests(r, rc == BEV_OK))
+		rc = BEV_NEED_MORE;
 	/* libevent does not report BEV_ERROR, so do it here. */
 	if (rc == BEV_ERROR)
 		bufferevent_trigger_event(r->bev,

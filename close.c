@@ -413,6 +413,7 @@ static void leave_below(struct glev_bev *r, struct glev_bev *filter)
 	quiet = glev_bev_is_quiet(r);
 	r->stack.above = NULL;
 	r->stack.carries = 0;
+	r->stack.digesting = 0;
 	if (filter->stack.under_in_cb)
 		evbuffer_remove_cb_entry(r->in.evb, filter->stack.under_in_cb);
 	if (filter->stack.under_out_cb)
@@ -468,6 +469,7 @@ void glev_bev_free(struct glev_bev *r)
 	if (r->kind == GLEV_PAIR)
 		leave_partner(r);
 	glev_fast_free(r);
+	glev_later_forget(r->base, &r->stack.again);
 	tell_door(r);
 	(r->host ? release : bufferevent_free)(r->bev);
 	if (r->ending.limit)

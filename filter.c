@@ -4,6 +4,7 @@
  */
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "bev.h"
@@ -33,6 +34,49 @@ void glev_filter_is_put(struct glev_bev *under, int indeed)
 		under->stack.above = NULL;
 	glev_settle(under); /* libevent has enabled it */
 	glev_bev_unlock(under);
+}
+
+/* Has libevent call the function for the input. */
+static void look_again(struct glev_later *l)
+{
+	struct glev_bev *r = (struct glev_bev *)((char *)l - offsetof(struct glev_bev, stack.again));
+
+	bufferevent_trigger(r->stack.under->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+}
+
+/* Whether libevent will call the function for the input again at once. */
+static int goes_on(const struct glev_bev *r)
+{
+	return (bufferevent_get_enabled(r->bev) & EV_READ) && evbuffer_get_length(r->stack.under->in.evb) &&
+	    !(r->mark.high && evbuffer_get_length(r->in.evb) >= r->mark.high);
+}
+
+/*
+ * libevent calls the function as long as it gets on, and it may get on for very long: what a
+ * peer has sent compressed can be as large as the peer likes. So after some calls the rest
+ * waits for the next turn. Until then nothing is read below, because the end of the stream
+ * must not be told before the rest. (The end of a pair does not come by reading. There all
+ * is passed on at once, and it is not a peer who has sent it.)
+ */
+int glev_filter_rests(struct glev_bev *r, int got_on)
+{
+	struct glev_bev *under = r->stack.under;
+	int more = got_on && goes_on(r);
+
+	r->stack.steps = more ? r->stack.steps + 1 : 0;
+	if (more && (r->stack.steps < GLEV_MOST_IN_A_TURN || !glev_base_on_loop(r->base) ||
+	    glev_bev_bottom(r)->kind != GLEV_SOCKET))
+		return 0;
+	r->stack.steps = 0;
+	if (more)
+		glev_later(r->base, &r->stack.again);
+	if (r->stack.rests != more) {
+		r->stack.rests = (int8_t)more;
+		glev_bev_lock(under);
+		glev_settle_digest(under, more);
+		glev_bev_unlock(under);
+	}
+	return more;
 }
 
 /* Whether libevent has given a filter the lock that it was asked for: it does not tell if there
@@ -90,6 +134,7 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 	}
 	*err = ENOMEM;
 	/* Go frees the bufferevent below, so libevent is not asked to. */
+	r->stack.again.run = look_again;
 	bev = bufferevent_filter_new(under->bev, in ? glev_on_filter_in : NULL,
 	    out ? glev_on_filter_out : NULL, options & ~BEV_OPT_CLOSE_ON_FREE, NULL, r);
 	if (bev) {

@@ -17,7 +17,8 @@ import (
 // bufferevent below. limit is how many bytes dst should get at most; -1 means no limit.
 // With FlushFinished nothing will follow, so the function writes what it still holds.
 //
-// It returns FilterOK if it did something and may be called again, FilterNeedMore if it
+// It returns FilterOK if it did something and may be called again, at once or after the
+// loop has served others, FilterNeedMore if it
 // cannot go on before more bytes come, and FilterError with an error, which the event
 // closure gets as EventError and Err.
 //

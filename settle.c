@@ -390,6 +390,8 @@ static int reasons(const struct glev_bev *r, short enabled)
 		because |= GLEV_OFF_UNLINKED;
 	if (is_full(r))
 		because |= GLEV_OFF_FULL;
+	if (r->stack.above && r->stack.digesting)
+		because |= GLEV_OFF_DIGESTING;
 	if (r->fast.on && r->fast.reader)
 		because |= GLEV_OFF_FAST_READ;
 	if (r->fast.on && !(r->fast.spilled && !r->fast.writer))
@@ -400,7 +402,7 @@ static int reasons(const struct glev_bev *r, short enabled)
 static short directions(int because)
 {
 	const int reading = GLEV_OFF_UNLINKED | GLEV_OFF_MOVING | GLEV_OFF_FULL |
-	    GLEV_OFF_LENT_INPUT | GLEV_OFF_FAST_READ;
+	    GLEV_OFF_DIGESTING | GLEV_OFF_LENT_INPUT | GLEV_OFF_FAST_READ;
 	const int writing = GLEV_OFF_UNLINKED | GLEV_OFF_MOVING | GLEV_OFF_LENT_OUTPUT |
 	    GLEV_OFF_FAST_WRITE;
 
@@ -423,7 +425,9 @@ static void read_below(struct glev_bev *r)
 {
 	struct glev_bev *under = r->stack.under;
 
-	if (evbuffer_get_length(under->in.evb))
+	if (r->stack.rests)
+		glev_later(r->base, &r->stack.again);
+	else if (evbuffer_get_length(under->in.evb))
 		bufferevent_trigger(under->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 
@@ -625,6 +629,14 @@ void glev_settle_input(struct glev_bev *r)
 		read_below(r);
 	if (sync_events(r) < 0)
 		fail(r, EV_READ);
+}
+
+void glev_settle_digest(struct glev_bev *r, int on)
+{
+	if (r->stack.digesting == on)
+		return;
+	r->stack.digesting = (int8_t)on;
+	adjust(r);
 }
 
 void glev_settle_output(struct glev_bev *r)

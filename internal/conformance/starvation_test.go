@@ -112,6 +112,112 @@ func TestStarveByOutput(t *testing.T) {
 	})
 }
 
+// A filter function that takes a byte each time is called again as long as there are more.
+func TestStarveByFilter(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	var filter *libevent.BufferEvent
+	starve(t, base, mostCalls, func(turns *testutil.Turns) {
+		var p [1]byte
+		filter = testutil.NewFilter(t, bev, func(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+			if n, _ := src.Remove(p[:]); n == 0 {
+				return libevent.FilterNeedMore, nil
+			}
+			turns.Did(1)
+			return libevent.FilterOK, dst.Add(p[:])
+		}, nil, 0)
+		require.NoError(t, filter.SetCallbacks(func(b *libevent.BufferEvent) {
+			assert.NoError(t, b.Input().Drain(b.Input().Len()))
+		}, nil, nil))
+		require.NoError(t, filter.Enable(rd))
+		go flood(peer)
+	})
+	filter.Free()
+	bev.Free()
+}
+
+// A filter function whose output has no end, as that of a small archive.
+func TestStarveByExpansion(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	var filter *libevent.BufferEvent
+	starve(t, base, mostCalls, func(turns *testutil.Turns) {
+		filter = testutil.NewFilter(t, bev, func(_, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+			turns.Did(1)
+			if turns.Over() {
+				return libevent.FilterNeedMore, nil
+			}
+			return libevent.FilterOK, dst.Add([]byte("more"))
+		}, nil, 0)
+		require.NoError(t, filter.SetCallbacks(func(b *libevent.BufferEvent) {
+			assert.NoError(t, b.Input().Drain(b.Input().Len()))
+		}, nil, nil))
+		require.NoError(t, filter.Enable(rd))
+		_, err := peer.Write([]byte("x"))
+		require.NoError(t, err)
+	})
+	filter.Free()
+	bev.Free()
+}
+
+// A filter function that rests after some calls loses nothing, and the end of the stream
+// comes behind all bytes.
+func TestAFilterThatRestsLosesNothing(t *testing.T) {
+	want := testutil.Noise(20000)
+	step := func(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+		p := make([]byte, 3)
+		n, _ := src.Remove(p)
+		if n == 0 {
+			return libevent.FilterNeedMore, nil
+		}
+		return libevent.FilterOK, dst.Add(p[:n])
+	}
+	for name, use := range map[string]struct {
+		filters, high int
+		toggle        bool
+	}{
+		"one filter":     {filters: 1},
+		"two filters":    {filters: 2},
+		"high mark":      {filters: 1, high: 200},
+		"small mark":     {filters: 2, high: 5},
+		"off and on":     {filters: 1, toggle: true},
+		"off, on, marks": {filters: 2, high: 300, toggle: true},
+	} {
+		for _, opts := range []libevent.Options{0, libevent.OptLoopOnly | libevent.OptDeferCallbacks} {
+			t.Run(name+"/"+opts.String(), func(t *testing.T) {
+				base := testutil.NewBase(t)
+				bottom, peer := testutil.NewSocket(t, base, opts)
+				bev := bottom
+				for range use.filters {
+					bev = testutil.NewFilter(t, bev, step, nil, opts|libevent.OptCloseOnFree)
+					require.NoError(t, bev.SetWatermark(rd, 0, use.high))
+				}
+				var got []byte
+				require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+					p := make([]byte, b.Input().Len())
+					n, _ := b.Input().Remove(p)
+					got = append(got, p[:n]...)
+					if use.toggle {
+						assert.NoError(t, b.Disable(rd))
+						assert.NoError(t, base.Post(func() { assert.NoError(t, b.Enable(rd)) }))
+					}
+				}, nil, func(_ *libevent.BufferEvent, what libevent.Events) {
+					assert.Equal(t, libevent.EventEOF|libevent.EventReading, what)
+					testutil.Same(t, want, got)
+					assert.NoError(t, base.LoopBreak())
+				}))
+				require.NoError(t, bev.Enable(rd))
+				go func() {
+					_, _ = peer.Write(want)
+					_ = peer.Close()
+				}()
+				testutil.Dispatch(t, base)
+				bev.Free()
+			})
+		}
+	}
+}
+
 // The closures of a pair answer each other.
 func TestStarveByPair(t *testing.T) {
 	for _, opts := range []libevent.Options{0, libevent.OptLoopOnly} {

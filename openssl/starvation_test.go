@@ -2,8 +2,14 @@ package openssl_test
 
 import (
 	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/hex"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,6 +126,131 @@ func TestStarveAtTheHighMark(t *testing.T) {
 		}, nil, nil))
 		require.NoError(t, o.conn.Enable(rd))
 		o.shake(t, func() { o.flood(64 << 10) })
+		turns.Run(t)
+	})
+}
+
+// A record costs the same, however few bytes it has.
+func TestStarveBySmallRecords(t *testing.T) {
+	modes(t, &tls.Config{}, func(t *testing.T, o *offender) {
+		turns := testutil.CountTurns(o.base, 400)
+		require.NoError(t, o.conn.SetCallbacks(func(b *libevent.BufferEvent) {
+			turns.Did(b.Input().Len())
+			assert.NoError(t, b.Input().Drain(b.Input().Len()))
+		}, nil, nil))
+		o.shake(t, func() {
+			// A filter takes little at a time from the socket below. Else many are in the
+			// socket when the server starts to read.
+			for range 4000 {
+				if o.conn.Underlying() == nil {
+					_, err := o.peer.Write([]byte("x"))
+					assert.NoError(t, err)
+				}
+			}
+			assert.NoError(t, o.conn.Enable(rd))
+			o.flood(1)
+		})
+		turns.Run(t)
+	})
+}
+
+func TestStarveByOutput(t *testing.T) {
+	const much = 64 << 20
+	modes(t, &tls.Config{}, func(t *testing.T, o *offender) {
+		if o.conn.Underlying() != nil {
+			t.Skip("the socket below is a socket like any other")
+		}
+		turns := testutil.CountTurns(o.base, 2<<20)
+		opened := false
+		require.NoError(t, o.conn.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) {
+			opened = opened || what == libevent.EventConnected
+		}))
+		had, piece := 0, make([]byte, 16<<10)
+		turns.Each = func() {
+			left := o.conn.Output().Len()
+			turns.Did(had - left)
+			if had = left; left == 0 && opened {
+				for ; had < much; had += len(piece) { // OpenSSL has a record for each
+					assert.NoError(t, o.conn.Output().AddReference(piece, nil))
+				}
+			}
+		}
+		o.shake(t, func() {
+			p := make([]byte, 64<<10)
+			for {
+				if _, err := o.peer.Read(p); err != nil {
+					return
+				}
+			}
+		})
+		turns.Run(t)
+	})
+}
+
+// keyUpdates are n records, each with a KeyUpdate of TLS 1.3, and one record with text. It is
+// all that the client sends after its handshake with TLS_AES_128_GCM_SHA256.
+func keyUpdates(t *testing.T, keyLog string, n int, text string) []byte {
+	t.Helper()
+	_, line, found := strings.Cut(keyLog, "CLIENT_TRAFFIC_SECRET_0 ")
+	assert.True(t, found)
+	secret, err := hex.DecodeString(strings.Fields(line)[1])
+	assert.NoError(t, err)
+	expand := func(label string, n int) []byte {
+		label = "tls13 " + label
+		info := append([]byte{0, byte(n), byte(len(label))}, label...)
+		out, err := hkdf.Expand(sha256.New, secret, string(append(info, 0)), n)
+		assert.NoError(t, err)
+		return out
+	}
+	var out []byte
+	record := func(kind byte, payload []byte) {
+		block, err := aes.NewCipher(expand("key", 16))
+		assert.NoError(t, err)
+		aead, err := cipher.NewGCM(block)
+		assert.NoError(t, err)
+		payload = append(bytes.Clone(payload), kind)
+		header := []byte{23, 3, 3, 0, byte(len(payload) + aead.Overhead())}
+		out = append(out, header...)
+		out = aead.Seal(out, expand("iv", 12), payload, header) // the number of the record is 0
+		secret = expand("traffic upd", 32)
+	}
+	for range n {
+		record(22, []byte{24, 0, 0, 1, 0})
+	}
+	record(23, []byte(text))
+	return out
+}
+
+// KeyUpdates have no data, and OpenSSL reads on. All are in the socket when the server starts
+// to read, and it needs many turns for them.
+func TestStarveByKeyUpdates(t *testing.T) {
+	const n, most = 3000, 250
+	var keyLog bytes.Buffer
+	cfg := &tls.Config{KeyLogWriter: &keyLog, MinVersion: tls.VersionTLS13}
+	modes(t, cfg, func(t *testing.T, o *offender) {
+		keyLog.Reset()
+		seen := 0
+		turns := testutil.CountTurns(o.base, 1)
+		turns.Each = func() { seen++ }
+		require.NoError(t, o.conn.SetCallbacks(func(b *libevent.BufferEvent) {
+			assert.Equal(t, len("done"), b.Input().Len())
+			assert.GreaterOrEqual(t, seen, n/most, "turns")
+			turns.Did(1)
+			assert.NoError(t, o.base.LoopBreak())
+		}, nil, nil))
+		o.shake(t, func() {
+			if o.conn.Underlying() != nil { // it takes little at a time from the socket below
+				assert.NoError(t, o.conn.Enable(rd))
+			}
+			_, err := o.socket.Write(keyUpdates(t, keyLog.String(), n, "done"))
+			assert.NoError(t, err)
+			assert.NoError(t, o.base.Post(func() {
+				if o.conn.Underlying() == nil {
+					seen = 0
+				}
+				assert.NoError(t, o.conn.Enable(rd))
+			}))
+		})
 		turns.Run(t)
 	})
 }

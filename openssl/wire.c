@@ -33,8 +33,11 @@
 #define MSG_MORE 0
 #endif
 
-/* What a record has on the wire in addition to its plaintext, at most. */
-enum { OVERHEAD = 512 };
+enum {
+	OVERHEAD = 512, /* what a record has on the wire in addition to its plaintext, at most */
+	MOST_READS = 256, /* of OpenSSL from the BIO in a row; it makes two for a record */
+	MOST_WRITTEN = 256 * 1024, /* by libevent in a row, in bytes */
+};
 
 static struct gtls_conn *conn_of(struct bufferevent *bev)
 {
@@ -77,6 +80,27 @@ static int read_socket(BIO *bio, struct gtls_wire *w, void *p, size_t n)
 	return (int)got;
 }
 
+/* Says that there is nothing to read or to write now. */
+static int come_again(BIO *bio, int how)
+{
+	BIO_set_flags(bio, how | BIO_FLAGS_SHOULD_RETRY);
+	errno = EAGAIN;
+	return -1;
+}
+
+/* Whether the loop has to do something else first. OpenSSL reads on as long as records come
+ * that have no data, and a peer can send as many of those as it likes. What is left is read
+ * in a later turn: if it is in the socket, the socket is still readable, and if it is here,
+ * the root package asks gtls_pending. */
+static int read_enough(struct gtls_wire *w)
+{
+	if (++w->reads <= MOST_READS)
+		return 0;
+	if (!w->room) /* gtls_recv starts a new count itself */
+		w->reads = 0;
+	return 1;
+}
+
 /* Outside of gtls_recv there is no scratch memory, and no more is read from the socket than
  * OpenSSL asks for. */
 static int bio_read(BIO *bio, char *p, int n)
@@ -88,14 +112,13 @@ static int bio_read(BIO *bio, char *p, int n)
 	if (w->counting)
 		return n;
 	BIO_clear_retry_flags(bio);
+	if (read_enough(w))
+		return come_again(bio, BIO_FLAGS_READ);
 	if (unread(w) == 0 && !w->room)
 		return read_socket(bio, w, p, (size_t)n);
 	if (unread(w) == 0) {
-		if (w->drained) {
-			BIO_set_retry_read(bio);
-			errno = EAGAIN;
-			return -1;
-		}
+		if (w->drained)
+			return come_again(bio, BIO_FLAGS_READ);
 		got = read_socket(bio, w, w->scratch, w->room);
 		if (got <= 0)
 			return got;
@@ -124,15 +147,31 @@ static int hides_epipe(struct gtls_conn *c)
 	return hide;
 }
 
+/* libevent writes as long as the peer takes what it writes. The socket can still be written
+ * to, so libevent goes on in the next turn. */
+static int wrote_enough(struct gtls_wire *w, const BIO *bio, int n)
+{
+	if (bio != w->plain)
+		return 0;
+	if (w->written > MOST_WRITTEN) {
+		w->written = 0;
+		return 1;
+	}
+	w->written += (size_t)n;
+	return 0;
+}
+
 static int bio_write(BIO *bio, const char *p, int n)
 {
 	struct gtls_conn *c = BIO_get_data(bio);
-	const struct gtls_wire *w = &c->wire;
+	struct gtls_wire *w = &c->wire;
 	ssize_t done;
 
 	if (w->counting)
 		return n;
 	BIO_clear_retry_flags(bio);
+	if (wrote_enough(w, bio, n))
+		return come_again(bio, BIO_FLAGS_WRITE);
 	done = send(w->fd, p, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL | (w->more_follows ? MSG_MORE : 0));
 	if (done < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || (errno == EPIPE && hides_epipe(c))))
 		BIO_set_retry_write(bio);
@@ -355,6 +394,7 @@ ssize_t gtls_recv(struct bufferevent *bev, void *p, size_t n, void *scratch, siz
 	/* Read little more than OpenSSL needs for n bytes: the rest has to be copied. */
 	w->room = n + GTLS_RECORD + OVERHEAD < size ? n + GTLS_RECORD + OVERHEAD : size;
 	w->drained = 0;
+	w->reads = 0;
 	w->read_errno = EAGAIN;
 	total = read_records(c, p, n);
 	w->room = 0;

@@ -16,6 +16,7 @@ struct glev_base *glev_base_new(struct event_base *base, int no_locks, void *han
 		return NULL;
 	b->base = base;
 	b->handle = handle;
+	b->pipe[0] = b->pipe[1] = -1;
 	glev_dues_init(&b->dues);
 	if (glev_laters_init(b) < 0 || glev_base_make_wake(b, no_locks) < 0 ||
 	    !(b->keep = event_new(base, -1, EV_READ | EV_PERSIST | EV_FINALIZE, glev_on_nothing, b))) {

@@ -110,7 +110,6 @@ static int wake_by_pipe(struct glev_base *b)
 
 int glev_base_make_wake(struct glev_base *b, int no_locks)
 {
-	b->pipe[0] = b->pipe[1] = -1;
 	if (no_locks)
 		return wake_by_pipe(b);
 	/* EV_FINALIZE: deleting the event from another thread never waits for its

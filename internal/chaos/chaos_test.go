@@ -23,6 +23,9 @@ import (
 const workers = 8
 
 func TestChaos(t *testing.T) {
+	if duration() <= 0 {
+		t.Skip("without -duration; see scripts/chaos.sh")
+	}
 	testutil.Quiet(t)
 	descriptors, goroutines := testutil.OpenFDs(t), runtime.NumGoroutine()
 	w := newWorld(t)

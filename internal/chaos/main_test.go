@@ -20,7 +20,7 @@ const (
 
 var (
 	seedFlag     = flag.Int64("seed", 0, "the seed of the run; 0 takes one from the clock")
-	durationFlag = flag.Duration("duration", 0, "how long the run lasts; 0 means 10s, or 2s with -short")
+	durationFlag = flag.Duration("duration", 0, "how long the run lasts; 0 leaves it out")
 	patienceFlag = flag.Duration("patience", 10*time.Second, "how long something may make no progress")
 	slotsFlag    = flag.Int("connections", 12, "how many connections there are at a time")
 	kindsFlag    = flag.String("kinds", "", "the kinds of connections, or, each with a minus, those to leave out; a wrong one prints all")
@@ -31,15 +31,7 @@ var (
 // TestMain fails the run if a test has left an object of C's behind.
 func TestMain(m *testing.M) { os.Exit(testutil.Main(m, nil)) }
 
-func duration() time.Duration {
-	switch {
-	case *durationFlag > 0:
-		return *durationFlag
-	case testing.Short():
-		return 2 * time.Second
-	}
-	return 10 * time.Second
-}
+func duration() time.Duration { return *durationFlag }
 
 // selection is a set of names that a flag has chosen.
 type selection map[string]bool

@@ -31,7 +31,7 @@ var layered = []folder{{
 		{"evbuffer.c"},
 		{"fastpath.c", "filesegment.c", "ratelimit.c", "connect.c"},
 		{"close.c"},
-		{"bufferevent.c", "listener.c", "dns.c"},
+		{"bufferevent.c", "listener.c", "dns.c", "inspect.c"},
 		{"filter.c"},
 		{"adopt.c"},
 		{"callbacks.c"},

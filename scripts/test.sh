@@ -13,7 +13,9 @@ c_warnings() (
 	cd "$1"
 	cflags="-I. -D_GNU_SOURCE -pthread $(go env CGO_CFLAGS) $($(go env PKG_CONFIG) --cflags libevent_core openssl)"
 	go tool cgo -objdir "$generated" -- $cflags $(go list -f '{{join .CgoFiles " "}}' .)
-	for file in $(go list -f '{{join .CFiles " "}}' .); do
+	files=$(go list -f '{{join .CFiles " "}}' .)
+	[ "$1" != . ] || files="$files $(echo scripts/tsan/*.c)"
+	for file in $files; do
 		$(go env CC) $cflags -Wall -Wextra -Werror -isystem "$generated" -c "$file" -o "$generated/o"
 	done
 )

@@ -290,7 +290,7 @@ int glevWake(void *h, struct event_base *base)
 	int stop;
 
 	(void)base;
-	run_notes(glev_due_take(b->c, 1));
+	run_notes(glev_due_take(b->c));
 	run_tasks(b);
 	pthread_mutex_lock(&b->mu);
 	stop = b->stop;
@@ -299,7 +299,7 @@ int glevWake(void *h, struct event_base *base)
 		event_base_loopbreak(b->event);
 	if (!__atomic_load_n(&b->leaving, __ATOMIC_SEQ_CST))
 		return 0;
-	run_notes(glev_due_take(b->c, 1));
+	run_notes(glev_due_take(b->c));
 	return 1;
 }
 
@@ -357,7 +357,7 @@ void base_free(struct base *b)
 		glev_base_claim(b->c);
 		run_tasks(b);
 		glev_base_finalize(b->c);
-		run_notes(glev_due_take(b->c, 1));
+		run_notes(glev_due_take(b->c));
 		glev_base_unclaim(b->c);
 		glev_base_free(b->c);
 	}
@@ -394,7 +394,7 @@ int64_t as_loop(struct base *b, int64_t (*call)(void *), void *arg)
 void collect(void)
 {
 	if (__atomic_load_n(&glev_due_waiting, __ATOMIC_SEQ_CST) > 0)
-		run_notes(glev_due_take(NULL, 0));
+		run_notes(glev_due_take(NULL));
 }
 
 void noted_free(struct noted *n)

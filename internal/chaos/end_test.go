@@ -25,7 +25,6 @@ type layer struct {
 	tls   *openssl.Conn // of kind tls or tlsfilter, else nil
 	owns  bool          // a filter whose Free frees what is below
 	timed atomic.Bool   // it has timeouts
-	low   atomic.Int64  // its low mark of reading
 }
 
 // end is one end of a connection: a stack of bufferevents, or, if raw is set, a goroutine with a
@@ -163,7 +162,7 @@ func (e *end) meddle(a *actor) {
 	}
 	if w.acts["panic"] && a.chance(1, 300) {
 		a.note(e, "panics in a closure")
-		panic(onPurpose)
+		panic(errOnPurpose)
 	}
 }
 

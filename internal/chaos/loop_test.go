@@ -22,8 +22,8 @@ type loop struct {
 	asked, answered atomic.Int64 // pings
 }
 
-// onPurpose is what closures and filter functions panic with.
-var onPurpose = errors.New("on purpose")
+// errOnPurpose is what closures and filter functions panic with.
+var errOnPurpose = errors.New("on purpose")
 
 // loopOf returns the loop of a base.
 func (w *world) loopOf(base *libevent.Base) *loop {
@@ -74,7 +74,7 @@ func (w *world) drivenOnce(a *actor, turn func(context.Context) error, turns []f
 // recovered is deferred where a closure or a filter function may have panicked on purpose.
 func (w *world) recovered() {
 	v := recover()
-	if p, ok := v.(*libevent.PanicError); ok && p.Value == onPurpose || v == nil {
+	if p, ok := v.(*libevent.PanicError); ok && p.Value == errOnPurpose || v == nil {
 		return
 	}
 	panic(v)
@@ -86,7 +86,7 @@ func (w *world) startLoops(a *actor) error {
 	cfg := libevent.Config{Priorities: priorities, PlainIO: a.chance(1, 6)}
 	if a.chance(1, 4) {
 		cfg.OnPanic = func(value any, stack []byte) {
-			if value != onPurpose {
+			if value != errOnPurpose {
 				w.fail(nil, "a closure panicked: %v\n%s", value, stack)
 			}
 		}
@@ -140,7 +140,7 @@ func (a *actor) post(base *libevent.Base, fn func(a *actor)) {
 		fn(a)
 		if panics {
 			a.note(nil, "panics in a posted function")
-			panic(onPurpose)
+			panic(errOnPurpose)
 		}
 	})
 	a.w.expect(nil, "Post", err)

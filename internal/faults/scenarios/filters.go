@@ -26,15 +26,6 @@ func flip(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.Filt
 	return libevent.FilterOK, src.Drain(n)
 }
 
-// flipped is p as flip makes it.
-func flipped(p []byte) []byte {
-	q := make([]byte, len(p))
-	for i := range p {
-		q[i] = ^p[i]
-	}
-	return q
-}
-
 func filters(s *scene, fn libevent.FilterFunc) error {
 	under, peer, err := s.serve(0)
 	if err != nil {

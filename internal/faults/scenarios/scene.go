@@ -24,7 +24,6 @@ type scene struct {
 	freeing bool // no memory is left from the end on
 	ended   chan error
 	frees   []func()
-	stop    func() error
 	err     error
 
 	mu   sync.Mutex

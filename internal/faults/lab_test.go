@@ -67,7 +67,7 @@ type ended struct {
 
 // run runs a scenario. The process gets what is in env besides.
 func (l *lab) run(scenario string, freeing bool, env ...string) (e ended, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 180*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, l.program, scenario)
 	if freeing {

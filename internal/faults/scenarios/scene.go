@@ -16,7 +16,7 @@ import (
 )
 
 // patience bounds every wait. A scenario that needs so long waits for ever.
-const patience = 8 * time.Second
+const patience = 20 * time.Second
 
 // scene is what a scenario has: a base whose loop runs, and objects that are freed at the end.
 type scene struct {

@@ -95,6 +95,9 @@ func (c *Conn) flush(limit time.Duration) {
 		// again, which the event closure hears.
 		err = c.bev.Enable(libevent.EvRead | libevent.EvWrite)
 	}
+	if errors.Is(err, libevent.ErrClosed) {
+		return // written has run meanwhile, and Free would end the flush that it started
+	}
 	if err != nil {
 		timer.Stop()
 		c.bev.Free()

@@ -76,6 +76,7 @@ struct glev_base {
 	/* fastpath.c */
 	struct glev_bev *unsent; /* their output is written when the callback is done */
 	struct glev_block *block;  /* the next read goes there first */
+	char *written;             /* what a closure writes past the output (bypass.c), or NULL */
 	struct glev_block *cipher; /* and there before, if a door decrypts */
 	struct glev_fast_counters fast; /* atomic */
 };
@@ -155,7 +156,16 @@ struct glev_buf {
 	/* Not NULL while bytes may be in a file instead of in memory. */
 	struct evbuffer_cb_entry *in_file;
 	struct glev_buf_cb *callbacks;
+	struct glev_bypass *bypass; /* of the owner, or NULL */
 };
+
+static inline int glev_bypass_matters(const struct glev_bypass *y)
+{
+	return y && __atomic_load_n(&y->state, __ATOMIC_RELAXED) != GLEV_BYPASS_CLOSED;
+}
+
+/* Closes the bypass of a bufferevent. With the lock. */
+void glev_bypass_close(struct glev_bev *r);
 
 /* Takes the lock, or returns why the caller may not use the buffer. */
 int64_t glev_buf_lock(struct glev_buf *b);
@@ -163,6 +173,8 @@ int64_t glev_buf_lock(struct glev_buf *b);
 static inline void glev_buf_hold(struct glev_buf *b)
 {
 	evbuffer_lock(b->evb);
+	if (glev_bypass_matters(b->bypass))
+		glev_bypass_close(b->owner);
 }
 
 static inline void glev_buf_unlock(struct glev_buf *b)

@@ -43,6 +43,27 @@ func (b *Base) enterAlive() error {
 	return err
 }
 
+// quick enters a bufferevent on which C functions of the second way run no function of a
+// filter, and never return GLEV_WRONG_LOOP; otherwise it returns false. It is for the calls that
+// every message makes:
+//
+//	if b.quick() {
+//		notes := collect()
+//		rc = C.glev_function(b.c)
+//		b.leave()
+//		notes.end()
+//	}
+func (b *BufferEvent) quick() bool {
+	if b.loopOnly || b.filter != nil || !b.usage.enter() {
+		return false
+	}
+	if b.base.dead.Load() {
+		b.leave()
+		return false
+	}
+	return true
+}
+
 // nativeCall is the second way, a call on a bufferevent or a buffer:
 //
 //	c := b.begin()

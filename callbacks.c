@@ -219,8 +219,10 @@ void glev_on_readable(evutil_socket_t fd, short what, void *arg)
 	int visit = begin(b);
 
 	(void)fd;
-	if ((what == EV_TIMEOUT || !received(r)) && glev_fast_read(r, what))
+	if ((what == EV_TIMEOUT || !received(r)) && glev_fast_read(r, what)) {
 		read_closure(r);
+		glev_fast_finish(r);
+	}
 	done(b, visit);
 }
 

@@ -372,6 +372,7 @@ void glev_bev_quiet(struct glev_bev *r)
 {
 	int fd = -1;
 
+	glev_bypass_drop(r);
 	glev_stack_lock(r);
 	if (r->host) {
 		glev_bev_end_dial(r);

@@ -24,7 +24,7 @@ type dues struct {
 func (d *dues) next() (fn func()) {
 	due := d.first
 	d.first = due.next
-	if v, ok := restore[deferred](due.handle); ok {
+	if v, ok := restore[deferred](uintptr(due.handle)); ok {
 		return v.ready()
 	}
 	live.stale.Add(1)

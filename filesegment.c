@@ -19,7 +19,7 @@
 #include "bev.h"
 #include "callbacks.h"
 
-struct glev_file *glev_file_new(int fd, int mmap, int no_sendfile, void *handle, int *err)
+struct glev_file *glev_file_new(int fd, int mmap, int no_sendfile, uintptr_t handle, int *err)
 {
 	struct glev_file *f = calloc(1, sizeof(*f));
 

@@ -118,7 +118,7 @@ static void take_off(struct glev_bev *r)
 	glev_settle_callbacks(under, glev_bev_wants(under, GLEV_CB_WRITE));
 }
 
-struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, void *handle, int *err)
+struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, uintptr_t handle, int *err)
 {
 	struct bufferevent *bev;
 	struct glev_bev *r = calloc(1, sizeof(*r));

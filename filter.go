@@ -95,7 +95,7 @@ func (under *BufferEvent) makeFilter(b *BufferEvent, flags C.int) C.int64_t {
 	for c.next() {
 		if c.rc = C.glev_bev_check(under.c); c.rc == 0 {
 			var errno C.int
-			b.c = C.glev_filter_new(under.c, in, out, flags, cBool(b.loopOnly), b.handle.p, &errno)
+			b.c = C.glev_filter_new(under.c, in, out, flags, cBool(b.loopOnly), b.handle.forC(), &errno)
 			if b.c == nil {
 				c.rc = -C.int64_t(errno)
 			}
@@ -117,10 +117,10 @@ func enterFilters() {
 }
 
 func leaveFilters() {
-	panicked := handle{C.glev_filter_leave()}
+	panicked := handle(C.glev_filter_leave())
 	runtime.UnlockOSThread()
-	if panicked.p != nil {
-		p, _ := restore[*PanicError](panicked.p)
+	if panicked != 0 {
+		p, _ := restore[*PanicError](uintptr(panicked))
 		panicked.release()
 		panic(p)
 	}
@@ -171,7 +171,7 @@ func (b *BufferEvent) filterFailed(panicked any) {
 	}
 	p := panicError(panicked)
 	h := newHandle(p)
-	if C.glev_filter_panicked(h.p) == 0 {
+	if C.glev_filter_panicked(h.forC()) == 0 {
 		h.release()
 		b.base.failed(p)
 	}

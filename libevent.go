@@ -159,7 +159,7 @@ type Base struct {
 	usage
 	c      *C.struct_glev_base
 	event  *C.struct_event_base
-	handle handle
+	handle baseHandle
 	method string
 
 	plainIO bool
@@ -229,7 +229,7 @@ func (b *Base) start(op string) error {
 	b.children = map[*object]interface{ Free() }{}
 	b.changed.L = &b.mu
 	b.method = C.GoString(C.event_base_get_method(b.event))
-	b.handle = newHandle(b)
+	b.handle = newBaseHandle(b)
 	b.c = C.glev_base_new(b.event, cBool(b.noLocks), b.handle.p)
 	if b.c == nil {
 		b.handle.release()

@@ -47,6 +47,11 @@ func (u *usage) unseize() { u.word.Store(usageOpen + 1) }
 // enter keeps the object from being freed until leave. It returns false if it is
 // closed.
 func (u *usage) enter() bool {
+	w := u.word.Load() // small enough to be inlined
+	return w&usageOpen != 0 && u.word.CompareAndSwap(w, w+1) || u.enterSlowly()
+}
+
+func (u *usage) enterSlowly() bool {
 	for {
 		w := u.look()
 		if w&usageOpen == 0 {
@@ -155,7 +160,7 @@ func (o *object) freeNow() {
 // called finds the object that a callback is for, and enters it. If the handle leads to
 // no object, or to another one than native, the call is stale and is counted. A freed
 // object gets no more calls. After a true result the caller defers ran, or calls leave.
-func called[T interface{ self() *object }](h, native unsafe.Pointer) (T, bool) {
+func called[T interface{ self() *object }](h uintptr, native unsafe.Pointer) (T, bool) {
 	v, ok := restore[T](h)
 	if !ok || v.self().native != native {
 		live.stale.Add(1)

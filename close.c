@@ -328,6 +328,10 @@ static void unwatch(struct glev_bev *r)
 	if (r->mark.in_cb)
 		evbuffer_remove_cb_entry(r->in.evb, r->mark.in_cb);
 	r->mark.in_cb = NULL;
+	if (r->host && r->fast.unsent_cb) { /* all other outputs are ours until they are gone */
+		evbuffer_remove_cb_entry(r->out.evb, r->fast.unsent_cb);
+		r->fast.unsent_cb = NULL;
+	}
 	unwatch_output(r);
 	glev_buf_out_of_file(&r->out);
 }

@@ -114,7 +114,9 @@ func (o *object) self() *object { return o }
 
 // leave undoes enter. If the object is closed and no other goroutine is inside, the
 // loop frees it in a later turn, because a callback of the object may be below on this
-// stack. If no loop runs it is freed at once.
+// stack. If no loop runs it is freed at once. But the C program may start the loop of a
+// wrapped base at any moment, and the binding learns of the loop from its first callback,
+// which already uses the memory. So that memory always waits for the loop.
 func (o *object) leave() {
 	if o.usage.leave() {
 		o.sendToLoop()
@@ -122,7 +124,7 @@ func (o *object) leave() {
 }
 
 func (o *object) sendToLoop() {
-	if o.base.lockIdle() {
+	if !o.base.wrapped && o.base.lockIdle() {
 		o.freeNow()
 		o.base.own.Unlock()
 		o.leaveBelow()

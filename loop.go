@@ -138,9 +138,9 @@ func (b *Base) keep(delta int) {
 	b.keepers += delta
 	changed := b.keepers == 0 || delta > 0 && b.keepers == delta
 	b.mu.Unlock()
-	if changed && b.usable() == nil {
+	if changed && !b.dead.Load() && (!b.noLocks || b.onLoop()) {
 		b.applyKeepers()
-	} else if changed { // a base without locks, and not the loop's goroutine
+	} else if changed {
 		b.enqueue(task{run: b.applyKeepers})
 	}
 	b.leave()

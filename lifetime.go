@@ -23,6 +23,10 @@ const (
 	usageSeized = 1 << 61 // set in place of usageOpen; other goroutines wait
 )
 
+// prepare has callbacks wait until open is called: libevent may have one before the constructor
+// of the object has returned.
+func (u *usage) prepare() { u.word.Store(usageSeized) }
+
 func (u *usage) open() { u.word.Store(usageOpen) }
 
 func (u *usage) isOpen() bool { return u.word.Load()&(usageOpen|usageSeized) != 0 }
@@ -159,6 +163,9 @@ func (o *object) freeNow() {
 // object gets no more calls. After a true result the caller defers ran, or calls leave.
 func called[T interface{ self() *object }](h, native unsafe.Pointer) (T, bool) {
 	v, ok := restore[T](h)
+	if ok {
+		v.self().look() // native is set when the object is open
+	}
 	if !ok || v.self().native != native {
 		live.stale.Add(1)
 		return v, false

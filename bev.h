@@ -82,6 +82,7 @@ struct glev_owed {
 	int8_t written; /* since the last write callback bytes were written, or one was asked for */
 	int8_t mute;    /* a write callback may come though no bytes were written */
 	int8_t touched; /* libevent may have queued a callback of it since it was made */
+	int8_t known;   /* the Go object is complete; atomic */
 	int8_t late;    /* the end of reading waits a turn for the event of a failed write */
 	int err;        /* the errno of an error that is to be told; 0 if there is none */
 	int put_off;    /* how often the end of a pair was put off; loop */

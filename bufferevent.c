@@ -84,6 +84,11 @@ int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, void *han
 	return 0;
 }
 
+void glev_bev_known(struct glev_bev *r)
+{
+	__atomic_store_n(&r->owed.known, 1, __ATOMIC_RELEASE);
+}
+
 struct bufferevent *glev_bev_native(struct glev_bev *r)
 {
 	return r->bev;

@@ -302,7 +302,18 @@ void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
 	done(b, visit);
 }
 
+/* Has libevent make the event callback later in this turn. */
+static void put_off(struct glev_bev *r, short what, int err)
+{
+	glev_bev_lock(r);
+	glev_settle_tell(r, what, err);
+	glev_bev_unlock(r);
+}
+
 /*
+ * A connection may begin and end before the method that makes its Go object, on another
+ * goroutine, has returned.
+ *
  * Between the read callback and the event callback of one turn libevent holds no lock, and
  * the other end of a pair may bring its last bytes and its end: the end would be told
  * first. So an end is told after all that is due by now, for each bufferevent of a stack.
@@ -312,6 +323,10 @@ static int comes_too_early(struct glev_bev *r, short what, int err)
 	const struct glev_bev *p;
 	int levels = 1;
 
+	if (!__atomic_load_n(&r->owed.known, __ATOMIC_ACQUIRE)) {
+		put_off(r, what, err);
+		return 1;
+	}
 	if (!(what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) || !glev_bev_on_pair(r))
 		return 0;
 	for (p = r; p->stack.under; p = p->stack.under)
@@ -321,9 +336,7 @@ static int comes_too_early(struct glev_bev *r, short what, int err)
 		return 0;
 	}
 	r->owed.put_off++;
-	glev_bev_lock(r);
-	glev_settle_tell(r, what, err);
-	glev_bev_unlock(r);
+	put_off(r, what, err);
 	return 1;
 }
 

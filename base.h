@@ -102,6 +102,8 @@ void glev_base_foreign_remove(struct glev_base *b);
 /* Around a call of a filter function. */
 void glev_filter_begin(void);
 void glev_filter_end(void);
+/* Whether libevent checks how its locks are used. */
+int glev_debugs_locks(void);
 /* Whether this thread is inside a filter function. */
 int glev_filter_within(void);
 
@@ -183,6 +185,8 @@ void glev_buf_set_frozen(struct glev_buf *b, int ends);
 /* Counts the loans. */
 void glev_buf_lend(struct glev_buf *b);
 void glev_buf_take_back(struct glev_buf *b);
+/* Unlocks what a Goexit on this thread has left locked. */
+void glev_evbuffer_abandon(struct evbuffer *evb);
 /* All bytes are in memory now. */
 void glev_buf_out_of_file(struct glev_buf *b);
 

@@ -151,3 +151,18 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 	}
 	return r;
 }
+
+/* Upward first, and without a lock: whoever has the lock of a filter may wait for those below. */
+void glev_filter_abandon(struct glev_bev *r)
+{
+	struct glev_bev *p;
+	struct bufferevent *bev = r->bev, *below;
+
+	glev_filter_end();
+	for (p = r->stack.above; p; p = p->stack.above)
+		glev_buf_abandon(&p->in);
+	for (; bev; bev = below) {
+		below = bufferevent_get_underlying(bev);
+		glev_evbuffer_abandon(bufferevent_get_input(bev));
+	}
+}

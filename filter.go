@@ -165,8 +165,12 @@ func (b *BufferEvent) filtered(out bool, limit int, mode FlushMode) (result Filt
 func (b *BufferEvent) filterFailed(panicked any) {
 	var err error = &Error{"filter", errors.New("a filter function panicked")}
 	b.filter.err.Store(&err)
-	if panicked == nil {
+	if panicked == nil { // a Goexit, perhaps not on the loop's goroutine
+		C.glev_filter_abandon(b.c)
 		b.base.failed(nil)
+		if !b.base.hosted() {
+			b.base.breakLoop()
+		}
 		return
 	}
 	p := panicError(panicked)

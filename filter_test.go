@@ -246,6 +246,7 @@ func TestPanicInFilter(t *testing.T) {
 	// The panic comes out of the Go method that made libevent call the function...
 	check(testutil.Raises(func() { _, _ = f.WriteString("x") }))
 	check(testutil.Raises(func() { _ = f.Output().Add([]byte("x")) }))
+	check(testutil.Raises(func() { _, _ = testutil.NewBuffer(t, "x").RemoveBuffer(f.Output(), 1) }))
 	check(testutil.Raises(func() { _, _ = f.Flush(wr, libevent.FlushSync) }))
 	// ...also through a closure...
 	require.NoError(t, base.Post(func() { _, _ = f.WriteString("x") }))

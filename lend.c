@@ -102,3 +102,24 @@ void glev_buf_take_back(struct glev_buf *b)
 	if (--b->lent == 0)
 		glev_buf_refreeze(b);
 }
+
+/* --- after a Goexit ------------------------------------------------------------------ */
+
+/*
+ * Goexit has removed the frames of libevent that would have unlocked the buffer. How often
+ * they had locked it is not known, but a recursive mutex that is not the thread's refuses to
+ * be unlocked. Only libevent's lock debugging would abort.
+ */
+void glev_evbuffer_abandon(struct evbuffer *evb)
+{
+	enum { DEEP = 64 }; /* more often than calls of libevent are inside each other */
+	int i;
+
+	for (i = 0; i < DEEP && !glev_debugs_locks(); i++)
+		evbuffer_unlock(evb);
+}
+
+void glev_buf_abandon(struct glev_buf *b)
+{
+	glev_evbuffer_abandon(b->evb);
+}

@@ -78,6 +78,9 @@ func (b *Base) turn(op string, flags LoopFlags, ctx context.Context) (empty bool
 	if p := b.panicked.Swap(nil); p != nil {
 		panic(p)
 	}
+	if b.dead.Load() { // a function of a filter has ended another goroutine
+		return false, ErrLoopAborted
+	}
 	n, err := result(op, C.int64_t(rc))
 	return n == 1, err
 }

@@ -163,6 +163,8 @@ enum { GLEV_FRONT = 1, GLEV_BACK = 2 };
 /* Whether the caller may use the buffer now. */
 int64_t glev_buf_check(struct glev_buf *b);
 int64_t glev_buf_freeze(struct glev_buf *b, int end, int on);
+/* Unlocks what a Goexit on this thread has left locked. */
+void glev_buf_abandon(struct glev_buf *b);
 
 /* --- evbuffer.c ---------------------------------------------------------- */
 
@@ -343,6 +345,9 @@ void glev_bev_describe(struct glev_bev *r, char *buf, int size);
 /* --- filter.c ------------------------------------------------------------ */
 
 struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, void *handle, int *err);
+/* A function of the filter has called Goexit on this thread: unlocks what that has left locked
+ * of the stack. */
+void glev_filter_abandon(struct glev_bev *r);
 
 /* --- adopt.c ------------------------------------------------------------- */
 

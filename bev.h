@@ -107,6 +107,7 @@ struct glev_ending {
 	struct evbuffer *gone; /* has the byte that tells a door of the end; see glev_bev_free */
 	struct event *waits;   /* of a bottom: the flushed event of the one that waits, or NULL */
 	int8_t shut;           /* CloseWrite: GLEV_SHUT_ASKED, GLEV_SHUT_DONE, or 0 */
+	int8_t unfinished;     /* of a filter: its functions have still to write what they hold */
 	int8_t finished;       /* of an end of a pair: the other end was told of its end */
 };
 
@@ -462,6 +463,7 @@ void glev_bev_cut_off(struct glev_bev *r);
 int glev_bev_on_pair(struct glev_bev *r);
 /* C's callbacks, if they are due. It needs no lock. */
 const struct glev_host *glev_bev_awaited(struct glev_bev *r);
+int glev_bev_flush_meets_loan(const struct glev_bev *r);
 int64_t glev_bev_flush_native(struct glev_bev *r, short what, enum bufferevent_flush_mode mode);
 
 /* --- bufferevent.c --------------------------------------------------------- */

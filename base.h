@@ -153,7 +153,7 @@ struct glev_buf {
 	struct evbuffer *evb;
 	struct glev_bev *owner; /* the bufferevent whose buffer this is, or NULL */
 	int lent;               /* the Peeks, Pullups and Reserves in progress */
-	int frozen;             /* the ends that are frozen even when it is not lent */
+	int frozen;             /* the ends that the user or the binding has frozen */
 	/* Not NULL while bytes may be in a file instead of in memory. */
 	struct evbuffer_cb_entry *in_file;
 	struct glev_buf_cb *callbacks;
@@ -178,6 +178,8 @@ static inline void glev_buf_unlock(struct glev_buf *b)
 int64_t glev_buf_refusal(struct glev_buf *b, int end);
 /* Whether the buffer's bufferevent was freed. It needs no lock. */
 int glev_buf_gone(struct glev_buf *b);
+/* The ends that are frozen even when the buffer is not lent. */
+int glev_buf_frozen(const struct glev_buf *b);
 /* Freezes exactly the ends that have to be frozen. */
 void glev_buf_refreeze(struct glev_buf *b);
 /* Freezes these ends, and no other, as long as the buffer is not lent. */

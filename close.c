@@ -160,7 +160,7 @@ int64_t glev_bev_close_write(struct glev_bev *r)
 	else if (!r->ending.shut && (rc = watch_output(r)) == 0) {
 		r->ending.shut = GLEV_SHUT_ASKED;
 		finish(r);
-		glev_buf_set_frozen(&r->out, r->out.frozen | GLEV_BACK);
+		glev_buf_refreeze(&r->out);
 		glev_fast_write(r);
 		rc = glev_bev_try_shut(r);
 	}
@@ -342,6 +342,7 @@ static void give_back(struct glev_bev *r)
 		if (limited && h->rate)
 			bufferevent_set_rate_limit(r->bev, (struct ev_token_bucket_cfg *)h->rate);
 	}
+	r->ending.shut = 0;
 	glev_buf_set_frozen(&r->in, h->in_frozen);
 	glev_buf_set_frozen(&r->out, h->out_frozen);
 }

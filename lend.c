@@ -33,15 +33,18 @@ int64_t glev_buf_check(struct glev_buf *b)
 
 /* --- frozen ends ------------------------------------------------------------ */
 
-/* The ends that the user has frozen, or the binding.
+/* The ends that the user has frozen, or the binding. After CloseWrite nothing more can be
+ * appended to the output.
  *
  * libevent sends a file to a socket without reading it. The bytes of such a chain are not
  * in memory. libevent does not notice that when it copies them, or moves them to a buffer
  * that is not written to a socket. So only libevent, which unfreezes the front while it
  * writes, may take them from the output. */
-static int frozen(const struct glev_buf *b)
+int glev_buf_frozen(const struct glev_buf *b)
 {
-	return b->in_file ? b->frozen | GLEV_FRONT : b->frozen;
+	int shut = b->owner && b == &b->owner->out && b->owner->ending.shut;
+
+	return b->frozen | (b->in_file ? GLEV_FRONT : 0) | (shut ? GLEV_BACK : 0);
 }
 
 int64_t glev_buf_refusal(struct glev_buf *b, int end)
@@ -50,14 +53,14 @@ int64_t glev_buf_refusal(struct glev_buf *b, int end)
 		return GLEV_CLOSED;
 	if (b->lent)
 		return GLEV_LENT;
-	if (frozen(b) & end)
+	if (glev_buf_frozen(b) & end)
 		return GLEV_FROZEN;
 	return 0;
 }
 
 void glev_buf_refreeze(struct glev_buf *b)
 {
-	int ends = b->lent ? GLEV_FRONT | GLEV_BACK : frozen(b);
+	int ends = b->lent ? GLEV_FRONT | GLEV_BACK : glev_buf_frozen(b);
 
 	(ends & GLEV_FRONT ? evbuffer_freeze : evbuffer_unfreeze)(b->evb, 1);
 	(ends & GLEV_BACK ? evbuffer_freeze : evbuffer_unfreeze)(b->evb, 0);

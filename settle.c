@@ -264,7 +264,7 @@ static void keep_ends(struct glev_bev *r, int keep)
 {
 	static const struct timeval none;
 
-	glev_buf_set_frozen(&r->in, keep ? GLEV_BACK : 0);
+	glev_buf_set_frozen(&r->in, (r->in.frozen & GLEV_FRONT) | (keep ? GLEV_BACK : 0));
 	glev_buf_set_frozen(&r->out, (r->out.frozen & GLEV_BACK) | (keep ? GLEV_FRONT : 0));
 	if (set_or_null(&r->fast.writer->timeout))
 		set_native_timeouts(r, &r->set.read_timeout, keep ? &none : &r->fast.writer->timeout);

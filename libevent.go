@@ -189,10 +189,9 @@ type Base struct {
 
 	mu       sync.Mutex
 	changed  sync.Cond // queue or children have; for freeChildren
-	queue    []task
-	spare    []task // the second of two slices that take turns as the queue
-	armed    bool   // the wake event is pending
-	keepers  int    // how many things keep an empty loop running
+	queue    taskQueue
+	armed    bool // the wake event is pending
+	keepers  int  // how many things keep an empty loop running
 	children map[*object]interface{ Free() }
 	counts   [kinds]int
 	io       C.struct_glev_fast_counters // the counters at the time when the base was freed
@@ -504,13 +503,13 @@ func (b *Base) freeChildren() {
 	b.closeChildren()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for len(b.children) > 0 || len(b.queue) > 0 {
-		if len(b.queue) == 0 {
+	for len(b.children) > 0 || len(b.queue.left()) > 0 {
+		if len(b.queue.left()) == 0 {
 			b.changed.Wait() // another goroutine is inside a child
 			continue
 		}
-		t := b.queue[0]
-		b.queue = b.queue[1:]
+		t := b.queue.left()[0]
+		b.queue.drop(1)
 		if !t.posted {
 			b.mu.Unlock()
 			t.run()

@@ -275,19 +275,34 @@ func connect(t *testing.T, l *libevent.Listener) {
 	}
 }
 
+// Functions post themselves again, few or more than can run in a turn.
 func TestStarveByPost(t *testing.T) {
+	for _, n := range []int{10, 100 * mostCalls} {
+		base := testutil.NewBase(t)
+		starve(t, base, mostCalls, func(turns *testutil.Turns) {
+			var again func()
+			again = func() {
+				turns.Did(1)
+				if !turns.Over() {
+					assert.NoError(t, base.Post(again))
+				}
+			}
+			for range n {
+				require.NoError(t, base.Post(again))
+			}
+		})
+	}
+}
+
+// Very many references end at once, and each has a function to be called.
+func TestStarveByReferences(t *testing.T) {
 	base := testutil.NewBase(t)
 	starve(t, base, mostCalls, func(turns *testutil.Turns) {
-		var again func()
-		again = func() {
-			turns.Did(1)
-			if !turns.Over() {
-				assert.NoError(t, base.Post(again))
-			}
+		buf := testutil.NewBuffer(t, "")
+		for range 100 * mostCalls {
+			require.NoError(t, buf.AddReference([]byte("x"), func() { turns.Did(1) }))
 		}
-		for range 10 {
-			require.NoError(t, base.Post(again))
-		}
+		require.NoError(t, base.Post(func() { assert.NoError(t, buf.Drain(buf.Len())) }))
 	})
 }
 

@@ -78,6 +78,7 @@ enum { GLEV_LIMIT_RATE = 1, GLEV_LIMIT_GROUP = 2, GLEV_LIMIT_SINGLE_READ = 4, GL
 /* What the loop still has to tell the closures, or must not tell them. */
 struct glev_owed {
 	short events;   /* event callbacks that TriggerEvent asked for */
+	short end;      /* of a filter: an end that waits until reading is on */
 	int8_t read;    /* of an end of a pair: a read callback is due, whatever the input has */
 	int8_t written; /* since the last write callback bytes were written, or one was asked for */
 	int8_t mute;    /* a write callback may come though no bytes were written */

@@ -471,6 +471,17 @@ static short tried(const struct glev_bev *r)
 	return r->stack.carries ? EV_READ | EV_WRITE : EV_WRITE;
 }
 
+/* An end may wait for reading to be on; see waits_for_reading in callbacks.c. */
+static void tell_end(struct glev_bev *r)
+{
+	short what = r->owed.end;
+
+	if (what && (bufferevent_get_enabled(r->bev) & EV_READ)) {
+		r->owed.end = 0;
+		glev_settle_tell(r, what, 0);
+	}
+}
+
 /* Turns directions on and off in libevent. */
 static short apply(struct glev_bev *r, short asked)
 {
@@ -500,6 +511,7 @@ static short apply(struct glev_bev *r, short asked)
 		failed |= on;
 	if (!r->fast.on)
 		sync_events(r);
+	tell_end(r);
 	return failed;
 }
 

@@ -444,10 +444,11 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 		return;
 	visit = begin(b);
 	if (lingers) {
-		if (what & (BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))
+		/* libevent also tells of an end of writing, when a file has become shorter. */
+		if (!(what & BEV_EVENT_CONNECTED)) {
 			glev_bev_cut_off(r);
-		if (!(what & BEV_EVENT_CONNECTED))
 			glevBevLingered(r->handle, bev, what, err);
+		}
 	} else if (glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes)) {
 		event_again(r, what, err, connecting);
 	}

@@ -103,6 +103,8 @@ void glev_base_foreign_remove(struct glev_base *b);
 /* Around a call of a filter function. */
 void glev_filter_begin(void);
 void glev_filter_end(void);
+/* Whether libevent checks how its locks are used. */
+int glev_debugs_locks(void);
 /* Whether this thread is inside a filter function. */
 int glev_filter_within(void);
 
@@ -152,7 +154,7 @@ struct glev_buf {
 	struct evbuffer *evb;
 	struct glev_bev *owner; /* the bufferevent whose buffer this is, or NULL */
 	int lent;               /* the Peeks, Pullups and Reserves in progress */
-	int frozen;             /* the ends that are frozen even when it is not lent */
+	int frozen;             /* the ends that the user or the binding has frozen */
 	/* Not NULL while bytes may be in a file instead of in memory. */
 	struct evbuffer_cb_entry *in_file;
 	struct glev_buf_cb *callbacks;
@@ -188,6 +190,8 @@ static inline void glev_buf_unlock(struct glev_buf *b)
 int64_t glev_buf_refusal(struct glev_buf *b, int end);
 /* Whether the buffer's bufferevent was freed. It needs no lock. */
 int glev_buf_gone(struct glev_buf *b);
+/* The ends that are frozen even when the buffer is not lent. */
+int glev_buf_frozen(const struct glev_buf *b);
 /* Freezes exactly the ends that have to be frozen. */
 void glev_buf_refreeze(struct glev_buf *b);
 /* Freezes these ends, and no other, as long as the buffer is not lent. */
@@ -195,6 +199,8 @@ void glev_buf_set_frozen(struct glev_buf *b, int ends);
 /* Counts the loans. */
 void glev_buf_lend(struct glev_buf *b);
 void glev_buf_take_back(struct glev_buf *b);
+/* Unlocks what a Goexit on this thread has left locked. */
+void glev_evbuffer_abandon(struct evbuffer *evb);
 /* All bytes are in memory now. */
 void glev_buf_out_of_file(struct glev_buf *b);
 

@@ -78,10 +78,12 @@ enum { GLEV_LIMIT_RATE = 1, GLEV_LIMIT_GROUP = 2, GLEV_LIMIT_SINGLE_READ = 4, GL
 /* What the loop still has to tell the closures, or must not tell them. */
 struct glev_owed {
 	short events;   /* event callbacks that TriggerEvent asked for */
+	short end;      /* of a filter: an end that waits until reading is on */
 	int8_t read;    /* of an end of a pair: a read callback is due, whatever the input has */
 	int8_t written; /* since the last write callback bytes were written, or one was asked for */
 	int8_t mute;    /* a write callback may come though no bytes were written */
 	int8_t touched; /* libevent may have queued a callback of it since it was made */
+	int8_t known;   /* the Go object is complete; atomic */
 	int8_t late;    /* the end of reading waits a turn for the event of a failed write */
 	int err;        /* the errno of an error that is to be told; 0 if there is none */
 	int put_off;    /* how often the end of a pair was put off; loop */
@@ -106,6 +108,7 @@ struct glev_ending {
 	struct evbuffer *gone; /* has the byte that tells a door of the end; see glev_bev_free */
 	struct event *waits;   /* of a bottom: the flushed event of the one that waits, or NULL */
 	int8_t shut;           /* CloseWrite: GLEV_SHUT_ASKED, GLEV_SHUT_DONE, or 0 */
+	int8_t unfinished;     /* of a filter: its functions have still to write what they hold */
 	int8_t finished;       /* of an end of a pair: the other end was told of its end */
 };
 
@@ -505,6 +508,7 @@ void glev_bev_cut_off(struct glev_bev *r);
 int glev_bev_on_pair(struct glev_bev *r);
 /* C's callbacks, if they are due. It needs no lock. */
 const struct glev_host *glev_bev_awaited(struct glev_bev *r);
+int glev_bev_flush_meets_loan(const struct glev_bev *r);
 int64_t glev_bev_flush_native(struct glev_bev *r, short what, enum bufferevent_flush_mode mode);
 
 /* --- bufferevent.c --------------------------------------------------------- */

@@ -85,6 +85,11 @@ int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, uintptr_t
 	return 0;
 }
 
+void glev_bev_known(struct glev_bev *r)
+{
+	__atomic_store_n(&r->owed.known, 1, __ATOMIC_RELEASE);
+}
+
 struct bufferevent *glev_bev_native(struct glev_bev *r)
 {
 	return r->bev;
@@ -315,27 +320,12 @@ int64_t glev_bev_read_buffer(struct glev_bev *r, struct glev_buf *dst)
 	return glev_buf_add_buffer(dst, &r->in);
 }
 
-/* A flush moves bytes whatever is enabled, down a stack of filters and to the other end of a
- * pair. */
-static int flush_meets_loan(const struct glev_bev *r)
-{
-	const struct glev_bev *partner;
-
-	for (; r; r = r->stack.under) {
-		partner = r->stack.partner;
-		if (r->kind != GLEV_SOCKET && (r->in.lent || r->out.lent ||
-		    (partner && (partner->in.lent || partner->out.lent))))
-			return 1;
-	}
-	return 0;
-}
-
 int64_t glev_bev_flush(struct glev_bev *r, short what, int mode)
 {
 	int64_t rc = GLEV_LENT;
 
 	GLEV_ENTER_STACK(r);
-	if (!flush_meets_loan(r)) {
+	if (!glev_bev_flush_meets_loan(r)) {
 		rc = glev_bev_flush_native(r, what, (enum bufferevent_flush_mode)mode);
 		if (rc < 0)
 			rc = -EPIPE;

@@ -151,6 +151,7 @@ func (b *BufferEvent) hasRecord() {
 	b.in = Buffer{c: C.glev_bev_input(b.c), owner: b}
 	b.out = Buffer{c: C.glev_bev_output(b.c), owner: b}
 	b.base.register(&b.object, b)
+	C.glev_bev_known(b.c)
 }
 
 // Pointer returns the struct bufferevent, for C code on the loop's thread, or nil after
@@ -338,9 +339,11 @@ func (b *BufferEvent) SetTimeouts(read, write time.Duration) error {
 //
 // Reading: the read closure is called only while the input has at least low bytes, and
 // reading stops while the input has high bytes or more. A stopped reader costs no CPU
-// time. A read closure that drained something and left high bytes or more is called
-// again; one that drained nothing is called again only after the input has been below
-// the mark.
+// time. A read closure that leaves fewer bytes than it found, but high bytes or more, is
+// called again. One that leaves as many or more, for example because it puts back what
+// it took, is called again only after the input has been below the mark; libevent alone
+// would call it again and again, at the cost of a whole core. (With TLS, taking
+// something counts, even if the closure puts it back.)
 //
 // Writing: the write closure is called when the output has low bytes or fewer. libevent
 // keeps the high mark for filters on top of the bufferevent, and Write does not stop at

@@ -135,9 +135,11 @@ func (c *nativeCall) with(other *Buffer) {
 		return
 	}
 	c.other = other
-	if o := other.owner; o != nil && o.loopOnly && (c.bev == nil || !c.bev.loopOnly) {
+	o := other.owner
+	if o != nil && o.loopOnly && (c.bev == nil || !c.bev.loopOnly) {
 		c.base = o.base
 	}
+	c.filters = c.filters || o != nil && o.filter != nil
 }
 
 // next reports whether the C function is to be called, for the first time or again.
@@ -218,6 +220,14 @@ func (c *nativeCall) end() {
 
 func (c *nativeCall) stopAndEnd() {
 	defer c.end() // also if stop raises the panic of a filter
+	if c.inFilters {
+		// A function of a filter has ended the goroutine.
+		for _, b := range []*Buffer{c.buf, c.other} {
+			if b != nil {
+				C.glev_buf_abandon(b.c)
+			}
+		}
+	}
 	c.stop()
 }
 

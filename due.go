@@ -73,10 +73,12 @@ func (b *Base) takeDues() {
 	*at = taken
 }
 
-// runDues runs the closures of the notes for the base, in a turn of the loop.
+// runDues runs closures of the notes for the base, in a turn of the loop.
 func (b *Base) runDues() {
-	b.takeDues()
-	for b.dues.first != nil && !b.stopping() {
+	if b.dues.first == nil {
+		b.takeDues()
+	}
+	for n := 0; n < mostTasks && b.dues.first != nil && !b.stopping(); n++ {
 		if fn := b.dues.next(); fn != nil {
 			b.runPosted(fn)
 		}

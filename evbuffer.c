@@ -659,7 +659,7 @@ int64_t glev_buf_commit(struct glev_buf *b, struct evbuffer_iovec *vec, int nvec
 	 * these. A commit does not move those bytes. */
 	if (glev_buf_gone(b)) {
 		rc = GLEV_CLOSED;
-	} else if (b->frozen & GLEV_BACK) {
+	} else if (glev_buf_frozen(b) & GLEV_BACK) {
 		rc = GLEV_FROZEN;
 	} else {
 		evbuffer_unfreeze(b->evb, 0);

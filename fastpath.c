@@ -448,7 +448,7 @@ static void write_out(struct glev_bev *r, size_t len)
 int glev_fast_is_straight(const struct glev_bev *r, size_t n)
 {
 	return n && r->fast.on && !r->door && !r->fast.spilled && (r->off.held & EV_WRITE) && !in_steps(r, n) &&
-	    !r->out.callbacks && !r->out.lent && !(r->out.frozen & GLEV_BACK) &&
+	    !r->out.callbacks && !r->out.lent && !(glev_buf_frozen(&r->out) & GLEV_BACK) &&
 	    !evbuffer_get_length(r->out.evb);
 }
 

@@ -10,16 +10,25 @@
 #include "bev.h"
 #include "callbacks.h"
 
+static int why_not(const struct glev_bev *under)
+{
+	if (glev_bev_is_quiet(under))
+		return GLEV_CLOSED;
+	if (glev_bev_life(under) != GLEV_LIVE || under->stack.above || under->ending.shut)
+		return -EBUSY;
+	/* The functions of a filter could not use what a Peek shows. */
+	return under->in.lent || under->out.lent ? GLEV_LENT : 0;
+}
+
 int glev_filter_put(struct glev_bev *under, struct glev_bev *above)
 {
 	int rc;
 
 	glev_bev_lock(under);
-	if (glev_bev_life(under) != GLEV_LIVE || under->stack.above || under->ending.shut) {
-		int quiet = glev_bev_is_quiet(under);
-
+	rc = why_not(under);
+	if (rc < 0) {
 		glev_bev_unlock(under);
-		return quiet ? GLEV_CLOSED : -EBUSY;
+		return rc;
 	}
 	under->stack.above = above;
 	rc = glev_settle_try(under);
@@ -150,4 +159,19 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 		return NULL;
 	}
 	return r;
+}
+
+/* Upward first, and without a lock: whoever has the lock of a filter may wait for those below. */
+void glev_filter_abandon(struct glev_bev *r)
+{
+	struct glev_bev *p;
+	struct bufferevent *bev = r->bev, *below;
+
+	glev_filter_end();
+	for (p = r->stack.above; p; p = p->stack.above)
+		glev_buf_abandon(&p->in);
+	for (; bev; bev = below) {
+		below = bufferevent_get_underlying(bev);
+		glev_evbuffer_abandon(bufferevent_get_input(bev));
+	}
 }

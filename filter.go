@@ -42,7 +42,8 @@ type filter struct {
 // and its methods SetCallbacks, CloseWrite, FreeAfterFlush, Trigger and TriggerEvent,
 // and Peek, Pullup and Reserve of its Input and Output, return errors. With
 // OptCloseOnFree, Free of the filter also frees under; without it under then has its
-// closures back.
+// closures back. While a function of Peek, Pullup or Reserve sees bytes of under,
+// NewFilter returns ErrLent.
 //
 // The filter reads nothing before Enable(EvRead). CloseWrite and FreeAfterFlush of the
 // filter first call out with FlushFinished, and wait for the bufferevents below.
@@ -165,8 +166,12 @@ func (b *BufferEvent) filtered(out bool, limit int, mode FlushMode) (result Filt
 func (b *BufferEvent) filterFailed(panicked any) {
 	var err error = &Error{"filter", errors.New("a filter function panicked")}
 	b.filter.err.Store(&err)
-	if panicked == nil {
+	if panicked == nil { // a Goexit, perhaps not on the loop's goroutine
+		C.glev_filter_abandon(b.c)
 		b.base.failed(nil)
+		if !b.base.hosted() {
+			b.base.breakLoop()
+		}
 		return
 	}
 	p := panicError(panicked)

@@ -1,6 +1,9 @@
 package libevent
 
 import (
+	"io"
+	"runtime"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -68,6 +71,40 @@ func TestStaleHandle(t *testing.T) {
 	b.handle.release() // twice
 	require.NoError(t, base.Free())
 	StaleOnPurpose += StaleCallbacks() - before
+}
+
+// An event may be due below a filter when NewFilter makes it on another goroutine. Here the lock
+// of the base stops NewFilter when libevent knows the filter and Go does not. The event waits.
+func TestAnEventBeforeTheConstructorReturns(t *testing.T) {
+	base, err := NewBase()
+	require.NoError(t, err)
+	under, other, err := base.NewPair(0)
+	require.NoError(t, err)
+	second, err := base.NewTimer(func() { base.mu.Unlock() })
+	require.NoError(t, err)
+	first, err := base.NewTimer(func() { assert.NoError(t, second.Add(0)) }) // in the next turn
+	require.NoError(t, err)
+	require.NoError(t, first.Add(0))
+	require.NoError(t, under.TriggerEvent(EventEOF|EventReading))
+
+	base.mu.Lock()
+	filter := make(chan *BufferEvent, 1)
+	go func() {
+		f, err := NewFilter(under, nil, nil, 0)
+		assert.NoError(t, err)
+		filter <- f
+	}()
+	for !strings.Contains(under.record(), "above=1") {
+		runtime.Gosched()
+	}
+	under.Enabled() // waits for the lock that C holds while it makes the filter
+	require.NoError(t, base.Dispatch())
+	f := <-filter
+	assert.Equal(t, io.EOF, f.Err())
+	for _, o := range []interface{ Free() }{f, under, other, first, second} {
+		o.Free()
+	}
+	require.NoError(t, base.Free())
 }
 
 // StaleOnPurpose is the number of stale callbacks that the test above has made. TestMain

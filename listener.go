@@ -174,6 +174,7 @@ func (b *Base) newListener(op string, opts ListenOptions, accept func(*Listener,
 		l.shares = append(l.shares, share)
 	}
 	l.handle = newHandle(l)
+	l.prepare()
 	if errno := open(l); errno != 0 {
 		l.handle.release()
 		return nil, &Error{op, errno}

@@ -163,6 +163,8 @@ enum { GLEV_FRONT = 1, GLEV_BACK = 2 };
 /* Whether the caller may use the buffer now. */
 int64_t glev_buf_check(struct glev_buf *b);
 int64_t glev_buf_freeze(struct glev_buf *b, int end, int on);
+/* Unlocks what a Goexit on this thread has left locked. */
+void glev_buf_abandon(struct glev_buf *b);
 
 /* --- evbuffer.c ---------------------------------------------------------- */
 
@@ -280,6 +282,8 @@ enum { GLEV_CB_READ = 1, GLEV_CB_WRITE = 2 };
 
 struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop_only, int plain, uintptr_t handle, int *err);
 int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, uintptr_t handles[2], struct glev_bev *out[2]);
+/* Events wait until this is called: libevent may have some before the Go object is complete. */
+void glev_bev_known(struct glev_bev *r);
 struct bufferevent *glev_bev_native(struct glev_bev *r);
 struct glev_buf *glev_bev_input(struct glev_bev *r);
 struct glev_buf *glev_bev_output(struct glev_bev *r);
@@ -359,6 +363,9 @@ void glev_bev_describe(struct glev_bev *r, char *buf, int size);
 /* --- filter.c ------------------------------------------------------------ */
 
 struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, uintptr_t handle, int *err);
+/* A function of the filter has called Goexit on this thread: unlocks what that has left locked
+ * of the stack. */
+void glev_filter_abandon(struct glev_bev *r);
 
 /* --- adopt.c ------------------------------------------------------------- */
 

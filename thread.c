@@ -20,10 +20,18 @@ int glev_use_threads(void)
 	return evthread_use_pthreads();
 }
 
+static int debugs_locks;
+
 int glev_enable_lock_debugging(void)
 {
 	evthread_enable_lock_debugging();
+	debugs_locks = 1;
 	return 0;
+}
+
+int glev_debugs_locks(void)
+{
+	return debugs_locks;
 }
 
 /* --- who acts as the loop -------------------------------------------------- */

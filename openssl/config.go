@@ -35,12 +35,25 @@ type Config struct {
 	ClientCAs            *x509.CertPool
 	ClientCACertificates []*x509.Certificate
 
-	// MinVersion and MaxVersion bound the version of TLS. For MinVersion 0 means TLS 1.2, for
-	// MaxVersion the highest version that OpenSSL has.
+	// MinVersion and MaxVersion bound the version of TLS. For MinVersion 0 means TLS 1.2, or
+	// what openssl.cnf demands if that is higher. For MaxVersion 0 means what openssl.cnf
+	// allows, or the highest version that OpenSSL has.
 	MinVersion, MaxVersion uint16
-	// CipherList and CipherSuites choose the ciphers for TLS 1.2 and below and for TLS 1.3, in
-	// the format of openssl-ciphers(1). Empty means OpenSSL's default.
-	CipherList, CipherSuites string
+	// CipherSuites are the ids of cipher suites, most wanted first. The ids of TLS 1.3 choose
+	// among the suites of TLS 1.3, and the others among those of TLS 1.2 and below. If no id
+	// of a kind is there, the context has the ciphers of openssl.cnf, or else OpenSSL's
+	// default; for TLS 1.2 only those of them with forward secrecy and authenticated
+	// encryption.
+	CipherSuites []uint16
+	// CipherList chooses the ciphers of TLS 1.2 and below in the format of
+	// openssl-ciphers(1), which can also set OpenSSL's security level. Set at most one of
+	// CipherList and CipherSuites. Ciphers without a certificate or without encryption are
+	// left out of every list.
+	CipherList string
+	// CurvePreferences are the groups for the key exchange, most wanted first. Empty means
+	// OpenSSL's default. Those that OpenSSL does not have are left out, if one remains:
+	// [tls.X25519MLKEM768] needs OpenSSL 3.5.
+	CurvePreferences []tls.CurveID
 
 	// NextProtos are the protocols of ALPN. A server picks the first of its own that the
 	// client has, and refuses a client that offers only other protocols.

@@ -16,6 +16,9 @@
 /* The most bytes of plaintext that a TLS record can have. */
 enum { GTLS_RECORD = 16384 };
 
+/* What a peer's certificates may cost: their bytes, their number, and the bits of a key. */
+enum { GTLS_MAX_CHAIN_BYTES = 100 * 1024, GTLS_MAX_CHAIN = 10, GTLS_MAX_KEY_BITS = 8192 };
+
 /* --- error.c --------------------------------------------------------------- */
 
 /* Empties the thread's error queue and returns its first code, which is never 0. */

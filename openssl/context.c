@@ -28,6 +28,9 @@ static int set_up(struct gtls_ctx *c, int options, int tickets)
 	else
 		SSL_CTX_set_options(c->ctx, SSL_OP_ALLOW_CLIENT_RENEGOTIATION);
 #endif
+	/* Only a CipherList can ask for DHE, which needs parameters on a server. */
+	SSL_CTX_set_dh_auto(c->ctx, 1);
+	SSL_CTX_set_max_cert_list(c->ctx, GTLS_MAX_CHAIN_BYTES);
 	SSL_CTX_set_info_callback(c->ctx, gtls_on_info);
 	if (options & GTLS_KEY_LOG)
 		SSL_CTX_set_keylog_callback(c->ctx, gtls_on_key);
@@ -86,19 +89,22 @@ void gtls_ctx_free(struct gtls_ctx *c)
 	free(c);
 }
 
+static int highest(int a, int b)
+{
+	return a > b ? a : b;
+}
+
+/* openssl.cnf has set bounds already, when the SSL_CTX was made. */
 unsigned long gtls_ctx_versions(struct gtls_ctx *c, int min, int max)
 {
 	ERR_clear_error();
+	if (!min)
+		min = highest((int)SSL_CTX_get_min_proto_version(c->ctx), TLS1_2_VERSION);
+	if (!max)
+		max = (int)SSL_CTX_get_max_proto_version(c->ctx);
+	if (max && max < min)
+		return ERR_PACK(ERR_LIB_SSL, 0, SSL_R_NO_PROTOCOLS_AVAILABLE);
 	if (!SSL_CTX_set_min_proto_version(c->ctx, min) || !SSL_CTX_set_max_proto_version(c->ctx, max))
-		return gtls_take_error();
-	return 0;
-}
-
-unsigned long gtls_ctx_ciphers(struct gtls_ctx *c, const char *list, const char *suites)
-{
-	ERR_clear_error();
-	if ((list && !SSL_CTX_set_cipher_list(c->ctx, list)) ||
-	    (suites && !SSL_CTX_set_ciphersuites(c->ctx, suites)))
 		return gtls_take_error();
 	return 0;
 }

@@ -126,7 +126,10 @@ func (s *shared) configure(op string, cfg *Config) error {
 	if err := s.setVersions(op, cfg.MinVersion, cfg.MaxVersion); err != nil {
 		return err
 	}
-	if err := s.setCiphers(op, cfg.CipherList, cfg.CipherSuites); err != nil {
+	if err := s.setCiphers(op, cfg); err != nil {
+		return err
+	}
+	if err := s.setGroups(op, cfg.CurvePreferences); err != nil {
 		return err
 	}
 	if err := s.setCertificates(op, cfg.Certificates); err != nil {
@@ -136,25 +139,6 @@ func (s *shared) configure(op string, cfg *Config) error {
 		return err
 	}
 	return s.setProtocols(op, cfg.NextProtos)
-}
-
-func (s *shared) setVersions(op string, low, high uint16) error {
-	if low == 0 {
-		low = tls.VersionTLS12
-	}
-	for _, v := range []uint16{low, high} {
-		if v != 0 && (v < tls.VersionTLS10 || v > tls.VersionTLS13) {
-			return badArgument(op, "MinVersion or MaxVersion is %#04x, which is not a version of TLS", v)
-		}
-	}
-	if high != 0 && high < low {
-		return badArgument(op, "MaxVersion, %s, is below MinVersion, %s", tls.VersionName(high), tls.VersionName(low))
-	}
-	return newErrorIf(op, C.gtls_ctx_versions(s.c, C.int(low), C.int(high)))
-}
-
-func (s *shared) setCiphers(op, list, suites string) error {
-	return newErrorIf(op, C.gtls_ctx_ciphers(s.c, cStringOrNil(list), cStringOrNil(suites)))
 }
 
 func (s *shared) setProtocols(op string, protos []string) error {

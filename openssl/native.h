@@ -58,10 +58,9 @@ enum { GTLS_MAX_PICKED = 8 };
 
 struct gtls_ctx *gtls_ctx_new(int server, int options, int tickets, uintptr_t handle, unsigned long *code);
 void gtls_ctx_free(struct gtls_ctx *c);
-/* 0 sets no bound. */
+/* With min 0 the lowest version is TLS 1.2, or that of openssl.cnf if it is higher. With max 0
+ * the highest is that of openssl.cnf, or the highest that OpenSSL has. */
 unsigned long gtls_ctx_versions(struct gtls_ctx *c, int min, int max);
-/* NULL leaves OpenSSL's default. */
-unsigned long gtls_ctx_ciphers(struct gtls_ctx *c, const char *list, const char *suites);
 /* der[0] is the leaf, and the key is PKCS #8. */
 unsigned long gtls_ctx_add_cert(struct gtls_ctx *c, const struct gtls_bytes *der, int n, struct gtls_bytes key);
 /* From now on gtlsPick chooses among the added certificates, by the client's server name. */
@@ -73,6 +72,18 @@ unsigned long gtls_ctx_add_ca_name(struct gtls_ctx *c, struct gtls_bytes name);
 void gtls_ctx_verify(struct gtls_ctx *c, int mode);
 /* The protocols are in TLS's format: each has its length before it. */
 unsigned long gtls_ctx_alpn(struct gtls_ctx *c, struct gtls_bytes protos);
+
+/* --- cipher.c -------------------------------------------------------------- */
+
+/* Chooses the ciphers of TLS 1.2 and below, and the suites of TLS 1.3. NULL stands for those
+ * of openssl.cnf or OpenSSL's default; of that list only ciphers with forward secrecy and
+ * authenticated encryption are taken. Ciphers without authentication or without encryption
+ * are never taken. */
+unsigned long gtls_ctx_ciphers(struct gtls_ctx *c, const char *list, const char *suites);
+/* Whether a connection with this cipher knows its peer and hides its bytes. */
+int gtls_cipher_protects(const SSL_CIPHER *cipher);
+/* Sets the groups for the key exchange: OpenSSL's names, with colons between them. */
+unsigned long gtls_ctx_groups(struct gtls_ctx *c, const char *list);
 
 /* --- conn.c ---------------------------------------------------------------- */
 

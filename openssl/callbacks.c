@@ -31,50 +31,15 @@ struct gtls_conn *gtls_conn_of(const SSL *ssl)
 
 /* --- verification -------------------------------------------------------------- */
 
-static struct gtls_conn *conn_of_store(X509_STORE_CTX *store)
-{
-	return gtls_conn_of(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
-}
-
-/* With GTLS_VERIFY_GO, called instead of OpenSSL's own verification. */
+/* Called instead of OpenSSL's own verification. */
 int gtls_on_verify(X509_STORE_CTX *store, void *arg)
 {
-	int error = gtlsVerify(conn_of_store(store)->handle, X509_STORE_CTX_get0_untrusted(store));
+	struct gtls_conn *c = gtls_conn_of(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
+	int error = gtlsVerify(c->handle, X509_STORE_CTX_get0_untrusted(store));
 
 	(void)arg;
 	X509_STORE_CTX_set_error(store, error);
 	return error == X509_V_OK;
-}
-
-/* With GTLS_VERIFY_NOTHING, called instead of OpenSSL's own verification. */
-int gtls_on_any_cert(X509_STORE_CTX *store, void *arg)
-{
-	(void)arg;
-	X509_STORE_CTX_set_error(store, X509_V_OK);
-	return 1;
-}
-
-/* With GTLS_VERIFY_STORE, OpenSSL's own verification has checked a certificate. The first
- * failure is kept for gtls_conn_verify_failure. */
-int gtls_on_verified(int ok, X509_STORE_CTX *store)
-{
-	struct gtls_conn *c = conn_of_store(store);
-	struct gtls_verification *v = &c->verification;
-
-	/* The server's certificate is valid, but without a name to expect it can be that of
-	 * any server. */
-	if (ok && !c->server && !v->named && X509_STORE_CTX_get_error_depth(store) == 0) {
-		X509_STORE_CTX_set_error(store, X509_V_ERR_HOSTNAME_MISMATCH);
-		ok = 0;
-	}
-	if (ok || v->error)
-		return ok;
-	v->error = X509_STORE_CTX_get_error(store);
-	v->sent = X509_chain_up_ref(X509_STORE_CTX_get0_untrusted(store));
-	v->wrong = X509_STORE_CTX_get_current_cert(store);
-	if (v->wrong)
-		X509_up_ref(v->wrong);
-	return 0;
 }
 
 /* --- handshake ------------------------------------------------------------------ */

@@ -10,7 +10,6 @@ package openssl
 import "C"
 
 import (
-	"crypto/tls"
 	"fmt"
 	"runtime/cgo"
 	"unsafe"
@@ -21,7 +20,8 @@ func gtlsVerify(handle C.uintptr_t, sent *C.struct_stack_st_X509) (code C.int) {
 	c := cgo.Handle(handle).Value().(*Conn)
 	defer func() {
 		if p := recover(); p != nil {
-			c.failed.Store(&tls.CertificateVerificationError{Err: fmt.Errorf("openssl: panic in a verification: %v", p)})
+			err := fmt.Errorf("openssl: panic in a verification: %v", p)
+			c.failed.Store(&err)
 			code = C.X509_V_ERR_UNSPECIFIED
 		}
 	}()
@@ -29,7 +29,13 @@ func gtlsVerify(handle C.uintptr_t, sent *C.struct_stack_st_X509) (code C.int) {
 	for i := range ders {
 		ders[i] = derOf(sent, i)
 	}
-	return c.verify(ders)
+	p, err := c.examine(ders)
+	if err != nil {
+		c.failed.Store(&err)
+		return alertFor(err)
+	}
+	c.peer.Store(p)
+	return C.X509_V_OK
 }
 
 //export gtlsPick

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"time"
 )
 
 // Config says what a Context is like. Its words are those of crypto/tls. A constructor copies
@@ -15,10 +16,9 @@ type Config struct {
 	// needs the bytes of the private keys, so keys in hardware are not supported.
 	Certificates []tls.Certificate
 
-	// RootCAs or RootCertificates are the roots that a client trusts; set at most one of the
-	// two. With RootCertificates OpenSSL verifies the server, and trusts each of them even
-	// if it is signed by another certificate. Otherwise Go verifies the server during the
-	// handshake, with crypto/x509; if both are nil, with the roots of the system.
+	// RootCAs or RootCertificates are the roots that a client trusts. RootCertificates is the
+	// same as a pool with these certificates; set at most one of the two. If both are nil, the
+	// client trusts the roots of the system, as crypto/x509 finds them.
 	RootCAs          *x509.CertPool
 	RootCertificates []*x509.Certificate
 
@@ -30,10 +30,15 @@ type Config struct {
 
 	// ClientAuth is what a server demands of the client's certificate. If the server verifies
 	// it, its root must be in ClientCAs or ClientCACertificates, which work as RootCAs and
-	// RootCertificates do: set at most one, and neither means the roots of the system.
+	// RootCertificates do: set at most one, and neither means the roots of the system. Their
+	// names are sent to the client, which can have 64 KiB in all.
 	ClientAuth           tls.ClientAuthType
 	ClientCAs            *x509.CertPool
 	ClientCACertificates []*x509.Certificate
+
+	// Time returns the time at which certificates must be valid. If it is nil, that is
+	// time.Now. It may be called with a lock of the connection held.
+	Time func() time.Time
 
 	// MinVersion and MaxVersion bound the version of TLS. For MinVersion 0 means TLS 1.2, or
 	// what openssl.cnf demands if that is higher. For MaxVersion 0 means what openssl.cnf

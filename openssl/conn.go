@@ -7,8 +7,6 @@ package openssl
 import "C"
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"io"
 	"net"
 	"os"
@@ -45,9 +43,9 @@ type Conn struct {
 	ended     atomic.Bool // the event closure was told io.EOF
 	dirty     atomic.Bool // SetAllowDirtyShutdown
 
-	failed atomic.Pointer[tls.CertificateVerificationError] // by Go; the next error event takes it
-	chains atomic.Pointer[[][]*x509.Certificate]            // that Go has verified
-	state  atomic.Pointer[ConnectionState]                  // nil until it is asked for
+	failed atomic.Pointer[error]           // of Go; the next error event takes it
+	peer   atomic.Pointer[peer]            // that Go has verified
+	state  atomic.Pointer[ConnectionState] // nil until it is asked for
 }
 
 // NewSocket makes a TLS connection on a stream socket. It accepts if c is the context of a
@@ -128,7 +126,7 @@ func (c *Context) NewFilter(under *libevent.BufferEvent, opts libevent.Options) 
 
 // checkName refuses a client that verifies and does not know the server's name.
 func (c *Context) checkName(op string) error {
-	if !c.server && c.name == "" && c.verify != C.GTLS_VERIFY_NOTHING {
+	if !c.server && c.name == "" && c.trust.verified {
 		return badArgument(op, "the server's name is not known: set ServerName or InsecureSkipVerify")
 	}
 	return nil
@@ -142,7 +140,7 @@ func (c *Context) newConn(op string, base *libevent.Base, opts libevent.Options,
 	handle := cgo.NewHandle(conn)
 	live.conns.Add(1)
 	var code C.ulong
-	conn.c = C.gtls_conn_new(c.c, c.verify, C.uintptr_t(handle), &code)
+	conn.c = C.gtls_conn_new(c.c, C.uintptr_t(handle), &code)
 	if conn.c == nil {
 		releaseConn(handle)
 		return nil, newError(op, code)
@@ -234,11 +232,11 @@ func (c *Conn) setName(op, name string) error {
 		return nil
 	}
 	c.name.Store(&name)
-	host, ip := isIP(name)
-	if !ip {
-		host = strings.TrimSuffix(name, ".") // only resolvers use the dot
+	asked := strings.TrimSuffix(name, ".") // only resolvers use the dot
+	if isIP(name) {
+		asked = ""
 	}
-	if code := C.gtls_conn_set_name(c.c, cString(host), cBool(ip)); code != 0 {
+	if code := C.gtls_conn_set_name(c.c, cStringOrNil(asked)); code != 0 {
 		return newError(op, code)
 	}
 	C.gtls_conn_set_session(c.c, c.ctx.sessions.get(name))
@@ -251,7 +249,7 @@ func (c *Conn) expect(op, host string) error {
 	if c.ctx.server || c.named {
 		return nil
 	}
-	if host == "" && c.ctx.verify != C.GTLS_VERIFY_NOTHING {
+	if host == "" && c.ctx.trust.verified {
 		return badArgument(op, "the server's name is not known: set ServerName or InsecureSkipVerify")
 	}
 	if err := checkServerName(op, host); err != nil {
@@ -342,10 +340,7 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 // EventError, and errno has no meaning then.
 func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64, state C.struct_gtls_event) error {
 	if failed := c.failed.Swap(nil); failed != nil {
-		return failed
-	}
-	if failed := c.storeFailure(); failed != nil {
-		return failed
+		return *failed
 	}
 	op := "read"
 	switch {

@@ -16,9 +16,6 @@
 /* The most bytes of plaintext that a TLS record can have. */
 enum { GTLS_RECORD = 16384 };
 
-/* What a peer's certificates may cost: their bytes, their number, and the bits of a key. */
-enum { GTLS_MAX_CHAIN_BYTES = 100 * 1024, GTLS_MAX_CHAIN = 10, GTLS_MAX_KEY_BITS = 8192 };
-
 /* --- error.c --------------------------------------------------------------- */
 
 /* Empties the thread's error queue and returns its first code, which is never 0. */
@@ -45,15 +42,6 @@ struct gtls_ctx {
 };
 
 /* --- a connection ---------------------------------------------------------- */
-
-/* Whom the peer must be, and what OpenSSL's own verification has found. */
-struct gtls_verification {
-	int8_t by_store;       /* OpenSSL verifies */
-	int8_t named;          /* the name of the server is set */
-	int error;             /* an X509_V_ERR_ that Go has not taken yet, or 0 */
-	STACK_OF(X509) *sent;  /* with an error: the peer's certificates, */
-	X509 *wrong;           /* and the one that is wrong, or NULL */
-};
 
 /* wire.c: the socket and the fast path. */
 struct gtls_wire {
@@ -102,7 +90,6 @@ struct gtls_conn {
 	int8_t begun;             /* gtls_conn_begin was called */
 	int8_t failed;            /* an error was reported since the handshake started */
 	int8_t shutdown_blocked;  /* close_notify waits for room in the socket */
-	struct gtls_verification verification;
 	struct gtls_wire wire;
 	struct gtls_under under;
 	struct evbuffer_cb_entry *out_cb; /* output.c, or NULL */
@@ -161,8 +148,6 @@ int gtls_conn_index(void);
 struct gtls_conn *gtls_conn_of(const SSL *ssl);
 /* The callbacks of an SSL_CTX. */
 int gtls_on_verify(X509_STORE_CTX *store, void *arg);
-int gtls_on_verified(int ok, X509_STORE_CTX *store);
-int gtls_on_any_cert(X509_STORE_CTX *store, void *arg);
 int gtls_on_cert(SSL *ssl, void *arg);
 int gtls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in, unsigned int inlen, void *arg);
 int gtls_on_session(SSL *ssl, SSL_SESSION *session);

@@ -165,23 +165,6 @@ void gtls_ctx_pick_certs(struct gtls_ctx *c)
 
 /* --- verification ------------------------------------------------------------ */
 
-unsigned long gtls_ctx_add_root(struct gtls_ctx *c, struct gtls_bytes der)
-{
-	X509_STORE *store = SSL_CTX_get_cert_store(c->ctx);
-	X509 *root;
-	int ok;
-
-	ERR_clear_error();
-	root = parse(der);
-	ok = root && X509_STORE_add_cert(store, root);
-	X509_free(root);
-	if (!ok)
-		return gtls_take_error();
-	/* OpenSSL then also trusts a root that another certificate has signed. */
-	X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
-	return 0;
-}
-
 unsigned long gtls_ctx_add_ca_name(struct gtls_ctx *c, struct gtls_bytes name)
 {
 	const unsigned char *p = name.p;
@@ -200,20 +183,12 @@ unsigned long gtls_ctx_add_ca_name(struct gtls_ctx *c, struct gtls_bytes name)
 	return 0;
 }
 
-void gtls_ctx_verify(struct gtls_ctx *c, int mode)
+void gtls_ctx_verify(struct gtls_ctx *c, int asked, int required)
 {
-	int flags = SSL_VERIFY_NONE;
+	int mode = asked ? SSL_VERIFY_PEER : SSL_VERIFY_NONE;
 
-	if (mode & GTLS_CERT_REQUIRED)
-		flags = SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-	else if (mode & GTLS_CERT_REQUESTED || (!c->server && mode != GTLS_VERIFY_NOTHING))
-		flags = SSL_VERIFY_PEER;
-	mode &= ~(GTLS_CERT_REQUESTED | GTLS_CERT_REQUIRED);
-	SSL_CTX_set_verify(c->ctx, flags, mode == GTLS_VERIFY_STORE ? gtls_on_verified : NULL);
-	if (mode == GTLS_VERIFY_GO)
-		SSL_CTX_set_cert_verify_callback(c->ctx, gtls_on_verify, NULL);
-	else if (mode == GTLS_VERIFY_NOTHING)
-		SSL_CTX_set_cert_verify_callback(c->ctx, gtls_on_any_cert, NULL);
+	SSL_CTX_set_verify(c->ctx, required ? mode | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : mode, NULL);
+	SSL_CTX_set_cert_verify_callback(c->ctx, gtls_on_verify, NULL);
 }
 
 /* --- ALPN --------------------------------------------------------------------- */

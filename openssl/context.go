@@ -31,14 +31,13 @@ type shared struct {
 	c      *C.struct_gtls_ctx
 	handle cgo.Handle
 	server bool
-	verify C.int // one of GTLS_VERIFY_
+	trust  trust
 
 	mu    sync.Mutex // for freed and conns
 	freed bool
 	conns int // how many there are
 
 	pick     picker
-	verifier verifier
 	sessions *sessionCache
 	keys     *keyLog
 }

@@ -79,21 +79,3 @@ struct gtls_event gtls_conn_event(struct gtls_conn *c, short what)
 	gtls_unlock(c);
 	return e;
 }
-
-int gtls_conn_verify_failure(struct gtls_conn *c, STACK_OF(X509) **sent, STACK_OF(X509) **wrong)
-{
-	struct gtls_verification *v = &c->verification;
-	int error;
-
-	gtls_lock(c);
-	error = v->error;
-	*sent = v->sent;
-	*wrong = NULL;
-	if (v->wrong && ((*wrong = sk_X509_new_null()) == NULL || !sk_X509_push(*wrong, v->wrong)))
-		X509_free(v->wrong);
-	v->error = X509_V_OK;
-	v->sent = NULL;
-	v->wrong = NULL;
-	gtls_unlock(c);
-	return error;
-}

@@ -44,14 +44,8 @@ enum {
 	GTLS_KEY_LOG = 8,
 };
 
-/* One way to verify the peer, and for a server at most one of the two flags. */
-enum {
-	GTLS_VERIFY_NOTHING,      /* any certificate is accepted */
-	GTLS_VERIFY_STORE,        /* OpenSSL verifies, with the roots of its store */
-	GTLS_VERIFY_GO,           /* gtlsVerify verifies */
-	GTLS_CERT_REQUESTED = 16, /* the client is asked for a certificate, and may have none */
-	GTLS_CERT_REQUIRED = 32,  /* the client must have a certificate */
-};
+/* What a peer's certificates may cost: their bytes, their number, and the bits of a key. */
+enum { GTLS_MAX_CHAIN_BYTES = 100 * 1024, GTLS_MAX_CHAIN = 10, GTLS_MAX_KEY_BITS = 8192 };
 
 /* How many certificates gtlsPick may choose at most. */
 enum { GTLS_MAX_PICKED = 8 };
@@ -65,11 +59,11 @@ unsigned long gtls_ctx_versions(struct gtls_ctx *c, int min, int max);
 unsigned long gtls_ctx_add_cert(struct gtls_ctx *c, const struct gtls_bytes *der, int n, struct gtls_bytes key);
 /* From now on gtlsPick chooses among the added certificates, by the client's server name. */
 void gtls_ctx_pick_certs(struct gtls_ctx *c);
-/* Adds a certificate to the store. */
-unsigned long gtls_ctx_add_root(struct gtls_ctx *c, struct gtls_bytes der);
 /* Adds the DER name of an issuer to the list that a server sends when it asks for a certificate. */
 unsigned long gtls_ctx_add_ca_name(struct gtls_ctx *c, struct gtls_bytes name);
-void gtls_ctx_verify(struct gtls_ctx *c, int mode);
+/* gtlsVerify verifies the peer. Without asked a client is not asked for a certificate, and
+ * with required it must have one. */
+void gtls_ctx_verify(struct gtls_ctx *c, int asked, int required);
 /* The protocols are in TLS's format: each has its length before it. */
 unsigned long gtls_ctx_alpn(struct gtls_ctx *c, struct gtls_bytes protos);
 
@@ -92,11 +86,11 @@ struct gtls_conn;
 /* The errno that says why a descriptor is not a stream socket, or 0. */
 int gtls_check_fd(int fd);
 /* Makes a connection that has no bufferevent yet: gtls_make makes that. */
-struct gtls_conn *gtls_conn_new(struct gtls_ctx *c, int verify, uintptr_t handle, unsigned long *code);
+struct gtls_conn *gtls_conn_new(struct gtls_ctx *c, uintptr_t handle, unsigned long *code);
 /* Only for a connection that never got a bufferevent; else gtls_gone frees it. */
 void gtls_conn_free(struct gtls_conn *c);
-/* Sets the name that the server must have. Call it before the handshake. */
-unsigned long gtls_conn_set_name(struct gtls_conn *c, const char *name, int is_ip);
+/* Sets the name that the client asks the server for, or NULL. Call it before the handshake. */
+unsigned long gtls_conn_set_name(struct gtls_conn *c, const char *name);
 /* Sets the session that the next handshake tries to resume, or NULL. Takes the reference. */
 void gtls_conn_set_session(struct gtls_conn *c, SSL_SESSION *session);
 /* -EISCONN if the connection is open: the name of the next server must not be set then,
@@ -123,10 +117,6 @@ struct gtls_event {
 
 /* Turns off the directions that the event has ended. */
 struct gtls_event gtls_conn_event(struct gtls_conn *c, short what);
-/* Takes the failure of OpenSSL's own verification: an X509_V_ERR_, or X509_V_OK for none.
- * sent gets the peer's certificates and wrong the one that is wrong. The caller frees both
- * with gtls_certs_free. */
-int gtls_conn_verify_failure(struct gtls_conn *c, STACK_OF(X509) **sent, STACK_OF(X509) **wrong);
 
 /* --- state.c --------------------------------------------------------------- */
 

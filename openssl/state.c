@@ -58,8 +58,16 @@ int64_t gtls_conn_state(struct gtls_conn *c, struct gtls_state *s)
 	return cipher ? 0 : -ENOTCONN;
 }
 
+static time_t made_at(const SSL_SESSION *session)
+{
+#if OPENSSL_VERSION_NUMBER >= 0x30300000L
+	return SSL_SESSION_get_time_ex(session);
+#else
+	return (time_t)SSL_SESSION_get_time(session);
+#endif
+}
+
 int gtls_session_fresh(SSL_SESSION *session)
 {
-	return SSL_SESSION_is_resumable(session) &&
-	    SSL_SESSION_get_time(session) + SSL_SESSION_get_timeout(session) > time(NULL);
+	return SSL_SESSION_is_resumable(session) && made_at(session) + SSL_SESSION_get_timeout(session) > time(NULL);
 }

@@ -64,8 +64,8 @@ func (c *Conn) ConnectionState() ConnectionState {
 	s.PeerCertificates, _ = certificatesOf(native.peer)
 	// If this peer has shown no certificate, the chains are those of the peer of an earlier
 	// connection.
-	if chains := c.chains.Load(); chains != nil && !s.DidResume && len(s.PeerCertificates) > 0 {
-		s.VerifiedChains = *chains
+	if p := c.peer.Load(); p != nil && !s.DidResume && len(s.PeerCertificates) > 0 {
+		s.VerifiedChains = p.chains
 	}
 	c.state.Store(s)
 	return *s

@@ -35,7 +35,7 @@ struct gtls_conn *gtls_conn_of(const SSL *ssl)
 int gtls_on_verify(X509_STORE_CTX *store, void *arg)
 {
 	struct gtls_conn *c = gtls_conn_of(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
-	int error = gtlsVerify(c->handle, X509_STORE_CTX_get0_untrusted(store));
+	int error = gtls_ask_verify(c, X509_STORE_CTX_get0_untrusted(store));
 
 	(void)arg;
 	X509_STORE_CTX_set_error(store, error);
@@ -96,6 +96,9 @@ void gtls_on_info(const SSL *ssl, int where, int ret)
 
 	if ((where & SSL_CB_HANDSHAKE_START) && SSL_in_before(ssl))
 		gtls_conn_restart(c);
+	/* In TLS 1.3 a message after the handshake is said to start one. */
+	if ((where & SSL_CB_HANDSHAKE_START) && SSL_version(ssl) < TLS1_3_VERSION)
+		gtls_ask_restart(c);
 	if (c->code)
 		return;
 	if (!(where & SSL_CB_ALERT))

@@ -10,32 +10,33 @@ package openssl
 import "C"
 
 import (
-	"fmt"
 	"runtime/cgo"
 	"unsafe"
 )
 
 //export gtlsVerify
-func gtlsVerify(handle C.uintptr_t, sent *C.struct_stack_st_X509) (code C.int) {
-	c := cgo.Handle(handle).Value().(*Conn)
-	defer func() {
-		if p := recover(); p != nil {
-			err := fmt.Errorf("openssl: panic in a verification: %v", p)
-			c.failed.Store(&err)
-			code = C.X509_V_ERR_UNSPECIFIED
-		}
-	}()
+func gtlsVerify(handle C.uintptr_t, sent *C.struct_stack_st_X509, id C.uint, mayRest C.int) C.int {
 	ders := make([][]byte, C.gtls_certs_count(sent))
 	for i := range ders {
 		ders[i] = derOf(sent, i)
 	}
-	p, err := c.examine(ders)
-	if err != nil {
+	return cgo.Handle(handle).Value().(*Conn).askVerify(ders, id, mayRest != 0)
+}
+
+//export gtlsDecide
+func gtlsDecide(handle C.uintptr_t, id C.uint) (answer C.int) {
+	c := cgo.Handle(handle).Value().(*Conn)
+	if err := caught("a decision", c.conclude); err != nil {
 		c.failed.Store(&err)
-		return alertFor(err)
+		return C.GTLS_NO
 	}
-	c.peer.Store(p)
-	return C.X509_V_OK
+	return C.GTLS_YES
+}
+
+//export gtlsTicket
+func gtlsTicket(handle C.uintptr_t, client *C.struct_stack_st_X509) (usable C.int) {
+	defer guard()
+	return cBool(cgo.Handle(handle).Value().(*shared).mayResume(client))
 }
 
 //export gtlsPick
@@ -54,7 +55,7 @@ func gtlsPick(handle C.uintptr_t, name *C.char, picked *C.int) (n C.int) {
 func gtlsSession(handle C.uintptr_t, session *C.SSL_SESSION) {
 	defer guard()
 	c := cgo.Handle(handle).Value().(*Conn)
-	c.ctx.sessions.put(c.serverName(), session)
+	c.ctx.sessions.put(c.serverName(), session, c.peer.Load())
 }
 
 //export gtlsKey

@@ -27,6 +27,7 @@ struct gtls_conn *gtls_conn_new(struct gtls_ctx *ctx, uintptr_t handle, unsigned
 	c->handle = handle;
 	c->server = ctx->server;
 	c->renegotiates = ctx->renegotiates;
+	c->asks = ctx->asks;
 	c->ssl = SSL_new(ctx->ctx);
 	if (!c->ssl || !SSL_set_ex_data(c->ssl, gtls_conn_index(), c)) {
 		*code = gtls_take_error();
@@ -38,6 +39,7 @@ struct gtls_conn *gtls_conn_new(struct gtls_ctx *ctx, uintptr_t handle, unsigned
 
 void gtls_conn_free(struct gtls_conn *c)
 {
+	gtls_ask_restart(c);
 	SSL_free(c->ssl);
 	SSL_SESSION_free(c->session);
 	gtls_wire_free(c);

@@ -43,9 +43,11 @@ type Conn struct {
 	ended     atomic.Bool // the event closure was told io.EOF
 	dirty     atomic.Bool // SetAllowDirtyShutdown
 
-	failed atomic.Pointer[error]           // of Go; the next error event takes it
-	peer   atomic.Pointer[peer]            // that Go has verified
-	state  atomic.Pointer[ConnectionState] // nil until it is asked for
+	failed  atomic.Pointer[error]           // of Go; the next error event takes it
+	peer    atomic.Pointer[peer]            // that the handshake has found
+	offered atomic.Pointer[peer]            // of the session that the handshake tries to resume
+	next    atomic.Pointer[ConnectionState] // of a handshake that is done, before EventConnected
+	state   atomic.Pointer[ConnectionState] // since EventConnected
 }
 
 // NewSocket makes a TLS connection on a stream socket. It accepts if c is the context of a
@@ -239,7 +241,9 @@ func (c *Conn) setName(op, name string) error {
 	if code := C.gtls_conn_set_name(c.c, cStringOrNil(asked)); code != 0 {
 		return newError(op, code)
 	}
-	C.gtls_conn_set_session(c.c, c.ctx.sessions.get(name))
+	session, p := c.ctx.sessions.get(name, &c.ctx.trust)
+	c.offered.Store(p)
+	C.gtls_conn_set_session(c.c, session)
 	return nil
 }
 
@@ -303,7 +307,14 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 	what := libevent.Events(native)
 	switch {
 	case what&libevent.EventConnected != 0:
-		c.state.Store(nil)
+		if state.decided == 0 {
+			if err := caught("a decision", c.conclude); err != nil {
+				c.failed.Store(&err)
+				C.gtls_conn_refuse(c.c)
+				return 0, nil
+			}
+		}
+		c.state.Store(c.next.Swap(nil))
 		c.ended.Store(false)
 		c.connected.Store(true)
 		return native, nil

@@ -10,6 +10,7 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent_ssl.h>
 #include <event2/bufferevent_struct.h>
+#include <event2/event_struct.h>
 
 #include "native.h"
 
@@ -39,6 +40,9 @@ struct gtls_ctx {
 	size_t alpn_len;
 	struct gtls_cert *certs;
 	size_t ncerts;
+	int asks; /* its connections have questions for Go */
+	/* OpenSSL's own decision about security levels */
+	int (*security)(const SSL *, const SSL_CTX *, int, int, int, void *, void *);
 };
 
 /* --- a connection ---------------------------------------------------------- */
@@ -78,6 +82,21 @@ struct gtls_under {
 	short end;               /* its EOF, which waits until its input is read, or 0 */
 };
 
+/* handshake.c: a question to Go that a handshake has. */
+struct gtls_ask {
+	unsigned id;       /* counts the questions */
+	int kind;          /* which has been answered, a GTLS_ASK_, or 0 */
+	int answer;        /* of Go to it */
+	int8_t may_rest;   /* the handshake can wait for an answer now */
+	int8_t pending;    /* it waits */
+	int8_t gated;      /* meanwhile nothing is read or written */
+	int8_t refused;    /* a server does not accept the client's certificate */
+	struct event rest; /* is pending while the handshake waits */
+	/* libevent's callback for the events of the socket, which ours calls */
+	event_callback_fn libevents;
+	void *arg;
+};
+
 /* One connection. It lives as long as its bufferevent. */
 struct gtls_conn {
 	SSL *ssl;
@@ -87,9 +106,12 @@ struct gtls_conn {
 	unsigned long code;       /* OpenSSL's first error that gtls_codes has not taken yet */
 	SSL_SESSION *session;     /* a client tries to resume it; or NULL */
 	int8_t renegotiates;
+	int8_t asks;
+	int8_t decided;           /* what Go has said of the finished handshake, or 0 */
 	int8_t begun;             /* gtls_conn_begin was called */
 	int8_t failed;            /* an error was reported since the handshake started */
 	int8_t shutdown_blocked;  /* close_notify waits for room in the socket */
+	struct gtls_ask ask;
 	struct gtls_wire wire;
 	struct gtls_under under;
 	struct evbuffer_cb_entry *out_cb; /* output.c, or NULL */
@@ -119,6 +141,22 @@ void gtls_conn_offer_session(struct gtls_conn *c);
 /* Forgets what belongs to the connection before: a new one starts, perhaps on another
  * socket. Locked. */
 void gtls_conn_restart(struct gtls_conn *c);
+
+/* --- handshake.c ----------------------------------------------------------- */
+
+/* The connection has another socket. Locked. */
+void gtls_handshake_intercept(struct gtls_conn *c);
+/* Forgets the questions of the handshake before. Locked. */
+void gtls_ask_restart(struct gtls_conn *c);
+/* The X509_V_ of Go for the certificates that the peer has sent. Locked. */
+int gtls_ask_verify(struct gtls_conn *c, STACK_OF(X509) *sent);
+/* Lets a server refuse a client after its certificate has passed. */
+void gtls_ctx_can_refuse(struct gtls_ctx *c);
+
+/* --- ticket.c -------------------------------------------------------------- */
+
+/* Has Go check the sessions that clients want to resume. */
+void gtls_ctx_check_tickets(struct gtls_ctx *c);
 
 /* --- wire.c ---------------------------------------------------------------- */
 

@@ -189,6 +189,11 @@ void gtls_ctx_verify(struct gtls_ctx *c, int asked, int required)
 
 	SSL_CTX_set_verify(c->ctx, required ? mode | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : mode, NULL);
 	SSL_CTX_set_cert_verify_callback(c->ctx, gtls_on_verify, NULL);
+	c->asks = asked;
+	if (!c->server || !asked)
+		return;
+	gtls_ctx_can_refuse(c);
+	gtls_ctx_check_tickets(c);
 }
 
 /* --- ALPN --------------------------------------------------------------------- */

@@ -9,6 +9,7 @@ import "C"
 import (
 	"crypto/tls"
 	"runtime/cgo"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -32,6 +33,7 @@ type shared struct {
 	handle cgo.Handle
 	server bool
 	trust  trust
+	protos []string // of ALPN
 
 	mu    sync.Mutex // for freed and conns
 	freed bool
@@ -144,6 +146,7 @@ func (s *shared) setProtocols(op string, protos []string) error {
 	if len(protos) == 0 {
 		return nil
 	}
+	s.protos = slices.Clone(protos)
 	var wire []byte
 	for _, p := range protos {
 		if len(p) == 0 || len(p) > 255 {

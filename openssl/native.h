@@ -113,10 +113,27 @@ struct gtls_event {
 	int nothing_received; /* the peer has not sent a byte */
 	int failed_before;    /* an error of this connection was reported already */
 	int socket_eof;       /* the socket has ended */
+	int decided;          /* Go has said that the connection may be reported */
 };
 
 /* Turns off the directions that the event has ended. */
 struct gtls_event gtls_conn_event(struct gtls_conn *c, short what);
+
+/* Has libevent report EventError for a connection whose handshake is done, and nothing else. */
+void gtls_conn_refuse(struct gtls_conn *c);
+
+/* --- handshake.c ----------------------------------------------------------- */
+
+/* The questions that a handshake has, and answers to them. */
+enum {
+	GTLS_ASK_VERIFY = 1, /* are the peer's certificates valid? An X509_V_ */
+	GTLS_ASK_CONFIRM,    /* may the connection be reported? GTLS_YES or GTLS_NO */
+};
+enum { GTLS_LATER = -1, GTLS_YES = 1, GTLS_NO = 2 };
+
+/* Gives the answer to question id. If the handshake still waits for that, it goes on in the
+ * loop's next turn, and the result is 1. */
+int gtls_conn_answer(struct gtls_conn *c, unsigned id, int kind, int answer);
 
 /* --- state.c --------------------------------------------------------------- */
 
@@ -125,6 +142,7 @@ struct gtls_state {
 	int version;
 	unsigned cipher;         /* its number in TLS */
 	const char *cipher_name;
+	int protects;            /* whether the cipher does */
 	int resumed;
 	unsigned char alpn[256]; /* the protocol, alpn_len bytes */
 	unsigned alpn_len;

@@ -36,6 +36,7 @@ static void read_state(SSL *ssl, const SSL_CIPHER *cipher, struct gtls_state *s)
 	s->version = SSL_version(ssl);
 	s->cipher = SSL_CIPHER_get_protocol_id(cipher);
 	s->cipher_name = SSL_CIPHER_standard_name(cipher);
+	s->protects = gtls_cipher_protects(cipher);
 	s->resumed = SSL_session_reused(ssl);
 	SSL_get0_alpn_selected(ssl, &proto, &s->alpn_len);
 	memcpy(s->alpn, proto, s->alpn_len);

@@ -133,20 +133,11 @@ func (t *trust) verify(p *peer, name string, server bool) error {
 	return err
 }
 
-// examine verifies what the peer has sent in a handshake, as far as the context demands it.
-func (c *Conn) examine(ders [][]byte) (*peer, error) {
-	p, err := parsePeer(ders)
-	if err == nil && c.ctx.trust.verified && len(p.certs) > 0 {
-		err = c.ctx.trust.verify(p, c.serverName(), c.ctx.server)
-	}
-	if err != nil {
-		return nil, &tls.CertificateVerificationError{UnverifiedCertificates: p.certs, Err: err}
-	}
-	return p, nil
-}
-
-// alertFor returns the X509_V_ERR_ for an error of a verification. OpenSSL makes an alert of it.
+// alertFor returns the X509_V_ for the result of a verification. OpenSSL makes an alert of it.
 func alertFor(err error) C.int {
+	if err == nil {
+		return C.X509_V_OK
+	}
 	var (
 		invalid x509.CertificateInvalidError
 		host    x509.HostnameError

@@ -27,8 +27,11 @@ type crew struct {
 }
 
 // verifying has as many goroutines as there are processors for Go, because verification keeps a
-// processor busy.
-var verifying = crew{most: runtime.GOMAXPROCS(0)}
+// processor busy. calling is for the functions of users, which may block.
+var (
+	verifying = crew{most: runtime.GOMAXPROCS(0)}
+	calling   = crew{most: 1000}
+)
 
 func (w *crew) do(work func()) {
 	w.mu.Lock()
@@ -90,38 +93,116 @@ func (c *Conn) answer(id C.uint, kind, answer C.int, accepted func()) {
 
 // askVerify returns an X509_V_ for the certificates that the peer has sent, or GTLS_LATER.
 func (c *Conn) askVerify(ders [][]byte, id C.uint, mayRest bool) C.int {
-	if !mayRest || !c.ctx.trust.verified {
-		p, err := c.examine(ders)
-		return c.examined(p, err)
+	t := &c.ctx.trust
+	work := &examination{conn: c, trust: t, ders: ders, name: c.serverName()}
+	if t.verifyConnection != nil {
+		work.state, work.err = c.readState()
+	}
+	calls := t.verifyPeer != nil || t.verifyConnection != nil
+	if !mayRest || !t.verified && !calls {
+		work.verify()
+		work.call()
+		return work.conclude()
 	}
 	verifying.do(func() {
-		p, err := c.examine(ders)
-		c.answer(id, C.GTLS_ASK_VERIFY, alertFor(err), func() { c.examined(p, err) })
+		work.verify()
+		if !calls {
+			c.answer(id, C.GTLS_ASK_VERIFY, alertFor(work.err), func() { work.conclude() })
+			return
+		}
+		calling.do(func() {
+			work.call()
+			c.answer(id, C.GTLS_ASK_VERIFY, alertFor(work.err), func() { work.conclude() })
+		})
 	})
 	return C.GTLS_LATER
 }
 
-// examined keeps what examine has found.
-func (c *Conn) examined(p *peer, err error) C.int {
-	if err != nil {
-		c.failed.Store(&err)
-	} else {
-		c.peer.Store(p)
-	}
-	return alertFor(err)
+// examination is the verification of what the peer has sent in a handshake.
+type examination struct {
+	conn  *Conn
+	trust *trust
+	ders  [][]byte
+	name  string           // that a server must have
+	state *ConnectionState // for VerifyConnection, or nil
+
+	peer *peer
+	err  error
 }
 
-// examine verifies what the peer has sent in a handshake, as far as the context demands it.
-func (c *Conn) examine(ders [][]byte) (p *peer, err error) {
-	p = &peer{}
-	err = caught("a verification", func() error {
-		if p, err = parsePeer(ders); err != nil || !c.ctx.trust.verified || len(p.certs) == 0 {
+// verify does what crypto/x509 does.
+func (e *examination) verify() {
+	e.peer = &peer{}
+	if e.err != nil {
+		return
+	}
+	err := caught("a verification", func() (err error) {
+		if e.peer, err = parsePeer(e.ders); err != nil || !e.trust.verified || len(e.peer.certs) == 0 {
 			return err
 		}
-		return c.ctx.trust.verify(p, c.serverName(), c.ctx.server)
+		return e.trust.verify(e.peer, e.name, e.conn.ctx.server)
 	})
 	if err != nil {
-		return nil, &tls.CertificateVerificationError{UnverifiedCertificates: p.certs, Err: err}
+		e.err = &tls.CertificateVerificationError{UnverifiedCertificates: e.peer.certs, Err: err}
 	}
-	return p, nil
+}
+
+// call calls the functions of the user.
+func (e *examination) call() {
+	if e.err == nil && e.trust.verifyPeer != nil {
+		e.err = caught("VerifyPeerCertificate", func() error { return e.trust.verifyPeer(e.ders, e.peer.chains) })
+	}
+	if e.err == nil && e.state != nil {
+		e.state.HandshakeComplete = false
+		e.state.PeerCertificates, e.state.VerifiedChains = e.peer.certs, e.peer.chains
+		e.err = e.trust.confirm(e.state)
+	}
+}
+
+func (t *trust) confirm(s *ConnectionState) error {
+	return caught("VerifyConnection", func() error { return t.verifyConnection(*s) })
+}
+
+// conclude keeps the result, and returns the X509_V_ for it.
+func (e *examination) conclude() C.int {
+	if e.err != nil {
+		e.conn.failed.Store(&e.err)
+	} else {
+		e.conn.peer.Store(e.peer)
+	}
+	return alertFor(e.err)
+}
+
+// --- the connection -----------------------------------------------------------------
+
+// askConfirm returns GTLS_YES or GTLS_NO for a connection whose handshake is done, or GTLS_LATER.
+func (c *Conn) askConfirm(id C.uint) C.int {
+	s, err := c.decide()
+	if err != nil {
+		c.failed.Store(&err)
+		return C.GTLS_NO
+	}
+	c.next.Store(s)
+	if !c.ctx.trust.mustConfirm(s) {
+		return C.GTLS_YES
+	}
+	calling.do(func() {
+		answer := C.int(C.GTLS_YES)
+		err := c.ctx.trust.confirm(s)
+		if err != nil {
+			answer = C.GTLS_NO
+		}
+		c.answer(id, C.GTLS_ASK_CONFIRM, answer, func() {
+			if err != nil {
+				c.failed.Store(&err)
+			}
+		})
+	})
+	return C.GTLS_LATER
+}
+
+// mustConfirm reports whether VerifyConnection is still to be called. If the peer has shown
+// certificates, that was done with them.
+func (t *trust) mustConfirm(s *ConnectionState) bool {
+	return t.verifyConnection != nil && (s.DidResume || len(s.PeerCertificates) == 0)
 }

@@ -25,12 +25,9 @@ func gtlsVerify(handle C.uintptr_t, sent *C.struct_stack_st_X509, id C.uint, may
 
 //export gtlsDecide
 func gtlsDecide(handle C.uintptr_t, id C.uint) (answer C.int) {
-	c := cgo.Handle(handle).Value().(*Conn)
-	if err := caught("a decision", c.conclude); err != nil {
-		c.failed.Store(&err)
-		return C.GTLS_NO
-	}
-	return C.GTLS_YES
+	answer = C.GTLS_NO
+	defer guard()
+	return cgo.Handle(handle).Value().(*Conn).askConfirm(id)
 }
 
 //export gtlsTicket

@@ -36,6 +36,15 @@ type Config struct {
 	ClientCAs            *x509.CertPool
 	ClientCACertificates []*x509.Certificate
 
+	// VerifyPeerCertificate is called in a full handshake in which the peer has shown
+	// certificates, after they have been verified. VerifyConnection is called in every
+	// handshake, also in one that resumes a session. If one of them returns an error, the
+	// handshake fails with it. They may block: they run on goroutines of their own, and the
+	// handshake waits for them, but the loop does not. On a filter and in a renegotiation
+	// they run on the loop's goroutine, and must not use the connection.
+	VerifyPeerCertificate func(rawCerts [][]byte, verifiedChains [][]*x509.Certificate) error
+	VerifyConnection      func(ConnectionState) error
+
 	// Time returns the time at which certificates must be valid. If it is nil, that is
 	// time.Now. It may be called with a lock of the connection held.
 	Time func() time.Time

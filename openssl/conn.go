@@ -308,7 +308,7 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 	switch {
 	case what&libevent.EventConnected != 0:
 		if state.decided == 0 {
-			if err := caught("a decision", c.conclude); err != nil {
+			if err := c.decideNow(); err != nil {
 				c.failed.Store(&err)
 				C.gtls_conn_refuse(c.c)
 				return 0, nil

@@ -183,13 +183,19 @@ unsigned long gtls_ctx_add_ca_name(struct gtls_ctx *c, struct gtls_bytes name)
 	return 0;
 }
 
+void gtls_ctx_ask(struct gtls_ctx *c)
+{
+	c->asks = 1;
+}
+
 void gtls_ctx_verify(struct gtls_ctx *c, int asked, int required)
 {
 	int mode = asked ? SSL_VERIFY_PEER : SSL_VERIFY_NONE;
 
 	SSL_CTX_set_verify(c->ctx, required ? mode | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : mode, NULL);
 	SSL_CTX_set_cert_verify_callback(c->ctx, gtls_on_verify, NULL);
-	c->asks = asked;
+	if (asked)
+		gtls_ctx_ask(c);
 	if (!c->server || !asked)
 		return;
 	gtls_ctx_can_refuse(c);

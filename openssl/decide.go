@@ -104,9 +104,12 @@ func (t *trust) expired(p *peer) error {
 	return x509.CertificateInvalidError{Cert: bad, Reason: x509.Expired, Detail: fmt.Sprintf("it is %v now", now)}
 }
 
-// conclude decides, and keeps the result until EventConnected is reported.
-func (c *Conn) conclude() error {
+// decideNow is decide for a handshake that could not wait for Go. It runs without a lock.
+func (c *Conn) decideNow() error {
 	s, err := c.decide()
+	if err == nil && c.ctx.trust.mustConfirm(s) {
+		err = c.ctx.trust.confirm(s)
+	}
 	c.next.Store(s)
 	return err
 }

@@ -64,6 +64,8 @@ unsigned long gtls_ctx_add_ca_name(struct gtls_ctx *c, struct gtls_bytes name);
 /* gtlsVerify verifies the peer. Without asked a client is not asked for a certificate, and
  * with required it must have one. */
 void gtls_ctx_verify(struct gtls_ctx *c, int asked, int required);
+/* The connections have questions for Go. */
+void gtls_ctx_ask(struct gtls_ctx *c);
 /* The protocols are in TLS's format: each has its length before it. */
 unsigned long gtls_ctx_alpn(struct gtls_ctx *c, struct gtls_bytes protos);
 

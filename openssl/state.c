@@ -52,6 +52,8 @@ int64_t gtls_conn_state(struct gtls_conn *c, struct gtls_state *s)
 	memset(s, 0, sizeof(*s));
 	gtls_lock(c);
 	cipher = SSL_get_current_cipher(c->ssl);
+	if (!cipher) /* during a handshake of TLS 1.2 */
+		cipher = SSL_get_pending_cipher(c->ssl);
 	if (cipher)
 		read_state(c->ssl, cipher, s);
 	ERR_clear_error();

@@ -24,6 +24,10 @@ type trust struct {
 	roots    *x509.CertPool // nil stands for the roots of the system
 	usage    x509.ExtKeyUsage
 	now      func() time.Time
+
+	// functions of the user, or nil
+	verifyPeer       func([][]byte, [][]*x509.Certificate) error
+	verifyConnection func(ConnectionState) error
 }
 
 // setTrust sets what the context demands of its peers.
@@ -40,6 +44,7 @@ func (s *shared) setTrust(op string, cfg *Config) error {
 			return err
 		}
 	}
+	s.trust.verifyPeer, s.trust.verifyConnection = cfg.VerifyPeerCertificate, cfg.VerifyConnection
 	if cfg.Time != nil {
 		s.trust.now = cfg.Time
 	}
@@ -54,6 +59,9 @@ func (s *shared) setTrust(op string, cfg *Config) error {
 	}
 	s.trust.roots = pool
 	C.gtls_ctx_verify(s.c, cBool(s.trust.asked), cBool(s.trust.required))
+	if s.trust.verifyConnection != nil {
+		C.gtls_ctx_ask(s.c)
+	}
 	return nil
 }
 

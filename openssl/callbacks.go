@@ -33,7 +33,13 @@ func gtlsDecide(handle C.uintptr_t, id C.uint) (answer C.int) {
 //export gtlsTicket
 func gtlsTicket(handle C.uintptr_t, client *C.struct_stack_st_X509) (usable C.int) {
 	defer guard()
-	return cBool(cgo.Handle(handle).Value().(*shared).mayResume(client))
+	return cBool(cgo.Handle(handle).Value().(*Conn).ctx.mayResume(client))
+}
+
+//export gtlsNow
+func gtlsNow(handle C.uintptr_t) (now C.int64_t) {
+	defer guard()
+	return C.int64_t(cgo.Handle(handle).Value().(*shared).trust.now().Unix())
 }
 
 //export gtlsPick

@@ -25,6 +25,7 @@ struct gtls_conn *gtls_conn_new(struct gtls_ctx *ctx, uintptr_t handle, unsigned
 		return NULL;
 	}
 	c->handle = handle;
+	c->ctx = ctx;
 	c->server = ctx->server;
 	c->renegotiates = ctx->renegotiates;
 	c->asks = ctx->asks;

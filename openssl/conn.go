@@ -136,7 +136,7 @@ func (c *Context) checkName(op string) error {
 
 func (c *Context) newConn(op string, base *libevent.Base, opts libevent.Options, under *libevent.BufferEvent) (*Conn, error) {
 	if !c.enter() {
-		return nil, &libevent.Error{Op: op, Err: libevent.ErrClosed}
+		return nil, errFreed(op)
 	}
 	conn := &Conn{ctx: c.shared}
 	handle := cgo.NewHandle(conn)

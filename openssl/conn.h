@@ -41,6 +41,7 @@ struct gtls_ctx {
 	struct gtls_cert *certs;
 	size_t ncerts;
 	int asks; /* its connections have questions for Go */
+	struct gtls_tickets *tickets; /* of a server */
 	/* OpenSSL's own decision about security levels */
 	int (*security)(const SSL *, const SSL_CTX *, int, int, int, void *, void *);
 };
@@ -100,6 +101,7 @@ struct gtls_ask {
 /* One connection. It lives as long as its bufferevent. */
 struct gtls_conn {
 	SSL *ssl;
+	struct gtls_ctx *ctx;
 	struct bufferevent *bev;
 	int server;
 	uintptr_t handle;         /* of the Go connection */
@@ -155,8 +157,9 @@ void gtls_ctx_can_refuse(struct gtls_ctx *c);
 
 /* --- ticket.c -------------------------------------------------------------- */
 
-/* Has Go check the sessions that clients want to resume. */
-void gtls_ctx_check_tickets(struct gtls_ctx *c);
+/* Gives a server's tickets their keys, and has Go check the sessions in them. 0 if that fails. */
+int gtls_ctx_use_tickets(struct gtls_ctx *c);
+void gtls_tickets_free(struct gtls_tickets *t);
 
 /* --- wire.c ---------------------------------------------------------------- */
 

@@ -47,7 +47,7 @@ static int set_up(struct gtls_ctx *c, int options, int tickets)
 	if (tickets >= 0 && !SSL_CTX_set_num_tickets(c->ctx, (size_t)tickets))
 		return 0;
 	/* A server accepts only sessions of its own context, which has this ID. */
-	if (RAND_bytes(id, sizeof(id)) != 1)
+	if ((c->server && !gtls_ctx_use_tickets(c)) || RAND_bytes(id, sizeof(id)) != 1)
 		return 0;
 	return SSL_CTX_set_session_id_context(c->ctx, id, sizeof(id));
 }
@@ -79,6 +79,7 @@ void gtls_ctx_free(struct gtls_ctx *c)
 	size_t i;
 
 	SSL_CTX_free(c->ctx);
+	gtls_tickets_free(c->tickets);
 	for (i = 0; i < c->ncerts; i++) {
 		X509_free(c->certs[i].leaf);
 		EVP_PKEY_free(c->certs[i].key);
@@ -196,10 +197,8 @@ void gtls_ctx_verify(struct gtls_ctx *c, int asked, int required)
 	SSL_CTX_set_cert_verify_callback(c->ctx, gtls_on_verify, NULL);
 	if (asked)
 		gtls_ctx_ask(c);
-	if (!c->server || !asked)
-		return;
-	gtls_ctx_can_refuse(c);
-	gtls_ctx_check_tickets(c);
+	if (c->server && asked)
+		gtls_ctx_can_refuse(c);
 }
 
 /* --- ALPN --------------------------------------------------------------------- */

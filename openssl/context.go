@@ -29,11 +29,12 @@ type Context struct {
 // shared is what a Context and those that Named made of it have in common. Its memory is
 // given back when it is freed and has no connection left.
 type shared struct {
-	c      *C.struct_gtls_ctx
-	handle cgo.Handle
-	server bool
-	trust  trust
-	protos []string // of ALPN
+	c       *C.struct_gtls_ctx
+	handle  cgo.Handle
+	server  bool
+	trust   trust
+	protos  []string // of ALPN
+	demands [32]byte // what a server demands of clients, in short
 
 	mu    sync.Mutex // for freed and conns
 	freed bool
@@ -241,6 +242,8 @@ func Live() LiveObjects {
 func badArgument(op, format string, args ...any) error {
 	return &libevent.Error{Op: op, Err: &invalid{sprintf(format, args...)}}
 }
+
+func errFreed(op string) error { return &libevent.Error{Op: op, Err: libevent.ErrClosed} }
 
 type invalid struct{ text string }
 

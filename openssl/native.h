@@ -81,6 +81,17 @@ int gtls_cipher_protects(const SSL_CIPHER *cipher);
 /* Sets the groups for the key exchange: OpenSSL's names, with colons between them. */
 unsigned long gtls_ctx_groups(struct gtls_ctx *c, const char *list);
 
+/* --- ticket.c -------------------------------------------------------------- */
+
+/* What encrypts a ticket and what finds a change of it. */
+struct gtls_ticket_key {
+	unsigned char name[16], cipher[32], mac[32];
+};
+
+/* Sets keys in place of those that are made every day. The first is for new tickets. id tells
+ * sessions of contexts apart that share keys. -1 if there are too many. */
+int gtls_ctx_set_ticket_keys(struct gtls_ctx *c, const struct gtls_ticket_key *keys, int n, struct gtls_bytes id);
+
 /* --- conn.c ---------------------------------------------------------------- */
 
 struct gtls_conn;

@@ -40,9 +40,11 @@ func (s *shared) setTrust(op string, cfg *Config) error {
 		s.trust.asked = cfg.ClientAuth != tls.NoClientCert
 		s.trust.required = cfg.ClientAuth == tls.RequireAnyClientCert || cfg.ClientAuth == tls.RequireAndVerifyClientCert
 		s.trust.verified = cfg.ClientAuth >= tls.VerifyClientCertIfGiven
-		if err := s.addNames(op, pool, certs); err != nil {
+		names, err := s.addNames(op, pool, certs)
+		if err != nil {
 			return err
 		}
+		s.demands = demandsOf(byte(cfg.ClientAuth), names)
 	}
 	s.trust.verifyPeer, s.trust.verifyConnection = cfg.VerifyPeerCertificate, cfg.VerifyConnection
 	if cfg.Time != nil {
@@ -68,16 +70,15 @@ func (s *shared) setTrust(op string, cfg *Config) error {
 // addNames adds the names of the roots to the list that a server sends to clients when it asks
 // for a certificate. TLS has 16 bits for the length of the list, in which each name has a length
 // of 16 bits before it.
-func (s *shared) addNames(op string, pool *x509.CertPool, certs []*x509.Certificate) error {
+func (s *shared) addNames(op string, pool *x509.CertPool, certs []*x509.Certificate) (names [][]byte, err error) {
 	const most = 1<<16 - 1
-	var names [][]byte
 	if pool != nil {
 		//lint:ignore SA1019 Subjects leaves out the roots of the system, which this pool does not have.
 		names = pool.Subjects()
 	}
 	for i, cert := range certs {
 		if cert == nil {
-			return badArgument(op, "root certificate %d is nil", i)
+			return nil, badArgument(op, "root certificate %d is nil", i)
 		}
 		names = append(names, cert.RawSubject)
 	}
@@ -86,13 +87,13 @@ func (s *shared) addNames(op string, pool *x509.CertPool, certs []*x509.Certific
 	total := 0
 	for _, name := range names {
 		if total += 2 + len(name); total > most {
-			return badArgument(op, "the names of ClientCAs or ClientCACertificates have more than %d bytes, which is all that TLS can send to a client", most)
+			return nil, badArgument(op, "the names of ClientCAs or ClientCACertificates have more than %d bytes, which is all that TLS can send to a client", most)
 		}
 		if err := newErrorIf(op, C.gtls_ctx_add_ca_name(s.c, pinned.bytes(name))); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return names, nil
 }
 
 // peer is whom a handshake has found at the other end.

@@ -75,25 +75,30 @@ func caught(what string, fn func() error) (err error) {
 	return fn()
 }
 
-// answer gives an answer to the handshake, in the next turn of its loop. Then it calls accepted,
-// unless the handshake does not wait for this answer any more.
-func (c *Conn) answer(id C.uint, kind, answer C.int, accepted func()) {
+// answer answers a question of the handshake in the next turn of its loop. conclude says what the
+// answer is. It is not called if the handshake does not wait for this answer any more.
+func (c *Conn) answer(id C.uint, kind C.int, conclude func() C.int) {
 	_ = c.Base().Post(func() {
 		_, _ = adopt.Call(c.BufferEvent, "answer", func() int64 {
-			took := C.gtls_conn_answer(c.c, id, kind, answer)
-			if took != 0 {
-				accepted()
+			if C.gtls_conn_waits(c.c, id) != 0 {
+				C.gtls_conn_answer(c.c, id, kind, conclude())
 			}
 			return 0
 		})
 	})
 }
 
+// fail keeps the reason why the handshake fails.
+func (c *Conn) fail(err error) C.int {
+	c.failed.Store(&err)
+	return C.GTLS_NO
+}
+
 // --- the peer's certificates --------------------------------------------------------
 
 // askVerify returns an X509_V_ for the certificates that the peer has sent, or GTLS_LATER.
 func (c *Conn) askVerify(ders [][]byte, id C.uint, mayRest bool) C.int {
-	t := &c.ctx.trust
+	t := &c.rules().trust
 	work := &examination{conn: c, trust: t, ders: ders, name: c.serverName()}
 	if t.verifyConnection != nil {
 		work.state, work.err = c.readState()
@@ -107,12 +112,12 @@ func (c *Conn) askVerify(ders [][]byte, id C.uint, mayRest bool) C.int {
 	verifying.do(func() {
 		work.verify()
 		if !calls {
-			c.answer(id, C.GTLS_ASK_VERIFY, alertFor(work.err), func() { work.conclude() })
+			c.answer(id, C.GTLS_ASK_VERIFY, work.conclude)
 			return
 		}
 		calling.do(func() {
 			work.call()
-			c.answer(id, C.GTLS_ASK_VERIFY, alertFor(work.err), func() { work.conclude() })
+			c.answer(id, C.GTLS_ASK_VERIFY, work.conclude)
 		})
 	})
 	return C.GTLS_LATER
@@ -179,23 +184,20 @@ func (e *examination) conclude() C.int {
 func (c *Conn) askConfirm(id C.uint) C.int {
 	s, err := c.decide()
 	if err != nil {
-		c.failed.Store(&err)
-		return C.GTLS_NO
+		return c.fail(err)
 	}
 	c.next.Store(s)
-	if !c.ctx.trust.mustConfirm(s) {
+	t := &c.rules().trust
+	if !t.mustConfirm(s) {
 		return C.GTLS_YES
 	}
 	calling.do(func() {
-		answer := C.int(C.GTLS_YES)
-		err := c.ctx.trust.confirm(s)
-		if err != nil {
-			answer = C.GTLS_NO
-		}
-		c.answer(id, C.GTLS_ASK_CONFIRM, answer, func() {
+		err := t.confirm(s)
+		c.answer(id, C.GTLS_ASK_CONFIRM, func() C.int {
 			if err != nil {
-				c.failed.Store(&err)
+				return c.fail(err)
 			}
+			return C.GTLS_YES
 		})
 	})
 	return C.GTLS_LATER

@@ -30,10 +30,24 @@ func gtlsDecide(handle C.uintptr_t, id C.uint) (answer C.int) {
 	return cgo.Handle(handle).Value().(*Conn).askConfirm(id)
 }
 
+//export gtlsHello
+func gtlsHello(handle C.uintptr_t, hello *C.struct_gtls_hello, id C.uint, mayRest C.int) (answer C.int) {
+	answer = C.GTLS_NO
+	defer guard()
+	return cgo.Handle(handle).Value().(*Conn).askHello(hello, id, mayRest != 0)
+}
+
+//export gtlsRequest
+func gtlsRequest(handle C.uintptr_t, request *C.struct_gtls_request, id C.uint, mayRest C.int) (answer C.int) {
+	answer = C.GTLS_NO
+	defer guard()
+	return cgo.Handle(handle).Value().(*Conn).askRequest(request, id, mayRest != 0)
+}
+
 //export gtlsTicket
 func gtlsTicket(handle C.uintptr_t, client *C.struct_stack_st_X509) (usable C.int) {
 	defer guard()
-	return cBool(cgo.Handle(handle).Value().(*Conn).ctx.mayResume(client))
+	return cBool(cgo.Handle(handle).Value().(*Conn).rules().mayResume(client))
 }
 
 //export gtlsNow

@@ -12,9 +12,22 @@ import (
 type Config struct {
 	// Certificates are shown to the peer. A server needs at least one. For each type of
 	// key it shows the client the first one that has the name that the client asks for, or,
-	// if no certificate has that name, the first of all. A client has at most one. OpenSSL
-	// needs the bytes of the private keys, so keys in hardware are not supported.
+	// if no certificate has that name, the first of all. A client has at most one, which it
+	// shows to servers that accept one of its issuers. OpenSSL needs the bytes of the private
+	// keys, so keys in hardware are not supported.
 	Certificates []tls.Certificate
+
+	// GetCertificate returns the certificate that a server shows a client. It is called if
+	// the client names a server, or if Certificates is empty. If it returns nil, the server
+	// shows one of Certificates. OpenSSL's form of a certificate is kept for the next call
+	// that returns the same pointer, so do not change what it points to. GetConfigForClient
+	// returns another context of a server for a client, or nil to go on with this one; its
+	// GetCertificate is then called, too. GetClientCertificate returns the certificate that
+	// a client shows a server that wants one: one without Certificate stands for none, and
+	// nil is an error. All three may block, as VerifyConnection may.
+	GetCertificate       func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	GetConfigForClient   func(*tls.ClientHelloInfo) (*Context, error)
+	GetClientCertificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 
 	// RootCAs or RootCertificates are the roots that a client trusts. RootCertificates is the
 	// same as a pool with these certificates; set at most one of the two. If both are nil, the

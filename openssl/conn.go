@@ -37,6 +37,9 @@ type Conn struct {
 	ctx  *shared
 	name atomic.Pointer[string] // that the server must have; nil if none is known
 
+	followed atomic.Pointer[shared] // what GetConfigForClient has chosen in this handshake, or nil
+	held     []*shared              // the contexts that it has chosen so far
+
 	named     bool        // the context has a ServerName
 	begun     atomic.Bool // SetCallbacks was called
 	connected atomic.Bool // a handshake is done
@@ -190,6 +193,9 @@ func releaseConn(handle cgo.Handle) {
 	conn := handle.Value().(*Conn)
 	handle.Delete()
 	conn.ctx.leave()
+	for _, followed := range conn.held {
+		followed.leave()
+	}
 	live.conns.Add(-1)
 }
 
@@ -217,6 +223,14 @@ func (c *Conn) begin() error {
 	}
 	_, err := adopt.Call(c.BufferEvent, "bufferevent_setcb", func() int64 { return int64(C.gtls_conn_begin(c.c)) })
 	return err
+}
+
+// rules returns the context that the handshake follows.
+func (c *Conn) rules() *shared {
+	if followed := c.followed.Load(); followed != nil {
+		return followed
+	}
+	return c.ctx
 }
 
 // serverName returns the name that the server must have, or "" if none is known.

@@ -38,8 +38,9 @@ struct gtls_ctx {
 	int renegotiates;    /* rules the fast path out */
 	unsigned char *alpn; /* a server's protocols */
 	size_t alpn_len;
-	struct gtls_cert *certs;
+	struct gtls_cert **certs;
 	size_t ncerts;
+	int gets_cert; /* Go has a function for the certificate of a client */
 	int asks; /* its connections have questions for Go */
 	struct gtls_tickets *tickets; /* of a server */
 	/* OpenSSL's own decision about security levels */
@@ -109,6 +110,7 @@ struct gtls_conn {
 	SSL_SESSION *session;     /* a client tries to resume it; or NULL */
 	int8_t renegotiates;
 	int8_t asks;
+	int8_t shows;             /* in this handshake it has a certificate that Go has picked */
 	int8_t decided;           /* what Go has said of the finished handshake, or 0 */
 	int8_t begun;             /* gtls_conn_begin was called */
 	int8_t failed;            /* an error was reported since the handshake started */
@@ -152,6 +154,9 @@ void gtls_handshake_intercept(struct gtls_conn *c);
 void gtls_ask_restart(struct gtls_conn *c);
 /* The X509_V_ of Go for the certificates that the peer has sent. Locked. */
 int gtls_ask_verify(struct gtls_conn *c, STACK_OF(X509) *sent);
+/* Asks Go about what, which belongs to this kind of question. 1 is yes, 0 no, and -1 that the
+ * handshake rests. Locked. */
+int gtls_ask(struct gtls_conn *c, int kind, const void *what);
 /* Lets a server refuse a client after its certificate has passed. */
 void gtls_ctx_can_refuse(struct gtls_ctx *c);
 
@@ -190,6 +195,8 @@ struct gtls_conn *gtls_conn_of(const SSL *ssl);
 /* The callbacks of an SSL_CTX. */
 int gtls_on_verify(X509_STORE_CTX *store, void *arg);
 int gtls_on_cert(SSL *ssl, void *arg);
+int gtls_on_cert_request(SSL *ssl, void *arg);
+int gtls_on_hello(SSL *ssl, int *alert, void *arg);
 int gtls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in, unsigned int inlen, void *arg);
 int gtls_on_session(SSL *ssl, SSL_SESSION *session);
 void gtls_on_key(const SSL *ssl, const char *line);

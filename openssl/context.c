@@ -80,11 +80,8 @@ void gtls_ctx_free(struct gtls_ctx *c)
 
 	SSL_CTX_free(c->ctx);
 	gtls_tickets_free(c->tickets);
-	for (i = 0; i < c->ncerts; i++) {
-		X509_free(c->certs[i].leaf);
-		EVP_PKEY_free(c->certs[i].key);
-		gtls_certs_free(c->certs[i].chain);
-	}
+	for (i = 0; i < c->ncerts; i++)
+		gtls_cert_free(c->certs[i]);
 	free(c->certs);
 	free(c->alpn);
 	free(c);
@@ -112,51 +109,37 @@ unsigned long gtls_ctx_versions(struct gtls_ctx *c, int min, int max)
 
 /* --- certificates ----------------------------------------------------------- */
 
-static X509 *parse(struct gtls_bytes der)
+unsigned long gtls_ctx_add_cert(struct gtls_ctx *c, struct gtls_cert *cert)
 {
-	const unsigned char *p = der.p;
-
-	return d2i_X509(NULL, &p, (long)der.n);
-}
-
-/* What it has made is in cert even if it fails. gtls_ctx_free frees that. */
-static int parse_cert(struct gtls_cert *cert, const struct gtls_bytes *der, int n, struct gtls_bytes key)
-{
-	const unsigned char *p = key.p;
-	int i;
-
-	cert->leaf = parse(der[0]);
-	cert->key = d2i_AutoPrivateKey(NULL, &p, (long)key.n);
-	cert->chain = sk_X509_new_null();
-	if (!cert->leaf || !cert->key || !cert->chain)
-		return 0;
-	for (i = 1; i < n; i++) {
-		X509 *issuer = parse(der[i]);
-
-		if (!issuer || !sk_X509_push(cert->chain, issuer)) {
-			X509_free(issuer);
-			return 0;
-		}
-	}
-	return X509_check_private_key(cert->leaf, cert->key);
-}
-
-unsigned long gtls_ctx_add_cert(struct gtls_ctx *c, const struct gtls_bytes *der, int n, struct gtls_bytes key)
-{
-	struct gtls_cert *certs = realloc(c->certs, (c->ncerts + 1) * sizeof(*certs)), *cert;
+	struct gtls_cert **certs = realloc(c->certs, (c->ncerts + 1) * sizeof(*certs));
 
 	ERR_clear_error();
-	if (!certs)
+	if (!certs) {
+		gtls_cert_free(cert);
 		return out_of_memory();
+	}
 	c->certs = certs;
-	cert = memset(&certs[c->ncerts++], 0, sizeof(*cert));
-	if (!parse_cert(cert, der, n, key))
-		return gtls_take_error();
+	certs[c->ncerts++] = cert;
 	/* The SSL_CTX has one certificate for each type of key. It gets the first one only,
 	 * and gtls_on_cert chooses if there are more. */
 	if (c->ncerts == 1 && !SSL_CTX_use_cert_and_key(c->ctx, cert->leaf, cert->key, cert->chain, 1))
 		return gtls_take_error();
+	if (!c->server)
+		SSL_CTX_set_cert_cb(c->ctx, gtls_on_cert_request, c);
 	return 0;
+}
+
+void gtls_ctx_ask_hello(struct gtls_ctx *c)
+{
+	c->asks = 1;
+	SSL_CTX_set_client_hello_cb(c->ctx, gtls_on_hello, NULL);
+	SSL_CTX_set_cert_cb(c->ctx, gtls_on_cert, c);
+}
+
+void gtls_ctx_ask_cert(struct gtls_ctx *c)
+{
+	c->asks = c->gets_cert = 1;
+	SSL_CTX_set_cert_cb(c->ctx, gtls_on_cert_request, c);
 }
 
 void gtls_ctx_pick_certs(struct gtls_ctx *c)

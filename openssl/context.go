@@ -33,6 +33,7 @@ type shared struct {
 	handle  cgo.Handle
 	server  bool
 	trust   trust
+	choices choices
 	protos  []string // of ALPN
 	demands [32]byte // what a server demands of clients, in short
 
@@ -48,7 +49,7 @@ type shared struct {
 // NewServerContext makes a context for accepting connections.
 func NewServerContext(cfg *Config) (*Context, error) {
 	const op = "NewServerContext"
-	if cfg == nil || len(cfg.Certificates) == 0 {
+	if cfg == nil || len(cfg.Certificates) == 0 && cfg.GetCertificate == nil && cfg.GetConfigForClient == nil {
 		return nil, badArgument(op, "Certificates is empty: a server needs at least one")
 	}
 	switch {
@@ -56,6 +57,8 @@ func NewServerContext(cfg *Config) (*Context, error) {
 		return nil, badArgument(op, "RootCAs and RootCertificates are for clients: see ClientCAs")
 	case cfg.ServerName != "" || cfg.InsecureSkipVerify || cfg.SessionCache != 0:
 		return nil, badArgument(op, "ServerName, InsecureSkipVerify and SessionCache are for clients")
+	case cfg.GetClientCertificate != nil:
+		return nil, badArgument(op, "GetClientCertificate is for clients: see GetCertificate")
 	case cfg.ClientAuth < tls.NoClientCert || cfg.ClientAuth > tls.RequireAndVerifyClientCert:
 		return nil, badArgument(op, "ClientAuth is %d", cfg.ClientAuth)
 	case cfg.ClientAuth < tls.VerifyClientCertIfGiven && (cfg.ClientCAs != nil || cfg.ClientCACertificates != nil):
@@ -77,6 +80,8 @@ func NewClientContext(cfg *Config) (*Context, error) {
 		return nil, badArgument(op, "there are %d Certificates: a client has at most one", len(cfg.Certificates))
 	case cfg.ClientAuth != 0 || cfg.ClientCAs != nil || cfg.ClientCACertificates != nil:
 		return nil, badArgument(op, "ClientAuth, ClientCAs and ClientCACertificates are for servers: see RootCAs")
+	case cfg.GetCertificate != nil || cfg.GetConfigForClient != nil:
+		return nil, badArgument(op, "GetCertificate and GetConfigForClient are for servers: see GetClientCertificate")
 	case cfg.SessionTickets != 0:
 		return nil, badArgument(op, "SessionTickets is for servers: see SessionCache")
 	case cfg.RootCAs != nil && cfg.RootCertificates != nil:
@@ -140,6 +145,7 @@ func (s *shared) configure(op string, cfg *Config) error {
 	if err := s.setTrust(op, cfg); err != nil {
 		return err
 	}
+	s.setChoices(cfg)
 	return s.setProtocols(op, cfg.NextProtos)
 }
 

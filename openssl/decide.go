@@ -24,7 +24,7 @@ func (c *Conn) decide() (*ConnectionState, error) {
 	if err := c.checkPeer(s); err != nil {
 		return nil, err
 	}
-	if proto := s.NegotiatedProtocol; proto != "" && !slices.Contains(c.ctx.protos, proto) {
+	if proto := s.NegotiatedProtocol; proto != "" && !slices.Contains(c.rules().protos, proto) {
 		return nil, fmt.Errorf("openssl: the peer has chosen the protocol %q, which NextProtos does not have", proto)
 	}
 	return s, nil
@@ -39,7 +39,7 @@ var (
 // checkPeer checks that the peer has shown the certificates that the context demands, and sets
 // those of s.
 func (c *Conn) checkPeer(s *ConnectionState) error {
-	p, t := c.peer.Load(), &c.ctx.trust
+	p, t := c.peer.Load(), &c.rules().trust
 	if s.DidResume {
 		p = c.resumedPeer(s)
 	} else if len(s.PeerCertificates) == 0 {
@@ -107,8 +107,8 @@ func (t *trust) expired(p *peer) error {
 // decideNow is decide for a handshake that could not wait for Go. It runs without a lock.
 func (c *Conn) decideNow() error {
 	s, err := c.decide()
-	if err == nil && c.ctx.trust.mustConfirm(s) {
-		err = c.ctx.trust.confirm(s)
+	if t := &c.rules().trust; err == nil && t.mustConfirm(s) {
+		err = t.confirm(s)
 	}
 	c.next.Store(s)
 	return err

@@ -157,6 +157,8 @@ static void stand_before(struct gtls_conn *c, struct event *ev, const struct tim
 void gtls_handshake_intercept(struct gtls_conn *c)
 {
 	gtls_ask_restart(c);
+	if (SSL_get_SSL_CTX(c->ssl) != c->ctx->ctx)
+		gtls_conn_follow(c, c->ctx);
 	if (!c->asks || c->renegotiates || c->under.bev || c->wire.fd < 0)
 		return;
 	stand_before(c, &c->bev->ev_read, &c->bev->timeout_read);
@@ -164,6 +166,66 @@ void gtls_handshake_intercept(struct gtls_conn *c)
 }
 
 /* --- questions and answers ------------------------------------------------------ */
+
+int gtls_ask(struct gtls_conn *c, int kind, const void *what)
+{
+	int answer;
+
+	if (c->ask.kind == kind)
+		return c->ask.answer == GTLS_YES;
+	c->ask.id++;
+	if (kind == GTLS_ASK_HELLO)
+		answer = gtlsHello(c->handle, (struct gtls_hello *)what, c->ask.id, c->ask.may_rest);
+	else
+		answer = gtlsRequest(c->handle, (struct gtls_request *)what, c->ask.id, c->ask.may_rest);
+	c->ask.pending = answer == GTLS_LATER;
+	if (c->ask.pending)
+		return -1;
+	c->ask.kind = kind;
+	c->ask.answer = answer;
+	return answer == GTLS_YES;
+}
+
+int gtls_conn_show(struct gtls_conn *c, const struct gtls_cert *cert)
+{
+	int ok;
+
+	gtls_lock(c);
+	ERR_clear_error();
+	SSL_certs_clear(c->ssl);
+	ok = !cert || SSL_use_cert_and_key(c->ssl, cert->leaf, cert->key, cert->chain, 1);
+	c->shows = 1;
+	ERR_clear_error();
+	gtls_unlock(c);
+	return ok;
+}
+
+int gtls_conn_follow(struct gtls_conn *c, struct gtls_ctx *ctx)
+{
+	int ok;
+
+	gtls_lock(c);
+	ERR_clear_error();
+	ok = SSL_set_SSL_CTX(c->ssl, ctx->ctx) != NULL &&
+	    SSL_set_min_proto_version(c->ssl, (int)SSL_CTX_get_min_proto_version(ctx->ctx)) &&
+	    SSL_set_max_proto_version(c->ssl, (int)SSL_CTX_get_max_proto_version(ctx->ctx));
+	SSL_set_verify(c->ssl, SSL_CTX_get_verify_mode(ctx->ctx), NULL);
+	SSL_clear_options(c->ssl, SSL_get_options(c->ssl));
+	SSL_set_options(c->ssl, SSL_CTX_get_options(ctx->ctx));
+	ERR_clear_error();
+	gtls_unlock(c);
+	return ok;
+}
+
+int gtls_conn_waits(struct gtls_conn *c, unsigned id)
+{
+	int waits;
+
+	gtls_lock(c);
+	waits = c->ask.pending && c->ask.id == id && !c->failed;
+	gtls_unlock(c);
+	return waits;
+}
 
 int gtls_ask_verify(struct gtls_conn *c, STACK_OF(X509) *sent)
 {
@@ -189,13 +251,10 @@ int gtls_ask_verify(struct gtls_conn *c, STACK_OF(X509) *sent)
 	return X509_V_OK;
 }
 
-int gtls_conn_answer(struct gtls_conn *c, unsigned id, int kind, int answer)
+void gtls_conn_answer(struct gtls_conn *c, unsigned id, int kind, int answer)
 {
-	int takes;
-
 	gtls_lock(c);
-	takes = c->ask.pending && c->ask.id == id && !c->failed;
-	if (takes) {
+	if (gtls_conn_waits(c, id)) {
 		c->ask.pending = c->ask.gated = 0;
 		c->ask.kind = kind;
 		c->ask.answer = answer;
@@ -208,14 +267,13 @@ int gtls_conn_answer(struct gtls_conn *c, unsigned id, int kind, int answer)
 		event_active(&c->bev->ev_write, EV_WRITE, 0);
 	}
 	gtls_unlock(c);
-	return takes;
 }
 
 void gtls_ask_restart(struct gtls_conn *c)
 {
 	c->ask.pending = c->ask.gated = c->ask.refused = 0;
 	c->ask.kind = 0;
-	c->decided = 0;
+	c->decided = c->shows = 0;
 	stop_resting(c);
 }
 

@@ -36,6 +36,7 @@ int gtls_is_unexpected_eof(unsigned long code);
 /* --- context.c ------------------------------------------------------------- */
 
 struct gtls_ctx;
+struct gtls_cert;
 
 enum {
 	GTLS_NO_TICKETS = 1,
@@ -55,8 +56,11 @@ void gtls_ctx_free(struct gtls_ctx *c);
 /* With min 0 the lowest version is TLS 1.2, or that of openssl.cnf if it is higher. With max 0
  * the highest is that of openssl.cnf, or the highest that OpenSSL has. */
 unsigned long gtls_ctx_versions(struct gtls_ctx *c, int min, int max);
-/* der[0] is the leaf, and the key is PKCS #8. */
-unsigned long gtls_ctx_add_cert(struct gtls_ctx *c, const struct gtls_bytes *der, int n, struct gtls_bytes key);
+/* Adds a certificate, which the context owns from now on, also if that fails. */
+unsigned long gtls_ctx_add_cert(struct gtls_ctx *c, struct gtls_cert *cert);
+/* Go has functions for the client's hello, or a function for the certificate of a client. */
+void gtls_ctx_ask_hello(struct gtls_ctx *c);
+void gtls_ctx_ask_cert(struct gtls_ctx *c);
 /* From now on gtlsPick chooses among the added certificates, by the client's server name. */
 void gtls_ctx_pick_certs(struct gtls_ctx *c);
 /* Adds the DER name of an issuer to the list that a server sends when it asks for a certificate. */
@@ -140,13 +144,43 @@ void gtls_conn_refuse(struct gtls_conn *c);
 /* The questions that a handshake has, and answers to them. */
 enum {
 	GTLS_ASK_VERIFY = 1, /* are the peer's certificates valid? An X509_V_ */
+	GTLS_ASK_HELLO,      /* what does the server do about this client? GTLS_YES or GTLS_NO */
+	GTLS_ASK_REQUEST,    /* which certificate does the client show? GTLS_YES or GTLS_NO */
 	GTLS_ASK_CONFIRM,    /* may the connection be reported? GTLS_YES or GTLS_NO */
 };
 enum { GTLS_LATER = -1, GTLS_YES = 1, GTLS_NO = 2 };
 
+/* What a client has said in its first message. Only for the question. */
+struct gtls_hello {
+	struct gtls_bytes ciphers;
+	struct gtls_bytes name, groups, points, schemes, protos, versions; /* bodies of extensions */
+	const int *extensions; /* all of them */
+	size_t nextensions;
+	int legacy_version;
+};
+
+/* What a server has said of the certificate that it wants. Only for the question. */
+struct gtls_request {
+	int version;
+	STACK_OF(X509_NAME) *authorities;
+	uint16_t schemes[64];
+	int nschemes;
+};
+
+/* Has the handshake show a certificate, or none if cert is NULL. 0 if that fails. */
+int gtls_conn_show(struct gtls_conn *c, const struct gtls_cert *cert);
+/* Has the handshake go on with the settings of another context, which must live as long as
+ * the connection. 0 if that fails. */
+int gtls_conn_follow(struct gtls_conn *c, struct gtls_ctx *ctx);
+/* Whether the handshake waits for the answer to question id. */
+int gtls_conn_waits(struct gtls_conn *c, unsigned id);
+/* The DER of a name, to be freed with gtls_der_free, or NULL. */
+unsigned char *gtls_name_der(STACK_OF(X509_NAME) *names, int i, int *n);
+int gtls_names_count(STACK_OF(X509_NAME) *names);
+
 /* Gives the answer to question id. If the handshake still waits for that, it goes on in the
- * loop's next turn, and the result is 1. */
-int gtls_conn_answer(struct gtls_conn *c, unsigned id, int kind, int answer);
+ * loop's next turn. */
+void gtls_conn_answer(struct gtls_conn *c, unsigned id, int kind, int answer);
 
 /* --- state.c --------------------------------------------------------------- */
 
@@ -169,6 +203,10 @@ int64_t gtls_conn_state(struct gtls_conn *c, struct gtls_state *s);
 int gtls_session_fresh(SSL_SESSION *session);
 
 /* --- certificate.c --------------------------------------------------------- */
+
+/* Makes a certificate with its chain and key. der[0] is the leaf, and the key is PKCS #8. */
+struct gtls_cert *gtls_cert_new(const struct gtls_bytes *der, int n, struct gtls_bytes key, unsigned long *code);
+void gtls_cert_free(struct gtls_cert *cert);
 
 /* NULL stands for an empty list. */
 int gtls_certs_count(STACK_OF(X509) *certs);

@@ -9,10 +9,14 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"encoding/pem"
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
+
+	"github.com/go-libevent/libevent"
 )
 
 // setCertificates gives OpenSSL the certificates with their chains and keys.
@@ -64,7 +68,35 @@ func nativeCertificate(op string, cert *tls.Certificate) (*x509.Certificate, *C.
 	if native == nil {
 		return nil, nil, newError(op, code)
 	}
+	if C.gtls_cert_staple(native, pinned.bytes(cert.OCSPStaple), pinned.bytes(timestamps(cert.SignedCertificateTimestamps))) == 0 {
+		C.gtls_cert_free(native)
+		return nil, nil, &libevent.Error{Op: op, Err: syscall.ENOMEM}
+	}
 	return leaf, native, nil
+}
+
+// timestamps is TLS's form of a list, in which each length has 16 bits.
+func timestamps(scts [][]byte) []byte {
+	var list []byte
+	for _, sct := range scts {
+		list = append(binary.BigEndian.AppendUint16(list, uint16(len(sct))), sct...)
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return append(binary.BigEndian.AppendUint16(nil, uint16(len(list))), list...)
+}
+
+// timestampsIn returns what is in such a list.
+func timestampsIn(list []byte) (scts [][]byte) {
+	for list = skip(list, 2); len(list) >= 2; {
+		n := int(binary.BigEndian.Uint16(list))
+		if list = list[2:]; n > len(list) {
+			break
+		}
+		scts, list = append(scts, list[:n]), list[n:]
+	}
+	return scts
 }
 
 // marshalKey returns the PKCS #8 bytes of a private key. crypto/x509 panics if there is no

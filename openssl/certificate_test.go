@@ -216,3 +216,70 @@ func TestManyAuthorities(t *testing.T) {
 		assert.Equal(t, connected, what)
 	})
 }
+
+// A server sends what its certificate has, and a client has what the server sends.
+func TestStaple(t *testing.T) {
+	ca := newAuthority(t)
+	stapled := ca.issue(t, "example.test")
+	stapled.OCSPStaple = []byte("an OCSP response")
+	stapled.SignedCertificateTimestamps = [][]byte{[]byte("one"), []byte("another")}
+	second := ca.issueWith(t, rsaKey(t), nil, "other.test")
+	second.OCSPStaple = []byte("another response")
+	plain := ca.issue(t, "example.test")
+	versions(t, func(t *testing.T, version uint16) {
+		for _, cert := range []*tls.Certificate{&stapled, &second, &plain} {
+			name := cert.Leaf.DNSNames[0]
+			for way, cfg := range map[string]openssl.Config{
+				"one":            {Certificates: []tls.Certificate{*cert}},
+				"several":        {Certificates: []tls.Certificate{*cert, ca.issue(t, "third.test")}},
+				"GetCertificate": {GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil }},
+			} {
+				t.Run(way, func(t *testing.T) {
+					cfg.MaxVersion = version
+					fd, socket := testutil.TCPPair(t)
+					conn := newSocket(t, server(t, &cfg), newLoop(t), fd)
+					_, events := watch(t, conn)
+					peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: name})
+					require.NoError(t, peer.Handshake())
+					require.Equal(t, connected, testutil.Receive(t, events))
+					assert.Equal(t, cert.OCSPStaple, peer.ConnectionState().OCSPResponse)
+					assert.Equal(t, cert.SignedCertificateTimestamps, peer.ConnectionState().SignedCertificateTimestamps)
+				})
+			}
+			conn, what, err := handshake(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: name, MaxVersion: version}),
+				&tls.Config{Certificates: []tls.Certificate{*cert}})
+			require.NoError(t, err)
+			require.Equal(t, connected, what)
+			assert.Equal(t, cert.OCSPStaple, conn.ConnectionState().OCSPResponse)
+			assert.Equal(t, cert.SignedCertificateTimestamps, conn.ConnectionState().SignedCertificateTimestamps)
+		}
+	})
+}
+
+// Both ends derive the same bytes.
+func TestExportKeyingMaterial(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		fd, socket := testutil.TCPPair(t)
+		conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version}), newLoop(t), fd)
+		_, err := conn.ExportKeyingMaterial("label", nil, 32)
+		assert.ErrorIs(t, err, syscall.ENOTCONN)
+		_, events := watch(t, conn)
+		peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+		require.NoError(t, peer.Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		state := peer.ConnectionState()
+		for _, context := range [][]byte{nil, {}, []byte("context")} {
+			want, err := state.ExportKeyingMaterial("EXPORTER-Channel-Binding", context, 32)
+			require.NoError(t, err)
+			got, err := conn.ExportKeyingMaterial("EXPORTER-Channel-Binding", context, 32)
+			require.NoError(t, err)
+			assert.Equal(t, want, got)
+		}
+		_, err = conn.ExportKeyingMaterial("label", nil, 0)
+		assert.ErrorIs(t, err, syscall.EINVAL)
+		conn.Free()
+		_, err = conn.ExportKeyingMaterial("label", nil, 32)
+		assert.ErrorIs(t, err, libevent.ErrClosed)
+	})
+}

@@ -43,6 +43,7 @@ void gtls_conn_free(struct gtls_conn *c)
 	gtls_ask_restart(c);
 	SSL_free(c->ssl);
 	SSL_SESSION_free(c->session);
+	OPENSSL_free(c->scts);
 	gtls_wire_free(c);
 	free(c);
 }

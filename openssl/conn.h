@@ -107,6 +107,8 @@ struct gtls_conn {
 	int server;
 	uintptr_t handle;         /* of the Go connection */
 	unsigned long code;       /* OpenSSL's first error that gtls_codes has not taken yet */
+	unsigned char *scts;      /* the timestamps that the server has sent, */
+	size_t nscts;             /* and their length */
 	SSL_SESSION *session;     /* a client tries to resume it; or NULL */
 	int8_t renegotiates;
 	int8_t asks;
@@ -165,6 +167,11 @@ void gtls_ctx_can_refuse(struct gtls_ctx *c);
 /* Gives a server's tickets their keys, and has Go check the sessions in them. 0 if that fails. */
 int gtls_ctx_use_tickets(struct gtls_ctx *c);
 void gtls_tickets_free(struct gtls_tickets *t);
+
+/* --- staple.c -------------------------------------------------------------- */
+
+/* A server sends what its certificate has, and a client asks for it. 0 if that fails. */
+int gtls_ctx_use_staples(struct gtls_ctx *c);
 
 /* --- wire.c ---------------------------------------------------------------- */
 

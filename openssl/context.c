@@ -47,7 +47,7 @@ static int set_up(struct gtls_ctx *c, int options, int tickets)
 	if (tickets >= 0 && !SSL_CTX_set_num_tickets(c->ctx, (size_t)tickets))
 		return 0;
 	/* A server accepts only sessions of its own context, which has this ID. */
-	if ((c->server && !gtls_ctx_use_tickets(c)) || RAND_bytes(id, sizeof(id)) != 1)
+	if (!gtls_ctx_use_staples(c) || (c->server && !gtls_ctx_use_tickets(c)) || RAND_bytes(id, sizeof(id)) != 1)
 		return 0;
 	return SSL_CTX_set_session_id_context(c->ctx, id, sizeof(id));
 }

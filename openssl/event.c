@@ -58,6 +58,9 @@ void gtls_conn_restart(struct gtls_conn *c)
 	c->code = 0;
 	c->failed = 0;
 	c->shutdown_blocked = 0;
+	OPENSSL_free(c->scts);
+	c->scts = NULL;
+	c->nscts = 0;
 	gtls_ask_restart(c);
 	gtls_wire_restart(c);
 }

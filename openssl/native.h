@@ -195,10 +195,16 @@ struct gtls_state {
 	unsigned alpn_len;
 	char name[256];          /* the server name that the client has sent */
 	STACK_OF(X509) *peer;    /* leaf first; the caller frees it with gtls_certs_free */
+	/* what came with the server's certificate; the caller frees both with gtls_der_free */
+	unsigned char *ocsp, *scts;
+	size_t nocsp, nscts;
 };
 
 /* -ENOTCONN before the end of the first handshake. */
 int64_t gtls_conn_state(struct gtls_conn *c, struct gtls_state *s);
+/* Derives bytes that both ends have and nobody else. OpenSSL's error, or 0. -ENOTCONN before the
+ * end of the handshake, -ENOTSUP if the ends do not prove that they share it (RFC 7627). */
+int64_t gtls_conn_export(struct gtls_conn *c, unsigned char *out, size_t n, struct gtls_bytes label, struct gtls_bytes context, int has_context);
 /* Whether a session can still be resumed. */
 int gtls_session_fresh(SSL_SESSION *session);
 
@@ -207,6 +213,9 @@ int gtls_session_fresh(SSL_SESSION *session);
 /* Makes a certificate with its chain and key. der[0] is the leaf, and the key is PKCS #8. */
 struct gtls_cert *gtls_cert_new(const struct gtls_bytes *der, int n, struct gtls_bytes key, unsigned long *code);
 void gtls_cert_free(struct gtls_cert *cert);
+/* What a server sends along with it, as TLS has it: an OCSP response, and a list of signed
+ * certificate timestamps. 0 if that fails. (staple.c) */
+int gtls_cert_staple(struct gtls_cert *cert, struct gtls_bytes ocsp, struct gtls_bytes scts);
 
 /* NULL stands for an empty list. */
 int gtls_certs_count(STACK_OF(X509) *certs);

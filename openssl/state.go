@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/adopt"
 )
 
 // ConnectionState is what is known of a connection. Its fields have the same meaning as the
@@ -31,6 +32,10 @@ type ConnectionState struct {
 	// server has shown before, and a server has the client's own certificate, and no chains.
 	PeerCertificates []*x509.Certificate
 	VerifiedChains   [][]*x509.Certificate
+	// OCSPResponse and SignedCertificateTimestamps are what a server has sent along with its
+	// certificate. They are not verified.
+	OCSPResponse                []byte
+	SignedCertificateTimestamps [][]byte
 }
 
 // ConnectionState returns what is known of the connection. Before EventConnected that is the
@@ -49,6 +54,8 @@ func (c *Conn) readState() (*ConnectionState, error) {
 	if rc := C.gtls_conn_state(c.c, &native); rc < 0 {
 		return nil, &libevent.Error{Op: "ConnectionState", Err: syscall.Errno(-rc)}
 	}
+	defer C.gtls_der_free(native.ocsp)
+	defer C.gtls_der_free(native.scts)
 	certs, err := certificatesOf(native.peer)
 	if err != nil {
 		return nil, err
@@ -66,8 +73,34 @@ func (c *Conn) readState() (*ConnectionState, error) {
 		ServerName:         C.GoString(&native.name[0]),
 		PeerCertificates:   certs,
 	}
+	if native.ocsp != nil {
+		s.OCSPResponse = C.GoBytes(unsafe.Pointer(native.ocsp), C.int(native.nocsp))
+	}
+	s.SignedCertificateTimestamps = timestampsIn(C.GoBytes(unsafe.Pointer(native.scts), C.int(native.nscts)))
 	if !c.ctx.server {
 		s.ServerName = c.serverName()
 	}
 	return s, nil
+}
+
+// ExportKeyingMaterial returns bytes that only the two ends of the connection can derive, from a
+// label and a context, which may be nil, as RFC 5705 has it. The label "EXPORTER-Channel-Binding"
+// with an empty context gives the binding tls-exporter. With TLS 1.2 and a peer that does not know
+// RFC 7627 the error matches errors.ErrUnsupported, because such bytes do not bind the connection.
+func (c *Conn) ExportKeyingMaterial(label string, context []byte, length int) ([]byte, error) {
+	const op = "SSL_export_keying_material"
+	if length <= 0 || label == "" {
+		return nil, badArgument(op, "length is %d, and label is %q", length, label)
+	}
+	out := make([]byte, length)
+	pinned := newPinned()
+	defer pinned.Unpin()
+	to, from, with := pinned.bytes(out), pinned.bytes([]byte(label)), pinned.bytes(context)
+	_, err := adopt.Call(c.BufferEvent, op, func() int64 {
+		return int64(C.gtls_conn_export(c.c, (*C.uchar)(unsafe.Pointer(to.p)), to.n, from, with, cBool(context != nil)))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }

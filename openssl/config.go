@@ -49,6 +49,12 @@ type Config struct {
 	ClientCAs            *x509.CertPool
 	ClientCACertificates []*x509.Certificate
 
+	// CRLs are lists of revoked certificates. A list is used for the certificates of the
+	// authority that has signed it, also for those of intermediates. A list whose NextUpdate
+	// has passed refuses all certificates of its authority. Authorities without a list are not
+	// checked.
+	CRLs []*x509.RevocationList
+
 	// VerifyPeerCertificate is called in a full handshake in which the peer has shown
 	// certificates, after they have been verified. VerifyConnection is called in every
 	// handshake, also in one that resumes a session. If one of them returns an error, the

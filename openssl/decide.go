@@ -84,9 +84,17 @@ func (t *trust) stillValid(p *peer, name string, server bool) error {
 	return p.certs[0].VerifyHostname(name)
 }
 
-// expired returns an error if the peer's own certificate, or all of its chains, are not valid now.
+// expired returns an error if the peer's own certificate, or each of its chains, is expired or
+// revoked by now.
 func (t *trust) expired(p *peer) error {
 	now := t.now()
+	if len(p.chains) == 0 { // the issuer is not known
+		if err := t.revoked.check(p.certs[0], nil, now); err != nil {
+			return err
+		}
+	} else if _, err := t.revoked.filter(p.chains, now); err != nil {
+		return err
+	}
 	outside := func(cert *x509.Certificate) bool { return now.Before(cert.NotBefore) || now.After(cert.NotAfter) }
 	bad := p.certs[0]
 	if !outside(bad) {

@@ -23,6 +23,7 @@ type trust struct {
 	verified bool           // it must be valid, and a server's for the name of the server
 	roots    *x509.CertPool // nil stands for the roots of the system
 	usage    x509.ExtKeyUsage
+	revoked  revocations
 	now      func() time.Time
 
 	// functions of the user, or nil
@@ -45,6 +46,10 @@ func (s *shared) setTrust(op string, cfg *Config) error {
 			return err
 		}
 		s.demands = demandsOf(byte(cfg.ClientAuth), names)
+	}
+	var err error
+	if s.trust.revoked, err = newRevocations(op, cfg.CRLs); err != nil {
+		return err
 	}
 	s.trust.verifyPeer, s.trust.verifyConnection = cfg.VerifyPeerCertificate, cfg.VerifyConnection
 	if cfg.Time != nil {
@@ -138,6 +143,9 @@ func (t *trust) verify(p *peer, name string, server bool) error {
 	if err == nil && !server && name == "" { // it may be any server's
 		err = x509.HostnameError{Certificate: p.certs[0]}
 	}
+	if err == nil {
+		chains, err = t.revoked.filter(chains, opts.CurrentTime)
+	}
 	p.chains = chains
 	return err
 }
@@ -151,8 +159,11 @@ func alertFor(err error) C.int {
 		invalid x509.CertificateInvalidError
 		host    x509.HostnameError
 		unknown x509.UnknownAuthorityError
+		revoked *RevokedError
 	)
 	switch {
+	case errors.As(err, &revoked):
+		return C.X509_V_ERR_CERT_REVOKED
 	case errors.As(err, &host):
 		return C.X509_V_ERR_HOSTNAME_MISMATCH
 	case errors.As(err, &unknown):

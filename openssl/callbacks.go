@@ -78,7 +78,7 @@ func gtlsSession(handle C.uintptr_t, session *C.SSL_SESSION) {
 //export gtlsKey
 func gtlsKey(handle C.uintptr_t, line *C.char) {
 	defer guard()
-	cgo.Handle(handle).Value().(*Conn).ctx.keys.add(C.GoString(line))
+	cgo.Handle(handle).Value().(*Conn).rules().keys.add(C.GoString(line))
 }
 
 //export gtlsGone

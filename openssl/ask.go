@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
-
-	"github.com/go-libevent/libevent/internal/adopt"
 )
 
 // ask.go answers the questions of handshakes. What can be answered at once is, and for the rest
@@ -76,15 +74,13 @@ func caught(what string, fn func() error) (err error) {
 }
 
 // answer answers a question of the handshake in the next turn of its loop. conclude says what the
-// answer is. It is not called if the handshake does not wait for this answer any more.
+// answer is. It is not called if the handshake does not wait for this answer any more. A connection
+// that FreeAfterFlush flushes still waits, though it is closed to the user.
 func (c *Conn) answer(id C.uint, kind C.int, conclude func() C.int) {
 	_ = c.Base().Post(func() {
-		_, _ = adopt.Call(c.BufferEvent, "answer", func() int64 {
-			if C.gtls_conn_waits(c.c, id) != 0 {
-				C.gtls_conn_answer(c.c, id, kind, conclude())
-			}
-			return 0
-		})
+		if !c.gone.Load() && C.gtls_conn_waits(c.c, id) != 0 {
+			C.gtls_conn_answer(c.c, id, kind, conclude())
+		}
 	})
 }
 

@@ -45,6 +45,7 @@ type Conn struct {
 	connected atomic.Bool // a handshake is done
 	ended     atomic.Bool // the event closure was told io.EOF
 	dirty     atomic.Bool // SetAllowDirtyShutdown
+	gone      atomic.Bool // its memory in C is given back
 
 	failed  atomic.Pointer[error]           // of Go; the next error event takes it
 	peer    atomic.Pointer[peer]            // that the handshake has found
@@ -192,6 +193,7 @@ func (c *Conn) kind() *adopt.Kind {
 func releaseConn(handle cgo.Handle) {
 	conn := handle.Value().(*Conn)
 	handle.Delete()
+	conn.gone.Store(true)
 	conn.ctx.leave()
 	for _, followed := range conn.held {
 		followed.leave()

@@ -90,7 +90,7 @@ struct gtls_ask {
 	int kind;          /* which has been answered, a GTLS_ASK_, or 0 */
 	int answer;        /* of Go to it */
 	int8_t may_rest;   /* the handshake can wait for an answer now */
-	int8_t pending;    /* it waits */
+	_Atomic int8_t pending; /* it waits */
 	int8_t gated;      /* meanwhile nothing is read or written */
 	int8_t refused;    /* a server does not accept the client's certificate */
 	struct event rest; /* is pending while the handshake waits */

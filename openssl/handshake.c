@@ -156,7 +156,6 @@ static void stand_before(struct gtls_conn *c, struct event *ev, const struct tim
 
 void gtls_handshake_intercept(struct gtls_conn *c)
 {
-	gtls_ask_restart(c);
 	if (SSL_get_SSL_CTX(c->ssl) != c->ctx->ctx)
 		gtls_conn_follow(c, c->ctx);
 	if (!c->asks || c->renegotiates || c->under.bev || c->wire.fd < 0)
@@ -217,10 +216,14 @@ int gtls_conn_follow(struct gtls_conn *c, struct gtls_ctx *ctx)
 	return ok;
 }
 
+/* Free removes the descriptor, and with it what is pending. So while something is pending on the
+ * loop's thread, the bufferevent and its lock exist. */
 int gtls_conn_waits(struct gtls_conn *c, unsigned id)
 {
 	int waits;
 
+	if (!c->ask.pending)
+		return 0;
 	gtls_lock(c);
 	waits = c->ask.pending && c->ask.id == id && !c->failed;
 	gtls_unlock(c);

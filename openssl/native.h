@@ -172,14 +172,15 @@ int gtls_conn_show(struct gtls_conn *c, const struct gtls_cert *cert);
 /* Has the handshake go on with the settings of another context, which must live as long as
  * the connection. 0 if that fails. */
 int gtls_conn_follow(struct gtls_conn *c, struct gtls_ctx *ctx);
-/* Whether the handshake waits for the answer to question id. */
+/* Whether the handshake waits for the answer to question id. On the loop's thread, also when the
+ * connection is freed or is being flushed, until gtlsGone. */
 int gtls_conn_waits(struct gtls_conn *c, unsigned id);
 /* The DER of a name, to be freed with gtls_der_free, or NULL. */
 unsigned char *gtls_name_der(STACK_OF(X509_NAME) *names, int i, int *n);
 int gtls_names_count(STACK_OF(X509_NAME) *names);
 
 /* Gives the answer to question id. If the handshake still waits for that, it goes on in the
- * loop's next turn. */
+ * loop's next turn. As gtls_conn_waits. */
 void gtls_conn_answer(struct gtls_conn *c, unsigned id, int kind, int answer);
 
 /* --- state.c --------------------------------------------------------------- */

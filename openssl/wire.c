@@ -265,6 +265,7 @@ void gtls_socket(struct bufferevent *bev)
 	BIO *bio = new_bio(c);
 
 	gtls_conn_offer_session(c);
+	gtls_ask_restart(c);
 	gtls_wire_restart(c);
 	if (!bio) /* libevent's BIO stays, and with it there is no fast path */
 		return;

@@ -234,3 +234,27 @@ func TestAlertForAClient(t *testing.T) {
 		assert.True(t, as[x509.UnknownAuthorityError](testutil.Receive(t, events).err))
 	})
 }
+
+// What was known of one peer is not told of the next one, also if the next handshake fails.
+func TestStateOfTheNextConnection(t *testing.T) {
+	ca := newAuthority(t)
+	conn := newSocket(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"}), newLoop(t), -1)
+	_, events := watch(t, conn)
+	for _, cert := range []tls.Certificate{ca.issue(t, "example.test"), newAuthority(t).issue(t, "example.test"), ca.issue(t, "example.test")} {
+		fd, socket := testutil.TCPPair(t)
+		testutil.OnLoop(t, conn.Base(), func() { assert.NoError(t, conn.ReplaceFD(fd)) })
+		assert.Equal(t, openssl.ConnectionState{}, conn.ConnectionState())
+		require.NoError(t, conn.Enable(rd|wr))
+		peer := tls.Server(socket, &tls.Config{Certificates: []tls.Certificate{cert}})
+		failed := handshakeOf(peer)
+		what := testutil.Receive(t, events)
+		if testutil.Receive(t, failed) != nil || what != connected {
+			assert.Error(t, what.err)
+			assert.Equal(t, openssl.ConnectionState{}, conn.ConnectionState())
+			continue
+		}
+		assert.True(t, cert.Leaf.Equal(conn.ConnectionState().PeerCertificates[0]))
+		require.NoError(t, peer.Close())
+		require.Equal(t, endOfFile, testutil.Receive(t, events))
+	}
+}

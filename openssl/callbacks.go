@@ -81,6 +81,14 @@ func gtlsKey(handle C.uintptr_t, line *C.char) {
 	cgo.Handle(handle).Value().(*Conn).rules().keys.add(C.GoString(line))
 }
 
+// There is another socket, whose peer is not known yet.
+//
+//export gtlsAnother
+func gtlsAnother(handle C.uintptr_t) {
+	defer guard()
+	cgo.Handle(handle).Value().(*Conn).state.Store(nil)
+}
+
 //export gtlsGone
 func gtlsGone(handle C.uintptr_t) {
 	defer guard()

@@ -39,7 +39,7 @@ type ConnectionState struct {
 }
 
 // ConnectionState returns what is known of the connection. Before EventConnected that is the
-// zero ConnectionState. Do not change what it points to: all callers share that.
+// zero ConnectionState, also if the connection has got another socket. Do not change what it points to: all callers share that.
 func (c *Conn) ConnectionState() ConnectionState {
 	if s := c.state.Load(); s != nil {
 		return *s

@@ -24,6 +24,7 @@
 #include <sys/socket.h>
 
 #include "conn.h"
+#include "_cgo_export.h"
 
 #ifndef MSG_NOSIGNAL /* then Go's handler of SIGPIPE keeps the process alive */
 #define MSG_NOSIGNAL 0
@@ -270,6 +271,8 @@ void gtls_socket(struct bufferevent *bev)
 	if (!bio) /* libevent's BIO stays, and with it there is no fast path */
 		return;
 	w->fd = bufferevent_getfd(bev);
+	if (w->fd >= 0)
+		gtlsAnother(c->handle);
 	count_on(w, bio, w->plain);
 	w->read_before = BIO_number_read(bio);
 	BIO_free(w->plain);

@@ -71,7 +71,7 @@ func freeAfterFlush(bev *libevent.BufferEvent, limit time.Duration) {
 // FreeAfterFlush alone would not do: it reads nothing, so two connections that are closed
 // while each has output for the other would both wait until their limits.
 func (c *Conn) flush(limit time.Duration) {
-	timer := time.AfterFunc(limit, func() { freeAfterFlush(c.bev, 0) })
+	timer := afterFunc(c.bev.Base(), limit, func() { freeAfterFlush(c.bev, 0) })
 	written := func(bev *libevent.BufferEvent) {
 		if unsent(bev) == 0 {
 			timer.Stop()

@@ -32,7 +32,6 @@ type Conn struct {
 	writeShut    bool   // CloseWrite was called
 	closed       bool
 	linger       time.Duration
-	connected    chan<- error // gets the result of connecting, once
 
 	// queued is an upper bound of the output's length. It belongs to the writer that holds
 	// out.turn.
@@ -106,8 +105,8 @@ func (c *Conn) handlePastEvent(err error) {
 
 func newConn(bev *libevent.BufferEvent) *Conn {
 	c := &Conn{bev: bev, linger: flushLimit}
-	c.in.init(&c.mu)
-	c.out.init(&c.mu)
+	c.in.init(&c.mu, bev.Base)
+	c.out.init(&c.mu, bev.Base)
 	return c
 }
 
@@ -131,7 +130,6 @@ func (c *Conn) markClosed() {
 	c.closed = true
 	c.in.close()
 	c.out.close()
-	c.reportConnect(net.ErrClosed)
 }
 
 // whileOpen runs fn, during which Close waits. On a closed connection it only returns an error.

@@ -47,7 +47,7 @@ func (c *Conn) opError(op string, cause error) error {
 }
 
 // errCanceled and errTimeout have package net's texts for the two ways in which a context
-// ends, and match the errors of the context.
+// ends, and match the errors of the context, as package net's do.
 var (
 	errCanceled error = &contextError{"operation was canceled", context.Canceled, false}
 	errTimeout  error = &contextError{"i/o timeout", context.DeadlineExceeded, true}
@@ -63,9 +63,6 @@ func (e *contextError) Error() string   { return e.text }
 func (e *contextError) Unwrap() error   { return e.is }
 func (e *contextError) Timeout() bool   { return e.timeout }
 func (e *contextError) Temporary() bool { return e.timeout }
-func (e *contextError) Is(err error) bool {
-	return e.timeout && err == os.ErrDeadlineExceeded
-}
 
 // contextErr returns the error of a context that has ended.
 func contextErr(ctx context.Context) error {

@@ -84,9 +84,6 @@ func (c *Conn) handleEvent(what libevent.Events, err error) {
 	switch {
 	case what&libevent.EventConnected != 0:
 		c.updateAddrs()
-		// Enabled before the connection is made, libevent would read from a bound socket.
-		c.reportConnect(netError(c.bev.Enable(libevent.EvRead)))
-		return
 	case what&libevent.EventWriting != 0:
 		c.out.fail(writeError(what, err))
 		if what&libevent.EventReading != 0 && what&libevent.EventEOF != 0 { // one event for both directions
@@ -105,7 +102,6 @@ func (c *Conn) handleEvent(what libevent.Events, err error) {
 		c.endReading(err)
 		c.out.fail(writeError(what, err))
 	}
-	c.reportConnect(err)
 }
 
 // endReading makes Read return err once the input is empty. Call with mu.
@@ -123,14 +119,6 @@ func writeError(what libevent.Events, err error) error {
 		return errBrokenPipe
 	}
 	return err
-}
-
-// reportConnect sends the result of connecting to the Dial that waits for it. Call with mu.
-func (c *Conn) reportConnect(err error) {
-	if c.connected != nil {
-		c.connected <- err
-		c.connected = nil
-	}
 }
 
 // onPartnerFree ends a connection over a pair whose other end was freed. libevent does not

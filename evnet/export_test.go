@@ -27,9 +27,6 @@ func Waiting(c *Conn) bool {
 // BaseOf returns the base of a connection.
 func BaseOf(c *Conn) *libevent.Base { return c.bev.Base() }
 
-// ToItself reports whether a connection is its own peer.
-func ToItself(c *Conn) bool { return c.connectedToItself() }
-
 // OverFilter reports whether a connection is over a filter.
 func OverFilter(c *Conn) bool { return c.bev.Underlying() != nil }
 

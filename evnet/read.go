@@ -61,7 +61,7 @@ func (c *Conn) await(p []byte) (int, error) {
 		}
 		c.buf, c.got, c.in.waiting = p, 0, true
 		c.mu.Unlock()
-		<-c.in.wake
+		c.in.gate.wait()
 		c.buf = nil
 		if c.got > 0 {
 			return c.got, nil

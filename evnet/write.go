@@ -79,7 +79,7 @@ func (c *Conn) awaitDrained() error {
 		}
 		c.out.waiting = true
 		c.mu.Unlock()
-		<-c.out.wake
+		c.out.gate.wait()
 		c.mu.Lock()
 	}
 }

@@ -32,7 +32,7 @@ func (c *Conn) onReceive(bev *libevent.BufferEvent) {
 func (c *Conn) onRead(bev *libevent.BufferEvent) {
 	c.mu.Lock()
 	if c.readShut {
-		dropInput(bev)
+		c.dropInput()
 	} else if !c.in.waiting {
 		c.mayHaveInput = true
 	} else if c.buf == nil {
@@ -85,6 +85,7 @@ func (c *Conn) handleEvent(what libevent.Events, err error) {
 	case what&libevent.EventConnected != 0:
 		c.updateAddrs()
 	case what&libevent.EventWriting != 0:
+		c.lose(what, err)
 		c.out.fail(writeError(what, err))
 		if what&libevent.EventReading != 0 && what&libevent.EventEOF != 0 { // one event for both directions
 			c.endReading(io.EOF)
@@ -101,6 +102,18 @@ func (c *Conn) handleEvent(what libevent.Events, err error) {
 	default:
 		c.endReading(err)
 		c.out.fail(writeError(what, err))
+	}
+}
+
+// lose keeps the error of a failed write. If CloseWrite has been called, no later call would
+// return the error, so Read does. Call with mu.
+func (c *Conn) lose(what libevent.Events, err error) {
+	if what&libevent.EventError == 0 || c.lost != nil {
+		return
+	}
+	c.lost = err
+	if c.writeShut && c.isAlive() {
+		c.endReading(err)
 	}
 }
 

@@ -40,3 +40,17 @@ func Arrived(l net.Listener) int {
 
 // Start starts a listener again.
 func Start(l net.Listener) error { return l.(*Listener).start() }
+
+// Dropped reports whether a connection has thrown input away.
+func Dropped(c *Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dropped
+}
+
+// Lost reports whether a write has failed.
+func Lost(c *Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lost != nil
+}

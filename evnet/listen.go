@@ -56,8 +56,11 @@ type Listener struct {
 	freed  gate   // opens once the address is free again
 	free   func() // opens freed
 
+	using sync.RWMutex // held for reading while a caller has the descriptor
+
 	mu     sync.Mutex
 	in     side
+	keeps  bool // the file of a unix socket
 	queue  []arrival
 	paused bool // the queue is full, so the listener is disabled
 	closed bool
@@ -69,7 +72,10 @@ type arrival struct {
 	remote net.Addr
 }
 
-var _ net.Listener = (*Listener)(nil)
+var (
+	_ net.Listener = (*Listener)(nil)
+	_ syscall.Conn = (*Listener)(nil)
+)
 
 // Listen makes a listener for "tcp", "tcp4", "tcp6" or "unix". Its connections run on loop;
 // a Group places them on its bases in turn. address is as in net.Listen. The loop takes the
@@ -180,9 +186,20 @@ func (l *Listener) end() {
 
 // unlink removes the file of a unix socket.
 func (l *Listener) unlink() {
-	if l.path != "" {
+	l.mu.Lock()
+	keeps := l.keeps
+	l.mu.Unlock()
+	if l.path != "" && !keeps {
 		_ = os.Remove(l.path)
 	}
+}
+
+// SetUnlinkOnClose says whether Close removes the file of a unix socket, as in package net. It
+// does unless it is told not to.
+func (l *Listener) SetUnlinkOnClose(unlink bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.keeps = !unlink
 }
 
 // onAccept puts a connection into the queue. It runs on the loop's goroutine, so it leaves
@@ -242,6 +259,7 @@ func adopt(base *libevent.Base, fd int, local, remote net.Addr) (*Conn, error) {
 		return nil, err
 	}
 	c := newConn(bev)
+	c.plain = true
 	c.local, c.remote = local, named(remote)
 	if local == nil {
 		c.local = named(bev.LocalAddr())
@@ -299,6 +317,8 @@ func (l *Listener) Close() error {
 	if !l.markClosed() {
 		return l.opError("close", net.ErrClosed)
 	}
+	l.using.Lock() // waits for who has the descriptor
+	l.using.Unlock()
 	l.end()
 	if l.native.Base().OnLoop() {
 		return nil

@@ -121,9 +121,9 @@ func likeNet(t *testing.T, test func(t *testing.T, n netLike, s *story)) {
 	}
 	t.Run("evnet", func(t *testing.T) {
 		base := running(t)
+		t.Cleanup(func() { nothingLeft(t, base) }) // when the test's connections are closed
 		test(t, onLoop(base), got)
 		assert.Equal(t, strings.Join(want.lines, "\n"), strings.Join(got.lines, "\n"))
-		nothingLeft(t, base)
 	})
 }
 

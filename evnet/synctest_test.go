@@ -22,12 +22,12 @@ func TestBubble(t *testing.T) {
 		"echo": func(t *testing.T, n netLike, s *story) {
 			client, server := n.connect(t, "tcp", "127.0.0.1:0")
 			go func() { _, _ = io.Copy(server, server) }()
-			p := make([]byte, 1<<20)
+			const size = 1 << 20
 			go func() {
-				_, err := client.Write(p)
+				_, err := client.Write(make([]byte, size))
 				assert.NoError(t, err)
 			}()
-			got, err := io.ReadFull(client, p)
+			got, err := io.ReadFull(client, make([]byte, size))
 			s.err("read", err)
 			s.tell("%d bytes", got)
 			s.err("close", client.Close())

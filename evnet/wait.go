@@ -8,14 +8,40 @@ import (
 	"github.com/go-libevent/libevent"
 )
 
-// gate lets one wait through for each open. It is a mutex because a channel, a timer and a
-// sync.Cond belong to the bubble of package testing/synctest in which a goroutine made them or
-// waits at them. A loop outside of the bubble, which may not touch them, has to end the wait.
-type gate struct{ locked sync.Mutex }
+// gate lets one wait through for each open.
+//
+// A channel, a timer and a sync.Cond belong to the bubble of package testing/synctest in which
+// a goroutine made them or waits at them. A loop outside of the bubble, which may not touch
+// them, has to end the wait. So a gate that is made in a bubble is a mutex. Elsewhere it is a
+// channel, because a goroutine that waits for a mutex spins for some microseconds first.
+type gate struct {
+	opened chan struct{} // nil in a bubble
+	locked sync.Mutex
+}
 
-func (g *gate) init() { g.locked.Lock() }
-func (g *gate) wait() { g.locked.Lock() }
-func (g *gate) open() { g.locked.Unlock() }
+func (g *gate) init() {
+	if _, bubble := realNow(); bubble {
+		g.locked.Lock()
+	} else {
+		g.opened = make(chan struct{}, 1)
+	}
+}
+
+func (g *gate) wait() {
+	if g.opened != nil {
+		<-g.opened
+	} else {
+		g.locked.Lock()
+	}
+}
+
+func (g *gate) open() {
+	if g.opened != nil {
+		g.opened <- struct{}{}
+	} else {
+		g.locked.Unlock()
+	}
+}
 
 // alarm calls a function when a time has passed. Stop need not be in time. After Stop, Reset
 // starts the alarm again.

@@ -81,7 +81,7 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (*Conn, erro
 	}
 	defer stop()
 	conn, err := d.reach(ctx, network, address)
-	if context.Cause(ctx) == net.ErrClosed {
+	if err != nil && context.Cause(ctx) == net.ErrClosed {
 		err = d.opError(network, net.ErrClosed)
 	}
 	if err != nil {

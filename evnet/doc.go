@@ -9,6 +9,9 @@
 //	                     ▲                      ▼
 //	libevent           input of the bufferevent, output of the bufferevent
 //
+// Package net looks up names, listens and connects for this package, and hands the sockets
+// over: the loop takes the connections from a listening socket, reads and writes.
+//
 // # Goroutines
 //
 // Several goroutines may use a [Conn] at a time. Its calls block their callers and never the

@@ -17,6 +17,20 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// refusing returns an address that refuses connections until the end of the test: a socket has
+// the port, so no other can get it, but does not listen.
+func refusing(t testing.TB) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	syscall.CloseOnExec(fd)
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	sa, err := syscall.Getsockname(fd)
+	require.NoError(t, err)
+	return (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: sa.(*syscall.SockaddrInet4).Port}).String()
+}
+
 // Dial reaches the same listeners as net.Dial, with the same addresses at both ends.
 func TestDialLikeNet(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -73,7 +87,7 @@ func TestDialErrorsLikeNet(t *testing.T) {
 		network, address string
 		dialer           net.Dialer
 	}{
-		"refused":             {network: "tcp", address: freePort(t).String()},
+		"refused":             {network: "tcp", address: refusing(t)},
 		"no file":             {network: "unix", address: "/nonexistent/s"},
 		"no unix address":     {network: "unix", address: ""},
 		"no address":          {network: "tcp", address: ""},
@@ -123,7 +137,7 @@ func TestDialIsEndedLikeNet(t *testing.T) {
 
 // Dial tells a trace of package httptrace what net.Dial tells it.
 func TestDialIsTraced(t *testing.T) {
-	refused := freePort(t).String()
+	refused := refusing(t)
 	likeNet(t, func(t *testing.T, n netLike, s *story) {
 		l, err := n.listen(&net.ListenConfig{}, "tcp", "127.0.0.1:0")
 		require.NoError(t, err)

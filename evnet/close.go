@@ -31,6 +31,7 @@ func (c *Conn) Close() error {
 	c.markClosed()
 	c.mu.Unlock()
 	c.using.Lock() // waits for who has the descriptor
+	//lint:ignore SA2001 there is nothing to do but to wait
 	c.using.Unlock()
 	for _, stop := range c.unwatch {
 		stop()

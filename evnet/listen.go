@@ -318,6 +318,7 @@ func (l *Listener) Close() error {
 		return l.opError("close", net.ErrClosed)
 	}
 	l.using.Lock() // waits for who has the descriptor
+	//lint:ignore SA2001 there is nothing to do but to wait
 	l.using.Unlock()
 	l.end()
 	if l.native.Base().OnLoop() {

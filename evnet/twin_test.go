@@ -88,6 +88,7 @@ func (s *story) err(what string, err error) {
 	}
 	var n net.Error
 	if errors.As(err, &n) {
+		//lint:ignore SA1019 programs still ask
 		s.tell("  timeout %v temporary %v", n.Timeout(), n.Temporary())
 	}
 }

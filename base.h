@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * base.h: what the C files share and Go does not see: bases and threads, notes,
  * blocks, buffers.

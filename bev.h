@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * bev.h: what the C files of a bufferevent share and Go does not see: its record, its
  * states, and its locks.

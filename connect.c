@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * connect.c: the descriptor of a bufferevent, connecting, and connecting by name.
  */

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Package libevent is the real libevent, used from Go: its event loop, its buffered
 // sockets (bufferevents), its buffers and its listeners. It wraps the system's shared
 // library with cgo.

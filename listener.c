@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * listener.c: the C half of Listener. A listener is enabled, disabled and freed on the
  * loop's thread, or while no loop runs: on another thread evconnlistener_disable and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* sockaddr.c: converts addresses between the system's form and the one that Go reads. */
 
 #include <arpa/inet.h>

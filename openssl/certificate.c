@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * certificate.c: lists of certificates, as Go reads them.
  */

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Echo gives every client back what it sends, byte for byte.
 //
 //	go run ./examples/echo -addr 127.0.0.1:9595 -loops 1

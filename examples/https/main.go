@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Https answers every HTTP request with a greeting, over TLS.
 //
 //	go run ./examples/https -addr 127.0.0.1:8443 -cert cert.pem -key key.pem

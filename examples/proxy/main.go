@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Proxy forwards connections to another address, in both directions, with plain TCP or TLS
 // on either side.
 //

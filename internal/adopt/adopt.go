@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Package adopt lets another package of this module make bufferevents with a library that the
 // root package does not link. openssl does so: its bufferevents are made by libevent_openssl,
 // and to the user they are a *libevent.BufferEvent like any other.

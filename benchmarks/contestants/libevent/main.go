@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Libevent is a server over this binding. With -copy a closure reads into a Go slice and writes
 // the slice. Otherwise the closure moves the input to the output, and the bytes do not pass
 // through Go. With -plain libevent does all reading and writing. -nodelay sets TCP_NODELAY, as

@@ -85,7 +85,7 @@ func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func
 		return nil, err
 	}
 	bev.c, bev.below = n.record, below
-	bev.hasRecord()
+	bev.hasRecord(opts)
 	return bev, nil
 }
 

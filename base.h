@@ -206,4 +206,10 @@ void glev_buf_cb_changed(struct glev_buf_cb *cb, size_t added, size_t deleted);
 int glev_dns_step(struct glev_dns *d, short what);
 int glev_lookup_answered(struct glev_lookup *l, int code);
 
+/* --- sockopt.c ------------------------------------------------------------- */
+
+int glev_socket_is_tcp(int fd);
+/* Sets TCP_NODELAY. Returns 0, or the negative of an errno. */
+int glev_socket_no_delay(int fd, int on);
+
 #endif

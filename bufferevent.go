@@ -94,7 +94,7 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 		bev.handle.release()
 		return nil, &Error{op, syscall.Errno(errno)}
 	}
-	bev.hasRecord()
+	bev.hasRecord(opts)
 	return bev, nil
 }
 
@@ -122,7 +122,7 @@ func (b *Base) NewPair(opts Options) (*BufferEvent, *BufferEvent, error) {
 			continue
 		}
 		end.c, end.partner = records[i], ends[1-i]
-		end.hasRecord()
+		end.hasRecord(opts)
 	}
 	if rc != 0 {
 		return nil, nil, &Error{op, syscall.Errno(-rc)}
@@ -139,7 +139,10 @@ func newBufferEvent(b *Base, loopOnly bool) *BufferEvent {
 
 // hasRecord completes a bufferevent whose record (c) has been made, and puts it on its
 // base.
-func (b *BufferEvent) hasRecord() {
+func (b *BufferEvent) hasRecord(opts Options) {
+	if opts&OptNagle != 0 {
+		C.glev_bev_keep_nagle(b.c)
+	}
 	b.native = unsafe.Pointer(C.glev_bev_native(b.c))
 	b.free = func() {
 		if g := b.group.Load(); g != nil {

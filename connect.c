@@ -186,6 +186,11 @@ int64_t glev_bev_replacefd(struct glev_bev *r, int fd)
 	return rc;
 }
 
+void glev_bev_keep_nagle(struct glev_bev *r)
+{
+	r->set.nagle = 1;
+}
+
 /* --- connecting ----------------------------------------------------------------- */
 
 /* Has the event callback told of a connect whose outcome is known at once, as it is told of
@@ -218,6 +223,8 @@ static int64_t start_connect(struct glev_bev *r, const struct sockaddr *sa, int 
 		if (fd < 0 || evutil_make_socket_nonblocking(fd) < 0 ||
 		    evutil_make_socket_closeonexec(fd) < 0)
 			err = errno;
+		else if (sa->sa_family != AF_UNIX && !r->set.nagle)
+			glev_socket_no_delay(fd, 1); /* a matter of speed: a failure is none of connecting */
 	}
 	if (!err && connect(fd, sa, (socklen_t)len) < 0)
 		err = errno;

@@ -84,7 +84,7 @@ func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEve
 		return nil, err
 	}
 	b.below = under // it stays entered until the filter is freed
-	b.hasRecord()
+	b.hasRecord(opts)
 	return b, nil
 }
 

@@ -81,6 +81,10 @@ const (
 	// OptPlainIO makes libevent do all reading and writing, without the fast path
 	// (see Config.PlainIO).
 	OptPlainIO Options = 1 << 17
+	// OptNagle leaves Nagle's algorithm on in the TCP sockets that Connect and
+	// ConnectHostname make. Without it they get TCP_NODELAY. A descriptor that the caller
+	// brings is left as it is in any case; see BufferEvent.SetNoDelay.
+	OptNagle Options = 1 << 18
 )
 
 // String gives libevent's names: "BEV_OPT_CLOSE_ON_FREE|BEV_OPT_THREADSAFE".
@@ -89,17 +93,17 @@ func (o Options) String() string {
 		{uint32(OptCloseOnFree), "BEV_OPT_CLOSE_ON_FREE"}, {uint32(OptThreadSafe), "BEV_OPT_THREADSAFE"},
 		{uint32(OptDeferCallbacks), "BEV_OPT_DEFER_CALLBACKS"},
 		{uint32(OptUnlockCallbacks), "BEV_OPT_UNLOCK_CALLBACKS"}, {uint32(OptLoopOnly), "OptLoopOnly"},
-		{uint32(OptPlainIO), "OptPlainIO"},
+		{uint32(OptPlainIO), "OptPlainIO"}, {uint32(OptNagle), "OptNagle"},
 	})
 }
 
 // native splits o into what libevent is told and what the binding handles.
 func (o Options) native() (flags C.int, loopOnly bool, err error) {
 	const shared = OptThreadSafe | OptDeferCallbacks | OptUnlockCallbacks
-	if unknown := o &^ (OptCloseOnFree | shared | OptLoopOnly | OptPlainIO); unknown != 0 {
+	if unknown := o &^ (OptCloseOnFree | shared | OptLoopOnly | OptPlainIO | OptNagle); unknown != 0 {
 		return 0, false, fmt.Errorf("opts: unknown bits %v", unknown)
 	}
-	o &^= OptPlainIO
+	o &^= OptPlainIO | OptNagle
 	if o&OptLoopOnly == 0 {
 		return C.int(o | shared), false, nil
 	}

@@ -35,6 +35,11 @@ static void discard(struct glev_lev *l)
 	free(l);
 }
 
+static unsigned native(unsigned flags)
+{
+	return (flags & ~GLEV_LEV_NAGLE) | LEV_OPT_DISABLED;
+}
+
 /* Takes what evconnlistener_new or _new_bind returned, and does not close the descriptor if
  * it fails. With LEV_OPT_DISABLED libevent leaves the enabling to the caller, which matters
  * because libevent does not tell when it could not enable a new listener. */
@@ -43,8 +48,10 @@ static struct glev_lev *complete(struct glev_lev *l, struct evconnlistener *lev,
 	int rc = lev ? 0 : -(errno ? errno : EINVAL);
 
 	l->lev = lev;
-	if (lev)
+	if (lev) {
+		l->no_delay = !(flags & GLEV_LEV_NAGLE) && glev_socket_is_tcp(evconnlistener_get_fd(lev));
 		evconnlistener_set_error_cb(lev, glev_on_accept_error);
+	}
 	if (lev && !(flags & LEV_OPT_DISABLED))
 		rc = glev_lev_enable(l, 1);
 	if (rc == 0)
@@ -65,7 +72,7 @@ struct glev_lev *glev_lev_new(struct glev_base *b, const struct glev_addr *a, un
 	if (len < 0 || !(l = record(b, handle)))
 		return NULL;
 	errno = 0;
-	lev = evconnlistener_new_bind(b->base, glev_on_accept, l, flags | LEV_OPT_DISABLED, backlog,
+	lev = evconnlistener_new_bind(b->base, glev_on_accept, l, native(flags), backlog,
 	    (struct sockaddr *)&ss, len);
 	fd = lev ? evconnlistener_get_fd(lev) : -1;
 	l = complete(l, lev, flags, err);
@@ -91,7 +98,7 @@ struct glev_lev *glev_lev_new_fd(struct glev_base *b, int fd, unsigned flags, in
 	if (!(l = record(b, handle)))
 		return NULL;
 	errno = 0;
-	return complete(l, evconnlistener_new(b->base, glev_on_accept, l, flags | LEV_OPT_DISABLED,
+	return complete(l, evconnlistener_new(b->base, glev_on_accept, l, native(flags),
 	    listening ? 0 : backlog, fd), flags, err);
 }
 

@@ -17,7 +17,9 @@ import (
 )
 
 // ListenOptions says how Listen makes its socket. The zero value is right for a server:
-// address reuse is on, and accepted sockets are non-blocking and close-on-exec.
+// address reuse is on, and accepted sockets are non-blocking and close-on-exec. Accepted TCP sockets have
+// TCP_NODELAY, because Nagle's algorithm makes the end of a reply wait until the peer has
+// acknowledged what came before, and peers delay that by 40 ms.
 type ListenOptions struct {
 	Backlog        int  // how many connections may wait to be accepted; 0 means 4096; the system has a limit of its own
 	Disabled       bool // accept nothing until Enable is called
@@ -28,6 +30,7 @@ type ListenOptions struct {
 	DeferredAccept bool // accept when the first bytes have come, if the system supports that
 	NoCloseOnExec  bool // programs that this process starts inherit the sockets
 	Blocking       bool // leave the accepted sockets blocking
+	Nagle          bool // leave Nagle's algorithm on: accepted TCP sockets get no TCP_NODELAY
 }
 
 func (o ListenOptions) native(family C.int) (flags C.uint, backlog C.int) {
@@ -39,6 +42,7 @@ func (o ListenOptions) native(family C.int) (flags C.uint, backlog C.int) {
 	set(o.Disabled, C.LEV_OPT_DISABLED)
 	set(!o.NoCloseOnExec, C.LEV_OPT_CLOSE_ON_EXEC)
 	set(o.Blocking, C.LEV_OPT_LEAVE_SOCKETS_BLOCKING)
+	set(o.Nagle, C.GLEV_LEV_NAGLE)
 	if family != C.AF_UNIX { // on a unix socket these have no meaning, and libevent 2.2 refuses them
 		set(!o.NoReuseAddr, C.LEV_OPT_REUSEABLE)
 		set(o.ReusePort, C.LEV_OPT_REUSEABLE_PORT)

@@ -316,6 +316,22 @@ int64_t glev_bev_setfd(struct glev_bev *r, int fd);
 /* Also closes the old descriptor. */
 int64_t glev_bev_replacefd(struct glev_bev *r, int fd);
 
+/* Sockets that connecting makes are left as the system makes them, without TCP_NODELAY. */
+void glev_bev_keep_nagle(struct glev_bev *r);
+
+/* --- sockopt.c ----------------------------------------------------------- */
+
+struct glev_keep_alive {
+	int on;
+	int idle, interval; /* in seconds, or negative: as it is */
+	int count;          /* or negative: as it is */
+};
+
+int64_t glev_bev_no_delay(struct glev_bev *r, int on);
+int64_t glev_bev_keep_alive(struct glev_bev *r, const struct glev_keep_alive *k);
+/* SO_LINGER; it is off if seconds is negative. */
+int64_t glev_bev_linger_option(struct glev_bev *r, int seconds);
+
 /* --- close.c ------------------------------------------------------------- */
 
 int64_t glev_bev_close_write(struct glev_bev *r);
@@ -411,7 +427,11 @@ struct glev_lev {
 	int wanted;          /* the user wants it enabled */
 	int accepted;        /* since it was last paused */
 	int backoff_ms;      /* 0 while accept works */
+	int no_delay;        /* accepted sockets get TCP_NODELAY */
 };
+
+/* A flag of ours: accepted sockets are left as the system makes them. */
+#define GLEV_LEV_NAGLE (1u << 30)
 
 struct glev_lev *glev_lev_new(struct glev_base *b, const struct glev_addr *a, unsigned flags, int backlog, void *handle, int *err);
 /* On a bound or listening socket. */

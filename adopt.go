@@ -70,7 +70,7 @@ func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func
 	if below != nil && below.loopOnly && !loopOnly {
 		return nil, badArgument(op, "opts: the bufferevent below has OptLoopOnly, so this one needs it, too")
 	}
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive(op); err != nil {
 		return nil, err
 	}
 	defer b.leave()
@@ -86,6 +86,9 @@ func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func
 	}
 	bev.c, bev.below = n.record, below
 	bev.hasRecord(opts)
+	if below == nil {
+		bev.know()
+	}
 	return bev, nil
 }
 
@@ -96,6 +99,9 @@ func init() {
 
 func callOnKind(bev any, op string, call func() int64) (int, error) {
 	b := bev.(*BufferEvent)
+	if b.below == nil && b.ends.Load() == nil { // the call may bring the descriptor
+		defer b.know()
+	}
 	return b.do(op, func() C.int64_t {
 		if rc := C.glev_bev_check(b.c); rc != 0 {
 			return rc

@@ -44,7 +44,7 @@ func (b *Buffer) AddCallback(fn func(b *Buffer, added, deleted int)) (*BufferCal
 	cb.run = cb.tell
 	cb.handle = newHandle(cb)
 	cb.c = C.glev_buf_cb_new(cb.handle.p)
-	err := error(&Error{op, syscall.ENOMEM})
+	err := error(&Error{Op: op, Err: syscall.ENOMEM})
 	if cb.c != nil {
 		cb.open()
 		_, err = b.do(op, func() C.int64_t { return C.glev_buf_cb_add(b.c, cb.c) })

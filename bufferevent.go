@@ -57,6 +57,7 @@ type BufferEvent struct {
 	door     *adopt.Kind  // set if another package made it, see internal/adopt
 	codes    []uint64     // error codes of that package's library, for the event being told
 
+	ends    atomic.Pointer[ends] // of a socket that is, or was, connected, or connects
 	dialing sync.Mutex
 	dial    *dial // a ConnectHostname that is under way, or nil
 }
@@ -82,7 +83,7 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 	if err != nil {
 		return nil, badArgument(op, "%v", err)
 	}
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive(op); err != nil {
 		return nil, err
 	}
 	defer b.leave()
@@ -92,9 +93,12 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 	bev.c = C.glev_bev_new(b.c, C.int(fd), flags, cBool(loopOnly), cBool(plain), bev.handle.p, &errno)
 	if bev.c == nil {
 		bev.handle.release()
-		return nil, &Error{op, syscall.Errno(errno)}
+		return nil, &Error{Op: op, Err: syscall.Errno(errno)}
 	}
 	bev.hasRecord(opts)
+	if fd >= 0 {
+		bev.know()
+	}
 	return bev, nil
 }
 
@@ -108,7 +112,7 @@ func (b *Base) NewPair(opts Options) (*BufferEvent, *BufferEvent, error) {
 	if err != nil {
 		return nil, nil, badArgument(op, "%v", err)
 	}
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive(op); err != nil {
 		return nil, nil, err
 	}
 	defer b.leave()
@@ -125,7 +129,7 @@ func (b *Base) NewPair(opts Options) (*BufferEvent, *BufferEvent, error) {
 		end.hasRecord(opts)
 	}
 	if rc != 0 {
-		return nil, nil, &Error{op, syscall.Errno(-rc)}
+		return nil, nil, &Error{Op: op, Err: syscall.Errno(-rc)}
 	}
 	return ends[0], ends[1], nil
 }
@@ -222,8 +226,12 @@ func (b *BufferEvent) happened(what Events, errno syscall.Errno, connecting bool
 	returned := false
 	defer b.base.leaveUser(b.base.enterUser())
 	defer b.ran(&returned)
+	if what&EventConnected != 0 {
+		b.bottom().know()
+	}
 	cause := b.causeOf(what, errno, connecting)
 	what, cause = b.explained(what, errno, cause)
+	cause = b.located(cause)
 	if what, cause = b.bottom().dialled(what, cause); what != 0 {
 		b.note(what, cause)
 		if fn := b.closures.Load().event; fn != nil {
@@ -255,9 +263,9 @@ func (b *BufferEvent) causeOf(what Events, errno syscall.Errno, connecting bool)
 			op = "write"
 		}
 		if errno == 0 {
-			return &Error{op, errFailed}
+			return &Error{Op: op, Err: errFailed}
 		}
-		return &Error{op, errno}
+		return &Error{Op: op, Err: errno}
 	case what&EventEOF != 0:
 		return io.EOF
 	case what&EventTimeout != 0:

@@ -88,7 +88,7 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 // ConnectHostname, and another address is tried.
 func (b *BufferEvent) flushEnds(what Events, errno syscall.Errno) {
 	if what != 0 {
-		if what, _ = b.bottom().dialled(what, &Error{"connect", errno}); what == 0 {
+		if what, _ = b.bottom().dialled(what, b.located(&Error{Op: "connect", Err: errno})); what == 0 {
 			return
 		}
 	}

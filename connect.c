@@ -63,6 +63,19 @@ int64_t glev_bev_addr(struct glev_bev *r, int peer, struct glev_addr *a)
 	return rc;
 }
 
+int64_t glev_bev_addrs(struct glev_bev *r, struct glev_addr a[2])
+{
+	int64_t rc;
+
+	GLEV_CHECK_LOOP(r);
+	glev_stack_lock(r);
+	rc = glev_addr_of_fd(bufferevent_getfd(r->bev), 1, &a[1]);
+	if (rc == 0)
+		rc = glev_addr_of_fd(bufferevent_getfd(r->bev), 0, &a[0]);
+	glev_stack_unlock(r);
+	return rc;
+}
+
 /* Called before libevent gets another descriptor. Stops the fast path. */
 static void leave_descriptor(struct glev_bev *r)
 {

@@ -44,7 +44,7 @@ func NewBuffer() (*Buffer, error) {
 	}
 	b := &Buffer{c: C.glev_buf_new()}
 	if b.c == nil {
-		return nil, &Error{"evbuffer_new", syscall.ENOMEM}
+		return nil, &Error{Op: "evbuffer_new", Err: syscall.ENOMEM}
 	}
 	live.objects[kindBuffer].Add(1)
 	b.open()
@@ -354,7 +354,7 @@ func (b *Buffer) AddVec(spans [][]byte) (int, error) {
 		return C.glev_buf_add_iovec(b.c, unsafe.SliceData(vec), C.int(len(vec)))
 	})
 	if err == nil && n < total {
-		err = &Error{op, syscall.ENOMEM}
+		err = &Error{Op: op, Err: syscall.ENOMEM}
 	}
 	return n, err
 }

@@ -75,7 +75,7 @@ func (b *Base) NewSignal(sig os.Signal, fn func(os.Signal)) (*Event, error) {
 }
 
 func (b *Base) newEvent(op string, fd int, what What, fn func(int, What), sig *signalWatch) (*Event, error) {
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive(op); err != nil {
 		return nil, err
 	}
 	defer b.leave()
@@ -84,7 +84,7 @@ func (b *Base) newEvent(op string, fd int, what What, fn func(int, What), sig *s
 	e.c = C.glev_event_new(b.c, C.int(fd), C.short(what), e.handle.p)
 	if e.c == nil {
 		e.handle.release()
-		return nil, &Error{op, syscall.ENOMEM}
+		return nil, &Error{Op: op, Err: syscall.ENOMEM}
 	}
 	e.native = unsafe.Pointer(e.c.ev)
 	e.free = func() { C.glev_event_free(e.c) }
@@ -101,7 +101,7 @@ func (e *Event) Add(d time.Duration) error {
 	if e.signal != nil && d >= 0 {
 		return badArgument(op, "a signal takes no timeout: %v", d)
 	}
-	if err := e.lock(); err != nil {
+	if err := e.lock(op); err != nil {
 		return err
 	}
 	defer e.unlock()
@@ -121,7 +121,7 @@ func (e *Event) Add(d time.Duration) error {
 // loop's, a closure that the loop is about to call may still start.
 // Wraps event_del.
 func (e *Event) Del() error {
-	if err := e.lock(); err != nil {
+	if err := e.lock("event_del"); err != nil {
 		return err
 	}
 	defer e.unlock()
@@ -140,7 +140,7 @@ func (e *Event) Active(what What) error {
 		what&^(EvTimeout|EvRead|EvWrite|EvSignal) != 0 {
 		return badArgument(op, "what is %v, not a set of EV_TIMEOUT, EV_READ, EV_WRITE and EV_SIGNAL", what)
 	}
-	if err := e.lock(); err != nil {
+	if err := e.lock(op); err != nil {
 		return err
 	}
 	defer e.unlock()
@@ -151,7 +151,7 @@ func (e *Event) Active(what What) error {
 // Pending returns which bits of what the event waits for or is due for.
 // Wraps event_pending.
 func (e *Event) Pending(what What) What {
-	if err := e.lock(); err != nil {
+	if err := e.lock("event_pending"); err != nil {
 		return 0
 	}
 	defer e.unlock()
@@ -161,7 +161,7 @@ func (e *Event) Pending(what What) What {
 // FD returns the descriptor, or -1.
 // Wraps event_get_fd.
 func (e *Event) FD() int {
-	if err := e.lock(); err != nil {
+	if err := e.lock("event_get_fd"); err != nil {
 		return -1
 	}
 	defer e.unlock()
@@ -181,7 +181,7 @@ func (e *Event) SetPriority(priority int) error {
 	if err := e.base.checkPriority(op, priority); err != nil {
 		return err
 	}
-	if err := e.lock(); err != nil {
+	if err := e.lock(op); err != nil {
 		return err
 	}
 	defer e.unlock()
@@ -192,7 +192,7 @@ func (e *Event) SetPriority(priority int) error {
 // Priority returns the priority.
 // Wraps event_get_priority.
 func (e *Event) Priority() int {
-	if err := e.lock(); err != nil {
+	if err := e.lock("event_get_priority"); err != nil {
 		return 0
 	}
 	defer e.unlock()
@@ -214,14 +214,14 @@ func (b *Base) NewCommonTimeout(d time.Duration) (*CommonTimeout, error) {
 	if d < 0 {
 		return nil, badArgument(op, "d is negative: %v", d)
 	}
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive(op); err != nil {
 		return nil, err
 	}
 	defer b.leave()
 	tv := timeval(d)
 	common := C.event_base_init_common_timeout(b.event, &tv)
 	if common == nil {
-		return nil, &Error{op, syscall.ENOSPC}
+		return nil, &Error{Op: op, Err: syscall.ENOSPC}
 	}
 	return &CommonTimeout{b, common}, nil
 }
@@ -236,7 +236,7 @@ func (e *Event) AddCommon(timeout *CommonTimeout) error {
 	if e.signal != nil {
 		return badArgument(op, "a signal takes no timeout")
 	}
-	if err := e.lock(); err != nil {
+	if err := e.lock(op); err != nil {
 		return err
 	}
 	defer e.unlock()
@@ -269,8 +269,8 @@ func (e *Event) Free() {
 // coming after the event_del of Free: an event that was added again would stay
 // registered when its descriptor is closed and reused. No such call waits for the loop,
 // so mu is held briefly.
-func (e *Event) lock() error {
-	if err := e.enterAlive(); err != nil {
+func (e *Event) lock(op string) error {
+	if err := e.enterAlive(op); err != nil {
 		return err
 	}
 	e.mu.Lock()
@@ -337,7 +337,7 @@ func (w *signalWatch) came(e *Event, ch chan os.Signal) {
 
 // fire fires the event, unless the watch has ended since the signal came.
 func (w *signalWatch) fire(e *Event, ch chan os.Signal) {
-	if e.lock() != nil {
+	if e.lock("event_active") != nil {
 		return
 	}
 	defer e.unlock()

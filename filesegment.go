@@ -57,7 +57,7 @@ func NewFileSegment(f *os.File, offset, length int64, opts FileSegmentOptions) (
 	}
 	info, err := f.Stat()
 	if err != nil {
-		return nil, &Error{op, err}
+		return nil, &Error{Op: op, Err: err}
 	}
 	if !info.Mode().IsRegular() {
 		return nil, badArgument(op, "f is not a regular file: %v", info.Mode())
@@ -68,7 +68,7 @@ func NewFileSegment(f *os.File, offset, length int64, opts FileSegmentOptions) (
 	}
 	conn, err := f.SyscallConn()
 	if err != nil {
-		return nil, &Error{op, err}
+		return nil, &Error{Op: op, Err: err}
 	}
 	s := &FileSegment{offset: offset, length: length}
 	s.handle = newHandle(s)
@@ -81,7 +81,7 @@ func NewFileSegment(f *os.File, offset, length int64, opts FileSegmentOptions) (
 		if err == nil {
 			err = syscall.Errno(errno)
 		}
-		return nil, &Error{op, err}
+		return nil, &Error{Op: op, Err: err}
 	}
 	live.objects[kindFileSegment].Add(1)
 	s.open()

@@ -66,7 +66,7 @@ func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEve
 		return nil, badArgument(op, "opts: under has OptLoopOnly, so its filter needs it, too")
 	}
 	base := under.base
-	if err := base.enterAlive(); err != nil {
+	if err := base.enterAlive(op); err != nil {
 		under.leave()
 		return nil, err
 	}
@@ -157,7 +157,7 @@ func (b *BufferEvent) filtered(out bool, limit int, mode FlushMode) (result Filt
 	if err == nil {
 		err = errors.New("a filter function failed and gave no reason")
 	}
-	err = &Error{"filter", err}
+	err = &Error{Op: "filter", Err: err}
 	b.filter.err.Store(&err)
 	return FilterError
 }
@@ -165,7 +165,7 @@ func (b *BufferEvent) filtered(out bool, limit int, mode FlushMode) (result Filt
 // filterFailed hands a panic to the Go method that called into libevent on this thread,
 // or else to the caller of the loop.
 func (b *BufferEvent) filterFailed(panicked any) {
-	var err error = &Error{"filter", errors.New("a filter function panicked")}
+	var err error = &Error{Op: "filter", Err: errors.New("a filter function panicked")}
 	b.filter.err.Store(&err)
 	if panicked == nil {
 		b.base.failed(nil)

@@ -235,7 +235,7 @@ func (b *Base) start(op string) error {
 	b.c = C.glev_base_new(b.event, cBool(b.noLocks), b.handle.p)
 	if b.c == nil {
 		b.handle.release()
-		return &Error{op, syscall.ENOMEM}
+		return &Error{Op: op, Err: syscall.ENOMEM}
 	}
 	live.objects[kindBase].Add(1)
 	b.open()
@@ -245,7 +245,7 @@ func (b *Base) start(op string) error {
 func (cfg Config) newEventBase(op string) (*C.struct_event_base, error) {
 	c := C.event_config_new()
 	if c == nil {
-		return nil, &Error{op, syscall.ENOMEM}
+		return nil, &Error{Op: op, Err: syscall.ENOMEM}
 	}
 	defer C.event_config_free(c)
 	for _, m := range cfg.AvoidMethods {
@@ -253,7 +253,7 @@ func (cfg Config) newEventBase(op string) (*C.struct_event_base, error) {
 			return nil, badArgument(op, "AvoidMethods: %q has a NUL", m)
 		}
 		if C.event_config_avoid_method(c, cString(m)) != 0 {
-			return nil, &Error{op, syscall.ENOMEM}
+			return nil, &Error{Op: op, Err: syscall.ENOMEM}
 		}
 	}
 	if C.event_config_require_features(c, C.int(cfg.RequireFeatures)) != 0 {
@@ -274,7 +274,7 @@ func (cfg Config) newEventBase(op string) (*C.struct_event_base, error) {
 	}
 	event := C.event_base_new_with_config(c)
 	if event == nil {
-		return nil, &Error{op, fmt.Errorf("no backend with %v is left when %q are avoided: %w",
+		return nil, &Error{Op: op, Err: fmt.Errorf("no backend with %v is left when %q are avoided: %w",
 			cfg.RequireFeatures, cfg.AvoidMethods, errors.ErrUnsupported)}
 	}
 	if cfg.Priorities > 1 && C.event_base_priority_init(event, C.int(cfg.Priorities)) != 0 {
@@ -391,7 +391,7 @@ func (b *Base) CachedTime() time.Time {
 // Loop goroutine only, or any goroutine while no loop runs.
 // Wraps event_base_update_cache_time.
 func (b *Base) UpdateCachedTime() error {
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive("event_base_update_cache_time"); err != nil {
 		return err
 	}
 	defer b.leave()

@@ -66,7 +66,7 @@ func (o ListenOptions) checkFamilies(op string) error {
 	case o.IPv6Only:
 		return badArgument(op, "IPv4AndIPv6 on a socket that is for IPv6 only")
 	case C.GLEV_BIND_IPV4_AND_IPV6 == 0:
-		return &Error{op, &sentinel{"IPv4AndIPv6 needs libevent 2.2", errors.ErrUnsupported}}
+		return &Error{Op: op, Err: &sentinel{"IPv4AndIPv6 needs libevent 2.2", errors.ErrUnsupported}}
 	}
 	return nil
 }
@@ -111,6 +111,10 @@ func (b *Base) Listen(network, address string, opts ListenOptions, accept func(l
 func (b *Base) listen(network, address string, opts ListenOptions, accept func(*Listener, int, net.Addr), spread []*Base) (*Listener, error) {
 	const op = "evconnlistener_new_bind"
 	a, err := listenAddr(network, address)
+	var lookup *net.DNSError
+	if errors.As(err, &lookup) {
+		return nil, &Error{Op: "listen", Net: network, Err: lookup}
+	}
 	if err != nil {
 		return nil, badArgument(op, "%v", err)
 	}
@@ -120,7 +124,7 @@ func (b *Base) listen(network, address string, opts ListenOptions, accept func(*
 	if err := opts.checkFamilies(op); err != nil {
 		return nil, err
 	}
-	return b.newListener(op, opts, accept, spread, func(l *Listener) syscall.Errno {
+	l, err := b.newListener(op, opts, accept, spread, func(l *Listener) syscall.Errno {
 		errno := l.bind(&a, opts)
 		if (errno == syscall.EAFNOSUPPORT || errno == syscall.EADDRNOTAVAIL) && network == "tcp" && address[0] == ':' {
 			// A machine without IPv6 still has addresses to listen on.
@@ -130,6 +134,10 @@ func (b *Base) listen(network, address string, opts ListenOptions, accept func(*
 		}
 		return errno
 	})
+	if e, ok := err.(*Error); ok && e.Op == "listen" {
+		e.Net, e.Addr = network, netAddr(&a)
+	}
+	return l, err
 }
 
 // ListenFD is Listen on a socket that is bound or listening already, for example one of
@@ -166,7 +174,7 @@ func (b *Base) newListener(op string, opts ListenOptions, accept func(*Listener,
 	if opts.Backlog < 0 || opts.Backlog > 1<<20 {
 		return nil, badArgument(op, "Backlog is %d", opts.Backlog)
 	}
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive(op); err != nil {
 		return nil, err
 	}
 	defer b.leave()
@@ -182,7 +190,7 @@ func (b *Base) newListener(op string, opts ListenOptions, accept func(*Listener,
 	l.handle = newHandle(l)
 	if errno := open(l); errno != 0 {
 		l.handle.release()
-		return nil, &Error{op, errno}
+		return nil, &Error{Op: "listen", Err: errno}
 	}
 	l.native = unsafe.Pointer(l.c.lev)
 	l.addr, _ = fdAddr(C.evconnlistener_get_fd(l.c.lev), false)
@@ -377,7 +385,10 @@ func (l *Listener) acceptFailed(errno syscall.Errno) {
 	}
 	returned := false
 	defer l.ran(&returned)
-	err := &Error{"accept", errno}
+	err := &Error{Op: "accept", Err: errno}
+	if l.addr != nil {
+		err.Net, err.Addr = l.addr.Network(), l.addr
+	}
 	if !l.isOpen() {
 		// The listener is freed.
 	} else if fn := l.onErr.Load(); fn != nil && *fn != nil {

@@ -163,7 +163,7 @@ func (b *Base) LoopExit(d time.Duration) error {
 	if d < 0 {
 		return badArgument(op, "d is negative: %v", d)
 	}
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive(op); err != nil {
 		return err
 	}
 	defer b.leave()
@@ -176,7 +176,7 @@ func (b *Base) LoopExit(d time.Duration) error {
 // bufferevent are one callback. While no loop runs LoopBreak does nothing.
 // Wraps event_base_loopbreak.
 func (b *Base) LoopBreak() error {
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive("event_base_loopbreak"); err != nil {
 		return err
 	}
 	defer b.leave()
@@ -193,7 +193,7 @@ func (b *Base) LoopBreak() error {
 // before it runs the other callbacks that are due.
 // Wraps event_base_loopcontinue.
 func (b *Base) LoopContinue() error {
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive("event_base_loopcontinue"); err != nil {
 		return err
 	}
 	defer b.leave()
@@ -229,7 +229,7 @@ func (b *Base) breakLoop() C.int {
 
 // alive returns the error of a loop that cannot run again, or nil.
 func (b *Base) alive() error {
-	err := b.enterAlive()
+	err := b.enterAlive("event_base_loop")
 	if err == nil {
 		b.leave()
 	}

@@ -312,6 +312,8 @@ int64_t glev_bev_give_up(struct glev_bev *r, int tell);
 int glev_bev_dialing(struct glev_bev *r);
 int64_t glev_bev_fd(struct glev_bev *r);
 int64_t glev_bev_addr(struct glev_bev *r, int peer, struct glev_addr *a);
+/* Both addresses of a connection, that of this end first. */
+int64_t glev_bev_addrs(struct glev_bev *r, struct glev_addr a[2]);
 int64_t glev_bev_setfd(struct glev_bev *r, int fd);
 /* Also closes the old descriptor. */
 int64_t glev_bev_replacefd(struct glev_bev *r, int fd);

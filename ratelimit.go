@@ -177,7 +177,7 @@ func (b *Base) NewRateLimitGroup(limit RateLimit) (*RateLimitGroup, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive(op); err != nil {
 		return nil, err
 	}
 	defer b.leave()
@@ -189,7 +189,7 @@ func (b *Base) NewRateLimitGroup(limit RateLimit) (*RateLimitGroup, error) {
 	g.limit.Store(&c)
 	g.c = C.glev_group_new(b.c, &c)
 	if g.c == nil {
-		return nil, &Error{op, syscall.ENOMEM}
+		return nil, &Error{Op: op, Err: syscall.ENOMEM}
 	}
 	g.free = g.freeNative
 	b.register(&g.object, g)

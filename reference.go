@@ -41,7 +41,7 @@ func (b *Buffer) AddReference(p []byte, done func()) error {
 	r.c = C.glev_ref_new(r.handle.p)
 	if r.c == nil {
 		r.handle.release()
-		return &Error{op, syscall.ENOMEM}
+		return &Error{Op: op, Err: syscall.ENOMEM}
 	}
 	if len(p) > 0 {
 		r.pin.Pin(&p[0])

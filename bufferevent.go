@@ -69,8 +69,9 @@ type closures struct {
 
 var noClosures closures
 
-// NewSocket makes a bufferevent for a stream socket or a pipe, or, with fd -1, for a
-// socket that Connect makes or SetFD brings. If err is nil, NewSocket has made fd
+// NewSocket makes a bufferevent for a connected stream socket or a pipe, or, with fd -1, for
+// a socket that Connect makes or SetFD brings. Sockets of datagrams, and listening ones, are
+// refused. If err is nil, NewSocket has made fd
 // non-blocking. With OptCloseOnFree the bufferevent then owns fd; without it fd stays
 // the caller's, who closes it after Free. If err is not nil, fd stays the caller's.
 // Wraps bufferevent_socket_new.
@@ -93,7 +94,8 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 	bev.c = C.glev_bev_new(b.c, C.int(fd), flags, cBool(loopOnly), cBool(plain), bev.handle.p, &errno)
 	if bev.c == nil {
 		bev.handle.release()
-		return nil, &Error{Op: op, Err: syscall.Errno(errno)}
+		_, err := result(op, -C.int64_t(errno))
+		return nil, err
 	}
 	bev.hasRecord(opts)
 	if fd >= 0 {

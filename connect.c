@@ -12,11 +12,12 @@
 /* --- the descriptor ----------------------------------------------------------- */
 
 /* A regular file or directory is always ready, and epoll refuses it. That would come too late
- * to be reported, so it is refused here. */
+ * to be reported, so it is refused here. So are sockets that carry no stream: a bufferevent
+ * would join datagrams, and on a listening socket it would report an error without a cause. */
 int glev_bev_prepare_fd(int fd, int *stream)
 {
 	struct stat st;
-	int type = 0;
+	int type = 0, listens = 0;
 	socklen_t len = sizeof(type);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0) {
@@ -24,6 +25,10 @@ int glev_bev_prepare_fd(int fd, int *stream)
 			return -errno;
 		if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
 			return -EPERM;
+	} else if (type != SOCK_STREAM) {
+		return GLEV_NO_STREAM;
+	} else if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens) {
+		return GLEV_LISTENS;
 	}
 	*stream = type == SOCK_STREAM;
 	return evutil_make_socket_nonblocking(fd) < 0 ? -errno : 0;

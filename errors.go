@@ -171,6 +171,10 @@ func result(op string, rc C.int64_t) (int, error) {
 		return 0, badArgument(op, "no rate limit is set")
 	case rc == C.GLEV_LIMITED:
 		return 0, badArgument(op, "it has or had a rate limit, whose timer stays on its base")
+	case rc == C.GLEV_NO_STREAM:
+		return 0, badArgument(op, "fd is a socket of datagrams or packets: a bufferevent needs a stream")
+	case rc == C.GLEV_LISTENS:
+		return 0, badArgument(op, "fd is a listening socket: ListenFD takes it")
 	case rc == C.GLEV_NO_SOCKET:
 		return 0, badArgument(op, "not a socket, but one end of a pair or a filter")
 	}

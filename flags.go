@@ -37,6 +37,12 @@ func (w What) String() string {
 // Events says what happened to a bufferevent, other than data: EventEOF, EventError,
 // EventTimeout or EventConnected, and the direction in which it happened if there is
 // one.
+//
+// It is a set. What happens before the loop calls the event closure comes in one call: a
+// peer that ends and then resets the connection can bring
+// EventReading|EventEOF|EventWriting|EventError, for example. So test single bits, as in
+// what&EventEOF != 0, and do not compare or switch over the whole value. The closures of a
+// Handler get one kind each.
 type Events int16
 
 const (

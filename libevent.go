@@ -412,16 +412,16 @@ func (b *Base) Stats() Stats {
 		b.leave()
 	}
 	return Stats{
-		Callbacks:    b.callbacks.Load(),
-		FastReads:    uint64(io.reads),
-		FastWrites:   uint64(io.writes),
-		FastSpills:   uint64(io.spills),
-		Events:       b.counts[kindEvent],
-		BufferEvents: b.counts[kindBufferEvent],
-		Listeners:    b.counts[kindListener],
-		Groups:       b.counts[kindGroup],
-		DNSBases:     b.counts[kindDNSBase],
-		DNSLookups:   b.counts[kindDNSLookup],
+		Callbacks:       b.callbacks.Load(),
+		FastReads:       uint64(io.reads),
+		FastWrites:      uint64(io.writes),
+		FastSpills:      uint64(io.spills),
+		Events:          b.counts[kindEvent],
+		BufferEvents:    b.counts[kindBufferEvent],
+		Listeners:       b.counts[kindListener],
+		RateLimitGroups: b.counts[kindGroup],
+		DNSBases:        b.counts[kindDNSBase],
+		DNSLookups:      b.counts[kindDNSLookup],
 	}
 }
 

@@ -29,17 +29,26 @@ func (b *Base) Loop(flags LoopFlags) error {
 	return b.run("event_base_loop", flags, nil)
 }
 
-// Run is Dispatch until ctx ends; then it returns context.Cause(ctx). A context that
-// can end keeps the loop running even if nothing is left to wait for.
+// Run runs the loop on the calling goroutine until ctx ends, and then returns
+// context.Cause(ctx). Unlike Dispatch it does not return when nothing is left to wait for,
+// because another goroutine may post work or make a connection. LoopExit and LoopBreak end it,
+// too, and then it returns nil. A panic in a closure comes out of Run as a *PanicError. If the
+// loop runs already, Run returns ErrRunning.
 // Wraps event_base_loop.
-func (b *Base) Run(ctx context.Context) error { return b.run("event_base_loop", 0, ctx) }
+func (b *Base) Run(ctx context.Context) error {
+	const op = "event_base_loop"
+	if ctx == nil {
+		return badArgument(op, "ctx is nil")
+	}
+	return b.run(op, 0, ctx)
+}
 
 func (b *Base) run(op string, flags LoopFlags, ctx context.Context) error {
 	if err := b.beginRun(); err != nil {
 		return err
 	}
 	defer b.endRun()
-	if ctx != nil && ctx.Done() != nil {
+	if ctx != nil {
 		b.keep(1)
 		defer b.keep(-1)
 	}

@@ -42,6 +42,8 @@ enum {
 	GLEV_CLOSED = -1000008,     /* another thread has freed it */
 	GLEV_IN_FILE = -1000009,    /* some bytes are still in a file, not in memory */
 	GLEV_LIMITED = -1000010,    /* it has, or had, a rate limit */
+	GLEV_NO_STREAM = -1000011,  /* the descriptor is a socket that carries no stream */
+	GLEV_LISTENS = -1000012,    /* the descriptor is a listening socket */
 };
 
 struct glev_base;

@@ -15,19 +15,19 @@ type Stats struct {
 	FastWrites uint64 // writes to a socket that the fast path made instead of libevent
 	FastSpills uint64 // how often a write left bytes, which libevent then wrote
 
-	Events       int // live Event objects
-	BufferEvents int // live BufferEvent objects
-	Listeners    int // live Listener objects
-	Groups       int // live RateLimitGroup objects
-	DNSBases     int // live DNSBase objects
-	DNSLookups   int // live DNSLookup objects, including those of ConnectHostname
+	Events          int // live Event objects
+	BufferEvents    int // live BufferEvent objects
+	Listeners       int // live Listener objects
+	RateLimitGroups int // live RateLimitGroup objects
+	DNSBases        int // live DNSBase objects
+	DNSLookups      int // live DNSLookup objects, including those of ConnectHostname
 }
 
 // LiveObjects counts the objects that exist in the process. An object that was freed
 // counts until its memory is given back, which may take a turn of its loop. A count
 // that keeps growing is a leak.
 type LiveObjects struct {
-	Bases, Events, BufferEvents, Listeners, Groups, DNSBases, DNSLookups, Buffers int
+	Bases, Events, BufferEvents, Listeners, RateLimitGroups, DNSBases, DNSLookups, Buffers int
 
 	References   int // slices that AddReference put into a buffer
 	FileSegments int
@@ -38,17 +38,17 @@ type LiveObjects struct {
 // Live returns the counts of the live objects of the process.
 func Live() LiveObjects {
 	return LiveObjects{
-		Bases:        int(live.objects[kindBase].Load()),
-		Events:       int(live.objects[kindEvent].Load()),
-		BufferEvents: int(live.objects[kindBufferEvent].Load()),
-		Listeners:    int(live.objects[kindListener].Load()),
-		Groups:       int(live.objects[kindGroup].Load()),
-		DNSBases:     int(live.objects[kindDNSBase].Load()),
-		DNSLookups:   int(live.objects[kindDNSLookup].Load()),
-		Buffers:      int(live.objects[kindBuffer].Load()),
-		References:   int(live.objects[kindReference].Load()),
-		FileSegments: int(live.objects[kindFileSegment].Load()),
-		Handles:      int(live.handles.Load()),
+		Bases:           int(live.objects[kindBase].Load()),
+		Events:          int(live.objects[kindEvent].Load()),
+		BufferEvents:    int(live.objects[kindBufferEvent].Load()),
+		Listeners:       int(live.objects[kindListener].Load()),
+		RateLimitGroups: int(live.objects[kindGroup].Load()),
+		DNSBases:        int(live.objects[kindDNSBase].Load()),
+		DNSLookups:      int(live.objects[kindDNSLookup].Load()),
+		Buffers:         int(live.objects[kindBuffer].Load()),
+		References:      int(live.objects[kindReference].Load()),
+		FileSegments:    int(live.objects[kindFileSegment].Load()),
+		Handles:         int(live.handles.Load()),
 	}
 }
 
@@ -66,7 +66,7 @@ func (s Stats) Add(t Stats) Stats {
 	s.Events += t.Events
 	s.BufferEvents += t.BufferEvents
 	s.Listeners += t.Listeners
-	s.Groups += t.Groups
+	s.RateLimitGroups += t.RateLimitGroups
 	s.DNSBases += t.DNSBases
 	s.DNSLookups += t.DNSLookups
 	return s

@@ -94,6 +94,12 @@ func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func
 
 func init() {
 	adopt.New, adopt.Call = newOfKind, callOnKind
+	adopt.Self = func(bev any) any {
+		if door := bev.(*BufferEvent).door; door != nil {
+			return door.Self
+		}
+		return nil
+	}
 	adopt.OnLoop = func(bev any) bool { return bev.(*BufferEvent).Base().onLoop() }
 }
 

@@ -68,6 +68,9 @@ func (o *object) afterFree(fn func()) (stop func() bool) {
 // tellFreed is called once, when the object has been freed. It starts the functions on
 // goroutines of their own, because it may run in the middle of Base.Free.
 func (o *object) tellFreed() {
+	if o.whenFreed != nil {
+		o.whenFreed()
+	}
 	f := o.freeWaiters.Swap(alreadyFreed)
 	if f == nil {
 		return

@@ -247,6 +247,25 @@ func (b *BufferEvent) ConnectHostname(dns *DNSBase, network, host string, port i
 	return nil
 }
 
+// ConnectTo is ConnectHostname with an address such as "example.com:443" or "[::1]:80", or
+// Connect if network is "unix" and address is a path. The port may have a name.
+// Wraps bufferevent_socket_connect_hostname.
+func (b *BufferEvent) ConnectTo(dns *DNSBase, network, address string) error {
+	const op = "ConnectTo"
+	if network == "unix" {
+		return b.outer().Connect(network, address)
+	}
+	host, service, err := net.SplitHostPort(address)
+	if err != nil {
+		return badArgument(op, "%v", err)
+	}
+	port, err := net.DefaultResolver.LookupPort(context.Background(), network, service)
+	if err != nil {
+		return badArgument(op, "%v", err)
+	}
+	return b.outer().ConnectHostname(dns, network, host, port)
+}
+
 // dial is a ConnectHostname that is under way. The state of its attempts is the link of the
 // C record. The addresses and the cause belong to the loop's goroutine.
 type dial struct {

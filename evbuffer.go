@@ -310,6 +310,29 @@ func (b *Buffer) Lines(eol EOL) iter.Seq[[]byte] {
 	}
 }
 
+// ErrLineTooLong is the error of BoundedLines.
+var ErrLineTooLong = errors.New("libevent: a line is too long")
+
+// BoundedLines is Lines for a peer that is not trusted: if a line, or what has come of it, has
+// more than limit bytes, it yields ErrLineTooLong and ends. The peer would otherwise make the
+// input grow without a bound.
+// Wraps evbuffer_readln.
+func (b *Buffer) BoundedLines(eol EOL, limit int) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for {
+			end, _ := b.SearchEOL(0, eol)
+			if end > limit || end < 0 && b.Len() > limit+len("\r") {
+				yield(nil, ErrLineTooLong)
+				return
+			}
+			line, ok := b.ReadLine(eol)
+			if !ok || !yield(line, nil) {
+				return
+			}
+		}
+	}
+}
+
 // Freeze makes changes at the front, or else at the back, fail with ErrFrozen. libevent
 // itself freezes the back of an input and the front of an output, and restores that
 // after each read and write.

@@ -58,6 +58,45 @@ func (b *Base) NewTimer(fn func()) (*Event, error) {
 	return b.newEvent(op, -1, 0, func(int, What) { fn() }, nil)
 }
 
+// After makes a timer that calls fn once, when d has passed, and is freed then. Free before
+// that takes the call back.
+// Wraps evtimer_new and evtimer_add.
+func (b *Base) After(d time.Duration, fn func()) (*Event, error) {
+	var e *Event
+	return b.timed(d, 0, fn, func(int, What) {
+		defer e.Free()
+		fn()
+	}, &e)
+}
+
+// Every makes a timer that calls fn each time d has passed, until it is freed. If the loop is
+// late, calls are left out.
+// Wraps event_new and event_add.
+func (b *Base) Every(d time.Duration, fn func()) (*Event, error) {
+	var e *Event
+	return b.timed(d, EvPersist, fn, func(int, What) { fn() }, &e)
+}
+
+func (b *Base) timed(d time.Duration, what What, fn func(), fired func(int, What), e **Event) (*Event, error) {
+	const op = "evtimer_new"
+	if fn == nil {
+		return nil, badArgument(op, "fn is nil")
+	}
+	if d < 0 || d == 0 && what != 0 {
+		return nil, badArgument(op, "d is %v", d)
+	}
+	timer, err := b.newEvent(op, -1, what, fired, nil)
+	if err != nil {
+		return nil, err
+	}
+	*e = timer // before the loop may call fired
+	if err := timer.Add(d); err != nil {
+		timer.Free()
+		return nil, err
+	}
+	return timer, nil
+}
+
 // NewSignal makes an event that calls fn on the loop's goroutine each time the process
 // gets sig, from Add to Del. Signals that come faster than the loop turns are merged.
 // It uses os/signal, because a signal handler of libevent's own would corrupt Go's

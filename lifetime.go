@@ -109,6 +109,7 @@ type object struct {
 	// abandon gives back what is not memory, in place of free, after a Goexit.
 	abandon func()
 
+	whenFreed   func() // called when its memory is given back, for the binding itself
 	freeWaiters atomic.Pointer[freeWaiters]
 }
 

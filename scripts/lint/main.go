@@ -235,7 +235,7 @@ func exportedReceiver(fn *ast.FuncDecl) bool {
 }
 
 var (
-	takesCallbacks = []string{"SetCallbacks", "Listen", "ListenFD", "NewEvent", "NewTimer", "NewSignal", "Post", "PostAll", "SetErrorFunc", "Peek", "Pullup"}
+	takesCallbacks = []string{"SetCallbacks", "Listen", "ListenFD", "NewEvent", "NewTimer", "NewSignal", "Post", "PostAll", "SetErrorFunc", "Peek", "Pullup", "Serve", "Handle", "Pipe", "After", "Every"}
 	endsGoroutine  = []string{"Fatal", "Fatalf", "FailNow", "Skip", "Skipf", "SkipNow"}
 )
 

@@ -254,9 +254,12 @@ func (b *BufferEvent) note(what Events, cause error) {
 }
 
 func (b *BufferEvent) causeOf(what Events, errno syscall.Errno, connecting bool) error {
+	if what&EventError != 0 {
+		if failure := b.filterFailure(); failure != nil {
+			return failure
+		}
+	}
 	switch {
-	case what&EventError != 0 && b.filter != nil && b.filter.err.Load() != nil:
-		return *b.filter.err.Swap(nil)
 	case what&EventError != 0:
 		op := "read"
 		if connecting {

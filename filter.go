@@ -17,7 +17,11 @@ import (
 // FilterFunc moves bytes from src to dst and changes them on the way: from the
 // bufferevent below to the filter's input, or from the filter's output to the
 // bufferevent below. limit is how many bytes dst should get at most; -1 means no limit.
-// With FlushFinished nothing will follow, so the function writes what it still holds.
+// With FlushFinished nothing will follow, so the function writes what it still holds. The
+// function for the input is called in this way before the event closure gets EventEOF; what it
+// adds goes to the read closure first. If it then finds that something is missing, a part of a
+// frame for example, it returns FilterError, and the event closure gets EventError instead of
+// EventEOF: a stream that was cut does not look whole.
 //
 // It returns FilterOK if it did something and may be called again, at once or after the
 // loop has served others, FilterNeedMore if it
@@ -134,6 +138,10 @@ func (b *BufferEvent) filtered(out bool, limit int, mode FlushMode) (result Filt
 	if out {
 		fn, src, dst = b.filter.out, &b.out, &b.below.out
 	}
+	if fn == nil { // bytes pass as they are, so nothing is left
+		b.leave()
+		return FilterNeedMore
+	}
 	returned := false
 	outermost := b.filter.running.CompareAndSwap(false, true)
 	entered := b.base.enterUser()
@@ -160,6 +168,16 @@ func (b *BufferEvent) filtered(out bool, limit int, mode FlushMode) (result Filt
 	err = &Error{Op: "filter", Err: err}
 	b.filter.err.Store(&err)
 	return FilterError
+}
+
+// filterFailure takes the error of the filter, or of one below, that is behind an event.
+func (b *BufferEvent) filterFailure() error {
+	for ; b != nil && b.filter != nil; b = b.below {
+		if err := b.filter.err.Swap(nil); err != nil {
+			return *err
+		}
+	}
+	return nil
 }
 
 // filterFailed hands a panic to the Go method that called into libevent on this thread,

@@ -100,6 +100,7 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 	bev.hasRecord(opts)
 	if fd >= 0 {
 		bev.know()
+		b.debug.given(bev, fd)
 	}
 	return bev, nil
 }
@@ -199,6 +200,9 @@ func (b *BufferEvent) SetCallbacks(read, write func(*BufferEvent), event func(*B
 		}
 		// Before C learns of them: libevent may call them at once.
 		b.closures.Store(&closures{read, write, event})
+		if read != nil {
+			b.base.debug.watchReading(b)
+		}
 		return C.glev_bev_closures(b.c, set)
 	})
 	return err
@@ -214,7 +218,7 @@ func (b *BufferEvent) call(fn func(*BufferEvent)) (again bool) {
 	returned := false
 	defer b.base.leaveUser(b.base.enterUser())
 	defer b.ran(&returned)
-	b.base.callbacks.Add(1)
+	b.base.count()
 	fn(b)
 	returned = true
 	return false
@@ -237,8 +241,10 @@ func (b *BufferEvent) happened(what Events, errno syscall.Errno, connecting bool
 	if what, cause = b.bottom().dialled(what, cause); what != 0 {
 		b.note(what, cause)
 		if fn := b.closures.Load().event; fn != nil {
-			b.base.callbacks.Add(1)
+			b.base.count()
 			fn(b, what)
+		} else {
+			b.base.debug.unheard(b, what, cause)
 		}
 	}
 	returned = true
@@ -301,7 +307,10 @@ func (b *BufferEvent) Enable(what What) error {
 	if err := direction(op, what); err != nil {
 		return err
 	}
-	_, err := b.do(op, func() C.int64_t { return C.glev_bev_enable(b.c, C.short(what)) })
+	_, err := b.do(op, func() C.int64_t {
+		b.base.debug.enabled(b, what)
+		return C.glev_bev_enable(b.c, C.short(what))
+	})
 	return err
 }
 

@@ -100,6 +100,7 @@ func (b *BufferEvent) replace(op string, call func() C.int64_t) error {
 	err := b.redial(op, nil, call)
 	if err == nil {
 		b.ends.Store(b.addrs())
+		b.Base().debug.given(b, b.FD())
 	}
 	return err
 }

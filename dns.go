@@ -576,7 +576,7 @@ func (l *DNSLookup) deliver(addrs []netip.Addr, err error) {
 	returned := false
 	defer l.ran(&returned)
 	if !l.internal {
-		l.base.callbacks.Add(1)
+		l.base.count()
 	}
 	l.fn(addrs, err)
 	returned = true

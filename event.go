@@ -328,7 +328,7 @@ func (e *Event) unlock() {
 func (e *Event) fired(fd int, what What) {
 	returned := false
 	defer e.ran(&returned)
-	e.base.callbacks.Add(1)
+	e.base.count()
 	e.fn(fd, what)
 	returned = true
 }

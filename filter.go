@@ -156,7 +156,7 @@ func (b *BufferEvent) filtered(out bool, limit int, mode FlushMode) (result Filt
 		b.leave()
 		b.base.leaveUser(entered)
 	}()
-	b.base.callbacks.Add(1)
+	b.base.callbacks.Add(1) // and not count: it may be on another goroutine than the loop's
 	result, err := fn(src, dst, limit, mode)
 	returned = true
 	if result == FilterOK || result == FilterNeedMore {

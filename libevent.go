@@ -144,6 +144,17 @@ type Config struct {
 	// Dispatch.
 	OnPanic func(value any, stack []byte)
 
+	// Debug looks for mistakes that are silent otherwise, and tells of them through the
+	// logger of SetLogger, or slog's default logger, with the place where the object was
+	// made: a read closure on a bufferevent whose reading was never enabled; an end
+	// without an event closure; two bufferevents on one descriptor; a closure that runs
+	// for longer than SlowClosure, with its stack; and, when the base is freed, objects
+	// that the program has not freed. It costs time and memory. The environment variable
+	// LIBEVENT_GO_DEBUG turns it on for every base.
+	Debug bool
+	// SlowClosure is how long a closure may run before Debug tells of it; 0 means 100 ms.
+	SlowClosure time.Duration
+
 	// MaxDispatchInterval and MaxDispatchCallbacks bound, unless they are 0, how
 	// long and how many callbacks the loop runs before it looks for new events of a
 	// higher priority. Callbacks whose priority is a smaller number than
@@ -185,6 +196,7 @@ type Base struct {
 	broken    atomic.Bool                // LoopBreak was called since the loop began
 	cancelled atomic.Bool                // the context of Run has ended
 	callbacks atomic.Uint64
+	debug     *debugging // nil unless Config.Debug
 
 	mu       sync.Mutex
 	changed  sync.Cond // queue or children have; for freeChildren
@@ -223,6 +235,7 @@ func NewBaseConfig(cfg Config) (*Base, error) {
 		C.event_base_free(event)
 		return nil, err
 	}
+	b.debug = cfg.debugging()
 	return b, nil
 }
 
@@ -483,6 +496,7 @@ func (b *Base) freeContents() {
 	for b.users() > 1 { // short calls of other goroutines
 		runtime.Gosched()
 	}
+	b.debug.left()
 	b.freeChildren()
 	live.objects[kindBase].Add(-1)
 	if !b.dead.Load() {
@@ -535,6 +549,7 @@ func (b *Base) register(o *object, child interface{ Free() }) {
 	b.counts[o.kind]++
 	b.mu.Unlock()
 	live.objects[o.kind].Add(1)
+	b.debug.madeHere(o)
 	o.open()
 }
 
@@ -545,6 +560,8 @@ func (b *Base) move(o *object, to *Base) {
 	delete(b.children, o)
 	b.counts[o.kind]--
 	b.mu.Unlock()
+	b.debug.freed(o)
+	to.debug.madeHere(o)
 	o.base = to
 	to.mu.Lock()
 	to.children[o] = child
@@ -555,6 +572,7 @@ func (b *Base) move(o *object, to *Base) {
 // unregister takes an object off the base when its memory has been freed.
 func (b *Base) unregister(o *object) {
 	live.objects[o.kind].Add(-1)
+	b.debug.freed(o)
 	b.mu.Lock()
 	delete(b.children, o)
 	b.counts[o.kind]--

@@ -155,6 +155,12 @@ func (o *object) freeNow() {
 	o.tellFreed()
 }
 
+// count is called before a closure runs.
+func (b *Base) count() {
+	b.callbacks.Add(1)
+	b.debug.closureBegins()
+}
+
 // called finds the object that a callback is for, and enters it. If the handle leads to
 // no object, or to another one than native, the call is stale and is counted. A freed
 // object gets no more calls. After a true result the caller defers ran, or calls leave.
@@ -170,6 +176,7 @@ func called[T interface{ self() *object }](h, native unsafe.Pointer) (T, bool) {
 // ran is deferred by a function that runs a closure of the object; *returned says
 // whether the closure returned. It leaves the object.
 func (o *object) ran(returned *bool) {
+	o.base.debug.closureEnds()
 	if !*returned {
 		o.base.failed(recover())
 	}
@@ -179,6 +186,7 @@ func (o *object) ran(returned *bool) {
 // ran is the same for a closure that belongs to no object, or runs on another base than
 // that of its object.
 func (b *Base) ran(returned *bool) {
+	b.debug.closureEnds()
 	if !*returned {
 		b.failed(recover())
 	}

@@ -373,7 +373,7 @@ func (l *Listener) deliver(to *Listener, fd int, remote net.Addr) {
 	defer l.leave()
 	returned := false
 	defer to.base.ran(&returned)
-	to.base.callbacks.Add(1)
+	to.base.count()
 	l.accept(to, fd, remote)
 	returned = true
 }
@@ -392,7 +392,7 @@ func (l *Listener) acceptFailed(errno syscall.Errno) {
 	if !l.isOpen() {
 		// The listener is freed.
 	} else if fn := l.onErr.Load(); fn != nil && *fn != nil {
-		l.base.callbacks.Add(1)
+		l.base.count()
 		(*fn)(l, err)
 	} else {
 		logger().Warn("libevent: accepting is paused", slog.Any("addr", l.addr), slog.Any("err", err))

@@ -71,6 +71,7 @@ func (b *Base) turn(op string, flags LoopFlags, ctx context.Context) (empty bool
 		defer b.watch(ctx)()
 	}
 
+	b.debug.runs()
 	claimed := !b.hosted()
 	if claimed {
 		C.glev_base_claim(b.c)
@@ -406,7 +407,7 @@ func (b *Base) stopping() bool {
 func (b *Base) runPosted(fn func()) {
 	returned := false
 	defer b.ran(&returned)
-	b.callbacks.Add(1)
+	b.count()
 	fn()
 	returned = true
 }

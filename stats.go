@@ -88,6 +88,12 @@ const (
 	kinds
 )
 
+// String names the kind in messages of the debug mode.
+func (k kind) String() string {
+	return nameOf(int(k), "kind", "Base", "Event", "BufferEvent", "Listener", "RateLimitGroup", "DNSBase", "DNSLookup",
+		"Buffer", "Reference", "FileSegment")
+}
+
 var live struct {
 	objects [kinds]atomic.Int64
 	handles atomic.Int64

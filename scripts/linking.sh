@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# Builds programs in each way of linking that the README names, and checks which libraries
+# Builds programs in each way of linking that docs/from-c.md names, and checks which libraries
 # they need.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."

@@ -64,11 +64,11 @@ func (cb *BufferCallback) Remove() {
 	}
 }
 
-// Enable has changes counted again.
+// Enable starts counting changes again.
 // Wraps evbuffer_cb_set_flags.
 func (cb *BufferCallback) Enable() error { return cb.enable("evbuffer_cb_set_flags", 1) }
 
-// Disable stops counting changes. fn may still be told of earlier ones.
+// Disable stops counting changes. If there were changes before, fn may still be called for them.
 // Wraps evbuffer_cb_clear_flags.
 func (cb *BufferCallback) Disable() error { return cb.enable("evbuffer_cb_clear_flags", 0) }
 

@@ -361,15 +361,16 @@ func (b *BufferEvent) SetTimeouts(read, write time.Duration) error {
 // SetWatermark sets the watermarks, in bytes, of EvRead, EvWrite or both. A high mark
 // of 0 means none.
 //
-// Reading: the read closure is called only while the input has at least low bytes, and
-// reading stops while the input has high bytes or more. A stopped reader costs no CPU
-// time. A read closure that drained something and left high bytes or more is called
-// again; one that drained nothing is called again only after the input has been below
-// the mark.
+// Reading: the read closure is called only while the input has at least low bytes. While the
+// input has high bytes or more, the loop does not read from the socket, and this costs no CPU
+// time. If a read closure takes something and leaves high bytes or more, it is called again. If
+// it takes nothing, it is not called again before something else has taken the input below the
+// mark.
 //
-// Writing: the write closure is called when the output has low bytes or fewer. libevent
-// keeps the high mark for filters on top of the bufferevent, and Write does not stop at
-// it. To bound the output, stop reading while Output().Len() is large.
+// Writing: the write closure is called after a write that leaves low bytes or fewer in the
+// output. The high mark bounds only what filters on top of the bufferevent write to it; Write
+// does not stop at it. To bound the output, use Handler.MaxOutput, or stop reading while
+// Output().Len() is large.
 // Wraps bufferevent_setwatermark.
 func (b *BufferEvent) SetWatermark(what What, low, high int) error {
 	const op = "bufferevent_setwatermark"

@@ -19,8 +19,8 @@ import (
 	"unsafe"
 )
 
-// DNSConfig says where NewDNSBase looks names up. The zero value is what the system
-// uses: /etc/resolv.conf and /etc/hosts.
+// DNSConfig says which files and name servers NewDNSBase uses. The zero value means those of the
+// system: the files /etc/resolv.conf and /etc/hosts, and the name servers in the first.
 type DNSConfig struct {
 	// NoSystemConfig ignores /etc/resolv.conf and /etc/hosts.
 	NoSystemConfig bool

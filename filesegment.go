@@ -103,9 +103,9 @@ func within(op string, offset, length, size int64) (int64, error) {
 	return length, nil
 }
 
-// SetCleanup sets a function that is called once, when the segment has been freed, no
-// buffer has a part of it any more, and its descriptor is closed. AddReference says
-// when and where such a function runs.
+// SetCleanup sets a function that is called once, after the segment has been freed, no buffer
+// has a part of it any more, and its descriptor is closed. It runs where the done function of
+// AddReference would run.
 // Wraps evbuffer_file_segment_add_cleanup_cb.
 func (s *FileSegment) SetCleanup(fn func()) error {
 	if !s.enter() {

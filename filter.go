@@ -14,24 +14,26 @@ import (
 	"syscall"
 )
 
-// FilterFunc moves bytes from src to dst and changes them on the way: from the
-// bufferevent below to the filter's input, or from the filter's output to the
-// bufferevent below. limit is how many bytes dst should get at most; -1 means no limit.
+// FilterFunc takes bytes from src, changes them, and appends the result to dst. The function for
+// the input moves them from the input of the bufferevent below to the filter's input. The
+// function for the output moves them from the filter's output to the output of the bufferevent
+// below. limit is how many bytes dst should get at most; -1 means no limit.
 // With FlushFinished nothing will follow, so the function writes what it still holds. The
 // function for the input is called in this way before the event closure gets EventEOF; what it
 // adds goes to the read closure first. If it then finds that something is missing, a part of a
 // frame for example, it returns FilterError, and the event closure gets EventError instead of
 // EventEOF: a stream that was cut does not look whole.
 //
-// It returns FilterOK if it did something and may be called again, at once or after the
-// loop has served others, FilterNeedMore if it
-// cannot go on before more bytes come, and FilterError with an error, which the event
-// closure gets as EventError and Err.
+// The function returns FilterOK if it has moved something. Then it is called again if there is
+// more, at once or after the loop has served others. It returns FilterNeedMore if it cannot go
+// on before more bytes come. It returns FilterError with an error if the bytes are invalid; the
+// event closure gets EventError then, and Err returns the error.
 //
-// A FilterFunc runs under a lock of libevent, on the goroutine that made libevent need
-// it: the loop's, or one that writes to the filter. No other closure does. It therefore
-// uses src and dst only, does not wait for other goroutines, and does not keep src and
-// dst. A panic comes out of the call that made libevent need the function.
+// libevent needs the result at once, so it calls a FilterFunc while it holds a lock, which it
+// does for no other closure. The function runs on the loop's goroutine, or on the goroutine that
+// writes to the filter. It may use src and dst, but no other object of this package, and must
+// not keep them. It must not wait for another goroutine, which may need the lock. A panic in it
+// comes out of the method that made libevent call it.
 type FilterFunc func(src, dst *Buffer, limit int, mode FlushMode) (FilterResult, error)
 
 // filter is what a BufferEvent has in addition if it is a filter.
@@ -42,16 +44,17 @@ type filter struct {
 	err        atomic.Pointer[error] // the error of a FilterError, until its event comes
 }
 
-// NewFilter puts a filter on under. What is read from the filter has gone through in,
-// and what is written to it goes through out; a nil function passes bytes as they are.
-// Until the filter is freed under belongs to it: the closures of under are not called,
-// and its methods SetCallbacks, CloseWrite, FreeAfterFlush, Trigger and TriggerEvent,
-// and Peek, Pullup and Reserve of its Input and Output, return errors. With
-// OptCloseOnFree, Free of the filter also frees under; without it under then has its
-// closures back.
+// NewFilter puts a filter on the bufferevent under. What the program reads from the filter has
+// gone through in, and what it writes to the filter goes through out. If one of them is nil, the
+// bytes of that direction pass as they are.
 //
-// The filter reads nothing before Enable(EvRead). CloseWrite and FreeAfterFlush of the
-// filter first call out with FlushFinished, and wait for the bufferevents below.
+// Until the filter is freed, the filter uses under. The closures of under are not called
+// meanwhile. These methods of under return errors: SetCallbacks, CloseWrite, FreeAfterFlush,
+// Trigger, TriggerEvent, and Peek, Pullup and Reserve of its buffers. With OptCloseOnFree, Free
+// of the filter also frees under. Without it, under then calls its closures again.
+//
+// The filter reads nothing before Enable(EvRead). CloseWrite and FreeAfterFlush of the filter
+// first call out with FlushFinished, and then wait until the bufferevents below have written.
 // Wraps bufferevent_filter_new.
 func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEvent, error) {
 	const op = "bufferevent_filter_new"

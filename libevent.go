@@ -1,27 +1,31 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package libevent is the real libevent, used from Go: its event loop, its buffered
-// sockets (bufferevents), its buffers and its listeners. It wraps the system's shared
-// library with cgo.
+// Package libevent provides Go bindings for libevent: event loops, buffered sockets, buffers
+// and listeners. It uses the system's libevent, through cgo.
 //
-// # The picture
+// A [Base] is an event loop. [Base.Run] runs it on the calling goroutine. [Base.Serve]
+// listens, and makes a [BufferEvent], which is a socket with an input and an output buffer,
+// for each connection. A [Handler] says what happens on it. An echo server:
 //
-//	Go                                                   C (the system's libevent)
-//	your closures
-//	   ▲  guarded, on the loop's thread, no lock held
-//	trampolines (callbacks.go) ◄── C callbacks (callbacks.c): errno first, then in
-//	   ▲                                                     ▲
-//	handle table (handle.go)                           event_base_loop
-//	                                                         ▲
-//	Base Event BufferEvent Buffer Listener ── cgo calls ──► event_base bufferevent evbuffer evconnlistener
+//	base, err := libevent.NewBase()
+//	if err != nil {
+//		return err
+//	}
+//	defer base.Free()
+//	_, err = base.Serve("tcp", ":9595", libevent.ServeOptions{}, func(*libevent.BufferEvent) libevent.Handler {
+//		return libevent.Handler{Read: func(c *libevent.BufferEvent) { c.WriteBuffer(c.Input()) }}
+//	})
+//	if err != nil {
+//		return err
+//	}
+//	return base.Run(ctx)
 //
-// A [Base] is an event loop. [Base.Dispatch] or [Base.Run] runs it on the calling
-// goroutine until nothing is left to wait for. An [Event] (a descriptor, a timer, a
-// signal), a [BufferEvent] (a socket with an input and an output buffer) and a
-// [Listener] live on a base. libevent decides which closure is called when. The
-// closures of a base run one at a time, on the goroutine of its loop. A [Group] is
-// several bases that run together and share the connections of a listener, for closures
-// that need more than one core.
+// Below that layer are libevent's own calls: [Base.Listen] and [Base.NewSocket],
+// [BufferEvent.SetCallbacks] and [BufferEvent.Enable], and an [Event] for a descriptor, a
+// timer or a signal. Each doc comment names the C function that it wraps. libevent decides
+// which closure is called when. The closures of a base run one at a time, on the goroutine of
+// its loop. A [Group] is several bases that run together and share the connections of a
+// listener, for closures that need more than one core.
 //
 // # Goroutines
 //
@@ -35,9 +39,9 @@
 //
 // # Ownership
 //
-// The program frees what it makes with a constructor of this package, with the Free method
-// of the object; the garbage collector does not. Free may be called twice, from any
-// goroutine and from any closure. After it has returned no callback of the object starts.
+// Every object that a function of this package has made has a method Free, which the program
+// must call. The garbage collector frees none of them. Free may be called twice, from any
+// goroutine and from any closure. After Free has returned, no closure of the object starts.
 // Methods of a freed object return [ErrClosed]; methods without an error result do nothing
 // and return the zero value. [Base.Free] frees what still lives on the base. [Live] counts
 // what exists.
@@ -117,8 +121,9 @@ type Config struct {
 	AvoidMethods []string
 	// RequireFeatures lists what the backend must be able to do.
 	RequireFeatures Features
-	// Priorities is the number of priorities of events, 1 to 255; 0 means 1. A new
-	// object has the middle priority.
+	// Priorities is how many priorities the events of the loop can have, from 1 to 255; 0
+	// means 1. Of the events that are due, the loop runs those with the smallest number
+	// first. A new object has the priority in the middle, Priorities/2.
 	Priorities int
 	// CoarseTimer saves one system call in each turn of the loop. Timers may then
 	// be a few milliseconds late.

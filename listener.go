@@ -28,7 +28,7 @@ type ListenOptions struct {
 	IPv6Only       bool // a socket for IPv6 accepts no IPv4
 	IPv4AndIPv6    bool // a socket for IPv6 accepts IPv4, also if the system's default is not to; needs libevent 2.2
 	DeferredAccept bool // accept when the first bytes have come, if the system supports that
-	NoCloseOnExec  bool // programs that this process starts inherit the sockets
+	NoCloseOnExec  bool // let programs that this process starts inherit the listening and the accepted sockets
 	Blocking       bool // leave the accepted sockets blocking
 	Nagle          bool // leave Nagle's algorithm on: accepted TCP sockets get no TCP_NODELAY
 }
@@ -258,10 +258,10 @@ func (l *Listener) SetErrorFunc(fn func(*Listener, error)) {
 // Wraps evconnlistener_enable.
 func (l *Listener) Enable() error { return l.root().enable("evconnlistener_enable", true) }
 
-// Disable accepts no connections until Enable is called. After it has returned no
-// accept closure starts, and connections wait in the backlog. A connection that the
-// loop was taking from the backlog at that moment may be closed, and so may, for a
-// Group, connections that are on their way to another loop.
+// Disable stops accepting until Enable is called. After Disable has returned, no accept closure
+// starts, and new connections wait in the backlog. A connection that the loop is just taking
+// from the backlog may be closed. So may connections that a Group is handing from one loop to
+// another.
 // Wraps evconnlistener_disable.
 func (l *Listener) Disable() error { return l.root().enable("evconnlistener_disable", false) }
 

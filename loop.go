@@ -246,9 +246,9 @@ func (b *Base) alive() error {
 	return err
 }
 
-// OnLoop reports whether the caller is the loop's goroutine, for example in a closure.
-// A caller that would wait for something that only the loop can bring must not wait
-// there. The result is false when the base is freed.
+// OnLoop reports whether the calling goroutine runs the loop, as it does in a closure. A
+// function that waits for a closure must not wait on that goroutine, because the closure could
+// not run then. If the base is freed, OnLoop returns false.
 func (b *Base) OnLoop() bool {
 	if !b.enter() {
 		return false

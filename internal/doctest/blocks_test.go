@@ -75,10 +75,11 @@ var imports = map[string]string{
 	"fmt": "fmt", "io": "io", "net": "net", "http": "net/http", "os": "os", "syscall": "syscall", "time": "time", "log": "log",
 }
 
-// program makes a whole program of a fragment.
-func (b *block) program() string {
+// source makes a package of a program, with Main in place of main, or of a fragment.
+func (b *block) source(name string) string {
 	if b.isProgram() {
-		return b.code
+		code := strings.Replace(b.code, "package main\n", "package "+name+"\n", 1)
+		return strings.Replace(code, "\nfunc main() {", "\nfunc Main() {", 1)
 	}
 	paths := []string{"github.com/go-libevent/libevent", "context", "crypto/tls"}
 	for name, path := range imports {
@@ -87,10 +88,10 @@ func (b *block) program() string {
 		}
 	}
 	var s strings.Builder
-	s.WriteString("package main\n\nimport (\n")
+	fmt.Fprintf(&s, "package %s\n\nimport (\n", name)
 	for _, path := range paths {
 		fmt.Fprintf(&s, "\t%q\n", path)
 	}
-	fmt.Fprintf(&s, ")\n\nfunc main() {}\n\nfunc fragment(%s) error {\n%s\n\treturn nil\n}\n", given, b.code)
+	fmt.Fprintf(&s, ")\n\nfunc fragment(%s) error {\n%s\n\treturn nil\n}\n", given, b.code)
 	return s.String()
 }

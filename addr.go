@@ -43,6 +43,20 @@ func endsOf(local, remote *C.struct_glev_addr) *ends {
 	return e
 }
 
+// endsOfFD returns the addresses of a connection that a caller brings, or nil if fd is not
+// connected. A listening socket is refused: a bufferevent would report an error without a cause.
+func endsOfFD(op string, fd int) (*ends, error) {
+	var a [2]C.struct_glev_addr
+	switch rc := C.glev_addrs_of_fd(C.int(fd), &a[0]); {
+	case rc == C.GLEV_LISTENS:
+		_, err := result(op, rc)
+		return nil, err
+	case rc != 0:
+		return nil, nil
+	}
+	return endsOf(&a[0], &a[1]), nil
+}
+
 // know keeps the addresses of a connection that has just been made or given.
 func (b *BufferEvent) know() {
 	if e := b.addrs(); e != nil {

@@ -84,11 +84,18 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 	if err != nil {
 		return nil, badArgument(op, "%v", err)
 	}
+	var ends *ends
+	if fd >= 0 {
+		if ends, err = endsOfFD(op, fd); err != nil {
+			return nil, err
+		}
+	}
 	if err := b.enterAlive(op); err != nil {
 		return nil, err
 	}
 	defer b.leave()
 	bev := newBufferEvent(b, loopOnly)
+	bev.ends.Store(ends)
 	var errno C.int
 	plain := b.plainIO || opts&OptPlainIO != 0
 	bev.c = C.glev_bev_new(b.c, C.int(fd), flags, cBool(loopOnly), cBool(plain), bev.handle.p, &errno)
@@ -98,10 +105,7 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 		return nil, err
 	}
 	bev.hasRecord(opts)
-	if fd >= 0 {
-		bev.know()
-		b.debug.given(bev, fd)
-	}
+	b.debug.given(bev, fd)
 	return bev, nil
 }
 

@@ -606,8 +606,11 @@ void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct socka
 
 	l->backoff_ms = 0;
 	l->accepted++;
-	if (l->no_delay)
+	if (l->no_delay) {
 		glev_socket_no_delay(fd, 1);
+		if (l->no_delay > 0)
+			l->no_delay--;
+	}
 	glev_addr_from(&addr, sa, (socklen_t)len);
 	glevAccept(l->handle, lev, fd, &addr);
 	if (l->wanted && (l->accepted >= GLEV_MOST_IN_A_TURN || event_base_got_break(b->base)))

@@ -12,12 +12,12 @@
 /* --- the descriptor ----------------------------------------------------------- */
 
 /* A regular file or directory is always ready, and epoll refuses it. That would come too late
- * to be reported, so it is refused here. So are sockets that carry no stream: a bufferevent
- * would join datagrams, and on a listening socket it would report an error without a cause. */
+ * to be reported, so it is refused here. So are sockets that carry no stream, because a
+ * bufferevent would join datagrams. */
 int glev_bev_prepare_fd(int fd, int *stream)
 {
 	struct stat st;
-	int type = 0, listens = 0;
+	int type = 0;
 	socklen_t len = sizeof(type);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0) {
@@ -27,8 +27,6 @@ int glev_bev_prepare_fd(int fd, int *stream)
 			return -EPERM;
 	} else if (type != SOCK_STREAM) {
 		return GLEV_NO_STREAM;
-	} else if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens) {
-		return GLEV_LISTENS;
 	}
 	*stream = type == SOCK_STREAM;
 	return evutil_make_socket_nonblocking(fd) < 0 ? -errno : 0;
@@ -74,9 +72,7 @@ int64_t glev_bev_addrs(struct glev_bev *r, struct glev_addr a[2])
 
 	GLEV_CHECK_LOOP(r);
 	glev_stack_lock(r);
-	rc = glev_addr_of_fd(bufferevent_getfd(r->bev), 1, &a[1]);
-	if (rc == 0)
-		rc = glev_addr_of_fd(bufferevent_getfd(r->bev), 0, &a[0]);
+	rc = glev_addrs_of_fd(bufferevent_getfd(r->bev), a);
 	glev_stack_unlock(r);
 	return rc;
 }

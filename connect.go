@@ -80,7 +80,7 @@ func (b *BufferEvent) SetFD(fd int) error {
 	if fd < -1 {
 		return badArgument(op, "fd is %d", fd)
 	}
-	return b.replace(op, func() C.int64_t { return C.glev_bev_setfd(b.c, C.int(fd)) })
+	return b.replace(op, fd, func() C.int64_t { return C.glev_bev_setfd(b.c, C.int(fd)) })
 }
 
 // ReplaceFD is SetFD that also closes the old descriptor, whether OptCloseOnFree was
@@ -92,14 +92,18 @@ func (b *BufferEvent) ReplaceFD(fd int) error {
 	if fd < -1 {
 		return badArgument(op, "fd is %d", fd)
 	}
-	return b.replace(op, func() C.int64_t { return C.glev_bev_replacefd(b.c, C.int(fd)) })
+	return b.replace(op, fd, func() C.int64_t { return C.glev_bev_replacefd(b.c, C.int(fd)) })
 }
 
 // replace is redial to a descriptor of the caller's.
-func (b *BufferEvent) replace(op string, call func() C.int64_t) error {
-	err := b.redial(op, nil, call)
+func (b *BufferEvent) replace(op string, fd int, call func() C.int64_t) error {
+	ends, err := endsOfFD(op, fd)
+	if err != nil {
+		return err
+	}
+	err = b.redial(op, nil, call)
 	if err == nil {
-		b.ends.Store(b.addrs())
+		b.ends.Store(ends)
 		b.Base().debug.given(b, b.FD())
 	}
 	return err

@@ -35,6 +35,13 @@ static void discard(struct glev_lev *l)
 	free(l);
 }
 
+/* Accepted sockets inherit TCP_NODELAY. Those that were in the backlog by now do not, and they
+ * are accepted first. */
+static void no_delay(struct glev_lev *l)
+{
+	l->no_delay = glev_socket_no_delay(evconnlistener_get_fd(l->lev), 1) < 0 ? -1 : 4096;
+}
+
 static unsigned native(unsigned flags)
 {
 	return (flags & ~GLEV_LEV_NAGLE) | LEV_OPT_DISABLED;
@@ -49,7 +56,8 @@ static struct glev_lev *complete(struct glev_lev *l, struct evconnlistener *lev,
 
 	l->lev = lev;
 	if (lev) {
-		l->no_delay = !(flags & GLEV_LEV_NAGLE) && glev_socket_is_tcp(evconnlistener_get_fd(lev));
+		if (!(flags & GLEV_LEV_NAGLE) && glev_socket_is_tcp(evconnlistener_get_fd(lev)))
+			no_delay(l);
 		evconnlistener_set_error_cb(lev, glev_on_accept_error);
 	}
 	if (lev && !(flags & LEV_OPT_DISABLED))

@@ -62,6 +62,9 @@ struct glev_addr {
 };
 
 int glev_addr_of_fd(int fd, int peer, struct glev_addr *a);
+/* Both addresses of a connection, that of this end first. Returns 0, the negative of an errno,
+ * or GLEV_LISTENS for a listening socket. */
+int64_t glev_addrs_of_fd(int fd, struct glev_addr a[2]);
 
 /* --- log.c --------------------------------------------------------------- */
 
@@ -314,7 +317,6 @@ int64_t glev_bev_give_up(struct glev_bev *r, int tell);
 int glev_bev_dialing(struct glev_bev *r);
 int64_t glev_bev_fd(struct glev_bev *r);
 int64_t glev_bev_addr(struct glev_bev *r, int peer, struct glev_addr *a);
-/* Both addresses of a connection, that of this end first. */
 int64_t glev_bev_addrs(struct glev_bev *r, struct glev_addr a[2]);
 int64_t glev_bev_setfd(struct glev_bev *r, int fd);
 /* Also closes the old descriptor. */
@@ -431,7 +433,7 @@ struct glev_lev {
 	int wanted;          /* the user wants it enabled */
 	int accepted;        /* since it was last paused */
 	int backoff_ms;      /* 0 while accept works */
-	int no_delay;        /* accepted sockets get TCP_NODELAY */
+	int no_delay;        /* how many accepted sockets still get TCP_NODELAY; negative: all */
 };
 
 /* A flag of ours: accepted sockets are left as the system makes them. */

@@ -54,6 +54,7 @@ func TestAcceptedNoDelay(t *testing.T) {
 				}
 				l, err := listen()
 				require.NoError(t, err)
+				assert.Equal(t, c.want, hasNoDelay(t, l.FD()), "accepted sockets inherit it")
 				testutil.Dial(t, l)
 				testutil.Dispatch(t, base)
 			})

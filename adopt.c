@@ -39,7 +39,7 @@ static int connects(struct bufferevent *bev)
 	return fd >= 0 && getpeername(fd, (struct sockaddr *)&ss, &len) < 0 && errno == ENOTCONN;
 }
 
-static void init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int options, int loop_only, void *handle)
+static void init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int options, int loop_only, uintptr_t handle)
 {
 	size_t low = 0, high = 0;
 
@@ -68,7 +68,7 @@ static void remember(struct bufferevent *bev, struct glev_host *h)
 	bufferevent_incref(bev);
 }
 
-int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, int loop_only, int wrap, void *handle, struct glev_bev **out)
+int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, int loop_only, int wrap, uintptr_t handle, struct glev_bev **out)
 {
 	struct glev_bev *r;
 
@@ -136,7 +136,7 @@ static void discard(struct glev_bev *r)
 	free(r);
 }
 
-int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct glev_door *door, int options, int loop_only, int plain, void *handle, struct glev_bev **out)
+int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct glev_door *door, int options, int loop_only, int plain, uintptr_t handle, struct glev_bev **out)
 {
 	struct bufferevent *bev = NULL;
 	struct glev_bev *r;

@@ -80,10 +80,12 @@ enum { GLEV_LIMIT_RATE = 1, GLEV_LIMIT_GROUP = 2, GLEV_LIMIT_SINGLE_READ = 4, GL
 /* What the loop still has to tell the closures, or must not tell them. */
 struct glev_owed {
 	short events;   /* event callbacks that TriggerEvent asked for */
+	short end;      /* of a filter: an end that waits until reading is on */
 	int8_t read;    /* of an end of a pair: a read callback is due, whatever the input has */
 	int8_t written; /* since the last write callback bytes were written, or one was asked for */
 	int8_t mute;    /* a write callback may come though no bytes were written */
 	int8_t touched; /* libevent may have queued a callback of it since it was made */
+	int8_t known;   /* the Go object is complete; atomic */
 	int8_t late;    /* the end of reading waits a turn for the event of a failed write */
 	int err;        /* the errno of an error that is to be told; 0 if there is none */
 	int put_off;    /* how often the end of a pair was put off; loop */
@@ -108,6 +110,7 @@ struct glev_ending {
 	struct evbuffer *gone; /* has the byte that tells a door of the end; see glev_bev_free */
 	struct event *waits;   /* of a bottom: the flushed event of the one that waits, or NULL */
 	int8_t shut;           /* CloseWrite: GLEV_SHUT_ASKED, GLEV_SHUT_DONE, or 0 */
+	int8_t unfinished;     /* of a filter: its functions have still to write what they hold */
 	int8_t finished;       /* of an end of a pair: the other end was told of its end */
 };
 
@@ -151,9 +154,12 @@ struct glev_fast {
 	int8_t direct;       /* inside a call that writes at once */
 	int8_t unsent;       /* it is in the base's list of unsent ones */
 	int8_t small_reads;  /* how many reads in a row needed much less room */
+	int8_t finishes;     /* glev_fast_finish has something to do; loop */
+	int8_t passes;       /* the last closure took all that passed the input by */
 	int8_t receiver;     /* the user has one; atomic */
 	int8_t receiving;    /* GLEV_ASKED, GLEV_RECEIVED, or 0; loop */
 	uint32_t received;   /* what the receiver has used up of its turn; loop */
+	struct glev_bypass bypass;
 };
 
 enum { GLEV_CODES = 16 }; /* the most that a door has to say of an error */
@@ -171,7 +177,7 @@ struct glev_host {
 struct glev_bev {
 	struct bufferevent *bev;
 	struct glev_base *base;
-	void *handle;
+	uintptr_t handle;
 	struct glev_buf in, out;
 	struct glev_door *door; /* of a kind that another package made, or NULL */
 	struct glev_host *host; /* of a wrapped one, or NULL */
@@ -259,6 +265,12 @@ static inline struct bufferevent *glev_bev_native_bottom(struct glev_bev *r)
  * may finalize the bufferevent. */
 static inline void glev_bev_lock(struct glev_bev *r)
 {
+	glev_buf_hold(&r->in);
+}
+
+/* Leaves a bypass open. */
+static inline void glev_bev_lock_past(struct glev_bev *r)
+{
 	evbuffer_lock(r->in.evb);
 }
 
@@ -274,6 +286,8 @@ static inline void glev_stack_lock(struct glev_bev *r)
 
 	for (bev = r->bev; bev; bev = bufferevent_get_underlying(bev))
 		evbuffer_lock(bufferevent_get_input(bev));
+	if (glev_bypass_matters(&r->fast.bypass)) /* it never does below a filter */
+		glev_bypass_close(r);
 }
 
 /* bufferevent_get_underlying takes the lock of its argument, so it comes before that lock is
@@ -316,6 +330,37 @@ static inline int glev_bev_is_out_of_reach(const struct glev_bev *r)
  * bufferevent, or only the loop's thread may use it, returns from the calling function. */
 #define GLEV_ENTER(r) GLEV_ENTER_(r, glev_bev_lock, glev_bev_unlock)
 #define GLEV_ENTER_STACK(r) GLEV_ENTER_(r, glev_stack_lock, glev_stack_unlock)
+
+/* --- bypass.c -------------------------------------------------------------- */
+
+/* These are called with the lock. */
+
+/* Opens a bypass for n bytes at p that were read, if the closure alone sees them. They stay
+ * there until the closure is done. */
+int glev_bypass_open(struct glev_bev *r, const char *p, size_t n);
+/* Closes it, and leaves the bytes to the caller. The result has the state before. */
+struct glev_bypass glev_bypass_take(struct glev_bev *r);
+/* Put such bytes into the buffers: behind those of the input, before those of the output.
+ * Return -1 if there is no memory. */
+int glev_bypass_put_in(struct glev_bev *r, const char *p, size_t n);
+int glev_bypass_put_out(struct glev_bev *r, const char *p, size_t n);
+/* Something was appended to the output behind what is in the bypass. */
+void glev_bypass_is_late(struct glev_bev *r);
+
+/* These are called without the lock. */
+
+/* Closes it, and drops the bytes. Takes the lock. */
+void glev_bypass_drop(struct glev_bev *r);
+/* Reserves an open bypass for the caller until glev_bypass_used, or returns 0. With idle there
+ * are no bytes, and none in the buffers. */
+int glev_bypass_use(struct glev_bev *r);
+void glev_bypass_used(struct glev_bev *r, int idle);
+/* Do what the functions of the buffers do, if the bypass is open. Otherwise, which is -1 or
+ * 0, the bytes are in the buffers. */
+int64_t glev_bypass_read(struct glev_bev *r, char *p, size_t n);
+int glev_bypass_write(struct glev_bev *r, const char *p, size_t n);
+int glev_bypass_move(struct glev_buf *dst, struct glev_buf *src);
+int64_t glev_bypass_length(struct glev_buf *b);
 
 /* --- settle.c -------------------------------------------------------------- */
 
@@ -399,6 +444,8 @@ void glev_settle_digest(struct glev_bev *r, int on);
 
 /* The reader was called: reads, and returns 1 if the read closure is to be called. */
 int glev_fast_read(struct glev_bev *r, short what);
+/* The read closure is done: writes what it has written. */
+void glev_fast_finish(struct glev_bev *r);
 /* Whether the receiver is to be called before that. */
 int glev_fast_receives(struct glev_bev *r);
 /* The writer was called. */
@@ -463,11 +510,12 @@ void glev_bev_cut_off(struct glev_bev *r);
 int glev_bev_on_pair(struct glev_bev *r);
 /* C's callbacks, if they are due. It needs no lock. */
 const struct glev_host *glev_bev_awaited(struct glev_bev *r);
+int glev_bev_flush_meets_loan(const struct glev_bev *r);
 int64_t glev_bev_flush_native(struct glev_bev *r, short what, enum bufferevent_flush_mode mode);
 
 /* --- bufferevent.c --------------------------------------------------------- */
 
-void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int kind, int options, int loop_only, void *handle);
+void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int kind, int options, int loop_only, uintptr_t handle);
 
 /* --- filter.c -------------------------------------------------------------- */
 

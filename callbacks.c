@@ -220,8 +220,10 @@ void glev_on_readable(evutil_socket_t fd, short what, void *arg)
 	int visit = begin(b);
 
 	(void)fd;
-	if ((what == EV_TIMEOUT || !received(r)) && glev_fast_read(r, what))
+	if ((what == EV_TIMEOUT || !received(r)) && glev_fast_read(r, what)) {
 		read_closure(r);
+		glev_fast_finish(r);
+	}
 	done(b, visit);
 }
 
@@ -303,7 +305,36 @@ void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
 	done(b, visit);
 }
 
+/* Has libevent make the event callback later in this turn. */
+static void put_off(struct glev_bev *r, short what, int err)
+{
+	glev_bev_lock(r);
+	glev_settle_tell(r, what, err);
+	glev_bev_unlock(r);
+}
+
+/* libevent tells a filter of the end of a pair at once. While reading from the filter is off,
+ * bytes that came before the end may still be below it. */
+static int waits_for_reading(struct glev_bev *r, short what)
+{
+	const struct glev_bev *p;
+	size_t below = 0;
+
+	glev_bev_lock(r);
+	for (p = r->stack.under; p; p = p->stack.under)
+		below += evbuffer_get_length(p->in.evb);
+	if (!below || glev_bev_life(r) != GLEV_LIVE || (what & BEV_EVENT_ERROR) ||
+	    (bufferevent_get_enabled(r->bev) & EV_READ))
+		what = 0;
+	r->owed.end |= what;
+	glev_bev_unlock(r);
+	return what;
+}
+
 /*
+ * A connection may begin and end before the method that makes its Go object, on another
+ * goroutine, has returned.
+ *
  * Between the read callback and the event callback of one turn libevent holds no lock, and
  * the other end of a pair may bring its last bytes and its end: the end would be told
  * first. So an end is told after all that is due by now, for each bufferevent of a stack.
@@ -313,18 +344,22 @@ static int comes_too_early(struct glev_bev *r, short what, int err)
 	const struct glev_bev *p;
 	int levels = 1;
 
+	if (!__atomic_load_n(&r->owed.known, __ATOMIC_ACQUIRE)) {
+		put_off(r, what, err);
+		return 1;
+	}
 	if (!(what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) || !glev_bev_on_pair(r))
 		return 0;
 	for (p = r; p->stack.under; p = p->stack.under)
 		levels++;
+	if (waits_for_reading(r, what))
+		return 1;
 	if (r->owed.put_off == levels) {
 		r->owed.put_off = 0;
 		return 0;
 	}
 	r->owed.put_off++;
-	glev_bev_lock(r);
-	glev_settle_tell(r, what, err);
-	glev_bev_unlock(r);
+	put_off(r, what, err);
 	return 1;
 }
 
@@ -452,10 +487,11 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 		return;
 	visit = begin(b);
 	if (lingers) {
-		if (what & (BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))
+		/* libevent also tells of an end of writing, when a file has become shorter. */
+		if (!(what & BEV_EVENT_CONNECTED)) {
 			glev_bev_cut_off(r);
-		if (!(what & BEV_EVENT_CONNECTED))
 			glevBevLingered(r->handle, bev, what, err);
+		}
 	} else {
 		what = before_end(r, what);
 		if (glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes))

@@ -11,16 +11,25 @@
 #include "bev.h"
 #include "callbacks.h"
 
+static int why_not(const struct glev_bev *under)
+{
+	if (glev_bev_is_quiet(under))
+		return GLEV_CLOSED;
+	if (glev_bev_life(under) != GLEV_LIVE || under->stack.above || under->ending.shut)
+		return -EBUSY;
+	/* The functions of a filter could not use what a Peek shows. */
+	return under->in.lent || under->out.lent ? GLEV_LENT : 0;
+}
+
 int glev_filter_put(struct glev_bev *under, struct glev_bev *above)
 {
 	int rc;
 
 	glev_bev_lock(under);
-	if (glev_bev_life(under) != GLEV_LIVE || under->stack.above || under->ending.shut) {
-		int quiet = glev_bev_is_quiet(under);
-
+	rc = why_not(under);
+	if (rc < 0) {
 		glev_bev_unlock(under);
-		return quiet ? GLEV_CLOSED : -EBUSY;
+		return rc;
 	}
 	under->stack.above = above;
 	rc = glev_settle_try(under);
@@ -119,7 +128,7 @@ static void take_off(struct glev_bev *r)
 	glev_settle_callbacks(under, glev_bev_wants(under, GLEV_CB_WRITE));
 }
 
-struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, void *handle, int *err)
+struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, uintptr_t handle, int *err)
 {
 	struct bufferevent *bev;
 	struct glev_bev *r = calloc(1, sizeof(*r));
@@ -151,4 +160,19 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 		return NULL;
 	}
 	return r;
+}
+
+/* Upward first, and without a lock: whoever has the lock of a filter may wait for those below. */
+void glev_filter_abandon(struct glev_bev *r)
+{
+	struct glev_bev *p;
+	struct bufferevent *bev = r->bev, *below;
+
+	glev_filter_end();
+	for (p = r->stack.above; p; p = p->stack.above)
+		glev_buf_abandon(&p->in);
+	for (; bev; bev = below) {
+		below = bufferevent_get_underlying(bev);
+		glev_evbuffer_abandon(bufferevent_get_input(bev));
+	}
 }

@@ -51,7 +51,8 @@ type filter struct {
 // Until the filter is freed, the filter uses under. The closures of under are not called
 // meanwhile. These methods of under return errors: SetCallbacks, CloseWrite, FreeAfterFlush,
 // Trigger, TriggerEvent, and Peek, Pullup and Reserve of its buffers. With OptCloseOnFree, Free
-// of the filter also frees under. Without it, under then calls its closures again.
+// of the filter also frees under. Without it, under then calls its closures again. While a
+// function of Peek, Pullup or Reserve sees bytes of under, NewFilter returns ErrLent.
 //
 // The filter reads nothing before Enable(EvRead). CloseWrite and FreeAfterFlush of the filter
 // first call out with FlushFinished, and then wait until the bufferevents below have written.
@@ -104,7 +105,7 @@ func (under *BufferEvent) makeFilter(b *BufferEvent, flags C.int) C.int64_t {
 	for c.next() {
 		if c.rc = C.glev_bev_check(under.c); c.rc == 0 {
 			var errno C.int
-			b.c = C.glev_filter_new(under.c, in, out, flags, cBool(b.loopOnly), b.handle.p, &errno)
+			b.c = C.glev_filter_new(under.c, in, out, flags, cBool(b.loopOnly), b.handle.forC(), &errno)
 			if b.c == nil {
 				c.rc = -C.int64_t(errno)
 			}
@@ -126,10 +127,10 @@ func enterFilters() {
 }
 
 func leaveFilters() {
-	panicked := handle{C.glev_filter_leave()}
+	panicked := handle(C.glev_filter_leave())
 	runtime.UnlockOSThread()
-	if panicked.p != nil {
-		p, _ := restore[*PanicError](panicked.p)
+	if panicked != 0 {
+		p, _ := restore[*PanicError](uintptr(panicked))
 		panicked.release()
 		panic(p)
 	}
@@ -188,13 +189,17 @@ func (b *BufferEvent) filterFailure() error {
 func (b *BufferEvent) filterFailed(panicked any) {
 	var err error = &Error{Op: "filter", Err: errors.New("a filter function panicked")}
 	b.filter.err.Store(&err)
-	if panicked == nil {
+	if panicked == nil { // a Goexit, perhaps not on the loop's goroutine
+		C.glev_filter_abandon(b.c)
 		b.base.failed(nil)
+		if !b.base.hosted() {
+			b.base.breakLoop()
+		}
 		return
 	}
 	p := panicError(panicked)
 	h := newHandle(p)
-	if C.glev_filter_panicked(h.p) == 0 {
+	if C.glev_filter_panicked(h.forC()) == 0 {
 		h.release()
 		b.base.failed(p)
 	}

@@ -5,6 +5,7 @@ package libevent_test
 import (
 	"bytes"
 	"compress/flate"
+	"fmt"
 	"io"
 	"sync"
 	"syscall"
@@ -248,6 +249,7 @@ func TestPanicInFilter(t *testing.T) {
 	// The panic comes out of the Go method that made libevent call the function...
 	check(testutil.Raises(func() { _, _ = f.WriteString("x") }))
 	check(testutil.Raises(func() { _ = f.Output().Add([]byte("x")) }))
+	check(testutil.Raises(func() { _, _ = testutil.NewBuffer(t, "x").RemoveBuffer(f.Output(), 1) }))
 	check(testutil.Raises(func() { _, _ = f.Flush(wr, libevent.FlushSync) }))
 	// ...also through a closure...
 	require.NoError(t, base.Post(func() { _, _ = f.WriteString("x") }))
@@ -484,4 +486,70 @@ func TestFilterFunctionRemovesFromWhatIsBeingMoved(t *testing.T) {
 	_, err = f.Read(p)
 	require.NoError(t, err)
 	require.Equal(t, text, p)
+}
+
+// The functions of a filter cannot use a buffer while a Peek shows it. What would have called
+// them waits until the Peek is over.
+func TestFilterWaitsForTheEndOfALoan(t *testing.T) {
+	for name, end := range map[string]func(f *libevent.BufferEvent) error{
+		"CloseWrite":     (*libevent.BufferEvent).CloseWrite,
+		"FreeAfterFlush": func(f *libevent.BufferEvent) error { return f.FreeAfterFlush(testutil.Patience) },
+	} {
+		for _, elsewhere := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s elsewhere %v", name, elsewhere), func(t *testing.T) {
+				base := testutil.NewBase(t)
+				under, peer := testutil.NewSocket(t, base, 0)
+				ended := false
+				f := testutil.NewFilter(t, under, nil, func(src, dst *libevent.Buffer, limit int, mode libevent.FlushMode) (libevent.FilterResult, error) {
+					result, err := testutil.Double(src, dst, limit, mode)
+					if mode == libevent.FlushFinished && !ended && result == libevent.FilterNeedMore {
+						ended = true
+						err = dst.Add([]byte("end"))
+					}
+					return result, err
+				}, libevent.OptCloseOnFree)
+				require.NoError(t, f.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) {
+					assert.Fail(t, "an event", "%v", what)
+				}))
+				got := testutil.ReadAll(peer)
+				testutil.OnceOnLoop(t, base, func() {
+					assert.NoError(t, f.Disable(wr))
+					_, err := f.WriteString("held")
+					assert.NoError(t, err)
+					assert.NoError(t, f.Output().Peek(func([][]byte) {
+						if elsewhere {
+							done := make(chan error, 1)
+							go func() { done <- end(f) }()
+							assert.NoError(t, <-done)
+						} else {
+							assert.NoError(t, end(f))
+						}
+						assert.False(t, ended)
+					}))
+					if name == "CloseWrite" {
+						assert.NoError(t, f.Enable(wr))
+					}
+				})
+				require.NoError(t, base.LoopExit(testutil.Patience))
+				go func() {
+					assert.Equal(t, "hheellddend", string(testutil.Receive(t, got)))
+					assert.NoError(t, base.LoopBreak())
+				}()
+				testutil.Dispatch(t, base)
+				f.Free()
+			})
+		}
+	}
+}
+
+func TestNewFilterOnABufferThatIsLent(t *testing.T) {
+	base := testutil.NewBase(t)
+	under, _ := testutil.NewSocket(t, base, 0)
+	for _, buf := range []*libevent.Buffer{under.Input(), under.Output()} {
+		require.NoError(t, buf.Peek(func([][]byte) {
+			_, err := libevent.NewFilter(under, nil, nil, 0)
+			assert.ErrorIs(t, err, libevent.ErrLent)
+		}))
+	}
+	testutil.NewFilter(t, under, nil, nil, libevent.OptCloseOnFree).Free()
 }

@@ -265,7 +265,7 @@ static void keep_ends(struct glev_bev *r, int keep)
 {
 	static const struct timeval none;
 
-	glev_buf_set_frozen(&r->in, keep ? GLEV_BACK : 0);
+	glev_buf_set_frozen(&r->in, (r->in.frozen & GLEV_FRONT) | (keep ? GLEV_BACK : 0));
 	glev_buf_set_frozen(&r->out, (r->out.frozen & GLEV_BACK) | (keep ? GLEV_FRONT : 0));
 	if (set_or_null(&r->fast.writer->timeout))
 		set_native_timeouts(r, &r->set.read_timeout, keep ? &none : &r->fast.writer->timeout);
@@ -316,8 +316,10 @@ static void choose(struct glev_bev *r)
 {
 	int fast = may_be_fast(r);
 
-	if (fast != r->fast.on)
-		(fast ? start : stop)(r);
+	if (fast == r->fast.on)
+		return;
+	glev_bypass_close(r);
+	(fast ? start : stop)(r);
 }
 
 /* --- the high mark of reading ---------------------------------------------------- */
@@ -472,6 +474,17 @@ static short tried(const struct glev_bev *r)
 	return r->stack.carries ? EV_READ | EV_WRITE : EV_WRITE;
 }
 
+/* An end may wait for reading to be on; see waits_for_reading in callbacks.c. */
+static void tell_end(struct glev_bev *r)
+{
+	short what = r->owed.end;
+
+	if (what && (bufferevent_get_enabled(r->bev) & EV_READ)) {
+		r->owed.end = 0;
+		glev_settle_tell(r, what, 0);
+	}
+}
+
 /* Turns directions on and off in libevent. */
 static short apply(struct glev_bev *r, short asked)
 {
@@ -501,6 +514,7 @@ static short apply(struct glev_bev *r, short asked)
 		failed |= on;
 	if (!r->fast.on)
 		sync_events(r);
+	tell_end(r);
 	return failed;
 }
 

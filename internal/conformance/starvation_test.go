@@ -5,6 +5,8 @@ package conformance_test
 import (
 	"bytes"
 	"net"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -105,6 +107,31 @@ func TestStarveByOutput(t *testing.T) {
 				turns.Did(had - left)
 				if had = left; left == 0 {
 					assert.NoError(t, bev.Output().AddReference(make([]byte, much), nil))
+					had = much
+				}
+			}
+			go discard(peer)
+		})
+		bev.Free()
+	})
+}
+
+// A file that is sent without being read.
+func TestStarveByFile(t *testing.T) {
+	const much = 1 << 30
+	f, err := os.Create(filepath.Join(t.TempDir(), "much"))
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, f.Truncate(much))
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
+		starve(t, base, 4<<20, func(turns *testutil.Turns) {
+			had := 0
+			turns.Each = func() {
+				left := bev.Output().Len()
+				turns.Did(had - left)
+				if had = left; left == 0 {
+					assert.NoError(t, bev.Output().AddFile(f, 0, much))
 					had = much
 				}
 			}
@@ -277,19 +304,34 @@ func connect(t *testing.T, l *libevent.Listener) {
 	}
 }
 
+// Functions post themselves again, few or more than can run in a turn.
 func TestStarveByPost(t *testing.T) {
+	for _, n := range []int{10, 100 * mostCalls} {
+		base := testutil.NewBase(t)
+		starve(t, base, mostCalls, func(turns *testutil.Turns) {
+			var again func()
+			again = func() {
+				turns.Did(1)
+				if !turns.Over() {
+					assert.NoError(t, base.Post(again))
+				}
+			}
+			for range n {
+				require.NoError(t, base.Post(again))
+			}
+		})
+	}
+}
+
+// Very many references end at once, and each has a function to be called.
+func TestStarveByReferences(t *testing.T) {
 	base := testutil.NewBase(t)
 	starve(t, base, mostCalls, func(turns *testutil.Turns) {
-		var again func()
-		again = func() {
-			turns.Did(1)
-			if !turns.Over() {
-				assert.NoError(t, base.Post(again))
-			}
+		buf := testutil.NewBuffer(t, "")
+		for range 100 * mostCalls {
+			require.NoError(t, buf.AddReference([]byte("x"), func() { turns.Did(1) }))
 		}
-		for range 10 {
-			require.NoError(t, base.Post(again))
-		}
+		require.NoError(t, base.Post(func() { assert.NoError(t, buf.Drain(buf.Len())) }))
 	})
 }
 

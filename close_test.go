@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent_test
 
 import (
@@ -78,8 +80,6 @@ func TestMethodsOfFreedBufferEvent(t *testing.T) {
 			}
 			assert.Zero(t, bev.Enabled())
 			assert.Equal(t, -1, bev.FD())
-			assert.Nil(t, bev.LocalAddr())
-			assert.Nil(t, bev.RemoteAddr())
 			assert.NoError(t, bev.Err())
 			assert.Same(t, base, bev.Base())
 		})

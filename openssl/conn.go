@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package openssl
 
 /*
@@ -174,6 +176,7 @@ func (c *Context) newConn(op string, base *libevent.Base, opts libevent.Options,
 // kind has the functions by which the root package uses the connection.
 func (c *Conn) kind() *adopt.Kind {
 	return &adopt.Kind{
+		Self:     c,
 		Make:     unsafe.Pointer(C.gtls_make),
 		Arg:      unsafe.Pointer(c.c),
 		Gone:     unsafe.Pointer(C.gtls_gone),

@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Package adopt lets another package of this module make bufferevents with a library that the
 // root package does not link. openssl does so: its bufferevents are made by libevent_openssl,
 // and to the user they are a *libevent.BufferEvent like any other.
 //
 // The other package fills in a Kind, which describes its bufferevents, and calls New with it.
-// The root package sets New, Call and OnLoop when it is initialized. Its types are passed as any,
+// The root package sets New, Call, Self and OnLoop when it is initialized. Its types are passed as any,
 // because this package cannot import it.
 package adopt
 
@@ -23,6 +25,10 @@ import (
 // A C function is called with the lock of the bufferevent held, if the bufferevent has a lock and
 // the comment says nothing else. It must not call a Go function of the user.
 type Kind struct {
+	// Self is the object of the other package around the bufferevent. The root package calls its
+	// methods SetCallbacks, Connect and ConnectHostname instead of those of the bufferevent
+	// where it uses a connection of any kind: for a Handler, or to connect.
+	Self any
 	// Make makes the bufferevent with libevent's options (BEV_OPT_...): for a socket that does
 	// not have a descriptor yet, or, if under is not NULL, on top of under. In the second case
 	// the lock of under is held. If Make fails, it returns NULL and sets errno.
@@ -104,6 +110,9 @@ var New func(base any, opts uint32, under any, kind *Kind) (any, error)
 // error. Call returns an error without making the call if bev is freed already, or if bev was made
 // with OptLoopOnly and its loop runs on another goroutine. It takes no lock of libevent.
 var Call func(bev any, op string, call func() int64) (int, error)
+
+// Self returns the Self of the Kind with which bev, a *libevent.BufferEvent, was made, or nil.
+var Self func(bev any) any
 
 // OnLoop reports whether the calling goroutine runs the loop of bev, a *libevent.BufferEvent.
 var OnLoop func(bev any) bool

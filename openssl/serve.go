@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package openssl
+
+import (
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/adopt"
+)
+
+// Socket is NewSocket for libevent.ServeOptions:
+//
+//	base.Serve("tcp", ":8443", libevent.ServeOptions{NewSocket: ctx.Socket}, handler)
+//
+// ConnOf returns the Conn.
+func (c *Context) Socket(base *libevent.Base, fd int, opts libevent.Options) (*libevent.BufferEvent, error) {
+	conn, err := c.NewSocket(base, fd, opts)
+	if err != nil {
+		return nil, err
+	}
+	return conn.BufferEvent, nil
+}
+
+// ConnOf returns the Conn of which bev is the bufferevent, as a closure gets it, or nil if bev
+// is not one of this package.
+func ConnOf(bev *libevent.BufferEvent) *Conn {
+	if bev == nil {
+		return nil
+	}
+	conn, _ := adopt.Self(bev).(*Conn)
+	return conn
+}

@@ -21,9 +21,10 @@ nocgo_remedy() {
 	esac
 }
 
-# missing_remedy expects the build of package $1, with nothing but the .pc files in $2, to name the packages in $3.
+# missing_remedy expects the build of package $1, with nothing but the .pc files in $2, to name the
+# packages in $3. The flag keeps Go from taking a build with headers from its cache.
 missing_remedy() {
-	! said=$(PKG_CONFIG_PATH='' PKG_CONFIG_LIBDIR="$2" go build "$1" 2>&1) || fail "the build of $1 without headers succeeded"
+	! said=$(PKG_CONFIG_PATH='' PKG_CONFIG_LIBDIR="$2" go build -gcflags=-N "$1" 2>&1) || fail "the build of $1 without headers succeeded"
 	for package in $3; do
 		case $said in
 		*"$package"*) ;;

@@ -355,6 +355,13 @@ void glev_bypass_drop(struct glev_bev *r);
  * are no bytes, and none in the buffers. */
 int glev_bypass_use(struct glev_bev *r);
 void glev_bypass_used(struct glev_bev *r, int idle);
+/* Whether bytes of the buffer are lost, because there was no memory for them when the bypass was
+ * closed. */
+static inline int glev_bypass_lost(const struct glev_buf *b)
+{
+	return b->bypass && (__atomic_load_n(&b->bypass->lost, __ATOMIC_RELAXED) & (b == &b->owner->in ? EV_READ : EV_WRITE));
+}
+
 /* Do what the functions of the buffers do, if the bypass is open. Otherwise, which is -1 or
  * 0, the bytes are in the buffers. */
 int64_t glev_bypass_read(struct glev_bev *r, char *p, size_t n);

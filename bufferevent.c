@@ -245,6 +245,8 @@ static int64_t append(struct glev_bev *r, const char *p, size_t n)
 		glev_bev_lock(r);
 		glev_bev_unlock(r);
 	}
+	if (glev_bypass_lost(&r->out))
+		return -ENOMEM;
 
 	if ((n >= MUCH && (r->fast.reader || r->door) ? glev_block_copy : add)(r->out.evb, p, n) == 0)
 		return 0;

@@ -105,7 +105,7 @@ struct glev_bypass glev_bypass_take(struct glev_bev *r)
 	was = *y;
 	was.state = state;
 	y->nin = y->nout = 0;
-	y->lost = 0;
+	__atomic_store_n(&y->lost, 0, __ATOMIC_RELAXED);
 	return was;
 }
 
@@ -147,7 +147,7 @@ void glev_bypass_close(struct glev_bev *r)
 		was.lost |= EV_READ;
 	if (glev_bypass_put_out(r, was.out, was.nout) < 0)
 		was.lost |= EV_WRITE;
-	r->fast.bypass.lost = was.lost;
+	__atomic_store_n(&r->fast.bypass.lost, was.lost, __ATOMIC_RELAXED);
 }
 
 void glev_bypass_drop(struct glev_bev *r)

@@ -45,7 +45,7 @@
 	} while (0)
 
 /* For what takes no lock here but leaves that to libevent: the loop's thread only where only
- * that may use the buffer, and all bytes are in the buffer. */
+ * that may use the buffer, and all bytes are in the buffer unless there was no memory for them. */
 #define REACH(b)                                                              \
 	do {                                                                  \
 		GLEV_CHECK_LOOP((b)->owner);                                  \
@@ -53,6 +53,8 @@
 			glev_buf_hold(b);                                     \
 			glev_buf_unlock(b);                                   \
 		}                                                             \
+		if (glev_bypass_lost(b))                                      \
+			return -ENOMEM;                                       \
 	} while (0)
 
 struct glev_buf *glev_buf_new(void)

@@ -7,6 +7,8 @@
  * afterwards, under the lock.
  */
 
+#include <errno.h>
+
 #include "bev.h"
 
 /* A call may have come in before another thread freed the bufferevent. */
@@ -22,6 +24,10 @@ int64_t glev_buf_lock(struct glev_buf *b)
 	if (glev_buf_gone(b)) {
 		glev_buf_unlock(b);
 		return GLEV_CLOSED;
+	}
+	if (glev_bypass_lost(b)) {
+		glev_buf_unlock(b);
+		return -ENOMEM;
 	}
 	return 0;
 }

@@ -274,7 +274,7 @@ enum { GLEV_BYPASS_CLOSED, GLEV_BYPASS_IDLE, GLEV_BYPASS_OPEN, GLEV_BYPASS_USED,
 /* What passes the buffers by while a read closure runs; see bypass.c. */
 struct glev_bypass {
 	uint32_t state; /* atomic */
-	short lost;     /* directions whose bytes are lost, because there was no memory */
+	short lost;     /* directions whose bytes are lost, because there was no memory; atomic */
 	const char *in, *out;
 	size_t nin, nout;
 };

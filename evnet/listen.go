@@ -143,6 +143,7 @@ func (l *Listener) listen(base *libevent.Base, fd int) (err error) {
 	}
 	if err == nil {
 		opts.Disabled, opts.Blocking = true, false
+		opts.Nagle = true // the connections get TCP_NODELAY, and not the listener, as in package net
 		// Not Group.Listen: when its listener is disabled, it drops the connections that are on
 		// their way from one loop to another.
 		l.native, err = base.ListenFD(fd, opts, l.onAccept)

@@ -312,7 +312,7 @@ func (a *actor) shown(e *end, s *stream, offset int64, spans [][]byte, locked fu
 }
 
 func (a *actor) peek(e *end) {
-	output := a.chance(1, 2)
+	output := a.chance(1, 2) && e.mayLendOutput()
 	s, mu, side := e.in, &e.in.rmu, (*libevent.BufferEvent).Input
 	if output {
 		s, mu, side = e.out, &e.out.wmu, (*libevent.BufferEvent).Output
@@ -360,7 +360,15 @@ func (a *actor) pullup(e *end) {
 	a.w.expect(e, "Pullup", err, append(mayFail, io.ErrShortBuffer)...)
 }
 
+// mayLendOutput is false for a stack with TLS as a filter.
+func (e *end) mayLendOutput() bool {
+	return !e.speaksTLS() || e.bottom().tls != nil || !e.conn.w.avoids(writesLent)
+}
+
 func (a *actor) reserve(e *end) {
+	if !e.mayLendOutput() {
+		return
+	}
 	s := e.out
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
@@ -523,6 +531,9 @@ func (a *actor) setBase(e *end) {
 
 // filterOn puts a filter on that passes all bytes on.
 func (a *actor) filterOn(e *end) {
+	if e.speaksTLS() && a.w.avoids(connectedIsLost) {
+		return
+	}
 	if len(e.layers()) > 5 || e.freed.Load() || e.bottom().kind == "pair" && a.w.avoids(filterOnPairEnds) {
 		return
 	}
@@ -607,6 +618,9 @@ func (e *end) freeAfterFlush(a *actor, limit time.Duration) {
 	if e.away.Load() >= 0 || limit < patient || e.mayTimeOut() {
 		e.out.cut("FreeAfterFlush had a limit, or no descriptor, or an event that ends it was due")
 	}
+	if e.speaksTLS() && e.in.ended.Load() && a.w.avoids(flushAfterEnd) {
+		e.out.cut("FreeAfterFlush is known to fail here")
+	}
 	if e.conn.shape.bottom == "tcp" && !e.in.ended.Load() && a.w.avoids(peerSpeaksLater) {
 		e.out.cut("FreeAfterFlush is known to fail here")
 	}
@@ -634,9 +648,12 @@ func (e *end) freeBelow(i int, limit time.Duration) {
 		i--
 	}
 	if i > 0 {
-		layers[i].bev.AfterFree(func() {
-			_ = layers[i-1].bev.FreeAfterFlush(limit)
-			e.freeBelow(i-1, limit)
+		below := layers[i-1].bev
+		layers[i].bev.AfterFree(func() { // not on the loop's goroutine, where some have to be freed
+			_ = below.Base().Post(func() {
+				_ = below.FreeAfterFlush(limit)
+				e.freeBelow(i-1, limit)
+			})
 		})
 	}
 }

@@ -149,19 +149,23 @@ func (c *conn) await(a *actor, s *stream, touched string) {
 	for s.whole() && !c.w.failed() {
 		waiting, low := 0, 0
 		if e.raw == nil {
-			waiting = e.top().bev.Input().Len()
-			low, _, _ = e.top().bev.Watermark(rd)
+			e.do(a, func(*actor) {
+				waiting = e.top().bev.Input().Len()
+				low, _, _ = e.top().bev.Watermark(rd)
+			})
 		}
 		for i, e := range c.ends { // a timeout that had passed already is told, perhaps
 			if now := e.timeouts.Load(); now != timeouts[i] {
 				timeouts[i] = now
-				for _, l := range e.layers() {
-					e.enable(l)
-				}
+				e.do(a, func(*actor) {
+					for _, l := range e.layers() {
+						e.enable(l)
+					}
+				})
 			}
 		}
-		if s.held.Load() > 0 {
-			c.ends[1-e.side].flushAll()
+		if writer := c.ends[1-e.side]; s.held.Load() > 0 {
+			writer.do(a, func(*actor) { writer.flushAll() })
 		}
 		got, sent := s.got.Load(), s.sent.Load()
 		if got+int64(waiting) == sent && (waiting == 0 || waiting < low) && (!s.fin.Load() || s.ended.Load()) {

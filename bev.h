@@ -330,6 +330,8 @@ int glev_settle_try(struct glev_bev *r);
  * make a write callback, even if they were on. Returns those that could not be turned on;
  * errno says why. */
 short glev_settle_enable(struct glev_bev *r, short what);
+/* The same, and tells the event closure of those that could not be turned on. */
+void glev_settle_on(struct glev_bev *r, short what);
 /* Whether enabling WRITE shows: as a write callback as soon as the socket can be written to,
  * or because something was appended while WRITE was off. */
 int glev_settle_shows(const struct glev_bev *r);
@@ -459,6 +461,8 @@ int glev_bev_lingered(struct glev_bev *r);
 /* What a FreeAfterFlush has not written is dropped. Takes the locks. */
 void glev_bev_cut_off(struct glev_bev *r);
 int glev_bev_on_pair(struct glev_bev *r);
+/* Drops what has come in after all was written. Takes the lock. */
+void glev_bev_discard(struct glev_bev *r);
 /* C's callbacks, if they are due. It needs no lock. */
 const struct glev_host *glev_bev_awaited(struct glev_bev *r);
 int64_t glev_bev_flush_native(struct glev_bev *r, short what, enum bufferevent_flush_mode mode);

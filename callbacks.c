@@ -158,7 +158,7 @@ static void read_closure(struct glev_bev *r)
 	size_t before = (size_t)-1;
 
 	if (glev_bev_life(r) == GLEV_DISCARDING) {
-		evbuffer_drain(r->in.evb, (size_t)-1);
+		glev_bev_discard(r);
 		return;
 	}
 	if (r->kind == GLEV_PAIR && is_for_nothing(r))

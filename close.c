@@ -148,8 +148,8 @@ static void turn_on(struct glev_bev *r, short what)
 	if (r->fast.on && (what & EV_WRITE) && evbuffer_get_length(r->out.evb))
 		r->fast.spilled = 1;
 	glev_settle_enable(r, what);
-	for (p = r->stack.under; p && (what & EV_WRITE); p = p->stack.under) {
-		p->off.held |= EV_WRITE;
+	for (p = r->stack.under; p; p = p->stack.under) {
+		p->off.held |= what;
 		glev_settle(p);
 	}
 }
@@ -169,6 +169,18 @@ static int discard_longer(struct glev_bev *r, int fd)
 	return 1;
 }
 
+/* If the input is lent, that is done when it was read to the next time. */
+void glev_bev_discard(struct glev_bev *r)
+{
+	glev_bev_lock(r);
+	if (!r->in.lent) {
+		evbuffer_unfreeze(r->in.evb, 1);
+		evbuffer_drain(r->in.evb, (size_t)-1);
+		glev_buf_refreeze(&r->in);
+	}
+	glev_bev_unlock(r);
+}
+
 /*
  * The kernel resets a socket that is closed with bytes unread, and then also drops what it
  * has not sent yet. So a peer that is still sending is told of our end, and what it sends
@@ -176,6 +188,7 @@ static int discard_longer(struct glev_bev *r, int fd)
  */
 static int discarded(struct glev_bev *r, int fd)
 {
+	struct glev_bev *p;
 	int unread = 0;
 
 	if (glev_bev_life(r) == GLEV_DISCARDING)
@@ -184,11 +197,10 @@ static int discarded(struct glev_bev *r, int fd)
 		return 1;
 	shutdown(fd, SHUT_WR);
 	__atomic_store_n(&r->life, GLEV_DISCARDING, __ATOMIC_RELEASE);
-	glev_settle_watermark(r, EV_READ, 0, 0);
-	if (!r->in.lent) { /* or else the read callback drains it */
-		evbuffer_unfreeze(r->in.evb, 1);
-		evbuffer_drain(r->in.evb, (size_t)-1);
-	}
+	for (p = r; p; p = p->stack.under)
+		glev_settle_watermark(p, EV_READ, 0, 0);
+	glev_buf_set_frozen(&r->in, r->in.frozen | GLEV_FRONT);
+	glev_bev_discard(r);
 	turn_on(r, EV_READ);
 	return !discard_longer(r, fd);
 }

@@ -347,3 +347,25 @@ func TestFreeAfterFlushWhenThePartnerGoes(t *testing.T) {
 		testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "it is freed")
 	}
 }
+
+// READ of the socket below a filter is off, and the peer has sent something. FreeAfterFlush of the
+// filter reads and drops that, and ends when the peer has all bytes.
+func TestFreeAfterFlushOfAFilterWithReadOffBelow(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewUnixSocket(t, base)
+	top := testutil.NewFilter(t, bev, nil, nil, 0)
+	defer func() { bev.Free(); _ = syscall.Close(peer) }()
+	require.NoError(t, bev.Disable(rd))
+	require.NoError(t, bev.SetWatermark(rd, 0, 3))
+	_, err := syscall.Write(peer, []byte("unread"))
+	require.NoError(t, err)
+	testutil.Background(t, base)
+	freed := make(chan struct{})
+	top.AfterFree(func() { close(freed) })
+	_, err = top.WriteString("x")
+	require.NoError(t, err)
+	require.NoError(t, top.FreeAfterFlush(2*testutil.Patience))
+	_, err = syscall.Read(peer, make([]byte, 1)) // now the peer has all
+	require.NoError(t, err)
+	testutil.Receive(t, freed)
+}

@@ -30,9 +30,13 @@ int glev_filter_put(struct glev_bev *under, struct glev_bev *above)
 
 void glev_filter_is_put(struct glev_bev *under, int indeed)
 {
-	if (!indeed)
+	if (indeed) {
+		/* libevent has enabled it, and does not move what waits for that. */
+		glev_settle_on(under, EV_READ | EV_WRITE);
+	} else {
 		under->stack.above = NULL;
-	glev_settle(under); /* libevent has enabled it */
+		glev_settle(under);
+	}
 	glev_bev_unlock(under);
 }
 

@@ -175,10 +175,23 @@ void glev_settle_remind(struct glev_bev *r)
 	}
 }
 
+/* When a timeout passes, libevent deletes the event and makes it active. If the event is added
+ * before the timeout is told, libevent drops the timeout, and does not register the event. This
+ * is called after an event was added. If it returns 1, the event has to be added again. */
+static int was_dropped(struct event *ev, short what)
+{
+	return event_pending(ev, what | EV_TIMEOUT, NULL) == EV_TIMEOUT && event_del(ev) == 0;
+}
+
 /* Adds the reader's event, or restarts its timeout. */
 static int add_reader(struct glev_bev *r)
 {
-	if (event_add(r->fast.reader, set_or_null(&r->set.read_timeout)) < 0)
+	struct event *ev = r->fast.reader;
+	struct timeval *tv = set_or_null(&r->set.read_timeout);
+
+	if (event_add(ev, tv) < 0)
+		return -1;
+	if ((r->set.timed & EV_READ) && was_dropped(ev, EV_READ) && event_add(ev, tv) < 0)
 		return -1;
 	r->fast.reading = 1;
 	glev_fast_again(r);
@@ -264,7 +277,7 @@ static void keep_ends(struct glev_bev *r, int keep)
 {
 	static const struct timeval none;
 
-	glev_buf_set_frozen(&r->in, keep ? GLEV_BACK : 0);
+	glev_buf_set_frozen(&r->in, (r->in.frozen & GLEV_FRONT) | (keep ? GLEV_BACK : 0));
 	glev_buf_set_frozen(&r->out, (r->out.frozen & GLEV_BACK) | (keep ? GLEV_FRONT : 0));
 	if (set_or_null(&r->fast.writer->timeout))
 		set_native_timeouts(r, &r->set.read_timeout, keep ? &none : &r->fast.writer->timeout);
@@ -431,6 +444,21 @@ static void read_below(struct glev_bev *r)
 		bufferevent_trigger(under->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 
+/* The events of a pair or a filter are only timers, so they need not be registered. */
+static int enable(struct glev_bev *r, short what)
+{
+	short again = 0;
+	int rc = bufferevent_enable(r->bev, what);
+
+	if (r->kind != GLEV_SOCKET || !(what &= r->set.timed))
+		return rc;
+	if ((what & EV_READ) && was_dropped(&r->bev->ev_read, EV_READ))
+		again |= EV_READ;
+	if ((what & EV_WRITE) && was_dropped(&r->bev->ev_write, EV_WRITE))
+		again |= EV_WRITE;
+	return rc == 0 && again ? bufferevent_enable(r->bev, again) : rc;
+}
+
 /* A filter has turned reading on below, and does not tell if that failed. It is turned on
  * once more, which changes nothing if it is on. */
 static int turn_on_below(struct glev_bev *r)
@@ -438,7 +466,7 @@ static int turn_on_below(struct glev_bev *r)
 	struct glev_bev *p;
 
 	for (p = r->stack.under; p; p = p->stack.under)
-		if ((bufferevent_get_enabled(p->bev) & EV_READ) && bufferevent_enable(p->bev, EV_READ) < 0)
+		if ((bufferevent_get_enabled(p->bev) & EV_READ) && enable(p, EV_READ) < 0)
 			return -1;
 	return 0;
 }
@@ -447,7 +475,7 @@ static int turn_on(struct glev_bev *r, short what)
 {
 	const int now = BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS;
 	struct glev_bev *under = r->stack.under;
-	int rc = bufferevent_enable(r->bev, what);
+	int rc = enable(r, what);
 
 	if (rc == 0 && (what & EV_READ))
 		rc = turn_on_below(r);
@@ -558,6 +586,14 @@ short glev_settle_enable(struct glev_bev *r, short what)
 	return failed;
 }
 
+void glev_settle_on(struct glev_bev *r, short what)
+{
+	short failed = glev_settle_enable(r, what);
+
+	if (failed)
+		fail(r, failed);
+}
+
 int glev_settle_disable(struct glev_bev *r, short what)
 {
 	int rc;
@@ -611,7 +647,7 @@ static void restart_reading(struct glev_bev *r)
 	if (r->fast.reading && set_or_null(&r->set.read_timeout) && wants_to_read(r))
 		add_reader(r);
 	else if (!r->fast.on && !r->mark.native && (bufferevent_get_enabled(r->bev) & EV_READ))
-		bufferevent_enable(r->bev, EV_READ);
+		enable(r, EV_READ);
 }
 
 void glev_settle_lent(struct glev_bev *r)
@@ -664,7 +700,7 @@ void glev_settle_unsent(struct glev_bev *r)
 	    event_pending(&r->bev->ev_write, EV_WRITE, NULL))
 		return;
 	errno = 0;
-	if (bufferevent_enable(r->bev, EV_WRITE) < 0)
+	if (enable(r, EV_WRITE) < 0)
 		fail(r, EV_WRITE);
 }
 
@@ -706,12 +742,15 @@ void glev_settle_overfill(struct glev_bev *r)
 	r->bev->wm_read.high = (size_t)-1;
 }
 
-static void restart_timeout(struct event *ev, struct timeval *tv)
+static void restart_timeout(struct event *ev, short what, struct timeval *tv)
 {
-	if (set_or_null(tv))
-		event_add(ev, tv);
-	else
+	if (!set_or_null(tv)) {
 		event_remove_timer(ev);
+		return;
+	}
+	event_add(ev, tv);
+	if (was_dropped(ev, what))
+		event_add(ev, tv);
 }
 
 /* An event that is not added keeps its old timeout, so it is assigned again. */
@@ -723,13 +762,13 @@ int glev_settle_timeouts(struct glev_bev *r, const struct timeval *rd, const str
 	r->set.read_timeout = *rd;
 	r->set.write_timed = wr->tv_sec || wr->tv_usec;
 	if (r->fast.reading)
-		restart_timeout(r->fast.reader, &r->set.read_timeout);
+		restart_timeout(r->fast.reader, EV_READ, &r->set.read_timeout);
 	else if (r->fast.on && r->fast.reader)
 		assign_reader(r);
 	if (w) {
 		w->timeout = *wr;
 		if (w->writing)
-			restart_timeout(glev_fast_writer_event(r), &w->timeout);
+			restart_timeout(glev_fast_writer_event(r), EV_WRITE, &w->timeout);
 		else if (r->fast.on)
 			assign_writer(r);
 	}

@@ -191,9 +191,6 @@ func (a *actor) marks(e *end) {
 	if l != e.top() {
 		low = 0
 	}
-	if l != e.bottom() && a.w.avoids(lateHighMark) {
-		high = 0
-	}
 	if high > 0 {
 		low = min(low, high)
 	}
@@ -204,9 +201,6 @@ func (a *actor) marks(e *end) {
 func (a *actor) timeouts(e *end) {
 	l := a.layer(e)
 	if !e.connected.Load() { // a handshake that has timed out is over
-		return
-	}
-	if a.w.avoids(timeoutRestarts) {
 		return
 	}
 	few := func() time.Duration { return time.Duration(pick(a, 0, 0, 1, 5, 50)) * time.Millisecond }
@@ -272,9 +266,6 @@ func (a *actor) flush(e *end) {
 	e.in.rmu.Lock()
 	defer e.in.rmu.Unlock()
 	what := pick(a, rd, wr, rd|wr)
-	if len(e.layers()) > 1 && a.w.avoids(flushReads) {
-		what = wr
-	}
 	_, err := a.layer(e).bev.Flush(what, pick(a, libevent.FlushNormal, libevent.FlushSync))
 	a.w.expect(e, "Flush", err, append(mayFail, syscall.EPIPE)...)
 }
@@ -544,9 +535,6 @@ func (a *actor) filterOn(e *end) {
 	if e.out.fin.Load() || e.in.ended.Load() || e.lends.Load() > 0 && a.w.avoids(filterFindsLoan) {
 		return
 	}
-	if len(e.layers()) > 1 && e.top().bev.Enabled() != rd|wr && a.w.avoids(filterOnDisabled) {
-		return
-	}
 	_, high, err := e.top().bev.Watermark(rd)
 	if err == nil {
 		err = e.top().bev.SetWatermark(rd, 0, high)
@@ -609,11 +597,6 @@ func (e *end) freeAfterFlush(a *actor, limit time.Duration) {
 		return
 	}
 	a.note(e, "FreeAfterFlush %v", limit)
-	if len(e.layers()) > 1 && a.w.avoids(discardsBelow) {
-		for _, l := range e.layers() {
-			a.w.expect(e, "Enable", l.bev.Enable(rd), mayFail...)
-		}
-	}
 	e.fdMu.Lock()
 	if e.away.Load() >= 0 || limit < patient || e.mayTimeOut() {
 		e.out.cut("FreeAfterFlush had a limit, or no descriptor, or an event that ends it was due")

@@ -253,7 +253,7 @@ func (e *end) take(a *actor, n int) int {
 	defer s.rmu.Unlock()
 	p := a.scratch[:min(n, len(a.scratch))]
 	got, err := e.read(a, e.top().bev, p)
-	if err := s.check(p[:got]); err != nil && !(e.freed.Load() && a.w.avoids(readsBehindDropped)) {
+	if err := s.check(p[:got]); err != nil {
 		a.w.fail(e.conn, "side %d: %v", e.side, err)
 	}
 	a.w.bytes.Add(int64(got))

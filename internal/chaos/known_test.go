@@ -6,9 +6,6 @@ package chaos_test
 type known string
 
 const (
-	// A timeout has passed and is due to be told, and its event is added again: libevent drops the
-	// timeout, and does not register the event. No timeouts are set.
-	timeoutRestarts known = "timeouts"
 	// FreeAfterFlush closes a TCP socket with nothing unread as soon as the kernel has all bytes.
 	// If the peer says something later, the kernel resets the connection, and drops what the peer
 	// has not got. The bytes need not arrive, unless the peer has ended.
@@ -16,21 +13,6 @@ const (
 	// FreeAfterFlush of TLS as a filter, after the peer's end was told, drops the last bytes. They
 	// need not arrive.
 	flushAfterEnd known = "flushafterend"
-	// A Read that has begun when FreeAfterFlush is called returns bytes from behind those that were
-	// dropped. What is read then is not checked.
-	readsBehindDropped known = "readsbehinddropped"
-	// FreeAfterFlush of a filter drops what the peer still sends, but READ below the filter is off,
-	// so it lasts until its limit. READ is turned on first.
-	discardsBelow known = "discardsbelow"
-	// A direction of a filter is off, bytes wait for it, and another filter is put on. libevent
-	// enables the lower one, but the bytes do not move. No filter is put on such a one.
-	filterOnDisabled known = "filterondisabled"
-	// A high mark comes between the read of the bufferevent below and the moment when a filter takes
-	// that, and the input of the filter is at the mark already. When it is drained, what is below
-	// does not come up. Filters get no high marks of reading.
-	lateHighMark known = "latehighmark"
-	// Flush(EvRead) moves bytes into the input of a filter, and nobody is told. It is left out.
-	flushReads known = "flushreads"
 	// A filter function that finds a buffer lent fails, and its stream with it. No filter is put on
 	// meanwhile.
 	filterFindsLoan known = "filterfindsloan"
@@ -61,8 +43,8 @@ const (
 )
 
 var allKnown = []known{
-	timeoutRestarts, peerSpeaksLater, flushAfterEnd, readsBehindDropped, discardsBelow, filterOnDisabled, lateHighMark, flushReads,
-	filterFindsLoan, endBeforeBytes, filterOnPairEnds, timeoutWithEnd, writesLent, tlsChangesWriter, tlsSpins, connectedIsLost,
+	peerSpeaksLater, flushAfterEnd, filterFindsLoan, endBeforeBytes, filterOnPairEnds, timeoutWithEnd, writesLent,
+	tlsChangesWriter, tlsSpins, connectedIsLost,
 }
 
 // avoids reports whether something is left out.

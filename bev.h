@@ -84,7 +84,9 @@ struct glev_owed {
 	int8_t touched; /* libevent may have queued a callback of it since it was made */
 	int8_t late;    /* the end of reading waits a turn for the event of a failed write */
 	int err;        /* the errno of an error that is to be told; 0 if there is none */
-	int put_off;    /* how often the end of a pair was put off; loop */
+	int put_off;    /* the end of a pair was put off; loop */
+	short kept;     /* of a filter: events from below that wait for bytes there; see filter.c */
+	int kept_err;
 };
 
 /* Watermarks. */
@@ -107,6 +109,14 @@ struct glev_ending {
 	struct event *waits;   /* of a bottom: the flushed event of the one that waits, or NULL */
 	int8_t shut;           /* CloseWrite: GLEV_SHUT_ASKED, GLEV_SHUT_DONE, or 0 */
 	int8_t finished;       /* of an end of a pair: the other end was told of its end */
+	int8_t finishing;      /* of a filter: its functions are told that a flush is the last one */
+};
+
+/* The callbacks that libevent has on the bufferevent below a filter. */
+struct glev_feed {
+	bufferevent_data_cb read, write;
+	bufferevent_event_cb event;
+	void *arg;
 };
 
 /* The bufferevents around this one. */
@@ -114,12 +124,14 @@ struct glev_stack {
 	struct glev_bev *under;   /* of a filter: the one it is on, if that has a record */
 	struct glev_bev *above;   /* the filter on this one, which has libevent's callbacks, or NULL */
 	struct glev_bev *partner; /* the other end of the pair, until that is freed, or NULL */
+	struct glev_feed *feed;   /* of a filter of libevent's own kind, or NULL */
 	struct evbuffer_cb_entry *under_in_cb, *under_out_cb;
 	uint64_t changes;         /* of the buffers that a filter's functions see; atomic */
 	int8_t carries;           /* a door above says when the connection is open */
 	struct glev_later again;  /* of a filter: its function for the input is to be called */
 	int steps;                /* how often in a row it was called by now */
 	int8_t rests;             /* it waits for the next turn */
+	int8_t put_off;           /* an end from below was put off; loop */
 	int8_t digesting;         /* the filter above goes on in the next turn */
 };
 
@@ -390,6 +402,8 @@ void glev_fast_again(struct glev_bev *r);
 /* Whether the fast path only gathers what is appended until the callback is done. */
 int glev_fast_gathers(const struct glev_bev *r);
 
+/* The bufferevent below has the events that a filter keeps told again. Takes the lock of that one. */
+void glev_settle_tell_kept(struct glev_bev *r);
 /* Keeps reading off, with on 0 no more, while the filter above has to take the input. */
 void glev_settle_digest(struct glev_bev *r, int on);
 
@@ -477,6 +491,10 @@ void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *
  * is 0, its lock is held until glev_filter_is_put. */
 int glev_filter_put(struct glev_bev *under, struct glev_bev *above);
 void glev_filter_is_put(struct glev_bev *under, int indeed);
+/* Passes an event of the bufferevent below on to libevent, or keeps it. */
+void glev_filter_feed_event(struct glev_bev *r, short what, int err);
+/* Keeps an event of a filter that is freed, for the bufferevent below. With the lock. */
+void glev_filter_keep(struct glev_bev *r, short what, int err);
 /* The function for the input was called. Returns 1 if it rests until the next turn. */
 int glev_filter_rests(struct glev_bev *r, int got_on);
 

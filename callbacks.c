@@ -305,22 +305,16 @@ void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
 /*
  * Between the read callback and the event callback of one turn libevent holds no lock, and
  * the other end of a pair may bring its last bytes and its end: the end would be told
- * first. So an end is told after all that is due by now, for each bufferevent of a stack.
+ * first. So an end is told after all that is due by now. (Filters do the same with what comes
+ * from below, see filter.c.)
  */
 static int comes_too_early(struct glev_bev *r, short what, int err)
 {
-	const struct glev_bev *p;
-	int levels = 1;
-
 	if (!(what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) || !glev_bev_on_pair(r))
 		return 0;
-	for (p = r; p->stack.under; p = p->stack.under)
-		levels++;
-	if (r->owed.put_off == levels) {
-		r->owed.put_off = 0;
+	r->owed.put_off = !r->owed.put_off;
+	if (!r->owed.put_off)
 		return 0;
-	}
-	r->owed.put_off++;
 	glev_bev_lock(r);
 	glev_settle_tell(r, what, err);
 	glev_bev_unlock(r);
@@ -378,6 +372,25 @@ static void event_again(struct glev_bev *r, short what, int err, int connecting)
 	glev_stack_unlock(r);
 }
 
+/* Whether the event is for C, or, because a filter is freed, for the bufferevent below. */
+static int is_for_another(struct glev_bev *r, short what, int err)
+{
+	const struct glev_host *host = glev_bev_awaited(r);
+
+	if (host) {
+		errno = err;
+		if (host->event)
+			host->event(r->bev, what, host->arg);
+		return 1;
+	}
+	if (!r->stack.feed || !glev_bev_is_quiet(r))
+		return 0;
+	glev_bev_lock(r);
+	glev_filter_keep(r, what, err);
+	glev_bev_unlock(r);
+	return 1;
+}
+
 void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 {
 	int err = errno, ncodes = 0, lingers, connecting, visit;
@@ -385,14 +398,8 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	struct glev_bev *r = arg, *carrier = glev_bev_carrier(r);
 	struct glev_base *b = r->base;
 	unsigned long codes[GLEV_CODES];
-	const struct glev_host *host = glev_bev_awaited(r);
 
-	if (host) {
-		if (host->event)
-			host->event(bev, what, host->arg);
-		return;
-	}
-	if (comes_too_early(r, what, err))
+	if (is_for_another(r, what, err) || comes_too_early(r, what, err))
 		return;
 	if ((what & BEV_EVENT_ERROR) && carrier->door && carrier->door->codes)
 		ncodes = carrier->door->codes(carrier->bev, codes, GLEV_CODES);
@@ -434,6 +441,28 @@ void glev_on_bev_limit(evutil_socket_t fd, short what, void *arg)
 	done(b, visit);
 }
 
+/* The callbacks of the bufferevent below a filter; see filter.c. */
+
+void glev_on_below_read(struct bufferevent *bev, void *arg)
+{
+	const struct glev_feed *feed = ((struct glev_bev *)arg)->stack.feed;
+
+	feed->read(bev, feed->arg);
+}
+
+void glev_on_below_write(struct bufferevent *bev, void *arg)
+{
+	const struct glev_feed *feed = ((struct glev_bev *)arg)->stack.feed;
+
+	feed->write(bev, feed->arg);
+}
+
+void glev_on_below_event(struct bufferevent *bev, short what, void *arg)
+{
+	(void)bev;
+	glev_filter_feed_event(arg, what, errno);
+}
+
 /* Under the lock of the filter, on the thread that entered libevent: libevent needs the
  * answer at once. The function may use its two buffers and nothing else. */
 static enum bufferevent_filter_result filter(struct glev_bev *r, int out, ev_ssize_t limit, int mode)
@@ -441,6 +470,8 @@ static enum bufferevent_filter_result filter(struct glev_bev *r, int out, ev_ssi
 	uint64_t changes = __atomic_load_n(&r->stack.changes, __ATOMIC_RELAXED);
 	int rc;
 
+	if (r->ending.finishing && mode == BEV_FLUSH)
+		mode = BEV_FINISHED;
 	glev_filter_begin();
 	rc = glevFilter(r->handle, r->bev, out, limit, mode);
 	glev_filter_end();

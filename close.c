@@ -91,6 +91,28 @@ int64_t glev_bev_flush_native(struct glev_bev *r, short what, enum bufferevent_f
 	return bufferevent_flush(r->bev, what, mode);
 }
 
+static void set_finishing(struct glev_bev *r, int on)
+{
+	for (; r->stack.under; r = r->stack.under)
+		r->ending.finishing = (int8_t)on;
+}
+
+/* Has the functions of the filters write what they still hold. libevent would also tell the other
+ * end of a pair of the end, before all that is written has room there. So the functions alone are
+ * told that this is the end. (Filters that C made are not known here.) */
+static void finish_filters(struct glev_bev *r)
+{
+	if (r->kind != GLEV_FILTER)
+		return;
+	if (!r->stack.under) {
+		glev_bev_flush_native(r, EV_WRITE, BEV_FINISHED);
+		return;
+	}
+	set_finishing(r, 1);
+	bufferevent_flush(r->bev, EV_WRITE, BEV_FLUSH);
+	set_finishing(r, 0);
+}
+
 int64_t glev_bev_try_shut(struct glev_bev *r)
 {
 	struct glev_bev *bottom = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
@@ -128,8 +150,7 @@ int64_t glev_bev_close_write(struct glev_bev *r)
 		rc = -ENOTCONN;
 	else if (!r->ending.shut && (rc = watch_output(r)) == 0) {
 		r->ending.shut = GLEV_SHUT_ASKED;
-		if (r->kind == GLEV_FILTER) /* for what its functions still hold */
-			glev_bev_flush_native(r, EV_WRITE, BEV_FINISHED);
+		finish_filters(r);
 		glev_buf_set_frozen(&r->out, r->out.frozen | GLEV_BACK);
 		glev_fast_write(r);
 		rc = glev_bev_try_shut(r);
@@ -242,8 +263,7 @@ static int64_t linger(struct glev_bev *r, int64_t usec)
 	struct timeval tv = {usec / 1000000, usec % 1000000};
 
 	glev_settle_disable(r, EV_READ);
-	if (r->kind == GLEV_FILTER)
-		glev_bev_flush_native(r, EV_WRITE, BEV_FINISHED);
+	finish_filters(r);
 	if (!r->ending.limit)
 		r->ending.limit = event_new(r->base->base, -1, EV_FINALIZE, glev_on_bev_limit, r);
 	__atomic_store_n(&r->closures, 0, __ATOMIC_RELAXED);
@@ -332,9 +352,10 @@ static void give_back(struct glev_bev *r)
 /* Removes what libevent would call of ours. */
 static void unwatch(struct glev_bev *r)
 {
-	/* The callbacks of a filter on top stay; they find nothing to do. */
+	/* The callbacks of a filter on top stay; they find nothing to do. A filter goes on hearing
+	 * of events, because these may concern the bufferevent below. */
 	if (!r->stack.above && !r->host)
-		bufferevent_setcb(r->bev, NULL, NULL, NULL, NULL);
+		bufferevent_setcb(r->bev, NULL, NULL, r->stack.feed ? glev_on_bev_event : NULL, r);
 	if (r->ending.limit)
 		event_del(r->ending.limit);
 	if (r->mark.in_cb)
@@ -415,7 +436,7 @@ static void release(struct bufferevent *bev)
 }
 
 /* Restores the callbacks of the bufferevent below a filter: ours, C's, or none if C has
- * freed it. libevent leaves callbacks alone that are no longer the filter's. */
+ * freed it. */
 static void leave_below(struct glev_bev *r, struct glev_bev *filter)
 {
 	bufferevent_event_cb on_event;
@@ -435,6 +456,7 @@ static void leave_below(struct glev_bev *r, struct glev_bev *filter)
 	if (!quiet || (r->host && on_event)) {
 		glev_settle_callbacks(r, glev_bev_wants(r, GLEV_CB_WRITE));
 		glev_settle(r);
+		glev_settle_tell_kept(filter);
 	}
 	if (quiet && r->host)
 		give_back(r);

@@ -1,6 +1,8 @@
 package libevent_test
 
 import (
+	"io"
+	"net"
 	"syscall"
 	"testing"
 
@@ -116,4 +118,125 @@ func TestFlushTellsTheReadClosure(t *testing.T) {
 	testutil.OnLoop(t, base, func() {})
 	testutil.OnLoop(t, base, func() {})
 	assert.Empty(t, read)
+}
+
+// A filter is freed while a callback of it is due, and another filter is put on before libevent
+// destroys the first one. The second one hears of what comes from below.
+func TestFilterAfterAnotherOneWithACallbackDue(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewUnixSocket(t, base)
+	first := testutil.NewFilter(t, bev, nil, nil, 0)
+	require.NoError(t, first.Trigger(rd, 0))
+	first.Free() // at once, because no loop runs
+	second := testutil.NewFilter(t, bev, nil, nil, 0)
+	defer func() { second.Free(); bev.Free(); _ = syscall.Close(peer) }()
+	require.NoError(t, second.Enable(rd))
+	testutil.OnceOnLoop(t, base, func() {}) // now libevent destroys the first one
+	testutil.Background(t, base)
+	_, err := syscall.Write(peer, []byte("x"))
+	require.NoError(t, err)
+	testutil.Eventually(t, func() bool { return second.Input().Len() == 1 }, "the byte comes up")
+}
+
+// The end of a pair comes while bytes wait below a filter whose READ is off. It is told after them.
+func TestFilterTellsTheEndAfterWhatWaitsBelow(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, partner := testutil.NewPair(t, base)
+	lower := testutil.NewFilter(t, bev, nil, nil, 0)
+	upper := testutil.NewFilter(t, lower, nil, nil, 0)
+	defer func() { upper.Free(); lower.Free(); bev.Free(); partner.Free() }()
+	var read int
+	ended := make(chan int, 10)
+	require.NoError(t, upper.SetCallbacks(func(b *libevent.BufferEvent) {
+		read += b.Input().Len()
+		_ = b.Input().Drain(b.Input().Len())
+	}, nil, func(_ *libevent.BufferEvent, what libevent.Events) {
+		if what&libevent.EventEOF != 0 {
+			ended <- read
+		}
+	}))
+	require.NoError(t, partner.Enable(wr))
+	require.NoError(t, upper.Enable(rd))
+	require.NoError(t, lower.Disable(rd))
+	testutil.Background(t, base)
+	_, err := partner.Write(make([]byte, 50000))
+	require.NoError(t, err)
+	_, err = partner.Flush(wr, libevent.FlushFinished)
+	require.NoError(t, err)
+	for range 5 {
+		testutil.OnLoop(t, base, func() {})
+	}
+	require.NoError(t, lower.Enable(rd))
+	assert.Equal(t, 50000, testutil.Receive(t, ended))
+}
+
+// The connection is open, but the filter on it has not told that when it is freed. The bufferevent
+// below tells it.
+func TestConnectedIsNotLostWithAFilter(t *testing.T) {
+	base := testutil.NewBase(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	defer bev.Free()
+	connected := make(chan string, 10)
+	say := func(name string) func(*libevent.BufferEvent, libevent.Events) {
+		return func(_ *libevent.BufferEvent, what libevent.Events) {
+			if what&libevent.EventConnected != 0 {
+				connected <- name
+			}
+		}
+	}
+	require.NoError(t, bev.SetCallbacks(nil, nil, say("the socket")))
+	top := testutil.NewFilter(t, bev, nil, nil, 0)
+	require.NoError(t, top.SetCallbacks(nil, nil, say("the filter")))
+	testutil.Background(t, base)
+	testutil.OnLoop(t, base, func() {
+		assert.NoError(t, bev.Connect("tcp", ln.Addr().String()))
+		// In the next turn the socket finds that it is connected, and then this runs.
+		assert.NoError(t, base.Post(top.Free))
+	})
+	peer, err := ln.Accept()
+	require.NoError(t, err)
+	defer peer.Close()
+	assert.NotEmpty(t, testutil.Receive(t, connected))
+	require.NoError(t, bev.CloseWrite())
+	_, err = io.ReadAll(peer)
+	require.NoError(t, err)
+}
+
+// CloseWrite of a filter on a pair whose other end is at its high mark: the other end is told of the
+// end after the last bytes, and the filter function is told that the flush is the last one.
+func TestCloseWriteOfAFilterOnAPairWithAHighMark(t *testing.T) {
+	base := testutil.NewBase(t)
+	one, two := testutil.NewPair(t, base)
+	var modes []libevent.FlushMode
+	top := testutil.NewFilter(t, one, nil, func(src, dst *libevent.Buffer, _ int, mode libevent.FlushMode) (libevent.FilterResult, error) {
+		modes = append(modes, mode)
+		return libevent.FilterOK, dst.AddBuffer(src)
+	}, 0)
+	defer func() { top.Free(); one.Free(); two.Free() }()
+	var read int
+	ended := make(chan int, 10)
+	require.NoError(t, two.SetCallbacks(func(b *libevent.BufferEvent) {
+		read += b.Input().Len()
+		_ = b.Input().Drain(b.Input().Len())
+	}, nil, func(_ *libevent.BufferEvent, what libevent.Events) {
+		if what&libevent.EventEOF != 0 {
+			ended <- read
+		}
+	}))
+	require.NoError(t, two.SetWatermark(rd, 0, 600))
+	require.NoError(t, top.Enable(wr))
+	testutil.Background(t, base)
+	testutil.OnLoop(t, base, func() {
+		_, err := top.Write(make([]byte, 50000))
+		assert.NoError(t, err)
+		assert.NoError(t, top.CloseWrite())
+		assert.Equal(t, libevent.FlushFinished, modes[len(modes)-1])
+	})
+	testutil.OnLoop(t, base, func() {})
+	require.NoError(t, two.Enable(rd))
+	assert.Equal(t, 50000, testutil.Receive(t, ended))
 }

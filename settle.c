@@ -444,19 +444,40 @@ static void read_below(struct glev_bev *r)
 		bufferevent_trigger(under->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 
-/* The events of a pair or a filter are only timers, so they need not be registered. */
-static int enable(struct glev_bev *r, short what)
+/* Adds what was dropped of libevent's own events, which libevent adds again for other reasons as
+ * well. Those of a pair or a filter are only timers, and need not be registered. */
+static int add_dropped(struct glev_bev *r)
 {
 	short again = 0;
+
+	if (r->kind != GLEV_SOCKET)
+		return 0;
+	if ((r->set.timed & EV_READ) && was_dropped(&r->bev->ev_read, EV_READ))
+		again |= EV_READ;
+	if ((r->set.timed & EV_WRITE) && was_dropped(&r->bev->ev_write, EV_WRITE))
+		again |= EV_WRITE;
+	return again ? bufferevent_enable(r->bev, again & bufferevent_get_enabled(r->bev)) : 0;
+}
+
+static int enable(struct glev_bev *r, short what)
+{
 	int rc = bufferevent_enable(r->bev, what);
 
-	if (r->kind != GLEV_SOCKET || !(what &= r->set.timed))
-		return rc;
-	if ((what & EV_READ) && was_dropped(&r->bev->ev_read, EV_READ))
-		again |= EV_READ;
-	if ((what & EV_WRITE) && was_dropped(&r->bev->ev_write, EV_WRITE))
-		again |= EV_WRITE;
-	return rc == 0 && again ? bufferevent_enable(r->bev, again) : rc;
+	return rc == 0 ? add_dropped(r) : rc;
+}
+
+void glev_settle_tell_kept(struct glev_bev *r)
+{
+	struct glev_bev *under = r->stack.under;
+	short kept = r->owed.kept;
+
+	if (!kept)
+		return;
+	r->owed.kept = 0;
+	glev_bev_lock(under);
+	if (!glev_bev_is_quiet(under))
+		glev_settle_tell(under, kept, r->owed.kept_err);
+	glev_bev_unlock(under);
 }
 
 /* A filter has turned reading on below, and does not tell if that failed. It is turned on
@@ -481,8 +502,10 @@ static int turn_on(struct glev_bev *r, short what)
 		rc = turn_on_below(r);
 	if (what & EV_READ)
 		glev_settle_remind(r);
-	if (under && (what & EV_READ))
+	if (under && (what & EV_READ)) {
 		read_below(r);
+		glev_settle_tell_kept(r);
+	}
 	if (under && (what & EV_WRITE) && evbuffer_get_length(r->out.evb))
 		bufferevent_trigger(under->bev, EV_WRITE, now);
 	return rc;
@@ -526,6 +549,8 @@ static short apply(struct glev_bev *r, short asked)
 		bufferevent_disable(r->bev, off);
 	if (on && turn_on(r, on) < 0)
 		failed |= on;
+	else if (add_dropped(r) < 0)
+		failed |= EV_READ | EV_WRITE;
 	if (!r->fast.on)
 		sync_events(r);
 	return failed;

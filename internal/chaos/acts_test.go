@@ -203,6 +203,9 @@ func (a *actor) timeouts(e *end) {
 	if !e.connected.Load() { // a handshake that has timed out is over
 		return
 	}
+	if e.speaksTLS() && a.w.avoids(timeoutWithEnd) {
+		return
+	}
 	few := func() time.Duration { return time.Duration(pick(a, 0, 0, 1, 5, 50)) * time.Millisecond }
 	l.timed.Store(true)
 	a.w.expect(e, "SetTimeouts", l.bev.SetTimeouts(few(), few()), mayFail...)
@@ -522,10 +525,7 @@ func (a *actor) setBase(e *end) {
 
 // filterOn puts a filter on that passes all bytes on.
 func (a *actor) filterOn(e *end) {
-	if e.speaksTLS() && a.w.avoids(connectedIsLost) {
-		return
-	}
-	if len(e.layers()) > 5 || e.freed.Load() || e.bottom().kind == "pair" && a.w.avoids(filterOnPairEnds) {
+	if len(e.layers()) > 5 || e.freed.Load() || e.bottom().tls != nil && a.w.avoids(tlsSpins) {
 		return
 	}
 	e.out.wmu.Lock()
@@ -576,7 +576,7 @@ func (e *end) closeWrite(a *actor) {
 	s := e.out
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
-	if s.fin.Load() || e.freed.Load() {
+	if s.fin.Load() || e.freed.Load() || e.flushFindsLoan() {
 		return
 	}
 	a.note(e, "CloseWrite")
@@ -590,10 +590,15 @@ func (e *end) closeWrite(a *actor) {
 	}
 }
 
+// flushFindsLoan reports whether the flush of an end of the stream would find a buffer lent.
+func (e *end) flushFindsLoan() bool {
+	return len(e.layers()) > 1 && e.lends.Load() > 0 && e.conn.w.avoids(filterFindsLoan)
+}
+
 func (e *end) freeAfterFlush(a *actor, limit time.Duration) {
 	e.out.wmu.Lock()
 	defer e.out.wmu.Unlock()
-	if e.freed.Load() {
+	if e.freed.Load() || e.flushFindsLoan() {
 		return
 	}
 	a.note(e, "FreeAfterFlush %v", limit)

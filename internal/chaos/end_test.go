@@ -211,22 +211,11 @@ func (e *end) endOfStream(a *actor, cause error) {
 	case !whole || w.failed():
 	case !fin:
 		w.fail(e.conn, "side %d: the stream has ended (%v), but was not closed", e.side, cause)
-	case got+e.below() == sent && e.below() > 0 && w.avoids(endBeforeBytes):
-		s.cut("its end was told before its last bytes")
 	case got != sent:
 		w.fail(e.conn, "side %d: the stream has ended (%v) after %d of %d bytes", e.side, cause, got, sent)
 	default:
 		w.checked.Add(1)
 	}
-}
-
-// below is how many bytes wait in the inputs below the top.
-func (e *end) below() (n int64) {
-	layers := e.layers()
-	for _, l := range layers[:len(layers)-1] {
-		n += int64(l.bev.Input().Len())
-	}
-	return n
 }
 
 // broke is called for an error. It is one if nothing was done that explains it.

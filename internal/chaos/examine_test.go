@@ -28,6 +28,7 @@ func (c *conn) examine(a *actor) {
 func (c *conn) restore(a *actor) (touched string) {
 	for _, e := range c.ends {
 		if e.raw == nil && !e.freed.Load() {
+			touched += e.undeafen(a)
 			e.do(a, func(a *actor) {
 				for _, did := range e.restore(a) {
 					a.note(e, "is restored: %s", did)
@@ -39,18 +40,27 @@ func (c *conn) restore(a *actor) (touched string) {
 	return touched
 }
 
+// undeafen gives the end its closures. A filter that was on top may have to go first, for which the
+// loop has to run.
+func (e *end) undeafen(a *actor) (touched string) {
+	if e.deaf.Swap(false) {
+		touched = fmt.Sprintf("\nside %d: it has a read closure again", e.side)
+	}
+	a.w.eventually("the closures can be set", func() (set bool) {
+		e.do(a, func(*actor) {
+			err := e.listen(e.top())
+			set = err == nil || errors.Is(err, libevent.ErrClosed)
+		})
+		return set
+	})
+	return touched
+}
+
 func (e *end) restore(a *actor) (did []string) {
 	if e.away.Load() >= 0 {
 		e.onLoopDo(a, func(a *actor) { e.giveBack(a) })
 		did = append(did, "its descriptor is back")
 	}
-	if e.deaf.Swap(false) {
-		did = append(did, "it has a read closure again")
-	}
-	a.w.eventually("the closures can be set", func() bool {
-		err := e.listen(e.top())
-		return err == nil || errors.Is(err, libevent.ErrClosed)
-	})
 	did = append(did, e.untimed(a)...)
 	for _, l := range e.layers() {
 		if off := e.enable(l); off != 0 {

@@ -1,5 +1,7 @@
 package chaos_test
 
+import "slices"
+
 // known is something that is known to fail, and is left out until it is mended. With its name in
 // the flag -known it is done, too. Whoever mends one deletes it here, and what the compiler then
 // complains of.
@@ -14,17 +16,14 @@ const (
 	// need not arrive.
 	flushAfterEnd known = "flushafterend"
 	// A filter function that finds a buffer lent fails, and its stream with it. No filter is put on
-	// meanwhile.
+	// meanwhile, and the stream is not ended.
 	filterFindsLoan known = "filterfindsloan"
-	// Filters are told of the end while bytes wait below one whose READ is off. If they are there, all
-	// is well.
-	endBeforeBytes known = "endbeforebytes"
-	// A filter on a pair is told of the end before the last bytes; and with TLS as a filter on pairs
-	// a handshake stands still, or a FreeAfterFlush drops bytes. Pairs have nothing on top.
-	filterOnPairEnds known = "filteronpair"
+	// With TLS as a filter on pairs a handshake stands still, or a FreeAfterFlush drops bytes. Pairs
+	// have no TLS on top.
+	tlsOnPair known = "tlsonpair"
 
 	// TLS tells of the timeout when a timeout and an end come at once, and Read does so for ever.
-	// There is no TriggerEvent with TLS.
+	// There are no timeouts and no TriggerEvent with TLS.
 	timeoutWithEnd known = "timeoutwithend"
 	// A Peek or a Reserve has the output of TLS as a filter, and another goroutine enables: libevent
 	// writes bytes that it cannot drain, and writes them again later. The output is not lent.
@@ -36,15 +35,11 @@ const (
 	// suspended, by a filter above or a limit: consider_writing of bufferevent_openssl.c loops for
 	// ever, with the lock. TLS on sockets has the fast path, and nothing on top.
 	tlsSpins known = "tlsspins"
-	// EventConnected of TLS is due for a filter, and that is freed: TLS counts as not connected for
-	// ever, so CloseWrite waits, and FreeAfterFlush drops the last bytes. Filters do not come and
-	// go on TLS.
-	connectedIsLost known = "connectedislost"
 )
 
 var allKnown = []known{
-	peerSpeaksLater, flushAfterEnd, filterFindsLoan, endBeforeBytes, filterOnPairEnds, timeoutWithEnd, writesLent,
-	tlsChangesWriter, tlsSpins, connectedIsLost,
+	peerSpeaksLater, flushAfterEnd, filterFindsLoan, tlsOnPair, timeoutWithEnd, writesLent,
+	tlsChangesWriter, tlsSpins,
 }
 
 // avoids reports whether something is left out.
@@ -53,5 +48,5 @@ func (w *world) avoids(what known) bool { return !w.known[string(what)] }
 // excluded reports whether connections of a shape are left out.
 func (w *world) excluded(s shape) bool {
 	return w.avoids(tlsSpins) && s.tls >= 0 && (w.plain || len(s.layers) > 0) ||
-		w.avoids(filterOnPairEnds) && s.bottom == "pair" && len(s.layers) > 0
+		w.avoids(tlsOnPair) && s.bottom == "pair" && slices.Contains(s.layers, "tlsfilter")
 }

@@ -175,6 +175,24 @@ static void turn_on(struct glev_bev *r, short what)
 	}
 }
 
+/* Whether a peer that speaks now could lose bytes of ours: those that its kernel has not got. The
+ * bytes of a local socket are with the peer at once. */
+static int unacknowledged(int fd)
+{
+	int unsent = 0;
+#ifdef SIOCOUTQ
+	int domain = AF_UNIX;
+	socklen_t len = sizeof(domain);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 || domain == AF_UNIX ||
+	    ioctl(fd, SIOCOUTQ, &unsent) < 0)
+		return 0;
+#else
+	(void)fd;
+#endif
+	return unsent;
+}
+
 /* Whether bytes of ours may still be under way. The kernel tells of them only when asked,
  * so this looks again after a while. */
 static int discard_longer(struct glev_bev *r, int fd)
@@ -203,9 +221,10 @@ void glev_bev_discard(struct glev_bev *r)
 }
 
 /*
- * The kernel resets a socket that is closed with bytes unread, and then also drops what it
- * has not sent yet. So a peer that is still sending is told of our end, and what it sends
- * is dropped until its own end, or until it has all of ours.
+ * The kernel resets a socket that is closed with bytes unread, or that gets bytes after it was
+ * closed, and then also drops what it has not sent yet. So a peer that is still sending, or that
+ * may do so before it has all bytes of ours, is told of our end, and what it sends is dropped
+ * until its own end, or until it has all of ours.
  */
 static int discarded(struct glev_bev *r, int fd)
 {
@@ -214,7 +233,7 @@ static int discarded(struct glev_bev *r, int fd)
 
 	if (glev_bev_life(r) == GLEV_DISCARDING)
 		return !discard_longer(r, fd);
-	if (ioctl(fd, FIONREAD, &unread) < 0 || unread == 0)
+	if (ioctl(fd, FIONREAD, &unread) < 0 || (unread == 0 && !unacknowledged(fd)))
 		return 1;
 	shutdown(fd, SHUT_WR);
 	__atomic_store_n(&r->life, GLEV_DISCARDING, __ATOMIC_RELEASE);

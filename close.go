@@ -38,9 +38,13 @@ func (b *BufferEvent) Free() {
 //
 // If limit passes first, the rest of the output is dropped. With OptCloseOnFree a TCP
 // connection is then reset, so that the peer does not take a part for the whole. On a
-// pair the other end gets EOF. A peer that is still sending gets EOF, and until it ends
-// or has received everything, or limit passes, what it sends is dropped: closing with
-// unread bytes would reset the connection, and output that is on its way would be lost.
+// pair the other end gets EOF.
+//
+// When the kernel has all bytes, the peer gets EOF. If it is still sending, or has not
+// received everything yet (which only Linux tells), what it sends is dropped until it
+// ends or has received everything, or limit passes. A connection that is closed earlier
+// would be reset by what the peer sends, and output that is on its way would be lost.
+// After limit this can happen.
 //
 // A bufferevent of WrapBufferEvent is refused, because it is C's.
 // Stands for bufferevent_free after the last write callback.

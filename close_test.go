@@ -369,3 +369,27 @@ func TestFreeAfterFlushOfAFilterWithReadOffBelow(t *testing.T) {
 	require.NoError(t, err)
 	testutil.Receive(t, freed)
 }
+
+// The peer has not read everything yet, and says something after all bytes were handed to the
+// kernel. It gets them all the same.
+func TestFreeAfterFlushWhenThePeerSpeaksLater(t *testing.T) {
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, libevent.OptCloseOnFree)
+		testutil.Background(t, base)
+		freed := make(chan struct{})
+		bev.AfterFree(func() { close(freed) })
+		const n = 1 << 20 // the kernel takes it, but not the peer's
+		_, err := bev.Write(make([]byte, n))
+		require.NoError(t, err)
+		require.NoError(t, bev.FreeAfterFlush(2*testutil.Patience))
+		for range 5 {
+			testutil.OnLoop(t, base, func() {})
+			_, err := peer.Write([]byte("still here"))
+			require.NoError(t, err)
+		}
+		got, err := io.ReadAll(peer)
+		assert.NoError(t, err)
+		assert.Equal(t, n, len(got))
+		testutil.Receive(t, freed)
+	})
+}

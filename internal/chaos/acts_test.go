@@ -609,9 +609,6 @@ func (e *end) freeAfterFlush(a *actor, limit time.Duration) {
 	if e.speaksTLS() && e.in.ended.Load() && a.w.avoids(flushAfterEnd) {
 		e.out.cut("FreeAfterFlush is known to fail here")
 	}
-	if e.conn.shape.bottom == "tcp" && !e.in.ended.Load() && a.w.avoids(peerSpeaksLater) {
-		e.out.cut("FreeAfterFlush is known to fail here")
-	}
 	e.fdMu.Unlock()
 	e.in.cut("its reader was freed after a flush")
 	e.out.fin.Store(true)

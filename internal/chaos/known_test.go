@@ -8,10 +8,6 @@ import "slices"
 type known string
 
 const (
-	// FreeAfterFlush closes a TCP socket with nothing unread as soon as the kernel has all bytes.
-	// If the peer says something later, the kernel resets the connection, and drops what the peer
-	// has not got. The bytes need not arrive, unless the peer has ended.
-	peerSpeaksLater known = "peerspeakslater"
 	// FreeAfterFlush of TLS as a filter, after the peer's end was told, drops the last bytes. They
 	// need not arrive.
 	flushAfterEnd known = "flushafterend"
@@ -38,7 +34,7 @@ const (
 )
 
 var allKnown = []known{
-	peerSpeaksLater, flushAfterEnd, filterFindsLoan, tlsOnPair, timeoutWithEnd, writesLent,
+	flushAfterEnd, filterFindsLoan, tlsOnPair, timeoutWithEnd, writesLent,
 	tlsChangesWriter, tlsSpins,
 }
 

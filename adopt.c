@@ -152,6 +152,7 @@ int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct
 	rc = errno ? -errno : -ENOMEM;
 	if (bev) {
 		r->stack.under = under;
+		r->owed.unmade = under != NULL;
 		init(r, b, bev, options, loop_only, handle);
 		r->link = GLEV_CONNECTING;
 		r->fast.plain = r->owed.touched = (int8_t)plain;

@@ -85,7 +85,8 @@ struct glev_owed {
 	int8_t late;    /* the end of reading waits a turn for the event of a failed write */
 	int err;        /* the errno of an error that is to be told; 0 if there is none */
 	int put_off;    /* the end of a pair was put off; loop */
-	short kept;     /* of a filter: events from below that wait for bytes there; see filter.c */
+	int8_t unmade;  /* of a filter: its Go object is not complete */
+	short kept;     /* of a filter: events that wait; see filter.c */
 	int kept_err;
 };
 
@@ -493,8 +494,9 @@ int glev_filter_put(struct glev_bev *under, struct glev_bev *above);
 void glev_filter_is_put(struct glev_bev *under, int indeed);
 /* Passes an event of the bufferevent below on to libevent, or keeps it. */
 void glev_filter_feed_event(struct glev_bev *r, short what, int err);
-/* Keeps an event of a filter that is freed, for the bufferevent below. With the lock. */
-void glev_filter_keep(struct glev_bev *r, short what, int err);
+/* Keeps an event of a filter that cannot tell it: not yet, or, because it is freed, not any more.
+ * Returns 0 if it can. */
+int glev_filter_keeps(struct glev_bev *r, short what, int err);
 /* The function for the input was called. Returns 1 if it rests until the next turn. */
 int glev_filter_rests(struct glev_bev *r, int got_on);
 

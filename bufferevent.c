@@ -89,6 +89,19 @@ struct bufferevent *glev_bev_native(struct glev_bev *r)
 	return r->bev;
 }
 
+void glev_bev_made(struct glev_bev *r)
+{
+	glev_bev_lock(r);
+	r->owed.unmade = 0;
+	if (r->stack.feed) {
+		glev_settle_tell_kept(r);
+	} else if (r->owed.kept) {
+		glev_settle_tell(r, r->owed.kept, r->owed.kept_err);
+		r->owed.kept = 0;
+	}
+	glev_bev_unlock(r);
+}
+
 struct glev_buf *glev_bev_input(struct glev_bev *r)
 {
 	return &r->in;

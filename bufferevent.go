@@ -149,6 +149,7 @@ func (b *BufferEvent) hasRecord() {
 	b.in = Buffer{c: C.glev_bev_input(b.c), owner: b}
 	b.out = Buffer{c: C.glev_bev_output(b.c), owner: b}
 	b.base.register(&b.object, b)
+	C.glev_bev_made(b.c)
 }
 
 // Pointer returns the struct bufferevent, for C code on the loop's thread, or nil after

@@ -372,8 +372,8 @@ static void event_again(struct glev_bev *r, short what, int err, int connecting)
 	glev_stack_unlock(r);
 }
 
-/* Whether the event is for C, or, because a filter is freed, for the bufferevent below. */
-static int is_for_another(struct glev_bev *r, short what, int err)
+/* Whether the event is for C, or waits in a filter. */
+static int is_not_for_go(struct glev_bev *r, short what, int err)
 {
 	const struct glev_host *host = glev_bev_awaited(r);
 
@@ -383,12 +383,7 @@ static int is_for_another(struct glev_bev *r, short what, int err)
 			host->event(r->bev, what, host->arg);
 		return 1;
 	}
-	if (!r->stack.feed || !glev_bev_is_quiet(r))
-		return 0;
-	glev_bev_lock(r);
-	glev_filter_keep(r, what, err);
-	glev_bev_unlock(r);
-	return 1;
+	return glev_filter_keeps(r, what, err);
 }
 
 void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
@@ -399,7 +394,7 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	struct glev_base *b = r->base;
 	unsigned long codes[GLEV_CODES];
 
-	if (is_for_another(r, what, err) || comes_too_early(r, what, err))
+	if (is_not_for_go(r, what, err) || comes_too_early(r, what, err))
 		return;
 	if ((what & BEV_EVENT_ERROR) && carrier->door && carrier->door->codes)
 		ncodes = carrier->door->codes(carrier->bev, codes, GLEV_CODES);

@@ -30,13 +30,12 @@ int glev_filter_put(struct glev_bev *under, struct glev_bev *above)
 
 void glev_filter_is_put(struct glev_bev *under, int indeed)
 {
-	if (indeed) {
-		/* libevent has enabled it, and does not move what waits for that. */
-		glev_settle_on(under, EV_READ | EV_WRITE);
-	} else {
+	if (!indeed)
 		under->stack.above = NULL;
+	if (indeed && !under->stack.above->door) /* libevent has enabled it, but moves nothing */
+		glev_settle_on(under, EV_READ | EV_WRITE);
+	else
 		glev_settle(under);
-	}
 	glev_bev_unlock(under);
 }
 
@@ -95,6 +94,7 @@ int glev_filter_rests(struct glev_bev *r, int got_on)
  *    below because the filter does not read, the end waits for them.
  *  - What a filter was told but has not told when it is freed is an event of the bufferevent below,
  *    which tells it then.
+ *  - A filter that is just being made has no closures yet, and Go could not find its object.
  *  - When libevent destroys a filter, it removes its callbacks from the bufferevent below, and may
  *    remove those of another filter, which was put on meanwhile. Ours it does not know.
  */
@@ -121,11 +121,22 @@ static void keep(struct glev_bev *r, short what, int err)
 		r->owed.kept_err = err;
 }
 
-void glev_filter_keep(struct glev_bev *r, short what, int err)
+int glev_filter_keeps(struct glev_bev *r, short what, int err)
 {
 	const short end = BEV_EVENT_EOF | BEV_EVENT_READING;
+	int quiet, kept;
 
-	keep(r, (what & BEV_EVENT_CONNECTED) | (what & BEV_EVENT_EOF ? end : 0), err);
+	if (!r->stack.under)
+		return 0;
+	glev_bev_lock(r);
+	quiet = r->stack.feed && glev_bev_is_quiet(r);
+	if (quiet)
+		what = (what & BEV_EVENT_CONNECTED) | (what & BEV_EVENT_EOF ? end : 0);
+	kept = quiet || r->owed.unmade;
+	if (kept)
+		keep(r, what, err);
+	glev_bev_unlock(r);
+	return kept;
 }
 
 void glev_filter_feed_event(struct glev_bev *r, short what, int err)
@@ -135,7 +146,7 @@ void glev_filter_feed_event(struct glev_bev *r, short what, int err)
 	short kept = 0;
 
 	glev_bev_lock(r);
-	if (glev_bev_is_quiet(r))
+	if (glev_bev_is_quiet(r) || r->owed.unmade)
 		kept = what;
 	else if ((what & BEV_EVENT_EOF) && !glev_bev_lingers(r) && (waits_below(r) || puts_off(r)))
 		kept = what & end;
@@ -220,6 +231,7 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 	    out ? glev_on_filter_out : NULL, options & ~BEV_OPT_CLOSE_ON_FREE, NULL, r);
 	if (bev) {
 		r->stack.under = under;
+		r->owed.unmade = 1;
 		feed(r);
 		glev_bev_init(r, under->base, bev, GLEV_FILTER, options, loop_only, handle);
 		put = has_lock(bev, options) && count_changes(r);

@@ -3,6 +3,7 @@ package libevent_test
 import (
 	"io"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -239,4 +240,32 @@ func TestCloseWriteOfAFilterOnAPairWithAHighMark(t *testing.T) {
 	testutil.OnLoop(t, base, func() {})
 	require.NoError(t, two.Enable(rd))
 	assert.Equal(t, 50000, testutil.Receive(t, ended))
+}
+
+// The end of a pair is told again and again while a filter is being made. The filter tells of it
+// when it is complete.
+func TestFilterHearsOfAnEndWhileItIsMade(t *testing.T) {
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
+	stale := libevent.StaleCallbacks()
+	for range 1000 {
+		bev, partner := testutil.NewPair(t, base)
+		var made atomic.Bool
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for !made.Load() {
+				_, _ = partner.Flush(wr, libevent.FlushFinished)
+			}
+			_, _ = partner.Flush(wr, libevent.FlushFinished)
+		}()
+		top := testutil.NewFilter(t, bev, nil, nil, 0)
+		made.Store(true)
+		testutil.Receive(t, ended)
+		testutil.Eventually(t, func() bool { return top.Err() == io.EOF }, "the end is told")
+		top.Free()
+		bev.Free()
+		partner.Free()
+	}
+	assert.Equal(t, stale, libevent.StaleCallbacks(), "callbacks that came before the filter was complete")
 }

@@ -263,6 +263,8 @@ enum { GLEV_CB_READ = 1, GLEV_CB_WRITE = 2 };
 struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop_only, int plain, void *handle, int *err);
 int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, void *handles[2], struct glev_bev *out[2]);
 struct bufferevent *glev_bev_native(struct glev_bev *r);
+/* Says that a filter's Go object is complete. Its events wait for that. */
+void glev_bev_made(struct glev_bev *r);
 struct glev_buf *glev_bev_input(struct glev_bev *r);
 struct glev_buf *glev_bev_output(struct glev_bev *r);
 /* Returns the pointer for C code, which may do anything with the bufferevent. */

@@ -90,7 +90,9 @@ static struct bev *filter(struct bev *under)
 	b->under = under;
 	b->o.below = &under->o;
 	b->c = glev_filter_new(under->c, (int)chance(4), (int)chance(4), OPTIONS, 0, b, &err);
-	return open_bev(b, under->o.base);
+	open_bev(b, under->o.base);
+	glev_bev_made(b->c);
+	return b;
 }
 
 /* --- worlds -------------------------------------------------------------------------- */

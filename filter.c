@@ -32,7 +32,8 @@ void glev_filter_is_put(struct glev_bev *under, int indeed)
 {
 	if (!indeed)
 		under->stack.above = NULL;
-	if (indeed && !under->stack.above->door) /* libevent has enabled it, but moves nothing */
+	/* libevent has enabled it, but moves what waits for that only where TLS does. */
+	if (indeed && !under->door && !under->stack.above->door)
 		glev_settle_on(under, EV_READ | EV_WRITE);
 	else
 		glev_settle(under);

@@ -525,7 +525,7 @@ func (a *actor) setBase(e *end) {
 
 // filterOn puts a filter on that passes all bytes on.
 func (a *actor) filterOn(e *end) {
-	if len(e.layers()) > 5 || e.freed.Load() || e.bottom().tls != nil && a.w.avoids(tlsSpins) {
+	if len(e.layers()) > 5 || e.freed.Load() || e.speaksTLS() && a.w.avoids(tlsSpins) {
 		return
 	}
 	e.out.wmu.Lock()
@@ -605,9 +605,6 @@ func (e *end) freeAfterFlush(a *actor, limit time.Duration) {
 	e.fdMu.Lock()
 	if e.away.Load() >= 0 || limit < patient || e.mayTimeOut() {
 		e.out.cut("FreeAfterFlush had a limit, or no descriptor, or an event that ends it was due")
-	}
-	if e.speaksTLS() && e.in.ended.Load() && a.w.avoids(flushAfterEnd) {
-		e.out.cut("FreeAfterFlush is known to fail here")
 	}
 	e.fdMu.Unlock()
 	e.in.cut("its reader was freed after a flush")

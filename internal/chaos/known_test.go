@@ -1,22 +1,14 @@
 package chaos_test
 
-import "slices"
-
 // known is something that is known to fail, and is left out until it is mended. With its name in
 // the flag -known it is done, too. Whoever mends one deletes it here, and what the compiler then
 // complains of.
 type known string
 
 const (
-	// FreeAfterFlush of TLS as a filter, after the peer's end was told, drops the last bytes. They
-	// need not arrive.
-	flushAfterEnd known = "flushafterend"
 	// A filter function that finds a buffer lent fails, and its stream with it. No filter is put on
 	// meanwhile, and the stream is not ended.
 	filterFindsLoan known = "filterfindsloan"
-	// With TLS as a filter on pairs a handshake stands still, or a FreeAfterFlush drops bytes. Pairs
-	// have no TLS on top.
-	tlsOnPair known = "tlsonpair"
 
 	// TLS tells of the timeout when a timeout and an end come at once, and Read does so for ever.
 	// There are no timeouts and no TriggerEvent with TLS.
@@ -29,12 +21,13 @@ const (
 	tlsChangesWriter known = "tlschangeswriter"
 	// libevent reads and writes TLS by itself, its reading waits until it can write and is also
 	// suspended, by a filter above or a limit: consider_writing of bufferevent_openssl.c loops for
-	// ever, with the lock. TLS on sockets has the fast path, and nothing on top.
+	// ever, with the lock. TLS on sockets has the fast path and nothing on top, and no filter is put
+	// on TLS later.
 	tlsSpins known = "tlsspins"
 )
 
 var allKnown = []known{
-	flushAfterEnd, filterFindsLoan, tlsOnPair, timeoutWithEnd, writesLent,
+	filterFindsLoan, timeoutWithEnd, writesLent,
 	tlsChangesWriter, tlsSpins,
 }
 
@@ -43,6 +36,5 @@ func (w *world) avoids(what known) bool { return !w.known[string(what)] }
 
 // excluded reports whether connections of a shape are left out.
 func (w *world) excluded(s shape) bool {
-	return w.avoids(tlsSpins) && s.tls >= 0 && (w.plain || len(s.layers) > 0) ||
-		w.avoids(tlsOnPair) && s.bottom == "pair" && slices.Contains(s.layers, "tlsfilter")
+	return w.avoids(tlsSpins) && s.tls >= 0 && (w.plain || len(s.layers) > 0)
 }

@@ -21,7 +21,7 @@ const (
 var (
 	seedFlag     = flag.Int64("seed", 0, "the seed of the run; 0 takes one from the clock")
 	durationFlag = flag.Duration("duration", 0, "how long the run lasts; 0 leaves it out")
-	patienceFlag = flag.Duration("patience", 10*time.Second, "how long something may make no progress")
+	patienceFlag = flag.Duration("patience", testutil.Patience, "how long something may make no progress")
 	slotsFlag    = flag.Int("connections", 12, "how many connections there are at a time")
 	kindsFlag    = flag.String("kinds", "", "the kinds of connections, or, each with a minus, those to leave out; a wrong one prints all")
 	opsFlag      = flag.String("ops", "", "the same for the acts")

@@ -88,6 +88,7 @@ struct glev_owed {
 	int8_t unmade;  /* of a filter: its Go object is not complete */
 	short kept;     /* of a filter: events that wait; see filter.c */
 	int kept_err;
+	short passed;   /* of a filter: events from below that libevent has still to tell */
 };
 
 /* Watermarks. */
@@ -494,9 +495,10 @@ int glev_filter_put(struct glev_bev *under, struct glev_bev *above);
 void glev_filter_is_put(struct glev_bev *under, int indeed);
 /* Passes an event of the bufferevent below on to libevent, or keeps it. */
 void glev_filter_feed_event(struct glev_bev *r, short what, int err);
-/* Keeps an event of a filter that cannot tell it: not yet, or, because it is freed, not any more.
- * Returns 0 if it can. */
+/* Keeps an event of a filter whose Go object is not complete. Returns 0 if it is. */
 int glev_filter_keeps(struct glev_bev *r, short what, int err);
+/* An event was told. */
+void glev_filter_told(struct glev_bev *r, short what);
 /* The function for the input was called. Returns 1 if it rests until the next turn. */
 int glev_filter_rests(struct glev_bev *r, int got_on);
 

@@ -417,8 +417,14 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 			glev_bev_cut_off(r);
 		if (!(what & BEV_EVENT_CONNECTED))
 			glevBevLingered(r->handle, bev, what, err);
-	} else if (glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes)) {
-		event_again(r, what, err, connecting);
+	} else {
+		switch (glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes)) {
+		case 0:
+			glev_filter_told(r, what);
+			break;
+		case 1:
+			event_again(r, what, err, connecting);
+		}
 	}
 	done(b, visit);
 }

@@ -371,10 +371,9 @@ static void give_back(struct glev_bev *r)
 /* Removes what libevent would call of ours. */
 static void unwatch(struct glev_bev *r)
 {
-	/* The callbacks of a filter on top stay; they find nothing to do. A filter goes on hearing
-	 * of events, because these may concern the bufferevent below. */
+	/* The callbacks of a filter on top stay; they find nothing to do. */
 	if (!r->stack.above && !r->host)
-		bufferevent_setcb(r->bev, NULL, NULL, r->stack.feed ? glev_on_bev_event : NULL, r);
+		bufferevent_setcb(r->bev, NULL, NULL, NULL, NULL);
 	if (r->ending.limit)
 		event_del(r->ending.limit);
 	if (r->mark.in_cb)
@@ -475,6 +474,7 @@ static void leave_below(struct glev_bev *r, struct glev_bev *filter)
 	if (!quiet || (r->host && on_event)) {
 		glev_settle_callbacks(r, glev_bev_wants(r, GLEV_CB_WRITE));
 		glev_settle(r);
+		filter->owed.kept |= filter->owed.passed;
 		glev_settle_tell_kept(filter);
 	}
 	if (quiet && r->host)

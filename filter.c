@@ -124,20 +124,31 @@ static void keep(struct glev_bev *r, short what, int err)
 
 int glev_filter_keeps(struct glev_bev *r, short what, int err)
 {
-	const short end = BEV_EVENT_EOF | BEV_EVENT_READING;
-	int quiet, kept;
+	int kept;
 
 	if (!r->stack.under)
 		return 0;
 	glev_bev_lock(r);
-	quiet = r->stack.feed && glev_bev_is_quiet(r);
-	if (quiet)
-		what = (what & BEV_EVENT_CONNECTED) | (what & BEV_EVENT_EOF ? end : 0);
-	kept = quiet || r->owed.unmade;
+	kept = r->owed.unmade;
 	if (kept)
 		keep(r, what, err);
 	glev_bev_unlock(r);
 	return kept;
+}
+
+void glev_filter_told(struct glev_bev *r, short what)
+{
+	if (!r->stack.feed)
+		return;
+	glev_bev_lock(r);
+	r->owed.passed &= ~what;
+	glev_bev_unlock(r);
+}
+
+/* What of an event does not come again. */
+static short lasting(short what)
+{
+	return (what & BEV_EVENT_CONNECTED) | (what & BEV_EVENT_EOF ? BEV_EVENT_EOF | BEV_EVENT_READING : 0);
 }
 
 void glev_filter_feed_event(struct glev_bev *r, short what, int err)
@@ -152,6 +163,8 @@ void glev_filter_feed_event(struct glev_bev *r, short what, int err)
 	else if ((what & BEV_EVENT_EOF) && !glev_bev_lingers(r) && (waits_below(r) || puts_off(r)))
 		kept = what & end;
 	keep(r, kept, err);
+	r->owed.passed |= lasting(what & ~kept);
+	glev_filter_told(r->stack.under, what);
 	if (r->stack.put_off)
 		glev_settle_tell_kept(r);
 	glev_bev_unlock(r);

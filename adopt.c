@@ -38,7 +38,7 @@ static int connects(struct bufferevent *bev)
 	return fd >= 0 && getpeername(fd, (struct sockaddr *)&ss, &len) < 0 && errno == ENOTCONN;
 }
 
-static void init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int options, int loop_only, void *handle)
+static void init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int options, int loop_only, uintptr_t handle)
 {
 	size_t low = 0, high = 0;
 
@@ -67,7 +67,7 @@ static void remember(struct bufferevent *bev, struct glev_host *h)
 	bufferevent_incref(bev);
 }
 
-int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, int loop_only, int wrap, void *handle, struct glev_bev **out)
+int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, int loop_only, int wrap, uintptr_t handle, struct glev_bev **out)
 {
 	struct glev_bev *r;
 
@@ -135,7 +135,7 @@ static void discard(struct glev_bev *r)
 	free(r);
 }
 
-int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct glev_door *door, int options, int loop_only, int plain, void *handle, struct glev_bev **out)
+int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct glev_door *door, int options, int loop_only, int plain, uintptr_t handle, struct glev_bev **out)
 {
 	struct bufferevent *bev = NULL;
 	struct glev_bev *r;
@@ -152,7 +152,6 @@ int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct
 	rc = errno ? -errno : -ENOMEM;
 	if (bev) {
 		r->stack.under = under;
-		r->owed.unmade = under != NULL;
 		init(r, b, bev, options, loop_only, handle);
 		r->link = GLEV_CONNECTING;
 		r->fast.plain = r->owed.touched = (int8_t)plain;

@@ -54,7 +54,7 @@ func (b *Base) fromC(op string, bev unsafe.Pointer, opts Options, wrap bool) (*B
 type newcomer struct {
 	bev             *BufferEvent
 	flags, loopOnly C.int
-	handle          unsafe.Pointer
+	handle          C.uintptr_t
 	record          *C.struct_glev_bev
 }
 
@@ -73,7 +73,7 @@ func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func
 	}
 	defer b.leave()
 	bev := newBufferEvent(b, loopOnly)
-	n := newcomer{bev: bev, flags: flags, loopOnly: cBool(loopOnly), handle: bev.handle.p}
+	n := newcomer{bev: bev, flags: flags, loopOnly: cBool(loopOnly), handle: bev.handle.forC()}
 	rc := b.asLoop(func() C.int64_t { return record(&n) })
 	if _, err := result(op, rc); err != nil {
 		bev.handle.release()

@@ -46,6 +46,7 @@ void glev_base_free(struct glev_base *b)
 	glev_laters_destroy(b);
 	glev_block_put(b->block);
 	glev_block_put(b->cipher);
+	free(b->written);
 	free(b);
 }
 

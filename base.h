@@ -76,6 +76,7 @@ struct glev_base {
 	/* fastpath.c */
 	struct glev_bev *unsent; /* their output is written when the callback is done */
 	struct glev_block *block;  /* the next read goes there first */
+	char *written;             /* what a closure writes past the output (bypass.c), or NULL */
 	struct glev_block *cipher; /* and there before, if a door decrypts */
 	struct glev_fast_counters fast; /* atomic */
 };
@@ -102,6 +103,8 @@ void glev_base_foreign_remove(struct glev_base *b);
 /* Around a call of a filter function. */
 void glev_filter_begin(void);
 void glev_filter_end(void);
+/* Whether libevent checks how its locks are used. */
+int glev_debugs_locks(void);
 /* Whether this thread is inside a filter function. */
 int glev_filter_within(void);
 
@@ -151,11 +154,20 @@ struct glev_buf {
 	struct evbuffer *evb;
 	struct glev_bev *owner; /* the bufferevent whose buffer this is, or NULL */
 	int lent;               /* the Peeks, Pullups and Reserves in progress */
-	int frozen;             /* the ends that are frozen even when it is not lent */
+	int frozen;             /* the ends that the user or the binding has frozen */
 	/* Not NULL while bytes may be in a file instead of in memory. */
 	struct evbuffer_cb_entry *in_file;
 	struct glev_buf_cb *callbacks;
+	struct glev_bypass *bypass; /* of the owner, or NULL */
 };
+
+static inline int glev_bypass_matters(const struct glev_bypass *y)
+{
+	return y && __atomic_load_n(&y->state, __ATOMIC_RELAXED) != GLEV_BYPASS_CLOSED;
+}
+
+/* Closes the bypass of a bufferevent. With the lock. */
+void glev_bypass_close(struct glev_bev *r);
 
 /* Takes the lock, or returns why the caller may not use the buffer. */
 int64_t glev_buf_lock(struct glev_buf *b);
@@ -163,6 +175,8 @@ int64_t glev_buf_lock(struct glev_buf *b);
 static inline void glev_buf_hold(struct glev_buf *b)
 {
 	evbuffer_lock(b->evb);
+	if (glev_bypass_matters(b->bypass))
+		glev_bypass_close(b->owner);
 }
 
 static inline void glev_buf_unlock(struct glev_buf *b)
@@ -177,6 +191,8 @@ int64_t glev_buf_refusal(struct glev_buf *b, int end);
 /* Whether the buffer's bufferevent was freed, or drops what comes into this buffer. It needs no
  * lock. */
 int glev_buf_gone(struct glev_buf *b);
+/* The ends that are frozen even when the buffer is not lent. */
+int glev_buf_frozen(const struct glev_buf *b);
 /* Freezes exactly the ends that have to be frozen. */
 void glev_buf_refreeze(struct glev_buf *b);
 /* Freezes these ends, and no other, as long as the buffer is not lent. */
@@ -184,6 +200,8 @@ void glev_buf_set_frozen(struct glev_buf *b, int ends);
 /* Counts the loans. */
 void glev_buf_lend(struct glev_buf *b);
 void glev_buf_take_back(struct glev_buf *b);
+/* Unlocks what a Goexit on this thread has left locked. */
+void glev_evbuffer_abandon(struct evbuffer *evb);
 /* All bytes are in memory now. */
 void glev_buf_out_of_file(struct glev_buf *b);
 

@@ -45,7 +45,7 @@ func BenchmarkCrossing(b *testing.B) {
 func BenchmarkHandle(b *testing.B) {
 	base := benchBase(b)
 	for b.Loop() {
-		if _, ok := restore[*Base](base.handle.p); !ok {
+		if _, ok := restoreBase(base.handle.p); !ok {
 			b.Fatal("lost")
 		}
 	}

@@ -82,10 +82,10 @@ struct glev_owed {
 	int8_t written; /* since the last write callback bytes were written, or one was asked for */
 	int8_t mute;    /* a write callback may come though no bytes were written */
 	int8_t touched; /* libevent may have queued a callback of it since it was made */
+	int8_t known;   /* the Go object is complete; atomic */
 	int8_t late;    /* the end of reading waits a turn for the event of a failed write */
 	int err;        /* the errno of an error that is to be told; 0 if there is none */
 	int put_off;    /* the end of a pair was put off; loop */
-	int8_t unmade;  /* of a filter: its Go object is not complete */
 	short kept;     /* of a filter: events that wait; see filter.c */
 	int kept_err;
 	short passed;   /* of a filter: events from below that libevent has still to tell */
@@ -110,6 +110,7 @@ struct glev_ending {
 	struct evbuffer *gone; /* has the byte that tells a door of the end; see glev_bev_free */
 	struct event *waits;   /* of a bottom: the flushed event of the one that waits, or NULL */
 	int8_t shut;           /* CloseWrite: GLEV_SHUT_ASKED, GLEV_SHUT_DONE, or 0 */
+	int8_t unfinished;     /* of a filter: its functions have still to write what they hold */
 	int8_t finished;       /* of an end of a pair: the other end was told of its end */
 	int8_t finishing;      /* of a filter: its functions are told that a flush is the last one */
 };
@@ -163,9 +164,12 @@ struct glev_fast {
 	int8_t direct;       /* inside a call that writes at once */
 	int8_t unsent;       /* it is in the base's list of unsent ones */
 	int8_t small_reads;  /* how many reads in a row needed much less room */
+	int8_t finishes;     /* glev_fast_finish has something to do; loop */
+	int8_t passes;       /* the last closure took all that passed the input by */
 	int8_t receiver;     /* the user has one; atomic */
 	int8_t receiving;    /* GLEV_ASKED, GLEV_RECEIVED, or 0; loop */
 	uint32_t received;   /* what the receiver has used up of its turn; loop */
+	struct glev_bypass bypass;
 };
 
 enum { GLEV_CODES = 16 }; /* the most that a door has to say of an error */
@@ -183,7 +187,7 @@ struct glev_host {
 struct glev_bev {
 	struct bufferevent *bev;
 	struct glev_base *base;
-	void *handle;
+	uintptr_t handle;
 	struct glev_buf in, out;
 	struct glev_door *door; /* of a kind that another package made, or NULL */
 	struct glev_host *host; /* of a wrapped one, or NULL */
@@ -271,6 +275,12 @@ static inline struct bufferevent *glev_bev_native_bottom(struct glev_bev *r)
  * may finalize the bufferevent. */
 static inline void glev_bev_lock(struct glev_bev *r)
 {
+	glev_buf_hold(&r->in);
+}
+
+/* Leaves a bypass open. */
+static inline void glev_bev_lock_past(struct glev_bev *r)
+{
 	evbuffer_lock(r->in.evb);
 }
 
@@ -286,6 +296,8 @@ static inline void glev_stack_lock(struct glev_bev *r)
 
 	for (bev = r->bev; bev; bev = bufferevent_get_underlying(bev))
 		evbuffer_lock(bufferevent_get_input(bev));
+	if (glev_bypass_matters(&r->fast.bypass)) /* it never does below a filter */
+		glev_bypass_close(r);
 }
 
 /* bufferevent_get_underlying takes the lock of its argument, so it comes before that lock is
@@ -328,6 +340,37 @@ static inline int glev_bev_is_out_of_reach(const struct glev_bev *r)
  * bufferevent, or only the loop's thread may use it, returns from the calling function. */
 #define GLEV_ENTER(r) GLEV_ENTER_(r, glev_bev_lock, glev_bev_unlock)
 #define GLEV_ENTER_STACK(r) GLEV_ENTER_(r, glev_stack_lock, glev_stack_unlock)
+
+/* --- bypass.c -------------------------------------------------------------- */
+
+/* These are called with the lock. */
+
+/* Opens a bypass for n bytes at p that were read, if the closure alone sees them. They stay
+ * there until the closure is done. */
+int glev_bypass_open(struct glev_bev *r, const char *p, size_t n);
+/* Closes it, and leaves the bytes to the caller. The result has the state before. */
+struct glev_bypass glev_bypass_take(struct glev_bev *r);
+/* Put such bytes into the buffers: behind those of the input, before those of the output.
+ * Return -1 if there is no memory. */
+int glev_bypass_put_in(struct glev_bev *r, const char *p, size_t n);
+int glev_bypass_put_out(struct glev_bev *r, const char *p, size_t n);
+/* Something was appended to the output behind what is in the bypass. */
+void glev_bypass_is_late(struct glev_bev *r);
+
+/* These are called without the lock. */
+
+/* Closes it, and drops the bytes. Takes the lock. */
+void glev_bypass_drop(struct glev_bev *r);
+/* Reserves an open bypass for the caller until glev_bypass_used, or returns 0. With idle there
+ * are no bytes, and none in the buffers. */
+int glev_bypass_use(struct glev_bev *r);
+void glev_bypass_used(struct glev_bev *r, int idle);
+/* Do what the functions of the buffers do, if the bypass is open. Otherwise, which is -1 or
+ * 0, the bytes are in the buffers. */
+int64_t glev_bypass_read(struct glev_bev *r, char *p, size_t n);
+int glev_bypass_write(struct glev_bev *r, const char *p, size_t n);
+int glev_bypass_move(struct glev_buf *dst, struct glev_buf *src);
+int64_t glev_bypass_length(struct glev_buf *b);
 
 /* --- settle.c -------------------------------------------------------------- */
 
@@ -415,6 +458,8 @@ void glev_settle_digest(struct glev_bev *r, int on);
 
 /* The reader was called: reads, and returns 1 if the read closure is to be called. */
 int glev_fast_read(struct glev_bev *r, short what);
+/* The read closure is done: writes what it has written. */
+void glev_fast_finish(struct glev_bev *r);
 /* Whether the receiver is to be called before that. */
 int glev_fast_receives(struct glev_bev *r);
 /* The writer was called. */
@@ -481,11 +526,12 @@ int glev_bev_on_pair(struct glev_bev *r);
 void glev_bev_discard(struct glev_bev *r);
 /* C's callbacks, if they are due. It needs no lock. */
 const struct glev_host *glev_bev_awaited(struct glev_bev *r);
+int glev_bev_flush_meets_loan(const struct glev_bev *r);
 int64_t glev_bev_flush_native(struct glev_bev *r, short what, enum bufferevent_flush_mode mode);
 
 /* --- bufferevent.c --------------------------------------------------------- */
 
-void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int kind, int options, int loop_only, void *handle);
+void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int kind, int options, int loop_only, uintptr_t handle);
 
 /* --- filter.c -------------------------------------------------------------- */
 
@@ -495,8 +541,6 @@ int glev_filter_put(struct glev_bev *under, struct glev_bev *above);
 void glev_filter_is_put(struct glev_bev *under, int indeed);
 /* Passes an event of the bufferevent below on to libevent, or keeps it. */
 void glev_filter_feed_event(struct glev_bev *r, short what, int err);
-/* Keeps an event of a filter whose Go object is not complete. Returns 0 if it is. */
-int glev_filter_keeps(struct glev_bev *r, short what, int err);
 /* An event was told. */
 void glev_filter_told(struct glev_bev *r, short what);
 /* The function for the input was called. Returns 1 if it rests until the next turn. */

@@ -13,7 +13,7 @@
 
 enum { DUE = 1, REMOVED = 2 };
 
-struct glev_buf_cb *glev_buf_cb_new(void *handle)
+struct glev_buf_cb *glev_buf_cb_new(uintptr_t handle)
 {
 	struct glev_buf_cb *cb = calloc(1, sizeof(*cb));
 

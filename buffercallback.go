@@ -41,7 +41,7 @@ func (b *Buffer) AddCallback(fn func(b *Buffer, added, deleted int)) (*BufferCal
 	cb := &BufferCallback{buf: b, fn: fn}
 	cb.run = cb.tell
 	cb.handle = newHandle(cb)
-	cb.c = C.glev_buf_cb_new(cb.handle.p)
+	cb.c = C.glev_buf_cb_new(cb.handle.forC())
 	err := error(&Error{op, syscall.ENOMEM})
 	if cb.c != nil {
 		cb.open()

@@ -10,7 +10,7 @@
 
 /* --- making ------------------------------------------------------------------- */
 
-void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int kind, int options, int loop_only, void *handle)
+void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int kind, int options, int loop_only, uintptr_t handle)
 {
 	r->bev = bev;
 	r->base = b;
@@ -23,6 +23,7 @@ void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *
 	r->in.owner = r;
 	r->out.evb = bufferevent_get_output(bev);
 	r->out.owner = r;
+	r->in.bypass = r->out.bypass = &r->fast.bypass;
 	if (kind != GLEV_FILTER) {
 		/* As libevent makes them: only libevent appends to the input and drains the
 		 * output. A filter's functions do both. */
@@ -32,7 +33,7 @@ void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *
 	glev_settle_callbacks(r, 0);
 }
 
-struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop_only, int plain, void *handle, int *err)
+struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop_only, int plain, uintptr_t handle, int *err)
 {
 	struct bufferevent *bev;
 	struct glev_bev *r;
@@ -65,7 +66,7 @@ struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop
 	return r;
 }
 
-int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, void *handles[2], struct glev_bev *out[2])
+int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, uintptr_t handles[2], struct glev_bev *out[2])
 {
 	struct bufferevent *pair[2];
 	int i;
@@ -84,22 +85,19 @@ int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, void *han
 	return 0;
 }
 
+void glev_bev_known(struct glev_bev *r)
+{
+	__atomic_store_n(&r->owed.known, 1, __ATOMIC_RELEASE);
+}
+
 struct bufferevent *glev_bev_native(struct glev_bev *r)
 {
 	return r->bev;
 }
 
-void glev_bev_made(struct glev_bev *r)
+struct glev_bypass *glev_bev_bypass(struct glev_bev *r)
 {
-	glev_bev_lock(r);
-	r->owed.unmade = 0;
-	if (r->stack.feed) {
-		glev_settle_tell_kept(r);
-	} else if (r->owed.kept) {
-		glev_settle_tell(r, r->owed.kept, r->owed.kept_err);
-		r->owed.kept = 0;
-	}
-	glev_bev_unlock(r);
+	return &r->fast.bypass;
 }
 
 struct glev_buf *glev_bev_input(struct glev_bev *r)
@@ -242,13 +240,18 @@ static int64_t append(struct glev_bev *r, const char *p, size_t n)
 {
 	enum { MUCH = 32 * 1024 };
 
+	if (glev_bypass_matters(&r->fast.bypass)) {
+		glev_bev_lock(r);
+		glev_bev_unlock(r);
+	}
+
 	if ((n >= MUCH && (r->fast.reader || r->door) ? glev_block_copy : add)(r->out.evb, p, n) == 0)
 		return 0;
 	return shut_if_frozen(r, glev_buf_add(&r->out, p, n));
 }
 
-/* Called on another thread than the loop's, which may be waiting for events. If the output is
- * empty the bytes go straight to the socket, and only the rest goes to the output. */
+/* If the output is empty the bytes go straight to the socket, and only the rest goes to the
+ * output. */
 static int64_t write_at_once(struct glev_bev *r, const char *p, size_t n)
 {
 	size_t sent = 0;
@@ -273,11 +276,26 @@ static int64_t write_at_once(struct glev_bev *r, const char *p, size_t n)
 	return rc;
 }
 
+/* On another thread, because the loop's may be waiting for events. In a read closure, where the
+ * bytes are so many that the copy costs more than the send: but not so many that the socket will
+ * not take them. */
+static int is_to_go_at_once(struct glev_bev *r, size_t n)
+{
+	enum { MANY = 8 * 1024, TOO_MANY = 64 * 1024 };
+
+	if (!r->fast.reader || !glev_base_running(r->base))
+		return 0;
+	return !glev_base_on_loop(r->base) ||
+	    (n >= MANY && n <= TOO_MANY && glev_bypass_matters(&r->fast.bypass));
+}
+
 int64_t glev_bev_write(struct glev_bev *r, const char *p, size_t n)
 {
 	GLEV_CHECK_LOOP(r);
-	if (r->fast.reader && glev_base_running(r->base) && !glev_base_on_loop(r->base))
+	if (is_to_go_at_once(r, n))
 		return write_at_once(r, p, n);
+	if (glev_bypass_write(r, p, n))
+		return 0;
 	return append(r, p, n);
 }
 
@@ -289,28 +307,17 @@ int64_t glev_bev_write_buffer(struct glev_bev *r, struct glev_buf *src)
 
 int64_t glev_bev_read(struct glev_bev *r, char *p, size_t n)
 {
-	return glev_buf_remove(&r->in, p, n);
+	int64_t got;
+
+	GLEV_CHECK_LOOP(r);
+	got = glev_bypass_read(r, p, n);
+	return got >= 0 ? got : glev_buf_remove(&r->in, p, n);
 }
 
 int64_t glev_bev_read_buffer(struct glev_bev *r, struct glev_buf *dst)
 {
 	GLEV_CHECK_LOOP(r);
 	return glev_buf_add_buffer(dst, &r->in);
-}
-
-/* A flush moves bytes whatever is enabled, down a stack of filters and to the other end of a
- * pair. */
-static int flush_meets_loan(const struct glev_bev *r)
-{
-	const struct glev_bev *partner;
-
-	for (; r; r = r->stack.under) {
-		partner = r->stack.partner;
-		if (r->kind != GLEV_SOCKET && (r->in.lent || r->out.lent ||
-		    (partner && (partner->in.lent || partner->out.lent))))
-			return 1;
-	}
-	return 0;
 }
 
 /* A filter does not tell that a flush has brought something. The closure of r is told, or else
@@ -330,7 +337,7 @@ int64_t glev_bev_flush(struct glev_bev *r, short what, int mode)
 	size_t before;
 
 	GLEV_ENTER_STACK(r);
-	if (!flush_meets_loan(r)) {
+	if (!glev_bev_flush_meets_loan(r)) {
 		before = evbuffer_get_length(r->in.evb);
 		rc = glev_bev_flush_native(r, what, (enum bufferevent_flush_mode)mode);
 		if (rc < 0)

@@ -41,6 +41,7 @@ type BufferEvent struct {
 	object
 	c       *C.struct_glev_bev
 	in, out Buffer
+	bypass  *C.struct_glev_bypass
 
 	closures atomic.Pointer[closures]
 	receiver atomic.Pointer[func(*BufferEvent)]
@@ -87,7 +88,7 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 	bev := newBufferEvent(b, loopOnly)
 	var errno C.int
 	plain := b.plainIO || opts&OptPlainIO != 0
-	bev.c = C.glev_bev_new(b.c, C.int(fd), flags, cBool(loopOnly), cBool(plain), bev.handle.p, &errno)
+	bev.c = C.glev_bev_new(b.c, C.int(fd), flags, cBool(loopOnly), cBool(plain), bev.handle.forC(), &errno)
 	if bev.c == nil {
 		bev.handle.release()
 		return nil, &Error{op, syscall.Errno(errno)}
@@ -111,7 +112,7 @@ func (b *Base) NewPair(opts Options) (*BufferEvent, *BufferEvent, error) {
 	}
 	defer b.leave()
 	ends := [2]*BufferEvent{newBufferEvent(b, loopOnly), newBufferEvent(b, loopOnly)}
-	handles := [2]unsafe.Pointer{ends[0].handle.p, ends[1].handle.p}
+	handles := [2]C.uintptr_t{ends[0].handle.forC(), ends[1].handle.forC()}
 	var records [2]*C.struct_glev_bev
 	rc := C.glev_bev_new_pair(b.c, flags, cBool(loopOnly), &handles[0], &records[0])
 	for i, end := range ends {
@@ -146,10 +147,11 @@ func (b *BufferEvent) hasRecord() {
 		C.glev_bev_free(b.c)
 	}
 	b.abandon = func() { C.glev_bev_abandon(b.c) }
+	b.bypass = C.glev_bev_bypass(b.c)
 	b.in = Buffer{c: C.glev_bev_input(b.c), owner: b}
 	b.out = Buffer{c: C.glev_bev_output(b.c), owner: b}
 	b.base.register(&b.object, b)
-	C.glev_bev_made(b.c)
+	C.glev_bev_known(b.c)
 }
 
 // Pointer returns the struct bufferevent, for C code on the loop's thread, or nil after
@@ -337,9 +339,11 @@ func (b *BufferEvent) SetTimeouts(read, write time.Duration) error {
 //
 // Reading: the read closure is called only while the input has at least low bytes, and
 // reading stops while the input has high bytes or more. A stopped reader costs no CPU
-// time. A read closure that drained something and left high bytes or more is called
-// again; one that drained nothing is called again only after the input has been below
-// the mark.
+// time. A read closure that leaves fewer bytes than it found, but high bytes or more, is
+// called again. One that leaves as many or more, for example because it puts back what
+// it took, is called again only after the input has been below the mark; libevent alone
+// would call it again and again, at the cost of a whole core. (With TLS, taking
+// something counts, even if the closure puts it back.)
 //
 // Writing: the write closure is called when the output has low bytes or fewer. libevent
 // keeps the high mark for filters on top of the bufferevent, and Write does not stop at
@@ -400,15 +404,27 @@ func (b *BufferEvent) WriteString(s string) (int, error) {
 }
 
 func (b *BufferEvent) write(p *byte, n int) (int, error) {
+	if _, err := result("bufferevent_write", b.writeNative((*C.char)(unsafe.Pointer(p)), C.size_t(n))); err != nil {
+		return 0, err
+	}
+	raceReads(p, n)
+	return n, nil
+}
+
+func (b *BufferEvent) writeNative(p *C.char, n C.size_t) (rc C.int64_t) {
+	if b.quick() {
+		notes := collect()
+		rc = C.glev_bev_write(b.c, p, n)
+		b.leave()
+		notes.end()
+		return rc
+	}
 	c := b.begin()
 	defer c.end()
 	for c.next() {
-		c.rc = C.glev_bev_write(b.c, (*C.char)(unsafe.Pointer(p)), C.size_t(n))
+		c.rc = C.glev_bev_write(b.c, p, n)
 	}
-	if _, err := c.result("bufferevent_write"); err != nil {
-		return 0, err
-	}
-	return n, nil
+	return c.rc
 }
 
 // WriteBuffer moves all of src to the end of the output, without a copy.
@@ -418,14 +434,25 @@ func (b *BufferEvent) WriteBuffer(src *Buffer) error {
 	if src == nil {
 		return badArgument(op, "src is nil")
 	}
+	_, err := result(op, b.writeBufferNative(src))
+	return err
+}
+
+func (b *BufferEvent) writeBufferNative(src *Buffer) (rc C.int64_t) {
+	if src.owner == b && b.quick() {
+		notes := collect()
+		rc = C.glev_bev_write_buffer(b.c, src.c)
+		b.leave()
+		notes.end()
+		return rc
+	}
 	c := b.begin()
 	defer c.end()
 	c.with(src)
 	for c.next() {
 		c.rc = C.glev_bev_write_buffer(b.c, src.c)
 	}
-	_, err := c.result(op)
-	return err
+	return c.rc
 }
 
 // Read moves up to len(p) bytes from the input to p. If the input is empty it returns
@@ -435,13 +462,12 @@ func (b *BufferEvent) Read(p []byte) (int, error) {
 	// Loaded before the input is read: the end of the stream comes after its last
 	// byte.
 	ended := b.ended.Load()
-	at, size := bytesOf(p)
-	c := b.begin()
-	defer c.end()
-	for c.next() {
-		c.rc = C.glev_bev_read(b.c, at, size)
+	if n := b.readPast(p); n > 0 {
+		raceWrites(p, n)
+		return n, nil
 	}
-	n, err := c.result("bufferevent_read")
+	n, err := result("bufferevent_read", b.readNative(bytesOf(p)))
+	raceWrites(p, n)
 	if n > 0 || err != nil || len(p) == 0 {
 		return n, err
 	}
@@ -449,6 +475,40 @@ func (b *BufferEvent) Read(p []byte) (int, error) {
 		return 0, *ended
 	}
 	return 0, ErrWouldBlock
+}
+
+// readPast reads what passes the input by, as glev_bypass_read does, without a call into C. It
+// returns 0 if there is none.
+func (b *BufferEvent) readPast(p []byte) (n int) {
+	if !b.quick() {
+		return 0
+	}
+	y := b.bypass
+	state := (*uint32)(unsafe.Pointer(&y.state))
+	if atomic.LoadUint32(state) == C.GLEV_BYPASS_OPEN && atomic.CompareAndSwapUint32(state, C.GLEV_BYPASS_OPEN, C.GLEV_BYPASS_USED) {
+		n = copy(p, unsafe.Slice((*byte)(unsafe.Pointer(y.in)), y.nin))
+		y.in = (*C.char)(unsafe.Add(unsafe.Pointer(y.in), n))
+		y.nin -= C.size_t(n)
+		atomic.StoreUint32(state, C.GLEV_BYPASS_OPEN)
+	}
+	b.leave()
+	return n
+}
+
+func (b *BufferEvent) readNative(p *C.char, n C.size_t) (rc C.int64_t) {
+	if b.quick() {
+		notes := collect()
+		rc = C.glev_bev_read(b.c, p, n)
+		b.leave()
+		notes.end()
+		return rc
+	}
+	c := b.begin()
+	defer c.end()
+	for c.next() {
+		c.rc = C.glev_bev_read(b.c, p, n)
+	}
+	return c.rc
 }
 
 // ReadBuffer moves all of the input to the end of dst, without a copy.
@@ -520,6 +580,7 @@ func (b *BufferEvent) Receive(p []byte) (int, error) {
 		c.rc = C.glev_bev_receive(b.c, at, size)
 	}
 	n, err := c.result("Receive")
+	raceWrites(p, n)
 	if n == 0 && err == nil {
 		err = ErrWouldBlock
 	}

@@ -43,6 +43,28 @@ func (b *Base) enterAlive() error {
 	return err
 }
 
+// quick enters a bufferevent on which C functions of the second way run no function of a
+// filter, and never return GLEV_WRONG_LOOP; otherwise it returns false. It is for the calls that
+// every message makes:
+//
+//	if b.quick() {
+//		notes := collect()
+//		rc = C.glev_function(b.c)
+//		b.leave()
+//		notes.end()
+//	}
+func (b *BufferEvent) quick() bool {
+	raceRelease()
+	if b.loopOnly || b.filter != nil || !b.usage.enter() {
+		return false
+	}
+	if b.base.dead.Load() {
+		b.leave()
+		return false
+	}
+	return true
+}
+
 // nativeCall is the second way, a call on a bufferevent or a buffer:
 //
 //	c := b.begin()
@@ -76,6 +98,7 @@ type nativeCall struct {
 
 // begin enters the bufferevent, or refuses the call.
 func (b *BufferEvent) begin() (c nativeCall) {
+	raceRelease()
 	c.notes = collect()
 	if !b.enter() {
 		c.refuse(C.GLEV_CLOSED)
@@ -92,6 +115,7 @@ func (b *Buffer) begin() (c nativeCall) {
 	if b.owner != nil {
 		return b.owner.begin()
 	}
+	raceRelease()
 	c.notes = collect()
 	if b.usage.enter() {
 		c.buf = b
@@ -114,9 +138,11 @@ func (c *nativeCall) with(other *Buffer) {
 		return
 	}
 	c.other = other
-	if o := other.owner; o != nil && o.loopOnly && (c.bev == nil || !c.bev.loopOnly) {
+	o := other.owner
+	if o != nil && o.loopOnly && (c.bev == nil || !c.bev.loopOnly) {
 		c.base = o.base
 	}
+	c.filters = c.filters || o != nil && o.filter != nil
 }
 
 // next reports whether the C function is to be called, for the first time or again.
@@ -197,6 +223,14 @@ func (c *nativeCall) end() {
 
 func (c *nativeCall) stopAndEnd() {
 	defer c.end() // also if stop raises the panic of a filter
+	if c.inFilters {
+		// A function of a filter has ended the goroutine.
+		for _, b := range []*Buffer{c.buf, c.other} {
+			if b != nil {
+				C.glev_buf_abandon(b.c)
+			}
+		}
+	}
 	c.stop()
 }
 

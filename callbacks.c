@@ -219,8 +219,10 @@ void glev_on_readable(evutil_socket_t fd, short what, void *arg)
 	int visit = begin(b);
 
 	(void)fd;
-	if ((what == EV_TIMEOUT || !received(r)) && glev_fast_read(r, what))
+	if ((what == EV_TIMEOUT || !received(r)) && glev_fast_read(r, what)) {
 		read_closure(r);
+		glev_fast_finish(r);
+	}
 	done(b, visit);
 }
 
@@ -303,6 +305,9 @@ void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
 }
 
 /*
+ * A connection may begin and end before the method that makes its Go object, on another
+ * goroutine, has returned.
+ *
  * Between the read callback and the event callback of one turn libevent holds no lock, and
  * the other end of a pair may bring its last bytes and its end: the end would be told
  * first. So an end is told after all that is due by now. (Filters do the same with what comes
@@ -310,11 +315,13 @@ void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
  */
 static int comes_too_early(struct glev_bev *r, short what, int err)
 {
-	if (!(what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) || !glev_bev_on_pair(r))
-		return 0;
-	r->owed.put_off = !r->owed.put_off;
-	if (!r->owed.put_off)
-		return 0;
+	if (__atomic_load_n(&r->owed.known, __ATOMIC_ACQUIRE)) {
+		if (!(what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) || !glev_bev_on_pair(r))
+			return 0;
+		r->owed.put_off = !r->owed.put_off;
+		if (!r->owed.put_off)
+			return 0;
+	}
 	glev_bev_lock(r);
 	glev_settle_tell(r, what, err);
 	glev_bev_unlock(r);
@@ -372,18 +379,15 @@ static void event_again(struct glev_bev *r, short what, int err, int connecting)
 	glev_stack_unlock(r);
 }
 
-/* Whether the event is for C, or waits in a filter. */
-static int is_not_for_go(struct glev_bev *r, short what, int err)
+/* Passes the event on to C if C's callbacks are due. */
+static int is_for_host(struct glev_bev *r, short what, int err)
 {
 	const struct glev_host *host = glev_bev_awaited(r);
 
-	if (host) {
-		errno = err;
-		if (host->event)
-			host->event(r->bev, what, host->arg);
-		return 1;
-	}
-	return glev_filter_keeps(r, what, err);
+	errno = err;
+	if (host && host->event)
+		host->event(r->bev, what, host->arg);
+	return host != NULL;
 }
 
 void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
@@ -394,7 +398,7 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	struct glev_base *b = r->base;
 	unsigned long codes[GLEV_CODES];
 
-	if (is_not_for_go(r, what, err) || comes_too_early(r, what, err))
+	if (is_for_host(r, what, err) || comes_too_early(r, what, err))
 		return;
 	if ((what & BEV_EVENT_ERROR) && carrier->door && carrier->door->codes)
 		ncodes = carrier->door->codes(carrier->bev, codes, GLEV_CODES);
@@ -413,10 +417,11 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 		return;
 	visit = begin(b);
 	if (lingers) {
-		if (what & (BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))
+		/* libevent also tells of an end of writing, when a file has become shorter. */
+		if (!(what & BEV_EVENT_CONNECTED)) {
 			glev_bev_cut_off(r);
-		if (!(what & BEV_EVENT_CONNECTED))
 			glevBevLingered(r->handle, bev, what, err);
+		}
 	} else {
 		switch (glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes)) {
 		case 0:

@@ -19,7 +19,7 @@ func glevYield() { runtime.Gosched() }
 
 //export glevWake
 func glevWake(h unsafe.Pointer, base *C.struct_event_base) (last C.int) {
-	b, ok := restore[*Base](h)
+	b, ok := restoreBase(h)
 	if !ok || b.event != base {
 		live.stale.Add(1)
 		return 0
@@ -33,15 +33,15 @@ func glevWake(h unsafe.Pointer, base *C.struct_event_base) (last C.int) {
 }
 
 //export glevEvent
-func glevEvent(h unsafe.Pointer, ev *C.struct_event, fd C.int, what C.short) {
-	if e, ok := called[*Event](h, unsafe.Pointer(ev)); ok {
+func glevEvent(h C.uintptr_t, ev *C.struct_event, fd C.int, what C.short) {
+	if e, ok := called[*Event](uintptr(h), unsafe.Pointer(ev)); ok {
 		e.fired(int(fd), What(what))
 	}
 }
 
 //export glevBevRead
-func glevBevRead(h unsafe.Pointer, bev *C.struct_bufferevent) (again C.int) {
-	if b, ok := called[*BufferEvent](h, unsafe.Pointer(bev)); ok {
+func glevBevRead(h C.uintptr_t, bev *C.struct_bufferevent) (again C.int) {
+	if b, ok := called[*BufferEvent](uintptr(h), unsafe.Pointer(bev)); ok {
 		again = cBool(b.call(b.closures.Load().read))
 	} else {
 		again = b.missed(bev)
@@ -53,15 +53,15 @@ func glevBevRead(h unsafe.Pointer, bev *C.struct_bufferevent) (again C.int) {
 // to be called again after a panic.
 //
 //export glevBevReceive
-func glevBevReceive(h unsafe.Pointer, bev *C.struct_bufferevent) {
-	if b, ok := called[*BufferEvent](h, unsafe.Pointer(bev)); ok {
+func glevBevReceive(h C.uintptr_t, bev *C.struct_bufferevent) {
+	if b, ok := called[*BufferEvent](uintptr(h), unsafe.Pointer(bev)); ok {
 		b.call(*b.receiver.Load())
 	}
 }
 
 //export glevBevWrite
-func glevBevWrite(h unsafe.Pointer, bev *C.struct_bufferevent) (again C.int) {
-	if b, ok := called[*BufferEvent](h, unsafe.Pointer(bev)); ok {
+func glevBevWrite(h C.uintptr_t, bev *C.struct_bufferevent) (again C.int) {
+	if b, ok := called[*BufferEvent](uintptr(h), unsafe.Pointer(bev)); ok {
 		again = cBool(b.call(b.closures.Load().write))
 	} else {
 		again = b.missed(bev)
@@ -72,8 +72,8 @@ func glevBevWrite(h unsafe.Pointer, bev *C.struct_bufferevent) (again C.int) {
 // The result is 2 if nothing was told, because the bufferevent is closed.
 //
 //export glevBevEvent
-func glevBevEvent(h unsafe.Pointer, bev *C.struct_bufferevent, what C.short, err, connecting C.int, codes *C.ulong, ncodes C.int) (again C.int) {
-	if b, ok := called[*BufferEvent](h, unsafe.Pointer(bev)); ok {
+func glevBevEvent(h C.uintptr_t, bev *C.struct_bufferevent, what C.short, err, connecting C.int, codes *C.ulong, ncodes C.int) (again C.int) {
+	if b, ok := called[*BufferEvent](uintptr(h), unsafe.Pointer(bev)); ok {
 		for _, code := range unsafe.Slice(codes, ncodes) {
 			b.codes = append(b.codes, uint64(code))
 		}
@@ -93,8 +93,8 @@ func (b *BufferEvent) missed(bev *C.struct_bufferevent) C.int {
 // A bufferevent that is being flushed is closed already, so it cannot be entered.
 //
 //export glevBevLingered
-func glevBevLingered(h unsafe.Pointer, bev *C.struct_bufferevent, what C.short, err C.int) {
-	if b, ok := restore[*BufferEvent](h); ok && b.native == unsafe.Pointer(bev) {
+func glevBevLingered(h C.uintptr_t, bev *C.struct_bufferevent, what C.short, err C.int) {
+	if b, ok := restore[*BufferEvent](uintptr(h)); ok && b.native == unsafe.Pointer(bev) {
 		b.flushEnds(Events(what), syscall.Errno(err))
 	} else {
 		live.stale.Add(1)
@@ -104,8 +104,8 @@ func glevBevLingered(h unsafe.Pointer, bev *C.struct_bufferevent, what C.short, 
 // A filter that is being flushed is closed already, but still passes its output on.
 //
 //export glevFilter
-func glevFilter(h unsafe.Pointer, bev *C.struct_bufferevent, out C.int, limit C.int64_t, mode C.int) C.int {
-	b, ok := restore[*BufferEvent](h)
+func glevFilter(h C.uintptr_t, bev *C.struct_bufferevent, out C.int, limit C.int64_t, mode C.int) C.int {
+	b, ok := restore[*BufferEvent](uintptr(h))
 	if !ok || b.native != unsafe.Pointer(bev) {
 		live.stale.Add(1)
 	} else if b.usage.enter() || b.flushing.Load() && b.join() {
@@ -115,8 +115,8 @@ func glevFilter(h unsafe.Pointer, bev *C.struct_bufferevent, out C.int, limit C.
 }
 
 //export glevAccept
-func glevAccept(h unsafe.Pointer, lev *C.struct_evconnlistener, fd C.int, addr *C.struct_glev_addr) {
-	if l, ok := called[*Listener](h, unsafe.Pointer(lev)); ok {
+func glevAccept(h C.uintptr_t, lev *C.struct_evconnlistener, fd C.int, addr *C.struct_glev_addr) {
+	if l, ok := called[*Listener](uintptr(h), unsafe.Pointer(lev)); ok {
 		l.accepted(int(fd), netAddr(addr))
 	} else {
 		closeFD(int(fd))
@@ -124,23 +124,23 @@ func glevAccept(h unsafe.Pointer, lev *C.struct_evconnlistener, fd C.int, addr *
 }
 
 //export glevAcceptError
-func glevAcceptError(h unsafe.Pointer, lev *C.struct_evconnlistener, err C.int) {
-	if l, ok := called[*Listener](h, unsafe.Pointer(lev)); ok {
+func glevAcceptError(h C.uintptr_t, lev *C.struct_evconnlistener, err C.int) {
+	if l, ok := called[*Listener](uintptr(h), unsafe.Pointer(lev)); ok {
 		l.acceptFailed(syscall.Errno(err))
 	}
 }
 
 //export glevDNSCleared
-func glevDNSCleared(h unsafe.Pointer, dns *C.struct_glev_dns) {
-	if d, ok := called[*DNSBase](h, unsafe.Pointer(dns)); ok {
+func glevDNSCleared(h C.uintptr_t, dns *C.struct_glev_dns) {
+	if d, ok := called[*DNSBase](uintptr(h), unsafe.Pointer(dns)); ok {
 		d.cleared()
 		d.leave()
 	}
 }
 
 //export glevLookup
-func glevLookup(h unsafe.Pointer, lookup *C.struct_glev_lookup, code C.int, addrs *C.struct_glev_addr, n C.int) {
-	if l, ok := called[*DNSLookup](h, unsafe.Pointer(lookup)); ok {
+func glevLookup(h C.uintptr_t, lookup *C.struct_glev_lookup, code C.int, addrs *C.struct_glev_addr, n C.int) {
+	if l, ok := called[*DNSLookup](uintptr(h), unsafe.Pointer(lookup)); ok {
 		l.answered(int(code), unsafe.Slice(addrs, n))
 	}
 }

@@ -83,6 +83,21 @@ static int retry_soon(struct glev_bev *r, int msec)
 	return event_add(r->ending.flushed, &tv);
 }
 
+/* A flush moves bytes whatever is enabled, down a stack of filters and to the other end of a
+ * pair. */
+int glev_bev_flush_meets_loan(const struct glev_bev *r)
+{
+	const struct glev_bev *partner;
+
+	for (; r; r = r->stack.under) {
+		partner = r->stack.partner;
+		if (r->kind != GLEV_SOCKET && (r->in.lent || r->out.lent ||
+		    (partner && (partner->in.lent || partner->out.lent))))
+			return 1;
+	}
+	return 0;
+}
+
 /* A bufferevent with a door does not pass a flush on, so the other end is not told then. */
 int64_t glev_bev_flush_native(struct glev_bev *r, short what, enum bufferevent_flush_mode mode)
 {
@@ -102,8 +117,6 @@ static void set_finishing(struct glev_bev *r, int on)
  * told that this is the end. (Filters that C made are not known here.) */
 static void finish_filters(struct glev_bev *r)
 {
-	if (r->kind != GLEV_FILTER)
-		return;
 	if (!r->stack.under) {
 		glev_bev_flush_native(r, EV_WRITE, BEV_FINISHED);
 		return;
@@ -113,13 +126,28 @@ static void finish_filters(struct glev_bev *r)
 	set_finishing(r, 0);
 }
 
+/* The functions of a filter could not use a buffer that is lent. A loan is on the loop's thread,
+ * so it has ended when that thread calls the flushed event. */
+static void finish(struct glev_bev *r)
+{
+	if (r->kind != GLEV_FILTER)
+		return;
+	r->ending.unfinished = (int8_t)glev_bev_flush_meets_loan(r);
+	if (!r->ending.unfinished)
+		finish_filters(r);
+	else if (r->ending.flushed)
+		retry_soon(r, 0);
+}
+
 int64_t glev_bev_try_shut(struct glev_bev *r)
 {
 	struct glev_bev *bottom = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
 	int rc;
 
+	if (r->ending.unfinished)
+		finish(r);
 	/* A FreeAfterFlush does not wait for the event that tells of the connection. */
-	if (r->ending.shut != GLEV_SHUT_ASKED || !all_written(r) ||
+	if (r->ending.shut != GLEV_SHUT_ASKED || r->ending.unfinished || !all_written(r) ||
 	    (glev_bev_connection_is_due(carrier) && !glev_bev_lingers(r)))
 		return 0;
 	if (carrier->door) {
@@ -150,8 +178,8 @@ int64_t glev_bev_close_write(struct glev_bev *r)
 		rc = -ENOTCONN;
 	else if (!r->ending.shut && (rc = watch_output(r)) == 0) {
 		r->ending.shut = GLEV_SHUT_ASKED;
-		finish_filters(r);
-		glev_buf_set_frozen(&r->out, r->out.frozen | GLEV_BACK);
+		finish(r);
+		glev_buf_refreeze(&r->out);
 		glev_fast_write(r);
 		rc = glev_bev_try_shut(r);
 	}
@@ -265,7 +293,7 @@ int glev_bev_lingered(struct glev_bev *r)
 
 	if (pair ? !has_partner(r) : fd < 0 && !glev_bev_connection_is_due(bottom))
 		return 1;
-	if (!all_written(r) || !is_shut(r))
+	if (r->ending.unfinished || !all_written(r) || !is_shut(r))
 		return 0;
 	if (glev_bev_connection_is_due(carrier))
 		return 1;
@@ -280,15 +308,16 @@ int glev_bev_lingered(struct glev_bev *r)
 static int64_t linger(struct glev_bev *r, int64_t usec)
 {
 	struct timeval tv = {usec / 1000000, usec % 1000000};
+	int watched = watch_output(r);
 
 	glev_settle_disable(r, EV_READ);
-	finish_filters(r);
+	finish(r);
 	if (!r->ending.limit)
 		r->ending.limit = event_new(r->base->base, -1, EV_FINALIZE, glev_on_bev_limit, r);
 	__atomic_store_n(&r->closures, 0, __ATOMIC_RELAXED);
 	glev_fast_write(r);
 	__atomic_store_n(&r->life, GLEV_FLUSHING, __ATOMIC_RELEASE);
-	if (!r->ending.limit || watch_output(r) < 0)
+	if (!r->ending.limit || watched < 0)
 		return -ENOMEM;
 	if (glev_bev_lingered(r))
 		return 1;
@@ -307,7 +336,8 @@ static void cut_off(struct glev_bev *r)
 	static const struct linger none = {1, 0};
 	struct glev_bev *bottom = glev_bev_bottom(r);
 
-	if (bottom->kind == GLEV_SOCKET && (bottom->owns & GLEV_OWNS_DESCRIPTOR) && !all_written(r))
+	if (bottom->kind == GLEV_SOCKET && (bottom->owns & GLEV_OWNS_DESCRIPTOR) &&
+	    (!all_written(r) || r->ending.unfinished))
 		setsockopt(bufferevent_getfd(bottom->bev), SOL_SOCKET, SO_LINGER, &none, sizeof(none));
 }
 
@@ -362,6 +392,7 @@ static void give_back(struct glev_bev *r)
 		if (limited && h->rate)
 			bufferevent_set_rate_limit(r->bev, (struct ev_token_bucket_cfg *)h->rate);
 	}
+	r->ending.shut = 0;
 	glev_buf_set_frozen(&r->in, h->in_frozen);
 	glev_buf_set_frozen(&r->out, h->out_frozen);
 }
@@ -379,6 +410,10 @@ static void unwatch(struct glev_bev *r)
 	if (r->mark.in_cb)
 		evbuffer_remove_cb_entry(r->in.evb, r->mark.in_cb);
 	r->mark.in_cb = NULL;
+	if (r->host && r->fast.unsent_cb) { /* all other outputs are ours until they are gone */
+		evbuffer_remove_cb_entry(r->out.evb, r->fast.unsent_cb);
+		r->fast.unsent_cb = NULL;
+	}
 	unwatch_output(r);
 	glev_buf_out_of_file(&r->out);
 }
@@ -423,6 +458,7 @@ void glev_bev_quiet(struct glev_bev *r)
 {
 	int fd = -1;
 
+	glev_bypass_drop(r);
 	glev_stack_lock(r);
 	if (r->host) {
 		glev_bev_end_dial(r);

@@ -393,3 +393,36 @@ func TestFreeAfterFlushWhenThePeerSpeaksLater(t *testing.T) {
 		testutil.Receive(t, freed)
 	})
 }
+
+// A closure in a later turn than CloseWrite writes nothing past the output either.
+func TestCloseWriteAndALaterClosure(t *testing.T) {
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
+		closed := false
+		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+			_, err := b.Read(make([]byte, 10))
+			assert.NoError(t, err)
+			_, err = b.WriteString("answer")
+			if !closed {
+				assert.NoError(t, err)
+				assert.NoError(t, b.CloseWrite())
+				closed = true
+				return
+			}
+			assert.ErrorIs(t, err, syscall.EPIPE)
+			assert.NoError(t, base.LoopBreak())
+		}, nil, func(_ *libevent.BufferEvent, what libevent.Events) { assert.Fail(t, "an event", "%v", what) }))
+		require.NoError(t, bev.Enable(rd))
+		_, err := peer.Write([]byte("first"))
+		require.NoError(t, err)
+		go func() {
+			got, err := io.ReadAll(peer)
+			assert.NoError(t, err)
+			assert.Equal(t, "answer", string(got))
+			_, err = peer.Write([]byte("second"))
+			assert.NoError(t, err)
+		}()
+		testutil.Dispatch(t, base)
+		bev.Free()
+	})
+}

@@ -89,7 +89,7 @@ static void enter_descriptor(struct glev_bev *r, int link)
 	r->ending.shut = 0;
 	restore_priority(r);
 	glev_buf_refreeze(&r->in);
-	glev_buf_set_frozen(&r->out, r->out.frozen & ~GLEV_BACK);
+	glev_buf_refreeze(&r->out);
 	glev_settle(r);
 }
 

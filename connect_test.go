@@ -247,6 +247,42 @@ func TestSetFD(t *testing.T) {
 	assert.ErrorIs(t, another.SetFD(1<<20), syscall.EBADF)
 }
 
+// What the user has frozen stays frozen with another descriptor. What CloseWrite has closed
+// does not, and Unfreeze does not open it.
+func TestSetFDAndFrozenBuffers(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, _ := testutil.NewSocket(t, base, 0)
+	defer bev.Free()
+	replace := func() {
+		fd, _ := testutil.TCPPair(t)
+		old := bev.FD()
+		require.NoError(t, bev.SetFD(fd))
+		require.NoError(t, syscall.Close(old))
+	}
+	write := func() error {
+		_, err := bev.WriteString("x")
+		return err
+	}
+	require.NoError(t, bev.Output().Freeze(false))
+	require.NoError(t, bev.Input().Freeze(true))
+	replace()
+	assert.ErrorIs(t, write(), libevent.ErrFrozen)
+	assert.ErrorIs(t, bev.Input().Prepend([]byte("x")), libevent.ErrFrozen)
+	require.NoError(t, bev.Output().Unfreeze(false))
+	require.NoError(t, write())
+
+	require.NoError(t, bev.CloseWrite())
+	assert.ErrorIs(t, write(), syscall.EPIPE)
+	require.NoError(t, bev.Output().Unfreeze(false))
+	assert.ErrorIs(t, write(), syscall.EPIPE)
+	replace()
+	assert.NoError(t, write())
+	require.NoError(t, bev.Output().Freeze(false))
+	require.NoError(t, bev.CloseWrite())
+	replace()
+	assert.ErrorIs(t, write(), libevent.ErrFrozen)
+}
+
 // Libevent alone would report that the old descriptor is connected as an event of the new
 // one.
 func TestSetFDWhileConnecting(t *testing.T) {

@@ -26,7 +26,7 @@
 
 /* --- lookups --------------------------------------------------------------- */
 
-struct glev_lookup *glev_lookup_new(struct glev_dns *d, const char *host, int family, void *handle)
+struct glev_lookup *glev_lookup_new(struct glev_dns *d, const char *host, int family, uintptr_t handle)
 {
 	size_t n = strlen(host) + 1;
 	struct glev_lookup *l = calloc(1, sizeof(*l) + n);
@@ -85,7 +85,7 @@ void glev_lookup_free(struct glev_lookup *l)
 	} else if (!l->busy) {
 		unlist(l);
 	} else {
-		l->handle = NULL;
+		l->handle = 0;
 		if (l->req)
 			evdns_getaddrinfo_cancel(l->req);
 	}
@@ -124,7 +124,7 @@ static void discard(struct glev_dns *d)
 	free(d);
 }
 
-struct glev_dns *glev_dns_new(struct glev_base *b, void *handle)
+struct glev_dns *glev_dns_new(struct glev_base *b, uintptr_t handle)
 {
 	struct glev_dns *d = calloc(1, sizeof(*d));
 
@@ -211,7 +211,7 @@ int glev_dns_clear(struct glev_dns *d)
 
 void glev_dns_free(struct glev_dns *d)
 {
-	d->handle = NULL;
+	d->handle = 0;
 	d->freeing = 1;
 	d->base->dns_freeing++;
 	if (!step(d))

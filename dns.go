@@ -68,7 +68,7 @@ func (b *Base) NewDNSBase(cfg DNSConfig) (*DNSBase, error) {
 		lookups: map[*DNSLookup]struct{}{},
 	}
 	d.handle = newHandle(d)
-	d.c = C.glev_dns_new(b.c, d.handle.p)
+	d.c = C.glev_dns_new(b.c, d.handle.forC())
 	if d.c == nil {
 		d.handle.release()
 		return nil, &Error{op, syscall.ENOMEM}
@@ -495,7 +495,7 @@ func (d *DNSBase) lookup(op, host string, family C.int, fn func([]netip.Addr, er
 		dns:    d, host: host, fn: fn, internal: internal,
 	}
 	l.handle = newHandle(l)
-	l.c = C.glev_lookup_new(d.c, cString(host), family, l.handle.p)
+	l.c = C.glev_lookup_new(d.c, cString(host), family, l.handle.forC())
 	if l.c == nil {
 		l.handle.release()
 		return nil, &Error{op, syscall.ENOMEM}

@@ -24,7 +24,7 @@ type dues struct {
 func (d *dues) next() (fn func()) {
 	due := d.first
 	d.first = due.next
-	if v, ok := restore[deferred](due.handle); ok {
+	if v, ok := restore[deferred](uintptr(due.handle)); ok {
 		return v.ready()
 	}
 	live.stale.Add(1)
@@ -73,10 +73,12 @@ func (b *Base) takeDues() {
 	*at = taken
 }
 
-// runDues runs the closures of the notes for the base, in a turn of the loop.
+// runDues runs closures of the notes for the base, in a turn of the loop.
 func (b *Base) runDues() {
-	b.takeDues()
-	for b.dues.first != nil && !b.stopping() {
+	if b.dues.first == nil {
+		b.takeDues()
+	}
+	for n := 0; n < mostTasks && b.dues.first != nil && !b.stopping(); n++ {
 		if fn := b.dues.next(); fn != nil {
 			b.runPosted(fn)
 		}

@@ -28,8 +28,9 @@ var (
 	// and therefore not inside a closure: starting the loop, or freeing the base.
 	ErrRunning = errors.New("libevent: the loop is running")
 	// ErrLoopAborted is the error of every use of a loop after a closure ended the
-	// loop's goroutine with runtime.Goexit, as t.FailNow does. That removes
-	// libevent's frames from the stack, and the base cannot run again.
+	// loop's goroutine with runtime.Goexit, as t.FailNow does, or a FilterFunc any
+	// goroutine. That removes libevent's frames from the stack, and the base cannot
+	// run again.
 	ErrLoopAborted = errors.New("libevent: a closure called runtime.Goexit (t.FailNow, perhaps); the base cannot run again")
 	// ErrLent is the error of a change to a buffer while a function of Peek, Pullup
 	// or Reserve sees its bytes.

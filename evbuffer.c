@@ -43,6 +43,17 @@
 		}                                                             \
 	} while (0)
 
+/* For what takes no lock here but leaves that to libevent: the loop's thread only where only
+ * that may use the buffer, and all bytes are in the buffer. */
+#define REACH(b)                                                              \
+	do {                                                                  \
+		GLEV_CHECK_LOOP((b)->owner);                                  \
+		if (glev_bypass_matters((b)->bypass)) {                       \
+			glev_buf_hold(b);                                     \
+			glev_buf_unlock(b);                                   \
+		}                                                             \
+	} while (0)
+
 struct glev_buf *glev_buf_new(void)
 {
 	struct glev_buf *b = calloc(1, sizeof(*b));
@@ -71,7 +82,9 @@ int64_t glev_buf_len(struct glev_buf *b)
 	int64_t n;
 
 	GLEV_CHECK_LOOP(b->owner);
-	n = (int64_t)evbuffer_get_length(b->evb);
+	n = glev_bypass_length(b);
+	if (n < 0)
+		n = (int64_t)evbuffer_get_length(b->evb);
 	return glev_buf_gone(b) ? GLEV_CLOSED : n; /* asked after the length was read */
 }
 
@@ -97,7 +110,7 @@ int64_t glev_buf_add(struct glev_buf *b, const char *p, size_t n)
 {
 	int64_t rc;
 
-	GLEV_CHECK_LOOP(b->owner);
+	REACH(b);
 	if (evbuffer_add(b->evb, p, n) == 0)
 		return 0;
 	ATTEMPT(rc, b, GLEV_BACK, add_exactly(b, p, n));
@@ -124,7 +137,7 @@ int64_t glev_buf_prepend(struct glev_buf *b, const char *p, size_t n)
 {
 	int64_t rc;
 
-	GLEV_CHECK_LOOP(b->owner);
+	REACH(b);
 	ATTEMPT(rc, b, GLEV_FRONT, prepend(b, p, n));
 	return rc;
 }
@@ -133,7 +146,7 @@ int64_t glev_buf_append(struct glev_buf *b, struct evbuffer *scratch)
 {
 	int64_t rc;
 
-	GLEV_CHECK_LOOP(b->owner);
+	REACH(b);
 	ATTEMPT(rc, b, GLEV_BACK, evbuffer_add_buffer(b->evb, scratch));
 	return rc;
 }
@@ -142,7 +155,7 @@ int64_t glev_buf_remove(struct glev_buf *b, char *p, size_t n)
 {
 	int64_t rc;
 
-	GLEV_CHECK_LOOP(b->owner);
+	REACH(b);
 	if (n > INT_MAX) /* libevent's result is an int */
 		n = INT_MAX;
 	ATTEMPT(rc, b, GLEV_FRONT, evbuffer_remove(b->evb, p, n));
@@ -153,7 +166,7 @@ int64_t glev_buf_drain(struct glev_buf *b, size_t n)
 {
 	int64_t rc;
 
-	GLEV_CHECK_LOOP(b->owner);
+	REACH(b);
 	ATTEMPT(rc, b, GLEV_FRONT, evbuffer_drain(b->evb, n));
 	return rc;
 }
@@ -162,7 +175,7 @@ int64_t glev_buf_copyout(struct glev_buf *b, char *p, size_t n)
 {
 	int64_t rc;
 
-	GLEV_CHECK_LOOP(b->owner);
+	REACH(b);
 	if (n > INT_MAX)
 		n = INT_MAX;
 	rc = evbuffer_copyout(b->evb, p, n);
@@ -278,7 +291,7 @@ int64_t glev_buf_expand(struct glev_buf *b, size_t n)
 
 int64_t glev_buf_contiguous_space(struct glev_buf *b)
 {
-	GLEV_CHECK_LOOP(b->owner);
+	REACH(b);
 	return (int64_t)evbuffer_get_contiguous_space(b->evb);
 }
 
@@ -485,8 +498,8 @@ static int64_t move_all(struct glev_buf *dst, int dst_end, put_fn put, struct gl
 {
 	int64_t rc;
 
-	GLEV_CHECK_LOOP(dst->owner);
-	GLEV_CHECK_LOOP(src->owner);
+	REACH(dst);
+	REACH(src);
 	if (may_lock_both(dst, src)) {
 		ATTEMPT2(rc, dst, dst_end, src, GLEV_FRONT, put(dst->evb, src->evb));
 		return rc;
@@ -497,6 +510,8 @@ static int64_t move_all(struct glev_buf *dst, int dst_end, put_fn put, struct gl
 
 int64_t glev_buf_add_buffer(struct glev_buf *dst, struct glev_buf *src)
 {
+	if (glev_bypass_move(dst, src))
+		return 0;
 	return move_all(dst, GLEV_BACK, evbuffer_add_buffer, src);
 }
 
@@ -510,8 +525,8 @@ int64_t glev_buf_prepend_buffer(struct glev_buf *dst, struct glev_buf *src)
  * src. A scratch buffer has no callbacks. */
 int64_t glev_buf_remove_buffer(struct glev_buf *src, struct glev_buf *dst, size_t n)
 {
-	GLEV_CHECK_LOOP(src->owner);
-	GLEV_CHECK_LOOP(dst->owner);
+	REACH(src);
+	REACH(dst);
 	if (src == dst) /* libevent does nothing */
 		return refusal(src, GLEV_FRONT | GLEV_BACK);
 	return move_apart(dst, GLEV_BACK, evbuffer_add_buffer, src, n);
@@ -644,7 +659,7 @@ int64_t glev_buf_commit(struct glev_buf *b, struct evbuffer_iovec *vec, int nvec
 	 * these. A commit does not move those bytes. */
 	if (glev_buf_gone(b)) {
 		rc = GLEV_CLOSED;
-	} else if (b->frozen & GLEV_BACK) {
+	} else if (glev_buf_frozen(b) & GLEV_BACK) {
 		rc = GLEV_FROZEN;
 	} else {
 		evbuffer_unfreeze(b->evb, 0);

@@ -25,7 +25,7 @@ static void become_active(struct glev_later *l)
 		event_active(e->ev, what, 1);
 }
 
-struct glev_event *glev_event_new(struct glev_base *b, int fd, short what, void *handle)
+struct glev_event *glev_event_new(struct glev_base *b, int fd, short what, uintptr_t handle)
 {
 	struct glev_event *e = calloc(1, sizeof(*e));
 

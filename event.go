@@ -79,7 +79,7 @@ func (b *Base) newEvent(op string, fd int, what What, fn func(int, What), sig *s
 	defer b.leave()
 	e := &Event{object: object{base: b, kind: kindEvent}, fn: fn, signal: sig}
 	e.handle = newHandle(e)
-	e.c = C.glev_event_new(b.c, C.int(fd), C.short(what), e.handle.p)
+	e.c = C.glev_event_new(b.c, C.int(fd), C.short(what), e.handle.forC())
 	if e.c == nil {
 		e.handle.release()
 		return nil, &Error{op, syscall.ENOMEM}

@@ -96,6 +96,11 @@ static ssize_t read_to_block(struct glev_bev *r, int fd, size_t most, int *full)
 	*full = n == (ssize_t)most;
 	if (n <= 0)
 		return n;
+	if (n < VERY_LARGE && !*full && glev_bypass_open(r, b->block->data, (size_t)n))
+		return n;
+	r->fast.passes = 0;
+	glev_bypass_close(r);
+	evbuffer_unfreeze(r->in.evb, 0);
 	if (n < VERY_LARGE) {
 		rc = evbuffer_add(r->in.evb, b->block->data, (size_t)n);
 	} else {
@@ -103,6 +108,7 @@ static ssize_t read_to_block(struct glev_bev *r, int fd, size_t most, int *full)
 		if (rc == 0)
 			b->block = NULL;
 	}
+	glev_buf_refreeze(&r->in);
 	if (rc < 0) {
 		errno = ENOMEM; /* the stream has a hole, so this is its end */
 		return -1;
@@ -115,8 +121,12 @@ static ssize_t read_to_chain(struct glev_bev *r, int fd, size_t most, int *full)
 {
 	struct evbuffer_iovec space;
 	ssize_t n;
+	int err;
 
+	glev_bypass_close(r);
+	evbuffer_unfreeze(r->in.evb, 0);
 	if (evbuffer_reserve_space(r->in.evb, (ev_ssize_t)(r->fast.room < most ? r->fast.room : most), &space, 1) < 0) {
+		glev_buf_refreeze(&r->in);
 		errno = ENOMEM;
 		return -1;
 	}
@@ -128,6 +138,9 @@ static ssize_t read_to_chain(struct glev_bev *r, int fd, size_t most, int *full)
 		space.iov_len = (size_t)n;
 		evbuffer_commit_space(r->in.evb, &space, 1);
 	}
+	err = errno;
+	glev_buf_refreeze(&r->in);
+	errno = err;
 	return n;
 }
 
@@ -152,11 +165,13 @@ static void learn(struct glev_bev *r, size_t n)
 static ssize_t read_once(struct glev_bev *r, int fd, size_t most, int *full)
 {
 	ssize_t n;
+	int block;
 
 	count(&r->base->fast.reads);
 	if (!r->fast.room)
 		r->fast.room = FIRST_CHAIN - CHAIN_HEAD;
-	n = (r->fast.room < LARGE || r->fast.room >= VERY_LARGE ? read_to_block : read_to_chain)(r, fd, most, full);
+	block = r->fast.room < LARGE || r->fast.room >= VERY_LARGE || r->fast.passes;
+	n = (block ? read_to_block : read_to_chain)(r, fd, most, full);
 	if (n > 0)
 		learn(r, (size_t)n);
 	return n;
@@ -201,7 +216,6 @@ static size_t read_turn(struct glev_bev *r, ssize_t *last)
 	size_t total = 0, len;
 
 	*last = -1;
-	evbuffer_unfreeze(r->in.evb, 0);
 	while (full && total < TURN && !r->fast.read_error) {
 		size_t most = TURN;
 
@@ -220,7 +234,6 @@ static size_t read_turn(struct glev_bev *r, ssize_t *last)
 		}
 		total += (size_t)*last;
 	}
-	glev_buf_refreeze(&r->in);
 	return total;
 }
 
@@ -245,7 +258,7 @@ int glev_fast_read(struct glev_bev *r, short what)
 	size_t total = 0;
 	ssize_t last;
 
-	glev_bev_lock(r);
+	glev_bev_lock_past(r);
 	/* Another thread may have turned reading off while this one waited for the lock. */
 	if (r->fast.reading && !r->in.lent) {
 		if (what == EV_TIMEOUT && !glev_fast_pending(r)) {
@@ -314,6 +327,7 @@ void glev_fast_unsent(struct glev_bev *r)
 	struct glev_base *b = r->base;
 
 	r->owed.touched = 1;
+	glev_bypass_is_late(r);
 	if (!r->fast.on)
 		glev_settle_unsent(r);
 	if (!r->fast.on || r->fast.spilled || r->fast.direct || r->fast.unsent || !(r->off.held & EV_WRITE))
@@ -434,25 +448,83 @@ static void write_out(struct glev_bev *r, size_t len)
 int glev_fast_is_straight(const struct glev_bev *r, size_t n)
 {
 	return n && r->fast.on && !r->door && !r->fast.spilled && (r->off.held & EV_WRITE) && !in_steps(r, n) &&
-	    !r->out.callbacks && !r->out.lent && !(r->out.frozen & GLEV_BACK) &&
+	    !r->out.callbacks && !r->out.lent && !(glev_buf_frozen(&r->out) & GLEV_BACK) &&
 	    !evbuffer_get_length(r->out.evb);
 }
 
 size_t glev_fast_send(struct glev_bev *r, const char *p, size_t n, int *err)
 {
-	ssize_t sent = send(event_get_fd(r->fast.reader), p, write_most(r, n), MSG_DONTWAIT | MSG_NOSIGNAL);
+	ssize_t sent;
 
-	*err = sent < 0 ? errno : 0;
 	count(&r->base->fast.writes);
-	r->owed.touched = 1;
+	sent = send(event_get_fd(r->fast.reader), p, write_most(r, n), MSG_DONTWAIT | MSG_NOSIGNAL);
+	*err = sent < 0 ? errno : 0;
 	return sent < 0 ? 0 : (size_t)sent;
 }
 
 void glev_fast_sent(struct glev_bev *r, size_t sent, int err)
 {
+	r->owed.touched = 1;
 	if (sent && glev_bev_wants(r, GLEV_CB_WRITE)) /* as glev_fast_written */
 		r->owed.written = 1;
 	wrote(r, sent > 0, err);
+}
+
+/* Tells that bytes were lost, because there was no memory. */
+static void lose(struct glev_bev *r, short what)
+{
+	if ((what & EV_READ) && !r->fast.read_error) {
+		r->fast.read_error = ENOMEM;
+		glev_fast_again(r);
+	}
+	if (what & EV_WRITE)
+		wrote(r, 0, ENOMEM);
+}
+
+/* Has what is left of a bypass in the buffers, and tells what came of a send. */
+static void finish(struct glev_bev *r, size_t sent, int err)
+{
+	struct glev_bypass y = glev_bypass_take(r);
+
+	if (y.state == GLEV_BYPASS_OPEN)
+		r->fast.passes = !y.nin;
+	if (glev_bypass_put_in(r, y.in, y.nin) < 0)
+		y.lost |= EV_READ;
+	if (sent || err)
+		r->fast.direct++;
+	if (glev_bypass_put_out(r, y.out, y.nout) < 0)
+		y.lost |= EV_WRITE;
+	if (sent || err) {
+		r->fast.direct--;
+		glev_fast_sent(r, sent, err);
+	}
+	lose(r, y.lost);
+}
+
+/* The send needs no lock: what decides about it does not change while the bypass is used. */
+void glev_fast_finish(struct glev_bev *r)
+{
+	struct glev_bypass *y = &r->fast.bypass;
+	size_t sent = 0;
+	int err = 0, idle;
+
+	if (!r->fast.finishes)
+		return;
+	r->fast.finishes = 0;
+	if (glev_bypass_use(r)) {
+		if (y->nout)
+			sent = glev_fast_send(r, y->out, y->nout, &err);
+		y->out += sent;
+		y->nout -= sent;
+		idle = !y->nin && !y->nout && !(sent && glev_bev_wants(r, GLEV_CB_WRITE));
+		r->fast.passes = !y->nin;
+		glev_bypass_used(r, idle);
+		if (idle)
+			return;
+	}
+	glev_bev_lock_past(r);
+	finish(r, sent, err);
+	glev_bev_unlock(r);
 }
 
 void glev_fast_write(struct glev_bev *r)

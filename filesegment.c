@@ -19,7 +19,7 @@
 #include "bev.h"
 #include "callbacks.h"
 
-struct glev_file *glev_file_new(int fd, int mmap, int no_sendfile, void *handle, int *err)
+struct glev_file *glev_file_new(int fd, int mmap, int no_sendfile, uintptr_t handle, int *err)
 {
 	struct glev_file *f = calloc(1, sizeof(*f));
 
@@ -61,9 +61,9 @@ static void freed(const struct evbuffer_file_segment *seg, int flags, void *arg)
 	*(int *)arg = 1;
 }
 
-/* Called with the lock of the buffer. When evbuffer_add_file_segment returns, a filter may have
+/* Called with the lock of the buffer, if it has one. When evbuffer_add_file_segment returns, a filter may have
  * moved the bytes to a buffer with another lock, so the segment has a lock of its own. */
-static int64_t add_segment(struct glev_buf *b, struct glev_file *f, int64_t offset, int64_t length)
+static int64_t add_segment(struct evbuffer *evb, struct glev_file *f, int64_t offset, int64_t length)
 {
 	unsigned flags = 0;
 	struct evbuffer_file_segment *seg;
@@ -78,7 +78,7 @@ static int64_t add_segment(struct glev_buf *b, struct glev_file *f, int64_t offs
 	if (!seg)
 		return -(errno ? errno : ENOMEM);
 	evbuffer_file_segment_add_cleanup_cb(seg, freed, &gone);
-	if (evbuffer_add_file_segment(b->evb, seg, 0, length) < 0) {
+	if (evbuffer_add_file_segment(evb, seg, 0, length) < 0) {
 		if (!gone)
 			evbuffer_file_segment_free(seg);
 		return -(errno ? errno : ENOMEM);
@@ -89,16 +89,32 @@ static int64_t add_segment(struct glev_buf *b, struct glev_file *f, int64_t offs
 	return 0;
 }
 
+/* sendfile sends as much as the peer takes, however long the file is, and the loop waits. So
+ * it gets the file in pieces, one in a turn of the loop. */
+static int64_t add_pieces(struct evbuffer *evb, struct glev_file *f, int64_t offset, int64_t length)
+{
+	enum { SMALLEST = 1 << 20, MOST = 1024 };
+	int64_t size = length / MOST > SMALLEST ? length / MOST : SMALLEST, rc = 0;
+
+	for (; length > 0 && rc == 0; offset += size, length -= size)
+		rc = add_segment(evb, f, offset, length < size ? length : size);
+	return rc;
+}
+
 static int64_t send_file(struct glev_buf *b, struct glev_file *f, int64_t offset, int64_t length)
 {
+	struct evbuffer *scratch = evbuffer_new();
 	int first = !b->in_file;
-	int64_t rc;
+	int64_t rc = -ENOMEM;
 
 	if (first)
 		b->in_file = evbuffer_add_cb(b->evb, glev_on_in_file, b);
-	if (!b->in_file)
-		return -ENOMEM;
-	rc = add_segment(b, f, offset, length);
+	if (scratch && b->in_file && evbuffer_set_flags(scratch, EVBUFFER_FLAG_DRAINS_TO_FD) == 0)
+		rc = add_pieces(scratch, f, offset, length);
+	if (rc == 0 && evbuffer_add_buffer(b->evb, scratch) < 0)
+		rc = -ENOMEM;
+	if (scratch)
+		evbuffer_free(scratch);
 	if (rc < 0 && first)
 		glev_buf_out_of_file(b);
 	glev_buf_refreeze(b);
@@ -154,7 +170,7 @@ int64_t glev_buf_add_file(struct glev_buf *b, struct glev_file *f, int64_t offse
 	if (rc == 0 && send)
 		rc = send_file(b, f, offset, length);
 	else if (rc == 0 && f->mmap)
-		rc = add_segment(b, f, offset, length);
+		rc = add_segment(b->evb, f, offset, length);
 	glev_buf_unlock(b);
 	/* Reading may take long, so it is done without the lock. */
 	if (rc == 0 && !send && !f->mmap)

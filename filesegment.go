@@ -72,7 +72,7 @@ func NewFileSegment(f *os.File, offset, length int64, opts FileSegmentOptions) (
 	s.handle = newHandle(s)
 	var errno C.int
 	err = conn.Control(func(fd uintptr) {
-		s.c = C.glev_file_new(C.int(fd), cBool(opts.Mmap), cBool(opts.DisableSendfile), s.handle.p, &errno)
+		s.c = C.glev_file_new(C.int(fd), cBool(opts.Mmap), cBool(opts.DisableSendfile), s.handle.forC(), &errno)
 	})
 	if s.c == nil {
 		s.handle.release()

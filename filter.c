@@ -10,16 +10,25 @@
 #include "bev.h"
 #include "callbacks.h"
 
+static int why_not(const struct glev_bev *under)
+{
+	if (glev_bev_is_quiet(under))
+		return GLEV_CLOSED;
+	if (glev_bev_life(under) != GLEV_LIVE || under->stack.above || under->ending.shut)
+		return -EBUSY;
+	/* The functions of a filter could not use what a Peek shows. */
+	return under->in.lent || under->out.lent ? GLEV_LENT : 0;
+}
+
 int glev_filter_put(struct glev_bev *under, struct glev_bev *above)
 {
 	int rc;
 
 	glev_bev_lock(under);
-	if (glev_bev_life(under) != GLEV_LIVE || under->stack.above || under->ending.shut) {
-		int quiet = glev_bev_is_quiet(under);
-
+	rc = why_not(under);
+	if (rc < 0) {
 		glev_bev_unlock(under);
-		return quiet ? GLEV_CLOSED : -EBUSY;
+		return rc;
 	}
 	under->stack.above = above;
 	rc = glev_settle_try(under);
@@ -95,7 +104,6 @@ int glev_filter_rests(struct glev_bev *r, int got_on)
  *    below because the filter does not read, the end waits for them.
  *  - What a filter was told but has not told when it is freed is an event of the bufferevent below,
  *    which tells it then.
- *  - A filter that is just being made has no closures yet, and Go could not find its object.
  *  - When libevent destroys a filter, it removes its callbacks from the bufferevent below, and may
  *    remove those of another filter, which was put on meanwhile. Ours it does not know.
  */
@@ -122,20 +130,6 @@ static void keep(struct glev_bev *r, short what, int err)
 		r->owed.kept_err = err;
 }
 
-int glev_filter_keeps(struct glev_bev *r, short what, int err)
-{
-	int kept;
-
-	if (!r->stack.under)
-		return 0;
-	glev_bev_lock(r);
-	kept = r->owed.unmade;
-	if (kept)
-		keep(r, what, err);
-	glev_bev_unlock(r);
-	return kept;
-}
-
 void glev_filter_told(struct glev_bev *r, short what)
 {
 	if (!r->stack.feed)
@@ -158,7 +152,7 @@ void glev_filter_feed_event(struct glev_bev *r, short what, int err)
 	short kept = 0;
 
 	glev_bev_lock(r);
-	if (glev_bev_is_quiet(r) || r->owed.unmade)
+	if (glev_bev_is_quiet(r))
 		kept = what;
 	else if ((what & BEV_EVENT_EOF) && !glev_bev_lingers(r) && (waits_below(r) || puts_off(r)))
 		kept = what & end;
@@ -224,7 +218,7 @@ static void take_off(struct glev_bev *r)
 	glev_settle_callbacks(under, glev_bev_wants(under, GLEV_CB_WRITE));
 }
 
-struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, void *handle, int *err)
+struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, uintptr_t handle, int *err)
 {
 	struct bufferevent *bev;
 	struct glev_bev *r = calloc(1, sizeof(*r) + sizeof(struct glev_feed));
@@ -245,7 +239,6 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 	    out ? glev_on_filter_out : NULL, options & ~BEV_OPT_CLOSE_ON_FREE, NULL, r);
 	if (bev) {
 		r->stack.under = under;
-		r->owed.unmade = 1;
 		feed(r);
 		glev_bev_init(r, under->base, bev, GLEV_FILTER, options, loop_only, handle);
 		put = has_lock(bev, options) && count_changes(r);
@@ -258,4 +251,19 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 		return NULL;
 	}
 	return r;
+}
+
+/* Upward first, and without a lock: whoever has the lock of a filter may wait for those below. */
+void glev_filter_abandon(struct glev_bev *r)
+{
+	struct glev_bev *p;
+	struct bufferevent *bev = r->bev, *below;
+
+	glev_filter_end();
+	for (p = r->stack.above; p; p = p->stack.above)
+		glev_buf_abandon(&p->in);
+	for (; bev; bev = below) {
+		below = bufferevent_get_underlying(bev);
+		glev_evbuffer_abandon(bufferevent_get_input(bev));
+	}
 }

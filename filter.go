@@ -42,7 +42,8 @@ type filter struct {
 // and its methods SetCallbacks, CloseWrite, FreeAfterFlush, Trigger and TriggerEvent,
 // and Peek, Pullup and Reserve of its Input and Output, return errors. With
 // OptCloseOnFree, Free of the filter also frees under; without it under then has its
-// closures back.
+// closures back. While a function of Peek, Pullup or Reserve sees bytes of under,
+// NewFilter returns ErrLent.
 //
 // The filter reads nothing before Enable(EvRead). CloseWrite and FreeAfterFlush of the
 // filter first call out with FlushFinished, and wait for the bufferevents below.
@@ -95,7 +96,7 @@ func (under *BufferEvent) makeFilter(b *BufferEvent, flags C.int) C.int64_t {
 	for c.next() {
 		if c.rc = C.glev_bev_check(under.c); c.rc == 0 {
 			var errno C.int
-			b.c = C.glev_filter_new(under.c, in, out, flags, cBool(b.loopOnly), b.handle.p, &errno)
+			b.c = C.glev_filter_new(under.c, in, out, flags, cBool(b.loopOnly), b.handle.forC(), &errno)
 			if b.c == nil {
 				c.rc = -C.int64_t(errno)
 			}
@@ -117,10 +118,10 @@ func enterFilters() {
 }
 
 func leaveFilters() {
-	panicked := handle{C.glev_filter_leave()}
+	panicked := handle(C.glev_filter_leave())
 	runtime.UnlockOSThread()
-	if panicked.p != nil {
-		p, _ := restore[*PanicError](panicked.p)
+	if panicked != 0 {
+		p, _ := restore[*PanicError](uintptr(panicked))
 		panicked.release()
 		panic(p)
 	}
@@ -165,13 +166,17 @@ func (b *BufferEvent) filtered(out bool, limit int, mode FlushMode) (result Filt
 func (b *BufferEvent) filterFailed(panicked any) {
 	var err error = &Error{"filter", errors.New("a filter function panicked")}
 	b.filter.err.Store(&err)
-	if panicked == nil {
+	if panicked == nil { // a Goexit, perhaps not on the loop's goroutine
+		C.glev_filter_abandon(b.c)
 		b.base.failed(nil)
+		if !b.base.hosted() {
+			b.base.breakLoop()
+		}
 		return
 	}
 	p := panicError(panicked)
 	h := newHandle(p)
-	if C.glev_filter_panicked(h.p) == 0 {
+	if C.glev_filter_panicked(h.forC()) == 0 {
 		h.release()
 		b.base.failed(p)
 	}

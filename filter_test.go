@@ -3,6 +3,7 @@ package libevent_test
 import (
 	"bytes"
 	"compress/flate"
+	"fmt"
 	"io"
 	"sync"
 	"syscall"
@@ -246,6 +247,7 @@ func TestPanicInFilter(t *testing.T) {
 	// The panic comes out of the Go method that made libevent call the function...
 	check(testutil.Raises(func() { _, _ = f.WriteString("x") }))
 	check(testutil.Raises(func() { _ = f.Output().Add([]byte("x")) }))
+	check(testutil.Raises(func() { _, _ = testutil.NewBuffer(t, "x").RemoveBuffer(f.Output(), 1) }))
 	check(testutil.Raises(func() { _, _ = f.Flush(wr, libevent.FlushSync) }))
 	// ...also through a closure...
 	require.NoError(t, base.Post(func() { _, _ = f.WriteString("x") }))
@@ -479,4 +481,102 @@ func TestFilterFunctionRemovesFromWhatIsBeingMoved(t *testing.T) {
 	_, err = f.Read(p)
 	require.NoError(t, err)
 	require.Equal(t, text, p)
+}
+
+// The functions of a filter cannot use a buffer while a Peek shows it. What would have called
+// them waits until the Peek is over.
+func TestFilterWaitsForTheEndOfALoan(t *testing.T) {
+	for name, end := range map[string]func(f *libevent.BufferEvent) error{
+		"CloseWrite":     (*libevent.BufferEvent).CloseWrite,
+		"FreeAfterFlush": func(f *libevent.BufferEvent) error { return f.FreeAfterFlush(testutil.Patience) },
+	} {
+		for _, elsewhere := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s elsewhere %v", name, elsewhere), func(t *testing.T) {
+				base := testutil.NewBase(t)
+				under, peer := testutil.NewSocket(t, base, 0)
+				ended := false
+				f := testutil.NewFilter(t, under, nil, func(src, dst *libevent.Buffer, limit int, mode libevent.FlushMode) (libevent.FilterResult, error) {
+					result, err := testutil.Double(src, dst, limit, mode)
+					if mode == libevent.FlushFinished && !ended && result == libevent.FilterNeedMore {
+						ended = true
+						err = dst.Add([]byte("end"))
+					}
+					return result, err
+				}, libevent.OptCloseOnFree)
+				require.NoError(t, f.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) {
+					assert.Fail(t, "an event", "%v", what)
+				}))
+				got := testutil.ReadAll(peer)
+				testutil.OnceOnLoop(t, base, func() {
+					assert.NoError(t, f.Disable(wr))
+					_, err := f.WriteString("held")
+					assert.NoError(t, err)
+					assert.NoError(t, f.Output().Peek(func([][]byte) {
+						if elsewhere {
+							done := make(chan error, 1)
+							go func() { done <- end(f) }()
+							assert.NoError(t, <-done)
+						} else {
+							assert.NoError(t, end(f))
+						}
+						assert.False(t, ended)
+					}))
+					if name == "CloseWrite" {
+						assert.NoError(t, f.Enable(wr))
+					}
+				})
+				require.NoError(t, base.LoopExit(testutil.Patience))
+				go func() {
+					assert.Equal(t, "hheellddend", string(testutil.Receive(t, got)))
+					assert.NoError(t, base.LoopBreak())
+				}()
+				testutil.Dispatch(t, base)
+				f.Free()
+			})
+		}
+	}
+}
+
+func TestNewFilterOnABufferThatIsLent(t *testing.T) {
+	base := testutil.NewBase(t)
+	under, _ := testutil.NewSocket(t, base, 0)
+	for _, buf := range []*libevent.Buffer{under.Input(), under.Output()} {
+		require.NoError(t, buf.Peek(func([][]byte) {
+			_, err := libevent.NewFilter(under, nil, nil, 0)
+			assert.ErrorIs(t, err, libevent.ErrLent)
+		}))
+	}
+	testutil.NewFilter(t, under, nil, nil, libevent.OptCloseOnFree).Free()
+}
+
+// A filter leaves bytes below if its input has no room for what they become. The read closure
+// that drains the filter gets them.
+func TestFilterWithoutRoomGoesOn(t *testing.T) {
+	for _, opts := range []libevent.Options{0, libevent.OptLoopOnly, libevent.OptLoopOnly | libevent.OptDeferCallbacks} {
+		for _, filters := range []int{1, 2} {
+			t.Run(fmt.Sprintf("%v, %d filters", opts, filters), func(t *testing.T) {
+				base := testutil.NewBase(t)
+				bottom, peer := testutil.NewSocket(t, base, opts)
+				f := bottom
+				for range filters {
+					f = testutil.NewFilter(t, f, testutil.Double, nil, opts|libevent.OptCloseOnFree)
+				}
+				want, got := bytes.Repeat([]byte{'x'}, 500<<filters), []byte(nil)
+				require.NoError(t, f.SetWatermark(rd, 0, 101)) // never reached by twos
+				require.NoError(t, f.SetCallbacks(func(b *libevent.BufferEvent) {
+					p := make([]byte, b.Input().Len())
+					n, _ := b.Input().Remove(p)
+					if got = append(got, p[:n]...); len(got) == len(want) {
+						assert.NoError(t, base.LoopBreak())
+					}
+				}, nil, nil))
+				require.NoError(t, f.Enable(rd))
+				_, err := peer.Write(want[:500])
+				require.NoError(t, err)
+				testutil.Dispatch(t, base)
+				testutil.Same(t, want, got)
+				f.Free()
+			})
+		}
+	}
 }

@@ -37,15 +37,18 @@ int64_t glev_buf_check(struct glev_buf *b)
 
 /* --- frozen ends ------------------------------------------------------------ */
 
-/* The ends that the user has frozen, or the binding.
+/* The ends that the user has frozen, or the binding. After CloseWrite nothing more can be
+ * appended to the output.
  *
  * libevent sends a file to a socket without reading it. The bytes of such a chain are not
  * in memory. libevent does not notice that when it copies them, or moves them to a buffer
  * that is not written to a socket. So only libevent, which unfreezes the front while it
  * writes, may take them from the output. */
-static int frozen(const struct glev_buf *b)
+int glev_buf_frozen(const struct glev_buf *b)
 {
-	return b->in_file ? b->frozen | GLEV_FRONT : b->frozen;
+	int shut = b->owner && b == &b->owner->out && b->owner->ending.shut;
+
+	return b->frozen | (b->in_file ? GLEV_FRONT : 0) | (shut ? GLEV_BACK : 0);
 }
 
 int64_t glev_buf_refusal(struct glev_buf *b, int end)
@@ -54,14 +57,14 @@ int64_t glev_buf_refusal(struct glev_buf *b, int end)
 		return GLEV_CLOSED;
 	if (b->lent)
 		return GLEV_LENT;
-	if (frozen(b) & end)
+	if (glev_buf_frozen(b) & end)
 		return GLEV_FROZEN;
 	return 0;
 }
 
 void glev_buf_refreeze(struct glev_buf *b)
 {
-	int ends = b->lent ? GLEV_FRONT | GLEV_BACK : frozen(b);
+	int ends = b->lent ? GLEV_FRONT | GLEV_BACK : glev_buf_frozen(b);
 
 	(ends & GLEV_FRONT ? evbuffer_freeze : evbuffer_unfreeze)(b->evb, 1);
 	(ends & GLEV_BACK ? evbuffer_freeze : evbuffer_unfreeze)(b->evb, 0);
@@ -105,4 +108,25 @@ void glev_buf_take_back(struct glev_buf *b)
 {
 	if (--b->lent == 0)
 		glev_buf_refreeze(b);
+}
+
+/* --- after a Goexit ------------------------------------------------------------------ */
+
+/*
+ * Goexit has removed the frames of libevent that would have unlocked the buffer. How often
+ * they had locked it is not known, but a recursive mutex that is not the thread's refuses to
+ * be unlocked. Only libevent's lock debugging would abort.
+ */
+void glev_evbuffer_abandon(struct evbuffer *evb)
+{
+	enum { DEEP = 64 }; /* more often than calls of libevent are inside each other */
+	int i;
+
+	for (i = 0; i < DEEP && !glev_debugs_locks(); i++)
+		evbuffer_unlock(evb);
+}
+
+void glev_buf_abandon(struct glev_buf *b)
+{
+	glev_evbuffer_abandon(b->evb);
 }

@@ -56,12 +56,16 @@
 // libevent makes seven system calls for an echo, and reads 4096 bytes at most. On a
 // connected stream socket the binding therefore reads and writes by itself: it reads as
 // much as there is, and it writes without waiting for libevent to report that the
-// socket can be written to. An echo then takes three system calls. Closures see no
-// difference: order, watermarks, timeouts, events and their errors are those of
-// libevent. libevent does the reading and writing where it has to count or hand on the
-// bytes (rate limits, limits of a single read or write, filters), after
-// [BufferEvent.Pointer], while no loop runs, and with [Config].PlainIO or [OptPlainIO].
-// [Stats] counts what the fast path does.
+// socket can be written to. An echo then takes three system calls. Watermarks,
+// timeouts, events and their errors are those of libevent, and an end is told after the
+// bytes before it. The order of closures in a turn of the loop is not: if the read and
+// the write closure of a bufferevent are due in the same turn, libevent calls the read
+// closure first, and the fast path may call the write closure first.
+//
+// libevent does the reading and writing where it has to count or hand on the bytes (rate
+// limits, limits of a single read or write, filters), after [BufferEvent.Pointer], while
+// no loop runs, and with [Config].PlainIO or [OptPlainIO]. [Stats] counts what the fast
+// path does.
 //
 // # Errors
 //
@@ -134,8 +138,7 @@ type Config struct {
 	// PlainIO makes libevent do all reading and writing of bufferevents. Without
 	// it, connected stream sockets take a fast path of the binding, with larger
 	// reads, and writes that do not wait until libevent reports that the socket can
-	// be written to. Closures see no difference. OptPlainIO does the same for one
-	// bufferevent.
+	// be written to. OptPlainIO does the same for one bufferevent.
 	PlainIO bool
 	// OnPanic is called with the panics of closures and their stacks, on the loop's
 	// goroutine, and the loop goes on. Without OnPanic a panic comes out of
@@ -159,7 +162,7 @@ type Base struct {
 	usage
 	c      *C.struct_glev_base
 	event  *C.struct_event_base
-	handle handle
+	handle baseHandle
 	method string
 
 	plainIO bool
@@ -186,10 +189,9 @@ type Base struct {
 
 	mu       sync.Mutex
 	changed  sync.Cond // queue or children have; for freeChildren
-	queue    []task
-	spare    []task // the second of two slices that take turns as the queue
-	armed    bool   // the wake event is pending
-	keepers  int    // how many things keep an empty loop running
+	queue    taskQueue
+	armed    bool // the wake event is pending
+	keepers  int  // how many things keep an empty loop running
 	children map[*object]interface{ Free() }
 	counts   [kinds]int
 	io       C.struct_glev_fast_counters // the counters at the time when the base was freed
@@ -229,7 +231,7 @@ func (b *Base) start(op string) error {
 	b.children = map[*object]interface{ Free() }{}
 	b.changed.L = &b.mu
 	b.method = C.GoString(C.event_base_get_method(b.event))
-	b.handle = newHandle(b)
+	b.handle = newBaseHandle(b)
 	b.c = C.glev_base_new(b.event, cBool(b.noLocks), b.handle.p)
 	if b.c == nil {
 		b.handle.release()
@@ -501,13 +503,13 @@ func (b *Base) freeChildren() {
 	b.closeChildren()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for len(b.children) > 0 || len(b.queue) > 0 {
-		if len(b.queue) == 0 {
+	for len(b.children) > 0 || len(b.queue.left()) > 0 {
+		if len(b.queue.left()) == 0 {
 			b.changed.Wait() // another goroutine is inside a child
 			continue
 		}
-		t := b.queue[0]
-		b.queue = b.queue[1:]
+		t := b.queue.left()[0]
+		b.queue.drop(1)
 		if !t.posted {
 			b.mu.Unlock()
 			t.run()

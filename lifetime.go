@@ -23,6 +23,10 @@ const (
 	usageSeized = 1 << 61 // set in place of usageOpen; other goroutines wait
 )
 
+// prepare has callbacks wait until open is called: libevent may have one before the constructor
+// of the object has returned.
+func (u *usage) prepare() { u.word.Store(usageSeized) }
+
 func (u *usage) open() { u.word.Store(usageOpen) }
 
 func (u *usage) isOpen() bool { return u.word.Load()&(usageOpen|usageSeized) != 0 }
@@ -47,6 +51,11 @@ func (u *usage) unseize() { u.word.Store(usageOpen + 1) }
 // enter keeps the object from being freed until leave. It returns false if it is
 // closed.
 func (u *usage) enter() bool {
+	w := u.word.Load() // small enough to be inlined
+	return w&usageOpen != 0 && u.word.CompareAndSwap(w, w+1) || u.enterSlowly()
+}
+
+func (u *usage) enterSlowly() bool {
 	for {
 		w := u.look()
 		if w&usageOpen == 0 {
@@ -114,7 +123,9 @@ func (o *object) self() *object { return o }
 
 // leave undoes enter. If the object is closed and no other goroutine is inside, the
 // loop frees it in a later turn, because a callback of the object may be below on this
-// stack. If no loop runs it is freed at once.
+// stack. If no loop runs it is freed at once. But the C program may start the loop of a
+// wrapped base at any moment, and the binding learns of the loop from its first callback,
+// which already uses the memory. So that memory always waits for the loop.
 func (o *object) leave() {
 	if o.usage.leave() {
 		o.sendToLoop()
@@ -122,7 +133,7 @@ func (o *object) leave() {
 }
 
 func (o *object) sendToLoop() {
-	if o.base.lockIdle() {
+	if !o.base.wrapped && o.base.lockIdle() {
 		o.freeNow()
 		o.base.own.Unlock()
 		o.leaveBelow()
@@ -155,12 +166,16 @@ func (o *object) freeNow() {
 // called finds the object that a callback is for, and enters it. If the handle leads to
 // no object, or to another one than native, the call is stale and is counted. A freed
 // object gets no more calls. After a true result the caller defers ran, or calls leave.
-func called[T interface{ self() *object }](h, native unsafe.Pointer) (T, bool) {
+func called[T interface{ self() *object }](h uintptr, native unsafe.Pointer) (T, bool) {
 	v, ok := restore[T](h)
+	if ok {
+		v.self().look() // native is set when the object is open
+	}
 	if !ok || v.self().native != native {
 		live.stale.Add(1)
 		return v, false
 	}
+	raceAcquire()
 	return v, v.self().enter()
 }
 

@@ -10,7 +10,7 @@
 #include "base.h"
 #include "callbacks.h"
 
-static struct glev_lev *record(struct glev_base *b, void *handle)
+static struct glev_lev *record(struct glev_base *b, uintptr_t handle)
 {
 	struct glev_lev *l = calloc(1, sizeof(*l));
 
@@ -53,7 +53,7 @@ static struct glev_lev *complete(struct glev_lev *l, struct evconnlistener *lev,
 	return NULL;
 }
 
-struct glev_lev *glev_lev_new(struct glev_base *b, const struct glev_addr *a, unsigned flags, int backlog, void *handle, int *err)
+struct glev_lev *glev_lev_new(struct glev_base *b, const struct glev_addr *a, unsigned flags, int backlog, uintptr_t handle, int *err)
 {
 	struct sockaddr_storage ss;
 	int len = glev_addr_to(a, &ss), fd;
@@ -73,7 +73,7 @@ struct glev_lev *glev_lev_new(struct glev_base *b, const struct glev_addr *a, un
 	return l;
 }
 
-struct glev_lev *glev_lev_new_fd(struct glev_base *b, int fd, unsigned flags, int backlog, void *handle, int *err)
+struct glev_lev *glev_lev_new_fd(struct glev_base *b, int fd, unsigned flags, int backlog, uintptr_t handle, int *err)
 {
 	int listening = 0;
 	socklen_t size = sizeof(listening);

@@ -143,7 +143,7 @@ func (b *Base) listenFD(fd int, opts ListenOptions, accept func(*Listener, int, 
 	return b.newListener(op, opts, accept, spread, func(l *Listener) syscall.Errno {
 		flags, backlog := opts.native(C.AF_UNIX)
 		var errno C.int
-		l.c = C.glev_lev_new_fd(b.c, C.int(fd), flags, backlog, l.handle.p, &errno)
+		l.c = C.glev_lev_new_fd(b.c, C.int(fd), flags, backlog, l.handle.forC(), &errno)
 		if l.c == nil {
 			return syscall.Errno(errno)
 		}
@@ -174,6 +174,7 @@ func (b *Base) newListener(op string, opts ListenOptions, accept func(*Listener,
 		l.shares = append(l.shares, share)
 	}
 	l.handle = newHandle(l)
+	l.prepare()
 	if errno := open(l); errno != 0 {
 		l.handle.release()
 		return nil, &Error{op, errno}
@@ -189,7 +190,7 @@ func (b *Base) newListener(op string, opts ListenOptions, accept func(*Listener,
 func (l *Listener) bind(a *C.struct_glev_addr, opts ListenOptions) syscall.Errno {
 	flags, backlog := opts.native(a.family)
 	var errno C.int
-	l.c = C.glev_lev_new(l.base.c, a, flags, backlog, l.handle.p, &errno)
+	l.c = C.glev_lev_new(l.base.c, a, flags, backlog, l.handle.forC(), &errno)
 	if l.c == nil {
 		return syscall.Errno(errno)
 	}

@@ -286,6 +286,28 @@ func TestListenFD(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.ENOTSOCK)
 }
 
+// The loop accepts at once, perhaps before ListenFD has returned on another goroutine.
+func TestAConnectionThatWaitsForTheListener(t *testing.T) {
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
+	for range 300 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		conn, err := net.Dial("tcp", ln.Addr().String())
+		require.NoError(t, err)
+		accepted := make(chan struct{})
+		l, err := base.ListenFD(testutil.ConnFD(t, ln.(*net.TCPListener)), libevent.ListenOptions{},
+			func(l *libevent.Listener, fd int, _ net.Addr) {
+				testutil.Drop(l, fd, nil)
+				close(accepted)
+			})
+		require.NoError(t, err)
+		testutil.Receive(t, accepted)
+		l.Free()
+		require.NoError(t, conn.Close())
+	}
+}
+
 func TestAcceptedDescriptors(t *testing.T) {
 	for _, opts := range []libevent.ListenOptions{{}, {Blocking: true, NoCloseOnExec: true}} {
 		base := testutil.NewBase(t)

@@ -78,6 +78,9 @@ func (b *Base) turn(op string, flags LoopFlags, ctx context.Context) (empty bool
 	if p := b.panicked.Swap(nil); p != nil {
 		panic(p)
 	}
+	if b.dead.Load() { // a function of a filter has ended another goroutine
+		return false, ErrLoopAborted
+	}
 	n, err := result(op, C.int64_t(rc))
 	return n == 1, err
 }
@@ -138,9 +141,9 @@ func (b *Base) keep(delta int) {
 	b.keepers += delta
 	changed := b.keepers == 0 || delta > 0 && b.keepers == delta
 	b.mu.Unlock()
-	if changed && b.usable() == nil {
+	if changed && !b.dead.Load() && (!b.noLocks || b.onLoop()) {
 		b.applyKeepers()
-	} else if changed { // a base without locks, and not the loop's goroutine
+	} else if changed {
 		b.enqueue(task{run: b.applyKeepers})
 	}
 	b.leave()
@@ -257,10 +260,37 @@ type task struct {
 	posted bool // a function of the user's, which may panic; the binding's own do not
 }
 
+// taskQueue has the tasks that have not run, behind some that have.
+type taskQueue struct {
+	tasks []task
+	ran   int
+}
+
+func (q *taskQueue) left() []task { return q.tasks[q.ran:] }
+
+// maxSpare bounds the memory that is kept after many posts, in tasks.
+const maxSpare = 4096
+
+// drop removes the first n tasks.
+func (q *taskQueue) drop(n int) {
+	clear(q.left()[:n])
+	q.ran += n
+	switch left := q.left(); {
+	case len(left) == 0 && cap(q.tasks) > maxSpare:
+		*q = taskQueue{}
+	case len(left) <= q.ran: // so a task is moved once on average, at most
+		moved := copy(q.tasks, left)
+		clear(q.tasks[moved:])
+		*q = taskQueue{tasks: q.tasks[:moved]}
+	}
+}
+
 // Post runs fn on the loop's goroutine in the loop's next turn, after functions that
-// were posted before. It returns at once. A function that posts itself again waits for
-// the next turn, so sockets are served in between. When no loop runs, fn waits for the
-// next run. The loop does not end before fn has run, even if no events are left.
+// were posted before. It returns at once. If many functions wait, the loop serves sockets
+// and timers after some of them, and so it does before a function that posts itself
+// again. When no loop runs, fn waits for the next run. The loop does not end before fn
+// has run, even if no events are left, unless LoopExit, LoopBreak or the context of Run
+// ends it.
 // Stands for event_base_once.
 func (b *Base) Post(fn func()) error {
 	if fn == nil {
@@ -320,7 +350,7 @@ func (b *Base) enqueue(t task) {
 	// task and end as soon as the queue is unlocked.
 	open := b.enter()
 	b.mu.Lock()
-	b.queue = append(b.queue, t)
+	b.queue.tasks = append(b.queue.tasks, t)
 	arm := open && !b.armed
 	if arm {
 		b.armed = true
@@ -342,15 +372,17 @@ func (b *Base) wake() {
 	}
 }
 
-// maxSpare bounds the memory that is kept after many posts, in tasks.
-const maxSpare = 4096
+// mostTasks is how many tasks run in a turn of the loop, and how many closures that are due
+// (see due.go), before the loop looks for new events. libevent's own bound for deferred
+// callbacks is the same.
+const mostTasks = 32
 
 // runQueue is the callback of the wake event.
 func (b *Base) runQueue() {
 	b.runDues()
+	var batch [mostTasks]task
 	b.mu.Lock()
-	batch := b.queue
-	b.queue, b.spare = b.spare[:0], nil
+	n := copy(batch[:], b.queue.left())
 	b.armed = false
 	b.mu.Unlock()
 
@@ -358,21 +390,14 @@ func (b *Base) runQueue() {
 	defer func() { // also when a closure ends the goroutine
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		if next == len(batch) {
-			if cap(batch) <= maxSpare {
-				b.spare = batch[:0]
-			}
-			return
-		}
-		b.queue = append(batch[next:len(batch):len(batch)], b.queue...)
-		if !b.armed {
+		b.queue.drop(next)
+		if len(b.queue.left()) > 0 && !b.armed {
 			b.armed = true
 			C.glev_base_wake(b.c)
 		}
 	}()
-	for next < len(batch) && !b.stopping() {
+	for next < n && !b.stopping() {
 		t := batch[next]
-		batch[next] = task{}
 		next++
 		if t.posted {
 			b.runPosted(t.run)

@@ -88,12 +88,12 @@ void glev_base_is_foreign(struct glev_base *b);
 void glev_base_wake(struct glev_base *b);
 
 /* A filter function that panics between enter and leave makes its panic come
- * out of leave, which returns the handle of the panic, or NULL. The calling
+ * out of leave, which returns the handle of the panic, or 0. The calling
  * goroutine must keep its thread in between. */
 void glev_filter_enter(void);
-void *glev_filter_leave(void);
+uintptr_t glev_filter_leave(void);
 /* Leaves a panic with the calling thread. Returns 0 if no leave will find it. */
-int glev_filter_panicked(void *panic);
+int glev_filter_panicked(uintptr_t panic);
 
 /* --- due.c --------------------------------------------------------------- */
 
@@ -101,7 +101,7 @@ int glev_filter_panicked(void *panic);
  * first member of the record that it is about. */
 struct glev_due {
 	struct glev_due *next;
-	void *handle;
+	uintptr_t handle;
 	const void *thread; /* the thread of the Go call that caused it */
 };
 
@@ -143,12 +143,12 @@ void glev_fast_counters(struct glev_base *b, struct glev_fast_counters *c);
 struct glev_event {
 	struct event *ev;
 	struct glev_base *base;
-	void *handle;
+	uintptr_t handle;
 	struct glev_later later;
 	short active; /* what it will fire with in the next turn; atomic */
 };
 
-struct glev_event *glev_event_new(struct glev_base *b, int fd, short what, void *handle);
+struct glev_event *glev_event_new(struct glev_base *b, int fd, short what, uintptr_t handle);
 int glev_event_add(struct glev_event *e, int64_t usec);
 int glev_event_del(struct glev_event *e);
 void glev_event_active(struct glev_event *e, short what);
@@ -163,6 +163,8 @@ enum { GLEV_FRONT = 1, GLEV_BACK = 2 };
 /* Whether the caller may use the buffer now. */
 int64_t glev_buf_check(struct glev_buf *b);
 int64_t glev_buf_freeze(struct glev_buf *b, int end, int on);
+/* Unlocks what a Goexit on this thread has left locked. */
+void glev_buf_abandon(struct glev_buf *b);
 
 /* --- evbuffer.c ---------------------------------------------------------- */
 
@@ -211,7 +213,7 @@ struct glev_ref {
 	struct glev_due due;
 };
 
-struct glev_ref *glev_ref_new(void *handle);
+struct glev_ref *glev_ref_new(uintptr_t handle);
 /* ref is due when libevent has no more use for the bytes. */
 int64_t glev_buf_add_reference(struct glev_buf *b, const char *p, size_t n, struct glev_ref *ref);
 
@@ -226,7 +228,7 @@ struct glev_file {
 };
 
 /* Duplicates fd. */
-struct glev_file *glev_file_new(int fd, int mmap, int no_sendfile, void *handle, int *err);
+struct glev_file *glev_file_new(int fd, int mmap, int no_sendfile, uintptr_t handle, int *err);
 /* The last release closes the descriptor, and makes the record due. */
 void glev_file_release(struct glev_file *f);
 /* length > 0, and the range is one of the file. */
@@ -248,7 +250,7 @@ struct glev_change {
 	int last; /* no change will follow */
 };
 
-struct glev_buf_cb *glev_buf_cb_new(void *handle);
+struct glev_buf_cb *glev_buf_cb_new(uintptr_t handle);
 int64_t glev_buf_cb_add(struct glev_buf *b, struct glev_buf_cb *cb);
 int64_t glev_buf_cb_enable(struct glev_buf_cb *cb, int on);
 /* After it the record is due for a last time. */
@@ -256,15 +258,33 @@ int64_t glev_buf_cb_remove(struct glev_buf *b, struct glev_buf_cb *cb);
 /* What changed since the last call. */
 struct glev_change glev_buf_cb_collect(struct glev_buf_cb *cb);
 
+/* --- bypass.c ------------------------------------------------------------ */
+
+/* CLOSED: the bytes are in the buffers. IDLE: there are none, and nothing has changed since the
+ * bypass was open last. OPEN: the bytes are in the bypass. USED: a thread changes what follows.
+ * LATE: others are in the output. */
+enum { GLEV_BYPASS_CLOSED, GLEV_BYPASS_IDLE, GLEV_BYPASS_OPEN, GLEV_BYPASS_USED, GLEV_BYPASS_LATE };
+
+/* What passes the buffers by while a read closure runs; see bypass.c. */
+struct glev_bypass {
+	uint32_t state; /* atomic */
+	short lost;     /* directions whose bytes are lost, because there was no memory */
+	const char *in, *out;
+	size_t nin, nout;
+};
+
+/* That of a bufferevent. It stays as long as the record. */
+struct glev_bypass *glev_bev_bypass(struct glev_bev *r);
+
 /* --- bufferevent.c ------------------------------------------------------- */
 
 enum { GLEV_CB_READ = 1, GLEV_CB_WRITE = 2 };
 
-struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop_only, int plain, void *handle, int *err);
-int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, void *handles[2], struct glev_bev *out[2]);
+struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop_only, int plain, uintptr_t handle, int *err);
+int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, uintptr_t handles[2], struct glev_bev *out[2]);
+/* Events wait until this is called: libevent may have some before the Go object is complete. */
+void glev_bev_known(struct glev_bev *r);
 struct bufferevent *glev_bev_native(struct glev_bev *r);
-/* Says that a filter's Go object is complete. Its events wait for that. */
-void glev_bev_made(struct glev_bev *r);
 struct glev_buf *glev_bev_input(struct glev_bev *r);
 struct glev_buf *glev_bev_output(struct glev_bev *r);
 /* Returns the pointer for C code, which may do anything with the bufferevent. */
@@ -342,7 +362,10 @@ void glev_bev_describe(struct glev_bev *r, char *buf, int size);
 
 /* --- filter.c ------------------------------------------------------------ */
 
-struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, void *handle, int *err);
+struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, uintptr_t handle, int *err);
+/* A function of the filter has called Goexit on this thread: unlocks what that has left locked
+ * of the stack. */
+void glev_filter_abandon(struct glev_bev *r);
 
 /* --- adopt.c ------------------------------------------------------------- */
 
@@ -363,8 +386,8 @@ struct glev_door {
 
 /* Takes over a bufferevent that C made, or, with wrap and on the loop's thread,
  * uses it until glev_bev_quiet gives it back. */
-int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, int loop_only, int wrap, void *handle, struct glev_bev **out);
-int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct glev_door *door, int options, int loop_only, int plain, void *handle, struct glev_bev **out);
+int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, int loop_only, int wrap, uintptr_t handle, struct glev_bev **out);
+int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct glev_door *door, int options, int loop_only, int plain, uintptr_t handle, struct glev_bev **out);
 
 /* --- ratelimit.c --------------------------------------------------------- */
 
@@ -407,16 +430,16 @@ enum { GLEV_BIND_IPV4_AND_IPV6 = 0 };
 struct glev_lev {
 	struct evconnlistener *lev;
 	struct glev_base *base;
-	void *handle;
+	uintptr_t handle;
 	struct event *retry; /* enables it again: in the next turn, or later if accept has failed */
 	int wanted;          /* the user wants it enabled */
 	int accepted;        /* since it was last paused */
 	int backoff_ms;      /* 0 while accept works */
 };
 
-struct glev_lev *glev_lev_new(struct glev_base *b, const struct glev_addr *a, unsigned flags, int backlog, void *handle, int *err);
+struct glev_lev *glev_lev_new(struct glev_base *b, const struct glev_addr *a, unsigned flags, int backlog, uintptr_t handle, int *err);
 /* On a bound or listening socket. */
-struct glev_lev *glev_lev_new_fd(struct glev_base *b, int fd, unsigned flags, int backlog, void *handle, int *err);
+struct glev_lev *glev_lev_new_fd(struct glev_base *b, int fd, unsigned flags, int backlog, uintptr_t handle, int *err);
 int glev_lev_enable(struct glev_lev *l, int on);
 void glev_lev_free(struct glev_lev *l);
 
@@ -425,7 +448,7 @@ void glev_lev_free(struct glev_lev *l);
 struct glev_dns {
 	struct evdns_base *evdns;
 	struct glev_base *base;
-	void *handle;
+	uintptr_t handle;
 	struct event *step;          /* looks for a quiet moment */
 	struct glev_lookup *lookups; /* that were started and are not yet freed */
 	int clearing;                /* the name servers go at the next quiet moment */
@@ -435,7 +458,7 @@ struct glev_dns {
 struct glev_lookup {
 	struct glev_dns *dns;
 	struct glev_lookup *next, **link; /* link is NULL before the start */
-	void *handle;                     /* NULL once Go needs no answer */
+	uintptr_t handle;                 /* 0 once Go needs no answer */
 	struct evdns_getaddrinfo_request *req;
 	int busy;                         /* libevent will call back */
 	int wanted;                       /* Go waits for an answer */
@@ -445,7 +468,7 @@ struct glev_lookup {
 
 /* Only the loop's thread may call these, but for glev_dns_new, glev_lookup_new
  * and the settings. */
-struct glev_dns *glev_dns_new(struct glev_base *b, void *handle);
+struct glev_dns *glev_dns_new(struct glev_base *b, uintptr_t handle);
 /* Frees it, and all its lookups, as soon as that is safe. */
 void glev_dns_free(struct glev_dns *d);
 /* Returns 1 if it is done, or 0 if it has to wait; glevDNSCleared is called then. */
@@ -454,7 +477,7 @@ int glev_dns_add_nameserver(struct glev_dns *d, const struct glev_addr *a);
 /* Returns 0 if there are at most i. */
 int glev_dns_nameserver(struct glev_dns *d, int i, struct glev_addr *a);
 int glev_dns_resolv_conf(struct glev_dns *d, int options, const char *path);
-struct glev_lookup *glev_lookup_new(struct glev_dns *d, const char *host, int family, void *handle);
+struct glev_lookup *glev_lookup_new(struct glev_dns *d, const char *host, int family, uintptr_t handle);
 void glev_lookup_start(struct glev_lookup *l);
 void glev_lookup_free(struct glev_lookup *l);
 

@@ -6,7 +6,7 @@
 #include "base.h"
 #include "callbacks.h"
 
-struct glev_ref *glev_ref_new(void *handle)
+struct glev_ref *glev_ref_new(uintptr_t handle)
 {
 	struct glev_ref *ref = calloc(1, sizeof(*ref));
 

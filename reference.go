@@ -36,7 +36,7 @@ func (b *Buffer) AddReference(p []byte, done func()) error {
 	const op = "evbuffer_add_reference"
 	r := &reference{done: done}
 	r.handle = newHandle(r)
-	r.c = C.glev_ref_new(r.handle.p)
+	r.c = C.glev_ref_new(r.handle.forC())
 	if r.c == nil {
 		r.handle.release()
 		return &Error{op, syscall.ENOMEM}

@@ -328,8 +328,10 @@ static void choose(struct glev_bev *r)
 {
 	int fast = may_be_fast(r);
 
-	if (fast != r->fast.on)
-		(fast ? start : stop)(r);
+	if (fast == r->fast.on)
+		return;
+	glev_bypass_close(r);
+	(fast ? start : stop)(r);
 }
 
 /* --- the high mark of reading ---------------------------------------------------- */

@@ -20,10 +20,18 @@ int glev_use_threads(void)
 	return evthread_use_pthreads();
 }
 
+static int debugs_locks;
+
 int glev_enable_lock_debugging(void)
 {
 	evthread_enable_lock_debugging();
+	debugs_locks = 1;
 	return 0;
+}
+
+int glev_debugs_locks(void)
+{
+	return debugs_locks;
 }
 
 /* --- who acts as the loop -------------------------------------------------- */
@@ -206,25 +214,25 @@ void glev_base_foreign_release(void)
  */
 static __thread int depth;
 static __thread int within;
-static __thread void *panicked; /* the handle of the first panic since enter */
+static __thread uintptr_t panicked; /* the handle of the first panic since enter, or 0 */
 
 void glev_filter_enter(void)
 {
 	depth++;
 }
 
-void *glev_filter_leave(void)
+uintptr_t glev_filter_leave(void)
 {
-	void *p = NULL;
+	uintptr_t p = 0;
 
 	if (--depth == 0) {
 		p = panicked;
-		panicked = NULL;
+		panicked = 0;
 	}
 	return p;
 }
 
-int glev_filter_panicked(void *panic)
+int glev_filter_panicked(uintptr_t panic)
 {
 	if (depth == 0 || panicked)
 		return 0;

@@ -265,3 +265,31 @@ func TestReadHighWatermarkAndPuttingBack(t *testing.T) {
 	assert.Equal(t, 100, bev.Input().Len())
 	assert.LessOrEqual(t, calls, 2)
 }
+
+// What counts is how much a closure leaves. One that takes something and puts back more is not
+// called again at the mark, where libevent alone would call it for ever.
+func TestReadHighWatermarkAndPuttingBackMore(t *testing.T) {
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
+		calls := 0
+		require.NoError(t, bev.SetWatermark(rd, 0, 100))
+		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+			if b.Input().Len() < 100 {
+				return // not all has come
+			}
+			calls++
+			assert.NoError(t, b.Input().Prepend(make([]byte, 60)))
+			assert.NoError(t, b.Input().Drain(50))
+		}, nil, nil))
+		require.NoError(t, bev.Enable(rd))
+		_, err := peer.Write(testutil.Noise(1000))
+		require.NoError(t, err)
+		testutil.Idle(t, base, 50*time.Millisecond)
+		assert.Equal(t, 1, calls)
+		assert.Equal(t, 110, bev.Input().Len())
+		require.NoError(t, bev.Input().Drain(20))
+		testutil.Idle(t, base, 50*time.Millisecond)
+		assert.Equal(t, 2, calls)
+		bev.Free()
+	})
+}

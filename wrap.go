@@ -37,6 +37,11 @@ type WrapConfig struct {
 // ended, C makes a turn with event_base_loop and EVLOOP_NONBLOCK; a DNSBase may need
 // several.)
 //
+// The binding learns that C runs the loop from the first callback. Before C starts the
+// loop, calls that are for the loop's goroutine only must have returned on other
+// goroutines, and Free of what is OptLoopOnly. The memory of what is freed goes back in
+// the loop's next turn.
+//
 // libevent does all reading and writing of sockets on the base.
 // Loop goroutine only, or any goroutine before a loop runs.
 // Stands for event_base_new.

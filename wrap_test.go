@@ -172,6 +172,28 @@ func TestConfigOnPanic(t *testing.T) {
 	assert.ErrorContains(t, base.Err(), "first")
 }
 
+// C may start its loop at any moment, and the first callback may be that of an object that Free
+// was called for on another thread. So the memory stays until the loop has turned.
+func TestWrapBaseFreesInTheLoop(t *testing.T) {
+	testutil.WithAndWithoutLocks(t, func(t *testing.T, cfg libevent.WrapConfig) {
+		h, base := testutil.NewHost(t, cfg)
+		bev, _ := testutil.NewSocket(t, base, 0)
+		alone, _ := testutil.NewSocket(t, base, libevent.OptLoopOnly)
+		timer, err := base.NewTimer(func() { assert.Fail(t, "freed") })
+		require.NoError(t, err)
+		require.NoError(t, timer.Add(0))
+		bev.Free()
+		alone.Free()
+		timer.Free()
+		assert.Equal(t, 2, base.Stats().BufferEvents)
+		assert.Equal(t, 1, base.Stats().Events)
+		h.Start()
+		testutil.OnLoop(t, base, func() {})
+		assert.Zero(t, base.Stats().BufferEvents)
+		assert.Zero(t, base.Stats().Events)
+	})
+}
+
 func TestWrapBaseFree(t *testing.T) {
 	ways := map[string]func(t *testing.T, h *host.Host, base *libevent.Base){
 		"before the loop runs": func(t *testing.T, h *host.Host, base *libevent.Base) {

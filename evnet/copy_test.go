@@ -31,7 +31,7 @@ func TestRelay(t *testing.T) {
 				_, err := a.Write(want)
 				require.NoError(t, err)
 				require.NoError(t, a.Close())
-				assert.Equal(t, result[int64]{int64(size), nil}, testutil.Receive(t, relayed))
+				assert.Equal(t, result[int64]{int64(size), nil}, testutil.Receive(t, relayed), "from %s to %s", from.name, to.name)
 				same(t, want, testutil.Receive(t, got).v)
 			}
 		}

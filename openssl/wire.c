@@ -24,6 +24,7 @@
 #include <sys/socket.h>
 
 #include "conn.h"
+#include "_cgo_export.h"
 
 #ifndef MSG_NOSIGNAL /* then Go's handler of SIGPIPE keeps the process alive */
 #define MSG_NOSIGNAL 0
@@ -112,7 +113,7 @@ static int bio_read(BIO *bio, char *p, int n)
 	if (w->counting)
 		return n;
 	BIO_clear_retry_flags(bio);
-	if (read_enough(w))
+	if (c->ask.gated || read_enough(w))
 		return come_again(bio, BIO_FLAGS_READ);
 	if (unread(w) == 0 && !w->room)
 		return read_socket(bio, w, p, (size_t)n);
@@ -170,7 +171,7 @@ static int bio_write(BIO *bio, const char *p, int n)
 	if (w->counting)
 		return n;
 	BIO_clear_retry_flags(bio);
-	if (wrote_enough(w, bio, n))
+	if (c->ask.gated || wrote_enough(w, bio, n))
 		return come_again(bio, BIO_FLAGS_WRITE);
 	done = send(w->fd, p, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL | (w->more_follows ? MSG_MORE : 0));
 	if (done < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || (errno == EPIPE && hides_epipe(c))))
@@ -265,15 +266,19 @@ void gtls_socket(struct bufferevent *bev)
 	BIO *bio = new_bio(c);
 
 	gtls_conn_offer_session(c);
+	gtls_ask_restart(c);
 	gtls_wire_restart(c);
 	if (!bio) /* libevent's BIO stays, and with it there is no fast path */
 		return;
 	w->fd = bufferevent_getfd(bev);
+	if (w->fd >= 0)
+		gtlsAnother(c->handle);
 	count_on(w, bio, w->plain);
 	w->read_before = BIO_number_read(bio);
 	BIO_free(w->plain);
 	w->plain = bio;
 	use_bio(c, bio);
+	gtls_handshake_intercept(c);
 }
 
 int gtls_begin(struct bufferevent *bev)

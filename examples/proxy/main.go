@@ -4,7 +4,8 @@
 //	go run ./examples/proxy -listen 127.0.0.1:8443 -cert cert.pem -key key.pem -to 127.0.0.1:8080
 //	go run ./examples/proxy -listen 127.0.0.1:8080 -to example.com:443 -tls
 //
-// With -cert and -key clients speak TLS. With -tls the target does: its certificate must
+// With -cert and -key clients speak TLS, and with -clients only those that have a certificate
+// which leads to the roots in that file. With -tls the target does: its certificate must
 // lead to the roots in -ca, or to the system's, and be for the host of -to. While one side
 // does not read, the proxy holds a bounded amount for it and stops reading from the other.
 // When one side ends, the proxy first forwards everything that came before, and then the
@@ -42,6 +43,7 @@ func main() {
 	flags.StringVar(&p.to, "to", "", "host and `port` to connect to")
 	flags.StringVar(&p.cert, "cert", "", "`file` with the certificate to show clients, in PEM; without one they speak plain TCP")
 	flags.StringVar(&p.key, "key", "", "`file` with its private key, in PEM")
+	flags.StringVar(&p.roots, "clients", "", "`file` with the roots that the clients' certificates must lead to, in PEM; without one they need none")
 	flags.BoolVar(&p.tls, "tls", false, "speak TLS to the target")
 	flags.StringVar(&p.ca, "ca", "", "`file` with the roots that the target's certificate must lead to, in PEM; the system's without")
 	err := flags.Parse(os.Args[1:])
@@ -64,8 +66,8 @@ func main() {
 }
 
 type proxy struct {
-	listen, to, cert, key, ca string
-	tls                       bool
+	listen, to, cert, key, ca, roots string
+	tls                              bool
 
 	host    string
 	port    int
@@ -89,6 +91,8 @@ func (p *proxy) check(rest []string) error {
 		return fmt.Errorf("unexpected argument %q", rest[0])
 	case (p.cert == "") != (p.key == ""):
 		return errors.New("-cert and -key go together")
+	case p.roots != "" && p.cert == "":
+		return errors.New("-clients is for -cert and -key")
 	case p.ca != "" && !p.tls:
 		return errors.New("-ca is for -tls")
 	}
@@ -117,7 +121,14 @@ func (p *proxy) clientsContext() (*openssl.Context, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openssl.NewServerContext(&openssl.Config{Certificates: []tls.Certificate{cert}})
+	cfg := &openssl.Config{Certificates: []tls.Certificate{cert}}
+	if p.roots != "" {
+		cfg.ClientAuth = tls.RequireAndVerifyClientCert
+		if cfg.ClientCACertificates, err = openssl.LoadCertificates(p.roots); err != nil {
+			return nil, err
+		}
+	}
+	return openssl.NewServerContext(cfg)
 }
 
 func (p *proxy) targetContext() (_ *openssl.Context, err error) {

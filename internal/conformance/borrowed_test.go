@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"io"
 	"net"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -172,6 +173,51 @@ func TestWrapBufferEventGivenBackWhileItDials(t *testing.T) {
 		host.FreeBufferEvent(native)
 	})
 	gone(t, base)
+}
+
+// The outcome of a connect may be known at once. What watches the output for that must not stay
+// in C's bufferevent: C writes to it after the record is freed.
+func TestWrapBufferEventGivenBackAfterAConnect(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	ln, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, ln.Close()) })
+	for name, connect := range map[string]func(bev *libevent.BufferEvent) error{
+		"that succeeds": func(bev *libevent.BufferEvent) error { return bev.Connect("unix", path) },
+		"that fails":    func(bev *libevent.BufferEvent) error { return bev.Connect("unix", path+" is not there") },
+		"by name":       func(bev *libevent.BufferEvent) error { return bev.ConnectHostname(nil, "tcp", "127.0.0.1", 1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			testutil.WithAndWithoutLocks(t, func(t *testing.T, cfg libevent.WrapConfig) {
+				h, base := testutil.NewHost(t, cfg)
+				h.Start()
+				var native unsafe.Pointer
+				told := make(chan struct{}, 1)
+				h.Call(func() {
+					native = h.Echo(-1, host.CloseOnFree)
+					bev, err := base.WrapBufferEvent(native)
+					if !assert.NoError(t, err) {
+						return
+					}
+					assert.NoError(t, bev.SetCallbacks(nil, testutil.Mirror, func(b *libevent.BufferEvent, _ libevent.Events) {
+						b.Free()
+						told <- struct{}{}
+					}))
+					if connect(bev) != nil {
+						bev.Free()
+						told <- struct{}{}
+					}
+				})
+				testutil.Receive(t, told)
+				gone(t, base)
+				h.Call(func() {
+					host.Write(native, "C again")
+					assert.NotZero(t, host.Callbacks(native)[0])
+				})
+				h.Call(func() { host.FreeBufferEvent(native) })
+			})
+		})
+	}
 }
 
 // Output that Go has written is sent also after the bufferevent was given back.

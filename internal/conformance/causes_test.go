@@ -1,6 +1,10 @@
 package conformance_test
 
 import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -178,4 +182,40 @@ func TestReplyBelowTheWriteMark(t *testing.T) {
 	testutil.Dispatch(t, base)
 	assert.EqualValues(t, 1, base.Stats().FastWrites)
 	assert.Zero(t, base.Stats().FastSpills)
+}
+
+// A write fails in the middle of the output. The peer must not take what it got for the whole,
+// whether FreeAfterFlush comes before the failure or after it.
+func TestFreeAfterFlushOfWhatCannotBeWritten(t *testing.T) {
+	for name, spoil := range map[string]func(path string) (*os.File, error){
+		"a file that cannot be read":  func(path string) (*os.File, error) { return os.OpenFile(path, os.O_WRONLY, 0) },
+		"a file that becomes shorter": os.Open,
+	} {
+		for _, late := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, late %v", name, late), func(t *testing.T) {
+				testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+					path := filepath.Join(t.TempDir(), "file")
+					require.NoError(t, os.WriteFile(path, make([]byte, 1<<20), 0o600))
+					f, err := spoil(path)
+					require.NoError(t, err)
+					defer f.Close()
+					bev, peer := testutil.NewSocket(t, base, 0)
+					flush := func() { assert.NoError(t, bev.FreeAfterFlush(testutil.Patience)) }
+					require.NoError(t, bev.SetCallbacks(nil, nil, func(*libevent.BufferEvent, libevent.Events) { flush() }))
+					require.NoError(t, base.Post(func() {
+						_, err := bev.WriteString("head")
+						assert.NoError(t, err)
+						assert.NoError(t, bev.Output().AddFile(f, 0, 1<<20))
+						assert.NoError(t, os.Truncate(path, 0))
+						if !late {
+							flush()
+						}
+					}))
+					testutil.Dispatch(t, base)
+					_, err = io.Copy(io.Discard, peer)
+					assert.ErrorIs(t, err, syscall.ECONNRESET)
+				})
+			})
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package conformance_test
 
 import (
+	"context"
 	"io"
 	"maps"
 	"net"
@@ -310,5 +311,73 @@ func TestGoexitInEveryKindOfClosure(t *testing.T) {
 			_, err = net.Dial("tcp", l.Addr().String())
 			assert.ErrorIs(t, err, syscall.ECONNREFUSED)
 		})
+	}
+}
+
+// libevent holds locks while a function of a filter runs. A Goexit there must not leave them
+// locked, whichever goroutine it ends.
+func TestGoexitInAFilterFunction(t *testing.T) {
+	if testutil.ASan {
+		t.Skip("the C frames that a Goexit abandons leave their red zones in the thread's stack")
+	}
+	if os.Getenv("LIBEVENT_LOCK_DEBUGGING") != "" {
+		t.Skip("libevent would abort when what is locked is unlocked more often than it was locked")
+	}
+	ends := func(_, _ *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+		runtime.Goexit()
+		return libevent.FilterOK, nil
+	}
+	for name, call := range map[string]func(f *libevent.BufferEvent, src *libevent.Buffer) error{
+		"write":            func(f *libevent.BufferEvent, _ *libevent.Buffer) error { _, err := f.WriteString("hello"); return err },
+		"write buffer":     func(f *libevent.BufferEvent, src *libevent.Buffer) error { return f.WriteBuffer(src) },
+		"add buffer":       func(f *libevent.BufferEvent, src *libevent.Buffer) error { return f.Output().AddBuffer(src) },
+		"close write":      func(f *libevent.BufferEvent, _ *libevent.Buffer) error { return f.CloseWrite() },
+		"free after flush": func(f *libevent.BufferEvent, _ *libevent.Buffer) error { return f.FreeAfterFlush(testutil.Patience) },
+	} {
+		for _, where := range []string{"on the loop", "elsewhere", "without a loop"} {
+			t.Run(name+" "+where, func(t *testing.T) {
+				base, err := libevent.NewBase()
+				require.NoError(t, err)
+				bev, peer := testutil.NewSocket(t, base, 0)
+				lower := testutil.NewFilter(t, bev, nil, ends, libevent.OptCloseOnFree)
+				f := testutil.NewFilter(t, lower, nil, nil, libevent.OptCloseOnFree)
+				src := testutil.NewBuffer(t, "hello")
+				ctx, cancel := context.WithCancel(context.Background()) // which keeps the loop running
+				defer cancel()
+				ran := make(chan error, 1)
+				if where != "without a loop" {
+					go func() {
+						err := libevent.ErrLoopAborted
+						defer func() { ran <- err }()
+						err = base.Run(ctx)
+					}()
+					ready := make(chan struct{})
+					require.NoError(t, base.Post(func() { close(ready) }))
+					testutil.Receive(t, ready)
+				}
+				act := func() { assert.Fail(t, "it returned", "%v", call(f, src)) }
+				if where == "on the loop" {
+					require.NoError(t, base.Post(act))
+				} else {
+					done := make(chan struct{})
+					go func() { defer close(done); act() }()
+					testutil.Receive(t, done)
+				}
+				if where != "without a loop" {
+					assert.ErrorIs(t, testutil.Receive(t, ran), libevent.ErrLoopAborted)
+				}
+				freed := make(chan error, 1)
+				go func() {
+					assert.ErrorIs(t, base.Dispatch(), libevent.ErrLoopAborted)
+					assert.ErrorIs(t, base.Post(func() {}), libevent.ErrLoopAborted)
+					assert.Error(t, f.Enable(libevent.EvRead))
+					_ = src.Len()
+					freed <- base.Free()
+				}()
+				assert.ErrorIs(t, testutil.Receive(t, freed), libevent.ErrLoopAborted)
+				_, err = peer.Read(make([]byte, 1))
+				assert.Error(t, err, "descriptors are closed")
+			})
+		}
 	}
 }

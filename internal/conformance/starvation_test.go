@@ -2,7 +2,10 @@ package conformance_test
 
 import (
 	"bytes"
+	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -103,6 +106,31 @@ func TestStarveByOutput(t *testing.T) {
 				turns.Did(had - left)
 				if had = left; left == 0 {
 					assert.NoError(t, bev.Output().AddReference(make([]byte, much), nil))
+					had = much
+				}
+			}
+			go discard(peer)
+		})
+		bev.Free()
+	})
+}
+
+// A file that is sent without being read.
+func TestStarveByFile(t *testing.T) {
+	const much = 1 << 30
+	f, err := os.Create(filepath.Join(t.TempDir(), "much"))
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, f.Truncate(much))
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
+		starve(t, base, 4<<20, func(turns *testutil.Turns) {
+			had := 0
+			turns.Each = func() {
+				left := bev.Output().Len()
+				turns.Did(had - left)
+				if had = left; left == 0 {
+					assert.NoError(t, bev.Output().AddFile(f, 0, much))
 					had = much
 				}
 			}
@@ -275,19 +303,34 @@ func connect(t *testing.T, l *libevent.Listener) {
 	}
 }
 
+// Functions post themselves again, few or more than can run in a turn.
 func TestStarveByPost(t *testing.T) {
+	for _, n := range []int{10, 100 * mostCalls} {
+		base := testutil.NewBase(t)
+		starve(t, base, mostCalls, func(turns *testutil.Turns) {
+			var again func()
+			again = func() {
+				turns.Did(1)
+				if !turns.Over() {
+					assert.NoError(t, base.Post(again))
+				}
+			}
+			for range n {
+				require.NoError(t, base.Post(again))
+			}
+		})
+	}
+}
+
+// Very many references end at once, and each has a function to be called.
+func TestStarveByReferences(t *testing.T) {
 	base := testutil.NewBase(t)
 	starve(t, base, mostCalls, func(turns *testutil.Turns) {
-		var again func()
-		again = func() {
-			turns.Did(1)
-			if !turns.Over() {
-				assert.NoError(t, base.Post(again))
-			}
+		buf := testutil.NewBuffer(t, "")
+		for range 100 * mostCalls {
+			require.NoError(t, buf.AddReference([]byte("x"), func() { turns.Did(1) }))
 		}
-		for range 10 {
-			require.NoError(t, base.Post(again))
-		}
+		require.NoError(t, base.Post(func() { assert.NoError(t, buf.Drain(buf.Len())) }))
 	})
 }
 
@@ -357,10 +400,20 @@ func TestStarveAtTheHighMark(t *testing.T) {
 	})
 }
 
-// Closures of events make events active: each its own, or the next one in a ring.
+// Closures of events make events active: each its own, or the next one in a ring. With priorities
+// they starve only events of lower ones, which is what priorities are for: the timer that counts
+// the turns is as urgent as they are.
 func TestStarveByActive(t *testing.T) {
 	for _, n := range []int{1, 2, 10} {
-		base := testutil.NewBase(t)
+		starveByActive(t, n, 0, 0)
+		starveByActive(t, n, 3, 1)
+	}
+}
+
+func starveByActive(t *testing.T, n, priorities, priority int) {
+	t.Run(fmt.Sprintf("%d events, priority %d of %d", n, priority, priorities), func(t *testing.T) {
+		base, err := libevent.NewBaseConfig(libevent.Config{Priorities: priorities})
+		require.NoError(t, err)
 		var events []*libevent.Event
 		starve(t, base, mostCalls, func(turns *testutil.Turns) {
 			for i := range n {
@@ -370,6 +423,7 @@ func TestStarveByActive(t *testing.T) {
 					}
 				})
 				require.NoError(t, err)
+				require.NoError(t, ev.SetPriority(priority))
 				events = append(events, ev)
 			}
 			for _, ev := range events {
@@ -379,7 +433,8 @@ func TestStarveByActive(t *testing.T) {
 		for _, ev := range events {
 			ev.Free()
 		}
-	}
+		require.NoError(t, base.Free())
+	})
 }
 
 // The closure of a buffer's callback changes that buffer.

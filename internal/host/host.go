@@ -134,6 +134,11 @@ func (h *Host) Filter(under unsafe.Pointer, options int) unsafe.Pointer {
 // FreeBufferEvent frees a bufferevent as C does.
 func FreeBufferEvent(bev unsafe.Pointer) { C.bufferevent_free((*C.struct_bufferevent)(bev)) }
 
+// Write appends text to the output of a bufferevent.
+func Write(bev unsafe.Pointer, text string) {
+	C.bufferevent_write((*C.struct_bufferevent)(bev), unsafe.Pointer(unsafe.StringData(text)), C.size_t(len(text)))
+}
+
 // The callbacks that SetCallbacks can set.
 const (
 	OnRead  = C.EV_READ

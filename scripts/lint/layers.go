@@ -25,6 +25,7 @@ var layered = []folder{{
 		{"thread.c", "later.c"},
 		{"due.c"},
 		{"base.c", "event.c"},
+		{"bypass.c"},
 		{"lend.c"},
 		{"buffercallback.c", "reference.c"},
 		{"settle.c"},

@@ -267,7 +267,7 @@ static void run_notes(struct glev_due *d)
 	struct noted *n;
 
 	while (d) {
-		n = d->handle;
+		n = (struct noted *)d->handle;
 		d = d->next;
 		n->ready(n);
 	}
@@ -415,7 +415,7 @@ struct noted *reference_new(void)
 {
 	struct noted *n = noted_new(noted_free);
 
-	n->c = glev_ref_new(n);
+	n->c = glev_ref_new((uintptr_t)n);
 	return n;
 }
 
@@ -424,7 +424,7 @@ struct noted *file_new(int fd)
 	struct noted *n = noted_new(noted_free);
 	int err;
 
-	n->c = glev_file_new(fd, (int)chance(2), (int)chance(2), n, &err);
+	n->c = glev_file_new(fd, (int)chance(2), (int)chance(2), (uintptr_t)n, &err);
 	if (!n->c)
 		abort();
 	return n;
@@ -452,7 +452,7 @@ struct noted *callback_new(void)
 {
 	struct noted *n = noted_new(changed);
 
-	n->c = glev_buf_cb_new(n);
+	n->c = glev_buf_cb_new((uintptr_t)n);
 	n->usage = OPEN;
 	return n;
 }
@@ -551,21 +551,21 @@ static int called(struct bev *b)
 	return 0;
 }
 
-int glevBevRead(void *h, struct bufferevent *bev)
+int glevBevRead(uintptr_t h, struct bufferevent *bev)
 {
 	(void)bev;
-	return called(h);
+	return called((void *)h);
 }
 
-int glevBevWrite(void *h, struct bufferevent *bev)
+int glevBevWrite(uintptr_t h, struct bufferevent *bev)
 {
 	(void)bev;
-	return called(h);
+	return called((void *)h);
 }
 
-void glevBevReceive(void *h, struct bufferevent *bev)
+void glevBevReceive(uintptr_t h, struct bufferevent *bev)
 {
-	struct bev *b = h;
+	struct bev *b = (void *)h;
 	char bytes[3000];
 
 	(void)bev;
@@ -575,9 +575,9 @@ void glevBevReceive(void *h, struct bufferevent *bev)
 	leave(&b->o);
 }
 
-int glevBevEvent(void *h, struct bufferevent *bev, short what, int err, int connecting, unsigned long *codes, int ncodes)
+int glevBevEvent(uintptr_t h, struct bufferevent *bev, short what, int err, int connecting, unsigned long *codes, int ncodes)
 {
-	struct bev *b = h;
+	struct bev *b = (void *)h;
 
 	(void)bev;
 	(void)err;
@@ -589,20 +589,20 @@ int glevBevEvent(void *h, struct bufferevent *bev, short what, int err, int conn
 			glev_bev_give_up(b->c, 0);
 		leave(&b->o);
 	}
-	return called(h);
+	return called((void *)h);
 }
 
-void glevBevLingered(void *h, struct bufferevent *bev, short what, int err)
+void glevBevLingered(uintptr_t h, struct bufferevent *bev, short what, int err)
 {
 	(void)bev;
 	(void)what;
 	(void)err;
-	lingered(h);
+	lingered((void *)h);
 }
 
-int glevFilter(void *h, struct bufferevent *bev, int out, int64_t limit, int mode)
+int glevFilter(uintptr_t h, struct bufferevent *bev, int out, int64_t limit, int mode)
 {
-	struct bev *b = h;
+	struct bev *b = (void *)h;
 	struct glev_buf *src, *dst;
 	int outermost, rc = BEV_NEED_MORE;
 	size_t n = 1 + chance(9000);
@@ -654,9 +654,9 @@ void group_remove(struct bev *b)
 
 /* --- events, listeners, DNS ---------------------------------------------------------- */
 
-void glevEvent(void *h, struct event *ev, int fd, short what)
+void glevEvent(uintptr_t h, struct event *ev, int fd, short what)
 {
-	struct timer *t = h;
+	struct timer *t = (void *)h;
 
 	(void)ev;
 	(void)fd;
@@ -671,7 +671,7 @@ void glevEvent(void *h, struct event *ev, int fd, short what)
 	leave(&t->o);
 }
 
-void glevAccept(void *h, struct evconnlistener *lev, int fd, struct glev_addr *addr)
+void glevAccept(uintptr_t h, struct evconnlistener *lev, int fd, struct glev_addr *addr)
 {
 	char bytes[100];
 
@@ -683,20 +683,20 @@ void glevAccept(void *h, struct evconnlistener *lev, int fd, struct glev_addr *a
 	close(fd);
 }
 
-void glevAcceptError(void *h, struct evconnlistener *lev, int err)
+void glevAcceptError(uintptr_t h, struct evconnlistener *lev, int err)
 {
 	(void)h;
 	(void)lev;
 	(void)err;
 }
 
-void glevDNSCleared(void *h, struct glev_dns *dns)
+void glevDNSCleared(uintptr_t h, struct glev_dns *dns)
 {
 	(void)h;
 	(void)dns;
 }
 
-void glevLookup(void *h, struct glev_lookup *lookup, int code, struct glev_addr *addrs, int n)
+void glevLookup(uintptr_t h, struct glev_lookup *lookup, int code, struct glev_addr *addrs, int n)
 {
 	(void)code;
 	(void)addrs;

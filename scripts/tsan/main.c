@@ -43,6 +43,7 @@ static struct bev *open_bev(struct bev *b, struct base *base)
 {
 	must(b->c != NULL, "a bufferevent");
 	bev_open(b, base);
+	glev_bev_known(b->c);
 	glev_bev_closures(b->c, GLEV_CB_READ | GLEV_CB_WRITE);
 	return put(b);
 }
@@ -53,7 +54,7 @@ static struct bev *new_socket(struct base *base, int fd, int plain)
 	int err;
 
 	b->addr = fd < 0 ? world.addr : NULL;
-	b->c = glev_bev_new(base->c, fd, OPTIONS | BEV_OPT_CLOSE_ON_FREE, 0, plain, b, &err);
+	b->c = glev_bev_new(base->c, fd, OPTIONS | BEV_OPT_CLOSE_ON_FREE, 0, plain, (uintptr_t)b, &err);
 	return open_bev(b, base);
 }
 
@@ -68,12 +69,12 @@ static void sockets(struct bev *out[2], int plain)
 
 static void pair(struct bev *out[2])
 {
-	void *handles[2];
+	uintptr_t handles[2];
 	struct glev_bev *records[2];
 	int i;
 
 	for (i = 0; i < 2; i++)
-		handles[i] = out[i] = calloc(1, sizeof(*out[i]));
+		handles[i] = (uintptr_t)(out[i] = calloc(1, sizeof(*out[i])));
 	must(glev_bev_new_pair(world.bases[0]->c, OPTIONS, 0, handles, records) == 0, "a pair");
 	for (i = 0; i < 2; i++) {
 		out[i]->c = records[i];
@@ -89,10 +90,8 @@ static struct bev *filter(struct bev *under)
 	enter(&under->o);
 	b->under = under;
 	b->o.below = &under->o;
-	b->c = glev_filter_new(under->c, (int)chance(4), (int)chance(4), OPTIONS, 0, b, &err);
-	open_bev(b, under->o.base);
-	glev_bev_made(b->c);
-	return b;
+	b->c = glev_filter_new(under->c, (int)chance(4), (int)chance(4), OPTIONS, 0, (uintptr_t)b, &err);
+	return open_bev(b, under->o.base);
 }
 
 /* --- worlds -------------------------------------------------------------------------- */
@@ -121,7 +120,7 @@ static void loop_only(void)
 		struct bev *b = calloc(1, sizeof(*b));
 
 		b->loop_only = 1;
-		b->c = glev_bev_new(world.bases[i]->c, p[i], BEV_OPT_CLOSE_ON_FREE, 1, 0, b, &err);
+		b->c = glev_bev_new(world.bases[i]->c, p[i], BEV_OPT_CLOSE_ON_FREE, 1, 0, (uintptr_t)b, &err);
 		open_bev(b, world.bases[i]);
 	}
 }
@@ -138,7 +137,7 @@ static void wrap(void *arg)
 		struct bev *b = calloc(1, sizeof(*b));
 
 		b->loop_only = b->borrowed = 1;
-		glev_adopt(world.bases[HOSTED]->c, c_bevs[i], 0, 1, 1, b, &b->c);
+		glev_adopt(world.bases[HOSTED]->c, c_bevs[i], 0, 1, 1, (uintptr_t)b, &b->c);
 		open_bev(b, world.bases[HOSTED]);
 		bufferevent_free(c_bevs[i]); /* the wrapper has a reference */
 	}
@@ -213,7 +212,7 @@ static struct timer *new_timer(struct base *base)
 	struct timer *t = calloc(1, sizeof(*t));
 
 	pthread_mutex_init(&t->mu, NULL);
-	t->c = glev_event_new(base->c, -1, 0, t);
+	t->c = glev_event_new(base->c, -1, 0, (uintptr_t)t);
 	object_open(&t->o, EVENT, base, release_timer);
 	return t;
 }
@@ -231,7 +230,7 @@ static struct listener *new_listener(struct base *base)
 	struct glev_addr any = {.family = AF_INET, .len = 4, .data = {127, 0, 0, 1}};
 	int err;
 
-	l->c = glev_lev_new(base->c, &any, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE, 100, l, &err);
+	l->c = glev_lev_new(base->c, &any, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE, 100, (uintptr_t)l, &err);
 	must(l->c != NULL, "a listener");
 	glev_addr_of_fd(evconnlistener_get_fd(l->c->lev), 0, &l->addr);
 	object_open(&l->o, LISTENER, base, release_listener);

@@ -1,0 +1,276 @@
+package conformance_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
+)
+
+// While a read closure runs, the fast path keeps bytes outside of the buffers. Whatever the
+// closure, or another goroutine, does meanwhile, both see the same as without the fast path, and
+// so does the peer.
+
+// closure is a read closure that runs once, with "hello" in the input, and keeps a record.
+type closure struct {
+	bev    *libevent.BufferEvent
+	record []string
+}
+
+func (c *closure) notes(what string, results ...any) {
+	c.record = append(c.record, what+": "+fmt.Sprintln(results...))
+}
+
+// elsewhere runs fn on another goroutine, and waits for it.
+func (c *closure) elsewhere(fn func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		fn()
+	}()
+	<-done
+}
+
+func (c *closure) read(n int) {
+	p := make([]byte, n)
+	n, err := c.bev.Read(p)
+	c.notes("Read", string(p[:n]), err)
+}
+
+func (c *closure) write(text string) {
+	n, err := c.bev.WriteString(text)
+	c.notes("Write", n, err)
+}
+
+func (c *closure) lengths() {
+	c.notes("lengths", c.bev.Input().Len(), c.bev.Output().Len())
+}
+
+var closureActs = map[string]func(c *closure){
+	"nothing":   func(c *closure) {},
+	"read all":  func(c *closure) { c.read(10) },
+	"read some": func(c *closure) { c.read(2); c.lengths(); c.read(2) },
+	"read and write": func(c *closure) {
+		c.read(10)
+		c.write("one ")
+		c.lengths()
+		c.write("two ")
+		c.read(1)
+		c.lengths()
+	},
+	"move": func(c *closure) {
+		c.notes("move", c.bev.WriteBuffer(c.bev.Input()))
+		c.lengths()
+		c.read(1)
+	},
+	"write, move, write": func(c *closure) {
+		c.write("<")
+		c.notes("move", c.bev.Output().AddBuffer(c.bev.Input()))
+		c.write(">")
+		c.lengths()
+	},
+	"move, write, move": func(c *closure) {
+		c.read(1)
+		c.notes("move", c.bev.ReadBuffer(c.bev.Output()))
+		c.write("!")
+		c.notes("again", c.bev.ReadBuffer(c.bev.Output()))
+	},
+	"much": func(c *closure) {
+		for range 10 {
+			c.write(strings.Repeat("0123456789abcdef", 256))
+		}
+		c.write(strings.Repeat("x", 40000))
+		c.lengths()
+	},
+	"look": func(c *closure) {
+		c.write("first ")
+		c.notes("Search", c.bev.Input().Search([]byte("lo"), 0))
+		c.notes("Peek", c.bev.Input().Peek(func(spans [][]byte) { c.notes("spans", string(slices.Concat(spans...))) }))
+		c.write("second ")
+		c.read(10)
+	},
+	"look at the output": func(c *closure) {
+		c.write("first ")
+		c.notes("move", c.bev.WriteBuffer(c.bev.Input()))
+		c.notes("Peek", c.bev.Output().Peek(func(spans [][]byte) { c.notes("spans", string(slices.Concat(spans...))) }))
+		c.notes("Drain", c.bev.Output().Drain(3))
+		c.write("second ")
+	},
+	"put back": func(c *closure) {
+		c.read(3)
+		c.notes("Prepend", c.bev.Input().Prepend([]byte("HEL")))
+		c.lengths()
+		c.read(10)
+	},
+	"prepend to the output": func(c *closure) {
+		c.write("b")
+		c.notes("Prepend", c.bev.Output().Prepend([]byte("a")))
+		c.notes("Unfreeze", c.bev.Output().Unfreeze(true))
+		c.notes("Prepend", c.bev.Output().Prepend([]byte("a")))
+		c.write("c")
+	},
+	"freeze": func(c *closure) {
+		c.write("a")
+		c.notes("Freeze", c.bev.Output().Freeze(false))
+		c.write("b")
+		c.notes("move", c.bev.WriteBuffer(c.bev.Input()))
+		c.notes("Unfreeze", c.bev.Output().Unfreeze(false))
+		c.write("c")
+	},
+	"drain": func(c *closure) {
+		c.notes("Drain", c.bev.Input().Drain(2))
+		c.lengths()
+		c.notes("move", c.bev.WriteBuffer(c.bev.Input()))
+	},
+	"stop and go": func(c *closure) {
+		c.write("a")
+		c.notes("Disable", c.bev.Disable(rd|wr))
+		c.write("b")
+		c.lengths()
+		c.notes("Enable", c.bev.Enable(rd|wr))
+		c.write("c")
+	},
+	"shut": func(c *closure) {
+		c.write("last")
+		c.notes("CloseWrite", c.bev.CloseWrite())
+		c.write("too late")
+		c.read(10)
+	},
+	"FreeAfterFlush": func(c *closure) {
+		c.write("last")
+		c.notes("FreeAfterFlush", c.bev.FreeAfterFlush(testutil.Patience))
+		c.write("too late")
+		c.read(10)
+	},
+	"from elsewhere": func(c *closure) {
+		c.write("a")
+		c.elsewhere(func() { c.lengths(); c.read(2); c.write("b") })
+		c.write("c")
+		c.read(10)
+	},
+	"another adds to the output": func(c *closure) {
+		c.write("a")
+		c.elsewhere(func() { c.notes("Add", c.bev.Output().Add([]byte("b"))) })
+		c.write("c")
+		c.elsewhere(func() { c.notes("Prepend", c.bev.Input().Prepend([]byte("oh "))) })
+		c.notes("move", c.bev.WriteBuffer(c.bev.Input()))
+	},
+	"another moves": func(c *closure) {
+		c.write("a")
+		c.elsewhere(func() { c.notes("move", c.bev.WriteBuffer(c.bev.Input())) })
+		c.write("c")
+		c.lengths()
+	},
+	"watermarks": func(c *closure) {
+		c.write("a")
+		c.notes("SetWatermark", c.bev.SetWatermark(rd, 0, 3))
+		c.read(1)
+		c.notes("SetWatermark", c.bev.SetWatermark(wr, 2, 0))
+		c.write("b")
+	},
+	"callbacks": func(c *closure) {
+		c.write("a")
+		total := 0
+		_, err := c.bev.Output().AddCallback(func(_ *libevent.Buffer, added, _ int) { total += added })
+		c.notes("AddCallback", err)
+		c.write("b")
+		c.read(10)
+	},
+	"a loan": func(c *closure) {
+		c.notes("Reserve", c.bev.Output().Reserve(10, func(spans [][]byte) int {
+			c.write("refused")
+			c.notes("move", c.bev.WriteBuffer(c.bev.Input()))
+			return copy(spans[0], "reserved")
+		}))
+		c.write("b")
+	},
+}
+
+// run has the closure do something, and returns the record and what the peer got.
+func (c *closure) run(t *testing.T, base *libevent.Base, act func(c *closure)) string {
+	bev, peer := testutil.NewSocket(t, base, 0)
+	c.bev = bev
+	testutil.Background(t, base)
+	got := testutil.ReadAll(peer)
+	ran := make(chan struct{})
+	acts := []func(c *closure){act}
+	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+		if len(acts) > 0 {
+			act, acts = acts[0], nil
+			act(c)
+			close(ran)
+		}
+	}, nil, func(*libevent.BufferEvent, libevent.Events) {}))
+	require.NoError(t, bev.Enable(rd))
+	_, err := peer.Write([]byte("hello"))
+	require.NoError(t, err)
+	testutil.Receive(t, ran)
+	testutil.OnLoop(t, base, func() { // the closure is done
+		if c.bev.Err() == nil {
+			p := make([]byte, 100)
+			n, err := c.bev.Read(p)
+			c.notes("left", string(p[:n]), err)
+		}
+	})
+	if err := bev.FreeAfterFlush(testutil.Patience); err != nil {
+		assert.ErrorIs(t, err, libevent.ErrClosed)
+	}
+	c.notes("peer", string(testutil.Receive(t, got)))
+	return strings.Join(c.record, "")
+}
+
+func TestClosureCannotTellTheFastPath(t *testing.T) {
+	for name, act := range closureActs {
+		t.Run(name, func(t *testing.T) {
+			var records [2]string
+			for i := range records {
+				base, err := libevent.NewBaseConfig(libevent.Config{PlainIO: i == 1})
+				require.NoError(t, err)
+				t.Cleanup(func() { assert.NoError(t, base.Free()) })
+				records[i] = (&closure{}).run(t, base, act)
+			}
+			assert.Equal(t, records[1], records[0])
+		})
+	}
+}
+
+// The bytes of a closure that panics are neither lost nor told twice.
+func TestClosurePanicsOnTheWay(t *testing.T) {
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
+		first := true
+		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+			if !first {
+				_ = b.WriteBuffer(b.Input())
+				_ = b.FreeAfterFlush(testutil.Patience)
+				return
+			}
+			first = false
+			p := make([]byte, 2)
+			n, err := b.Read(p)
+			assert.NoError(t, err)
+			_, err = b.Write(p[:n])
+			assert.NoError(t, err)
+			assert.NoError(t, b.Trigger(rd, 0))
+			panic(errors.New("on the way"))
+		}, nil, nil))
+		require.NoError(t, bev.Enable(rd))
+		_, err := peer.Write([]byte("hello"))
+		require.NoError(t, err)
+		assert.NotNil(t, testutil.Raises(func() { testutil.Dispatch(t, base) }))
+		testutil.Dispatch(t, base)
+		require.NoError(t, peer.SetReadDeadline(time.Now().Add(testutil.Patience)))
+		got, err := io.ReadAll(peer)
+		assert.NoError(t, err)
+		assert.Equal(t, "hello", string(got))
+	})
+}

@@ -312,8 +312,6 @@ func (a *actor) peek(e *end) {
 		s, mu, side = e.out, &e.out.wmu, (*libevent.BufferEvent).Output
 	}
 	mu.Lock()
-	e.lends.Add(1)
-	defer e.lends.Add(-1)
 	locked := true
 	unlock := func() {
 		if locked {
@@ -338,8 +336,6 @@ func (a *actor) peek(e *end) {
 func (a *actor) pullup(e *end) {
 	mu := &e.in.rmu
 	mu.Lock()
-	e.lends.Add(1)
-	defer e.lends.Add(-1)
 	locked := true
 	unlock := func() {
 		if locked {
@@ -532,7 +528,7 @@ func (a *actor) filterOn(e *end) {
 	defer e.out.wmu.Unlock()
 	e.in.rmu.Lock()
 	defer e.in.rmu.Unlock()
-	if e.out.fin.Load() || e.in.ended.Load() || e.lends.Load() > 0 && a.w.avoids(filterFindsLoan) {
+	if e.out.fin.Load() || e.in.ended.Load() {
 		return
 	}
 	_, high, err := e.top().bev.Watermark(rd)
@@ -576,7 +572,7 @@ func (e *end) closeWrite(a *actor) {
 	s := e.out
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
-	if s.fin.Load() || e.freed.Load() || e.flushFindsLoan() {
+	if s.fin.Load() || e.freed.Load() {
 		return
 	}
 	a.note(e, "CloseWrite")
@@ -590,15 +586,10 @@ func (e *end) closeWrite(a *actor) {
 	}
 }
 
-// flushFindsLoan reports whether the flush of an end of the stream would find a buffer lent.
-func (e *end) flushFindsLoan() bool {
-	return len(e.layers()) > 1 && e.lends.Load() > 0 && e.conn.w.avoids(filterFindsLoan)
-}
-
 func (e *end) freeAfterFlush(a *actor, limit time.Duration) {
 	e.out.wmu.Lock()
 	defer e.out.wmu.Unlock()
-	if e.freed.Load() || e.flushFindsLoan() {
+	if e.freed.Load() {
 		return
 	}
 	a.note(e, "FreeAfterFlush %v", limit)

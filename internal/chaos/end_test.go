@@ -43,7 +43,6 @@ type end struct {
 	freed     atomic.Bool              // Free or FreeAfterFlush was called
 	events    atomic.Bool              // TriggerEvent was called
 	timeouts  atomic.Int64             // that it was told of
-	lends     atomic.Int64             // Peeks and Pullups in progress
 	silent    atomic.Bool              // Free was called on the loop's goroutine: no closure starts
 
 	fdMu sync.Mutex

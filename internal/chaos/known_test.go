@@ -6,10 +6,6 @@ package chaos_test
 type known string
 
 const (
-	// A filter function that finds a buffer lent fails, and its stream with it. No filter is put on
-	// meanwhile, and the stream is not ended.
-	filterFindsLoan known = "filterfindsloan"
-
 	// TLS tells of the timeout when a timeout and an end come at once, and Read does so for ever.
 	// There are no timeouts and no TriggerEvent with TLS.
 	timeoutWithEnd known = "timeoutwithend"
@@ -27,8 +23,7 @@ const (
 )
 
 var allKnown = []known{
-	filterFindsLoan, timeoutWithEnd, writesLent,
-	tlsChangesWriter, tlsSpins,
+	timeoutWithEnd, writesLent, tlsChangesWriter, tlsSpins,
 }
 
 // avoids reports whether something is left out.

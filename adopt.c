@@ -57,7 +57,7 @@ static int is_ours(struct bufferevent *bev)
 	bufferevent_event_cb on_event = NULL;
 
 	bufferevent_getcb(bev, NULL, NULL, &on_event, NULL);
-	return on_event == glev_on_bev_event;
+	return on_event == glev_on_bev_event || on_event == glev_on_below_event;
 }
 
 /* Remembers what C has in the bufferevent. */

@@ -80,7 +80,6 @@ enum { GLEV_LIMIT_RATE = 1, GLEV_LIMIT_GROUP = 2, GLEV_LIMIT_SINGLE_READ = 4, GL
 /* What the loop still has to tell the closures, or must not tell them. */
 struct glev_owed {
 	short events;   /* event callbacks that TriggerEvent asked for */
-	short end;      /* of a filter: an end that waits until reading is on */
 	int8_t read;    /* of an end of a pair: a read callback is due, whatever the input has */
 	int8_t written; /* since the last write callback bytes were written, or one was asked for */
 	int8_t mute;    /* a write callback may come though no bytes were written */
@@ -88,7 +87,10 @@ struct glev_owed {
 	int8_t known;   /* the Go object is complete; atomic */
 	int8_t late;    /* the end of reading waits a turn for the event of a failed write */
 	int err;        /* the errno of an error that is to be told; 0 if there is none */
-	int put_off;    /* how often the end of a pair was put off; loop */
+	int put_off;    /* the end of a pair was put off; loop */
+	short kept;     /* of a filter: events that wait; see filter.c */
+	int kept_err;
+	short passed;   /* of a filter: events from below that libevent has still to tell */
 };
 
 /* Watermarks. */
@@ -112,6 +114,14 @@ struct glev_ending {
 	int8_t shut;           /* CloseWrite: GLEV_SHUT_ASKED, GLEV_SHUT_DONE, or 0 */
 	int8_t unfinished;     /* of a filter: its functions have still to write what they hold */
 	int8_t finished;       /* of an end of a pair: the other end was told of its end */
+	int8_t finishing;      /* of a filter: its functions are told that a flush is the last one */
+};
+
+/* The callbacks that libevent has on the bufferevent below a filter. */
+struct glev_feed {
+	bufferevent_data_cb read, write;
+	bufferevent_event_cb event;
+	void *arg;
 };
 
 /* The bufferevents around this one. */
@@ -119,12 +129,14 @@ struct glev_stack {
 	struct glev_bev *under;   /* of a filter: the one it is on, if that has a record */
 	struct glev_bev *above;   /* the filter on this one, which has libevent's callbacks, or NULL */
 	struct glev_bev *partner; /* the other end of the pair, until that is freed, or NULL */
+	struct glev_feed *feed;   /* of a filter of libevent's own kind, or NULL */
 	struct evbuffer_cb_entry *under_in_cb, *under_out_cb;
 	uint64_t changes;         /* of the buffers that a filter's functions see; atomic */
 	int8_t carries;           /* a door above says when the connection is open */
 	struct glev_later again;  /* of a filter: its function for the input is to be called */
 	int steps;                /* how often in a row it was called by now */
 	int8_t rests;             /* it waits for the next turn */
+	int8_t put_off;           /* an end from below was put off; loop */
 	int8_t digesting;         /* the filter above goes on in the next turn */
 };
 
@@ -384,6 +396,8 @@ int glev_settle_try(struct glev_bev *r);
  * make a write callback, even if they were on. Returns those that could not be turned on;
  * errno says why. */
 short glev_settle_enable(struct glev_bev *r, short what);
+/* The same, and tells the event closure of those that could not be turned on. */
+void glev_settle_on(struct glev_bev *r, short what);
 /* Whether enabling WRITE shows: as a write callback as soon as the socket can be written to,
  * or because something was appended while WRITE was off. */
 int glev_settle_shows(const struct glev_bev *r);
@@ -442,6 +456,8 @@ void glev_fast_again(struct glev_bev *r);
 /* Whether the fast path only gathers what is appended until the callback is done. */
 int glev_fast_gathers(const struct glev_bev *r);
 
+/* The bufferevent below has the events that a filter keeps told again. Takes the lock of that one. */
+void glev_settle_tell_kept(struct glev_bev *r);
 /* Keeps reading off, with on 0 no more, while the filter above has to take the input. */
 void glev_settle_digest(struct glev_bev *r, int on);
 
@@ -515,6 +531,8 @@ int glev_bev_lingered(struct glev_bev *r);
 /* What a FreeAfterFlush has not written is dropped. Takes the locks. */
 void glev_bev_cut_off(struct glev_bev *r);
 int glev_bev_on_pair(struct glev_bev *r);
+/* Drops what has come in after all was written. Takes the lock. */
+void glev_bev_discard(struct glev_bev *r);
 /* C's callbacks, if they are due. It needs no lock. */
 const struct glev_host *glev_bev_awaited(struct glev_bev *r);
 int glev_bev_flush_meets_loan(const struct glev_bev *r);
@@ -530,6 +548,10 @@ void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *
  * is 0, its lock is held until glev_filter_is_put. */
 int glev_filter_put(struct glev_bev *under, struct glev_bev *above);
 void glev_filter_is_put(struct glev_bev *under, int indeed);
+/* Passes an event of the bufferevent below on to libevent, or keeps it. */
+void glev_filter_feed_event(struct glev_bev *r, short what, int err);
+/* An event was told. */
+void glev_filter_told(struct glev_bev *r, short what);
 /* The function for the input was called. Returns 1 if it rests until the next turn. */
 int glev_filter_rests(struct glev_bev *r, int got_on);
 

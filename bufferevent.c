@@ -323,15 +323,30 @@ int64_t glev_bev_read_buffer(struct glev_bev *r, struct glev_buf *dst)
 	return glev_buf_add_buffer(dst, &r->in);
 }
 
+/* A filter does not tell that a flush has brought something. The closure of r is told, or else
+ * the filter above. */
+static void tell_of_input(struct glev_bev *r, size_t before)
+{
+	if (evbuffer_get_length(r->in.evb) > before)
+		bufferevent_trigger(r->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
+	while ((r = r->stack.under) != NULL)
+		if (r->kind == GLEV_FILTER && evbuffer_get_length(r->in.evb))
+			bufferevent_trigger(r->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+}
+
 int64_t glev_bev_flush(struct glev_bev *r, short what, int mode)
 {
 	int64_t rc = GLEV_LENT;
+	size_t before;
 
 	GLEV_ENTER_STACK(r);
 	if (!glev_bev_flush_meets_loan(r)) {
+		before = evbuffer_get_length(r->in.evb);
 		rc = glev_bev_flush_native(r, what, (enum bufferevent_flush_mode)mode);
 		if (rc < 0)
 			rc = -EPIPE;
+		if ((what & EV_READ) && r->kind == GLEV_FILTER)
+			tell_of_input(r, before);
 	}
 	glev_stack_unlock(r);
 	return rc;

@@ -3,6 +3,7 @@
 package libevent_test
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -233,4 +234,49 @@ func TestPairEndOvertakesNothing(t *testing.T) {
 			assert.Equal(t, []string{"last", (libevent.EventReading | libevent.EventEOF).String()}, got)
 		})
 	}
+}
+
+// A read timeout has passed, and is restarted before it is told. Then the bufferevent still reads,
+// or the timeout is told.
+func TestReadTimeoutRestartedBeforeItIsTold(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		restart func(bev *libevent.BufferEvent) error
+	}{
+		{"Enable", func(bev *libevent.BufferEvent) error { return bev.Enable(rd) }},
+		{"SetTimeouts", func(bev *libevent.BufferEvent) error { return bev.SetTimeouts(time.Hour, 0) }},
+		{"both", func(bev *libevent.BufferEvent) error {
+			return errors.Join(bev.SetTimeouts(time.Hour, 0), bev.Enable(rd))
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			testutil.BothWays(t, func(t *testing.T, base *libevent.Base) { restartReadTimeout(t, base, c.restart) })
+		})
+	}
+}
+
+func restartReadTimeout(t *testing.T, base *libevent.Base, restart func(*libevent.BufferEvent) error) {
+	bev, peer := testutil.NewUnixSocket(t, base)
+	defer func() { bev.Free(); _ = syscall.Close(peer) }()
+	testutil.UseEitherWay(t, base)
+	happened := make(chan struct{}, 10)
+	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+		_ = b.Input().Drain(100)
+		happened <- struct{}{}
+	}, nil, func(*libevent.BufferEvent, libevent.Events) { happened <- struct{}{} }))
+	// It passes before the read timeout, so its closure runs first.
+	timer, err := base.NewTimer(func() { assert.NoError(t, restart(bev)) })
+	require.NoError(t, err)
+	defer timer.Free()
+	testutil.Background(t, base)
+	testutil.OnLoop(t, base, func() {
+		assert.NoError(t, bev.SetTimeouts(10*time.Millisecond, 0))
+		assert.NoError(t, bev.Enable(rd))
+		assert.NoError(t, timer.Add(5*time.Millisecond))
+		time.Sleep(30 * time.Millisecond) // sleep: both pass in the same turn
+	})
+	testutil.OnLoop(t, base, func() {})
+	_, err = syscall.Write(peer, []byte("x"))
+	require.NoError(t, err)
+	testutil.Receive(t, happened)
 }

@@ -159,7 +159,7 @@ static void read_closure(struct glev_bev *r)
 	size_t before = (size_t)-1;
 
 	if (glev_bev_life(r) == GLEV_DISCARDING) {
-		evbuffer_drain(r->in.evb, (size_t)-1);
+		glev_bev_discard(r);
 		return;
 	}
 	if (r->kind == GLEV_PAIR && is_for_nothing(r))
@@ -305,61 +305,27 @@ void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
 	done(b, visit);
 }
 
-/* Has libevent make the event callback later in this turn. */
-static void put_off(struct glev_bev *r, short what, int err)
-{
-	glev_bev_lock(r);
-	glev_settle_tell(r, what, err);
-	glev_bev_unlock(r);
-}
-
-/* libevent tells a filter of the end of a pair at once. While reading from the filter is off,
- * bytes that came before the end may still be below it. */
-static int waits_for_reading(struct glev_bev *r, short what)
-{
-	const struct glev_bev *p;
-	size_t below = 0;
-
-	glev_bev_lock(r);
-	for (p = r->stack.under; p; p = p->stack.under)
-		below += evbuffer_get_length(p->in.evb);
-	if (!below || glev_bev_life(r) != GLEV_LIVE || (what & BEV_EVENT_ERROR) ||
-	    (bufferevent_get_enabled(r->bev) & EV_READ))
-		what = 0;
-	r->owed.end |= what;
-	glev_bev_unlock(r);
-	return what;
-}
-
 /*
  * A connection may begin and end before the method that makes its Go object, on another
  * goroutine, has returned.
  *
  * Between the read callback and the event callback of one turn libevent holds no lock, and
  * the other end of a pair may bring its last bytes and its end: the end would be told
- * first. So an end is told after all that is due by now, for each bufferevent of a stack.
+ * first. So an end is told after all that is due by now. (Filters do the same with what comes
+ * from below, see filter.c.)
  */
 static int comes_too_early(struct glev_bev *r, short what, int err)
 {
-	const struct glev_bev *p;
-	int levels = 1;
-
-	if (!__atomic_load_n(&r->owed.known, __ATOMIC_ACQUIRE)) {
-		put_off(r, what, err);
-		return 1;
+	if (__atomic_load_n(&r->owed.known, __ATOMIC_ACQUIRE)) {
+		if (!(what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) || !glev_bev_on_pair(r))
+			return 0;
+		r->owed.put_off = !r->owed.put_off;
+		if (!r->owed.put_off)
+			return 0;
 	}
-	if (!(what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) || !glev_bev_on_pair(r))
-		return 0;
-	for (p = r; p->stack.under; p = p->stack.under)
-		levels++;
-	if (waits_for_reading(r, what))
-		return 1;
-	if (r->owed.put_off == levels) {
-		r->owed.put_off = 0;
-		return 0;
-	}
-	r->owed.put_off++;
-	put_off(r, what, err);
+	glev_bev_lock(r);
+	glev_settle_tell(r, what, err);
+	glev_bev_unlock(r);
 	return 1;
 }
 
@@ -454,6 +420,17 @@ static void event_again(struct glev_bev *r, short what, int err, int connecting)
 	glev_stack_unlock(r);
 }
 
+/* Passes the event on to C if C's callbacks are due. */
+static int is_for_host(struct glev_bev *r, short what, int err)
+{
+	const struct glev_host *host = glev_bev_awaited(r);
+
+	errno = err;
+	if (host && host->event)
+		host->event(r->bev, what, host->arg);
+	return host != NULL;
+}
+
 void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 {
 	int err = errno, ncodes = 0, lingers, connecting, visit;
@@ -461,14 +438,8 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	struct glev_bev *r = arg, *carrier = glev_bev_carrier(r);
 	struct glev_base *b = r->base;
 	unsigned long codes[GLEV_CODES];
-	const struct glev_host *host = glev_bev_awaited(r);
 
-	if (host) {
-		if (host->event)
-			host->event(bev, what, host->arg);
-		return;
-	}
-	if (comes_too_early(r, what, err))
+	if (is_for_host(r, what, err) || comes_too_early(r, what, err))
 		return;
 	if ((what & BEV_EVENT_ERROR) && carrier->door && carrier->door->codes)
 		ncodes = carrier->door->codes(carrier->bev, codes, GLEV_CODES);
@@ -494,8 +465,13 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 		}
 	} else {
 		what = before_end(r, what);
-		if (glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes))
+		switch (glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes)) {
+		case 0:
+			glev_filter_told(r, what);
+			break;
+		case 1:
 			event_again(r, what, err, connecting);
+		}
 	}
 	done(b, visit);
 }
@@ -513,6 +489,28 @@ void glev_on_bev_limit(evutil_socket_t fd, short what, void *arg)
 	done(b, visit);
 }
 
+/* The callbacks of the bufferevent below a filter; see filter.c. */
+
+void glev_on_below_read(struct bufferevent *bev, void *arg)
+{
+	const struct glev_feed *feed = ((struct glev_bev *)arg)->stack.feed;
+
+	feed->read(bev, feed->arg);
+}
+
+void glev_on_below_write(struct bufferevent *bev, void *arg)
+{
+	const struct glev_feed *feed = ((struct glev_bev *)arg)->stack.feed;
+
+	feed->write(bev, feed->arg);
+}
+
+void glev_on_below_event(struct bufferevent *bev, short what, void *arg)
+{
+	(void)bev;
+	glev_filter_feed_event(arg, what, errno);
+}
+
 /* Under the lock of the filter, on the thread that entered libevent: libevent needs the
  * answer at once. The function may use its two buffers and nothing else. */
 static int ask_filter(struct glev_bev *r, int out, ev_ssize_t limit, int mode)
@@ -520,6 +518,8 @@ static int ask_filter(struct glev_bev *r, int out, ev_ssize_t limit, int mode)
 	uint64_t changes = __atomic_load_n(&r->stack.changes, __ATOMIC_RELAXED);
 	int rc;
 
+	if (r->ending.finishing && mode == BEV_FLUSH)
+		mode = BEV_FINISHED;
 	glev_filter_begin();
 	rc = glevFilter(r->handle, r->bev, out, limit, mode);
 	glev_filter_end();

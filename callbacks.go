@@ -71,6 +71,8 @@ func glevBevWrite(h C.uintptr_t, bev *C.struct_bufferevent) (again C.int) {
 	return again
 }
 
+// The result is 2 if nothing was told, because the bufferevent is closed.
+//
 //export glevBevEvent
 func glevBevEvent(h C.uintptr_t, bev *C.struct_bufferevent, what C.short, err, connecting C.int, codes *C.ulong, ncodes C.int) (again C.int) {
 	if b, ok := called[*BufferEvent](uintptr(h), unsafe.Pointer(bev)); ok {
@@ -78,8 +80,8 @@ func glevBevEvent(h C.uintptr_t, bev *C.struct_bufferevent, what C.short, err, c
 			b.codes = append(b.codes, uint64(code))
 		}
 		again = cBool(b.happened(Events(what), syscall.Errno(err), connecting != 0))
-	} else {
-		again = b.missed(bev)
+	} else if again = b.missed(bev); again == 0 {
+		again = 2
 	}
 	return again
 }

@@ -107,16 +107,35 @@ int64_t glev_bev_flush_native(struct glev_bev *r, short what, enum bufferevent_f
 	return bufferevent_flush(r->bev, what, mode);
 }
 
-/* Has the functions of a filter write what they still hold. They could not use a buffer that is
- * lent. A loan is on the loop's thread, so it has ended when that thread calls the flushed
- * event. */
+static void set_finishing(struct glev_bev *r, int on)
+{
+	for (; r->stack.under; r = r->stack.under)
+		r->ending.finishing = (int8_t)on;
+}
+
+/* Has the functions of the filters write what they still hold. libevent would also tell the other
+ * end of a pair of the end, before all that is written has room there. So the functions alone are
+ * told that this is the end. (Filters that C made are not known here.) */
+static void finish_filters(struct glev_bev *r)
+{
+	if (!r->stack.under) {
+		glev_bev_flush_native(r, EV_WRITE, BEV_FINISHED);
+		return;
+	}
+	set_finishing(r, 1);
+	bufferevent_flush(r->bev, EV_WRITE, BEV_FLUSH);
+	set_finishing(r, 0);
+}
+
+/* The functions of a filter could not use a buffer that is lent. A loan is on the loop's thread,
+ * so it has ended when that thread calls the flushed event. */
 static void finish(struct glev_bev *r)
 {
 	if (r->kind != GLEV_FILTER)
 		return;
 	r->ending.unfinished = (int8_t)glev_bev_flush_meets_loan(r);
 	if (!r->ending.unfinished)
-		glev_bev_flush_native(r, EV_WRITE, BEV_FINISHED);
+		finish_filters(r);
 	else if (r->ending.flushed)
 		retry_soon(r, 0);
 }
@@ -179,10 +198,28 @@ static void turn_on(struct glev_bev *r, short what)
 	if (r->fast.on && (what & EV_WRITE) && evbuffer_get_length(r->out.evb))
 		r->fast.spilled = 1;
 	glev_settle_enable(r, what);
-	for (p = r->stack.under; p && (what & EV_WRITE); p = p->stack.under) {
-		p->off.held |= EV_WRITE;
+	for (p = r->stack.under; p; p = p->stack.under) {
+		p->off.held |= what;
 		glev_settle(p);
 	}
+}
+
+/* Whether a peer that speaks now could lose bytes of ours: those that its kernel has not got. The
+ * bytes of a local socket are with the peer at once. */
+static int unacknowledged(int fd)
+{
+	int unsent = 0;
+#ifdef SIOCOUTQ
+	int domain = AF_UNIX;
+	socklen_t len = sizeof(domain);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 || domain == AF_UNIX ||
+	    ioctl(fd, SIOCOUTQ, &unsent) < 0)
+		return 0;
+#else
+	(void)fd;
+#endif
+	return unsent;
 }
 
 /* Whether bytes of ours may still be under way. The kernel tells of them only when asked,
@@ -200,26 +237,39 @@ static int discard_longer(struct glev_bev *r, int fd)
 	return 1;
 }
 
+/* If the input is lent, that is done when it was read to the next time. */
+void glev_bev_discard(struct glev_bev *r)
+{
+	glev_bev_lock(r);
+	if (!r->in.lent) {
+		evbuffer_unfreeze(r->in.evb, 1);
+		evbuffer_drain(r->in.evb, (size_t)-1);
+		glev_buf_refreeze(&r->in);
+	}
+	glev_bev_unlock(r);
+}
+
 /*
- * The kernel resets a socket that is closed with bytes unread, and then also drops what it
- * has not sent yet. So a peer that is still sending is told of our end, and what it sends
- * is dropped until its own end, or until it has all of ours.
+ * The kernel resets a socket that is closed with bytes unread, or that gets bytes after it was
+ * closed, and then also drops what it has not sent yet. So a peer that is still sending, or that
+ * may do so before it has all bytes of ours, is told of our end, and what it sends is dropped
+ * until its own end, or until it has all of ours.
  */
 static int discarded(struct glev_bev *r, int fd)
 {
+	struct glev_bev *p;
 	int unread = 0;
 
 	if (glev_bev_life(r) == GLEV_DISCARDING)
 		return !discard_longer(r, fd);
-	if (ioctl(fd, FIONREAD, &unread) < 0 || unread == 0)
+	if (ioctl(fd, FIONREAD, &unread) < 0 || (unread == 0 && !unacknowledged(fd)))
 		return 1;
 	shutdown(fd, SHUT_WR);
 	__atomic_store_n(&r->life, GLEV_DISCARDING, __ATOMIC_RELEASE);
-	glev_settle_watermark(r, EV_READ, 0, 0);
-	if (!r->in.lent) { /* or else the read callback drains it */
-		evbuffer_unfreeze(r->in.evb, 1);
-		evbuffer_drain(r->in.evb, (size_t)-1);
-	}
+	for (p = r; p; p = p->stack.under)
+		glev_settle_watermark(p, EV_READ, 0, 0);
+	glev_buf_set_frozen(&r->in, r->in.frozen | GLEV_FRONT);
+	glev_bev_discard(r);
 	turn_on(r, EV_READ);
 	return !discard_longer(r, fd);
 }
@@ -441,7 +491,7 @@ static void release(struct bufferevent *bev)
 }
 
 /* Restores the callbacks of the bufferevent below a filter: ours, C's, or none if C has
- * freed it. libevent leaves callbacks alone that are no longer the filter's. */
+ * freed it. */
 static void leave_below(struct glev_bev *r, struct glev_bev *filter)
 {
 	bufferevent_event_cb on_event;
@@ -461,6 +511,8 @@ static void leave_below(struct glev_bev *r, struct glev_bev *filter)
 	if (!quiet || (r->host && on_event)) {
 		glev_settle_callbacks(r, glev_bev_wants(r, GLEV_CB_WRITE));
 		glev_settle(r);
+		filter->owed.kept |= filter->owed.passed;
+		glev_settle_tell_kept(filter);
 	}
 	if (quiet && r->host)
 		give_back(r);

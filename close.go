@@ -41,9 +41,12 @@ func (b *BufferEvent) Free() {
 //
 // When limit passes first, the rest of the output is dropped. With OptCloseOnFree a TCP
 // connection is then reset, so that the peer does not take a part for the whole; the other end
-// of a pair gets EOF. When all is written and the peer is still sending, the peer gets EOF. What
-// it sends is then dropped until it ends, it has received everything, or limit passes: closing a
-// socket with unread bytes would reset the connection, and output on its way would be lost.
+// of a pair gets EOF.
+//
+// When the kernel has all bytes, the peer gets EOF. If the peer is still sending, or has not
+// received everything yet (which only Linux tells), what it sends is dropped until it ends, it
+// has received everything, or limit passes: a socket that is closed earlier would be reset by
+// what the peer sends, and output on its way would be lost. After limit this can happen.
 //
 // For a bufferevent of WrapBufferEvent, which is C's to free, FreeAfterFlush returns an error.
 // Stands for bufferevent_free after the last write callback.

@@ -348,6 +348,52 @@ func TestFreeAfterFlushWhenThePartnerGoes(t *testing.T) {
 	}
 }
 
+// READ of the socket below a filter is off, and the peer has sent something. FreeAfterFlush of the
+// filter reads and drops that, and ends when the peer has all bytes.
+func TestFreeAfterFlushOfAFilterWithReadOffBelow(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewUnixSocket(t, base)
+	top := testutil.NewFilter(t, bev, nil, nil, 0)
+	defer func() { bev.Free(); _ = syscall.Close(peer) }()
+	require.NoError(t, bev.Disable(rd))
+	require.NoError(t, bev.SetWatermark(rd, 0, 3))
+	_, err := syscall.Write(peer, []byte("unread"))
+	require.NoError(t, err)
+	testutil.Background(t, base)
+	freed := make(chan struct{})
+	top.AfterFree(func() { close(freed) })
+	_, err = top.WriteString("x")
+	require.NoError(t, err)
+	require.NoError(t, top.FreeAfterFlush(2*testutil.Patience))
+	_, err = syscall.Read(peer, make([]byte, 1)) // now the peer has all
+	require.NoError(t, err)
+	testutil.Receive(t, freed)
+}
+
+// The peer has not read everything yet, and says something after all bytes were handed to the
+// kernel. It gets them all the same.
+func TestFreeAfterFlushWhenThePeerSpeaksLater(t *testing.T) {
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, libevent.OptCloseOnFree)
+		testutil.Background(t, base)
+		freed := make(chan struct{})
+		bev.AfterFree(func() { close(freed) })
+		const n = 1 << 20 // the kernel takes it, but not the peer's
+		_, err := bev.Write(make([]byte, n))
+		require.NoError(t, err)
+		require.NoError(t, bev.FreeAfterFlush(2*testutil.Patience))
+		for range 5 {
+			testutil.OnLoop(t, base, func() {})
+			_, err := peer.Write([]byte("still here"))
+			require.NoError(t, err)
+		}
+		got, err := io.ReadAll(peer)
+		assert.NoError(t, err)
+		assert.Equal(t, n, len(got))
+		testutil.Receive(t, freed)
+	})
+}
+
 // A closure in a later turn than CloseWrite writes nothing past the output either.
 func TestCloseWriteAndALaterClosure(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {

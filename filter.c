@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * filter.c: making a filter. How a panic in a filter function gets out of libevent's frames
- * is in thread.c.
+ * filter.c: making a filter, and what comes to it from below. How a panic in a filter function
+ * gets out of libevent's frames is in thread.c.
  */
 
 #include <errno.h>
@@ -42,7 +42,11 @@ void glev_filter_is_put(struct glev_bev *under, int indeed)
 {
 	if (!indeed)
 		under->stack.above = NULL;
-	glev_settle(under); /* libevent has enabled it */
+	/* libevent has enabled it, but moves what waits for that only where TLS does. */
+	if (indeed && !under->door && !under->stack.above->door)
+		glev_settle_on(under, EV_READ | EV_WRITE);
+	else
+		glev_settle(under);
 	glev_bev_unlock(under);
 }
 
@@ -85,8 +89,95 @@ int glev_filter_rests(struct glev_bev *r, int got_on)
 		glev_bev_lock(under);
 		glev_settle_digest(under, more);
 		glev_bev_unlock(under);
+		if (!more)
+			glev_settle_tell_kept(r);
 	}
 	return more;
+}
+
+/* --- events from below ----------------------------------------------------------- */
+
+/*
+ * libevent passes every event of the bufferevent below on to the filter at once. So callbacks of
+ * ours are in between:
+ *
+ *  - The end of the stream must not be told before the bytes that came before it. If these wait
+ *    below because the filter does not read, the end waits for them.
+ *  - What a filter was told but has not told when it is freed is an event of the bufferevent below,
+ *    which tells it then.
+ *  - When libevent destroys a filter, it removes its callbacks from the bufferevent below, and may
+ *    remove those of another filter, which was put on meanwhile. Ours it does not know.
+ */
+
+static int waits_below(const struct glev_bev *r)
+{
+	return evbuffer_get_length(r->stack.under->in.evb) &&
+	    (r->stack.rests || !(bufferevent_get_enabled(r->bev) & EV_READ));
+}
+
+/* Whether the last bytes of a pair may have come between libevent's calls of the read callback
+ * and of the event callback. Then they are passed on before the event is told again. */
+static int puts_off(struct glev_bev *r)
+{
+	r->stack.put_off = !r->stack.put_off && glev_bev_on_pair(r) &&
+	    evbuffer_get_length(r->stack.under->in.evb);
+	return r->stack.put_off;
+}
+
+static void keep(struct glev_bev *r, short what, int err)
+{
+	r->owed.kept |= what;
+	if (err)
+		r->owed.kept_err = err;
+}
+
+void glev_filter_told(struct glev_bev *r, short what)
+{
+	if (!r->stack.feed)
+		return;
+	glev_bev_lock(r);
+	r->owed.passed &= ~what;
+	glev_bev_unlock(r);
+}
+
+/* What of an event does not come again. */
+static short lasting(short what)
+{
+	return (what & BEV_EVENT_CONNECTED) | (what & BEV_EVENT_EOF ? BEV_EVENT_EOF | BEV_EVENT_READING : 0);
+}
+
+void glev_filter_feed_event(struct glev_bev *r, short what, int err)
+{
+	const struct glev_feed *feed = r->stack.feed;
+	const short end = BEV_EVENT_EOF | BEV_EVENT_READING;
+	short kept = 0;
+
+	glev_bev_lock(r);
+	if (glev_bev_is_quiet(r))
+		kept = what;
+	else if ((what & BEV_EVENT_EOF) && !glev_bev_lingers(r) && (waits_below(r) || puts_off(r)))
+		kept = what & end;
+	keep(r, kept, err);
+	r->owed.passed |= lasting(what & ~kept);
+	glev_filter_told(r->stack.under, what);
+	if (r->stack.put_off)
+		glev_settle_tell_kept(r);
+	glev_bev_unlock(r);
+	if (what & ~kept) {
+		errno = err;
+		feed->event(r->stack.under->bev, what & ~kept, feed->arg);
+	}
+}
+
+/* --- making -------------------------------------------------------------------------- */
+
+static void feed(struct glev_bev *r)
+{
+	struct bufferevent *under = r->stack.under->bev;
+	struct glev_feed *f = r->stack.feed = (struct glev_feed *)(r + 1);
+
+	bufferevent_getcb(under, &f->read, &f->write, &f->event, &f->arg);
+	bufferevent_setcb(under, glev_on_below_read, glev_on_below_write, glev_on_below_event, r);
 }
 
 /* Whether libevent has given a filter the lock that it was asked for: it does not tell if there
@@ -124,14 +215,14 @@ static void take_off(struct glev_bev *r)
 		evbuffer_remove_cb_entry(under->in.evb, r->stack.under_in_cb);
 	if (r->stack.under_out_cb)
 		evbuffer_remove_cb_entry(under->out.evb, r->stack.under_out_cb);
-	bufferevent_free(r->bev); /* that takes the callbacks of the one below away */
+	bufferevent_free(r->bev);
 	glev_settle_callbacks(under, glev_bev_wants(under, GLEV_CB_WRITE));
 }
 
 struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, uintptr_t handle, int *err)
 {
 	struct bufferevent *bev;
-	struct glev_bev *r = calloc(1, sizeof(*r));
+	struct glev_bev *r = calloc(1, sizeof(*r) + sizeof(struct glev_feed));
 	int put = 0;
 
 	*err = ENOMEM;
@@ -149,6 +240,7 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 	    out ? glev_on_filter_out : NULL, options & ~BEV_OPT_CLOSE_ON_FREE, NULL, r);
 	if (bev) {
 		r->stack.under = under;
+		feed(r);
 		glev_bev_init(r, under->base, bev, GLEV_FILTER, options, loop_only, handle);
 		put = has_lock(bev, options) && count_changes(r);
 		if (!put)

@@ -13,7 +13,7 @@ static const char *const links[] = {"UNLINKED", "LOOKING_UP", "TRYING", "GAVE_UP
 static const char *const kinds[] = {"SOCKET", "PAIR", "FILTER"};
 
 static const char *const reasons[] = {
-	"unlinked", "moving", "paused", "full", "lent_input", "lent_output", "fast_read", "fast_write",
+	"unlinked", "moving", "full", "lent_input", "lent_output", "fast_read", "fast_write", "digesting",
 };
 
 static const char *name_of(const char *const *names, size_t n, int8_t value)
@@ -59,9 +59,9 @@ void glev_bev_describe(struct glev_bev *r, char *buf, int size)
 	say_off(&t, &r->off);
 	say(&t, "\n  set: limits=%#x was_limited=%d timed=%#x write_timed=%d priority=%d",
 	    (unsigned)r->set.limits, r->set.was_limited, (unsigned)r->set.timed, r->set.write_timed, r->set.priority);
-	say(&t, "\n  mark: low=%zu high=%zu write_low=%zu drained=%d; owed: events=%#x read=%d written=%d mute=%d touched=%d put_off=%d",
+	say(&t, "\n  mark: low=%zu high=%zu write_low=%zu drained=%d; owed: events=%#x read=%d written=%d mute=%d touched=%d put_off=%d kept=%#x",
 	    r->mark.low, r->mark.high, r->mark.write_low, r->mark.drained, (unsigned)r->owed.events, r->owed.read,
-	    r->owed.written, r->owed.mute, r->owed.touched, r->owed.put_off);
+	    r->owed.written, r->owed.mute, r->owed.touched, r->owed.put_off, (unsigned)r->owed.kept);
 	say(&t, "\n  ending: shut=%d finished=%d watched=%d; stack: under=%d above=%d partner=%d",
 	    r->ending.shut, r->ending.finished, r->ending.out_cb != NULL, r->stack.under != NULL,
 	    r->stack.above != NULL, r->stack.partner != NULL);

@@ -11,10 +11,14 @@
 
 #include "bev.h"
 
-/* A call may have come in before another thread freed the bufferevent. */
+/* A call may have come in before another thread freed the bufferevent. It must not get what is
+ * in the input after a part of the stream was dropped. */
 int glev_buf_gone(struct glev_buf *b)
 {
-	return b->owner && glev_bev_is_quiet(b->owner);
+	struct glev_bev *r = b->owner;
+
+	return r && (glev_bev_is_quiet(r) ||
+	    (b == &r->in && glev_bev_life(r) == GLEV_DISCARDING && !glev_filter_within()));
 }
 
 int64_t glev_buf_lock(struct glev_buf *b)

@@ -176,10 +176,23 @@ void glev_settle_remind(struct glev_bev *r)
 	}
 }
 
+/* When a timeout passes, libevent deletes the event and makes it active. If the event is added
+ * before the timeout is told, libevent drops the timeout, and does not register the event. This
+ * is called after an event was added. If it returns 1, the event has to be added again. */
+static int was_dropped(struct event *ev, short what)
+{
+	return event_pending(ev, what | EV_TIMEOUT, NULL) == EV_TIMEOUT && event_del(ev) == 0;
+}
+
 /* Adds the reader's event, or restarts its timeout. */
 static int add_reader(struct glev_bev *r)
 {
-	if (event_add(r->fast.reader, set_or_null(&r->set.read_timeout)) < 0)
+	struct event *ev = r->fast.reader;
+	struct timeval *tv = set_or_null(&r->set.read_timeout);
+
+	if (event_add(ev, tv) < 0)
+		return -1;
+	if ((r->set.timed & EV_READ) && was_dropped(ev, EV_READ) && event_add(ev, tv) < 0)
 		return -1;
 	r->fast.reading = 1;
 	glev_fast_again(r);
@@ -434,6 +447,42 @@ static void read_below(struct glev_bev *r)
 		bufferevent_trigger(under->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 
+/* Adds what was dropped of libevent's own events, which libevent adds again for other reasons as
+ * well. Those of a pair or a filter are only timers, and need not be registered. */
+static int add_dropped(struct glev_bev *r)
+{
+	short again = 0;
+
+	if (r->kind != GLEV_SOCKET)
+		return 0;
+	if ((r->set.timed & EV_READ) && was_dropped(&r->bev->ev_read, EV_READ))
+		again |= EV_READ;
+	if ((r->set.timed & EV_WRITE) && was_dropped(&r->bev->ev_write, EV_WRITE))
+		again |= EV_WRITE;
+	return again ? bufferevent_enable(r->bev, again & bufferevent_get_enabled(r->bev)) : 0;
+}
+
+static int enable(struct glev_bev *r, short what)
+{
+	int rc = bufferevent_enable(r->bev, what);
+
+	return rc == 0 ? add_dropped(r) : rc;
+}
+
+void glev_settle_tell_kept(struct glev_bev *r)
+{
+	struct glev_bev *under = r->stack.under;
+	short kept = r->owed.kept;
+
+	if (!kept)
+		return;
+	r->owed.kept = 0;
+	glev_bev_lock(under);
+	if (!glev_bev_is_quiet(under))
+		glev_settle_tell(under, kept, r->owed.kept_err);
+	glev_bev_unlock(under);
+}
+
 /* A filter has turned reading on below, and does not tell if that failed. It is turned on
  * once more, which changes nothing if it is on. */
 static int turn_on_below(struct glev_bev *r)
@@ -441,7 +490,7 @@ static int turn_on_below(struct glev_bev *r)
 	struct glev_bev *p;
 
 	for (p = r->stack.under; p; p = p->stack.under)
-		if ((bufferevent_get_enabled(p->bev) & EV_READ) && bufferevent_enable(p->bev, EV_READ) < 0)
+		if ((bufferevent_get_enabled(p->bev) & EV_READ) && enable(p, EV_READ) < 0)
 			return -1;
 	return 0;
 }
@@ -450,14 +499,16 @@ static int turn_on(struct glev_bev *r, short what)
 {
 	const int now = BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS;
 	struct glev_bev *under = r->stack.under;
-	int rc = bufferevent_enable(r->bev, what);
+	int rc = enable(r, what);
 
 	if (rc == 0 && (what & EV_READ))
 		rc = turn_on_below(r);
 	if (what & EV_READ)
 		glev_settle_remind(r);
-	if (under && (what & EV_READ))
+	if (under && (what & EV_READ)) {
 		read_below(r);
+		glev_settle_tell_kept(r);
+	}
 	if (under && (what & EV_WRITE) && evbuffer_get_length(r->out.evb))
 		bufferevent_trigger(under->bev, EV_WRITE, now);
 	return rc;
@@ -472,17 +523,6 @@ static short tried(const struct glev_bev *r)
 	if (r->link != GLEV_TRYING)
 		return 0;
 	return r->stack.carries ? EV_READ | EV_WRITE : EV_WRITE;
-}
-
-/* An end may wait for reading to be on; see waits_for_reading in callbacks.c. */
-static void tell_end(struct glev_bev *r)
-{
-	short what = r->owed.end;
-
-	if (what && (bufferevent_get_enabled(r->bev) & EV_READ)) {
-		r->owed.end = 0;
-		glev_settle_tell(r, what, 0);
-	}
 }
 
 /* Turns directions on and off in libevent. */
@@ -512,9 +552,10 @@ static short apply(struct glev_bev *r, short asked)
 		bufferevent_disable(r->bev, off);
 	if (on && turn_on(r, on) < 0)
 		failed |= on;
+	else if (add_dropped(r) < 0)
+		failed |= EV_READ | EV_WRITE;
 	if (!r->fast.on)
 		sync_events(r);
-	tell_end(r);
 	return failed;
 }
 
@@ -573,6 +614,14 @@ short glev_settle_enable(struct glev_bev *r, short what)
 	return failed;
 }
 
+void glev_settle_on(struct glev_bev *r, short what)
+{
+	short failed = glev_settle_enable(r, what);
+
+	if (failed)
+		fail(r, failed);
+}
+
 int glev_settle_disable(struct glev_bev *r, short what)
 {
 	int rc;
@@ -626,7 +675,7 @@ static void restart_reading(struct glev_bev *r)
 	if (r->fast.reading && set_or_null(&r->set.read_timeout) && wants_to_read(r))
 		add_reader(r);
 	else if (!r->fast.on && !r->mark.native && (bufferevent_get_enabled(r->bev) & EV_READ))
-		bufferevent_enable(r->bev, EV_READ);
+		enable(r, EV_READ);
 }
 
 void glev_settle_lent(struct glev_bev *r)
@@ -679,7 +728,7 @@ void glev_settle_unsent(struct glev_bev *r)
 	    event_pending(&r->bev->ev_write, EV_WRITE, NULL))
 		return;
 	errno = 0;
-	if (bufferevent_enable(r->bev, EV_WRITE) < 0)
+	if (enable(r, EV_WRITE) < 0)
 		fail(r, EV_WRITE);
 }
 
@@ -721,12 +770,15 @@ void glev_settle_overfill(struct glev_bev *r)
 	r->bev->wm_read.high = (size_t)-1;
 }
 
-static void restart_timeout(struct event *ev, struct timeval *tv)
+static void restart_timeout(struct event *ev, short what, struct timeval *tv)
 {
-	if (set_or_null(tv))
-		event_add(ev, tv);
-	else
+	if (!set_or_null(tv)) {
 		event_remove_timer(ev);
+		return;
+	}
+	event_add(ev, tv);
+	if (was_dropped(ev, what))
+		event_add(ev, tv);
 }
 
 /* An event that is not added keeps its old timeout, so it is assigned again. */
@@ -738,13 +790,13 @@ int glev_settle_timeouts(struct glev_bev *r, const struct timeval *rd, const str
 	r->set.read_timeout = *rd;
 	r->set.write_timed = wr->tv_sec || wr->tv_usec;
 	if (r->fast.reading)
-		restart_timeout(r->fast.reader, &r->set.read_timeout);
+		restart_timeout(r->fast.reader, EV_READ, &r->set.read_timeout);
 	else if (r->fast.on && r->fast.reader)
 		assign_reader(r);
 	if (w) {
 		w->timeout = *wr;
 		if (w->writing)
-			restart_timeout(glev_fast_writer_event(r), &w->timeout);
+			restart_timeout(glev_fast_writer_event(r), EV_WRITE, &w->timeout);
 		else if (r->fast.on)
 			assign_writer(r);
 	}

@@ -193,9 +193,6 @@ func (a *actor) marks(e *end) {
 	if l != e.top() {
 		low = 0
 	}
-	if l != e.bottom() && a.w.avoids(lateHighMark) {
-		high = 0
-	}
 	if high > 0 {
 		low = min(low, high)
 	}
@@ -208,7 +205,7 @@ func (a *actor) timeouts(e *end) {
 	if !e.connected.Load() { // a handshake that has timed out is over
 		return
 	}
-	if a.w.avoids(timeoutRestarts) {
+	if e.speaksTLS() && a.w.avoids(timeoutWithEnd) {
 		return
 	}
 	few := func() time.Duration { return time.Duration(pick(a, 0, 0, 1, 5, 50)) * time.Millisecond }
@@ -274,9 +271,6 @@ func (a *actor) flush(e *end) {
 	e.in.rmu.Lock()
 	defer e.in.rmu.Unlock()
 	what := pick(a, rd, wr, rd|wr)
-	if len(e.layers()) > 1 && a.w.avoids(flushReads) {
-		what = wr
-	}
 	_, err := a.layer(e).bev.Flush(what, pick(a, libevent.FlushNormal, libevent.FlushSync))
 	a.w.expect(e, "Flush", err, append(mayFail, syscall.EPIPE)...)
 }
@@ -314,14 +308,12 @@ func (a *actor) shown(e *end, s *stream, offset int64, spans [][]byte, locked fu
 }
 
 func (a *actor) peek(e *end) {
-	output := a.chance(1, 2)
+	output := a.chance(1, 2) && e.mayLendOutput()
 	s, mu, side := e.in, &e.in.rmu, (*libevent.BufferEvent).Input
 	if output {
 		s, mu, side = e.out, &e.out.wmu, (*libevent.BufferEvent).Output
 	}
 	mu.Lock()
-	e.lends.Add(1)
-	defer e.lends.Add(-1)
 	locked := true
 	unlock := func() {
 		if locked {
@@ -346,8 +338,6 @@ func (a *actor) peek(e *end) {
 func (a *actor) pullup(e *end) {
 	mu := &e.in.rmu
 	mu.Lock()
-	e.lends.Add(1)
-	defer e.lends.Add(-1)
 	locked := true
 	unlock := func() {
 		if locked {
@@ -362,7 +352,15 @@ func (a *actor) pullup(e *end) {
 	a.w.expect(e, "Pullup", err, append(mayFail, io.ErrShortBuffer)...)
 }
 
+// mayLendOutput is false for a stack with TLS as a filter.
+func (e *end) mayLendOutput() bool {
+	return !e.speaksTLS() || e.bottom().tls != nil || !e.conn.w.avoids(writesLent)
+}
+
 func (a *actor) reserve(e *end) {
+	if !e.mayLendOutput() {
+		return
+	}
 	s := e.out
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
@@ -525,17 +523,14 @@ func (a *actor) setBase(e *end) {
 
 // filterOn puts a filter on that passes all bytes on.
 func (a *actor) filterOn(e *end) {
-	if len(e.layers()) > 5 || e.freed.Load() || e.bottom().kind == "pair" && a.w.avoids(filterOnPairEnds) {
+	if len(e.layers()) > 5 || e.freed.Load() || e.speaksTLS() && a.w.avoids(tlsSpins) {
 		return
 	}
 	e.out.wmu.Lock()
 	defer e.out.wmu.Unlock()
 	e.in.rmu.Lock()
 	defer e.in.rmu.Unlock()
-	if e.out.fin.Load() || e.in.ended.Load() || e.lends.Load() > 0 && a.w.avoids(filterFindsLoan) {
-		return
-	}
-	if len(e.layers()) > 1 && e.top().bev.Enabled() != rd|wr && a.w.avoids(filterOnDisabled) {
+	if e.out.fin.Load() || e.in.ended.Load() {
 		return
 	}
 	_, high, err := e.top().bev.Watermark(rd)
@@ -600,17 +595,9 @@ func (e *end) freeAfterFlush(a *actor, limit time.Duration) {
 		return
 	}
 	a.note(e, "FreeAfterFlush %v", limit)
-	if len(e.layers()) > 1 && a.w.avoids(discardsBelow) {
-		for _, l := range e.layers() {
-			a.w.expect(e, "Enable", l.bev.Enable(rd), mayFail...)
-		}
-	}
 	e.fdMu.Lock()
 	if e.away.Load() >= 0 || limit < patient || e.mayTimeOut() {
 		e.out.cut("FreeAfterFlush had a limit, or no descriptor, or an event that ends it was due")
-	}
-	if e.conn.shape.bottom == "tcp" && !e.in.ended.Load() && a.w.avoids(peerSpeaksLater) {
-		e.out.cut("FreeAfterFlush is known to fail here")
 	}
 	e.fdMu.Unlock()
 	e.in.cut("its reader was freed after a flush")
@@ -636,9 +623,12 @@ func (e *end) freeBelow(i int, limit time.Duration) {
 		i--
 	}
 	if i > 0 {
-		layers[i].bev.AfterFree(func() {
-			_ = layers[i-1].bev.FreeAfterFlush(limit)
-			e.freeBelow(i-1, limit)
+		below := layers[i-1].bev
+		layers[i].bev.AfterFree(func() { // not on the loop's goroutine, where some have to be freed
+			_ = below.Base().Post(func() {
+				_ = below.FreeAfterFlush(limit)
+				e.freeBelow(i-1, limit)
+			})
 		})
 	}
 }

@@ -51,11 +51,13 @@ type world struct {
 	seed    int64
 	kinds   selection
 	acts    selection
-	table   []act // those of them that are drawn
-	chances int   // of all of these together
+	known   selection // what is done though it fails
+	table   []act     // those of them that are drawn
+	chances int       // of all of these together
 	began   time.Time
 	journal *journal
 	about   []string // how this run is
+	plain   bool     // the bases have no fast path
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -76,6 +78,7 @@ type world struct {
 	mu     sync.Mutex
 	actors []*actor
 
+	stalling atomic.Bool // the report of a stall is being made
 	broken   atomic.Bool // the run has failed
 	reported chan struct{}
 	failure  string // the report; written before reported is closed
@@ -95,6 +98,10 @@ func newWorld(t *testing.T) *world {
 	require.NoError(t, err)
 	w.acts, err = choose(actNames(), *opsFlag)
 	require.NoError(t, err)
+	w.known = selection{}
+	for _, what := range allKnown {
+		w.known[string(what)] = *knownFlag == "all" || slices.Contains(strings.Split(*knownFlag, ","), string(what))
+	}
 	for _, what := range actTable() {
 		if w.acts[what.name] {
 			w.table = append(w.table, what)
@@ -228,7 +235,7 @@ func (w *world) fail(c *conn, format string, args ...any) {
 
 // stalled is fail with the stacks of all goroutines.
 func (w *world) stalled(c *conn, format string, args ...any) {
-	if w.failed() {
+	if w.failed() || !w.stalling.CompareAndSwap(false, true) { // one gdb at a time
 		return
 	}
 	stacks := make([]byte, 1<<22)
@@ -239,7 +246,7 @@ func (w *world) report(c *conn, what, more string) {
 	if !w.broken.CompareAndSwap(false, true) {
 		return
 	}
-	text := fmt.Sprintf("%s\n\n-seed %d -duration %v -kinds %q -ops %q; %s", what, w.seed, duration(), *kindsFlag, *opsFlag, strings.Join(w.about, "; "))
+	text := fmt.Sprintf("%s\n\n-seed %d -duration %v -kinds %q -ops %q -known %q; %s", what, w.seed, duration(), *kindsFlag, *opsFlag, *knownFlag, strings.Join(w.about, "; "))
 	if c != nil {
 		text += fmt.Sprintf("\n\n%v\n\nwhat was done to it last:\n%s", c, w.journal.recent(fmt.Sprintf("c%d. ", c.id), 80))
 	}

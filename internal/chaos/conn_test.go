@@ -50,7 +50,7 @@ func (a *actor) drawShape() (s shape, ok bool) {
 	}
 	if s.bottom != "pair" && w.kinds["raw"] && a.chance(1, 3) {
 		s.raw = true
-		return s, true
+		return s, !w.excluded(s)
 	}
 	for range pick(a, 0, 0, 1, 2) {
 		layers := slices.DeleteFunc([]string{"xor", "hold", "tlsfilter"}, func(kind string) bool {
@@ -114,17 +114,22 @@ func (c *conn) build(by *conductor) bool {
 			return false
 		}
 		e.push(&layer{kind: c.shape.bottom, bev: bottoms[side].bev, tls: bottoms[side].tls})
-		for _, kind := range c.shape.layers {
-			for a.w.kinds["pass"] && a.chance(1, 8) {
-				e.putFilter(a, "pass", libevent.OptCloseOnFree)
-			}
-			e.putFilter(a, kind, libevent.OptCloseOnFree)
-		}
+		e.do(a, e.pile)
 	}
 	for _, e := range c.ends {
-		e.start(a)
+		e.do(a, e.start)
 	}
 	return !c.w.failed()
+}
+
+// pile puts the layers on the bottom.
+func (e *end) pile(a *actor) {
+	for _, kind := range e.conn.shape.layers {
+		for a.w.kinds["pass"] && (e.conn.shape.tls < 0 || !a.w.avoids(tlsSpins)) && a.chance(1, 8) {
+			e.putFilter(a, "pass", libevent.OptCloseOnFree)
+		}
+		e.putFilter(a, kind, libevent.OptCloseOnFree)
+	}
 }
 
 // bottoms makes the two sockets, or the pair.
@@ -158,6 +163,10 @@ func (c *conn) bottoms(by *conductor) [2]*layer {
 func (c *conn) socket(by *conductor, e *end, base *libevent.Base, fd int) *layer {
 	e.opts = by.options()
 	if c.shape.tls >= 0 {
+		e.opts &^= libevent.OptLoopOnly | libevent.OptDeferCallbacks
+		if c.w.avoids(tlsSpins) {
+			e.opts &^= libevent.OptPlainIO
+		}
 		tls, err := c.w.tls[c.shape.tls].side(e.side).NewSocket(base, fd, e.opts)
 		if c.w.expect(e, "NewSocket", err); err != nil {
 			return nil
@@ -176,6 +185,10 @@ func (c *conductor) options() libevent.Options {
 	opts := libevent.OptCloseOnFree
 	if c.actor.w.kinds["plain"] && c.actor.chance(1, 6) {
 		opts |= libevent.OptPlainIO
+	}
+	// Without OptDeferCallbacks closures also run where no loop does.
+	if c.actor.w.kinds["looponly"] && c.actor.chance(1, 8) {
+		opts |= libevent.OptLoopOnly | libevent.OptDeferCallbacks
 	}
 	return opts
 }

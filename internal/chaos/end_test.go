@@ -45,7 +45,6 @@ type end struct {
 	freed     atomic.Bool              // Free or FreeAfterFlush was called
 	events    atomic.Bool              // TriggerEvent was called
 	timeouts  atomic.Int64             // that it was told of
-	lends     atomic.Int64             // Peeks and Pullups in progress
 	silent    atomic.Bool              // Free was called on the loop's goroutine: no closure starts
 
 	fdMu sync.Mutex
@@ -92,7 +91,7 @@ func (e *end) speaksTLS() bool {
 }
 
 // loopOnly ends are for the loop's goroutine.
-func (e *end) loopOnly() bool { return e.opts&libevent.OptLoopOnly != 0 }
+func (e *end) loopOnly() bool { return e.raw == nil && e.opts&libevent.OptLoopOnly != 0 }
 
 func (e *end) onLoop() bool { return e.bottom().bev.Base().OnLoop() }
 

@@ -30,6 +30,7 @@ func (c *conn) examine(a *actor) {
 func (c *conn) restore(a *actor) (touched string) {
 	for _, e := range c.ends {
 		if e.raw == nil && !e.freed.Load() {
+			touched += e.undeafen(a)
 			e.do(a, func(a *actor) {
 				for _, did := range e.restore(a) {
 					a.note(e, "is restored: %s", did)
@@ -41,18 +42,27 @@ func (c *conn) restore(a *actor) (touched string) {
 	return touched
 }
 
+// undeafen gives the end its closures. A filter that was on top may have to go first, for which the
+// loop has to run.
+func (e *end) undeafen(a *actor) (touched string) {
+	if e.deaf.Swap(false) {
+		touched = fmt.Sprintf("\nside %d: it has a read closure again", e.side)
+	}
+	a.w.eventually("the closures can be set", func() (set bool) {
+		e.do(a, func(*actor) {
+			err := e.listen(e.top())
+			set = err == nil || errors.Is(err, libevent.ErrClosed)
+		})
+		return set
+	})
+	return touched
+}
+
 func (e *end) restore(a *actor) (did []string) {
 	if e.away.Load() >= 0 {
 		e.onLoopDo(a, func(a *actor) { e.giveBack(a) })
 		did = append(did, "its descriptor is back")
 	}
-	if e.deaf.Swap(false) {
-		did = append(did, "it has a read closure again")
-	}
-	a.w.eventually("the closures can be set", func() bool {
-		err := e.listen(e.top())
-		return err == nil || errors.Is(err, libevent.ErrClosed)
-	})
 	did = append(did, e.untimed(a)...)
 	for _, l := range e.layers() {
 		if off := e.enable(l); off != 0 {
@@ -151,19 +161,23 @@ func (c *conn) await(a *actor, s *stream, touched string) {
 	for s.whole() && !c.w.failed() {
 		waiting, low := 0, 0
 		if e.raw == nil {
-			waiting = e.top().bev.Input().Len()
-			low, _, _ = e.top().bev.Watermark(rd)
+			e.do(a, func(*actor) {
+				waiting = e.top().bev.Input().Len()
+				low, _, _ = e.top().bev.Watermark(rd)
+			})
 		}
 		for i, e := range c.ends { // a timeout that had passed already is told, perhaps
 			if now := e.timeouts.Load(); now != timeouts[i] {
 				timeouts[i] = now
-				for _, l := range e.layers() {
-					e.enable(l)
-				}
+				e.do(a, func(*actor) {
+					for _, l := range e.layers() {
+						e.enable(l)
+					}
+				})
 			}
 		}
-		if s.held.Load() > 0 {
-			c.ends[1-e.side].flushAll()
+		if writer := c.ends[1-e.side]; s.held.Load() > 0 {
+			writer.do(a, func(*actor) { writer.flushAll() })
 		}
 		got, sent := s.got.Load(), s.sent.Load()
 		if got+int64(waiting) == sent && (waiting == 0 || waiting < low) && (!s.fin.Load() || s.ended.Load()) {

@@ -81,7 +81,7 @@ func (h *holder) out(src, dst *libevent.Buffer, limit int, mode libevent.FlushMo
 func (e *end) putFilter(a *actor, kind string, opts libevent.Options) bool {
 	w, under := e.conn.w, e.top()
 	l := &layer{kind: kind, owns: opts&libevent.OptCloseOnFree != 0}
-	opts |= e.opts &^ libevent.OptPlainIO & libevent.OptLoopOnly
+	opts |= e.opts & (libevent.OptLoopOnly | libevent.OptDeferCallbacks)
 	var err error
 	switch kind {
 	case "pass":

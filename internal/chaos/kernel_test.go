@@ -3,7 +3,6 @@
 package chaos_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 	"unsafe"
 )
 
@@ -48,13 +46,23 @@ func watched() string {
 
 var inLibevent = regexp.MustCompile(`glev_|gtls_|event_base_loop|evbuffer_|bufferevent_`)
 
-// threads has gdb, if that is there, show where threads are in C.
+// threads has gdb, if that is there, show where threads are in C. As long as gdb works it stops
+// this process, which can neither read from a pipe nor watch the time meanwhile.
 func threads() string {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, "gdb", "-p", strconv.Itoa(os.Getpid()), "-batch", "-ex", "thread apply all backtrace 24").Output()
+	file, err := os.CreateTemp("", "threads")
 	if err != nil {
+		return err.Error()
+	}
+	defer os.Remove(file.Name())
+	defer file.Close()
+	cmd := exec.Command("timeout", "-s", "KILL", "60", "gdb", "-p", strconv.Itoa(os.Getpid()), "-batch", "-ex", "thread apply all backtrace 24")
+	cmd.Stdout = file
+	if err := cmd.Run(); err != nil {
 		return fmt.Sprintf("gdb shows no threads: %v\n", err)
+	}
+	out, err := os.ReadFile(file.Name())
+	if err != nil {
+		return err.Error()
 	}
 	var text strings.Builder
 	for _, thread := range strings.Split(string(out), "\n\n") {

@@ -86,6 +86,7 @@ func (w *world) recovered() {
 // Group.
 func (w *world) startLoops(a *actor) error {
 	cfg := libevent.Config{Priorities: priorities, PlainIO: a.chance(1, 6)}
+	w.plain = cfg.PlainIO
 	if a.chance(1, 4) {
 		cfg.OnPanic = func(value any, stack []byte) {
 			if value != errOnPurpose {

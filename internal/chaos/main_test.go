@@ -23,11 +23,11 @@ const (
 var (
 	seedFlag     = flag.Int64("seed", 0, "the seed of the run; 0 takes one from the clock")
 	durationFlag = flag.Duration("duration", 0, "how long the run lasts; 0 leaves it out")
-	patienceFlag = flag.Duration("patience", 10*time.Second, "how long something may make no progress")
+	patienceFlag = flag.Duration("patience", testutil.Patience, "how long something may make no progress")
 	slotsFlag    = flag.Int("connections", 12, "how many connections there are at a time")
 	kindsFlag    = flag.String("kinds", "", "the kinds of connections, or, each with a minus, those to leave out; a wrong one prints all")
 	opsFlag      = flag.String("ops", "", "the same for the acts")
-	knownFlag    = flag.Bool("known", false, "also do what known_test.go leaves out because it is known to fail")
+	knownFlag    = flag.String("known", "", "what is done though it is known to fail, as named in known_test.go, or all")
 )
 
 // TestMain fails the run if a test has left an object of C's behind.

@@ -118,7 +118,13 @@ func (r *raw) write() {
 	}
 	s.fin.Store(true)
 	a.note(e, "CloseWrite")
-	err := r.conn.(interface{ CloseWrite() error }).CloseWrite()
+	var err error
+	if conn, ok := r.conn.(*tls.Conn); ok { // CloseWrite would not wait for that
+		err = conn.Handshake()
+	}
+	if err == nil {
+		err = r.conn.(interface{ CloseWrite() error }).CloseWrite()
+	}
 	if err != nil && s.whole() && !r.closed.Load() {
 		a.w.fail(e.conn, "side %d: CloseWrite: %v", e.side, err)
 	}

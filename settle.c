@@ -401,9 +401,11 @@ static int reasons(const struct glev_bev *r, short enabled)
 	return because | lent(r, enabled);
 }
 
-static short directions(int because)
+/* Above another bufferevent, TLS that waits in the middle of a write reads and writes when it is
+ * told to read. So a loan of the output keeps reading off there as well. */
+static short directions(const struct glev_bev *r, int because)
 {
-	const int reading = GLEV_OFF_UNLINKED | GLEV_OFF_MOVING | GLEV_OFF_FULL |
+	const int reading = (glev_fast_gathers(r) ? GLEV_OFF_LENT_OUTPUT : 0) | GLEV_OFF_UNLINKED | GLEV_OFF_MOVING | GLEV_OFF_FULL |
 	    GLEV_OFF_DIGESTING | GLEV_OFF_LENT_INPUT | GLEV_OFF_FAST_READ;
 	const int writing = GLEV_OFF_UNLINKED | GLEV_OFF_MOVING | GLEV_OFF_LENT_OUTPUT |
 	    GLEV_OFF_FAST_WRITE;
@@ -494,7 +496,7 @@ static short apply(struct glev_bev *r, short asked)
 	r->off.because = reasons(r, enabled);
 	if (was & ~r->off.because & GLEV_OFF_FULL)
 		release_mark(r);
-	want_off = directions(r->off.because);
+	want_off = directions(r, r->off.because);
 	on = r->off.held & ~want_off;
 	r->off.held = (r->off.held | (enabled & want_off)) & ~on;
 	off = enabled & want_off & ~both;

@@ -303,37 +303,48 @@ const directions = libevent.EventReading | libevent.EventWriting
 func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, error) {
 	state := C.gtls_conn_event(c.c, C.short(native))
 	what := libevent.Events(native)
+	// A timeout may come together with an end or an error, which is then the cause.
+	timeout := what & libevent.EventTimeout
 	switch {
 	case what&libevent.EventConnected != 0:
 		c.state.Store(nil)
 		c.ended.Store(false)
 		c.connected.Store(true)
 		return native, nil
-	case what&libevent.EventTimeout != 0:
-		return native, os.ErrDeadlineExceeded
+	case what&(libevent.EventEOF|libevent.EventError) == 0:
+		if timeout != 0 {
+			return native, os.ErrDeadlineExceeded
+		}
+		return native, nil
 	case state.close_notify != 0 && what&libevent.EventEOF != 0:
-		// EventWriting says that a write has failed as well, because the peer has gone.
-		report := libevent.Events(0)
+		// EventWriting says that a write has failed as well, because the peer has gone, or
+		// that the timeout is one of writing.
+		report := timeout
 		if what&libevent.EventWriting != 0 {
-			report = libevent.EventWriting | libevent.EventError
+			report |= libevent.EventWriting
+			if timeout == 0 {
+				report |= libevent.EventError
+			}
 		}
 		if c.ended.Swap(true) && what&libevent.EventReading == 0 {
 			return int(report), &libevent.Error{Op: "write", Err: syscall.EPIPE}
 		}
 		return int(report | libevent.EventReading | libevent.EventEOF), io.EOF
-	case what&(libevent.EventEOF|libevent.EventError) == 0:
-		return native, nil
 	case state.failed_before != 0:
-		return 0, nil // a failure is reported once, even if the user enables the connection again
+		// A failure is reported once, even if the user enables the connection again.
+		if timeout == 0 {
+			return 0, nil
+		}
+		return native &^ int(libevent.EventEOF|libevent.EventError), os.ErrDeadlineExceeded
 	}
 	err := c.causeOf(what, errno, codes, state)
 	if err != io.ErrUnexpectedEOF {
 		return native, err
 	}
 	if c.dirty.Load() {
-		return int(libevent.EventReading | libevent.EventEOF), err
+		return int(timeout | libevent.EventReading | libevent.EventEOF), err
 	}
-	return int(libevent.EventReading | libevent.EventError), err
+	return int(timeout | libevent.EventReading | libevent.EventError), err
 }
 
 // causeOf returns why the connection failed. libevent gives OpenSSL's codes in reverse order, and

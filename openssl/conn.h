@@ -68,6 +68,7 @@ struct gtls_wire {
 	int reads;              /* of OpenSSL in a row */
 	size_t unfinished;      /* length of the write that OpenSSL wants to repeat, or 0 */
 	int read_errno;         /* why the last read stopped: an errno, or 0 for close_notify */
+	int8_t blocked;         /* a record is written in part, and waits for room in the socket */
 	int8_t ended;           /* nothing more can be read */
 	int8_t drained;         /* the last read has emptied the socket */
 	int8_t eof;             /* the socket has ended */

@@ -126,6 +126,32 @@ func TestDirtyShutdown(t *testing.T) {
 	})
 }
 
+// A timeout and the peer's end come in one turn, and libevent tells of both at once. The end is
+// the cause, as it is without TLS.
+func TestEOFTogetherWithATimeout(t *testing.T) {
+	ca := newAuthority(t)
+	base := newLoop(t)
+	a, b := testutil.Socketpair(t)
+	one := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}), base, a)
+	two := newSocket(t, client(t, &openssl.Config{ServerName: "example.test", RootCAs: ca.pool()}), base, b)
+	_, events := watch(t, one)
+	_, shaken := watch(t, two)
+	require.Equal(t, connected, testutil.Receive(t, events))
+	require.Equal(t, connected, testutil.Receive(t, shaken))
+	testutil.OnLoop(t, base, func() {
+		assert.NoError(t, two.CloseWrite())
+		// In the next turn the end is read, then the function that is posted here runs, and then
+		// the closure is called.
+		assert.NoError(t, base.Post(func() { assert.NoError(t, one.TriggerEvent(libevent.EventTimeout)) }))
+	})
+	want := told{libevent.EventReading | libevent.EventEOF | libevent.EventTimeout, io.EOF}
+	require.Equal(t, want, testutil.Receive(t, events))
+	_, err := one.Read(make([]byte, 1))
+	assert.Equal(t, io.EOF, err)
+	one.Free()
+	two.Free()
+}
+
 func TestReset(t *testing.T) {
 	for _, dirty := range []bool{false, true} {
 		versions(t, func(t *testing.T, version uint16) {

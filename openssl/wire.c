@@ -70,11 +70,16 @@ static int keep_unread(struct gtls_wire *w)
 	return 0;
 }
 
+static int is_transient(int err)
+{
+	return err == EAGAIN || err == EWOULDBLOCK || err == EINTR;
+}
+
 static int read_socket(BIO *bio, struct gtls_wire *w, void *p, size_t n)
 {
 	ssize_t got = recv(w->fd, p, n, MSG_DONTWAIT);
 
-	if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+	if (got < 0 && is_transient(errno))
 		BIO_set_retry_read(bio);
 	w->eof = got == 0;
 	return (int)got;
@@ -170,11 +175,13 @@ static int bio_write(BIO *bio, const char *p, int n)
 	if (w->counting)
 		return n;
 	BIO_clear_retry_flags(bio);
+	w->blocked = 1;
 	if (wrote_enough(w, bio, n))
 		return come_again(bio, BIO_FLAGS_WRITE);
 	done = send(w->fd, p, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL | (w->more_follows ? MSG_MORE : 0));
-	if (done < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || (errno == EPIPE && hides_epipe(c))))
+	if (done < 0 && (is_transient(errno) || (errno == EPIPE && hides_epipe(c))))
 		BIO_set_retry_write(bio);
+	w->blocked = done != n;
 	return (int)done;
 }
 
@@ -276,6 +283,8 @@ void gtls_socket(struct bufferevent *bev)
 	use_bio(c, bio);
 }
 
+/* Not in the middle of a write of libevent's: OpenSSL wants libevent's arguments again. Whether
+ * there is one, SSL_want_write does not say once an SSL_read has come after the write. */
 int gtls_begin(struct bufferevent *bev)
 {
 	struct gtls_conn *c = conn_of(bev);
@@ -283,11 +292,12 @@ int gtls_begin(struct bufferevent *bev)
 
 	if (c->renegotiates) /* only libevent can do that */
 		return 0;
-	if (!SSL_is_init_finished(c->ssl) || SSL_want_write(c->ssl) || SSL_get_rbio(c->ssl) != w->plain)
+	if (!SSL_is_init_finished(c->ssl) || w->blocked || SSL_get_rbio(c->ssl) != w->plain)
 		return 0;
 	if (!w->fast && !(w->fast = new_bio(c)))
 		return 0;
 	ERR_clear_error();
+	w->unfinished = 0; /* libevent has finished it */
 	use_bio(c, w->fast);
 	SSL_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
 	assign_writer(c, -1, 0);
@@ -311,7 +321,7 @@ void gtls_wire_restart(struct gtls_conn *c)
 	w->kept = w->data = NULL;
 	w->at = w->end = w->unfinished = 0;
 	w->read_errno = 0;
-	w->ended = w->drained = w->eof = w->met_epipe = 0;
+	w->ended = w->drained = w->eof = w->met_epipe = w->blocked = 0;
 }
 
 void gtls_wire_free(struct gtls_conn *c)

@@ -25,11 +25,6 @@ const (
 	discardsBelow known = "FreeAfterFlush of a filter with READ off below"
 	// A filter function that finds a buffer lent fails, and its stream with it.
 	filterFindsLoan known = "a filter on a bufferevent with a buffer that is lent"
-	// TLS tells of the timeout when a timeout and an end come at once, and Read does so for ever.
-	timeoutWithEnd known = "TriggerEvent with TLS"
-	// A write of TLS waits, and the fast path gives it to libevent or takes it over: "bad length", or
-	// "cannot allocate memory".
-	tlsChangesWriter known = "what switches the fast path of TLS on and off"
 	// A filter on a pair is told of the end before the last bytes.
 	filterOnPairEnds known = "the end of a stream through a filter on a pair"
 )

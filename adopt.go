@@ -119,6 +119,7 @@ func newOfKind(base any, opts uint32, under any, kind *adopt.Kind) (any, error) 
 	door := C.struct_glev_door{
 		arg:      kind.Arg,
 		make:     (*[0]byte)(kind.Make),
+		quiet:    (*[0]byte)(kind.Quiet),
 		gone:     (*[0]byte)(kind.Gone),
 		codes:    (*[0]byte)(kind.Codes),
 		shutdown: (*[0]byte)(kind.Shutdown),

@@ -416,6 +416,8 @@ void glev_bev_quiet(struct glev_bev *r)
 	}
 	__atomic_store_n(&r->life, GLEV_QUIET, __ATOMIC_RELEASE);
 	unwatch(r);
+	if (r->door && r->door->quiet)
+		r->door->quiet(r->bev);
 	if (!r->host) {
 		r->link = GLEV_UNLINKED;
 		glev_settle_quiet(r);

@@ -373,6 +373,7 @@ void glev_filter_abandon(struct glev_bev *r);
 struct glev_door {
 	struct bufferevent *(*make)(struct event_base *, struct bufferevent *, int, void *);
 	void *arg;
+	void (*quiet)(struct bufferevent *);
 	void (*gone)(void *);
 	int (*codes)(struct bufferevent *, unsigned long *, int);
 	int (*shutdown)(struct bufferevent *);

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"time"
 )
 
 // Config says what a Context is like. Its words are those of crypto/tls. A constructor copies
@@ -54,6 +55,11 @@ type Config struct {
 	// SessionCache is the number of servers, told apart by name, whose last session a client
 	// keeps in order to resume it. 0 means none.
 	SessionCache int
+
+	// HandshakeTimeout is how long a handshake may take as a whole. When it has passed, the event
+	// closure gets EventTimeout. For a filter it includes the time until the bufferevent below is
+	// connected. 0 means 10 seconds, and a negative value means no limit.
+	HandshakeTimeout time.Duration
 
 	// Renegotiation allows either side a new handshake on an open connection of TLS 1.2 or
 	// below.

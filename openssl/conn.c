@@ -17,7 +17,7 @@
 
 /* --- making and freeing ------------------------------------------------------- */
 
-struct gtls_conn *gtls_conn_new(struct gtls_ctx *ctx, int verify, uintptr_t handle, unsigned long *code)
+struct gtls_conn *gtls_conn_new(struct gtls_ctx *ctx, int verify, int64_t limit, uintptr_t handle, unsigned long *code)
 {
 	struct gtls_conn *c = calloc(1, sizeof(*c));
 
@@ -29,6 +29,8 @@ struct gtls_conn *gtls_conn_new(struct gtls_ctx *ctx, int verify, uintptr_t hand
 	c->handle = handle;
 	c->server = ctx->server;
 	c->renegotiates = ctx->renegotiates;
+	c->guard.limit.tv_sec = limit / 1000000;
+	c->guard.limit.tv_usec = limit % 1000000;
 	c->verification.by_store = verify == GTLS_VERIFY_STORE;
 	c->ssl = SSL_new(ctx->ctx);
 	if (!c->ssl || !SSL_set_ex_data(c->ssl, gtls_conn_index(), c)) {
@@ -46,6 +48,7 @@ void gtls_conn_free(struct gtls_conn *c)
 	SSL_free(c->ssl);
 	SSL_SESSION_free(c->session);
 	gtls_wire_free(c);
+	gtls_guard_free(c);
 	free(c);
 }
 
@@ -61,12 +64,18 @@ struct bufferevent *gtls_make(struct event_base *base, struct bufferevent *under
 	else
 		c->bev = bufferevent_openssl_socket_new(base, -1, c->ssl, state, options);
 	ERR_clear_error();
-	if (c->bev && (((under || c->renegotiates) && gtls_output_init(c) < 0) ||
+	if (c->bev && (gtls_guard_init(c, base) < 0 || ((under || c->renegotiates) && gtls_output_init(c) < 0) ||
 	    (under && gtls_under_init(c, under) < 0))) {
 		bufferevent_free(c->bev);
 		c->bev = NULL;
 	}
 	return c->bev;
+}
+
+/* The bufferevent is freed; what is registered is removed. */
+void gtls_quiet(struct bufferevent *bev)
+{
+	gtls_guard_stop(gtls_conn_of(bufferevent_openssl_get_ssl(bev)));
 }
 
 /* libevent has destroyed the bufferevent, but not its output yet. */

@@ -9,6 +9,7 @@ import "C"
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -39,15 +40,14 @@ type Conn struct {
 	ctx  *shared
 	name atomic.Pointer[string] // that the server must have; nil if none is known
 
-	named     bool        // the context has a ServerName
-	begun     atomic.Bool // SetCallbacks was called
-	connected atomic.Bool // a handshake is done
-	ended     atomic.Bool // the event closure was told io.EOF
-	dirty     atomic.Bool // SetAllowDirtyShutdown
+	named bool        // the context has a ServerName
+	begun atomic.Bool // SetCallbacks was called
+	ended atomic.Bool // the event closure was told io.EOF
+	dirty atomic.Bool // SetAllowDirtyShutdown
 
 	failed atomic.Pointer[tls.CertificateVerificationError] // by Go; the next error event takes it
 	chains atomic.Pointer[[][]*x509.Certificate]            // that Go has verified
-	state  atomic.Pointer[ConnectionState]                  // nil until it is asked for
+	state  atomic.Pointer[knownState]                       // nil until it is asked for
 }
 
 // NewSocket makes a TLS connection on a stream socket. It accepts if c is the context of a
@@ -142,7 +142,7 @@ func (c *Context) newConn(op string, base *libevent.Base, opts libevent.Options,
 	handle := cgo.NewHandle(conn)
 	live.conns.Add(1)
 	var code C.ulong
-	conn.c = C.gtls_conn_new(c.c, c.verify, C.uintptr_t(handle), &code)
+	conn.c = C.gtls_conn_new(c.c, c.verify, C.int64_t(c.timeout.Microseconds()), C.uintptr_t(handle), &code)
 	if conn.c == nil {
 		releaseConn(handle)
 		return nil, newError(op, code)
@@ -172,6 +172,7 @@ func (c *Conn) kind() *adopt.Kind {
 	return &adopt.Kind{
 		Make:     unsafe.Pointer(C.gtls_make),
 		Arg:      unsafe.Pointer(c.c),
+		Quiet:    unsafe.Pointer(C.gtls_quiet),
 		Gone:     unsafe.Pointer(C.gtls_gone),
 		Codes:    unsafe.Pointer(C.gtls_codes),
 		Shutdown: unsafe.Pointer(C.gtls_shutdown),
@@ -307,9 +308,7 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 	timeout := what & libevent.EventTimeout
 	switch {
 	case what&libevent.EventConnected != 0:
-		c.state.Store(nil)
 		c.ended.Store(false)
-		c.connected.Store(true)
 		return native, nil
 	case what&(libevent.EventEOF|libevent.EventError) == 0:
 		if timeout != 0 {
@@ -347,6 +346,9 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 	return int(timeout | libevent.EventReading | libevent.EventError), err
 }
 
+// errFlood has the words of crypto/tls.
+var errFlood = errors.New("openssl: read: too many non-advancing records")
+
 // causeOf returns why the connection failed. libevent gives OpenSSL's codes in reverse order, and
 // then their class, an SSL_ERROR_, which belongs to no library. So the last code with a library
 // is OpenSSL's first error. When the bufferevent below a filter ends, libevent reports only
@@ -358,11 +360,14 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64
 	if failed := c.storeFailure(); failed != nil {
 		return failed
 	}
+	if state.flooded != 0 {
+		return errFlood
+	}
 	op := "read"
 	switch {
 	case state.nothing_received != 0:
 		op = "connect"
-	case !c.connected.Load():
+	case state.open == 0:
 		op = "handshake"
 	case what&libevent.EventWriting != 0:
 		op = "write"

@@ -29,6 +29,7 @@ static int set_up(struct gtls_ctx *c, int options, int tickets)
 		SSL_CTX_set_options(c->ctx, SSL_OP_ALLOW_CLIENT_RENEGOTIATION);
 #endif
 	SSL_CTX_set_info_callback(c->ctx, gtls_on_info);
+	SSL_CTX_set_msg_callback(c->ctx, gtls_on_message);
 	if (options & GTLS_KEY_LOG)
 		SSL_CTX_set_keylog_callback(c->ctx, gtls_on_key);
 	/* A server keeps no sessions: its tickets contain them. */

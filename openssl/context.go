@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/go-libevent/libevent"
 )
@@ -28,10 +29,11 @@ type Context struct {
 // shared is what a Context and those that Named made of it have in common. Its memory is
 // given back when it is freed and has no connection left.
 type shared struct {
-	c      *C.struct_gtls_ctx
-	handle cgo.Handle
-	server bool
-	verify C.int // one of GTLS_VERIFY_
+	c       *C.struct_gtls_ctx
+	handle  cgo.Handle
+	server  bool
+	verify  C.int         // one of GTLS_VERIFY_
+	timeout time.Duration // of a handshake, or 0
 
 	mu    sync.Mutex // for freed and conns
 	freed bool
@@ -95,6 +97,12 @@ func newContext(op string, cfg *Config, server bool) (*Context, error) {
 	s := &shared{server: server, sessions: newSessionCache(cfg.SessionCache), keys: newKeyLog(cfg.KeyLogWriter)}
 	s.handle = cgo.NewHandle(s)
 	live.contexts.Add(1)
+	switch {
+	case cfg.HandshakeTimeout == 0:
+		s.timeout = 10 * time.Second
+	case cfg.HandshakeTimeout > 0:
+		s.timeout = max(cfg.HandshakeTimeout, time.Microsecond)
+	}
 	c := &Context{s, cfg.ServerName}
 	tickets := C.int(-1)
 	if cfg.SessionTickets > 0 {

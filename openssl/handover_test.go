@@ -4,12 +4,9 @@ import (
 	"crypto/tls"
 	"io"
 	"math/rand/v2"
-	"net"
-	"os"
 	"runtime"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -30,12 +27,7 @@ func openLocal(t *testing.T, version uint16) (*openssl.Conn, <-chan string, <-ch
 	a, b := testutil.Socketpair(t)
 	conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version}), newLoop(t), a)
 	read, events := watch(t, conn)
-	file := os.NewFile(uintptr(b), "socketpair")
-	socket, err := net.FileConn(file)
-	require.NoError(t, err)
-	require.NoError(t, file.Close())
-	t.Cleanup(func() { _ = socket.Close() })
-	require.NoError(t, socket.SetDeadline(time.Now().Add(testutil.Patience)))
+	socket := fileConn(t, b)
 	peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
 	require.NoError(t, peer.Handshake())
 	require.Equal(t, connected, testutil.Receive(t, events))
@@ -165,11 +157,8 @@ func TestEnableWhileTheOutputOfAFilterIsLent(t *testing.T) {
 	base, want := newLoop(t), testutil.Noise(300000)
 	for range 30 {
 		fd, socket := testutil.TCPPair(t)
-		under, err := base.NewSocket(fd, libevent.OptCloseOnFree)
-		require.NoError(t, err)
-		conn, err := ctx.NewFilter(under, libevent.OptCloseOnFree)
-		require.NoError(t, err)
-		_, err = conn.Write(want)
+		conn := newConn(t, ctx, base, fd, true)
+		_, err := conn.Write(want)
 		require.NoError(t, err)
 		var over atomic.Bool
 		var peek func()

@@ -80,8 +80,9 @@ struct gtls_conn;
 
 /* The errno that says why a descriptor is not a stream socket, or 0. */
 int gtls_check_fd(int fd);
-/* Makes a connection that has no bufferevent yet: gtls_make makes that. */
-struct gtls_conn *gtls_conn_new(struct gtls_ctx *c, int verify, uintptr_t handle, unsigned long *code);
+/* Makes a connection that has no bufferevent yet: gtls_make makes that. limit is how long a
+ * handshake may take, in microseconds, or 0. */
+struct gtls_conn *gtls_conn_new(struct gtls_ctx *c, int verify, int64_t limit, uintptr_t handle, unsigned long *code);
 /* Only for a connection that never got a bufferevent; else gtls_gone frees it. */
 void gtls_conn_free(struct gtls_conn *c);
 /* Sets the name that the server must have. Call it before the handshake. */
@@ -105,7 +106,9 @@ SSL *gtls_conn_ssl(struct gtls_conn *c);
 /* What the connection knows when libevent reports an event. */
 struct gtls_event {
 	int close_notify;     /* the peer has sent close_notify */
-	int nothing_received; /* the peer has not sent a byte */
+	int open;             /* the handshake is done */
+	int nothing_received; /* it is not, and the peer has not sent a byte */
+	int flooded;          /* the peer has sent too many records without data */
 	int failed_before;    /* an error of this connection was reported already */
 	int socket_eof;       /* the socket has ended */
 };
@@ -131,8 +134,9 @@ struct gtls_state {
 	STACK_OF(X509) *peer;    /* leaf first; the caller frees it with gtls_certs_free */
 };
 
-/* -ENOTCONN before the end of the first handshake. */
-int64_t gtls_conn_state(struct gtls_conn *c, struct gtls_state *s);
+/* Returns the number of the handshake that the state is of. If that is known, leaves s alone.
+ * -ENOTCONN before the end of the first handshake on a socket. */
+int64_t gtls_conn_state(struct gtls_conn *c, int64_t known, struct gtls_state *s);
 /* Whether a session can still be resumed. */
 int gtls_session_fresh(SSL_SESSION *session);
 
@@ -150,6 +154,7 @@ void gtls_der_free(unsigned char *der);
 /* conn.c */
 struct bufferevent *gtls_make(struct event_base *base, struct bufferevent *under, int options, void *arg);
 void gtls_gone(void *arg);
+void gtls_quiet(struct bufferevent *bev);
 int gtls_shutdown(struct bufferevent *bev);
 /* event.c */
 int gtls_codes(struct bufferevent *bev, unsigned long *codes, int n);

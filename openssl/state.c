@@ -33,6 +33,7 @@ static void read_state(SSL *ssl, const SSL_CIPHER *cipher, struct gtls_state *s)
 	const unsigned char *proto;
 	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 
+	memset(s, 0, sizeof(*s));
 	s->version = SSL_version(ssl);
 	s->cipher = SSL_CIPHER_get_protocol_id(cipher);
 	s->cipher_name = SSL_CIPHER_standard_name(cipher);
@@ -44,18 +45,21 @@ static void read_state(SSL *ssl, const SSL_CIPHER *cipher, struct gtls_state *s)
 	s->peer = peer_of(ssl);
 }
 
-int64_t gtls_conn_state(struct gtls_conn *c, struct gtls_state *s)
+int64_t gtls_conn_state(struct gtls_conn *c, int64_t known, struct gtls_state *s)
 {
 	const SSL_CIPHER *cipher;
+	int64_t rc = -ENOTCONN;
 
-	memset(s, 0, sizeof(*s));
 	gtls_lock(c);
 	cipher = SSL_get_current_cipher(c->ssl);
-	if (cipher)
-		read_state(c->ssl, cipher, s);
+	if (c->open && cipher) {
+		rc = (int64_t)c->handshakes;
+		if (rc != known)
+			read_state(c->ssl, cipher, s);
+	}
 	ERR_clear_error();
 	gtls_unlock(c);
-	return cipher ? 0 : -ENOTCONN;
+	return rc;
 }
 
 int gtls_session_fresh(SSL_SESSION *session)

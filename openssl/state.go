@@ -7,6 +7,8 @@ import "C"
 
 import (
 	"crypto/x509"
+	"errors"
+	"syscall"
 	"unsafe"
 
 	"github.com/go-libevent/libevent/internal/adopt"
@@ -32,23 +34,31 @@ type ConnectionState struct {
 	VerifiedChains [][]*x509.Certificate
 }
 
+// knownState is the state after one of the handshakes of a connection.
+type knownState struct {
+	ConnectionState
+	handshake int // its number
+}
+
 // ConnectionState returns what is known of the connection. Before EventConnected that is the
 // zero ConnectionState, and also after Free, unless ConnectionState was called before Free.
 // Do not change what it points to: all callers share that.
 func (c *Conn) ConnectionState() ConnectionState {
-	if s := c.state.Load(); s != nil {
-		return *s
-	}
-	if !c.connected.Load() {
-		return ConnectionState{}
+	known := c.state.Load()
+	if known == nil {
+		known = &knownState{}
 	}
 	var native C.struct_gtls_state
-	if _, err := adopt.Call(c.BufferEvent, "ConnectionState", func() int64 {
-		return int64(C.gtls_conn_state(c.c, &native))
-	}); err != nil {
+	handshake, err := adopt.Call(c.BufferEvent, "ConnectionState", func() int64 {
+		return int64(C.gtls_conn_state(c.c, C.int64_t(known.handshake), &native))
+	})
+	switch {
+	case errors.Is(err, syscall.ENOTCONN):
 		return ConnectionState{}
+	case err != nil || handshake == known.handshake:
+		return known.ConnectionState
 	}
-	s := &ConnectionState{
+	s := ConnectionState{
 		Version:            uint16(native.version),
 		HandshakeComplete:  true,
 		DidResume:          native.resumed != 0,
@@ -67,6 +77,6 @@ func (c *Conn) ConnectionState() ConnectionState {
 	if chains := c.chains.Load(); chains != nil && !s.DidResume && len(s.PeerCertificates) > 0 {
 		s.VerifiedChains = *chains
 	}
-	c.state.Store(s)
-	return *s
+	c.state.Store(&knownState{s, handshake})
+	return s
 }

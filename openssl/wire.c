@@ -36,6 +36,7 @@
 enum {
 	OVERHEAD = 512, /* what a record has on the wire in addition to its plaintext, at most */
 	MOST_READS = 256, /* of OpenSSL from the BIO in a row; it makes two for a record */
+	MOST_LATE = 4096, /* of answers to KeyUpdates, in bytes */
 	MOST_WRITTEN = 256 * 1024, /* by libevent in a row, in bytes */
 };
 
@@ -166,6 +167,56 @@ static int wrote_enough(struct gtls_wire *w, const BIO *bio, int n)
 	return 0;
 }
 
+static ssize_t write_socket(const struct gtls_wire *w, const void *p, size_t n)
+{
+	return send(w->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL | (w->more_follows ? MSG_MORE : 0));
+}
+
+/* SSL_read may have to write, too: the answer to a KeyUpdate. While libevent waits until it can be
+ * written, and a limit or a filter above stops its reading, libevent loops for ever. So an answer
+ * for which the socket has no room is kept until something else is written, and OpenSSL believes
+ * that it is written. A peer that goes on asking, and reads no answer, is cut off. */
+static int keeps_answer(struct gtls_conn *c, const void *p, size_t n)
+{
+	struct gtls_wire *w = &c->wire;
+	OSSL_HANDSHAKE_STATE state = SSL_get_state(c->ssl);
+
+	if (!is_transient(errno) || (state != TLS_ST_SW_KEY_UPDATE && state != TLS_ST_CW_KEY_UPDATE))
+		return 0;
+	if (!w->late)
+		w->late = malloc(MOST_LATE);
+	if (!w->late || n > MOST_LATE - w->late_end) {
+		errno = ENOBUFS;
+		return 0;
+	}
+	memcpy(w->late + w->late_end, p, n);
+	w->late_end += n;
+	return 1;
+}
+
+static void forget_late(struct gtls_wire *w)
+{
+	free(w->late);
+	w->late = NULL;
+	w->late_at = w->late_end = 0;
+}
+
+/* Writes what was kept. Returns -1 if something is left. */
+static int write_late(struct gtls_wire *w)
+{
+	ssize_t done;
+
+	while (w->late) {
+		done = write_socket(w, w->late + w->late_at, w->late_end - w->late_at);
+		if (done < 0)
+			return -1;
+		w->late_at += (size_t)done;
+		if (w->late_at == w->late_end)
+			forget_late(w);
+	}
+	return 0;
+}
+
 static int bio_write(BIO *bio, const char *p, int n)
 {
 	struct gtls_conn *c = BIO_get_data(bio);
@@ -178,7 +229,9 @@ static int bio_write(BIO *bio, const char *p, int n)
 	w->blocked = 1;
 	if (wrote_enough(w, bio, n))
 		return come_again(bio, BIO_FLAGS_WRITE);
-	done = send(w->fd, p, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL | (w->more_follows ? MSG_MORE : 0));
+	done = write_late(w) < 0 ? -1 : write_socket(w, p, (size_t)n);
+	if (done < 0 && keeps_answer(c, p, (size_t)n))
+		done = n;
 	if (done < 0 && (is_transient(errno) || (errno == EPIPE && hides_epipe(c))))
 		BIO_set_retry_write(bio);
 	w->blocked = done != n;
@@ -272,6 +325,8 @@ void gtls_socket(struct bufferevent *bev)
 	BIO *bio = new_bio(c);
 
 	gtls_conn_offer_session(c);
+	c->open = 0;
+	gtls_guard_restart(c);
 	gtls_wire_restart(c);
 	if (!bio) /* libevent's BIO stays, and with it there is no fast path */
 		return;
@@ -318,6 +373,7 @@ void gtls_wire_restart(struct gtls_conn *c)
 	struct gtls_wire *w = &c->wire;
 
 	free(w->kept);
+	forget_late(w);
 	w->kept = w->data = NULL;
 	w->at = w->end = w->unfinished = 0;
 	w->read_errno = 0;
@@ -329,6 +385,7 @@ void gtls_wire_free(struct gtls_conn *c)
 	BIO_free(c->wire.plain);
 	BIO_free(c->wire.fast);
 	free(c->wire.kept);
+	free(c->wire.late);
 }
 
 /* --- reading --------------------------------------------------------------------- */

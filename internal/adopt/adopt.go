@@ -31,6 +31,11 @@ type Kind struct {
 	Make unsafe.Pointer
 	// Arg is passed to Make and Gone as arg. The root package does nothing else with it.
 	Arg unsafe.Pointer
+	// Quiet is called once, for Free: no callback starts any more, and nothing that the other
+	// package has registered on the base may stay.
+	//
+	//	void (*)(struct bufferevent *)
+	Quiet unsafe.Pointer
 	// Gone is called once, some turns of the loop after Free, when libevent has destroyed the
 	// bufferevent but not its output yet. It runs on the loop's thread, without a lock. If Make
 	// failed, Gone is never called.

@@ -413,9 +413,18 @@ static void event_again(struct glev_bev *r, short what, int err, int connecting)
 	glev_stack_unlock(r);
 }
 
+/* The closure of a filter that is freed was not told of the connection. */
+static void missed(struct glev_bev *r)
+{
+	glev_stack_lock(r);
+	if (r->stack.under)
+		glev_bev_carrier(r)->owed.open = 1;
+	glev_stack_unlock(r);
+}
+
 void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 {
-	int err = errno, ncodes = 0, lingers, connecting, visit;
+	int err = errno, ncodes = 0, lingers, connecting, visit, rc;
 	short told;
 	struct glev_bev *r = arg, *carrier = glev_bev_carrier(r);
 	struct glev_base *b = r->base;
@@ -451,8 +460,12 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 			glev_bev_cut_off(r);
 			glevBevLingered(r->handle, bev, what, err);
 		}
-	} else if (glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes)) {
-		event_again(r, what, err, connecting);
+	} else {
+		rc = glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes);
+		if (rc == GLEV_AGAIN)
+			event_again(r, what, err, connecting);
+		else if (rc == GLEV_MISSED && (what & BEV_EVENT_CONNECTED))
+			missed(r);
 	}
 	done(b, visit);
 }

@@ -277,7 +277,7 @@ static int64_t linger(struct glev_bev *r, int64_t usec)
 	 * for the flush, so that a broken socket fails at once, also one below a filter. */
 	glev_settle(r);
 	turn_on(r, EV_WRITE);
-	return 0;
+	return glev_bev_start(r, 0);
 }
 
 /* The peer of a connection must not take a part for all, so the connection is reset. */
@@ -462,6 +462,7 @@ static void leave_below(struct glev_bev *r, struct glev_bev *filter)
 	if (!quiet || (r->host && on_event)) {
 		glev_settle_callbacks(r, glev_bev_wants(r, GLEV_CB_WRITE));
 		glev_settle(r);
+		glev_bev_tell_open(r);
 	}
 	if (quiet && r->host)
 		give_back(r);

@@ -41,7 +41,8 @@ void glev_filter_is_put(struct glev_bev *under, int indeed)
 {
 	if (!indeed)
 		under->stack.above = NULL;
-	glev_settle(under); /* libevent has enabled it */
+	glev_settle(under); /* libevent has enabled it, and has stopped its reading */
+	glev_bev_start(under, 1);
 	glev_bev_unlock(under);
 }
 

@@ -383,13 +383,17 @@ static int lent(const struct glev_bev *r, short enabled)
  *    libevent 2.1 calls a read closure that takes nothing at the high mark again and again,
  *    at the cost of a whole core; and so a filter that takes nothing from the bufferevent
  *    below.
- *  - Before there is a connection there is nothing to time out. */
+ *  - Before there is a connection there is nothing to time out.
+ *  - A direction that is on would start the handshake of a door. It could end before there is
+ *    an event closure. */
 static int reasons(const struct glev_bev *r, short enabled)
 {
 	int because = r->off.because & GLEV_OFF_MOVING;
 
 	if (glev_bev_dials(r))
 		because |= GLEV_OFF_UNLINKED;
+	if (r->door && !r->stack.started)
+		because |= GLEV_OFF_WAITING;
 	if (is_full(r))
 		because |= GLEV_OFF_FULL;
 	if (r->stack.above && r->stack.digesting)
@@ -406,9 +410,9 @@ static int reasons(const struct glev_bev *r, short enabled)
 static short directions(const struct glev_bev *r, int because)
 {
 	const int reading = (glev_fast_gathers(r) ? GLEV_OFF_LENT_OUTPUT : 0) | GLEV_OFF_UNLINKED | GLEV_OFF_MOVING | GLEV_OFF_FULL |
-	    GLEV_OFF_DIGESTING | GLEV_OFF_LENT_INPUT | GLEV_OFF_FAST_READ;
+	    GLEV_OFF_WAITING | GLEV_OFF_DIGESTING | GLEV_OFF_LENT_INPUT | GLEV_OFF_FAST_READ;
 	const int writing = GLEV_OFF_UNLINKED | GLEV_OFF_MOVING | GLEV_OFF_LENT_OUTPUT |
-	    GLEV_OFF_FAST_WRITE;
+	    GLEV_OFF_WAITING | GLEV_OFF_FAST_WRITE;
 
 	return (because & reading ? EV_READ : 0) | (because & writing ? EV_WRITE : 0);
 }

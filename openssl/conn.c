@@ -155,36 +155,37 @@ int gtls_check_fd(int fd)
 	return type == SOCK_STREAM ? 0 : EPROTOTYPE;
 }
 
-/* WRITE is off until gtls_conn_begin. Otherwise the handshake could end before there is an
- * event closure to be told. */
 int64_t gtls_conn_set_fd(struct gtls_conn *c, int fd)
 {
 	int rc;
 
 	if (evutil_make_socket_nonblocking(fd) < 0)
 		return -errno;
-	bufferevent_disable(c->bev, EV_WRITE);
 	rc = bufferevent_setfd(c->bev, fd);
 	gtls_socket(c->bev);
 	ERR_clear_error();
 	return rc < 0 ? -EIO : 0;
 }
 
-int64_t gtls_conn_begin(struct gtls_conn *c)
+/* libevent starts or continues the handshake when the socket can be written to, also if it does not
+ * wait for that. While the socket is connecting libevent waits for that by itself. */
+void gtls_start(struct bufferevent *bev)
 {
-	int64_t rc = 0;
+	struct gtls_conn *c = gtls_conn_of(bufferevent_openssl_get_ssl(bev));
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof(peer);
 
-	gtls_lock(c);
-	errno = 0;
-	if (!c->begun && !c->under.bev && bufferevent_getfd(c->bev) >= 0 &&
-	    bufferevent_enable(c->bev, EV_WRITE) < 0)
-		rc = -(errno ? errno : ENOMEM);
-	if (!c->begun && rc == 0) {
-		c->begun = 1;
+	if (c->open)
+		return;
+	if (c->under.bev)
 		gtls_under_wake(c);
-	}
-	gtls_unlock(c);
-	return rc;
+	else if (bufferevent_getfd(bev) >= 0 && getpeername(bufferevent_getfd(bev), (struct sockaddr *)&peer, &len) == 0)
+		event_active(&bev->ev_write, EV_WRITE, 0);
+}
+
+int gtls_is_open(struct bufferevent *bev)
+{
+	return gtls_conn_of(bufferevent_openssl_get_ssl(bev))->open;
 }
 
 int64_t gtls_conn_renegotiate(struct gtls_conn *c, int begin)

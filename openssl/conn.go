@@ -11,7 +11,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
-	"net"
 	"os"
 	"runtime/cgo"
 	"strings"
@@ -26,8 +25,15 @@ import (
 // Conn is a bufferevent that speaks TLS. It has all methods of [libevent.BufferEvent], with
 // these meanings:
 //
+//   - The handshake starts with SetCallbacks or Enable, also of a filter on the connection, if
+//     there is a socket. Otherwise it starts when Connect, ConnectHostname or SetFD has brought
+//     one.
 //   - EventConnected is the end of the handshake. What is written before that waits for it,
 //     and the timeouts limit the handshake.
+//   - If the context of a client has no ServerName, the certificate of the server must be for
+//     the host that ConnectHostname is called with, or for the IP address that Connect is called
+//     with. An address with which the handshake fails counts for ConnectHostname as one that does
+//     not take the connection.
 //   - EventEOF is the peer's close_notify. The package's doc tells of other ends.
 //   - CloseWrite and FreeAfterFlush send close_notify after the last byte.
 //   - SetFD starts a new connection on another socket.
@@ -51,9 +57,7 @@ type Conn struct {
 }
 
 // NewSocket makes a TLS connection on a stream socket. It accepts if c is the context of a
-// server, and connects if c is the context of a client. The handshake starts with
-// SetCallbacks, or with Enable if Enable is called first. With fd -1 it starts when Connect,
-// ConnectHostname or SetFD has brought a socket.
+// server, and connects if c is the context of a client.
 //
 // A client expects the ServerName of its context or, if that is empty, the name that Connect
 // or ConnectHostname is called with. If no name is known and InsecureSkipVerify is not set,
@@ -99,10 +103,9 @@ func (c *Context) NewSocket(base *libevent.Base, fd int, opts libevent.Options) 
 const readAhead = 64 << 10
 
 // NewFilter puts TLS on another bufferevent. It accepts if c is the context of a server, and
-// connects if c is the context of a client. The handshake starts with SetCallbacks, or, if under
-// is not connected yet, when it is. The connection owns under until the connection is freed,
-// and gives it a read watermark of 64 KiB, which under keeps. With OptCloseOnFree under is freed
-// with the connection.
+// connects if c is the context of a client. If under is not connected yet, the handshake waits for
+// that. The connection owns under until the connection is freed, and gives it a read watermark of
+// 64 KiB, which under keeps. With OptCloseOnFree under is freed with the connection.
 // Loop goroutine only with OptLoopOnly, or any goroutine while no loop runs. Wraps
 // bufferevent_openssl_filter_new.
 func (c *Context) NewFilter(under *libevent.BufferEvent, opts libevent.Options) (*Conn, error) {
@@ -176,6 +179,10 @@ func (c *Conn) kind() *adopt.Kind {
 		Gone:     unsafe.Pointer(C.gtls_gone),
 		Codes:    unsafe.Pointer(C.gtls_codes),
 		Shutdown: unsafe.Pointer(C.gtls_shutdown),
+		Start:    unsafe.Pointer(C.gtls_start),
+		IsOpen:   unsafe.Pointer(C.gtls_is_open),
+		Owner:    c,
+		Dial:     c.expect,
 		Event:    c.onEvent,
 		Socket:   unsafe.Pointer(C.gtls_socket),
 		Begin:    unsafe.Pointer(C.gtls_begin),
@@ -194,30 +201,11 @@ func releaseConn(handle cgo.Handle) {
 	live.conns.Add(-1)
 }
 
-// SetCallbacks does what BufferEvent.SetCallbacks does. The first call also starts the
-// handshake. Wraps bufferevent_setcb.
-func (c *Conn) SetCallbacks(read, write func(*libevent.BufferEvent), event func(*libevent.BufferEvent, libevent.Events)) error {
-	if err := c.BufferEvent.SetCallbacks(read, write, event); err != nil {
-		return err
-	}
-	if c.begun.Swap(true) {
-		return nil
-	}
-	err := c.begin()
-	if err != nil {
-		c.begun.Store(false)
-	}
-	return err
-}
-
-func (c *Conn) begin() error {
-	if under := c.Underlying(); under != nil {
-		if err := under.Enable(libevent.EvRead | libevent.EvWrite); err != nil {
-			return err
-		}
-	}
-	_, err := adopt.Call(c.BufferEvent, "bufferevent_setcb", func() int64 { return int64(C.gtls_conn_begin(c.c)) })
-	return err
+// ConnOf returns the connection whose bufferevent b is, in a closure for example. If b is a filter
+// on a connection, it returns that connection, and if there is none, nil.
+func ConnOf(b *libevent.BufferEvent) *Conn {
+	conn, _ := adopt.OwnerOf(b).(*Conn)
+	return conn
 }
 
 // serverName returns the name that the server must have, or "" if none is known.
@@ -246,8 +234,8 @@ func (c *Conn) setName(op, name string) error {
 	return nil
 }
 
-// expect makes host the name that the server must have, unless the context has a ServerName. It
-// is called before connecting to host.
+// expect makes host the name that the server must have, unless the context has a ServerName. The
+// root package calls it before it connects to host.
 func (c *Conn) expect(op, host string) error {
 	if c.ctx.server || c.named {
 		return nil
@@ -269,31 +257,6 @@ func (c *Conn) expect(op, host string) error {
 		return refused
 	}
 	return err
-}
-
-// Connect does what BufferEvent.Connect does, and then the handshake, whose end is
-// EventConnected. Without a ServerName the server's certificate must be for the IP address.
-// Wraps bufferevent_socket_connect.
-func (c *Conn) Connect(network, address string) error {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil || network == "unix" {
-		host = ""
-	}
-	if err := c.expect("bufferevent_socket_connect", host); err != nil {
-		return err
-	}
-	return c.BufferEvent.Connect(network, address)
-}
-
-// ConnectHostname does what BufferEvent.ConnectHostname does, and then the handshake, whose end
-// is EventConnected. An address with which the handshake fails counts as one that does not take
-// the connection. Without a ServerName the server's certificate must be for host.
-// Wraps bufferevent_socket_connect_hostname.
-func (c *Conn) ConnectHostname(dns *libevent.DNSBase, network, host string, port int) error {
-	if err := c.expect("bufferevent_socket_connect_hostname", host); err != nil {
-		return err
-	}
-	return c.BufferEvent.ConnectHostname(dns, network, host, port)
 }
 
 // --- events ---------------------------------------------------------------------

@@ -109,7 +109,6 @@ struct gtls_conn {
 	unsigned long code;       /* OpenSSL's first error that gtls_codes has not taken yet */
 	SSL_SESSION *session;     /* a client tries to resume it; or NULL */
 	int8_t renegotiates;
-	int8_t begun;             /* gtls_conn_begin was called */
 	int8_t open;              /* the first handshake on this socket is done */
 	uint64_t handshakes;      /* how many were done */
 	int8_t failed;            /* an error was reported since the handshake started */

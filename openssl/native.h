@@ -94,8 +94,6 @@ void gtls_conn_set_session(struct gtls_conn *c, SSL_SESSION *session);
 int64_t gtls_conn_may_connect(struct gtls_conn *c);
 /* Gives the connection its socket. */
 int64_t gtls_conn_set_fd(struct gtls_conn *c, int fd);
-/* Starts the handshake. The bufferevent below a filter has to be enabled before. */
-int64_t gtls_conn_begin(struct gtls_conn *c);
 /* Starts a new handshake, on the loop's thread. With begin 0 it only checks, on any thread,
  * whether that is possible. */
 int64_t gtls_conn_renegotiate(struct gtls_conn *c, int begin);
@@ -156,6 +154,8 @@ struct bufferevent *gtls_make(struct event_base *base, struct bufferevent *under
 void gtls_gone(void *arg);
 void gtls_quiet(struct bufferevent *bev);
 int gtls_shutdown(struct bufferevent *bev);
+void gtls_start(struct bufferevent *bev);
+int gtls_is_open(struct bufferevent *bev);
 /* event.c */
 int gtls_codes(struct bufferevent *bev, unsigned long *codes, int n);
 /* wire.c */

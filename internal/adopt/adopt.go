@@ -16,7 +16,7 @@ import (
 // from a socket of libevent: making it, shutting it down, reading and writing, and explaining its
 // events.
 //
-// Event is a Go function. The other functions are C functions, whose type stands in the comment,
+// Event and Dial are Go functions. The other functions are C functions, whose type stands in the comment,
 // because they run inside libevent and while its locks are held. A field may be nil if the
 // bufferevent does not need it, except Make.
 //
@@ -55,6 +55,18 @@ type Kind struct {
 	//
 	//	int (*)(struct bufferevent *)
 	Shutdown unsafe.Pointer
+	// Start has the handshake start, or go on, in the loop's next turn. It is called when the user
+	// sets closures or enables a direction, when there is another descriptor, and for
+	// FreeAfterFlush. The handshake may have ended already, or have no descriptor yet. The
+	// bufferevent below was enabled before.
+	//
+	//	void (*)(struct bufferevent *)
+	Start unsafe.Pointer
+	// IsOpen reports whether the handshake has ended well. libevent tells that to a filter on top,
+	// and if the filter is freed at that moment, nobody is told.
+	//
+	//	int (*)(struct bufferevent *)
+	IsOpen unsafe.Pointer
 	// Socket is called after libevent was given another descriptor, or none.
 	//
 	//	void (*)(struct bufferevent *)
@@ -93,6 +105,13 @@ type Kind struct {
 	//	ssize_t (*)(struct bufferevent *, size_t most)
 	Send unsafe.Pointer
 
+	// Owner is what the other package has made of the bufferevent. OwnerOf returns it.
+	Owner any
+	// Dial is a Go function that is called before Connect and ConnectHostname. op is the function
+	// of libevent that is meant, and host is the host that the user connects to, or "" if the
+	// address has none. If Dial returns an error, nothing is connected to.
+	Dial func(op, host string) error
+
 	// Event translates an event: what, errno and codes are what libevent and Codes have
 	// reported. It returns what the event closure is called with, or 0 to drop the event, and
 	// the cause that Err returns. It runs on the loop's goroutine, without a lock.
@@ -109,6 +128,10 @@ var New func(base any, opts uint32, under any, kind *Kind) (any, error)
 // error. Call returns an error without making the call if bev is freed already, or if bev was made
 // with OptLoopOnly and its loop runs on another goroutine. It takes no lock of libevent.
 var Call func(bev any, op string, call func() int64) (int, error)
+
+// OwnerOf returns the Owner of bev, a *libevent.BufferEvent, or of the next one below it that has
+// one, or nil.
+var OwnerOf func(bev any) any
 
 // OnLoop reports whether the calling goroutine runs the loop of bev, a *libevent.BufferEvent.
 var OnLoop func(bev any) bool

@@ -413,6 +413,16 @@ static void event_again(struct glev_bev *r, short what, int err, int connecting)
 	glev_stack_unlock(r);
 }
 
+/* A FreeAfterFlush is under way. */
+static void tell_lingering(struct glev_bev *r, short what, int err)
+{
+	if ((what & BEV_EVENT_CONNECTED) || glev_bev_lingers_on(r, what))
+		return;
+	/* libevent also tells of an end of writing, when a file has become shorter. */
+	glev_bev_cut_off(r);
+	glevBevLingered(r->handle, r->bev, what, err);
+}
+
 /* The closure of a filter that is freed was not told of the connection. */
 static void missed(struct glev_bev *r)
 {
@@ -455,11 +465,7 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 		return;
 	visit = begin(b);
 	if (lingers) {
-		/* libevent also tells of an end of writing, when a file has become shorter. */
-		if (!(what & BEV_EVENT_CONNECTED)) {
-			glev_bev_cut_off(r);
-			glevBevLingered(r->handle, bev, what, err);
-		}
+		tell_lingering(r, what, err);
 	} else {
 		rc = glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes);
 		if (rc == GLEV_AGAIN)

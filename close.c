@@ -310,6 +310,18 @@ void glev_bev_cut_off(struct glev_bev *r)
 	glev_stack_unlock(r);
 }
 
+int glev_bev_lingers_on(struct glev_bev *r, short what)
+{
+	int goes_on;
+
+	glev_stack_lock(r);
+	goes_on = what == (BEV_EVENT_EOF | BEV_EVENT_READING) && glev_bev_life(r) == GLEV_FLUSHING;
+	if (goes_on) /* with TLS libevent has stopped writing as well */
+		glev_settle_enable(glev_bev_carrier(r), EV_WRITE);
+	glev_stack_unlock(r);
+	return goes_on;
+}
+
 /* --- wrapped bufferevents ------------------------------------------------------------ */
 
 /* From now on callbacks are passed on to C's, which only the loop's thread may put back. */

@@ -206,6 +206,32 @@ func TestFreeAfterFlush(t *testing.T) {
 	})
 }
 
+// FreeAfterFlush writes all output also if the peer's end is just about to be told, with which
+// libevent stops writing.
+func TestFreeAfterFlushWithAnEnd(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	for _, filter := range []bool{false, true} {
+		base := newLoop(t)
+		fd, socket := testutil.TCPPair(t)
+		conn := newConn(t, ctx, base, fd, filter)
+		_, events := watch(t, conn)
+		peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+		require.NoError(t, peer.Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		last := testutil.Noise(4 << 20)
+		testutil.OnLoop(t, base, func() {
+			_, err := conn.Write(last)
+			assert.NoError(t, err)
+			assert.NoError(t, conn.TriggerEvent(libevent.EventReading|libevent.EventEOF))
+			assert.NoError(t, conn.FreeAfterFlush(testutil.Patience))
+		})
+		got, err := io.ReadAll(peer)
+		assert.NoError(t, err)
+		testutil.Same(t, last, got)
+	}
+}
+
 // Even a peer that sends all the time gets the output and the close_notify.
 func TestFreeAfterFlushWhileReading(t *testing.T) {
 	conn, read, _, peer := open(t, tls.VersionTLS13)

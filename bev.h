@@ -516,6 +516,8 @@ int64_t glev_bev_try_shut(struct glev_bev *r);
 int glev_bev_lingered(struct glev_bev *r);
 /* What a FreeAfterFlush has not written is dropped. Takes the locks. */
 void glev_bev_cut_off(struct glev_bev *r);
+/* Writes what the socket takes of the output now, whoever writes otherwise. */
+void glev_bev_push(struct glev_bev *r);
 /* Whether a FreeAfterFlush goes on after an event that tells of an end: it does if only the
  * peer's stream has ended. Takes the locks. */
 int glev_bev_lingers_on(struct glev_bev *r, short what);

@@ -402,6 +402,16 @@ static void relink(struct glev_bev *r, short what)
 	glev_bev_try_shut(r);
 }
 
+/* An error is the end of both directions of a door. Its last words, such as an alert of TLS, may
+ * still be in the output of the bottom, and a Free in the closure would drop them. With the locks
+ * of the stack. */
+static void end_door(struct glev_bev *r)
+{
+	if (r->door)
+		glev_settle_end(r, EV_READ | EV_WRITE);
+	glev_bev_push(glev_bev_bottom(r));
+}
+
 /* Has the event told again when the loop next runs. */
 static void event_again(struct glev_bev *r, short what, int err, int connecting)
 {
@@ -457,8 +467,8 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	told = what & ~stale(r, what);
 	r->owed.events &= ~what;
 	what = told;
-	if ((what & BEV_EVENT_ERROR) && r->door) /* that is the end of both directions */
-		glev_settle_end(r, EV_READ | EV_WRITE);
+	if ((what & BEV_EVENT_ERROR) && carrier->door)
+		end_door(r);
 	relink(r, what);
 	glev_stack_unlock(r);
 	if (what == 0)

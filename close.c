@@ -310,6 +310,15 @@ void glev_bev_cut_off(struct glev_bev *r)
 	glev_stack_unlock(r);
 }
 
+void glev_bev_push(struct glev_bev *r)
+{
+	if (r->kind != GLEV_SOCKET || r->door || r->out.lent || bufferevent_getfd(r->bev) < 0)
+		return;
+	evbuffer_unfreeze(r->out.evb, 1);
+	evbuffer_write(r->out.evb, bufferevent_getfd(r->bev));
+	glev_buf_refreeze(&r->out);
+}
+
 int glev_bev_lingers_on(struct glev_bev *r, short what)
 {
 	int goes_on;

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -188,6 +189,28 @@ func TestCloseWrite(t *testing.T) {
 		require.NoError(t, peer.Close())
 		assert.Equal(t, endOfFile, testutil.Receive(t, events))
 	})
+}
+
+// The peer gets the alert of a failure even if the closure that is told of the failure calls Free.
+func TestAlertBeforeFree(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	for _, filter := range []bool{false, true} {
+		fd, socket := testutil.TCPPair(t)
+		conn := newConn(t, ctx, newLoop(t), fd, filter)
+		require.NoError(t, conn.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+			if what&libevent.EventError != 0 {
+				b.Free()
+			}
+		}))
+		require.NoError(t, conn.Enable(rd))
+		peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+		require.NoError(t, peer.Handshake())
+		_, err := socket.Write([]byte("\x17\x03\x03\x00\x20" + strings.Repeat("x", 32)))
+		require.NoError(t, err)
+		_, err = peer.Read(make([]byte, 1))
+		assert.ErrorContains(t, err, "bad record MAC")
+	}
 }
 
 // FreeAfterFlush writes all output, sends close_notify and frees the connection.

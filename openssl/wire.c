@@ -406,6 +406,8 @@ static int ssl_errno(struct gtls_conn *c, int rc)
 			ERR_clear_error();
 			return err;
 		}
+		if (c->wire.eof && !ERR_peek_error())
+			return EPROTO; /* an end without close_notify, before OpenSSL 3 */
 		break;
 	}
 	code = gtls_take_error();

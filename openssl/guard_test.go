@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
+	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -140,6 +141,45 @@ func TestAnswerToAKeyUpdateDoesNotStopTheLoop(t *testing.T) {
 	testutil.Eventually(t, func() bool { return conn.Output().Len() == 0 }, "the answer is written")
 	testutil.OnLoop(t, base, func() {})
 	conn.Free()
+}
+
+// A connection fails while the socket is full, so that the alert cannot be written. Reading is
+// enabled again, and a filter stops it. The loop goes on.
+func TestAlertDoesNotStopTheLoop(t *testing.T) {
+	ca := newAuthority(t)
+	base := newLoop(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	a, b := testutil.Socketpair(t)
+	conn, err := ctx.NewSocket(base, a, libevent.OptCloseOnFree|libevent.OptPlainIO)
+	require.NoError(t, err)
+	_, events := watch(t, conn)
+	socket := fileConn(t, b)
+	require.NoError(t, tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"}).Handshake())
+	require.Equal(t, connected, testutil.Receive(t, events))
+	testutil.OnLoop(t, base, func() { fill(t, a) })
+	require.NoError(t, socket.(*net.UnixConn).CloseWrite())
+	assert.Equal(t, cutOff, testutil.Receive(t, events))
+	require.NoError(t, conn.Enable(rd|wr))
+	for range 3 {
+		testutil.OnLoop(t, base, func() {}) // libevent reads again
+	}
+	filter := testutil.NewFilter(t, conn.BufferEvent, pass, pass, libevent.OptCloseOnFree)
+	require.NoError(t, filter.SetCallbacks(nil, nil, ignore))
+	assert.NotEmpty(t, testutil.Receive(t, testutil.ReadAll(&half{socket})))
+	for range 3 {
+		testutil.OnLoop(t, base, func() {})
+	}
+	filter.Free()
+}
+
+// half ends when there is nothing to read for a while.
+type half struct{ net.Conn }
+
+func (h *half) Read(p []byte) (int, error) {
+	if err := h.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		return 0, err
+	}
+	return h.Conn.Read(p)
 }
 
 // A peer that asks for answers to KeyUpdates and reads none is cut off.

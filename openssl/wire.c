@@ -172,10 +172,21 @@ static ssize_t write_socket(const struct gtls_wire *w, const void *p, size_t n)
 	return send(w->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL | (w->more_follows ? MSG_MORE : 0));
 }
 
-/* SSL_read may have to write, too: the answer to a KeyUpdate. While libevent waits until it can be
- * written, and a limit or a filter above stops its reading, libevent loops for ever. So an answer
- * for which the socket has no room is kept until something else is written, and OpenSSL believes
- * that it is written. A peer that goes on asking, and reads no answer, is cut off. */
+/*
+ * SSL_read may have to write, too. While libevent waits until that can be written, and a limit or
+ * a filter above stops its reading, libevent loops for ever. So if the socket has no room, OpenSSL
+ * is told that it is written:
+ *
+ *  - The answer to a KeyUpdate is kept until something else is written. A peer that goes on asking,
+ *    and reads no answer, is cut off.
+ *  - The alert of a failure is dropped. No call of OpenSSL would write it later: after a failure
+ *    SSL_read says for ever that it waits.
+ */
+static int is_alert_of_failure(const struct gtls_conn *c)
+{
+	return is_transient(errno) && strcmp(SSL_state_string(c->ssl), "SSLERR") == 0;
+}
+
 static int keeps_answer(struct gtls_conn *c, const void *p, size_t n)
 {
 	struct gtls_wire *w = &c->wire;
@@ -230,7 +241,7 @@ static int bio_write(BIO *bio, const char *p, int n)
 	if (wrote_enough(w, bio, n))
 		return come_again(bio, BIO_FLAGS_WRITE);
 	done = write_late(w) < 0 ? -1 : write_socket(w, p, (size_t)n);
-	if (done < 0 && keeps_answer(c, p, (size_t)n))
+	if (done < 0 && (is_alert_of_failure(c) || keeps_answer(c, p, (size_t)n)))
 		done = n;
 	if (done < 0 && (is_transient(errno) || (errno == EPIPE && hides_epipe(c))))
 		BIO_set_retry_write(bio);

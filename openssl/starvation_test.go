@@ -24,6 +24,7 @@ type offender struct {
 	conn   *openssl.Conn
 	peer   *tls.Conn
 	socket *net.TCPConn // of the peer
+	cfg    *tls.Config  // of the peer
 }
 
 // modes runs a test with the fast path, without it, and with TLS as a filter.
@@ -54,7 +55,7 @@ func modes(t *testing.T, cfg *tls.Config, test func(t *testing.T, o *offender)) 
 			}
 			client := cfg.Clone()
 			client.ServerName, client.RootCAs = "example.test", ca.pool()
-			o.socket, o.peer = socket, tls.Client(socket, client)
+			o.socket, o.peer, o.cfg = socket, tls.Client(socket, client), client
 			test(t, o)
 			o.conn.Free()
 			require.NoError(t, o.socket.Close())

@@ -180,7 +180,7 @@ func TestConnectedAfterAFilterWasFreed(t *testing.T) {
 		require.NoError(t, filter.SetCallbacks(nil, nil, event))
 		client := tls.Client(peer, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
 		go func() { assert.NoError(t, client.Handshake()) }()
-		for !conn.ConnectionState().HandshakeComplete {
+		for !conn.ConnectionState().HandshakeComplete && !t.Failed() {
 		}
 		freed := make(chan struct{})
 		filter.AfterFree(func() { close(freed) })

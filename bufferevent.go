@@ -407,6 +407,7 @@ func (b *BufferEvent) write(p *byte, n int) (int, error) {
 	if _, err := result("bufferevent_write", b.writeNative((*C.char)(unsafe.Pointer(p)), C.size_t(n))); err != nil {
 		return 0, err
 	}
+	raceReads(p, n)
 	return n, nil
 }
 
@@ -462,9 +463,11 @@ func (b *BufferEvent) Read(p []byte) (int, error) {
 	// byte.
 	ended := b.ended.Load()
 	if n := b.readPast(p); n > 0 {
+		raceWrites(p, n)
 		return n, nil
 	}
 	n, err := result("bufferevent_read", b.readNative(bytesOf(p)))
+	raceWrites(p, n)
 	if n > 0 || err != nil || len(p) == 0 {
 		return n, err
 	}
@@ -575,6 +578,7 @@ func (b *BufferEvent) Receive(p []byte) (int, error) {
 		c.rc = C.glev_bev_receive(b.c, at, size)
 	}
 	n, err := c.result("Receive")
+	raceWrites(p, n)
 	if n == 0 && err == nil {
 		err = ErrWouldBlock
 	}

@@ -54,6 +54,7 @@ func (b *Base) enterAlive() error {
 //		notes.end()
 //	}
 func (b *BufferEvent) quick() bool {
+	raceRelease()
 	if b.loopOnly || b.filter != nil || !b.usage.enter() {
 		return false
 	}
@@ -97,6 +98,7 @@ type nativeCall struct {
 
 // begin enters the bufferevent, or refuses the call.
 func (b *BufferEvent) begin() (c nativeCall) {
+	raceRelease()
 	c.notes = collect()
 	if !b.enter() {
 		c.refuse(C.GLEV_CLOSED)
@@ -113,6 +115,7 @@ func (b *Buffer) begin() (c nativeCall) {
 	if b.owner != nil {
 		return b.owner.begin()
 	}
+	raceRelease()
 	c.notes = collect()
 	if b.usage.enter() {
 		c.buf = b

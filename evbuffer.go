@@ -102,6 +102,7 @@ func (b *Buffer) Add(p []byte) error {
 	for c.next() {
 		c.rc = C.glev_buf_add(b.c, at, size)
 	}
+	raceReads(unsafe.SliceData(p), len(p))
 	_, err := c.result("evbuffer_add")
 	return err
 }
@@ -158,7 +159,9 @@ func (b *Buffer) Remove(p []byte) (int, error) {
 	for c.next() {
 		c.rc = C.glev_buf_remove(b.c, at, size)
 	}
-	return c.result("evbuffer_remove")
+	n, err := c.result("evbuffer_remove")
+	raceWrites(p, n)
+	return n, err
 }
 
 // RemoveBuffer moves up to n bytes from the front to the end of dst, and returns how
@@ -207,7 +210,9 @@ func (b *Buffer) CopyOut(p []byte) (int, error) {
 	for c.next() {
 		c.rc = C.glev_buf_copyout(b.c, at, size)
 	}
-	return c.result("evbuffer_copyout")
+	n, err := c.result("evbuffer_copyout")
+	raceWrites(p, n)
+	return n, err
 }
 
 // CopyOutFrom is CopyOut from an offset. An offset beyond the end is an error.
@@ -219,6 +224,7 @@ func (b *Buffer) CopyOutFrom(p []byte, from int) (int, error) {
 	}
 	at, size := bytesOf(p)
 	n, err := b.do(op, func() C.int64_t { return C.glev_buf_copyout_from(b.c, at, size, C.size_t(from)) })
+	raceWrites(p, n)
 	return n, beyondEnd(op, from, err)
 }
 
@@ -291,6 +297,7 @@ func (b *Buffer) ReadLine(eol EOL) (line []byte, ok bool) {
 		}
 		return n
 	})
+	raceAcquire()
 	return line, ok && err == nil
 }
 

@@ -175,6 +175,7 @@ func called[T interface{ self() *object }](h uintptr, native unsafe.Pointer) (T,
 		live.stale.Add(1)
 		return v, false
 	}
+	raceAcquire()
 	return v, v.self().enter()
 }
 

@@ -26,6 +26,7 @@ var loans = sync.Pool{New: func() any { return &loan{vec: make([]C.struct_evbuff
 
 // show makes the memory that was lent visible to Go, up to limit bytes.
 func (l *loan) show(n C.int64_t, limit int) [][]byte {
+	raceAcquire()
 	l.used = int(n)
 	for _, v := range l.vec[:l.used] {
 		size := min(int(v.iov_len), limit)

@@ -48,10 +48,18 @@ func (c *Conn) updateAddrs() {
 		if socket.Partner() != nil {
 			c.local, c.remote = pairAddr, pairAddr
 		} else {
-			c.local = cmp.Or(socket.LocalAddr(), c.local)
-			c.remote = cmp.Or(socket.RemoteAddr(), c.remote)
+			c.local = cmp.Or(named(socket.LocalAddr()), c.local)
+			c.remote = cmp.Or(named(socket.RemoteAddr()), c.remote)
 		}
 	}
+}
+
+// named gives a unix socket that has no name the one that package net gives it.
+func named(addr net.Addr) net.Addr {
+	if unix, ok := addr.(*net.UnixAddr); ok && unix.Name == "" {
+		return &net.UnixAddr{Name: "@", Net: "unix"}
+	}
+	return addr
 }
 
 // orUnknown replaces a missing address.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/go-libevent/libevent"
@@ -12,7 +13,8 @@ import (
 
 // Close closes the connection. Calls that wait return an error that matches net.ErrClosed.
 // Close does not wait: the loop goes on sending what was written, for 30 seconds at most or
-// as long as SetLinger says.
+// as long as SetLinger says. A TCP connection that Listen or Dial made is reset if the peer has
+// sent what Read has not returned, as the system does it for package net.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	if c.closed {
@@ -22,13 +24,20 @@ func (c *Conn) Close() error {
 	c.updateAddrs() // while the socket is open
 	flushes := c.out.err == nil || c.writeShut
 	limit := c.linger
+	if c.plain && (c.lost != nil || c.dropped || c.bev.Input().Len() > 0) {
+		limit = 0
+		resetOnClose(c.bev)
+	}
 	c.markClosed()
 	c.mu.Unlock()
+	c.using.Lock() // waits for who has the descriptor
+	//lint:ignore SA2001 there is nothing to do but to wait
+	c.using.Unlock()
 	for _, stop := range c.unwatch {
 		stop()
 	}
 	switch {
-	case limit == 0:
+	case limit == 0 || c.plain && unsent(c.bev) == 0: // the rest is the system's, as for package net
 		c.bev.Free()
 	case flushes && unsent(c.bev) > 0:
 		c.flush(limit)
@@ -38,26 +47,65 @@ func (c *Conn) Close() error {
 	return nil
 }
 
+// resetOnClose has the system reset the connection, if it is TCP, when its socket is closed. An
+// error means that there is no connection to be reset.
+func resetOnClose(bev *libevent.BufferEvent) {
+	l := syscall.Linger{Onoff: 1}
+	_ = syscall.SetsockoptLinger(bottom(bev).FD(), syscall.SOL_SOCKET, syscall.SO_LINGER, &l)
+}
+
 // CloseRead ends reading: Read returns io.EOF, also a Read that waits, and what the peer
 // sends is dropped. The peer does not notice.
 func (c *Conn) CloseRead() error {
 	return c.whileOpen("close", func() error {
+		if c.plain && c.in.err != nil {
+			if err := c.shutdown(syscall.SHUT_RD); err != nil {
+				return err
+			}
+		}
 		c.readShut = true
 		c.in.wakeUp()
-		dropInput(c.bev)
+		c.dropInput()
 		return nil
 	})
 }
 
 // CloseWrite ends writing: the peer reads everything that was written, then io.EOF.
-// CloseWrite does not wait for that. Reading goes on.
+// CloseWrite does not wait for that. Reading goes on. If what Write has accepted could not be
+// sent, CloseWrite returns that error, and the peer reads no io.EOF.
 func (c *Conn) CloseWrite() error {
 	return c.whileOpen("close", func() error {
-		err := c.bev.CloseWrite()
+		if c.lost != nil && !c.told && c.isAlive() {
+			c.told = true
+			return c.lost
+		}
+		refused := c.out.err // also by an earlier CloseWrite
+		again := c.writeShut
 		c.writeShut = true
 		c.out.fail(errBrokenPipe)
-		return err
+		err := c.bev.CloseWrite()
+		if c.plain && refused != nil && (!again || unsent(c.bev) == 0) {
+			return c.shutdown(syscall.SHUT_WR)
+		}
+		return connError("shutdown", err)
 	})
+}
+
+// shutdown has the system say whether there still is a connection, as package net does.
+func (c *Conn) shutdown(how int) error {
+	return os.NewSyscallError("shutdown", syscall.Shutdown(c.bev.FD(), how))
+}
+
+// isAlive reports whether the system still has the connection although a write has failed.
+// Only then does the peer wait in vain. Call with mu.
+func (c *Conn) isAlive() bool {
+	switch bottom(c.bev).RemoteAddr().(type) {
+	case *net.TCPAddr:
+		return true
+	case *net.UnixAddr: // also known when the peer is gone
+		return !errors.Is(c.lost, syscall.EPIPE) && !errors.Is(c.lost, syscall.ECONNRESET)
+	}
+	return false
 }
 
 // freeAfterFlush frees a bufferevent at once if FreeAfterFlush refuses it.
@@ -71,7 +119,7 @@ func freeAfterFlush(bev *libevent.BufferEvent, limit time.Duration) {
 // FreeAfterFlush alone would not do: it reads nothing, so two connections that are closed
 // while each has output for the other would both wait until their limits.
 func (c *Conn) flush(limit time.Duration) {
-	timer := time.AfterFunc(limit, func() { freeAfterFlush(c.bev, 0) })
+	timer := afterFunc(c.bev.Base(), limit, func() { freeAfterFlush(c.bev, 0) })
 	written := func(bev *libevent.BufferEvent) {
 		if unsent(bev) == 0 {
 			timer.Stop()
@@ -81,6 +129,7 @@ func (c *Conn) flush(limit time.Duration) {
 	err := c.bev.SetCallbacks(dropInput, written, func(bev *libevent.BufferEvent, what libevent.Events) {
 		if what&(libevent.EventError|libevent.EventWriting) != 0 {
 			timer.Stop()
+			resetOnClose(bev)
 			bev.Free()
 		}
 	})
@@ -100,6 +149,7 @@ func (c *Conn) flush(limit time.Duration) {
 	}
 	if err != nil {
 		timer.Stop()
+		resetOnClose(c.bev)
 		c.bev.Free()
 		return
 	}
@@ -127,6 +177,12 @@ func unsent(bev *libevent.BufferEvent) (n int) {
 		n += bev.Output().Len()
 	}
 	return n
+}
+
+// dropInput throws away what is in the input. Call with mu.
+func (c *Conn) dropInput() {
+	c.dropped = c.dropped || c.bev.Input().Len() > 0
+	dropInput(c.bev)
 }
 
 // dropInput throws away what is in the input.

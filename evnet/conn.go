@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/go-libevent/libevent"
@@ -20,7 +21,9 @@ const (
 // Conn is a net.Conn over a bufferevent.
 // Safe for concurrent use.
 type Conn struct {
-	bev *libevent.BufferEvent
+	bev   *libevent.BufferEvent
+	plain bool         // bev is a socket, and all that is on it is this connection
+	using sync.RWMutex // held for reading while a caller has the descriptor
 
 	mu           sync.Mutex // held briefly; the loop's goroutine takes it too
 	in, out      side
@@ -31,8 +34,10 @@ type Conn struct {
 	readShut     bool   // CloseRead was called
 	writeShut    bool   // CloseWrite was called
 	closed       bool
+	dropped      bool  // input was thrown away
+	lost         error // why bytes that Write has accepted could not be sent
+	told         bool  // a call has returned lost
 	linger       time.Duration
-	connected    chan<- error // gets the result of connecting, once
 
 	// queued is an upper bound of the output's length. It belongs to the writer that holds
 	// out.turn.
@@ -44,17 +49,18 @@ type Conn struct {
 }
 
 var (
-	_ net.Conn    = (*Conn)(nil)
-	_ io.WriterTo = (*Conn)(nil)
+	_ net.Conn      = (*Conn)(nil)
+	_ io.WriterTo   = (*Conn)(nil)
+	_ io.ReaderFrom = (*Conn)(nil)
+	_ syscall.Conn  = (*Conn)(nil)
 )
 
 // NewConn makes a net.Conn of a bufferevent: a socket, connected or not, one end of a
 // pair, a filter or TLS. If err is nil the Conn owns the bufferevent: it replaces closures,
 // watermarks and timeouts, Read returns what is buffered already, and Close frees the
 // bufferevent. Until a socket is connected, Read waits, and written data is kept up to the
-// limit given under Memory. The handshake of TLS must have been started, for example by
-// SetCallbacks(nil, nil, nil) of an openssl.Conn. A bufferevent with OptLoopOnly does not
-// work: calls return ErrWrongLoop.
+// limit given under Memory. NewConn starts the handshake of TLS. A bufferevent with OptLoopOnly
+// does not work: calls return ErrWrongLoop.
 // Safe for concurrent use.
 func NewConn(bev *libevent.BufferEvent) (*Conn, error) {
 	if bev == nil {
@@ -106,8 +112,8 @@ func (c *Conn) handlePastEvent(err error) {
 
 func newConn(bev *libevent.BufferEvent) *Conn {
 	c := &Conn{bev: bev, linger: flushLimit}
-	c.in.init(&c.mu)
-	c.out.init(&c.mu)
+	c.in.init(&c.mu, bev.Base)
+	c.out.init(&c.mu, bev.Base)
 	return c
 }
 
@@ -131,18 +137,21 @@ func (c *Conn) markClosed() {
 	c.closed = true
 	c.in.close()
 	c.out.close()
-	c.reportConnect(net.ErrClosed)
 }
 
 // whileOpen runs fn, during which Close waits. On a closed connection it only returns an error.
 func (c *Conn) whileOpen(op string, fn func() error) error {
+	return c.opError(op, c.locked(fn))
+}
+
+// locked is whileOpen without the form of its error.
+func (c *Conn) locked(fn func() error) error {
 	c.mu.Lock()
-	err := net.ErrClosed
-	if !c.closed {
-		err = netError(fn())
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
 	}
-	c.mu.Unlock()
-	return c.opError(op, err)
+	return netError(fn())
 }
 
 // SetDeadline is SetReadDeadline and SetWriteDeadline.
@@ -161,7 +170,7 @@ func (c *Conn) setDeadline(t time.Time, sides ...*side) error {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
-		return c.opError("set", net.ErrClosed)
+		return c.localError("set", net.ErrClosed)
 	}
 	for _, s := range sides {
 		s.setDeadline(t)

@@ -2,9 +2,7 @@ package evnet
 
 import (
 	"context"
-	"errors"
 	"net"
-	"os"
 	"syscall"
 	"time"
 
@@ -34,12 +32,20 @@ type Dialer struct {
 	// them up instead.
 	Resolver *net.Resolver
 	DNS      *libevent.DNSBase
+	// Control, or ControlContext if it is set, is called with each socket before the
+	// socket connects, as in package net.
+	Control        func(network, address string, c syscall.RawConn) error
+	ControlContext func(ctx context.Context, network, address string, c syscall.RawConn) error
+
+	multipath net.Dialer // keeps what SetMultipathTCP was told
 }
 
-const (
-	defaultFallback = 300 * time.Millisecond
-	minShare        = 2 * time.Second // that one of several addresses gets
-)
+// MultipathTCP reports whether Dial asks the system for MPTCP.
+func (d *Dialer) MultipathTCP() bool { return d.multipath.MultipathTCP() }
+
+// SetMultipathTCP says whether Dial asks the system for MPTCP, as in package net.
+// Not safe for concurrent use.
+func (d *Dialer) SetMultipathTCP(use bool) { d.multipath.SetMultipathTCP(use) }
 
 // Dial is DialContext without a context.
 func (d *Dialer) Dial(network, address string) (net.Conn, error) {
@@ -47,61 +53,53 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 }
 
 // DialContext connects to an address of "tcp", "tcp4", "tcp6" or "unix" as net.Dialer
-// does. The host may be a name, of which all addresses are tried, and the port may be the
-// name of a service. When ctx ends, DialContext returns at once; a connection that it has
-// returned does not depend on ctx. The net.Conn is a *Conn.
+// does, and gives the connection to the loop. The host may be a name, of which all addresses
+// are tried, and the port may be the name of a service. When ctx ends, DialContext returns at
+// once; a connection that it has returned does not depend on ctx. The net.Conn is a *Conn.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	if limit := d.deadline(); !limit.IsZero() {
-		var stop context.CancelFunc
-		ctx, stop = context.WithDeadline(ctx, limit)
-		defer stop()
-	}
 	c, err := d.dial(ctx, network, address)
-	if err == nil {
-		return c, nil
-	}
-	var already *net.OpError
-	if !errors.As(err, &already) {
-		err = &net.OpError{Op: "dial", Net: network, Source: d.LocalAddr, Addr: textAddr{network, address}, Err: err}
-	}
-	return nil, err
-}
-
-// deadline returns the earlier end of Timeout and Deadline, or zero if neither is set.
-func (d *Dialer) deadline() time.Time {
-	limit := d.Deadline
-	if d.Timeout > 0 {
-		if t := time.Now().Add(d.Timeout); limit.IsZero() || t.Before(limit) {
-			limit = t
-		}
-	}
-	return limit
-}
-
-// dial is DialContext without the limits and without the form of its error.
-func (d *Dialer) dial(ctx context.Context, network, address string) (*Conn, error) {
-	family, ok := families[network]
-	if !ok {
-		return nil, net.UnknownNetworkError(network)
-	}
-	if err := refuseOnAnyLoop(d.Loop); err != nil {
-		return nil, err
-	}
-	if family == "" {
-		return d.dialOne(ctx, network, &net.UnixAddr{Name: address, Net: network})
-	}
-	addrs, err := d.resolve(ctx, network, family, address)
 	if err != nil {
 		return nil, err
 	}
-	first, second := addrs, []net.Addr(nil)
-	if d.FallbackDelay >= 0 && family == "ip" {
-		first, second = byFamily(addrs)
+	return c, nil
+}
+
+func (d *Dialer) dial(ctx context.Context, network, address string) (*Conn, error) {
+	if _, ok := families[network]; !ok {
+		return nil, d.opError(network, net.UnknownNetworkError(network))
 	}
-	if len(second) == 0 {
-		return d.dialEach(ctx, network, first)
+	if err := refuseOnAnyLoop(d.Loop); err != nil {
+		return nil, d.opError(network, err)
 	}
-	return d.race(ctx, network, first, second)
+	base, err := nextBase(d.Loop)
+	if err != nil {
+		return nil, d.opError(network, err)
+	}
+	ctx, stop, err := whileAlive(ctx, base)
+	if err != nil {
+		return nil, d.opError(network, err)
+	}
+	defer stop()
+	conn, err := d.reach(ctx, network, address)
+	if err != nil && context.Cause(ctx) == net.ErrClosed {
+		err = d.opError(network, net.ErrClosed)
+	}
+	if err != nil {
+		return nil, err
+	}
+	fd, err := takeSocket(conn)
+	if err != nil {
+		return nil, d.opError(network, err)
+	}
+	c, err := adopt(base, fd, conn.LocalAddr(), conn.RemoteAddr())
+	if err != nil {
+		return nil, d.opError(network, netError(err))
+	}
+	return c, nil
+}
+
+func (d *Dialer) opError(network string, err error) error {
+	return &net.OpError{Op: "dial", Net: network, Source: d.LocalAddr, Err: err}
 }
 
 // refuseOnAnyLoop returns ErrOnLoop on the goroutine of any base of the loop: the
@@ -122,131 +120,57 @@ func refuseOnAnyLoop(loop libevent.Loop) error {
 	return refuseOnLoop(base)
 }
 
-// dialEach tries one address after the other. If all fail it returns the first one's error.
-func (d *Dialer) dialEach(ctx context.Context, network string, addrs []net.Addr) (*Conn, error) {
-	var failure error
-	for i, addr := range addrs {
-		if ctx.Err() != nil {
-			break
-		}
-		share, stop := withShare(ctx, len(addrs)-i)
-		c, err := d.dialOne(share, network, addr)
-		stop()
-		if err == nil {
-			return c, nil
-		}
-		if failure == nil {
-			failure = err
-		}
+// whileAlive returns a context that also ends, with the cause net.ErrClosed, when the base is
+// freed. In a bubble of package synctest it does not end then, because the goroutine that frees
+// the base may not end a context of the bubble.
+func whileAlive(ctx context.Context, base *libevent.Base) (alive context.Context, stop func(), err error) {
+	if _, bubble := realNow(); bubble {
+		return ctx, func() {}, nil
 	}
-	if failure == nil {
-		failure = contextErr(ctx)
-	}
-	return nil, failure
-}
-
-// withShare limits the next of n attempts to its share of the remaining time.
-func withShare(ctx context.Context, n int) (context.Context, context.CancelFunc) {
-	limit, ok := ctx.Deadline()
-	if !ok || n == 1 {
-		return ctx, func() {}
-	}
-	share := max(time.Until(limit)/time.Duration(n), minShare)
-	return context.WithTimeout(ctx, share)
-}
-
-// dialOne connects to one address. If the socket has connected to itself, dialOne tries
-// again, as package net does.
-func (d *Dialer) dialOne(ctx context.Context, network string, addr net.Addr) (*Conn, error) {
-	c, err := d.connect(ctx, network, addr)
-	for i := 0; i < 2 && err == nil && d.choosesNoPort() && c.connectedToItself(); i++ {
-		c.discard()
-		c, err = d.connect(ctx, network, addr)
-	}
+	watched, err := base.NewSocket(-1, 0)
 	if err != nil {
-		return nil, &net.OpError{Op: "dial", Net: network, Source: d.LocalAddr, Addr: addr, Err: err}
+		return nil, nil, netError(err)
 	}
-	return c, nil
+	alive, cancel := context.WithCancelCause(ctx)
+	unwatch := watched.AfterFree(func() { cancel(net.ErrClosed) })
+	return alive, func() {
+		unwatch()
+		watched.Free()
+		cancel(nil)
+	}, nil
 }
 
-// choosesNoPort reports whether the system chooses the port to connect from.
-func (d *Dialer) choosesNoPort() bool {
-	local, ok := d.LocalAddr.(*net.TCPAddr)
-	return !ok || local.Port == 0
+// reach connects with package net.
+func (d *Dialer) reach(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := d.multipath
+	dialer.Timeout, dialer.Deadline = d.Timeout, d.Deadline
+	dialer.LocalAddr = d.LocalAddr
+	dialer.FallbackDelay = d.FallbackDelay
+	dialer.KeepAlive, dialer.KeepAliveConfig = d.KeepAlive, d.KeepAliveConfig
+	dialer.Resolver = d.Resolver
+	dialer.Control, dialer.ControlContext = d.Control, d.ControlContext
+	if host, port, ok := nameToLookUp(network, address); ok && d.DNS != nil {
+		r := dnsDialer{dialer: dialer, dns: d.DNS, network: network}
+		return r.dial(ctx, host, port)
+	}
+	return dialer.DialContext(ctx, network, address)
 }
 
-// connectedToItself reports whether the connection has no peer. For a port on which no
-// program listens, the system may choose that same port as the one to connect from. TCP
-// then sees two sockets that connect to each other, and the connection succeeds.
-func (c *Conn) connectedToItself() bool {
-	local, ok := c.LocalAddr().(*net.TCPAddr)
-	remote, both := c.RemoteAddr().(*net.TCPAddr)
-	return ok && both && local.Port == remote.Port && local.IP.Equal(remote.IP)
-}
-
-// newSocket makes a bufferevent that can connect to addr.
-func (d *Dialer) newSocket(network string, addr net.Addr) (*libevent.BufferEvent, error) {
-	base, err := nextBase(d.Loop)
-	if err != nil {
-		return nil, err
-	}
-	fd := -1
-	if d.LocalAddr != nil {
-		if fd, err = boundSocket(network, d.LocalAddr, addr); err != nil {
-			return nil, err
-		}
-	}
-	bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
-	if err != nil {
-		if fd >= 0 {
-			_ = syscall.Close(fd)
-		}
-		return nil, netError(err)
-	}
-	return bev, nil
-}
-
-// connect makes one attempt to connect, and waits for its result.
-func (d *Dialer) connect(ctx context.Context, network string, addr net.Addr) (*Conn, error) {
-	bev, err := d.newSocket(network, addr)
-	if err != nil {
-		return nil, err
-	}
-	c := newConn(bev)
-	c.remote = addr // for the case that the system no longer knows it when it is asked
-	connected := make(chan error, 1)
-	c.connected = connected
-	if err = c.start(); err == nil {
-		err = connectCause(bev.Connect(network, addr.String()))
-	}
+// takeSocket returns a descriptor of the socket and closes conn.
+func takeSocket(conn interface{ Close() error }) (fd int, err error) {
+	raw, err := conn.(syscall.Conn).SyscallConn()
 	if err == nil {
-		select {
-		case err = <-connected:
-		case <-ctx.Done():
-			err = contextErr(ctx)
-		}
+		fd, err = duplicate(raw)
 	}
-	if err != nil {
-		c.discard()
-		return nil, netError(err)
-	}
-	if network != "unix" {
-		_ = c.setsockopt(func(fd int) error { tune(fd, d.KeepAlive, d.KeepAliveConfig); return nil })
-	}
-	return c, nil
+	_ = conn.Close()
+	return fd, err
 }
 
-// connectCause names the system call in an error that Connect returned at once.
-func connectCause(err error) error {
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
-		return os.NewSyscallError("connect", errno)
+// duplicate returns another descriptor of a socket.
+func duplicate(raw syscall.RawConn) (fd int, err error) {
+	cause := raw.Control(func(old uintptr) { fd, err = dup(int(old)) })
+	if cause != nil {
+		err = cause
 	}
-	return err
-}
-
-// discard closes a connection that no caller has got.
-func (c *Conn) discard() {
-	_ = c.whileOpen("set", func() error { c.linger = 0; return nil })
-	_ = c.Close()
+	return fd, err
 }

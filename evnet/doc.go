@@ -9,6 +9,9 @@
 //	                     ▲                      ▼
 //	libevent           input of the bufferevent, output of the bufferevent
 //
+// Package net looks up names, listens and connects for this package, and hands the sockets
+// over: the loop takes the connections from a listening socket, reads and writes.
+//
 // # Goroutines
 //
 // Several goroutines may use a [Conn] at a time. Its calls block their callers and never the
@@ -32,5 +35,12 @@
 //
 // Errors are *net.OpError, as in package net. With errors.Is they match net.ErrClosed,
 // os.ErrDeadlineExceeded, syscall.ECONNRESET, syscall.EPIPE and so on. When data that Write
-// has accepted cannot be sent, the next Write returns the error.
+// has accepted cannot be sent, the next Write or CloseWrite returns the error, or, after
+// CloseWrite, the next Read. Close then resets a TCP connection.
+//
+// # Differences from package net
+//
+// docs/evnet.md of the repository says which interfaces and methods of package net's types
+// there are, and what a program can tell. One difference needs care: the garbage collector
+// does not close a connection or a listener that was forgotten.
 package evnet

@@ -31,6 +31,15 @@ func netError(err error) error {
 	return err
 }
 
+// connError is netError for the error of a call that stands for one system call.
+func connError(call string, err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return os.NewSyscallError(call, errno)
+	}
+	return err
+}
+
 // opError wraps the cause of a failed call, as package net does. It does not wrap the end of
 // a stream: that is no failure, and readers compare io.EOF with ==.
 func (c *Conn) opError(op string, cause error) error {
@@ -38,16 +47,20 @@ func (c *Conn) opError(op string, cause error) error {
 		return cause
 	}
 	local, remote := c.addrs()
-	err := &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: remote, Err: cause}
-	if op == "close" || op == "set" {
-		err.Addr = local
-		err.Source = nil
+	return &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: remote, Err: cause}
+}
+
+// localError is opError for the calls whose errors name only this end in package net.
+func (c *Conn) localError(op string, cause error) error {
+	if cause == nil {
+		return nil
 	}
-	return err
+	local := c.LocalAddr()
+	return &net.OpError{Op: op, Net: local.Network(), Addr: local, Err: cause}
 }
 
 // errCanceled and errTimeout have package net's texts for the two ways in which a context
-// ends, and match the errors of the context.
+// ends, and match the errors of the context, as package net's do.
 var (
 	errCanceled error = &contextError{"operation was canceled", context.Canceled, false}
 	errTimeout  error = &contextError{"i/o timeout", context.DeadlineExceeded, true}
@@ -63,9 +76,6 @@ func (e *contextError) Error() string   { return e.text }
 func (e *contextError) Unwrap() error   { return e.is }
 func (e *contextError) Timeout() bool   { return e.timeout }
 func (e *contextError) Temporary() bool { return e.timeout }
-func (e *contextError) Is(err error) bool {
-	return e.timeout && err == os.ErrDeadlineExceeded
-}
 
 // contextErr returns the error of a context that has ended.
 func contextErr(ctx context.Context) error {

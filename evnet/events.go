@@ -32,7 +32,7 @@ func (c *Conn) onReceive(bev *libevent.BufferEvent) {
 func (c *Conn) onRead(bev *libevent.BufferEvent) {
 	c.mu.Lock()
 	if c.readShut {
-		dropInput(bev)
+		c.dropInput()
 	} else if !c.in.waiting {
 		c.mayHaveInput = true
 	} else if c.buf == nil {
@@ -84,10 +84,8 @@ func (c *Conn) handleEvent(what libevent.Events, err error) {
 	switch {
 	case what&libevent.EventConnected != 0:
 		c.updateAddrs()
-		// Enabled before the connection is made, libevent would read from a bound socket.
-		c.reportConnect(netError(c.bev.Enable(libevent.EvRead)))
-		return
 	case what&libevent.EventWriting != 0:
+		c.lose(what, err)
 		c.out.fail(writeError(what, err))
 		if what&libevent.EventReading != 0 && what&libevent.EventEOF != 0 { // one event for both directions
 			c.endReading(io.EOF)
@@ -105,7 +103,18 @@ func (c *Conn) handleEvent(what libevent.Events, err error) {
 		c.endReading(err)
 		c.out.fail(writeError(what, err))
 	}
-	c.reportConnect(err)
+}
+
+// lose keeps the error of a failed write. If CloseWrite has been called, no later call would
+// return the error, so Read does. Call with mu.
+func (c *Conn) lose(what libevent.Events, err error) {
+	if what&libevent.EventError == 0 || c.lost != nil {
+		return
+	}
+	c.lost = err
+	if c.writeShut && c.isAlive() {
+		c.endReading(err)
+	}
 }
 
 // endReading makes Read return err once the input is empty. Call with mu.
@@ -123,14 +132,6 @@ func writeError(what libevent.Events, err error) error {
 		return errBrokenPipe
 	}
 	return err
-}
-
-// reportConnect sends the result of connecting to the Dial that waits for it. Call with mu.
-func (c *Conn) reportConnect(err error) {
-	if c.connected != nil {
-		c.connected <- err
-		c.connected = nil
-	}
 }
 
 // onPartnerFree ends a connection over a pair whose other end was freed. libevent does not

@@ -27,9 +27,6 @@ func Waiting(c *Conn) bool {
 // BaseOf returns the base of a connection.
 func BaseOf(c *Conn) *libevent.Base { return c.bev.Base() }
 
-// ToItself reports whether a connection is its own peer.
-func ToItself(c *Conn) bool { return c.connectedToItself() }
-
 // OverFilter reports whether a connection is over a filter.
 func OverFilter(c *Conn) bool { return c.bev.Underlying() != nil }
 
@@ -43,3 +40,17 @@ func Arrived(l net.Listener) int {
 
 // Start starts a listener again.
 func Start(l net.Listener) error { return l.(*Listener).start() }
+
+// Dropped reports whether a connection has thrown input away.
+func Dropped(c *Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dropped
+}
+
+// Lost reports whether a write has failed.
+func Lost(c *Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lost != nil
+}

@@ -26,12 +26,23 @@ type ListenConfig struct {
 	// KeepAliveConfig is used instead if its Enable is set.
 	KeepAlive       time.Duration
 	KeepAliveConfig net.KeepAliveConfig
+	// Control is called with the socket before the socket is bound, as in package net.
+	Control func(network, address string, c syscall.RawConn) error
 	// Options says how the socket is made.
 	Options libevent.ListenOptions
 	// Logger gets a message when accepting pauses, most likely because the process has
 	// no free descriptors. nil means slog's default.
 	Logger *slog.Logger
+
+	multipath net.ListenConfig // keeps what SetMultipathTCP was told
 }
+
+// MultipathTCP reports whether Listen asks the system for MPTCP.
+func (lc *ListenConfig) MultipathTCP() bool { return lc.multipath.MultipathTCP() }
+
+// SetMultipathTCP says whether Listen asks the system for MPTCP, as in package net.
+// Not safe for concurrent use.
+func (lc *ListenConfig) SetMultipathTCP(use bool) { lc.multipath.SetMultipathTCP(use) }
 
 // Listener is a net.Listener on a loop.
 // Safe for concurrent use.
@@ -40,11 +51,16 @@ type Listener struct {
 	loop   libevent.Loop
 	config ListenConfig
 	tcp    bool
-	path   string        // of a unix socket's file
-	freed  chan struct{} // closed once the address is free again
+	addr   net.Addr
+	path   string // of a unix socket's file
+	freed  gate   // opens once the address is free again
+	free   func() // opens freed
+
+	using sync.RWMutex // held for reading while a caller has the descriptor
 
 	mu     sync.Mutex
 	in     side
+	keeps  bool // the file of a unix socket
 	queue  []arrival
 	paused bool // the queue is full, so the listener is disabled
 	closed bool
@@ -56,7 +72,10 @@ type arrival struct {
 	remote net.Addr
 }
 
-var _ net.Listener = (*Listener)(nil)
+var (
+	_ net.Listener = (*Listener)(nil)
+	_ syscall.Conn = (*Listener)(nil)
+)
 
 // Listen makes a listener for "tcp", "tcp4", "tcp6" or "unix". Its connections run on loop;
 // a Group places them on its bases in turn. address is as in net.Listen. The loop takes the
@@ -71,41 +90,82 @@ func Listen(loop libevent.Loop, network, address string) (net.Listener, error) {
 // Listen is the function Listen with a configuration. The end of ctx ends only the lookup of
 // a host name. The net.Listener is a *Listener.
 func (lc *ListenConfig) Listen(ctx context.Context, loop libevent.Loop, network, address string) (net.Listener, error) {
-	l := &Listener{loop: loop, config: *lc, tcp: network != "unix", freed: make(chan struct{})}
-	l.in.init(&l.mu)
+	l := &Listener{loop: loop, config: *lc, tcp: network != "unix"}
+	l.in.init(&l.mu, func() *libevent.Base { return l.native.Base() })
+	l.freed.init()
+	l.free = sync.OnceFunc(l.freed.open)
 	if err := l.open(ctx, network, address); err != nil {
-		return nil, &net.OpError{Op: "listen", Net: network, Addr: textAddr{network, address}, Err: err}
+		var already *net.OpError
+		if !errors.As(err, &already) {
+			err = &net.OpError{Op: "listen", Net: network, Err: err}
+		}
+		return nil, err
 	}
 	return l, nil
 }
 
-// open starts listening.
+// open starts listening. Package net makes the socket.
 func (l *Listener) open(ctx context.Context, network, address string) error {
+	if _, ok := families[network]; !ok {
+		return net.UnknownNetworkError(network)
+	}
 	base, err := nextBase(l.loop)
 	if err != nil {
 		return err
 	}
-	if address, err = lookUpHost(ctx, network, address); err != nil {
-		return err
-	}
-	opts := l.config.Options
-	opts.Disabled, opts.Blocking = true, false
-	// Not Group.Listen: when its listener is disabled, it drops the connections that are on
-	// their way from one loop to another.
-	l.native, err = base.Listen(network, address, opts, l.onAccept)
+	lc := l.config.multipath
+	lc.Control = l.config.control
+	listening, err := lc.Listen(ctx, network, address)
 	if err != nil {
-		var e *libevent.Error
-		if errors.As(err, &e) {
-			err = os.NewSyscallError("bind", e.Err)
-		}
 		return err
 	}
-	if addr, ok := l.native.Addr().(*net.UnixAddr); ok && addr.Name != "" && addr.Name[0] != '@' {
-		l.path = addr.Name
+	l.addr = listening.Addr()
+	if unix, ok := listening.(*net.UnixListener); ok {
+		unix.SetUnlinkOnClose(false)
+		if path := l.addr.String(); path[0] != '@' {
+			l.path = path
+		}
+	}
+	fd, err := takeSocket(listening)
+	if err != nil {
+		return err
+	}
+	return l.listen(base, fd)
+}
+
+// listen gives the socket to the loop, or closes the socket.
+func (l *Listener) listen(base *libevent.Base, fd int) (err error) {
+	opts := l.config.Options
+	if opts.Backlog > 0 {
+		err = os.NewSyscallError("listen", syscall.Listen(fd, opts.Backlog))
+	}
+	if err == nil {
+		opts.Disabled, opts.Blocking = true, false
+		// Not Group.Listen: when its listener is disabled, it drops the connections that are on
+		// their way from one loop to another.
+		l.native, err = base.ListenFD(fd, opts, l.onAccept)
+	}
+	if err != nil {
+		_ = syscall.Close(fd)
+		l.unlink()
+		return netError(err)
 	}
 	l.native.SetErrorFunc(l.onError)
 	l.native.AfterFree(l.onFree)
 	return l.start()
+}
+
+// control sets the options of the socket that package net does not know.
+func (lc *ListenConfig) control(network, address string, c syscall.RawConn) error {
+	var err error
+	cause := c.Control(func(fd uintptr) { err = setListenOptions(int(fd), network, lc.Options) })
+	if cause != nil {
+		err = cause
+	}
+	if err == nil && lc.Control != nil {
+		err = lc.Control(network, address, c)
+	}
+	return err
 }
 
 // start has the loop take connections. If it cannot, the address is free again.
@@ -120,10 +180,26 @@ func (l *Listener) start() error {
 
 // end frees the address.
 func (l *Listener) end() {
-	if l.path != "" {
+	l.unlink()
+	l.native.Free()
+}
+
+// unlink removes the file of a unix socket.
+func (l *Listener) unlink() {
+	l.mu.Lock()
+	keeps := l.keeps
+	l.mu.Unlock()
+	if l.path != "" && !keeps {
 		_ = os.Remove(l.path)
 	}
-	l.native.Free()
+}
+
+// SetUnlinkOnClose says whether Close removes the file of a unix socket, as in package net. It
+// does unless it is told not to.
+func (l *Listener) SetUnlinkOnClose(unlink bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.keeps = !unlink
 }
 
 // onAccept puts a connection into the queue. It runs on the loop's goroutine, so it leaves
@@ -171,20 +247,23 @@ func (l *Listener) accept() (*Conn, error) {
 	if l.tcp {
 		tune(a.fd, l.config.KeepAlive, l.config.KeepAliveConfig)
 	}
-	c, err := adopt(l.loop.Next(), a)
+	c, err := adopt(l.loop.Next(), a.fd, nil, a.remote)
 	return c, netError(err)
 }
 
-// adopt makes a connection of a descriptor, or closes it.
-func adopt(base *libevent.Base, a arrival) (*Conn, error) {
-	bev, err := base.NewSocket(a.fd, libevent.OptCloseOnFree)
+// adopt makes a connection of a socket, or closes the socket.
+func adopt(base *libevent.Base, fd int, local, remote net.Addr) (*Conn, error) {
+	bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 	if err != nil {
-		_ = syscall.Close(a.fd)
+		_ = syscall.Close(fd)
 		return nil, err
 	}
 	c := newConn(bev)
-	c.remote = a.remote
-	c.local = bev.LocalAddr()
+	c.plain = true
+	c.local, c.remote = local, named(remote)
+	if local == nil {
+		c.local = named(bev.LocalAddr())
+	}
 	if err = c.start(); err == nil {
 		err = bev.Enable(libevent.EvRead)
 	}
@@ -204,7 +283,7 @@ func (l *Listener) next() (arrival, error) {
 		if ok || err != nil {
 			return a, err
 		}
-		<-l.in.wake
+		l.in.gate.wait()
 	}
 }
 
@@ -238,14 +317,16 @@ func (l *Listener) Close() error {
 	if !l.markClosed() {
 		return l.opError("close", net.ErrClosed)
 	}
+	l.using.Lock() // waits for who has the descriptor
+	//lint:ignore SA2001 there is nothing to do but to wait
+	l.using.Unlock()
 	l.end()
 	if l.native.Base().OnLoop() {
 		return nil
 	}
-	select {
-	case <-l.freed:
-	case <-time.After(closeLimit):
-	}
+	limit := afterFunc(l.native.Base(), closeLimit, l.free)
+	l.freed.wait()
+	limit.Stop()
 	return nil
 }
 
@@ -268,11 +349,11 @@ func (l *Listener) markClosed() (first bool) {
 
 func (l *Listener) onFree() {
 	l.markClosed()
-	close(l.freed)
+	l.free()
 }
 
 // Addr returns the address of the listener, also after Close.
-func (l *Listener) Addr() net.Addr { return l.native.Addr() }
+func (l *Listener) Addr() net.Addr { return l.addr }
 
 // SetDeadline sets when Accept stops waiting, also an Accept that waits already. A zero t is
 // no deadline. After a deadline has passed, a new one makes Accept work again.
@@ -280,7 +361,7 @@ func (l *Listener) SetDeadline(t time.Time) error {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
-		return l.opError("set", net.ErrClosed)
+		return net.ErrClosed // without the form of other errors, as in package net
 	}
 	l.in.setDeadline(t)
 	l.mu.Unlock()
@@ -290,12 +371,6 @@ func (l *Listener) SetDeadline(t time.Time) error {
 func (l *Listener) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: l.Addr().Network(), Addr: l.Addr(), Err: err}
 }
-
-// textAddr is an address as the caller wrote it.
-type textAddr struct{ network, address string }
-
-func (a textAddr) Network() string { return a.network }
-func (a textAddr) String() string  { return a.address }
 
 // nextBase returns the base for a new listener or connection.
 func nextBase(loop libevent.Loop) (*libevent.Base, error) {

@@ -34,18 +34,31 @@ func (c *Conn) SetKeepAlive(on bool) error {
 	return c.setsockopt(func(fd int) error { return setKeepAlive(fd, on) })
 }
 
-// SetKeepAlivePeriod sets how long the peer may be silent before the system probes it, and
-// the time between two probes. On systems other than Linux, and on a connection that is not
+// SetKeepAlivePeriod sets how long the peer may be silent before the system probes it. On systems other than Linux, and on a connection that is not
 // TCP, the error matches errors.ErrUnsupported.
 func (c *Conn) SetKeepAlivePeriod(d time.Duration) error {
 	return c.setsockopt(func(fd int) error {
-		return setKeepAliveTimes(fd, net.KeepAliveConfig{Idle: d, Interval: d, Count: -1})
+		return setKeepAliveTimes(fd, net.KeepAliveConfig{Idle: d, Interval: -1, Count: -1})
 	})
 }
 
 // SetKeepAliveConfig sets all keep-alive options, as its namesake in package net does.
 func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 	return c.setsockopt(func(fd int) error { return setKeepAliveConfig(fd, config) })
+}
+
+// SetReadBuffer sets the size of the system's buffer for what the peer sends. The loop holds
+// input of its own beside it.
+func (c *Conn) SetReadBuffer(bytes int) error { return c.setBuffer(syscall.SO_RCVBUF, bytes) }
+
+// SetWriteBuffer sets the size of the system's buffer for what is sent. The loop holds output
+// of its own beside it.
+func (c *Conn) SetWriteBuffer(bytes int) error { return c.setBuffer(syscall.SO_SNDBUF, bytes) }
+
+func (c *Conn) setBuffer(option, bytes int) error {
+	return c.localError("set", c.useSocket(func(fd int) error {
+		return os.NewSyscallError("setsockopt", syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, option, bytes))
+	}))
 }
 
 // SetLinger sets for how many seconds after Close the loop goes on sending what was written.
@@ -86,11 +99,7 @@ func tune(fd int, keepAlive time.Duration, config net.KeepAliveConfig) {
 	case config.Enable:
 		_ = setKeepAliveConfig(fd, config)
 	case keepAlive >= 0:
-		if keepAlive == 0 {
-			keepAlive = defaultKeepAlive
-		}
-		_ = setKeepAlive(fd, true)
-		_ = setKeepAliveTimes(fd, net.KeepAliveConfig{Idle: keepAlive, Interval: keepAlive, Count: -1})
+		_ = setKeepAliveConfig(fd, net.KeepAliveConfig{Enable: true, Idle: keepAlive})
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"time"
 )
 
+const defaultFallback = 300 * time.Millisecond
+
 // byFamily splits addresses into those of the first one's family and the others.
 func byFamily(addrs []net.Addr) (first, second []net.Addr) {
 	is4 := func(a net.Addr) bool { return a.(*net.TCPAddr).IP.To4() != nil }
@@ -21,19 +23,19 @@ func byFamily(addrs []net.Addr) (first, second []net.Addr) {
 
 // outcome is what an attempt to connect came to.
 type outcome struct {
-	c   *Conn
+	c   net.Conn
 	err error
 }
 
 // race dials the first addresses and, once FallbackDelay has passed or all of them have
 // failed, the second ones too. It returns the connection that is made first. When both
 // attempts fail it returns the error of the attempt that failed first.
-func (d *Dialer) race(ctx context.Context, network string, first, second []net.Addr) (*Conn, error) {
+func (d *dnsDialer) race(ctx context.Context, first, second []net.Addr) (net.Conn, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop() // ends the attempt that is still under way
 	outcomes := make(chan outcome)
-	try := func(addrs []net.Addr) { d.compete(ctx, network, addrs, outcomes) }
-	delay := d.FallbackDelay
+	try := func(addrs []net.Addr) { d.compete(ctx, addrs, outcomes) }
+	delay := d.dialer.FallbackDelay
 	if delay == 0 {
 		delay = defaultFallback
 	}
@@ -57,7 +59,7 @@ func (d *Dialer) race(ctx context.Context, network string, first, second []net.A
 			}
 		case <-timer.C:
 		case <-ctx.Done():
-			return nil, contextErr(ctx)
+			return nil, d.opError(contextErr(ctx))
 		}
 		if fallback {
 			started++
@@ -68,8 +70,8 @@ func (d *Dialer) race(ctx context.Context, network string, first, second []net.A
 
 // compete dials addresses and sends the outcome. When ctx ends, race no longer receives:
 // then compete closes the connection.
-func (d *Dialer) compete(ctx context.Context, network string, addrs []net.Addr, outcomes chan<- outcome) {
-	c, err := d.dialEach(ctx, network, addrs)
+func (d *dnsDialer) compete(ctx context.Context, addrs []net.Addr, outcomes chan<- outcome) {
+	c, err := d.dialEach(ctx, addrs)
 	select {
 	case outcomes <- outcome{c, err}:
 	case <-ctx.Done():

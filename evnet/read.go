@@ -23,9 +23,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 
 func (c *Conn) read(p []byte) (int, error) {
 	if len(p) == 0 {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return 0, c.checkRead()
+		return 0, c.locked(func() error { return nil })
 	}
 	for {
 		n, err := c.await(p)
@@ -61,7 +59,7 @@ func (c *Conn) await(p []byte) (int, error) {
 		}
 		c.buf, c.got, c.in.waiting = p, 0, true
 		c.mu.Unlock()
-		<-c.in.wake
+		c.in.gate.wait()
 		c.buf = nil
 		if c.got > 0 {
 			return c.got, nil
@@ -109,13 +107,21 @@ func callError(err error) error {
 }
 
 // WriteTo writes to w what the peer sends, until the peer ends its side. If w is a *Conn,
-// large amounts are moved and not copied. There is no ReadFrom: Write sends a file faster
-// than sendfile on the loop would.
-func (c *Conn) WriteTo(w io.Writer) (int64, error) {
+// large amounts are moved and not copied.
+func (c *Conn) WriteTo(w io.Writer) (n int64, err error) {
 	if dst, ok := w.(*Conn); ok {
-		return c.relay(dst)
+		n, err = c.relay(dst)
+	} else {
+		n, err = io.Copy(w, struct{ io.Reader }{c})
 	}
-	return io.Copy(w, struct{ io.Reader }{c})
+	return n, c.opError("writeto", err)
+}
+
+// ReadFrom writes what r has, until the end of r. It uses no sendfile, because Write sends a
+// file faster than sendfile on the loop would.
+func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
+	n, err := io.Copy(struct{ io.Writer }{c}, r)
+	return n, c.opError("readfrom", err)
 }
 
 const (

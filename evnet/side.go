@@ -13,24 +13,27 @@ import (
 // accepting from a listener. mu is the mutex of that connection or listener. A call holds
 // turn from its beginning to its end, so one call at a time waits.
 //
-// To end a wait, wakeUp sets waiting to false, with mu held, and sends one token. So each
-// wait gets exactly one token, and no token is left for the next wait.
+// To end a wait, wakeUp sets waiting to false, with mu held, and opens the gate. So the gate
+// opens exactly once for each wait, and is not left open for the next wait.
 type side struct {
 	turn sync.Mutex
 	mu   *sync.Mutex
-	wake chan struct{} // holds one token
+	base func() *libevent.Base // whose loop ends the waits
+	gate gate
 
 	// mu guards all of these.
 	waiting  bool
-	err      error // why this side has ended for good
-	deadline time.Time
-	expired  bool // the deadline has passed
-	timer    *time.Timer
+	err      error     // why this side has ended for good
+	deadline time.Time // by the real clock
+	expired  bool      // the deadline has passed
+	timer    alarm
+	onTime   func() // onTimer, made once
 }
 
-func (s *side) init(mu *sync.Mutex) {
-	s.mu = mu
-	s.wake = make(chan struct{}, 1)
+func (s *side) init(mu *sync.Mutex, base func() *libevent.Base) {
+	s.mu, s.base = mu, base
+	s.gate.init()
+	s.onTime = s.onTimer
 }
 
 // check returns the error of a call that cannot even begin, or nil. Call with mu.
@@ -48,7 +51,7 @@ func (s *side) check() error {
 func (s *side) wakeUp() {
 	if s.waiting {
 		s.waiting = false
-		s.wake <- struct{}{}
+		s.gate.open()
 	}
 }
 
@@ -71,14 +74,18 @@ func (s *side) close() {
 
 // setDeadline also ends a wait that goes on, if the deadline has passed. Call with mu.
 func (s *side) setDeadline(t time.Time) {
-	s.deadline = t
+	s.deadline = time.Time{}
 	s.expired = false
-	left := time.Until(t)
-	switch {
-	case t.IsZero():
+	if t.IsZero() {
 		if s.timer != nil {
 			s.timer.Stop()
 		}
+		return
+	}
+	left := time.Until(t)
+	now, _ := realNow()
+	s.deadline = now.Add(left)
+	switch {
 	case left <= 0:
 		if s.timer != nil {
 			s.timer.Stop()
@@ -86,20 +93,21 @@ func (s *side) setDeadline(t time.Time) {
 		s.expired = true
 		s.wakeUp()
 	case s.timer == nil:
-		s.timer = time.AfterFunc(left, s.onTimer)
+		s.timer = afterFunc(s.base(), left, s.onTime)
 	default:
-		s.timer.Reset(left)
+		s.timer = restart(s.timer, s.base(), left, s.onTime)
 	}
 }
 
-// onTimer may run for a deadline that was changed since, or too early by the wall clock.
+// onTimer may run for a deadline that was changed since.
 func (s *side) onTimer() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.deadline.IsZero() || s.expired || s.err == net.ErrClosed {
 		return
 	}
-	if left := time.Until(s.deadline); left > 0 {
+	now, _ := realNow()
+	if left := s.deadline.Sub(now); left > 0 {
 		s.timer.Reset(left)
 		return
 	}

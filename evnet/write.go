@@ -24,9 +24,7 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 
 func (c *Conn) write(p []byte) (n int, err error) {
 	for {
-		c.mu.Lock()
-		err := c.out.check()
-		c.mu.Unlock()
+		err := c.checkWrite()
 		if err != nil || n == len(p) {
 			return n, err
 		}
@@ -41,6 +39,20 @@ func (c *Conn) write(p []byte) (n int, err error) {
 			return n, netError(err)
 		}
 	}
+}
+
+// checkWrite returns the error of a Write that cannot even begin, or nil.
+func (c *Conn) checkWrite() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.checkOut()
+}
+
+// checkOut is checkWrite, and notes that the caller learns of a failure. Call with mu.
+func (c *Conn) checkOut() error {
+	err := c.out.check()
+	c.told = c.told || err != nil && err == c.out.err
+	return err
 }
 
 // makeRoom waits until size more bytes fit in the output. It asks C for the output's length
@@ -65,7 +77,7 @@ func (c *Conn) awaitDrained() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
-		if err := c.out.check(); err != nil || c.bev.Output().Len() == 0 {
+		if err := c.checkOut(); err != nil || c.bev.Output().Len() == 0 {
 			return err
 		}
 		if err := refuseOnLoop(c.bev.Base()); err != nil {
@@ -79,7 +91,7 @@ func (c *Conn) awaitDrained() error {
 		}
 		c.out.waiting = true
 		c.mu.Unlock()
-		<-c.out.wake
+		c.out.gate.wait()
 		c.mu.Lock()
 	}
 }
@@ -88,9 +100,7 @@ func (c *Conn) awaitDrained() error {
 func (c *Conn) writeBuffer(chunk *libevent.Buffer, size int) error {
 	c.out.turn.Lock()
 	defer c.out.turn.Unlock()
-	c.mu.Lock()
-	err := c.out.check()
-	c.mu.Unlock()
+	err := c.checkWrite()
 	if err == nil {
 		err = c.makeRoom(size)
 	}

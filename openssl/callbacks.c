@@ -5,6 +5,8 @@
  * Go functions that they call run no function of the user, and let no panic through.
  */
 
+#include <string.h>
+
 #include "conn.h"
 #include "_cgo_export.h"
 
@@ -31,50 +33,15 @@ struct gtls_conn *gtls_conn_of(const SSL *ssl)
 
 /* --- verification -------------------------------------------------------------- */
 
-static struct gtls_conn *conn_of_store(X509_STORE_CTX *store)
-{
-	return gtls_conn_of(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
-}
-
-/* With GTLS_VERIFY_GO, called instead of OpenSSL's own verification. */
+/* Called instead of OpenSSL's own verification. */
 int gtls_on_verify(X509_STORE_CTX *store, void *arg)
 {
-	int error = gtlsVerify(conn_of_store(store)->handle, X509_STORE_CTX_get0_untrusted(store));
+	struct gtls_conn *c = gtls_conn_of(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
+	int error = gtls_ask_verify(c, X509_STORE_CTX_get0_untrusted(store));
 
 	(void)arg;
 	X509_STORE_CTX_set_error(store, error);
 	return error == X509_V_OK;
-}
-
-/* With GTLS_VERIFY_NOTHING, called instead of OpenSSL's own verification. */
-int gtls_on_any_cert(X509_STORE_CTX *store, void *arg)
-{
-	(void)arg;
-	X509_STORE_CTX_set_error(store, X509_V_OK);
-	return 1;
-}
-
-/* With GTLS_VERIFY_STORE, OpenSSL's own verification has checked a certificate. The first
- * failure is kept for gtls_conn_verify_failure. */
-int gtls_on_verified(int ok, X509_STORE_CTX *store)
-{
-	struct gtls_conn *c = conn_of_store(store);
-	struct gtls_verification *v = &c->verification;
-
-	/* The server's certificate is valid, but without a name to expect it can be that of
-	 * any server. */
-	if (ok && !c->server && !v->named && X509_STORE_CTX_get_error_depth(store) == 0) {
-		X509_STORE_CTX_set_error(store, X509_V_ERR_HOSTNAME_MISMATCH);
-		ok = 0;
-	}
-	if (ok || v->error)
-		return ok;
-	v->error = X509_STORE_CTX_get_error(store);
-	v->sent = X509_chain_up_ref(X509_STORE_CTX_get0_untrusted(store));
-	v->wrong = X509_STORE_CTX_get_current_cert(store);
-	if (v->wrong)
-		X509_up_ref(v->wrong);
-	return 0;
 }
 
 /* --- handshake ------------------------------------------------------------------ */
@@ -85,16 +52,84 @@ int gtls_on_cert(SSL *ssl, void *arg)
 	struct gtls_ctx *ctx = arg;
 	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 	int picked[GTLS_MAX_PICKED];
-	int i, n = gtlsPick(ctx->handle, (char *)(name ? name : ""), picked);
+	int i, n;
 
+	if (gtls_conn_of(ssl)->shows)
+		return 1;
+	n = gtlsPick(ctx->handle, (char *)(name ? name : ""), picked);
 	SSL_certs_clear(ssl);
 	for (i = 0; i < n; i++) {
-		struct gtls_cert *cert = &ctx->certs[picked[i]];
+		struct gtls_cert *cert = ctx->certs[picked[i]];
 
 		if (!SSL_use_cert_and_key(ssl, cert->leaf, cert->key, cert->chain, 1))
 			return 0;
 	}
 	return 1;
+}
+
+static struct gtls_bytes extension(SSL *ssl, unsigned type)
+{
+	struct gtls_bytes b = {NULL, 0};
+
+	if (!SSL_client_hello_get0_ext(ssl, type, &b.p, &b.n))
+		b.n = 0;
+	return b;
+}
+
+/* Asks Go about a client's first message, and later knows the answer. */
+int gtls_on_hello(SSL *ssl, int *alert, void *arg)
+{
+	struct gtls_hello hello;
+	int *extensions = NULL, rc;
+
+	(void)arg;
+	memset(&hello, 0, sizeof(hello));
+	hello.legacy_version = (int)SSL_client_hello_get0_legacy_version(ssl);
+	hello.ciphers.n = SSL_client_hello_get0_ciphers(ssl, &hello.ciphers.p);
+	hello.name = extension(ssl, TLSEXT_TYPE_server_name);
+	hello.groups = extension(ssl, TLSEXT_TYPE_supported_groups);
+	hello.points = extension(ssl, TLSEXT_TYPE_ec_point_formats);
+	hello.schemes = extension(ssl, TLSEXT_TYPE_signature_algorithms);
+	hello.protos = extension(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation);
+	hello.versions = extension(ssl, TLSEXT_TYPE_supported_versions);
+	if (!SSL_client_hello_get1_extensions_present(ssl, &extensions, &hello.nextensions))
+		hello.nextensions = 0;
+	hello.extensions = extensions;
+	rc = gtls_ask(gtls_conn_of(ssl), GTLS_ASK_HELLO, &hello);
+	OPENSSL_free(extensions);
+	*alert = SSL_AD_INTERNAL_ERROR;
+	return rc > 0 ? SSL_CLIENT_HELLO_SUCCESS : rc < 0 ? SSL_CLIENT_HELLO_RETRY : SSL_CLIENT_HELLO_ERROR;
+}
+
+static int is_issued_by(const struct gtls_cert *cert, const STACK_OF(X509_NAME) *authorities)
+{
+	int i, j;
+
+	for (i = -1; i < sk_X509_num(cert->chain); i++)
+		for (j = 0; j < sk_X509_NAME_num(authorities); j++)
+			if (!X509_NAME_cmp(X509_get_issuer_name(i < 0 ? cert->leaf : sk_X509_value(cert->chain, i)),
+				sk_X509_NAME_value(authorities, j)))
+				return 1;
+	return sk_X509_NAME_num(authorities) <= 0;
+}
+
+/* A server wants a client's certificate. The client has one, or asks Go. */
+int gtls_on_cert_request(SSL *ssl, void *arg)
+{
+	struct gtls_ctx *ctx = arg;
+	struct gtls_conn *c = gtls_conn_of(ssl);
+	const struct gtls_cert *cert = ctx->ncerts ? ctx->certs[0] : NULL;
+	struct gtls_request request;
+	unsigned char sign, hash;
+
+	memset(&request, 0, sizeof(request));
+	request.authorities = (STACK_OF(X509_NAME) *)SSL_get0_peer_CA_list(ssl);
+	if (!ctx->gets_cert)
+		return gtls_conn_show(c, cert && is_issued_by(cert, request.authorities) ? cert : NULL);
+	request.version = SSL_version(ssl);
+	while (request.nschemes < 64 && SSL_get_sigalgs(ssl, request.nschemes, NULL, NULL, NULL, &sign, &hash) > request.nschemes)
+		request.schemes[request.nschemes++] = (uint16_t)(hash << 8 | sign);
+	return gtls_ask(c, GTLS_ASK_REQUEST, &request);
 }
 
 /* Picks the first of the server's protocols that the client has. */
@@ -133,11 +168,11 @@ void gtls_on_info(const SSL *ssl, int where, int ret)
 		gtls_conn_restart(c);
 		gtls_guard_start(c);
 	}
-	if (where & SSL_CB_HANDSHAKE_DONE) {
-		c->open = 1;
-		c->handshakes++;
-		gtls_guard_stop(c);
-	}
+	/* In TLS 1.3 a message after the handshake is said to start one. */
+	if ((where & SSL_CB_HANDSHAKE_START) && SSL_version(ssl) < TLS1_3_VERSION)
+		gtls_ask_restart(c);
+	if ((where & SSL_CB_HANDSHAKE_DONE) && !c->ask.may_rest)
+		gtls_conn_opened(c);
 	if (c->code)
 		return;
 	if (!(where & SSL_CB_ALERT))

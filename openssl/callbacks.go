@@ -10,26 +10,50 @@ package openssl
 import "C"
 
 import (
-	"crypto/tls"
-	"fmt"
 	"runtime/cgo"
 	"unsafe"
 )
 
 //export gtlsVerify
-func gtlsVerify(handle C.uintptr_t, sent *C.struct_stack_st_X509) (code C.int) {
-	c := cgo.Handle(handle).Value().(*Conn)
-	defer func() {
-		if p := recover(); p != nil {
-			c.failed.Store(&tls.CertificateVerificationError{Err: fmt.Errorf("openssl: panic in a verification: %v", p)})
-			code = C.X509_V_ERR_UNSPECIFIED
-		}
-	}()
+func gtlsVerify(handle C.uintptr_t, sent *C.struct_stack_st_X509, id C.uint, mayRest C.int) C.int {
 	ders := make([][]byte, C.gtls_certs_count(sent))
 	for i := range ders {
 		ders[i] = derOf(sent, i)
 	}
-	return c.verify(ders)
+	return cgo.Handle(handle).Value().(*Conn).askVerify(ders, id, mayRest != 0)
+}
+
+//export gtlsDecide
+func gtlsDecide(handle C.uintptr_t, id C.uint) (answer C.int) {
+	answer = C.GTLS_NO
+	defer guard()
+	return cgo.Handle(handle).Value().(*Conn).askConfirm(id)
+}
+
+//export gtlsHello
+func gtlsHello(handle C.uintptr_t, hello *C.struct_gtls_hello, id C.uint, mayRest C.int) (answer C.int) {
+	answer = C.GTLS_NO
+	defer guard()
+	return cgo.Handle(handle).Value().(*Conn).askHello(hello, id, mayRest != 0)
+}
+
+//export gtlsRequest
+func gtlsRequest(handle C.uintptr_t, request *C.struct_gtls_request, id C.uint, mayRest C.int) (answer C.int) {
+	answer = C.GTLS_NO
+	defer guard()
+	return cgo.Handle(handle).Value().(*Conn).askRequest(request, id, mayRest != 0)
+}
+
+//export gtlsTicket
+func gtlsTicket(handle C.uintptr_t, client *C.struct_stack_st_X509) (usable C.int) {
+	defer guard()
+	return cBool(cgo.Handle(handle).Value().(*Conn).rules().mayResume(client))
+}
+
+//export gtlsNow
+func gtlsNow(handle C.uintptr_t) (now C.int64_t) {
+	defer guard()
+	return C.int64_t(cgo.Handle(handle).Value().(*shared).trust.now().Unix())
 }
 
 //export gtlsPick
@@ -48,13 +72,21 @@ func gtlsPick(handle C.uintptr_t, name *C.char, picked *C.int) (n C.int) {
 func gtlsSession(handle C.uintptr_t, session *C.SSL_SESSION) {
 	defer guard()
 	c := cgo.Handle(handle).Value().(*Conn)
-	c.ctx.sessions.put(c.serverName(), session)
+	c.ctx.sessions.put(c.serverName(), session, c.peer.Load())
 }
 
 //export gtlsKey
 func gtlsKey(handle C.uintptr_t, line *C.char) {
 	defer guard()
-	cgo.Handle(handle).Value().(*Conn).ctx.keys.add(C.GoString(line))
+	cgo.Handle(handle).Value().(*Conn).rules().keys.add(C.GoString(line))
+}
+
+// There is another socket, whose peer is not known yet.
+//
+//export gtlsAnother
+func gtlsAnother(handle C.uintptr_t) {
+	defer guard()
+	cgo.Handle(handle).Value().(*Conn).state.Store(nil)
 }
 
 //export gtlsGone

@@ -9,18 +9,25 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"encoding/pem"
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
+
+	"github.com/go-libevent/libevent"
 )
 
 // setCertificates gives OpenSSL the certificates with their chains and keys.
 func (s *shared) setCertificates(op string, certs []tls.Certificate) error {
 	for i := range certs {
-		leaf, err := s.addCertificate(op, &certs[i])
+		leaf, native, err := nativeCertificate(op, &certs[i])
 		if err != nil {
 			return fmt.Errorf("certificate %d: %w", i, err)
+		}
+		if code := C.gtls_ctx_add_cert(s.c, native); code != 0 {
+			return fmt.Errorf("certificate %d: %w", i, newError(op, code))
 		}
 		s.pick.add(i, leaf)
 	}
@@ -30,20 +37,24 @@ func (s *shared) setCertificates(op string, certs []tls.Certificate) error {
 	return nil
 }
 
-func (s *shared) addCertificate(op string, cert *tls.Certificate) (*x509.Certificate, error) {
+// nativeCertificate makes OpenSSL's form of a certificate, which the caller frees.
+func nativeCertificate(op string, cert *tls.Certificate) (*x509.Certificate, *C.struct_gtls_cert, error) {
 	if len(cert.Certificate) == 0 {
-		return nil, badArgument(op, "Certificate is empty")
+		return nil, nil, badArgument(op, "Certificate is empty")
 	}
 	leaf, err := x509.ParseCertificate(cert.Certificate[0])
 	if err != nil {
-		return nil, badArgument(op, "%v", err)
+		return nil, nil, badArgument(op, "%v", err)
 	}
 	if cert.PrivateKey == nil {
-		return nil, badArgument(op, "PrivateKey is nil")
+		return nil, nil, badArgument(op, "PrivateKey is nil")
+	}
+	if cert.SupportedSignatureAlgorithms != nil {
+		return nil, nil, badArgument(op, "SupportedSignatureAlgorithms is set, but OpenSSL cannot restrict the algorithms of one certificate")
 	}
 	key, err := marshalKey(cert.PrivateKey)
 	if err != nil {
-		return nil, badArgument(op, "PrivateKey is a %T: OpenSSL needs the bytes of the key, and it does not give them", cert.PrivateKey)
+		return nil, nil, badArgument(op, "PrivateKey is a %T: OpenSSL needs the bytes of the key, and it does not give them", cert.PrivateKey)
 	}
 	defer clear(key)
 	pinned := newPinned()
@@ -52,7 +63,40 @@ func (s *shared) addCertificate(op string, cert *tls.Certificate) (*x509.Certifi
 	for i, der := range cert.Certificate {
 		ders[i] = pinned.bytes(der)
 	}
-	return leaf, newErrorIf(op, C.gtls_ctx_add_cert(s.c, &ders[0], C.int(len(ders)), pinned.bytes(key)))
+	var code C.ulong
+	native := C.gtls_cert_new(&ders[0], C.int(len(ders)), pinned.bytes(key), &code)
+	if native == nil {
+		return nil, nil, newError(op, code)
+	}
+	if C.gtls_cert_staple(native, pinned.bytes(cert.OCSPStaple), pinned.bytes(timestamps(cert.SignedCertificateTimestamps))) == 0 {
+		C.gtls_cert_free(native)
+		return nil, nil, &libevent.Error{Op: op, Err: syscall.ENOMEM}
+	}
+	return leaf, native, nil
+}
+
+// timestamps is TLS's form of a list, in which each length has 16 bits.
+func timestamps(scts [][]byte) []byte {
+	var list []byte
+	for _, sct := range scts {
+		list = append(binary.BigEndian.AppendUint16(list, uint16(len(sct))), sct...)
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return append(binary.BigEndian.AppendUint16(nil, uint16(len(list))), list...)
+}
+
+// timestampsIn returns what is in such a list.
+func timestampsIn(list []byte) (scts [][]byte) {
+	for list = skip(list, 2); len(list) >= 2; {
+		n := int(binary.BigEndian.Uint16(list))
+		if list = list[2:]; n > len(list) {
+			break
+		}
+		scts, list = append(scts, list[:n]), list[n:]
+	}
+	return scts
 }
 
 // marshalKey returns the PKCS #8 bytes of a private key. crypto/x509 panics if there is no

@@ -12,14 +12,26 @@ import (
 type Config struct {
 	// Certificates are shown to the peer. A server needs at least one. For each type of
 	// key it shows the client the first one that has the name that the client asks for, or,
-	// if no certificate has that name, the first of all. A client has at most one. OpenSSL
-	// needs the bytes of the private keys, so keys in hardware are not supported.
+	// if no certificate has that name, the first of all. A client has at most one, which it
+	// shows to servers that accept one of its issuers. OpenSSL needs the bytes of the private
+	// keys, so keys in hardware are not supported.
 	Certificates []tls.Certificate
 
-	// RootCAs or RootCertificates are the roots that a client trusts; set at most one of the
-	// two. With RootCertificates OpenSSL verifies the server, and trusts each of them even
-	// if it is signed by another certificate. Otherwise Go verifies the server during the
-	// handshake, with crypto/x509; if both are nil, with the roots of the system.
+	// GetCertificate returns the certificate that a server shows a client. It is called if
+	// the client names a server, or if Certificates is empty. If it returns nil, the server
+	// shows one of Certificates. OpenSSL's form of a certificate is kept for the next call
+	// that returns the same pointer, so do not change what it points to. GetConfigForClient
+	// returns another context of a server for a client, or nil to go on with this one; its
+	// GetCertificate is then called, too. GetClientCertificate returns the certificate that
+	// a client shows a server that wants one: one without Certificate stands for none, and
+	// nil is an error. All three may block, as VerifyConnection may.
+	GetCertificate       func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	GetConfigForClient   func(*tls.ClientHelloInfo) (*Context, error)
+	GetClientCertificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
+
+	// RootCAs or RootCertificates are the roots that a client trusts. RootCertificates is the
+	// same as a pool with these certificates; set at most one of the two. If both are nil, the
+	// client trusts the roots of the system, as crypto/x509 finds them.
 	RootCAs          *x509.CertPool
 	RootCertificates []*x509.Certificate
 
@@ -31,17 +43,50 @@ type Config struct {
 
 	// ClientAuth is what a server demands of the client's certificate. If the server verifies
 	// it, its root must be in ClientCAs or ClientCACertificates, which work as RootCAs and
-	// RootCertificates do: set at most one, and neither means the roots of the system.
+	// RootCertificates do: set at most one, and neither means the roots of the system. Their
+	// names are sent to the client, which can have 64 KiB in all.
 	ClientAuth           tls.ClientAuthType
 	ClientCAs            *x509.CertPool
 	ClientCACertificates []*x509.Certificate
 
-	// MinVersion and MaxVersion bound the version of TLS. For MinVersion 0 means TLS 1.2, for
-	// MaxVersion the highest version that OpenSSL has.
+	// CRLs are lists of revoked certificates. A list is used for the certificates of the
+	// authority that has signed it, also for those of intermediates. A list whose NextUpdate
+	// has passed refuses all certificates of its authority. Authorities without a list are not
+	// checked.
+	CRLs []*x509.RevocationList
+
+	// VerifyPeerCertificate is called in a full handshake in which the peer has shown
+	// certificates, after they have been verified. VerifyConnection is called in every
+	// handshake, also in one that resumes a session. If one of them returns an error, the
+	// handshake fails with it. They may block: they run on goroutines of their own, and the
+	// handshake waits for them, but the loop does not. On a filter and in a renegotiation
+	// they run on the loop's goroutine, and must not use the connection.
+	VerifyPeerCertificate func(rawCerts [][]byte, verifiedChains [][]*x509.Certificate) error
+	VerifyConnection      func(ConnectionState) error
+
+	// Time returns the time at which certificates must be valid. If it is nil, that is
+	// time.Now. It may be called with a lock of the connection held.
+	Time func() time.Time
+
+	// MinVersion and MaxVersion bound the version of TLS. For MinVersion 0 means TLS 1.2, or
+	// what openssl.cnf demands if that is higher. For MaxVersion 0 means what openssl.cnf
+	// allows, or the highest version that OpenSSL has.
 	MinVersion, MaxVersion uint16
-	// CipherList and CipherSuites choose the ciphers for TLS 1.2 and below and for TLS 1.3, in
-	// the format of openssl-ciphers(1). Empty means OpenSSL's default.
-	CipherList, CipherSuites string
+	// CipherSuites are the ids of cipher suites, most wanted first. The ids of TLS 1.3 choose
+	// among the suites of TLS 1.3, and the others among those of TLS 1.2 and below. If no id
+	// of a kind is there, the context has the ciphers of openssl.cnf, or else OpenSSL's
+	// default; for TLS 1.2 only those of them with forward secrecy and authenticated
+	// encryption.
+	CipherSuites []uint16
+	// CipherList chooses the ciphers of TLS 1.2 and below in the format of
+	// openssl-ciphers(1), which can also set OpenSSL's security level. Set at most one of
+	// CipherList and CipherSuites. Ciphers without a certificate or without encryption are
+	// left out of every list.
+	CipherList string
+	// CurvePreferences are the groups for the key exchange, most wanted first. Empty means
+	// OpenSSL's default. Those that OpenSSL does not have are left out, if one remains:
+	// [tls.X25519MLKEM768] needs OpenSSL 3.5.
+	CurvePreferences []tls.CurveID
 
 	// NextProtos are the protocols of ALPN. A server picks the first of its own that the
 	// client has, and refuses a client that offers only other protocols.
@@ -56,9 +101,10 @@ type Config struct {
 	// keeps in order to resume it. 0 means none.
 	SessionCache int
 
-	// HandshakeTimeout is how long a handshake may take as a whole. When it has passed, the event
-	// closure gets EventTimeout. For a filter it includes the time until the bufferevent below is
-	// connected. 0 means 10 seconds, and a negative value means no limit.
+	// HandshakeTimeout is how long a handshake may take as a whole, with verification and the
+	// functions of the Config. When it has passed, the event closure gets EventTimeout. For a
+	// filter it includes the time until the bufferevent below is connected. 0 means 10 seconds,
+	// and a negative value means no limit.
 	HandshakeTimeout time.Duration
 
 	// Renegotiation allows either side a new handshake on an open connection of TLS 1.2 or

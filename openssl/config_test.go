@@ -106,10 +106,10 @@ func TestConfigThatOpenSSLRefuses(t *testing.T) {
 	certs := []tls.Certificate{cert}
 	swapped := tls.Certificate{Certificate: cert.Certificate, PrivateKey: newKey(t)}
 	for name, cfg := range map[string]*openssl.Config{
-		"key of another certificate": {Certificates: []tls.Certificate{swapped}},
-		"broken chain":               {Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Certificate[0], {1, 2}}, PrivateKey: cert.PrivateKey}}},
-		"ciphers":                    {Certificates: certs, CipherList: "none of them"},
-		"suites":                     {Certificates: certs, CipherSuites: "none of them"},
+		"key of another certificate":   {Certificates: []tls.Certificate{swapped}},
+		"broken chain":                 {Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Certificate[0], {1, 2}}, PrivateKey: cert.PrivateKey}}},
+		"ciphers":                      {Certificates: certs, CipherList: "none of them"},
+		"ciphers that protect nothing": {Certificates: certs, CipherList: "aNULL:eNULL:@SECLEVEL=0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := openssl.NewServerContext(cfg)
@@ -300,7 +300,7 @@ func TestCiphers(t *testing.T) {
 		want uint16
 	}{
 		{openssl.Config{MaxVersion: tls.VersionTLS12, CipherList: "ECDHE-ECDSA-CHACHA20-POLY1305"}, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256},
-		{openssl.Config{CipherSuites: "TLS_CHACHA20_POLY1305_SHA256"}, tls.TLS_CHACHA20_POLY1305_SHA256},
+		{openssl.Config{CipherSuites: []uint16{tls.TLS_CHACHA20_POLY1305_SHA256}}, tls.TLS_CHACHA20_POLY1305_SHA256},
 	} {
 		c.cfg.RootCAs, c.cfg.ServerName = ca.pool(), "example.test"
 		conn, what, err := handshake(t, client(t, &c.cfg), &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})

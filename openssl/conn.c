@@ -10,14 +10,12 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include <openssl/x509v3.h>
-
 #include "conn.h"
 #include "_cgo_export.h"
 
 /* --- making and freeing ------------------------------------------------------- */
 
-struct gtls_conn *gtls_conn_new(struct gtls_ctx *ctx, int verify, int64_t limit, uintptr_t handle, unsigned long *code)
+struct gtls_conn *gtls_conn_new(struct gtls_ctx *ctx, int64_t limit, uintptr_t handle, unsigned long *code)
 {
 	struct gtls_conn *c = calloc(1, sizeof(*c));
 
@@ -27,11 +25,12 @@ struct gtls_conn *gtls_conn_new(struct gtls_ctx *ctx, int verify, int64_t limit,
 		return NULL;
 	}
 	c->handle = handle;
+	c->ctx = ctx;
 	c->server = ctx->server;
 	c->renegotiates = ctx->renegotiates;
+	c->asks = ctx->asks;
 	c->guard.limit.tv_sec = limit / 1000000;
 	c->guard.limit.tv_usec = limit % 1000000;
-	c->verification.by_store = verify == GTLS_VERIFY_STORE;
 	c->ssl = SSL_new(ctx->ctx);
 	if (!c->ssl || !SSL_set_ex_data(c->ssl, gtls_conn_index(), c)) {
 		*code = gtls_take_error();
@@ -43,10 +42,10 @@ struct gtls_conn *gtls_conn_new(struct gtls_ctx *ctx, int verify, int64_t limit,
 
 void gtls_conn_free(struct gtls_conn *c)
 {
-	gtls_certs_free(c->verification.sent);
-	X509_free(c->verification.wrong);
+	gtls_ask_restart(c);
 	SSL_free(c->ssl);
 	SSL_SESSION_free(c->session);
+	OPENSSL_free(c->scts);
 	gtls_wire_free(c);
 	gtls_guard_free(c);
 	free(c);
@@ -75,7 +74,10 @@ struct bufferevent *gtls_make(struct event_base *base, struct bufferevent *under
 /* The bufferevent is freed; what is registered is removed. */
 void gtls_quiet(struct bufferevent *bev)
 {
-	gtls_guard_stop(gtls_conn_of(bufferevent_openssl_get_ssl(bev)));
+	struct gtls_conn *c = gtls_conn_of(bufferevent_openssl_get_ssl(bev));
+
+	gtls_guard_stop(c);
+	gtls_ask_restart(c);
 }
 
 /* libevent has destroyed the bufferevent, but not its output yet. */
@@ -90,31 +92,15 @@ void gtls_gone(void *arg)
 	gtlsGone(handle);
 }
 
-/* --- whom to expect ------------------------------------------------------------ */
+/* --- the name and the session --------------------------------------------------- */
 
-static int set_name(struct gtls_conn *c, const char *name, int is_ip)
-{
-	X509_VERIFY_PARAM *param = SSL_get0_param(c->ssl);
-
-	/* SNI has no IP addresses. */
-	if (!SSL_set_tlsext_host_name(c->ssl, is_ip ? NULL : (char *)name))
-		return 0;
-	if (!c->verification.by_store)
-		return 1;
-	/* As crypto/x509, OpenSSL shall not take the subject of a certificate for a name. */
-	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
-	return X509_VERIFY_PARAM_set1_host(param, is_ip ? NULL : name, 0) &&
-	    (is_ip ? X509_VERIFY_PARAM_set1_ip_asc(param, name) : X509_VERIFY_PARAM_set1_ip(param, NULL, 0));
-}
-
-unsigned long gtls_conn_set_name(struct gtls_conn *c, const char *name, int is_ip)
+unsigned long gtls_conn_set_name(struct gtls_conn *c, const char *name)
 {
 	unsigned long code;
 
 	gtls_lock(c);
 	ERR_clear_error();
-	code = set_name(c, name, is_ip) ? 0 : gtls_take_error();
-	c->verification.named = code == 0;
+	code = SSL_set_tlsext_host_name(c->ssl, name) ? 0 : gtls_take_error();
 	gtls_unlock(c);
 	return code;
 }

@@ -7,8 +7,6 @@ package openssl
 import "C"
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"os"
@@ -46,14 +44,19 @@ type Conn struct {
 	ctx  *shared
 	name atomic.Pointer[string] // that the server must have; nil if none is known
 
+	followed atomic.Pointer[shared] // what GetConfigForClient has chosen in this handshake, or nil
+	held     []*shared              // the contexts that it has chosen so far
+
 	named bool        // the context has a ServerName
-	begun atomic.Bool // SetCallbacks was called
 	ended atomic.Bool // the event closure was told io.EOF
 	dirty atomic.Bool // SetAllowDirtyShutdown
+	gone  atomic.Bool // its memory in C is given back
 
-	failed atomic.Pointer[tls.CertificateVerificationError] // by Go; the next error event takes it
-	chains atomic.Pointer[[][]*x509.Certificate]            // that Go has verified
-	state  atomic.Pointer[knownState]                       // nil until it is asked for
+	failed  atomic.Pointer[error]           // of Go; the next error event takes it
+	peer    atomic.Pointer[peer]            // that the handshake has found
+	offered atomic.Pointer[peer]            // of the session that the handshake tries to resume
+	next    atomic.Pointer[ConnectionState] // of a handshake that is done, before EventConnected
+	state   atomic.Pointer[ConnectionState] // since EventConnected
 }
 
 // NewSocket makes a TLS connection on a stream socket. It accepts if c is the context of a
@@ -131,7 +134,7 @@ func (c *Context) NewFilter(under *libevent.BufferEvent, opts libevent.Options) 
 
 // checkName refuses a client that verifies and does not know the server's name.
 func (c *Context) checkName(op string) error {
-	if !c.server && c.name == "" && c.verify != C.GTLS_VERIFY_NOTHING {
+	if !c.server && c.name == "" && c.trust.verified {
 		return badArgument(op, "the server's name is not known: set ServerName or InsecureSkipVerify")
 	}
 	return nil
@@ -139,13 +142,13 @@ func (c *Context) checkName(op string) error {
 
 func (c *Context) newConn(op string, base *libevent.Base, opts libevent.Options, under *libevent.BufferEvent) (*Conn, error) {
 	if !c.enter() {
-		return nil, &libevent.Error{Op: op, Err: libevent.ErrClosed}
+		return nil, errFreed(op)
 	}
 	conn := &Conn{ctx: c.shared}
 	handle := cgo.NewHandle(conn)
 	live.conns.Add(1)
 	var code C.ulong
-	conn.c = C.gtls_conn_new(c.c, c.verify, C.int64_t(c.timeout.Microseconds()), C.uintptr_t(handle), &code)
+	conn.c = C.gtls_conn_new(c.c, C.int64_t(c.timeout.Microseconds()), C.uintptr_t(handle), &code)
 	if conn.c == nil {
 		releaseConn(handle)
 		return nil, newError(op, code)
@@ -197,7 +200,11 @@ func (c *Conn) kind() *adopt.Kind {
 func releaseConn(handle cgo.Handle) {
 	conn := handle.Value().(*Conn)
 	handle.Delete()
+	conn.gone.Store(true)
 	conn.ctx.leave()
+	for _, followed := range conn.held {
+		followed.leave()
+	}
 	live.conns.Add(-1)
 }
 
@@ -206,6 +213,14 @@ func releaseConn(handle cgo.Handle) {
 func ConnOf(b *libevent.BufferEvent) *Conn {
 	conn, _ := adopt.OwnerOf(b).(*Conn)
 	return conn
+}
+
+// rules returns the context that the handshake follows.
+func (c *Conn) rules() *shared {
+	if followed := c.followed.Load(); followed != nil {
+		return followed
+	}
+	return c.ctx
 }
 
 // serverName returns the name that the server must have, or "" if none is known.
@@ -223,14 +238,16 @@ func (c *Conn) setName(op, name string) error {
 		return nil
 	}
 	c.name.Store(&name)
-	host, ip := isIP(name)
-	if !ip {
-		host = strings.TrimSuffix(name, ".") // only resolvers use the dot
+	asked := strings.TrimSuffix(name, ".") // only resolvers use the dot
+	if isIP(name) {
+		asked = ""
 	}
-	if code := C.gtls_conn_set_name(c.c, cString(host), cBool(ip)); code != 0 {
+	if code := C.gtls_conn_set_name(c.c, cStringOrNil(asked)); code != 0 {
 		return newError(op, code)
 	}
-	C.gtls_conn_set_session(c.c, c.ctx.sessions.get(name))
+	session, p := c.ctx.sessions.get(name, &c.ctx.trust)
+	c.offered.Store(p)
+	C.gtls_conn_set_session(c.c, session)
 	return nil
 }
 
@@ -240,7 +257,7 @@ func (c *Conn) expect(op, host string) error {
 	if c.ctx.server || c.named {
 		return nil
 	}
-	if host == "" && c.ctx.verify != C.GTLS_VERIFY_NOTHING {
+	if host == "" && c.ctx.trust.verified {
 		return badArgument(op, "the server's name is not known: set ServerName or InsecureSkipVerify")
 	}
 	if err := checkServerName(op, host); err != nil {
@@ -271,6 +288,14 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 	timeout := what & libevent.EventTimeout
 	switch {
 	case what&libevent.EventConnected != 0:
+		if state.decided == 0 {
+			if err := c.decideNow(); err != nil {
+				c.failed.Store(&err)
+				C.gtls_conn_refuse(c.c)
+				return 0, nil
+			}
+		}
+		c.state.Store(c.next.Swap(nil))
 		c.ended.Store(false)
 		return native, nil
 	case what&(libevent.EventEOF|libevent.EventError) == 0:
@@ -318,10 +343,7 @@ var errFlood = errors.New("openssl: read: too many non-advancing records")
 // EventError, and errno has no meaning then.
 func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64, state C.struct_gtls_event) error {
 	if failed := c.failed.Swap(nil); failed != nil {
-		return failed
-	}
-	if failed := c.storeFailure(); failed != nil {
-		return failed
+		return *failed
 	}
 	if state.flooded != 0 {
 		return errFlood

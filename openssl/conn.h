@@ -10,6 +10,7 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent_ssl.h>
 #include <event2/bufferevent_struct.h>
+#include <event2/event_struct.h>
 
 #include "native.h"
 
@@ -37,20 +38,16 @@ struct gtls_ctx {
 	int renegotiates;    /* rules the fast path out */
 	unsigned char *alpn; /* a server's protocols */
 	size_t alpn_len;
-	struct gtls_cert *certs;
+	struct gtls_cert **certs;
 	size_t ncerts;
+	int gets_cert; /* Go has a function for the certificate of a client */
+	int asks; /* its connections have questions for Go */
+	struct gtls_tickets *tickets; /* of a server */
+	/* OpenSSL's own decision about security levels */
+	int (*security)(const SSL *, const SSL_CTX *, int, int, int, void *, void *);
 };
 
 /* --- a connection ---------------------------------------------------------- */
-
-/* Whom the peer must be, and what OpenSSL's own verification has found. */
-struct gtls_verification {
-	int8_t by_store;       /* OpenSSL verifies */
-	int8_t named;          /* the name of the server is set */
-	int error;             /* an X509_V_ERR_ that Go has not taken yet, or 0 */
-	STACK_OF(X509) *sent;  /* with an error: the peer's certificates, */
-	X509 *wrong;           /* and the one that is wrong, or NULL */
-};
 
 /* wire.c: the socket and the fast path. */
 struct gtls_wire {
@@ -100,20 +97,40 @@ struct gtls_guard {
 	int8_t flooded;         /* there were too many */
 };
 
+/* handshake.c: a question to Go that a handshake has. */
+struct gtls_ask {
+	unsigned id;       /* counts the questions */
+	int kind;          /* which has been answered, a GTLS_ASK_, or 0 */
+	int answer;        /* of Go to it */
+	int8_t may_rest;   /* the handshake can wait for an answer now */
+	_Atomic int8_t pending; /* it waits */
+	int8_t gated;      /* meanwhile nothing is read or written */
+	int8_t refused;    /* a server does not accept the client's certificate */
+	struct event rest; /* is pending while the handshake waits */
+	/* libevent's callback for the events of the socket, which ours calls */
+	event_callback_fn libevents;
+	void *arg;
+};
+
 /* One connection. It lives as long as its bufferevent. */
 struct gtls_conn {
 	SSL *ssl;
+	struct gtls_ctx *ctx;
 	struct bufferevent *bev;
 	int server;
 	uintptr_t handle;         /* of the Go connection */
 	unsigned long code;       /* OpenSSL's first error that gtls_codes has not taken yet */
+	unsigned char *scts;      /* the timestamps that the server has sent, */
+	size_t nscts;             /* and their length */
 	SSL_SESSION *session;     /* a client tries to resume it; or NULL */
 	int8_t renegotiates;
-	int8_t open;              /* the first handshake on this socket is done */
-	uint64_t handshakes;      /* how many were done */
+	int8_t open;              /* the first handshake on this socket has ended well */
+	int8_t asks;
+	int8_t shows;             /* in this handshake it has a certificate that Go has picked */
+	int8_t decided;           /* what Go has said of the finished handshake, or 0 */
 	int8_t failed;            /* an error was reported since the handshake started */
 	int8_t shutdown_blocked;  /* close_notify waits for room in the socket */
-	struct gtls_verification verification;
+	struct gtls_ask ask;
 	struct gtls_wire wire;
 	struct gtls_under under;
 	struct gtls_guard guard;
@@ -144,6 +161,33 @@ void gtls_conn_offer_session(struct gtls_conn *c);
 /* Forgets what belongs to the connection before: a new one starts, perhaps on another
  * socket. Locked. */
 void gtls_conn_restart(struct gtls_conn *c);
+/* The handshake is done, and does not wait for Go any more: libevent reports that now. Locked. */
+void gtls_conn_opened(struct gtls_conn *c);
+
+/* --- handshake.c ----------------------------------------------------------- */
+
+/* The connection has another socket. Locked. */
+void gtls_handshake_intercept(struct gtls_conn *c);
+/* Forgets the questions of the handshake before. Locked. */
+void gtls_ask_restart(struct gtls_conn *c);
+/* The X509_V_ of Go for the certificates that the peer has sent. Locked. */
+int gtls_ask_verify(struct gtls_conn *c, STACK_OF(X509) *sent);
+/* Asks Go about what, which belongs to this kind of question. 1 is yes, 0 no, and -1 that the
+ * handshake rests. Locked. */
+int gtls_ask(struct gtls_conn *c, int kind, const void *what);
+/* Lets a server refuse a client after its certificate has passed. */
+void gtls_ctx_can_refuse(struct gtls_ctx *c);
+
+/* --- ticket.c -------------------------------------------------------------- */
+
+/* Gives a server's tickets their keys, and has Go check the sessions in them. 0 if that fails. */
+int gtls_ctx_use_tickets(struct gtls_ctx *c);
+void gtls_tickets_free(struct gtls_tickets *t);
+
+/* --- staple.c -------------------------------------------------------------- */
+
+/* A server sends what its certificate has, and a client asks for it. 0 if that fails. */
+int gtls_ctx_use_staples(struct gtls_ctx *c);
 
 /* --- wire.c ---------------------------------------------------------------- */
 
@@ -156,7 +200,7 @@ void gtls_wire_free(struct gtls_conn *c);
 int gtls_guard_init(struct gtls_conn *c, struct event_base *base);
 void gtls_guard_free(struct gtls_conn *c);
 void gtls_guard_restart(struct gtls_conn *c);
-/* The first handshake on a socket has started, or has ended. */
+/* The first handshake on a socket has started, or has ended, well or not. */
 void gtls_guard_start(struct gtls_conn *c);
 void gtls_guard_stop(struct gtls_conn *c);
 /* A record of this type has come (SSL3_RT_). */
@@ -185,9 +229,9 @@ int gtls_conn_index(void);
 struct gtls_conn *gtls_conn_of(const SSL *ssl);
 /* The callbacks of an SSL_CTX. */
 int gtls_on_verify(X509_STORE_CTX *store, void *arg);
-int gtls_on_verified(int ok, X509_STORE_CTX *store);
-int gtls_on_any_cert(X509_STORE_CTX *store, void *arg);
 int gtls_on_cert(SSL *ssl, void *arg);
+int gtls_on_cert_request(SSL *ssl, void *arg);
+int gtls_on_hello(SSL *ssl, int *alert, void *arg);
 int gtls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in, unsigned int inlen, void *arg);
 int gtls_on_session(SSL *ssl, SSL_SESSION *session);
 void gtls_on_key(const SSL *ssl, const char *line);

@@ -28,6 +28,9 @@ static int set_up(struct gtls_ctx *c, int options, int tickets)
 	else
 		SSL_CTX_set_options(c->ctx, SSL_OP_ALLOW_CLIENT_RENEGOTIATION);
 #endif
+	/* Only a CipherList can ask for DHE, which needs parameters on a server. */
+	SSL_CTX_set_dh_auto(c->ctx, 1);
+	SSL_CTX_set_max_cert_list(c->ctx, GTLS_MAX_CHAIN_BYTES);
 	SSL_CTX_set_info_callback(c->ctx, gtls_on_info);
 	SSL_CTX_set_msg_callback(c->ctx, gtls_on_message);
 	if (options & GTLS_KEY_LOG)
@@ -45,7 +48,7 @@ static int set_up(struct gtls_ctx *c, int options, int tickets)
 	if (tickets >= 0 && !SSL_CTX_set_num_tickets(c->ctx, (size_t)tickets))
 		return 0;
 	/* A server accepts only sessions of its own context, which has this ID. */
-	if (RAND_bytes(id, sizeof(id)) != 1)
+	if (!gtls_ctx_use_staples(c) || (c->server && !gtls_ctx_use_tickets(c)) || RAND_bytes(id, sizeof(id)) != 1)
 		return 0;
 	return SSL_CTX_set_session_id_context(c->ctx, id, sizeof(id));
 }
@@ -77,80 +80,67 @@ void gtls_ctx_free(struct gtls_ctx *c)
 	size_t i;
 
 	SSL_CTX_free(c->ctx);
-	for (i = 0; i < c->ncerts; i++) {
-		X509_free(c->certs[i].leaf);
-		EVP_PKEY_free(c->certs[i].key);
-		gtls_certs_free(c->certs[i].chain);
-	}
+	gtls_tickets_free(c->tickets);
+	for (i = 0; i < c->ncerts; i++)
+		gtls_cert_free(c->certs[i]);
 	free(c->certs);
 	free(c->alpn);
 	free(c);
 }
 
+static int highest(int a, int b)
+{
+	return a > b ? a : b;
+}
+
+/* openssl.cnf has set bounds already, when the SSL_CTX was made. */
 unsigned long gtls_ctx_versions(struct gtls_ctx *c, int min, int max)
 {
 	ERR_clear_error();
+	if (!min)
+		min = highest((int)SSL_CTX_get_min_proto_version(c->ctx), TLS1_2_VERSION);
+	if (!max)
+		max = (int)SSL_CTX_get_max_proto_version(c->ctx);
+	if (max && max < min)
+		return ERR_PACK(ERR_LIB_SSL, 0, SSL_R_NO_PROTOCOLS_AVAILABLE);
 	if (!SSL_CTX_set_min_proto_version(c->ctx, min) || !SSL_CTX_set_max_proto_version(c->ctx, max))
-		return gtls_take_error();
-	return 0;
-}
-
-unsigned long gtls_ctx_ciphers(struct gtls_ctx *c, const char *list, const char *suites)
-{
-	ERR_clear_error();
-	if ((list && !SSL_CTX_set_cipher_list(c->ctx, list)) ||
-	    (suites && !SSL_CTX_set_ciphersuites(c->ctx, suites)))
 		return gtls_take_error();
 	return 0;
 }
 
 /* --- certificates ----------------------------------------------------------- */
 
-static X509 *parse(struct gtls_bytes der)
+unsigned long gtls_ctx_add_cert(struct gtls_ctx *c, struct gtls_cert *cert)
 {
-	const unsigned char *p = der.p;
-
-	return d2i_X509(NULL, &p, (long)der.n);
-}
-
-/* What it has made is in cert even if it fails. gtls_ctx_free frees that. */
-static int parse_cert(struct gtls_cert *cert, const struct gtls_bytes *der, int n, struct gtls_bytes key)
-{
-	const unsigned char *p = key.p;
-	int i;
-
-	cert->leaf = parse(der[0]);
-	cert->key = d2i_AutoPrivateKey(NULL, &p, (long)key.n);
-	cert->chain = sk_X509_new_null();
-	if (!cert->leaf || !cert->key || !cert->chain)
-		return 0;
-	for (i = 1; i < n; i++) {
-		X509 *issuer = parse(der[i]);
-
-		if (!issuer || !sk_X509_push(cert->chain, issuer)) {
-			X509_free(issuer);
-			return 0;
-		}
-	}
-	return X509_check_private_key(cert->leaf, cert->key);
-}
-
-unsigned long gtls_ctx_add_cert(struct gtls_ctx *c, const struct gtls_bytes *der, int n, struct gtls_bytes key)
-{
-	struct gtls_cert *certs = realloc(c->certs, (c->ncerts + 1) * sizeof(*certs)), *cert;
+	struct gtls_cert **certs = realloc(c->certs, (c->ncerts + 1) * sizeof(*certs));
 
 	ERR_clear_error();
-	if (!certs)
+	if (!certs) {
+		gtls_cert_free(cert);
 		return out_of_memory();
+	}
 	c->certs = certs;
-	cert = memset(&certs[c->ncerts++], 0, sizeof(*cert));
-	if (!parse_cert(cert, der, n, key))
-		return gtls_take_error();
+	certs[c->ncerts++] = cert;
 	/* The SSL_CTX has one certificate for each type of key. It gets the first one only,
 	 * and gtls_on_cert chooses if there are more. */
 	if (c->ncerts == 1 && !SSL_CTX_use_cert_and_key(c->ctx, cert->leaf, cert->key, cert->chain, 1))
 		return gtls_take_error();
+	if (!c->server)
+		SSL_CTX_set_cert_cb(c->ctx, gtls_on_cert_request, c);
 	return 0;
+}
+
+void gtls_ctx_ask_hello(struct gtls_ctx *c)
+{
+	c->asks = 1;
+	SSL_CTX_set_client_hello_cb(c->ctx, gtls_on_hello, NULL);
+	SSL_CTX_set_cert_cb(c->ctx, gtls_on_cert, c);
+}
+
+void gtls_ctx_ask_cert(struct gtls_ctx *c)
+{
+	c->asks = c->gets_cert = 1;
+	SSL_CTX_set_cert_cb(c->ctx, gtls_on_cert_request, c);
 }
 
 void gtls_ctx_pick_certs(struct gtls_ctx *c)
@@ -159,23 +149,6 @@ void gtls_ctx_pick_certs(struct gtls_ctx *c)
 }
 
 /* --- verification ------------------------------------------------------------ */
-
-unsigned long gtls_ctx_add_root(struct gtls_ctx *c, struct gtls_bytes der)
-{
-	X509_STORE *store = SSL_CTX_get_cert_store(c->ctx);
-	X509 *root;
-	int ok;
-
-	ERR_clear_error();
-	root = parse(der);
-	ok = root && X509_STORE_add_cert(store, root);
-	X509_free(root);
-	if (!ok)
-		return gtls_take_error();
-	/* OpenSSL then also trusts a root that another certificate has signed. */
-	X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
-	return 0;
-}
 
 unsigned long gtls_ctx_add_ca_name(struct gtls_ctx *c, struct gtls_bytes name)
 {
@@ -195,20 +168,21 @@ unsigned long gtls_ctx_add_ca_name(struct gtls_ctx *c, struct gtls_bytes name)
 	return 0;
 }
 
-void gtls_ctx_verify(struct gtls_ctx *c, int mode)
+void gtls_ctx_ask(struct gtls_ctx *c)
 {
-	int flags = SSL_VERIFY_NONE;
+	c->asks = 1;
+}
 
-	if (mode & GTLS_CERT_REQUIRED)
-		flags = SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-	else if (mode & GTLS_CERT_REQUESTED || (!c->server && mode != GTLS_VERIFY_NOTHING))
-		flags = SSL_VERIFY_PEER;
-	mode &= ~(GTLS_CERT_REQUESTED | GTLS_CERT_REQUIRED);
-	SSL_CTX_set_verify(c->ctx, flags, mode == GTLS_VERIFY_STORE ? gtls_on_verified : NULL);
-	if (mode == GTLS_VERIFY_GO)
-		SSL_CTX_set_cert_verify_callback(c->ctx, gtls_on_verify, NULL);
-	else if (mode == GTLS_VERIFY_NOTHING)
-		SSL_CTX_set_cert_verify_callback(c->ctx, gtls_on_any_cert, NULL);
+void gtls_ctx_verify(struct gtls_ctx *c, int asked, int required)
+{
+	int mode = asked ? SSL_VERIFY_PEER : SSL_VERIFY_NONE;
+
+	SSL_CTX_set_verify(c->ctx, required ? mode | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : mode, NULL);
+	SSL_CTX_set_cert_verify_callback(c->ctx, gtls_on_verify, NULL);
+	if (asked)
+		gtls_ctx_ask(c);
+	if (c->server && asked)
+		gtls_ctx_can_refuse(c);
 }
 
 /* --- ALPN --------------------------------------------------------------------- */

@@ -9,6 +9,7 @@ import "C"
 import (
 	"crypto/tls"
 	"runtime/cgo"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -32,15 +33,17 @@ type shared struct {
 	c       *C.struct_gtls_ctx
 	handle  cgo.Handle
 	server  bool
-	verify  C.int         // one of GTLS_VERIFY_
+	trust   trust
 	timeout time.Duration // of a handshake, or 0
+	choices choices
+	protos  []string // of ALPN
+	demands [32]byte // what a server demands of clients, in short
 
 	mu    sync.Mutex // for freed and conns
 	freed bool
 	conns int // how many there are
 
 	pick     picker
-	verifier verifier
 	sessions *sessionCache
 	keys     *keyLog
 }
@@ -48,7 +51,7 @@ type shared struct {
 // NewServerContext makes a context for accepting connections.
 func NewServerContext(cfg *Config) (*Context, error) {
 	const op = "NewServerContext"
-	if cfg == nil || len(cfg.Certificates) == 0 {
+	if cfg == nil || len(cfg.Certificates) == 0 && cfg.GetCertificate == nil && cfg.GetConfigForClient == nil {
 		return nil, badArgument(op, "Certificates is empty: a server needs at least one")
 	}
 	switch {
@@ -56,6 +59,8 @@ func NewServerContext(cfg *Config) (*Context, error) {
 		return nil, badArgument(op, "RootCAs and RootCertificates are for clients: see ClientCAs")
 	case cfg.ServerName != "" || cfg.InsecureSkipVerify || cfg.SessionCache != 0:
 		return nil, badArgument(op, "ServerName, InsecureSkipVerify and SessionCache are for clients")
+	case cfg.GetClientCertificate != nil:
+		return nil, badArgument(op, "GetClientCertificate is for clients: see GetCertificate")
 	case cfg.ClientAuth < tls.NoClientCert || cfg.ClientAuth > tls.RequireAndVerifyClientCert:
 		return nil, badArgument(op, "ClientAuth is %d", cfg.ClientAuth)
 	case cfg.ClientAuth < tls.VerifyClientCertIfGiven && (cfg.ClientCAs != nil || cfg.ClientCACertificates != nil):
@@ -77,6 +82,8 @@ func NewClientContext(cfg *Config) (*Context, error) {
 		return nil, badArgument(op, "there are %d Certificates: a client has at most one", len(cfg.Certificates))
 	case cfg.ClientAuth != 0 || cfg.ClientCAs != nil || cfg.ClientCACertificates != nil:
 		return nil, badArgument(op, "ClientAuth, ClientCAs and ClientCACertificates are for servers: see RootCAs")
+	case cfg.GetCertificate != nil || cfg.GetConfigForClient != nil:
+		return nil, badArgument(op, "GetCertificate and GetConfigForClient are for servers: see GetClientCertificate")
 	case cfg.SessionTickets != 0:
 		return nil, badArgument(op, "SessionTickets is for servers: see SessionCache")
 	case cfg.RootCAs != nil && cfg.RootCertificates != nil:
@@ -134,7 +141,10 @@ func (s *shared) configure(op string, cfg *Config) error {
 	if err := s.setVersions(op, cfg.MinVersion, cfg.MaxVersion); err != nil {
 		return err
 	}
-	if err := s.setCiphers(op, cfg.CipherList, cfg.CipherSuites); err != nil {
+	if err := s.setCiphers(op, cfg); err != nil {
+		return err
+	}
+	if err := s.setGroups(op, cfg.CurvePreferences); err != nil {
 		return err
 	}
 	if err := s.setCertificates(op, cfg.Certificates); err != nil {
@@ -143,32 +153,15 @@ func (s *shared) configure(op string, cfg *Config) error {
 	if err := s.setTrust(op, cfg); err != nil {
 		return err
 	}
+	s.setChoices(cfg)
 	return s.setProtocols(op, cfg.NextProtos)
-}
-
-func (s *shared) setVersions(op string, low, high uint16) error {
-	if low == 0 {
-		low = tls.VersionTLS12
-	}
-	for _, v := range []uint16{low, high} {
-		if v != 0 && (v < tls.VersionTLS10 || v > tls.VersionTLS13) {
-			return badArgument(op, "MinVersion or MaxVersion is %#04x, which is not a version of TLS", v)
-		}
-	}
-	if high != 0 && high < low {
-		return badArgument(op, "MaxVersion, %s, is below MinVersion, %s", tls.VersionName(high), tls.VersionName(low))
-	}
-	return newErrorIf(op, C.gtls_ctx_versions(s.c, C.int(low), C.int(high)))
-}
-
-func (s *shared) setCiphers(op, list, suites string) error {
-	return newErrorIf(op, C.gtls_ctx_ciphers(s.c, cStringOrNil(list), cStringOrNil(suites)))
 }
 
 func (s *shared) setProtocols(op string, protos []string) error {
 	if len(protos) == 0 {
 		return nil
 	}
+	s.protos = slices.Clone(protos)
 	var wire []byte
 	for _, p := range protos {
 		if len(p) == 0 || len(p) > 255 {
@@ -263,6 +256,8 @@ func Live() LiveObjects {
 func badArgument(op, format string, args ...any) error {
 	return &libevent.Error{Op: op, Err: &invalid{sprintf(format, args...)}}
 }
+
+func errFreed(op string) error { return &libevent.Error{Op: op, Err: libevent.ErrClosed} }
 
 type invalid struct{ text string }
 

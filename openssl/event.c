@@ -5,8 +5,8 @@
 #include "conn.h"
 
 /* bufferevent_get_openssl_error gives the last code first, and at the end the class of the
- * failure, an SSL_ERROR_. In libevent 2.2 it gives nothing, and the only code is the one
- * that gtls_on_info or the fast path has kept. */
+ * failure, an SSL_ERROR_. In libevent 2.2 it gives nothing. The code that gtls_on_info or the
+ * fast path has kept is OpenSSL's first, so it comes last. */
 int gtls_codes(struct bufferevent *bev, unsigned long *codes, int n)
 {
 	struct gtls_conn *c = gtls_conn_of(bufferevent_openssl_get_ssl(bev));
@@ -15,7 +15,7 @@ int gtls_codes(struct bufferevent *bev, unsigned long *codes, int n)
 	while (i < n && (codes[i] = bufferevent_get_openssl_error(bev)) != 0)
 		i++;
 	gtls_lock(c);
-	if (i == 0 && c->code)
+	if (i < n && c->code)
 		codes[i++] = c->code;
 	c->code = 0;
 	gtls_unlock(c);
@@ -60,8 +60,18 @@ void gtls_conn_restart(struct gtls_conn *c)
 	c->failed = 0;
 	c->shutdown_blocked = 0;
 	c->open = 0;
+	OPENSSL_free(c->scts);
+	c->scts = NULL;
+	c->nscts = 0;
 	gtls_guard_restart(c);
+	gtls_ask_restart(c);
 	gtls_wire_restart(c);
+}
+
+void gtls_conn_opened(struct gtls_conn *c)
+{
+	c->open = 1;
+	gtls_guard_stop(c);
 }
 
 struct gtls_event gtls_conn_event(struct gtls_conn *c, short what)
@@ -76,6 +86,7 @@ struct gtls_event gtls_conn_event(struct gtls_conn *c, short what)
 	e.nothing_received = !c->open && (SSL_in_before(c->ssl) || BIO_number_read(bio) == c->wire.read_before);
 	e.flooded = c->guard.flooded;
 	e.failed_before = c->failed;
+	e.decided = c->decided == GTLS_YES;
 	e.socket_eof = BIO_eof(bio) > 0;
 	if ((what & BEV_EVENT_ERROR) && !SSL_in_before(c->ssl))
 		c->failed = 1;
@@ -86,20 +97,11 @@ struct gtls_event gtls_conn_event(struct gtls_conn *c, short what)
 	return e;
 }
 
-int gtls_conn_verify_failure(struct gtls_conn *c, STACK_OF(X509) **sent, STACK_OF(X509) **wrong)
+void gtls_conn_refuse(struct gtls_conn *c)
 {
-	struct gtls_verification *v = &c->verification;
-	int error;
-
 	gtls_lock(c);
-	error = v->error;
-	*sent = v->sent;
-	*wrong = NULL;
-	if (v->wrong && ((*wrong = sk_X509_new_null()) == NULL || !sk_X509_push(*wrong, v->wrong)))
-		X509_free(v->wrong);
-	v->error = X509_V_OK;
-	v->sent = NULL;
-	v->wrong = NULL;
+	bufferevent_disable(c->bev, EV_READ | EV_WRITE);
+	evbuffer_drain(bufferevent_get_input(c->bev), evbuffer_get_length(bufferevent_get_input(c->bev)));
+	bufferevent_trigger_event(c->bev, BEV_EVENT_ERROR | BEV_EVENT_READING, BEV_TRIG_DEFER_CALLBACKS);
 	gtls_unlock(c);
-	return error;
 }

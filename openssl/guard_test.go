@@ -110,7 +110,7 @@ func TestAnswerToAKeyUpdateDoesNotStopTheLoop(t *testing.T) {
 	ca := newAuthority(t)
 	var keyLog bytes.Buffer
 	base := newLoop(t)
-	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, CipherSuites: "TLS_AES_128_GCM_SHA256"})
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256}})
 	a, b := testutil.Socketpair(t)
 	conn, err := ctx.NewSocket(base, a, libevent.OptCloseOnFree|libevent.OptPlainIO)
 	require.NoError(t, err)
@@ -187,7 +187,7 @@ func TestTooManyAnswersToKeyUpdates(t *testing.T) {
 	ca := newAuthority(t)
 	var keyLog bytes.Buffer
 	base := newLoop(t)
-	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, CipherSuites: "TLS_AES_128_GCM_SHA256"})
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256}})
 	a, b := testutil.Socketpair(t)
 	conn := newSocket(t, ctx, base, a)
 	read, events := watch(t, conn)
@@ -264,4 +264,80 @@ func TestStateIsOfThePresentSocket(t *testing.T) {
 		assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
 		assert.Zero(t, conn.ConnectionState())
 	})
+}
+
+// A question to Go that has no answer does not keep a connection open, also if the handshake is
+// done for OpenSSL.
+func TestHandshakeTimeoutWhileAsking(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issue(t, "example.test")
+	for name, ask := range map[string]func(cfg *openssl.Config, call func()){
+		"verification": func(cfg *openssl.Config, call func()) {
+			cfg.ClientAuth, cfg.ClientCAs = tls.RequireAndVerifyClientCert, ca.pool()
+			cfg.Time = func() time.Time { call(); return time.Now() }
+		},
+		"VerifyConnection": func(cfg *openssl.Config, call func()) {
+			cfg.VerifyConnection = func(openssl.ConnectionState) error { call(); return nil }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			versions(t, func(t *testing.T, version uint16) {
+				long := longEnough(func(limit time.Duration) bool {
+					asked, answer := make(chan struct{}, 10), make(chan struct{})
+					defer close(answer)
+					cfg := &openssl.Config{Certificates: []tls.Certificate{cert}, MaxVersion: version, HandshakeTimeout: limit}
+					ask(cfg, func() { asked <- struct{}{}; <-answer })
+					fd, socket := testutil.TCPPair(t)
+					conn := newSocket(t, server(t, cfg), newLoop(t), fd)
+					_, events := watch(t, conn)
+					failed := handshakeOf(tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", Certificates: []tls.Certificate{cert}}))
+					assert.Equal(t, told{libevent.EventTimeout, os.ErrDeadlineExceeded}, testutil.Receive(t, events))
+					assert.Zero(t, conn.ConnectionState())
+					conn.Free()
+					assert.NoError(t, socket.Close())
+					<-failed
+					return len(asked) > 0
+				})
+				assert.True(t, long, "the handshake reaches its question")
+			})
+		})
+	}
+}
+
+// HandshakeTimeout does not limit a connection whose handshake is done.
+func TestHandshakeTimeoutAfterTheHandshake(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		long := longEnough(func(limit time.Duration) bool {
+			fd, socket := testutil.TCPPair(t)
+			conn := newSocket(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", MaxVersion: version, HandshakeTimeout: limit}), newLoop(t), fd)
+			_, events := watch(t, conn)
+			failed := handshakeOf(tls.Server(socket, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}))
+			connects := testutil.Receive(t, events) == connected
+			if connects {
+				passed := make(chan struct{})
+				timer, err := conn.Base().NewTimer(func() { close(passed) })
+				require.NoError(t, err)
+				require.NoError(t, timer.Add(2*limit))
+				testutil.Receive(t, passed)
+				assert.Empty(t, events)
+				timer.Free()
+			}
+			conn.Free()
+			assert.NoError(t, socket.Close())
+			<-failed
+			return connects
+		})
+		assert.True(t, long, "the handshake ends in time")
+	})
+}
+
+// longEnough tries longer and longer limits until one is long enough for this machine.
+func longEnough(try func(limit time.Duration) bool) bool {
+	for limit := 200 * time.Millisecond; limit < testutil.Patience; limit *= 3 {
+		if try(limit) {
+			return true
+		}
+	}
+	return false
 }

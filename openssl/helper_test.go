@@ -80,7 +80,12 @@ func sign(t testing.TB, cert, by *x509.Certificate, public crypto.PublicKey, key
 
 func newAuthority(t testing.TB) *authority {
 	t.Helper()
-	key, cert := newKey(t), template("test root")
+	return newAuthorityNamed(t, "test root")
+}
+
+func newAuthorityNamed(t testing.TB, name string) *authority {
+	t.Helper()
+	key, cert := newKey(t), template(name)
 	cert.IsCA, cert.BasicConstraintsValid = true, true
 	cert.KeyUsage = x509.KeyUsageCertSign
 	return &authority{sign(t, cert, cert, &key.PublicKey, key), key}

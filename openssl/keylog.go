@@ -18,6 +18,9 @@ type keyLog struct {
 func newKeyLog(w io.Writer) *keyLog { return &keyLog{w: w} }
 
 func (k *keyLog) add(line string) {
+	if k.w == nil { // GetConfigForClient has changed the context meanwhile
+		return
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.lines = append(k.lines, []byte(line+"\n"))

@@ -23,8 +23,67 @@
 // Before EventConnected a client verifies the certificate of the server, and that it is for
 // the name that the client connects to. A failure is EventError. In its cause errors.As finds
 // a [*tls.CertificateVerificationError] and the error of crypto/x509 for the reason:
-// [x509.HostnameError], [x509.UnknownAuthorityError], [x509.CertificateInvalidError]. The peer
-// gets the matching alert. TLS 1.2 is the lowest version, unless Config says otherwise.
+// [x509.HostnameError], [x509.UnknownAuthorityError], [x509.CertificateInvalidError]. The server
+// gets the matching alert, and a client that a server refuses gets handshake_failure. TLS 1.2 is
+// the lowest version, unless Config says otherwise.
+//
+// A certificate that crypto/x509 does not parse is refused everywhere, also where certificates are
+// not verified, and so are RSA keys above 8192 bits, more than 10 certificates, and more than
+// 100 KB. When the handshake is done, everything is checked once more that the Config demands,
+// also if the handshake has resumed a session. Only then EventConnected is reported.
+//
+// Verification and the functions of a Config run on goroutines of their own. The handshake waits
+// for them meanwhile, and the loop does not. There are at most GOMAXPROCS verifications and 1000
+// calls of functions at a time, and more of them wait. Three kinds of handshakes cannot wait, so
+// the loop waits for them: those of filters, of contexts with Renegotiation, and verifications
+// by clients with OpenSSL 1.1.1.
+//
+// # For users of crypto/tls
+//
+// What is not in this table is the same as in the [tls.Config].
+//
+//	crypto/tls                     here                      difference
+//	Time                           the same                  may be called with a lock held; session lifetimes do not use it
+//	Certificates                   the same                  keys give their bytes (no crypto.Signer); a client has at most one;
+//	                                                         SupportedSignatureAlgorithms is an error
+//	GetCertificate                 the same                  called once for each handshake, before versions are negotiated,
+//	                                                         also for one that resumes a session
+//	GetConfigForClient             the same                  returns a Context; CurvePreferences, SessionTickets, the keys of
+//	                                                         tickets and HandshakeTimeout stay those of the first context
+//	GetClientCertificate           the same
+//	VerifyPeerCertificate          the same                  not called for a client without a certificate
+//	VerifyConnection               the same                  gets a ConnectionState of this package; without a certificate in
+//	                                                         the handshake it is called at the end, when the peer's handshake
+//	                                                         may have ended, and a refusal sends no alert; with TLS 1.2
+//	                                                         OCSPResponse is not there yet
+//	RootCAs, ClientCAs             the same                  or RootCertificates, ClientCACertificates: the same as a list
+//	ServerName                     the same                  or the name that Connect or ConnectHostname is called with
+//	ClientAuth                     the same                  the names of the authorities have at most 64 KiB
+//	InsecureSkipVerify             the same
+//	NextProtos                     the same                  a server picks its own first; a client may insist by VerifyConnection
+//	CipherSuites                   the same                  also for TLS 1.3, and the order matters; CipherList has OpenSSL's format
+//	PreferServerCipherSuites       none                      a server always prefers its own order
+//	CurvePreferences               the same                  the order matters; what OpenSSL does not have is left out
+//	MinVersion, MaxVersion         the same                  0 is TLS 1.2, and what openssl.cnf says
+//	SessionTicketsDisabled         the same
+//	SetSessionTicketKeys           of Context                servers with different demands on clients do not share sessions
+//	ClientSessionCache             SessionCache, a number    the sessions are in C, and have a format of OpenSSL's own, so a cache
+//	                                                         of the user's could not do more than keep bytes
+//	WrapSession, UnwrapSession     none                      OpenSSL encrypts tickets itself
+//	DynamicRecordSizingDisabled    none                      records are as large as what is written, up to 16 KiB
+//	Renegotiation                  a bool                    for both sides, with TLS 1.2
+//	KeyLogWriter                   the same                  written to on a goroutine of its own
+//	EncryptedClientHello...        none                      OpenSSL 3.5 does not have it
+//	ConnectionState                the same                  after a resumption a server has only the client's own certificate
+//	ConnectionState.TLSUnique      none                      ExportKeyingMaterial has tls-exporter, which RFC 9266 puts in its place
+//	ConnectionState.CurveID, ECH   none
+//	ExportKeyingMaterial           of Conn                   also with Renegotiation
+//	Conn.HandshakeContext          HandshakeTimeout          EventConnected tells of the end, and Free ends a handshake
+//	Conn.VerifyHostname            none                      PeerCertificates[0].VerifyHostname
+//
+// Beyond crypto/tls there are CRLs, CipherList, SessionTickets and Named. kTLS is not used, because
+// the kernel would have to know the records that this package reads in its own way. A session by ID
+// is not resumed with TLS 1.2, only one with a ticket, as with crypto/tls.
 //
 // # The end
 //

@@ -23,6 +23,7 @@ type sessionCache struct {
 type cached struct {
 	name    string
 	session *C.SSL_SESSION
+	peer    *peer // the server; nil if it has shown no certificate
 }
 
 func newSessionCache(most int) *sessionCache {
@@ -30,7 +31,7 @@ func newSessionCache(most int) *sessionCache {
 }
 
 // put makes session the last one with a server. It takes the reference.
-func (s *sessionCache) put(name string, session *C.SSL_SESSION) {
+func (s *sessionCache) put(name string, session *C.SSL_SESSION, p *peer) {
 	live.sessions.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -40,32 +41,33 @@ func (s *sessionCache) put(name string, session *C.SSL_SESSION) {
 	}
 	if e, ok := s.byName[name]; ok {
 		freeSession(e.Value.(*cached).session)
-		e.Value.(*cached).session = session
+		e.Value.(*cached).session, e.Value.(*cached).peer = session, p
 		s.used.MoveToFront(e)
 		return
 	}
-	s.byName[name] = s.used.PushFront(&cached{name, session})
+	s.byName[name] = s.used.PushFront(&cached{name, session, p})
 	if s.used.Len() > s.most {
 		s.remove(s.used.Back())
 	}
 }
 
-// get returns a copy of the last session with a server, or nil. It must be a copy, because OpenSSL
-// makes a session unusable if its connection ends without close_notify.
-func (s *sessionCache) get(name string) *C.SSL_SESSION {
+// get returns a copy of the last session with a server, and the server's certificates. It returns
+// nil if there is no session, or none that this client could resume now. It must be a copy, because
+// OpenSSL makes a session unusable if its connection ends without close_notify.
+func (s *sessionCache) get(name string, t *trust) (*C.SSL_SESSION, *peer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.byName[name]
 	if !ok {
-		return nil
+		return nil, nil
 	}
-	session := e.Value.(*cached).session
-	if C.gtls_session_fresh(session) == 0 {
+	k := e.Value.(*cached)
+	if C.gtls_session_fresh(k.session) == 0 || t.verified && (k.peer == nil || t.stillValid(k.peer, name, false) != nil) {
 		s.remove(e)
-		return nil
+		return nil, nil
 	}
 	s.used.MoveToFront(e)
-	return C.SSL_SESSION_dup(session)
+	return C.SSL_SESSION_dup(k.session), k.peer
 }
 
 func (s *sessionCache) clear() {

@@ -33,7 +33,7 @@ func modes(t *testing.T, cfg *tls.Config, test func(t *testing.T, o *offender)) 
 	ca := newAuthority(t)
 	ctx := server(t, &openssl.Config{
 		Certificates: []tls.Certificate{ca.issue(t, "example.test")},
-		CipherSuites: "TLS_AES_128_GCM_SHA256",
+		CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256},
 	})
 	for _, mode := range []string{"fast", "plain", "filter"} {
 		t.Run(mode, func(t *testing.T) {

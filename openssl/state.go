@@ -7,10 +7,10 @@ import "C"
 
 import (
 	"crypto/x509"
-	"errors"
 	"syscall"
 	"unsafe"
 
+	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/internal/adopt"
 )
 
@@ -26,39 +26,44 @@ type ConnectionState struct {
 	// ServerName is the name that the client asked for if this is a server, and the name
 	// that it expects if this is a client.
 	ServerName string
-	// PeerCertificates are the certificates that the peer has shown, its own first. In a
-	// handshake that resumes a session the peer shows none. Then its own certificate is
-	// here if the session has it, and no other.
+	// PeerCertificates are the certificates that the peer has shown, its own first, and
+	// VerifiedChains the chains from it to a root, if the context verifies its peers. In a
+	// handshake that resumes a session the peer shows none. Then a client has here what the
+	// server has shown before, and a server has the client's own certificate, and no chains.
 	PeerCertificates []*x509.Certificate
-	// VerifiedChains are set if Go has verified the peer in this handshake.
-	VerifiedChains [][]*x509.Certificate
-}
-
-// knownState is the state after one of the handshakes of a connection.
-type knownState struct {
-	ConnectionState
-	handshake int // its number
+	VerifiedChains   [][]*x509.Certificate
+	// OCSPResponse and SignedCertificateTimestamps are what a server has sent along with its
+	// certificate. They are not verified.
+	OCSPResponse                []byte
+	SignedCertificateTimestamps [][]byte
 }
 
 // ConnectionState returns what is known of the connection. Before EventConnected that is the
-// zero ConnectionState, and also after Free, unless ConnectionState was called before Free.
-// Do not change what it points to: all callers share that.
+// zero ConnectionState, also if the connection has got another socket. Do not change what it points to: all callers share that.
 func (c *Conn) ConnectionState() ConnectionState {
-	known := c.state.Load()
-	if known == nil {
-		known = &knownState{}
+	if s := c.state.Load(); s != nil {
+		return *s
 	}
+	return ConnectionState{}
+}
+
+// readState reads what OpenSSL knows of the connection. A certificate that does not parse is an
+// error.
+func (c *Conn) readState() (*ConnectionState, error) {
 	var native C.struct_gtls_state
-	handshake, err := adopt.Call(c.BufferEvent, "ConnectionState", func() int64 {
-		return int64(C.gtls_conn_state(c.c, C.int64_t(known.handshake), &native))
-	})
-	switch {
-	case errors.Is(err, syscall.ENOTCONN):
-		return ConnectionState{}
-	case err != nil || handshake == known.handshake:
-		return known.ConnectionState
+	if rc := C.gtls_conn_state(c.c, &native); rc < 0 {
+		return nil, &libevent.Error{Op: "ConnectionState", Err: syscall.Errno(-rc)}
 	}
-	s := ConnectionState{
+	defer C.gtls_der_free(native.ocsp)
+	defer C.gtls_der_free(native.scts)
+	certs, err := certificatesOf(native.peer)
+	if err != nil {
+		return nil, err
+	}
+	if native.protects == 0 {
+		return nil, errNoProtection
+	}
+	s := &ConnectionState{
 		Version:            uint16(native.version),
 		HandshakeComplete:  true,
 		DidResume:          native.resumed != 0,
@@ -66,17 +71,36 @@ func (c *Conn) ConnectionState() ConnectionState {
 		CipherSuiteName:    C.GoString(native.cipher_name),
 		NegotiatedProtocol: C.GoStringN((*C.char)(unsafe.Pointer(&native.alpn[0])), C.int(native.alpn_len)),
 		ServerName:         C.GoString(&native.name[0]),
+		PeerCertificates:   certs,
 	}
+	if native.ocsp != nil {
+		s.OCSPResponse = C.GoBytes(unsafe.Pointer(native.ocsp), C.int(native.nocsp))
+	}
+	s.SignedCertificateTimestamps = timestampsIn(C.GoBytes(unsafe.Pointer(native.scts), C.int(native.nscts)))
 	if !c.ctx.server {
 		s.ServerName = c.serverName()
 	}
-	// A certificate that does not parse ends the list. Go's verification refuses such a peer.
-	s.PeerCertificates, _ = certificatesOf(native.peer)
-	// If this peer has shown no certificate, the chains are those of the peer of an earlier
-	// connection.
-	if chains := c.chains.Load(); chains != nil && !s.DidResume && len(s.PeerCertificates) > 0 {
-		s.VerifiedChains = *chains
+	return s, nil
+}
+
+// ExportKeyingMaterial returns bytes that only the two ends of the connection can derive, from a
+// label and a context, which may be nil, as RFC 5705 has it. The label "EXPORTER-Channel-Binding"
+// with an empty context gives the binding tls-exporter. With TLS 1.2 and a peer that does not know
+// RFC 7627 the error matches errors.ErrUnsupported, because such bytes do not bind the connection.
+func (c *Conn) ExportKeyingMaterial(label string, context []byte, length int) ([]byte, error) {
+	const op = "SSL_export_keying_material"
+	if length <= 0 || label == "" {
+		return nil, badArgument(op, "length is %d, and label is %q", length, label)
 	}
-	c.state.Store(&knownState{s, handshake})
-	return s
+	out := make([]byte, length)
+	pinned := newPinned()
+	defer pinned.Unpin()
+	to, from, with := pinned.bytes(out), pinned.bytes([]byte(label)), pinned.bytes(context)
+	_, err := adopt.Call(c.BufferEvent, op, func() int64 {
+		return int64(C.gtls_conn_export(c.c, (*C.uchar)(unsafe.Pointer(to.p)), to.n, from, with, cBool(context != nil)))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }

@@ -24,6 +24,7 @@
 #include <sys/socket.h>
 
 #include "conn.h"
+#include "_cgo_export.h"
 
 #ifndef MSG_NOSIGNAL /* then Go's handler of SIGPIPE keeps the process alive */
 #define MSG_NOSIGNAL 0
@@ -118,7 +119,7 @@ static int bio_read(BIO *bio, char *p, int n)
 	if (w->counting)
 		return n;
 	BIO_clear_retry_flags(bio);
-	if (read_enough(w))
+	if (c->ask.gated || read_enough(w))
 		return come_again(bio, BIO_FLAGS_READ);
 	if (unread(w) == 0 && !w->room)
 		return read_socket(bio, w, p, (size_t)n);
@@ -180,11 +181,12 @@ static ssize_t write_socket(const struct gtls_wire *w, const void *p, size_t n)
  *  - The answer to a KeyUpdate is kept until something else is written. A peer that goes on asking,
  *    and reads no answer, is cut off.
  *  - The alert of a failure is dropped. No call of OpenSSL would write it later: after a failure
- *    SSL_read says for ever that it waits.
+ *    SSL_read and SSL_do_handshake say for ever that they wait. So nothing but the socket makes
+ *    the alert wait.
  */
-static int is_alert_of_failure(const struct gtls_conn *c)
+static int has_failed(const struct gtls_conn *c)
 {
-	return is_transient(errno) && strcmp(SSL_state_string(c->ssl), "SSLERR") == 0;
+	return strcmp(SSL_state_string(c->ssl), "SSLERR") == 0;
 }
 
 static int keeps_answer(struct gtls_conn *c, const void *p, size_t n)
@@ -192,7 +194,7 @@ static int keeps_answer(struct gtls_conn *c, const void *p, size_t n)
 	struct gtls_wire *w = &c->wire;
 	OSSL_HANDSHAKE_STATE state = SSL_get_state(c->ssl);
 
-	if (!is_transient(errno) || (state != TLS_ST_SW_KEY_UPDATE && state != TLS_ST_CW_KEY_UPDATE))
+	if (state != TLS_ST_SW_KEY_UPDATE && state != TLS_ST_CW_KEY_UPDATE)
 		return 0;
 	if (!w->late)
 		w->late = malloc(MOST_LATE);
@@ -238,10 +240,10 @@ static int bio_write(BIO *bio, const char *p, int n)
 		return n;
 	BIO_clear_retry_flags(bio);
 	w->blocked = 1;
-	if (wrote_enough(w, bio, n))
+	if ((c->ask.gated || wrote_enough(w, bio, n)) && !has_failed(c))
 		return come_again(bio, BIO_FLAGS_WRITE);
 	done = write_late(w) < 0 ? -1 : write_socket(w, p, (size_t)n);
-	if (done < 0 && (is_alert_of_failure(c) || keeps_answer(c, p, (size_t)n)))
+	if (done < 0 && is_transient(errno) && (has_failed(c) || keeps_answer(c, p, (size_t)n)))
 		done = n;
 	if (done < 0 && (is_transient(errno) || (errno == EPIPE && hides_epipe(c))))
 		BIO_set_retry_write(bio);
@@ -338,15 +340,19 @@ void gtls_socket(struct bufferevent *bev)
 	gtls_conn_offer_session(c);
 	c->open = 0;
 	gtls_guard_restart(c);
+	gtls_ask_restart(c);
 	gtls_wire_restart(c);
 	if (!bio) /* libevent's BIO stays, and with it there is no fast path */
 		return;
 	w->fd = bufferevent_getfd(bev);
+	if (w->fd >= 0)
+		gtlsAnother(c->handle);
 	count_on(w, bio, w->plain);
 	w->read_before = BIO_number_read(bio);
 	BIO_free(w->plain);
 	w->plain = bio;
 	use_bio(c, bio);
+	gtls_handshake_intercept(c);
 }
 
 /* Not in the middle of a write of libevent's: OpenSSL wants libevent's arguments again. Whether

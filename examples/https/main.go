@@ -4,7 +4,8 @@
 //	curl --cacert cert.pem https://localhost:8443/
 //
 // Without -cert the server makes a certificate for localhost, which no client trusts: use
-// curl -k then. SIGINT or SIGTERM ends the server.
+// curl -k then. When the files of -cert and -key have changed, the next client gets the new
+// certificate. SIGINT or SIGTERM ends the server.
 package main
 
 import (
@@ -24,6 +25,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -63,11 +65,11 @@ func main() {
 }
 
 func serve(addr, certFile, keyFile string) error {
-	cert, err := certificate(certFile, keyFile)
-	if err != nil {
+	certs := &certificates{certFile: certFile, keyFile: keyFile}
+	if _, err := certs.current(nil); err != nil {
 		return err
 	}
-	ctx, err := openssl.NewServerContext(&openssl.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}})
+	ctx, err := openssl.NewServerContext(&openssl.Config{GetCertificate: certs.current, NextProtos: []string{"http/1.1"}})
 	if err != nil {
 		return err
 	}
@@ -150,6 +152,46 @@ func answer(conn *openssl.Conn, b *libevent.BufferEvent) {
 			return
 		}
 	}
+}
+
+// certificates has the certificate that is in the files now.
+type certificates struct {
+	certFile, keyFile string
+
+	mu      sync.Mutex
+	cert    *tls.Certificate // nil until it is loaded
+	changed time.Time        // the files, when it was loaded
+}
+
+// current is the GetCertificate of the context. It may read files, because the loop does not wait
+// for it. If the new files are bad, the old certificate stays.
+func (c *certificates) current(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	changed := latest(c.certFile, c.keyFile)
+	if c.cert != nil && !changed.After(c.changed) {
+		return c.cert, nil
+	}
+	cert, err := certificate(c.certFile, c.keyFile)
+	switch {
+	case err == nil:
+		c.cert, c.changed = &cert, changed
+	case c.cert == nil:
+		return nil, err
+	default:
+		fmt.Fprintln(os.Stderr, "https: the certificate stays the same:", err)
+	}
+	return c.cert, nil
+}
+
+// latest returns when one of the files was changed last.
+func latest(files ...string) (last time.Time) {
+	for _, file := range files {
+		if info, err := os.Stat(file); err == nil && info.ModTime().After(last) {
+			last = info.ModTime()
+		}
+	}
+	return last
 }
 
 // certificate loads a certificate, or makes one for a day if certFile is empty.

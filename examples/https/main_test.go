@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"io"
 	"net/http"
 	"os"
@@ -48,6 +49,32 @@ func TestOwnCertificate(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, answer.Body.Close())
 		assert.Contains(t, string(body), "Hello over TLS 1.3")
+	}
+}
+
+// When the files have changed, the next client gets the new certificate. While they do not fit
+// together, clients get the old one.
+func TestReload(t *testing.T) {
+	certFile, keyFile, pool := testutil.Certificate(t)
+	addr := testutil.Serve(t, binary, "-addr", "127.0.0.1:0", "-cert", certFile, "-key", keyFile)
+	dial := func(pool *x509.CertPool) error {
+		conn, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: pool})
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	}
+	require.NoError(t, dial(pool))
+	newCert, newKey, newPool := testutil.Certificate(t)
+	for i, file := range []string{newCert, newKey} {
+		to := []string{certFile, keyFile}[i]
+		data, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(to, data, 0o600))
+		later := time.Now().Add(time.Duration(i+1) * time.Minute) // also where files have coarse times
+		require.NoError(t, os.Chtimes(to, later, later))
+		assert.Equal(t, i == 0, dial(pool) == nil)
+		assert.Equal(t, i == 1, dial(newPool) == nil)
 	}
 }
 

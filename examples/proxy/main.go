@@ -4,7 +4,8 @@
 //	go run ./examples/proxy -listen 127.0.0.1:8443 -cert cert.pem -key key.pem -to 127.0.0.1:8080
 //	go run ./examples/proxy -listen 127.0.0.1:8080 -to example.com:443 -tls
 //
-// With -cert and -key clients speak TLS. With -tls the target does: its certificate must
+// With -cert and -key clients speak TLS, and with -clients only those that have a certificate
+// which leads to the roots in that file. With -tls the target does: its certificate must
 // lead to the roots in -ca, or to the system's, and be for the host of -to. While one side
 // does not read, the proxy holds a bounded amount for it and stops reading from the other.
 // When one side ends, the proxy first forwards everything that came before, and then the
@@ -42,6 +43,7 @@ func main() {
 	flags.StringVar(&p.to, "to", "", "host and `port` to connect to")
 	flags.StringVar(&p.cert, "cert", "", "`file` with the certificate to show clients, in PEM; without one they speak plain TCP")
 	flags.StringVar(&p.key, "key", "", "`file` with its private key, in PEM")
+	flags.StringVar(&p.roots, "clients", "", "`file` with the roots that the clients' certificates must lead to, in PEM; without one they need none")
 	flags.BoolVar(&p.tls, "tls", false, "speak TLS to the target")
 	flags.StringVar(&p.ca, "ca", "", "`file` with the roots that the target's certificate must lead to, in PEM; the system's without")
 	err := flags.Parse(os.Args[1:])
@@ -64,8 +66,8 @@ func main() {
 }
 
 type proxy struct {
-	listen, to, cert, key, ca string
-	tls                       bool
+	listen, to, cert, key, ca, roots string
+	tls                              bool
 
 	host    string
 	port    int
@@ -89,6 +91,8 @@ func (p *proxy) check(rest []string) error {
 		return fmt.Errorf("unexpected argument %q", rest[0])
 	case (p.cert == "") != (p.key == ""):
 		return errors.New("-cert and -key go together")
+	case p.roots != "" && p.cert == "":
+		return errors.New("-clients is for -cert and -key")
 	case p.ca != "" && !p.tls:
 		return errors.New("-ca is for -tls")
 	}
@@ -117,7 +121,14 @@ func (p *proxy) clientsContext() (*openssl.Context, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openssl.NewServerContext(&openssl.Config{Certificates: []tls.Certificate{cert}})
+	cfg := &openssl.Config{Certificates: []tls.Certificate{cert}}
+	if p.roots != "" {
+		cfg.ClientAuth = tls.RequireAndVerifyClientCert
+		if cfg.ClientCACertificates, err = openssl.LoadCertificates(p.roots); err != nil {
+			return nil, err
+		}
+	}
+	return openssl.NewServerContext(cfg)
 }
 
 func (p *proxy) targetContext() (_ *openssl.Context, err error) {
@@ -151,11 +162,9 @@ func (p *proxy) serve() (err error) {
 // side is one of two connections between which the proxy forwards.
 type side struct {
 	*libevent.BufferEvent
-	connect func(dns *libevent.DNSBase, network, host string, port int) error
-	watch   func(read, write func(*libevent.BufferEvent), event func(*libevent.BufferEvent, libevent.Events)) error
-	other   *side
-	ended   bool // it sends no more
-	freed   bool
+	other *side
+	ended bool // it sends no more
+	freed bool
 }
 
 // newSide makes a connection, which is plain TCP if ctx is nil.
@@ -165,13 +174,13 @@ func (p *proxy) newSide(ctx *openssl.Context, fd int) (*side, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &side{BufferEvent: b, connect: b.ConnectHostname, watch: b.SetCallbacks}, nil
+		return &side{BufferEvent: b}, nil
 	}
 	c, err := ctx.NewSocket(p.base, fd, libevent.OptCloseOnFree)
 	if err != nil {
 		return nil, err
 	}
-	return &side{BufferEvent: c.BufferEvent, connect: c.ConnectHostname, watch: c.SetCallbacks}, nil
+	return &side{BufferEvent: c.BufferEvent}, nil
 }
 
 func (p *proxy) accept(fd int) {
@@ -188,7 +197,7 @@ func (p *proxy) accept(fd int) {
 		return
 	}
 	client.other, target.other = target, client
-	err = errors.Join(client.start(), target.start(), target.connect(nil, "tcp", p.host, p.port))
+	err = errors.Join(client.start(), target.start(), target.ConnectHostname(nil, "tcp", p.host, p.port))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "proxy:", err)
 		client.free()
@@ -200,7 +209,7 @@ func (s *side) start() error {
 	// libevent calls the write closure when there is room in the output again.
 	return errors.Join(
 		s.SetWatermark(libevent.EvWrite, maxUnsent/2, 0),
-		s.watch(s.read, s.written, s.event),
+		s.SetCallbacks(s.read, s.written, s.event),
 		s.Enable(libevent.EvRead))
 }
 

@@ -129,6 +129,25 @@ func TestUntrustedTarget(t *testing.T) {
 	assert.Empty(t, got)
 }
 
+// With -clients the proxy forwards nothing of a client without a certificate.
+func TestClientCertificates(t *testing.T) {
+	certFile, keyFile, pool := testutil.Certificate(t)
+	clientFile, clientKey, _ := testutil.Certificate(t)
+	cert, err := tls.LoadX509KeyPair(clientFile, clientKey)
+	require.NoError(t, err)
+	to := target(t, nil, func(conn net.Conn) { _, _ = io.Copy(conn, conn) })
+	addr := testutil.Serve(t, binary, "-listen", "127.0.0.1:0", "-to", to, "-cert", certFile, "-key", keyFile, "-clients", clientFile)
+	for _, certs := range [][]tls.Certificate{{cert}, nil} {
+		conn, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: pool, ServerName: "localhost", Certificates: certs})
+		require.NoError(t, err)
+		defer conn.Close()
+		require.NoError(t, conn.SetDeadline(time.Now().Add(testutil.Patience)))
+		_, _ = conn.Write([]byte("hello")) // without a certificate it may fail
+		_, err = io.ReadFull(conn, make([]byte, 5))
+		assert.Equal(t, certs != nil, err == nil, "%v", err)
+	}
+}
+
 // A client that does not read does not fill the proxy: the target's Write stops.
 func TestBackPressure(t *testing.T) {
 	written := make(chan int, 1)

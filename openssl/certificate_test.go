@@ -1,0 +1,285 @@
+package openssl_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"fmt"
+	"math/big"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
+	"github.com/go-libevent/libevent/openssl"
+)
+
+// unparsed makes a certificate whose serial number is negative. OpenSSL parses it, and crypto/x509
+// does not.
+func (a *authority) unparsed(t *testing.T, names ...string) tls.Certificate {
+	t.Helper()
+	cert := a.issueWith(t, newKey(t), func(c *x509.Certificate) { c.SerialNumber = big.NewInt(5) }, names...)
+	before, after := []byte{0xa0, 3, 2, 1, 2, 2, 1, 5}, []byte{0xa0, 3, 2, 1, 2, 2, 1, 0x85}
+	require.Equal(t, 1, bytes.Count(cert.Certificate[0], before))
+	cert.Certificate[0] = bytes.Replace(cert.Certificate[0], before, after, 1)
+	cert.Leaf = nil
+	_, err := x509.ParseCertificate(cert.Certificate[0])
+	require.Error(t, err)
+	return cert
+}
+
+// refuses expects a server with this configuration to refuse a client's certificate, and a client
+// to refuse a server's, also if it verifies nothing.
+func refuses(t *testing.T, ca *authority, cert tls.Certificate, because string) {
+	t.Helper()
+	versions(t, func(t *testing.T, version uint16) {
+		for auth := tls.RequestClientCert; auth <= tls.RequireAndVerifyClientCert; auth++ {
+			t.Run(auth.String(), func(t *testing.T) {
+				cfg := &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, ClientAuth: auth, MaxVersion: version}
+				if auth >= tls.VerifyClientCertIfGiven {
+					cfg.ClientCAs = ca.pool()
+				}
+				_, what := handshakeWith(t, cfg, ca, &cert, false)
+				assert.NotZero(t, what.what&libevent.EventError)
+				assert.ErrorContains(t, what.err, because)
+			})
+		}
+		for name, cfg := range map[string]*openssl.Config{
+			"client":                    {RootCAs: ca.pool(), ServerName: "example.test"},
+			"client that verifies none": {InsecureSkipVerify: true},
+		} {
+			t.Run(name, func(t *testing.T) {
+				cfg.MaxVersion = version
+				_, what, err := handshake(t, client(t, cfg), &tls.Config{Certificates: []tls.Certificate{cert}})
+				assert.Error(t, err)
+				assert.NotZero(t, what.what&libevent.EventError)
+				assert.ErrorContains(t, what.err, because)
+			})
+		}
+	})
+}
+
+// A certificate that Go cannot parse is refused, and does not pass for none.
+func TestCertificateThatGoDoesNotParse(t *testing.T) {
+	ca := newAuthority(t)
+	refuses(t, ca, ca.unparsed(t, "example.test"), "negative serial number")
+}
+
+// giant is the certificate of an intermediate, with an RSA key of so many bits. Nobody has the
+// private key.
+func (a *authority) giant(t *testing.T, bits int) *x509.Certificate {
+	t.Helper()
+	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), uint(bits-1)))
+	require.NoError(t, err)
+	n.SetBit(n, bits-1, 1).SetBit(n, 0, 1)
+	cert := template("giant")
+	cert.IsCA, cert.BasicConstraintsValid = true, true
+	return sign(t, cert, a.cert, &rsa.PublicKey{N: n, E: 65537}, a.key)
+}
+
+// What a peer sends is bounded, before anything is verified.
+func TestBoundsOfAChain(t *testing.T) {
+	ca := newAuthority(t)
+	t.Run("bits", func(t *testing.T) {
+		cert := ca.issue(t, "example.test")
+		cert.Certificate = append(cert.Certificate, ca.giant(t, 8193).Raw)
+		refuses(t, ca, cert, "an RSA key of 8193 bits")
+	})
+	t.Run("number", func(t *testing.T) {
+		cert := ca.issue(t, "example.test")
+		for len(cert.Certificate) < 11 {
+			cert.Certificate = append(cert.Certificate, ca.cert.Raw)
+		}
+		refuses(t, ca, cert, "11 certificates")
+	})
+	t.Run("bytes", func(t *testing.T) {
+		cert := ca.issueWith(t, newKey(t), func(c *x509.Certificate) {
+			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Value: make([]byte, 100<<10)}}
+		}, "example.test")
+		refuses(t, ca, cert, "excessive message size")
+	})
+}
+
+// A chain at the bounds is accepted.
+func TestChainAtTheBounds(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issue(t, "example.test")
+	cert.Certificate = append(cert.Certificate, ca.giant(t, 8192).Raw)
+	for len(cert.Certificate) < 10 {
+		cert.Certificate = append(cert.Certificate, ca.cert.Raw)
+	}
+	_, what, err := handshake(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"}), &tls.Config{Certificates: []tls.Certificate{cert}})
+	require.NoError(t, err)
+	assert.Equal(t, connected, what)
+}
+
+// A client accepts exactly the servers that a client of crypto/tls accepts.
+func TestAsCryptoTLS(t *testing.T) {
+	ca := newAuthority(t)
+	small, err := rsa.GenerateKey(rand.Reader, 1024)
+	require.NoError(t, err)
+	isCA := func(c *x509.Certificate) {
+		c.IsCA, c.BasicConstraintsValid, c.KeyUsage = true, true, x509.KeyUsageCertSign
+	}
+	usage := func(usages ...x509.ExtKeyUsage) func(*x509.Certificate) {
+		return func(c *x509.Certificate) { c.ExtKeyUsage = usages }
+	}
+	for name, c := range map[string]struct {
+		cert       tls.Certificate
+		serverName string
+	}{
+		"any usage":                {ca.issueWith(t, newKey(t), usage(x509.ExtKeyUsageAny), "example.test"), "example.test"},
+		"no usage":                 {ca.issueWith(t, newKey(t), usage(), "example.test"), "example.test"},
+		"a CA":                     {ca.issueWith(t, newKey(t), isCA, "example.test"), "example.test"},
+		"mapped IPv4":              {ca.issue(t, "127.0.0.1"), "::ffff:127.0.0.1"},
+		"IPv6":                     {ca.issue(t, "::1"), "::1"},
+		"IPv6 in brackets":         {ca.issue(t, "::1"), "[::1]"},
+		"IPv6 with a zone":         {ca.issue(t, "::1"), "::1%lo"},
+		"IPv4 as a name":           {ca.issue(t, "127.0.0.1"), "0x7f.1"},
+		"RSA with 1024 bits":       {ca.issueWith(t, small, nil, "example.test"), "example.test"},
+		"upper case":               {ca.issue(t, "example.test"), "EXAMPLE.test"},
+		"wildcard":                 {ca.issue(t, "*.example.test"), "a.example.test"},
+		"wildcard for two labels":  {ca.issue(t, "*.example.test"), "a.b.example.test"},
+		"wildcard for the domain":  {ca.issue(t, "*.example.test"), "example.test"},
+		"wildcard in the middle":   {ca.issue(t, "a*.example.test"), "ab.example.test"},
+		"wildcard as a ServerName": {ca.issue(t, "*.example.test"), "*.example.test"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ours, theirs := net.Pipe()
+			defer ours.Close()
+			defer theirs.Close()
+			go func() { _ = tls.Server(theirs, &tls.Config{Certificates: []tls.Certificate{c.cert}}).Handshake() }()
+			want := tls.Client(ours, &tls.Config{RootCAs: ca.pool(), ServerName: c.serverName}).Handshake()
+			trust(t, ca, func(t *testing.T, cfg openssl.Config) {
+				cfg.ServerName = c.serverName
+				_, what, _ := handshake(t, client(t, &cfg), &tls.Config{Certificates: []tls.Certificate{c.cert}})
+				if want == nil {
+					assert.Equal(t, connected, what)
+				} else {
+					assert.Equal(t, fmt.Sprint(want), "tls: failed to verify certificate: "+strings.TrimPrefix(fmt.Sprint(what.err), "tls: failed to verify certificate: "))
+				}
+			})
+		})
+	}
+}
+
+// A name with a dot before it would be that of no server, or of all below a domain.
+func TestLeadingDot(t *testing.T) {
+	ca := newAuthority(t)
+	trust(t, ca, func(t *testing.T, cfg openssl.Config) {
+		cfg.ServerName = ".example.test"
+		_, err := openssl.NewClientContext(&cfg)
+		assert.ErrorIs(t, err, syscall.EINVAL)
+		cfg.ServerName = ""
+		ctx := client(t, &cfg)
+		_, err = ctx.Named(".example.test")
+		assert.ErrorIs(t, err, syscall.EINVAL)
+		conn := newSocket(t, ctx, testutil.NewBase(t), -1)
+		assert.ErrorIs(t, conn.Connect("tcp", ".example.test:1"), syscall.EINVAL)
+		conn.Free()
+	})
+}
+
+// TLS has 64 KiB for the names of the authorities that a server sends. More are refused at once,
+// and so many work.
+func TestManyAuthorities(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issue(t, "example.test")
+	many := func(total int) []*x509.Certificate {
+		roots := ca.roots()
+		used := 2 + len(ca.cert.RawSubject)
+		for used < total {
+			name := template(strings.Repeat("x", 1000))
+			name.IsCA, name.BasicConstraintsValid = true, true
+			root := sign(t, name, ca.cert, &ca.key.PublicKey, ca.key)
+			if used += 2 + len(root.RawSubject); used <= total {
+				roots = append(roots, root)
+			}
+		}
+		return roots
+	}
+	serverIsRefused(t, &openssl.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert,
+		ClientCACertificates: append(many(65000), many(5000)...)})
+	versions(t, func(t *testing.T, version uint16) {
+		given := ca.issue(t, "client")
+		_, what := handshakeWith(t, &openssl.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert,
+			ClientCACertificates: many(64000), MaxVersion: version}, ca, &given, true)
+		assert.Equal(t, connected, what)
+	})
+}
+
+// A server sends what its certificate has, and a client has what the server sends.
+func TestStaple(t *testing.T) {
+	ca := newAuthority(t)
+	stapled := ca.issue(t, "example.test")
+	stapled.OCSPStaple = []byte("an OCSP response")
+	stapled.SignedCertificateTimestamps = [][]byte{[]byte("one"), []byte("another")}
+	second := ca.issueWith(t, rsaKey(t), nil, "other.test")
+	second.OCSPStaple = []byte("another response")
+	plain := ca.issue(t, "example.test")
+	versions(t, func(t *testing.T, version uint16) {
+		for _, cert := range []*tls.Certificate{&stapled, &second, &plain} {
+			name := cert.Leaf.DNSNames[0]
+			for way, cfg := range map[string]openssl.Config{
+				"one":            {Certificates: []tls.Certificate{*cert}},
+				"several":        {Certificates: []tls.Certificate{*cert, ca.issue(t, "third.test")}},
+				"GetCertificate": {GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil }},
+			} {
+				t.Run(way, func(t *testing.T) {
+					cfg.MaxVersion = version
+					fd, socket := testutil.TCPPair(t)
+					conn := newSocket(t, server(t, &cfg), newLoop(t), fd)
+					_, events := watch(t, conn)
+					peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: name})
+					require.NoError(t, peer.Handshake())
+					require.Equal(t, connected, testutil.Receive(t, events))
+					assert.Equal(t, cert.OCSPStaple, peer.ConnectionState().OCSPResponse)
+					assert.Equal(t, cert.SignedCertificateTimestamps, peer.ConnectionState().SignedCertificateTimestamps)
+				})
+			}
+			conn, what, err := handshake(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: name, MaxVersion: version}),
+				&tls.Config{Certificates: []tls.Certificate{*cert}})
+			require.NoError(t, err)
+			require.Equal(t, connected, what)
+			assert.Equal(t, cert.OCSPStaple, conn.ConnectionState().OCSPResponse)
+			assert.Equal(t, cert.SignedCertificateTimestamps, conn.ConnectionState().SignedCertificateTimestamps)
+		}
+	})
+}
+
+// Both ends derive the same bytes.
+func TestExportKeyingMaterial(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		fd, socket := testutil.TCPPair(t)
+		conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version}), newLoop(t), fd)
+		_, err := conn.ExportKeyingMaterial("label", nil, 32)
+		assert.ErrorIs(t, err, syscall.ENOTCONN)
+		_, events := watch(t, conn)
+		peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+		require.NoError(t, peer.Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		state := peer.ConnectionState()
+		for _, context := range [][]byte{nil, {}, []byte("context")} {
+			want, err := state.ExportKeyingMaterial("EXPORTER-Channel-Binding", context, 32)
+			require.NoError(t, err)
+			got, err := conn.ExportKeyingMaterial("EXPORTER-Channel-Binding", context, 32)
+			require.NoError(t, err)
+			assert.Equal(t, want, got)
+		}
+		_, err = conn.ExportKeyingMaterial("label", nil, 0)
+		assert.ErrorIs(t, err, syscall.EINVAL)
+		conn.Free()
+		_, err = conn.ExportKeyingMaterial("label", nil, 32)
+		assert.ErrorIs(t, err, libevent.ErrClosed)
+	})
+}

@@ -1,0 +1,78 @@
+package openssl
+
+/*
+#include "native.h"
+*/
+import "C"
+
+import (
+	"crypto/tls"
+	"errors"
+	"strings"
+)
+
+func (s *shared) setVersions(op string, low, high uint16) error {
+	for _, v := range []uint16{low, high} {
+		if v != 0 && (v < tls.VersionTLS10 || v > tls.VersionTLS13) {
+			return badArgument(op, "MinVersion or MaxVersion is %#04x, which is not a version of TLS", v)
+		}
+	}
+	if least := max(low, tls.VersionTLS12); high != 0 && low == 0 && high < least || high != 0 && high < low {
+		return badArgument(op, "MaxVersion, %s, is below MinVersion, %s", tls.VersionName(high), tls.VersionName(least))
+	}
+	return newErrorIf(op, C.gtls_ctx_versions(s.c, C.int(low), C.int(high)))
+}
+
+func (s *shared) setCiphers(op string, cfg *Config) error {
+	list := cfg.CipherList
+	var tls12, tls13 []string
+	for _, id := range cfg.CipherSuites {
+		name := tls.CipherSuiteName(id)
+		switch {
+		case id>>8 == 0x13:
+			tls13 = append(tls13, name)
+		case !strings.HasPrefix(name, "0x"):
+			tls12 = append(tls12, C.GoString(C.OPENSSL_cipher_name(cString(name))))
+		default:
+			return badArgument(op, "CipherSuites has %#04x, which crypto/tls does not know", id)
+		}
+	}
+	if len(tls12) > 0 {
+		if list != "" {
+			return badArgument(op, "CipherList and CipherSuites are both set")
+		}
+		list = strings.Join(tls12, ":")
+	}
+	return newErrorIf(op, C.gtls_ctx_ciphers(s.c, cStringOrNil(list), cStringOrNil(strings.Join(tls13, ":"))))
+}
+
+// groups has OpenSSL's names for those of crypto/tls.
+var groups = map[tls.CurveID]string{
+	tls.CurveP256: "P-256", tls.CurveP384: "P-384", tls.CurveP521: "P-521",
+	tls.X25519: "X25519", tls.X25519MLKEM768: "X25519MLKEM768",
+}
+
+// setGroups leaves out what this OpenSSL does not have. OpenSSL refuses a whole list for one such
+// name, so each is tried alone before.
+func (s *shared) setGroups(op string, wanted []tls.CurveID) error {
+	if len(wanted) == 0 {
+		return nil
+	}
+	var names []string
+	var failed error
+	for _, id := range wanted {
+		name, ok := groups[id]
+		if !ok {
+			return badArgument(op, "CurvePreferences has %v, which is not a group that crypto/tls knows", id)
+		}
+		if code := C.gtls_ctx_groups(s.c, cString(name)); code != 0 {
+			failed = newError(op, code)
+			continue
+		}
+		names = append(names, name)
+	}
+	if len(names) == 0 {
+		return errors.Join(badArgument(op, "OpenSSL has none of CurvePreferences"), failed)
+	}
+	return newErrorIf(op, C.gtls_ctx_groups(s.c, cString(strings.Join(names, ":"))))
+}

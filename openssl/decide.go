@@ -1,0 +1,136 @@
+package openssl
+
+/*
+#include "native.h"
+*/
+import "C"
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// decide says whether a connection may be reported whose handshake is done. It is the only place
+// that does, for full handshakes, for resumed sessions, for filters and for renegotiations. All
+// that the context demands is checked here again, whatever OpenSSL has checked already. If the
+// result is nil, the connection must be reported as failed.
+func (c *Conn) decide() (*ConnectionState, error) {
+	s, err := c.readState()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.checkPeer(s); err != nil {
+		return nil, err
+	}
+	if proto := s.NegotiatedProtocol; proto != "" && !slices.Contains(c.rules().protos, proto) {
+		return nil, fmt.Errorf("openssl: the peer has chosen the protocol %q, which NextProtos does not have", proto)
+	}
+	return s, nil
+}
+
+var (
+	errNoProtection  = errors.New("openssl: the cipher does not protect the connection")
+	errNoCertificate = errors.New("openssl: the peer has shown no certificate")
+	errNotVerified   = errors.New("openssl: the certificate of the peer was not verified")
+)
+
+// checkPeer checks that the peer has shown the certificates that the context demands, and sets
+// those of s.
+func (c *Conn) checkPeer(s *ConnectionState) error {
+	p, t := c.peer.Load(), &c.rules().trust
+	if s.DidResume {
+		p = c.resumedPeer(s)
+	} else if len(s.PeerCertificates) == 0 {
+		p = nil // the one that is known was another connection's
+	}
+	switch {
+	case p == nil && t.required:
+		return errNoCertificate
+	case p == nil && len(s.PeerCertificates) == 0:
+		return nil
+	case p == nil || !p.certs[0].Equal(s.PeerCertificates[0]):
+		return errNotVerified
+	case s.DidResume && t.verified:
+		if err := t.stillValid(p, c.serverName(), c.ctx.server); err != nil {
+			return err
+		}
+	case t.verified && len(p.chains) == 0:
+		return errNotVerified
+	}
+	s.PeerCertificates, s.VerifiedChains = p.certs, p.chains
+	c.peer.Store(p)
+	return nil
+}
+
+// resumedPeer returns whom the session knows. A client remembers all that the server has shown, and
+// a server has the client's own certificate only.
+func (c *Conn) resumedPeer(s *ConnectionState) *peer {
+	if len(s.PeerCertificates) == 0 {
+		return nil
+	}
+	if p := c.offered.Load(); p != nil && p.certs[0].Equal(s.PeerCertificates[0]) {
+		return p
+	}
+	return &peer{certs: s.PeerCertificates}
+}
+
+// stillValid checks what can have changed since the certificates were verified.
+func (t *trust) stillValid(p *peer, name string, server bool) error {
+	if err := t.expired(p); err != nil || server {
+		return err
+	}
+	return p.certs[0].VerifyHostname(name)
+}
+
+// expired returns an error if the peer's own certificate, or each of its chains, is expired or
+// revoked by now.
+func (t *trust) expired(p *peer) error {
+	now := t.now()
+	if len(p.chains) == 0 { // the issuer is not known
+		if err := t.revoked.check(p.certs[0], nil, now); err != nil {
+			return err
+		}
+	} else if _, err := t.revoked.filter(p.chains, now); err != nil {
+		return err
+	}
+	outside := func(cert *x509.Certificate) bool { return now.Before(cert.NotBefore) || now.After(cert.NotAfter) }
+	bad := p.certs[0]
+	if !outside(bad) {
+		if len(p.chains) == 0 {
+			return nil
+		}
+		for _, chain := range p.chains {
+			i := slices.IndexFunc(chain, outside)
+			if i < 0 {
+				return nil
+			}
+			bad = chain[i]
+		}
+	}
+	return x509.CertificateInvalidError{Cert: bad, Reason: x509.Expired, Detail: fmt.Sprintf("it is %v now", now)}
+}
+
+// decideNow is decide for a handshake that could not wait for Go. It runs without a lock.
+func (c *Conn) decideNow() error {
+	s, err := c.decide()
+	if t := &c.rules().trust; err == nil && t.mustConfirm(s) {
+		err = t.confirm(s)
+	}
+	c.next.Store(s)
+	return err
+}
+
+// mayResume says whether a server resumes a session with a client. If not, the client gets a full
+// handshake.
+func (s *shared) mayResume(client *C.struct_stack_st_X509) bool {
+	certs, err := parseStack(client)
+	switch {
+	case err != nil:
+		return false
+	case len(certs) == 0:
+		return !s.trust.required
+	}
+	return !s.trust.verified || s.trust.expired(&peer{certs: certs}) == nil
+}

@@ -1,0 +1,305 @@
+package openssl_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
+	"github.com/go-libevent/libevent/openssl"
+)
+
+// GetCertificate is told the same of a client as with crypto/tls.
+func TestClientHelloInfo(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issue(t, "example.test")
+	for name, cfg := range map[string]*tls.Config{
+		"all":       {NextProtos: []string{"h2", "http/1.1"}},
+		"TLS 1.2":   {MaxVersion: tls.VersionTLS12, CurvePreferences: []tls.CurveID{tls.CurveP256}},
+		"one suite": {MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg.RootCAs, cfg.ServerName = ca.pool(), "example.test"
+			ours, theirs := make(chan *tls.ClientHelloInfo, 1), make(chan *tls.ClientHelloInfo, 1)
+			a, b := net.Pipe()
+			defer a.Close()
+			defer b.Close()
+			handshakeOf(tls.Server(a, &tls.Config{GetCertificate: func(info *tls.ClientHelloInfo) (*tls.Certificate, error) {
+				theirs <- info
+				return &cert, nil
+			}}))
+			go func() { _, _ = io.Copy(io.Discard, b) }()
+			fd, peer := testutil.TCPPair(t)
+			conn := newSocket(t, server(t, &openssl.Config{GetCertificate: func(info *tls.ClientHelloInfo) (*tls.Certificate, error) {
+				ours <- info
+				return &cert, nil
+			}}), newLoop(t), fd)
+			_, events := watch(t, conn)
+			// Both servers get the same message.
+			require.NoError(t, tls.Client(&copied{Conn: peer, to: b}, cfg).Handshake())
+			require.Equal(t, connected, testutil.Receive(t, events))
+			got, want := testutil.Receive(t, ours), testutil.Receive(t, theirs)
+			assert.Equal(t, want.CipherSuites, got.CipherSuites)
+			assert.Equal(t, want.ServerName, got.ServerName)
+			assert.Equal(t, want.SupportedCurves, got.SupportedCurves)
+			assert.Equal(t, want.SupportedPoints, got.SupportedPoints)
+			assert.Equal(t, want.SignatureSchemes, got.SignatureSchemes)
+			assert.Equal(t, want.SupportedProtos, got.SupportedProtos)
+			assert.Equal(t, want.SupportedVersions, got.SupportedVersions)
+			assert.Equal(t, want.Extensions, got.Extensions)
+			assert.Equal(t, peer.LocalAddr().String(), got.Conn.RemoteAddr().String())
+			assert.NoError(t, got.SupportsCertificate(&cert))
+		})
+	}
+}
+
+// copied writes its first message to another connection as well.
+type copied struct {
+	net.Conn
+	to   net.Conn
+	done bool
+}
+
+func (c *copied) Write(p []byte) (int, error) {
+	if !c.done {
+		c.done = true
+		if _, err := c.to.Write(p); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Write(p)
+}
+
+// GetCertificate chooses by name, and may choose another certificate for the next client. A server
+// without a certificate for a client falls back to Certificates.
+func TestGetCertificate(t *testing.T) {
+	ca := newAuthority(t)
+	plain, first, second := ca.issue(t, "plain.test"), ca.issue(t, "example.test"), ca.issueWith(t, rsaKey(t), nil, "example.test")
+	versions(t, func(t *testing.T, version uint16) {
+		var current atomic.Pointer[tls.Certificate]
+		var refuse atomic.Bool
+		events := make(chan told, 100)
+		addr := accept(t, newLoop(t), server(t, &openssl.Config{Certificates: []tls.Certificate{plain}, MaxVersion: version,
+			GetCertificate: func(info *tls.ClientHelloInfo) (*tls.Certificate, error) {
+				if refuse.Load() {
+					return nil, errUnwanted
+				}
+				if info.ServerName == "example.test" {
+					return current.Load(), nil
+				}
+				return nil, nil
+			}}), func(conn *openssl.Conn) {
+			assert.NoError(t, conn.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+				events <- told{what, b.Err()}
+				b.Free()
+			}))
+		}).String()
+		dial := func(name string) *x509.Certificate {
+			conn, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: ca.pool(), ServerName: name})
+			require.NoError(t, err)
+			defer conn.Close()
+			require.Equal(t, connected, testutil.Receive(t, events))
+			return conn.ConnectionState().PeerCertificates[0]
+		}
+		for range 2 {
+			for _, cert := range []*tls.Certificate{&first, &second} {
+				current.Store(cert)
+				assert.True(t, dial("example.test").Equal(cert.Leaf))
+				assert.True(t, dial("plain.test").Equal(plain.Leaf))
+			}
+		}
+		refuse.Store(true)
+		_, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+		assert.ErrorContains(t, err, "internal error")
+		assert.ErrorIs(t, testutil.Receive(t, events).err, errUnwanted)
+	})
+}
+
+// A certificate that OpenSSL cannot use is an error of the connection.
+func TestGetBadCertificate(t *testing.T) {
+	ca := newAuthority(t)
+	good := ca.issue(t, "example.test")
+	for name, cert := range map[string]*tls.Certificate{
+		"empty":              {},
+		"other key":          {Certificate: good.Certificate, PrivateKey: newKey(t)},
+		"none":               nil,
+		"restricted schemes": {Certificate: good.Certificate, PrivateKey: good.PrivateKey, SupportedSignatureAlgorithms: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fd, peer := testutil.TCPPair(t)
+			conn := newSocket(t, server(t, &openssl.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil }}), newLoop(t), fd)
+			_, events := watch(t, conn)
+			assert.Error(t, tls.Client(peer, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"}).Handshake())
+			assert.Error(t, testutil.Receive(t, events).err)
+		})
+	}
+}
+
+// While GetCertificate blocks, the loop does other things.
+func TestGetCertificateThatBlocks(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issue(t, "example.test")
+	called, may := make(chan struct{}), make(chan struct{})
+	fd, peer := testutil.TCPPair(t)
+	conn := newSocket(t, server(t, &openssl.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		close(called)
+		<-may
+		return &cert, nil
+	}}), newLoop(t), fd)
+	_, events := watch(t, conn)
+	failed := handshakeOf(tls.Client(peer, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"}))
+	testutil.Receive(t, called)
+	for range 100 { // many turns of the loop
+		testutil.OnLoop(t, conn.Base(), func() {})
+	}
+	assert.Empty(t, events)
+	close(may)
+	assert.NoError(t, testutil.Receive(t, failed))
+	assert.Equal(t, connected, testutil.Receive(t, events))
+}
+
+// GetConfigForClient gives a client another certificate, other versions and protocols, and demands
+// its certificate.
+func TestGetConfigForClient(t *testing.T) {
+	ca, other := newAuthority(t), newAuthority(t)
+	strict := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "strict.test")}, NextProtos: []string{"strict"},
+		MaxVersion: tls.VersionTLS12, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool()})
+	events := make(chan told, 100)
+	conns := make(chan *openssl.Conn, 100)
+	addr := accept(t, newLoop(t), server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, NextProtos: []string{"plain"},
+		GetConfigForClient: func(info *tls.ClientHelloInfo) (*openssl.Context, error) {
+			switch info.ServerName {
+			case "strict.test":
+				return strict, nil
+			case "unwanted.test":
+				return nil, errUnwanted
+			}
+			return nil, nil
+		}}), func(conn *openssl.Conn) {
+		assert.NoError(t, conn.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+			events <- told{what, b.Err()}
+			conns <- conn
+		}))
+		assert.NoError(t, conn.Enable(rd))
+	}).String()
+	dial := func(name string, certs ...tls.Certificate) (tls.ConnectionState, error, told) {
+		conn, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: ca.pool(), ServerName: name, NextProtos: []string{"plain", "strict"}, Certificates: certs})
+		what := testutil.Receive(t, events)
+		testutil.Receive(t, conns).Free()
+		if err != nil {
+			return tls.ConnectionState{}, err, what
+		}
+		defer conn.Close()
+		return conn.ConnectionState(), nil, what
+	}
+	state, err, what := dial("example.test")
+	require.NoError(t, err)
+	assert.Equal(t, connected, what)
+	assert.EqualValues(t, tls.VersionTLS13, state.Version)
+	assert.Equal(t, "plain", state.NegotiatedProtocol)
+	state, err, what = dial("strict.test", ca.issue(t, "client"))
+	require.NoError(t, err)
+	assert.Equal(t, connected, what)
+	assert.EqualValues(t, tls.VersionTLS12, state.Version)
+	assert.Equal(t, "strict", state.NegotiatedProtocol)
+	_, err, what = dial("strict.test")
+	assert.Error(t, err)
+	assert.NotZero(t, what.what&libevent.EventError)
+	_, err, what = dial("strict.test", other.issue(t, "client"))
+	assert.Error(t, err)
+	assert.NotZero(t, what.what&libevent.EventError)
+	_, err, what = dial("unwanted.test")
+	assert.ErrorContains(t, err, "internal error")
+	assert.ErrorIs(t, what.err, errUnwanted)
+	strict.Free()
+	_, err, what = dial("strict.test", ca.issue(t, "client"))
+	assert.Error(t, err)
+	assert.ErrorIs(t, what.err, libevent.ErrClosed)
+}
+
+// A Conn whose socket is replaced asks again, and starts with its own context.
+func TestGetConfigForTheNextClient(t *testing.T) {
+	ca := newAuthority(t)
+	strict := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "strict.test")}, MaxVersion: tls.VersionTLS12})
+	conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")},
+		GetConfigForClient: func(info *tls.ClientHelloInfo) (*openssl.Context, error) {
+			if info.ServerName == "strict.test" {
+				return strict, nil
+			}
+			return nil, nil
+		}}), newLoop(t), -1)
+	_, events := watch(t, conn)
+	for _, name := range []string{"strict.test", "example.test", "strict.test", "example.test"} {
+		fd, socket := testutil.TCPPair(t)
+		testutil.OnLoop(t, conn.Base(), func() { assert.NoError(t, conn.ReplaceFD(fd)) })
+		require.NoError(t, conn.Enable(rd))
+		peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: name})
+		require.NoError(t, peer.Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		assert.Equal(t, name == "strict.test", peer.ConnectionState().Version == tls.VersionTLS12)
+		require.NoError(t, peer.Close())
+		require.Equal(t, endOfFile, testutil.Receive(t, events))
+	}
+}
+
+// A client shows its certificate only to servers that accept one of its issuers.
+func TestCertificateForTheRightServer(t *testing.T) {
+	ca, other := newAuthority(t), newAuthorityNamed(t, "other root")
+	cert := ca.issue(t, "client")
+	versions(t, func(t *testing.T, version uint16) {
+		for _, way := range []openssl.Config{
+			{Certificates: []tls.Certificate{cert}},
+			{GetClientCertificate: func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				if info.SupportsCertificate(&cert) != nil {
+					return new(tls.Certificate), nil
+				}
+				return &cert, nil
+			}},
+		} {
+			for accepted, pool := range map[*authority]*x509.CertPool{ca: ca.pool(), other: other.pool(), nil: nil} {
+				way.RootCAs, way.ServerName, way.MaxVersion = ca.pool(), "example.test", version
+				var shown []*x509.Certificate
+				_, what, err := handshake(t, client(t, &way), &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")},
+					ClientAuth: tls.RequestClientCert, ClientCAs: pool,
+					VerifyConnection: func(s tls.ConnectionState) error { shown = s.PeerCertificates; return nil }})
+				require.NoError(t, err)
+				require.Equal(t, connected, what)
+				assert.Equal(t, accepted != other, len(shown) > 0)
+			}
+		}
+	})
+}
+
+func TestGetClientCertificateThatFails(t *testing.T) {
+	ca := newAuthority(t)
+	for _, result := range []error{errUnwanted, nil} {
+		_, what, err := handshake(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test",
+			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return nil, result }}),
+			&tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, ClientAuth: tls.RequestClientCert})
+		assert.Error(t, err)
+		assert.Error(t, what.err)
+		if result != nil {
+			assert.ErrorIs(t, what.err, errUnwanted)
+		}
+	}
+}
+
+func TestFunctionsForTheOtherSide(t *testing.T) {
+	ca := newAuthority(t)
+	get := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil }
+	serverIsRefused(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")},
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return nil, nil }})
+	for _, cfg := range []*openssl.Config{{GetCertificate: get},
+		{GetConfigForClient: func(*tls.ClientHelloInfo) (*openssl.Context, error) { return nil, nil }}} {
+		_, err := openssl.NewClientContext(cfg)
+		assert.ErrorIs(t, err, syscall.EINVAL)
+	}
+}

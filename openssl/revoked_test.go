@@ -1,0 +1,85 @@
+package openssl_test
+
+import (
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"math/big"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent/openssl"
+)
+
+// revoke makes a list of revoked certificates.
+func (a *authority) revoke(t *testing.T, certs ...*x509.Certificate) *x509.RevocationList {
+	t.Helper()
+	issuer := *a.cert
+	issuer.KeyUsage |= x509.KeyUsageCRLSign
+	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().Add(time.Hour)}
+	for _, cert := range certs {
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries,
+			x509.RevocationListEntry{SerialNumber: cert.SerialNumber, RevocationTime: time.Now().Add(-time.Minute)})
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, list, &issuer, a.key)
+	require.NoError(t, err)
+	list, err = x509.ParseRevocationList(der)
+	require.NoError(t, err)
+	return list
+}
+
+func TestCRLs(t *testing.T) {
+	ca := newAuthorityNamed(t, "root with lists")
+	below := ca.below(t)
+	good, bad := ca.issue(t, "example.test"), ca.issue(t, "example.test")
+	under := withRoot(below.issue(t, "example.test"), ca)
+	for name, c := range map[string]struct {
+		cert tls.Certificate
+		list *x509.RevocationList
+		as   func(error) bool
+	}{
+		"good":                 {good, ca.revoke(t, bad.Leaf), nil},
+		"bad":                  {bad, ca.revoke(t, bad.Leaf), as[*openssl.RevokedError]},
+		"intermediate":         {under, ca.revoke(t, below.cert), as[*openssl.RevokedError]},
+		"list of another":      {bad, newAuthorityNamed(t, "another").revoke(t, bad.Leaf), nil},
+		"list with this name":  {bad, newAuthorityNamed(t, "root with lists").revoke(t, bad.Leaf), nil},
+		"list that is too old": {good, oldList(t, ca), func(err error) bool { return err != nil }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, what, err := handshake(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", CRLs: []*x509.RevocationList{c.list}}),
+				&tls.Config{Certificates: []tls.Certificate{c.cert}, MaxVersion: tls.VersionTLS12})
+			if c.as == nil {
+				require.NoError(t, err)
+				assert.Equal(t, connected, what)
+				return
+			}
+			assert.True(t, c.as(what.err), "%v", what)
+			assert.Error(t, err)
+			assert.True(t, as[*tls.CertificateVerificationError](what.err))
+		})
+	}
+	serverIsRefused(t, &openssl.Config{Certificates: []tls.Certificate{good}, CRLs: []*x509.RevocationList{nil}})
+	_, err := openssl.NewClientContext(&openssl.Config{CRLs: []*x509.RevocationList{nil}})
+	assert.ErrorIs(t, err, syscall.EINVAL)
+}
+
+func oldList(t *testing.T, a *authority) *x509.RevocationList {
+	list := a.revoke(t)
+	list.NextUpdate = time.Now().Add(-time.Minute) // the signature is of the bytes, which stay
+	return list
+}
+
+// A client learns from its alert that its certificate is revoked, or at least that it is refused.
+func TestRevokedClient(t *testing.T) {
+	ca := newAuthority(t)
+	bad := ca.issue(t, "client")
+	versions(t, func(t *testing.T, version uint16) {
+		_, what := handshakeWith(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version,
+			ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool(), CRLs: []*x509.RevocationList{ca.revoke(t, bad.Leaf)}}, ca, &bad, false)
+		assert.True(t, as[*openssl.RevokedError](what.err), "%v", what)
+	})
+}

@@ -1,0 +1,174 @@
+package openssl_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
+	"github.com/go-libevent/libevent/openssl"
+)
+
+// clock is a Config.Time that can be put forward.
+type clock struct{ ahead atomic.Int64 }
+
+func (c *clock) time() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+
+// A session does not outlive the certificate of its server.
+func TestServerExpiresBeforeItsSession(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}, MaxVersion: version}, sendBack)
+		var clock clock
+		ctx := client(t, &openssl.Config{RootCAs: ca.pool(), SessionCache: 1, Time: clock.time})
+		dial := func() (*openssl.Conn, <-chan string, told) {
+			conn := newSocket(t, ctx, newLoop(t), -1)
+			read, events := watch(t, conn)
+			require.NoError(t, conn.Connect("tcp", addr.String()))
+			return conn, read, testutil.Receive(t, events)
+		}
+		for i := range 3 {
+			conn, read, what := dial()
+			require.Equal(t, connected, what)
+			_, err := conn.WriteString("hello") // in TLS 1.3 the ticket comes with the answer
+			require.NoError(t, err)
+			assert.Equal(t, "hello", take(t, read, 5))
+			state := conn.ConnectionState()
+			assert.Equal(t, i > 0, state.DidResume)
+			assert.Len(t, state.PeerCertificates, 2)
+			assert.NotEmpty(t, state.VerifiedChains)
+			conn.Free()
+		}
+		clock.ahead.Store(int64(2 * time.Hour))
+		conn, _, what := dial()
+		assert.True(t, invalid(x509.Expired)(what.err), "%v", what)
+		conn.Free()
+	})
+}
+
+// A session does not outlive the certificate of its client. The client gets a full handshake.
+func TestClientExpiresBeforeItsSession(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		var clock clock
+		events := make(chan told, 100)
+		addr := accept(t, newLoop(t), server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}, MaxVersion: version,
+			ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: ca.pool(), Time: clock.time}), func(conn *openssl.Conn) {
+			read, told := watch(t, conn)
+			go func() {
+				what := <-told
+				events <- what
+				if what == connected {
+					_, _ = conn.WriteString(<-read)
+				}
+			}()
+		})
+		cfg := &tls.Config{RootCAs: ca.pool(), ClientSessionCache: tls.NewLRUClientSessionCache(1), Certificates: []tls.Certificate{ca.issue(t, "client")}}
+		dial := func() (*tls.Conn, error) {
+			conn, err := tls.Dial("tcp", addr.String(), cfg)
+			if err != nil {
+				return nil, err
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			if _, err = conn.Write([]byte("hello")); err != nil {
+				return nil, err
+			}
+			_, err = io.ReadFull(conn, make([]byte, 5))
+			return conn, err
+		}
+		for i := range 3 {
+			conn, err := dial()
+			require.NoError(t, err)
+			assert.Equal(t, i > 0, conn.ConnectionState().DidResume)
+			require.Equal(t, connected, testutil.Receive(t, events))
+		}
+		clock.ahead.Store(int64(2 * time.Hour))
+		_, err := dial()
+		assert.Error(t, err)
+		what := testutil.Receive(t, events)
+		assert.True(t, invalid(x509.Expired)(what.err), "%v", what)
+	})
+}
+
+// resumes reports whether a client of crypto/tls resumes its session with a server.
+func resumes(t *testing.T, addr string, cfg *tls.Config) bool {
+	t.Helper()
+	conn, err := tls.Dial("tcp", addr, cfg)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = conn.Write([]byte("hello"))
+	require.NoError(t, err)
+	_, err = io.ReadFull(conn, make([]byte, 5)) // in TLS 1.3 the ticket comes before the answer
+	require.NoError(t, err)
+	return conn.ConnectionState().DidResume
+}
+
+// A server changes the key of its tickets every day, and opens a ticket for a week.
+func TestTicketKeysRotate(t *testing.T) {
+	ca := newAuthority(t)
+	const day = 24 * time.Hour
+	versions(t, func(t *testing.T, version uint16) {
+		var clock clock
+		addr := accept(t, newLoop(t), server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}, MaxVersion: version,
+			Time: clock.time}), func(conn *openssl.Conn) { echo(t, conn) }).String()
+		fresh := func() *tls.Config {
+			return &tls.Config{RootCAs: ca.pool(), ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+		}
+		old, renewed, middle := fresh(), fresh(), fresh()
+		assert.False(t, resumes(t, addr, old))
+		assert.False(t, resumes(t, addr, renewed))
+		clock.ahead.Store(int64(4 * day))
+		assert.True(t, resumes(t, addr, renewed))
+		assert.False(t, resumes(t, addr, middle))
+		clock.ahead.Store(int64(8 * day))
+		assert.False(t, resumes(t, addr, old))
+		assert.True(t, resumes(t, addr, renewed)) // had another ticket after four days
+		assert.True(t, resumes(t, addr, middle))
+	})
+}
+
+// Servers that share keys resume each other's sessions. A key that was taken away opens no ticket.
+func TestSetSessionTicketKeys(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		serve := func(auth tls.ClientAuthType, keys ...[32]byte) (*openssl.Context, string) {
+			ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}, MaxVersion: version, ClientAuth: auth})
+			if keys != nil {
+				require.NoError(t, ctx.SetSessionTicketKeys(keys))
+			}
+			return ctx, accept(t, newLoop(t), ctx, func(conn *openssl.Conn) { echo(t, conn) }).String()
+		}
+		first, second := [32]byte{1}, [32]byte{2}
+		one, a := serve(tls.NoClientCert, first)
+		_, b := serve(tls.NoClientCert, second, first)
+		_, alone := serve(tls.NoClientCert)
+		_, demanding := serve(tls.RequestClientCert, first)
+		cfg := &tls.Config{RootCAs: ca.pool(), ServerName: "127.0.0.1", ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+		assert.False(t, resumes(t, a, cfg))
+		assert.True(t, resumes(t, a, cfg))
+		assert.True(t, resumes(t, b, cfg)) // the ticket from b has the second key
+		assert.False(t, resumes(t, a, cfg))
+		assert.False(t, resumes(t, demanding, cfg))
+		assert.False(t, resumes(t, a, cfg))
+		assert.False(t, resumes(t, alone, cfg))
+		assert.False(t, resumes(t, a, cfg))
+		require.NoError(t, one.SetSessionTicketKeys([][32]byte{second}))
+		assert.False(t, resumes(t, a, cfg))
+		assert.True(t, resumes(t, a, cfg))
+		assert.ErrorIs(t, one.SetSessionTicketKeys(nil), syscall.EINVAL)
+		assert.ErrorIs(t, one.SetSessionTicketKeys(make([][32]byte, 65)), syscall.EINVAL)
+	})
+	ctx := client(t, nil)
+	assert.ErrorIs(t, ctx.SetSessionTicketKeys([][32]byte{{}}), syscall.EINVAL)
+	freed := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}})
+	freed.Free()
+	assert.ErrorIs(t, freed.SetSessionTicketKeys([][32]byte{{}}), libevent.ErrClosed)
+}

@@ -1,0 +1,8 @@
+//go:build cgo && !race
+
+package libevent
+
+func raceRelease()           {}
+func raceAcquire()           {}
+func raceReads(*byte, int)   {}
+func raceWrites([]byte, int) {}

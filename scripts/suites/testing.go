@@ -1,0 +1,5 @@
+//go:build ignore
+
+package testing
+
+import _ "github.com/go-libevent/libevent/hook" // every program of tests has it

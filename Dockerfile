@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 FROM golang:1.26-bookworm AS build
 WORKDIR /src
 COPY . .

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * adopt.c: bufferevents that others made: C code that gives or lends one, or another package
  * of this module that has a kind of its own (internal/adopt).

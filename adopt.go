@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 /*
@@ -68,7 +70,7 @@ func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func
 	if below != nil && below.loopOnly && !loopOnly {
 		return nil, badArgument(op, "opts: the bufferevent below has OptLoopOnly, so this one needs it, too")
 	}
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive(op); err != nil {
 		return nil, err
 	}
 	defer b.leave()
@@ -83,7 +85,10 @@ func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func
 		return nil, err
 	}
 	bev.c, bev.below = n.record, below
-	bev.hasRecord()
+	bev.hasRecord(opts)
+	if below == nil {
+		bev.know()
+	}
 	return bev, nil
 }
 
@@ -94,6 +99,9 @@ func init() {
 
 func callOnKind(bev any, op string, call func() int64) (int, error) {
 	b := bev.(*BufferEvent)
+	if b.below == nil && b.ends.Load() == nil { // the call may bring the descriptor
+		defer b.know()
+	}
 	return b.do(op, func() C.int64_t {
 		if rc := C.glev_bev_check(b.c); rc != 0 {
 			return rc

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 //go:build cgo
 
 package libevent
@@ -7,22 +9,22 @@ import (
 	"sync"
 )
 
-// AfterFree has fn called, on a goroutine of its own, when the bufferevent has been
-// freed for good, by whatever call, also by Base.Free or at the end of a
-// FreeAfterFlush; a descriptor that it owned is closed by then. If that has happened
-// already, fn is called at once. A caller that waits for closures learns in this way
-// that none will come. stop takes the call back, and reports whether it was in time.
+// AfterFree calls fn on a new goroutine when the memory of the bufferevent has been given
+// back. That is some time after Free, after the end of a FreeAfterFlush, or during Base.Free.
+// By then a descriptor that the bufferevent owned is closed, and no closure will run any more.
+// If it has happened already, fn is called at once. stop prevents the call, and reports whether
+// it was early enough for that.
 func (b *BufferEvent) AfterFree(fn func()) (stop func() bool) { return b.afterFree(fn) }
 
-// AfterFree has fn called, on a goroutine of its own, when the listener has been freed
-// for good, also by Base.Free, and its socket is closed. If that has happened already,
-// fn is called at once. stop takes the call back, and reports whether it was in time.
+// AfterFree calls fn on a new goroutine when the memory of the listener has been given back,
+// after Free or during Base.Free. By then its socket is closed. If it has happened already, fn
+// is called at once. stop prevents the call, and reports whether it was early enough for that.
 func (l *Listener) AfterFree(fn func()) (stop func() bool) { return l.root().afterFree(fn) }
 
-// AfterFree has fn called, on a goroutine of its own, when the lookup has been freed
-// for good: after its closure has run, or without that when the lookup was cancelled or
-// its DNSBase or base freed. If that has happened already, fn is called at once. stop
-// takes the call back, and reports whether it was in time.
+// AfterFree calls fn on a new goroutine when the memory of the lookup has been given back:
+// after its closure has run, or, without the closure, after Cancel or when the DNSBase or the
+// base is freed. If it has happened already, fn is called at once. stop prevents the call, and
+// reports whether it was early enough for that.
 func (l *DNSLookup) AfterFree(fn func()) (stop func() bool) { return l.afterFree(fn) }
 
 // freeWaiters holds the functions of AfterFree.
@@ -66,6 +68,9 @@ func (o *object) afterFree(fn func()) (stop func() bool) {
 // tellFreed is called once, when the object has been freed. It starts the functions on
 // goroutines of their own, because it may run in the middle of Base.Free.
 func (o *object) tellFreed() {
+	if o.whenFreed != nil {
+		o.whenFreed()
+	}
 	f := o.freeWaiters.Swap(alreadyFreed)
 	if f == nil {
 		return

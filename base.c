@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* base.c: the C half of Base: making, running and freeing it. */
 
 #include <errno.h>

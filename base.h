@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * base.h: what the C files share and Go does not see: bases and threads, notes,
  * blocks, buffers.
@@ -222,5 +223,11 @@ void glev_buf_cb_changed(struct glev_buf_cb *cb, size_t added, size_t deleted);
 /* The next two are called by the callbacks of libevent. */
 int glev_dns_step(struct glev_dns *d, short what);
 int glev_lookup_answered(struct glev_lookup *l, int code);
+
+/* --- sockopt.c ------------------------------------------------------------- */
+
+int glev_socket_is_tcp(int fd);
+/* Sets TCP_NODELAY. Returns 0, or the negative of an errno. */
+int glev_socket_no_delay(int fd, int on);
 
 #endif

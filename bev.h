@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * bev.h: what the C files of a bufferevent share and Go does not see: its record, its
  * states, and its locks.
@@ -74,6 +75,7 @@ struct glev_settings {
 	int8_t was_limited;           /* libevent has a timer of a limit for it, for good */
 	int8_t timed;                 /* directions that have, or had, a timeout */
 	int8_t write_timed;           /* there is a write timeout */
+	int8_t nagle;                 /* the sockets that connecting makes get no TCP_NODELAY */
 };
 
 enum { GLEV_LIMIT_RATE = 1, GLEV_LIMIT_GROUP = 2, GLEV_LIMIT_SINGLE_READ = 4, GLEV_LIMIT_SINGLE_WRITE = 8, GLEV_LIMIT_BUFFER = 16 };

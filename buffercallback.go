@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 /*
@@ -42,7 +44,7 @@ func (b *Buffer) AddCallback(fn func(b *Buffer, added, deleted int)) (*BufferCal
 	cb.run = cb.tell
 	cb.handle = newHandle(cb)
 	cb.c = C.glev_buf_cb_new(cb.handle.forC())
-	err := error(&Error{op, syscall.ENOMEM})
+	err := error(&Error{Op: op, Err: syscall.ENOMEM})
 	if cb.c != nil {
 		cb.open()
 		_, err = b.do(op, func() C.int64_t { return C.glev_buf_cb_add(b.c, cb.c) })
@@ -62,11 +64,11 @@ func (cb *BufferCallback) Remove() {
 	}
 }
 
-// Enable has changes counted again.
+// Enable starts counting changes again.
 // Wraps evbuffer_cb_set_flags.
 func (cb *BufferCallback) Enable() error { return cb.enable("evbuffer_cb_set_flags", 1) }
 
-// Disable stops counting changes. fn may still be told of earlier ones.
+// Disable stops counting changes. If there were changes before, fn may still be called for them.
 // Wraps evbuffer_cb_clear_flags.
 func (cb *BufferCallback) Disable() error { return cb.enable("evbuffer_cb_clear_flags", 0) }
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * bufferevent.c: the C half of BufferEvent: making one, its settings, its data. What the
  * record is, its states and its locks are in bev.h; what follows from them is in settle.c.

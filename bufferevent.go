@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 /*
@@ -56,6 +58,7 @@ type BufferEvent struct {
 	door     *adopt.Kind  // set if another package made it, see internal/adopt
 	codes    []uint64     // error codes of that package's library, for the event being told
 
+	ends    atomic.Pointer[ends] // of a socket that is, or was, connected, or connects
 	dialing sync.Mutex
 	dial    *dial // a ConnectHostname that is under way, or nil
 }
@@ -67,8 +70,9 @@ type closures struct {
 
 var noClosures closures
 
-// NewSocket makes a bufferevent for a stream socket or a pipe, or, with fd -1, for a
-// socket that Connect makes or SetFD brings. If err is nil, NewSocket has made fd
+// NewSocket makes a bufferevent for a connected stream socket or a pipe, or, with fd -1, for
+// a socket that Connect makes or SetFD brings. Sockets of datagrams, and listening ones, are
+// refused. If err is nil, NewSocket has made fd
 // non-blocking. With OptCloseOnFree the bufferevent then owns fd; without it fd stays
 // the caller's, who closes it after Free. If err is not nil, fd stays the caller's.
 // Wraps bufferevent_socket_new.
@@ -81,19 +85,28 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 	if err != nil {
 		return nil, badArgument(op, "%v", err)
 	}
-	if err := b.enterAlive(); err != nil {
+	var ends *ends
+	if fd >= 0 {
+		if ends, err = endsOfFD(op, fd); err != nil {
+			return nil, err
+		}
+	}
+	if err := b.enterAlive(op); err != nil {
 		return nil, err
 	}
 	defer b.leave()
 	bev := newBufferEvent(b, loopOnly)
+	bev.ends.Store(ends)
 	var errno C.int
 	plain := b.plainIO || opts&OptPlainIO != 0
 	bev.c = C.glev_bev_new(b.c, C.int(fd), flags, cBool(loopOnly), cBool(plain), bev.handle.forC(), &errno)
 	if bev.c == nil {
 		bev.handle.release()
-		return nil, &Error{op, syscall.Errno(errno)}
+		_, err := result(op, -C.int64_t(errno))
+		return nil, err
 	}
-	bev.hasRecord()
+	bev.hasRecord(opts)
+	b.debug.given(bev, fd)
 	return bev, nil
 }
 
@@ -107,7 +120,7 @@ func (b *Base) NewPair(opts Options) (*BufferEvent, *BufferEvent, error) {
 	if err != nil {
 		return nil, nil, badArgument(op, "%v", err)
 	}
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive(op); err != nil {
 		return nil, nil, err
 	}
 	defer b.leave()
@@ -121,10 +134,10 @@ func (b *Base) NewPair(opts Options) (*BufferEvent, *BufferEvent, error) {
 			continue
 		}
 		end.c, end.partner = records[i], ends[1-i]
-		end.hasRecord()
+		end.hasRecord(opts)
 	}
 	if rc != 0 {
-		return nil, nil, &Error{op, syscall.Errno(-rc)}
+		return nil, nil, &Error{Op: op, Err: syscall.Errno(-rc)}
 	}
 	return ends[0], ends[1], nil
 }
@@ -138,7 +151,10 @@ func newBufferEvent(b *Base, loopOnly bool) *BufferEvent {
 
 // hasRecord completes a bufferevent whose record (c) has been made, and puts it on its
 // base.
-func (b *BufferEvent) hasRecord() {
+func (b *BufferEvent) hasRecord(opts Options) {
+	if opts&OptNagle != 0 {
+		C.glev_bev_keep_nagle(b.c)
+	}
 	b.native = unsafe.Pointer(C.glev_bev_native(b.c))
 	b.free = func() {
 		if g := b.group.Load(); g != nil {
@@ -191,6 +207,9 @@ func (b *BufferEvent) SetCallbacks(read, write func(*BufferEvent), event func(*B
 		}
 		// Before C learns of them: libevent may call them at once.
 		b.closures.Store(&closures{read, write, event})
+		if read != nil {
+			b.base.debug.watchReading(b)
+		}
 		return C.glev_bev_closures(b.c, set)
 	})
 	return err
@@ -206,7 +225,7 @@ func (b *BufferEvent) call(fn func(*BufferEvent)) (again bool) {
 	returned := false
 	defer b.base.leaveUser(b.base.enterUser())
 	defer b.ran(&returned)
-	b.base.callbacks.Add(1)
+	b.base.count()
 	fn(b)
 	returned = true
 	return false
@@ -220,13 +239,19 @@ func (b *BufferEvent) happened(what Events, errno syscall.Errno, connecting bool
 	returned := false
 	defer b.base.leaveUser(b.base.enterUser())
 	defer b.ran(&returned)
+	if what&EventConnected != 0 {
+		b.bottom().know()
+	}
 	cause := b.causeOf(what, errno, connecting)
 	what, cause = b.explained(what, errno, cause)
+	cause = b.located(cause)
 	if what, cause = b.bottom().dialled(what, cause); what != 0 {
 		b.note(what, cause)
 		if fn := b.closures.Load().event; fn != nil {
-			b.base.callbacks.Add(1)
+			b.base.count()
 			fn(b, what)
+		} else {
+			b.base.debug.unheard(b, what, cause)
 		}
 	}
 	returned = true
@@ -242,9 +267,12 @@ func (b *BufferEvent) note(what Events, cause error) {
 }
 
 func (b *BufferEvent) causeOf(what Events, errno syscall.Errno, connecting bool) error {
+	if what&EventError != 0 {
+		if failure := b.filterFailure(); failure != nil {
+			return failure
+		}
+	}
 	switch {
-	case what&EventError != 0 && b.filter != nil && b.filter.err.Load() != nil:
-		return *b.filter.err.Swap(nil)
 	case what&EventError != 0:
 		op := "read"
 		if connecting {
@@ -253,9 +281,9 @@ func (b *BufferEvent) causeOf(what Events, errno syscall.Errno, connecting bool)
 			op = "write"
 		}
 		if errno == 0 {
-			return &Error{op, errFailed}
+			return &Error{Op: op, Err: errFailed}
 		}
-		return &Error{op, errno}
+		return &Error{Op: op, Err: errno}
 	case what&EventEOF != 0:
 		return io.EOF
 	case what&EventTimeout != 0:
@@ -286,7 +314,10 @@ func (b *BufferEvent) Enable(what What) error {
 	if err := direction(op, what); err != nil {
 		return err
 	}
-	_, err := b.do(op, func() C.int64_t { return C.glev_bev_enable(b.c, C.short(what)) })
+	_, err := b.do(op, func() C.int64_t {
+		b.base.debug.enabled(b, what)
+		return C.glev_bev_enable(b.c, C.short(what))
+	})
 	return err
 }
 
@@ -337,17 +368,18 @@ func (b *BufferEvent) SetTimeouts(read, write time.Duration) error {
 // SetWatermark sets the watermarks, in bytes, of EvRead, EvWrite or both. A high mark
 // of 0 means none.
 //
-// Reading: the read closure is called only while the input has at least low bytes, and
-// reading stops while the input has high bytes or more. A stopped reader costs no CPU
-// time. A read closure that leaves fewer bytes than it found, but high bytes or more, is
-// called again. One that leaves as many or more, for example because it puts back what
-// it took, is called again only after the input has been below the mark; libevent alone
-// would call it again and again, at the cost of a whole core. (With TLS, taking
-// something counts, even if the closure puts it back.)
+// Reading: the read closure is called only while the input has at least low bytes. While the
+// input has high bytes or more, the loop does not read from the socket, and this costs no CPU
+// time. A read closure that leaves fewer bytes than it found, but high bytes or more, is called
+// again. One that leaves as many or more, for example because it puts back what it took, is
+// called again only after the input has been below the mark; libevent alone would call it again
+// and again, at the cost of a whole core. (With TLS, taking something counts, even if the closure
+// puts it back.)
 //
-// Writing: the write closure is called when the output has low bytes or fewer. libevent
-// keeps the high mark for filters on top of the bufferevent, and Write does not stop at
-// it. To bound the output, stop reading while Output().Len() is large.
+// Writing: the write closure is called after a write that leaves low bytes or fewer in the
+// output. The high mark bounds only what filters on top of the bufferevent write to it; Write
+// does not stop at it. To bound the output, use Handler.MaxOutput, or stop reading while
+// Output().Len() is large.
 // Wraps bufferevent_setwatermark.
 func (b *BufferEvent) SetWatermark(what What, low, high int) error {
 	const op = "bufferevent_setwatermark"

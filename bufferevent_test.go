@@ -1,8 +1,11 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent_test
 
 import (
 	"bytes"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -481,4 +484,28 @@ func TestPriorityWhileTheLoopRuns(t *testing.T) {
 	})
 	_ = peer.Close()
 	bev.Free()
+}
+
+// TestSocketsWithoutAStream gives away sockets that a bufferevent cannot read. They stay the
+// caller's.
+func TestSocketsWithoutAStream(t *testing.T) {
+	base := testutil.NewBase(t)
+	none, err := base.NewSocket(-1, 0)
+	require.NoError(t, err)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	datagrams, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	for fd, want := range map[int]string{
+		testutil.ConnFD(t, ln):        "fd is a listening socket: ListenFD takes it",
+		testutil.ConnFD(t, datagrams): "fd is a socket of datagrams or packets",
+	} {
+		_, err := base.NewSocket(fd, libevent.OptCloseOnFree)
+		for _, err := range []error{err, none.SetFD(fd), none.ReplaceFD(fd)} {
+			assert.ErrorIs(t, err, syscall.EINVAL)
+			assert.ErrorContains(t, err, want)
+		}
+		assert.NoError(t, syscall.Close(fd))
+	}
+	assert.Equal(t, 1, base.Stats().BufferEvents)
 }

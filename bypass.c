@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * bypass.c: bytes that pass the buffers by.
  *
@@ -75,7 +76,7 @@ static int may_open(const struct glev_bev *r)
 	return r->fast.on && !r->door && !r->fast.spilled && !r->fast.unsent && (r->off.held & EV_WRITE) &&
 	    !r->mark.high && !r->mark.low && !r->mark.write_low &&
 	    !r->in.callbacks && !r->out.callbacks && !r->in.lent && !r->out.lent &&
-	    r->in.frozen == GLEV_BACK && r->out.frozen == GLEV_FRONT &&
+	    r->in.frozen == GLEV_BACK && r->out.frozen == GLEV_FRONT && !r->ending.shut &&
 	    !evbuffer_get_length(r->in.evb) && !evbuffer_get_length(r->out.evb);
 }
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 /*
@@ -20,11 +22,11 @@ import "runtime"
 // enterAlive is the first way. It enters the object, and the caller then calls leave, or it
 // returns an error: ErrClosed, ErrLoopAborted, or, if the base has no locks and its loop runs
 // on another goroutine, ErrWrongLoop.
-func (o *object) enterAlive() error {
+func (o *object) enterAlive(op string) error {
 	if !o.enter() {
 		return ErrClosed
 	}
-	err := o.base.usable()
+	err := named(op, o.base.usable())
 	if err != nil {
 		o.leave()
 	}
@@ -32,11 +34,11 @@ func (o *object) enterAlive() error {
 }
 
 // enterAlive is the same for a base.
-func (b *Base) enterAlive() error {
+func (b *Base) enterAlive(op string) error {
 	if !b.enter() {
 		return ErrClosed
 	}
-	err := b.usable()
+	err := named(op, b.usable())
 	if err != nil {
 		b.leave()
 	}

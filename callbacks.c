@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * callbacks.c: every function that libevent calls.
  *
@@ -412,6 +413,46 @@ static void end_door(struct glev_bev *r)
 	glev_bev_push(glev_bev_bottom(r));
 }
 
+static int ask_filter(struct glev_bev *r, int out, ev_ssize_t limit, int mode);
+
+/* Has the functions of the filters for the input work off what is left, from the lowest filter
+ * up, because nothing will follow. Returns 0 if one of them has failed: it may hold a part of
+ * what the peer has begun, which must not look whole. With the locks of the stack. */
+static int finish_input(struct glev_bev *r)
+{
+	int rc = BEV_NEED_MORE;
+
+	if (!r || r->kind != GLEV_FILTER || r->door) /* the stream of a door has its own end */
+		return 1;
+	if (!finish_input(r->stack.under))
+		return 0;
+	if (r->stack.under_in_cb) { /* or else it has no functions of ours */
+		do
+			rc = ask_filter(r, 0, -1, BEV_FINISHED);
+		while (rc == BEV_OK && evbuffer_get_length(r->stack.under->in.evb));
+	}
+	return rc != BEV_ERROR;
+}
+
+/* Before the end of the stream is told, the filters learn of it, and the read closure gets what
+ * they still held. Returns the event to tell. */
+static short before_end(struct glev_bev *r, short what)
+{
+	size_t before, len;
+	int whole;
+
+	if (r->kind != GLEV_FILTER || !(what & BEV_EVENT_EOF) || (what & BEV_EVENT_ERROR))
+		return what;
+	glev_stack_lock(r);
+	before = evbuffer_get_length(r->in.evb);
+	whole = finish_input(r);
+	len = evbuffer_get_length(r->in.evb);
+	glev_stack_unlock(r);
+	if (len > before && len >= r->mark.low)
+		read_closure(r);
+	return whole ? what : (what & ~BEV_EVENT_EOF) | BEV_EVENT_ERROR;
+}
+
 /* Has the event told again when the loop next runs. */
 static void event_again(struct glev_bev *r, short what, int err, int connecting)
 {
@@ -477,6 +518,7 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	if (lingers) {
 		tell_lingering(r, what, err);
 	} else {
+		what = before_end(r, what);
 		rc = glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes);
 		if (rc == GLEV_AGAIN)
 			event_again(r, what, err, connecting);
@@ -501,7 +543,7 @@ void glev_on_bev_limit(evutil_socket_t fd, short what, void *arg)
 
 /* Under the lock of the filter, on the thread that entered libevent: libevent needs the
  * answer at once. The function may use its two buffers and nothing else. */
-static enum bufferevent_filter_result filter(struct glev_bev *r, int out, ev_ssize_t limit, int mode)
+static int ask_filter(struct glev_bev *r, int out, ev_ssize_t limit, int mode)
 {
 	uint64_t changes = __atomic_load_n(&r->stack.changes, __ATOMIC_RELAXED);
 	int rc;
@@ -513,6 +555,13 @@ static enum bufferevent_filter_result filter(struct glev_bev *r, int out, ev_ssi
 	 * nothing would be called for ever. */
 	if (rc == BEV_OK && __atomic_load_n(&r->stack.changes, __ATOMIC_RELAXED) == changes)
 		rc = BEV_NEED_MORE;
+	return rc;
+}
+
+static enum bufferevent_filter_result filter(struct glev_bev *r, int out, ev_ssize_t limit, int mode)
+{
+	int rc = ask_filter(r, out, limit, mode);
+
 	if (!out && mode == BEV_NORMAL && glev_filter_rests(r, rc == BEV_OK))
 		rc = BEV_NEED_MORE;
 	/* libevent does not report BEV_ERROR, so do it here. */
@@ -621,6 +670,11 @@ void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct socka
 
 	l->backoff_ms = 0;
 	l->accepted++;
+	if (l->no_delay) {
+		glev_socket_no_delay(fd, 1);
+		if (l->no_delay > 0)
+			l->no_delay--;
+	}
 	glev_addr_from(&addr, sa, (socklen_t)len);
 	glevAccept(l->handle, lev, fd, &addr);
 	if (l->wanted && (l->accepted >= GLEV_MOST_IN_A_TURN || event_base_got_break(b->base)))

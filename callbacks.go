@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 // The exported trampolines, which callbacks.c calls. Each finds the object behind the

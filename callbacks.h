@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * callbacks.h: the functions of callbacks.c, which libevent calls. The files below only
  * give their addresses to libevent.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * close.c: the ends of a bufferevent: CloseWrite, FreeAfterFlush, and Free.
  */

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 /*
@@ -30,19 +32,20 @@ func (b *BufferEvent) Free() {
 	}
 }
 
-// FreeAfterFlush is Free once the output has been written, or on an error, or when
-// limit has passed. limit counts from the call, even if the output makes progress; with
-// 0 the flush ends in the loop's next turn. From the return of FreeAfterFlush on no
-// closure starts, nothing is read, and methods return ErrClosed. Free ends the flush
-// early. A connection that is being made is waited for, if there is something to write.
+// FreeAfterFlush frees the bufferevent when its output has been written, when writing fails, or
+// when limit has passed, whichever is first. limit counts from the call, also if writing makes
+// progress; with 0 it passes in the loop's next turn. After FreeAfterFlush has returned, no
+// closure starts, nothing is read, and methods return ErrClosed. Free ends the wait at once. If
+// the bufferevent is still connecting and there is something to write, FreeAfterFlush waits for
+// the connection, too.
 //
-// If limit passes first, the rest of the output is dropped. With OptCloseOnFree a TCP
-// connection is then reset, so that the peer does not take a part for the whole. On a
-// pair the other end gets EOF. A peer that is still sending gets EOF, and until it ends
-// or has received everything, or limit passes, what it sends is dropped: closing with
-// unread bytes would reset the connection, and output that is on its way would be lost.
+// When limit passes first, the rest of the output is dropped. With OptCloseOnFree a TCP
+// connection is then reset, so that the peer does not take a part for the whole; the other end
+// of a pair gets EOF. When all is written and the peer is still sending, the peer gets EOF. What
+// it sends is then dropped until it ends, it has received everything, or limit passes: closing a
+// socket with unread bytes would reset the connection, and output on its way would be lost.
 //
-// A bufferevent of WrapBufferEvent is refused, because it is C's.
+// For a bufferevent of WrapBufferEvent, which is C's to free, FreeAfterFlush returns an error.
 // Stands for bufferevent_free after the last write callback.
 func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	const op = "FreeAfterFlush"
@@ -86,7 +89,7 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 // ConnectHostname, and another address is tried.
 func (b *BufferEvent) flushEnds(what Events, errno syscall.Errno) {
 	if what != 0 {
-		if what, _ = b.bottom().dialled(what, &Error{"connect", errno}); what == 0 {
+		if what, _ = b.bottom().dialled(what, b.located(&Error{Op: "connect", Err: errno})); what == 0 {
 			return
 		}
 	}

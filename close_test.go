@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent_test
 
 import (
@@ -78,8 +80,6 @@ func TestMethodsOfFreedBufferEvent(t *testing.T) {
 			}
 			assert.Zero(t, bev.Enabled())
 			assert.Equal(t, -1, bev.FD())
-			assert.Nil(t, bev.LocalAddr())
-			assert.Nil(t, bev.RemoteAddr())
 			assert.NoError(t, bev.Err())
 			assert.Same(t, base, bev.Base())
 		})
@@ -362,4 +362,37 @@ func TestFreeAfterFlushWhenThePartnerGoes(t *testing.T) {
 		testutil.Background(t, base)
 		testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "it is freed")
 	}
+}
+
+// A closure in a later turn than CloseWrite writes nothing past the output either.
+func TestCloseWriteAndALaterClosure(t *testing.T) {
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, 0)
+		closed := false
+		require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+			_, err := b.Read(make([]byte, 10))
+			assert.NoError(t, err)
+			_, err = b.WriteString("answer")
+			if !closed {
+				assert.NoError(t, err)
+				assert.NoError(t, b.CloseWrite())
+				closed = true
+				return
+			}
+			assert.ErrorIs(t, err, syscall.EPIPE)
+			assert.NoError(t, base.LoopBreak())
+		}, nil, func(_ *libevent.BufferEvent, what libevent.Events) { assert.Fail(t, "an event", "%v", what) }))
+		require.NoError(t, bev.Enable(rd))
+		_, err := peer.Write([]byte("first"))
+		require.NoError(t, err)
+		go func() {
+			got, err := io.ReadAll(peer)
+			assert.NoError(t, err)
+			assert.Equal(t, "answer", string(got))
+			_, err = peer.Write([]byte("second"))
+			assert.NoError(t, err)
+		}()
+		testutil.Dispatch(t, base)
+		bev.Free()
+	})
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * connect.c: the descriptor of a bufferevent, connecting, and connecting by name.
  */
@@ -11,7 +12,8 @@
 /* --- the descriptor ----------------------------------------------------------- */
 
 /* A regular file or directory is always ready, and epoll refuses it. That would come too late
- * to be reported, so it is refused here. */
+ * to be reported, so it is refused here. So are sockets that carry no stream, because a
+ * bufferevent would join datagrams. */
 int glev_bev_prepare_fd(int fd, int *stream)
 {
 	struct stat st;
@@ -23,6 +25,8 @@ int glev_bev_prepare_fd(int fd, int *stream)
 			return -errno;
 		if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
 			return -EPERM;
+	} else if (type != SOCK_STREAM) {
+		return GLEV_NO_STREAM;
 	}
 	*stream = type == SOCK_STREAM;
 	return evutil_make_socket_nonblocking(fd) < 0 ? -errno : 0;
@@ -58,6 +62,17 @@ int64_t glev_bev_addr(struct glev_bev *r, int peer, struct glev_addr *a)
 	GLEV_CHECK_LOOP(r);
 	glev_stack_lock(r); /* or the descriptor might be closed, and its number in use again */
 	rc = glev_addr_of_fd(bufferevent_getfd(r->bev), peer, a);
+	glev_stack_unlock(r);
+	return rc;
+}
+
+int64_t glev_bev_addrs(struct glev_bev *r, struct glev_addr a[2])
+{
+	int64_t rc;
+
+	GLEV_CHECK_LOOP(r);
+	glev_stack_lock(r);
+	rc = glev_addrs_of_fd(bufferevent_getfd(r->bev), a);
 	glev_stack_unlock(r);
 	return rc;
 }
@@ -228,6 +243,11 @@ int64_t glev_bev_replacefd(struct glev_bev *r, int fd)
 	return rc;
 }
 
+void glev_bev_keep_nagle(struct glev_bev *r)
+{
+	r->set.nagle = 1;
+}
+
 /* --- connecting ----------------------------------------------------------------- */
 
 /* Has the event callback told of a connect whose outcome is known at once, as it is told of
@@ -260,6 +280,8 @@ static int64_t start_connect(struct glev_bev *r, const struct sockaddr *sa, int 
 		if (fd < 0 || evutil_make_socket_nonblocking(fd) < 0 ||
 		    evutil_make_socket_closeonexec(fd) < 0)
 			err = errno;
+		else if (sa->sa_family != AF_UNIX && !r->set.nagle)
+			glev_socket_no_delay(fd, 1); /* a matter of speed: a failure is none of connecting */
 	}
 	if (!err && connect(fd, sa, (socklen_t)len) < 0)
 		err = errno;

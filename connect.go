@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 /*
@@ -45,7 +47,19 @@ func (b *BufferEvent) Connect(network, address string) error {
 	// A process that is started meanwhile must not inherit the socket.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	return b.redial(op, nil, func() C.int64_t { return C.glev_bev_connect(b.c, &a) })
+	err = b.redial(op, nil, func() C.int64_t {
+		rc := C.glev_bev_connect(b.c, &a)
+		if rc >= 0 {
+			b.connectsTo(&a)
+		}
+		return rc
+	})
+	if e, ok := err.(*Error); ok {
+		if errno, ok := e.Err.(syscall.Errno); ok { // the system's
+			return &Error{Op: "connect", Net: network, Addr: netAddr(&a), Err: errno}
+		}
+	}
+	return err
 }
 
 // dialDoor tells the package that made the socket which host it is to be connected to.
@@ -81,7 +95,7 @@ func (b *BufferEvent) SetFD(fd int) error {
 	if fd < -1 {
 		return badArgument(op, "fd is %d", fd)
 	}
-	return b.redial(op, nil, func() C.int64_t { return C.glev_bev_setfd(b.c, C.int(fd)) })
+	return b.replace(op, fd, func() C.int64_t { return C.glev_bev_setfd(b.c, C.int(fd)) })
 }
 
 // ReplaceFD is SetFD that also closes the old descriptor, whether OptCloseOnFree was
@@ -93,24 +107,21 @@ func (b *BufferEvent) ReplaceFD(fd int) error {
 	if fd < -1 {
 		return badArgument(op, "fd is %d", fd)
 	}
-	return b.redial(op, nil, func() C.int64_t { return C.glev_bev_replacefd(b.c, C.int(fd)) })
+	return b.replace(op, fd, func() C.int64_t { return C.glev_bev_replacefd(b.c, C.int(fd)) })
 }
 
-// LocalAddr returns the address of this end, or nil if there is none.
-// Stands for getsockname.
-func (b *BufferEvent) LocalAddr() net.Addr { return b.addr(0) }
-
-// RemoteAddr returns the address of the peer, or nil if there is none.
-// Stands for getpeername.
-func (b *BufferEvent) RemoteAddr() net.Addr { return b.addr(1) }
-
-func (b *BufferEvent) addr(peer C.int) net.Addr {
-	var a C.struct_glev_addr
-	_, err := b.do("getsockname", func() C.int64_t { return C.glev_bev_addr(b.c, peer, &a) })
+// replace is redial to a descriptor of the caller's.
+func (b *BufferEvent) replace(op string, fd int, call func() C.int64_t) error {
+	ends, err := endsOfFD(op, fd)
 	if err != nil {
-		return nil
+		return err
 	}
-	return netAddr(&a)
+	err = b.redial(op, nil, call)
+	if err == nil {
+		b.ends.Store(ends)
+		b.Base().debug.given(b, b.FD())
+	}
+	return err
 }
 
 // Base returns the base that the bufferevent is on.
@@ -159,7 +170,7 @@ func (b *BufferEvent) SetBase(base *Base) error {
 	if base.noLocks {
 		return badArgument(op, "base was wrapped with NoLocks")
 	}
-	if err := base.enterAlive(); err != nil {
+	if err := base.enterAlive(op); err != nil {
 		return err
 	}
 	defer base.leave()
@@ -171,7 +182,7 @@ func (b *BufferEvent) SetBase(base *Base) error {
 		if !b.isOpen() {
 			return ErrClosed
 		}
-		return &Error{op, syscall.EBUSY}
+		return &Error{Op: op, Err: syscall.EBUSY}
 	}
 	defer b.unseize()
 	for c.next() {
@@ -244,6 +255,7 @@ func (b *BufferEvent) ConnectHostname(dns *DNSBase, network, host string, port i
 		d.stop()
 		return err
 	}
+	b.ends.Store(nil)
 	switch {
 	case literal:
 		d.found([]netip.Addr{ip}, nil)
@@ -256,6 +268,25 @@ func (b *BufferEvent) ConnectHostname(dns *DNSBase, network, host string, port i
 		b.hangUp()
 	}
 	return nil
+}
+
+// ConnectTo is ConnectHostname with an address such as "example.com:443" or "[::1]:80", or
+// Connect if network is "unix" and address is a path. The port may have a name.
+// Wraps bufferevent_socket_connect_hostname.
+func (b *BufferEvent) ConnectTo(dns *DNSBase, network, address string) error {
+	const op = "ConnectTo"
+	if network == "unix" {
+		return b.Connect(network, address)
+	}
+	host, service, err := net.SplitHostPort(address)
+	if err != nil {
+		return badArgument(op, "%v", err)
+	}
+	port, err := net.DefaultResolver.LookupPort(context.Background(), network, service)
+	if err != nil {
+		return badArgument(op, "%v", err)
+	}
+	return b.ConnectHostname(dns, network, host, port)
 }
 
 // dial is a ConnectHostname that is under way. The state of its attempts is the link of the
@@ -279,7 +310,7 @@ func (d *dial) resolve(network, host string) {
 	go func() {
 		addrs, err := net.DefaultResolver.LookupNetIP(ctx, network, host)
 		if err != nil {
-			err = &Error{opLookup, err}
+			err = &Error{Op: opLookup, Err: err}
 		}
 		d.found(addrs, err)
 	}()
@@ -289,7 +320,7 @@ func (d *dial) resolve(network, host string) {
 func (d *dial) ask(dns *DNSBase, network, host string) {
 	l, err := dns.lookup(opLookup, host, families[network], d.found, true)
 	if err != nil {
-		d.found(nil, &Error{opLookup, err})
+		d.found(nil, &Error{Op: opLookup, Err: err})
 		return
 	}
 	d.onStop(l.Cancel)
@@ -298,7 +329,7 @@ func (d *dial) ask(dns *DNSBase, network, host string) {
 // found takes the outcome of the lookup to the loop. It is called on any goroutine.
 func (d *dial) found(addrs []netip.Addr, err error) {
 	if err == nil && len(addrs) == 0 {
-		err = &Error{opLookup, errors.New("the name has no address")}
+		err = &Error{Op: opLookup, Err: errors.New("the name has no address")}
 	}
 	d.base.enqueue(task{run: func() {
 		if !d.enter() {
@@ -346,12 +377,13 @@ func (d *dial) try(ip netip.Addr) error {
 	const op = "connect"
 	a, err := ipAddr(ip, d.port)
 	if err != nil {
-		return &Error{op, err}
+		return &Error{Op: op, Err: err}
 	}
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
+	d.b.connectsTo(&a)
 	_, err = result(op, C.glev_bev_try(d.b.c, &a))
-	return err
+	return d.b.located(err)
 }
 
 func (d *dial) failed(cause error) {
@@ -441,7 +473,7 @@ func (b *BufferEvent) dialled(what Events, cause error) (Events, error) {
 	}
 	if what&EventConnected == 0 {
 		if what&EventTimeout != 0 {
-			cause = &Error{"connect", os.ErrDeadlineExceeded}
+			cause = b.located(&Error{Op: "connect", Err: os.ErrDeadlineExceeded})
 		}
 		d.failed(cause)
 		if d.next() {

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * dns.c: the C half of DNSBase and DNSLookup.
  *

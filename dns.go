@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 /*
@@ -17,8 +19,8 @@ import (
 	"unsafe"
 )
 
-// DNSConfig says where NewDNSBase looks names up. The zero value is what the system
-// uses: /etc/resolv.conf and /etc/hosts.
+// DNSConfig says which files and name servers NewDNSBase uses. The zero value means those of the
+// system: the files /etc/resolv.conf and /etc/hosts, and the name servers in the first.
 type DNSConfig struct {
 	// NoSystemConfig ignores /etc/resolv.conf and /etc/hosts.
 	NoSystemConfig bool
@@ -59,7 +61,7 @@ type DNSBase struct {
 // Wraps evdns_base_new.
 func (b *Base) NewDNSBase(cfg DNSConfig) (*DNSBase, error) {
 	const op = "evdns_base_new"
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive(op); err != nil {
 		return nil, err
 	}
 	defer b.leave()
@@ -71,7 +73,7 @@ func (b *Base) NewDNSBase(cfg DNSConfig) (*DNSBase, error) {
 	d.c = C.glev_dns_new(b.c, d.handle.forC())
 	if d.c == nil {
 		d.handle.release()
-		return nil, &Error{op, syscall.ENOMEM}
+		return nil, &Error{Op: op, Err: syscall.ENOMEM}
 	}
 	d.native = unsafe.Pointer(d.c)
 	d.free = func() { C.glev_dns_free(d.c) }
@@ -190,7 +192,7 @@ func (d *DNSBase) Nameservers() []net.Addr {
 // that are known at once.
 // Wraps evdns_base_clear_nameservers_and_suspend.
 func (d *DNSBase) ClearNameservers() error {
-	if err := d.enterAlive(); err != nil {
+	if err := d.enterAlive("evdns_base_clear_nameservers_and_suspend"); err != nil {
 		return err
 	}
 	clearNow := func() (done bool) { return C.glev_dns_clear(d.c) != 0 }
@@ -243,7 +245,7 @@ func (d *DNSBase) postpone(fn func()) bool {
 // Resume sends the lookups that have waited since ClearNameservers.
 // Wraps evdns_base_resume.
 func (d *DNSBase) Resume() error {
-	if err := d.enterAlive(); err != nil {
+	if err := d.enterAlive("evdns_base_resume"); err != nil {
 		return err
 	}
 	resume := func() { C.evdns_base_resume(d.c.evdns) }
@@ -280,7 +282,7 @@ func (d *DNSBase) parseResolvConf(path string, what DNSOptions) error {
 func readable(op, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return &Error{op, err}
+		return &Error{Op: op, Err: err}
 	}
 	return f.Close()
 }
@@ -397,7 +399,7 @@ func checkName(op, arg, name string) error {
 
 // set changes a setting, now or when the name servers have been cleared.
 func (d *DNSBase) set(op string, call func() C.int) error {
-	if err := d.enterAlive(); err != nil {
+	if err := d.enterAlive(op); err != nil {
 		return err
 	}
 	defer d.leave()
@@ -431,7 +433,7 @@ func (d *DNSBase) Free() {
 	for l := range lookups {
 		if l.close() {
 			if l.internal {
-				l.fn(nil, &Error{opLookup, ErrClosed})
+				l.fn(nil, &Error{Op: opLookup, Err: ErrClosed})
 			}
 			l.leave()
 		}
@@ -482,7 +484,7 @@ func (d *DNSBase) Lookup(network, host string, fn func([]netip.Addr, error)) (*D
 }
 
 func (d *DNSBase) lookup(op, host string, family C.int, fn func([]netip.Addr, error), internal bool) (*DNSLookup, error) {
-	if err := d.base.enterAlive(); err != nil {
+	if err := d.base.enterAlive(op); err != nil {
 		return nil, err
 	}
 	defer d.base.leave()
@@ -498,7 +500,7 @@ func (d *DNSBase) lookup(op, host string, family C.int, fn func([]netip.Addr, er
 	l.c = C.glev_lookup_new(d.c, cString(host), family, l.handle.forC())
 	if l.c == nil {
 		l.handle.release()
-		return nil, &Error{op, syscall.ENOMEM}
+		return nil, &Error{Op: op, Err: syscall.ENOMEM}
 	}
 	l.native = unsafe.Pointer(l.c)
 	l.free = func() { C.glev_lookup_free(l.c) }
@@ -559,7 +561,7 @@ func (l *DNSLookup) answered(code int, answer []C.struct_glev_addr) {
 	}
 	var err error
 	if code != 0 {
-		addrs, err = nil, &Error{opLookup, &DNSError{l.host, code}}
+		addrs, err = nil, &Error{Op: opLookup, Err: &DNSError{l.host, code}}
 	}
 	l.base.enqueue(task{run: func() { l.deliver(addrs, err) }})
 }
@@ -574,7 +576,7 @@ func (l *DNSLookup) deliver(addrs []netip.Addr, err error) {
 	returned := false
 	defer l.ran(&returned)
 	if !l.internal {
-		l.base.callbacks.Add(1)
+		l.base.count()
 	}
 	l.fn(addrs, err)
 	returned = true
@@ -593,9 +595,9 @@ type DNSError struct {
 	Code int // EVUTIL_EAI_...
 }
 
-// Error returns the text of evutil_gai_strerror.
+// Error returns the name and the text of evutil_gai_strerror.
 func (e *DNSError) Error() string {
-	return e.Host + ": " + C.GoString(C.evutil_gai_strerror(C.int(e.Code)))
+	return "lookup " + e.Host + ": " + C.GoString(C.evutil_gai_strerror(C.int(e.Code)))
 }
 
 // IsNotFound reports whether the name does not exist, or has no address of that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * due.c: what C wants Go to do, but cannot ask for at once.
  *

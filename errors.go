@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 /*
@@ -10,6 +12,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 )
 
@@ -23,7 +26,7 @@ var (
 	ErrWouldBlock error = &sentinel{"libevent: nothing to read yet", syscall.EAGAIN}
 	// ErrWrongLoop is the error of a call that only the loop's goroutine may make,
 	// and that another goroutine has made while the loop runs.
-	ErrWrongLoop = errors.New("libevent: loop goroutine only")
+	ErrWrongLoop = errors.New("libevent: only the loop's goroutine may make this call while the loop runs (Base.Post brings it there)")
 	// ErrRunning is the error of a call that is not possible while the loop runs,
 	// and therefore not inside a closure: starting the loop, or freeing the base.
 	ErrRunning = errors.New("libevent: the loop is running")
@@ -47,7 +50,7 @@ var errFailed = errors.New("failed")
 // done is the error of a libevent function that returns 0 or -1.
 func done(op string, rc C.int) error {
 	if rc != 0 {
-		return &Error{op, errFailed}
+		return &Error{Op: op, Err: errFailed}
 	}
 	return nil
 }
@@ -62,13 +65,37 @@ func (s *sentinel) Unwrap() error { return s.is }
 
 // Error is the error of a call into libevent, or the cause of an EventError. Err is a
 // syscall.Errno, or says which argument was refused and why; then it matches
-// syscall.EINVAL. Error implements net.Error.
+// syscall.EINVAL. Error implements net.Error. If it is about a connection or a listener, it
+// has the addresses, and reads like a net.OpError.
 type Error struct {
-	Op  string // the libevent function, or "read", "write", "connect" for an event
+	Op  string // the libevent function, or "read", "write", "connect", "lookup", "listen", "accept"
 	Err error
+
+	Net    string   // "tcp" or "unix", or "" if the error is not about an address
+	Source net.Addr // the address of this end, or nil
+	Addr   net.Addr // the address of the peer, or the one to listen on; or nil
 }
 
-func (e *Error) Error() string { return "libevent: " + e.Op + ": " + e.Err.Error() }
+func (e *Error) Error() string {
+	// What Err says of itself is not said twice.
+	err := strings.TrimPrefix(e.Err.Error(), "libevent: ")
+	if e.Net == "" {
+		if strings.HasPrefix(err, e.Op+" ") {
+			return "libevent: " + err
+		}
+		return "libevent: " + e.Op + ": " + err
+	}
+	where := e.Op + " " + e.Net
+	if e.Source != nil {
+		where += " " + e.Source.String()
+	}
+	if e.Addr != nil {
+		where += map[bool]string{true: "->", false: " "}[e.Source != nil] + e.Addr.String()
+	}
+	return where + ": " + err
+}
+
+// Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
 // Timeout reports whether the cause was a timeout.
@@ -104,7 +131,15 @@ func (e *PanicError) Unwrap() error {
 // badArgument is the error of an argument that libevent would not survive, or would
 // take for something else without an error.
 func badArgument(op, format string, args ...any) error {
-	return &Error{op, &sentinel{fmt.Sprintf(format, args...), syscall.EINVAL}}
+	return &Error{Op: op, Err: &sentinel{fmt.Sprintf(format, args...), syscall.EINVAL}}
+}
+
+// named says which call ErrWrongLoop is about.
+func named(op string, err error) error {
+	if err == ErrWrongLoop {
+		return &Error{Op: op, Err: err}
+	}
+	return err
 }
 
 // loopAborted is Go's own among the codes that C functions return.
@@ -116,7 +151,7 @@ func result(op string, rc C.int64_t) (int, error) {
 	case rc >= 0:
 		return int(rc), nil
 	case rc == C.GLEV_WRONG_LOOP:
-		return 0, ErrWrongLoop
+		return 0, named(op, ErrWrongLoop)
 	case rc == C.GLEV_RUNNING:
 		return 0, ErrRunning
 	case rc == C.GLEV_CLOSED:
@@ -124,21 +159,25 @@ func result(op string, rc C.int64_t) (int, error) {
 	case rc == loopAborted:
 		return 0, ErrLoopAborted
 	case rc == C.GLEV_IN_FILE:
-		return 0, &Error{op, &sentinel{"bytes that are still in a file cannot be looked at", errors.ErrUnsupported}}
+		return 0, &Error{Op: op, Err: &sentinel{"bytes that are still in a file cannot be looked at", errors.ErrUnsupported}}
 	case rc == C.GLEV_LENT:
 		return 0, ErrLent
 	case rc == C.GLEV_FROZEN:
 		return 0, ErrFrozen
 	case rc == C.GLEV_SHUT:
-		return 0, &Error{op, syscall.EPIPE}
+		return 0, &Error{Op: op, Err: syscall.EPIPE}
 	case rc == C.GLEV_FILTERED:
 		return 0, badArgument(op, "a filter is on top of this bufferevent: use the filter")
 	case rc == C.GLEV_NO_LIMIT:
 		return 0, badArgument(op, "no rate limit is set")
 	case rc == C.GLEV_LIMITED:
 		return 0, badArgument(op, "it has or had a rate limit, whose timer stays on its base")
+	case rc == C.GLEV_NO_STREAM:
+		return 0, badArgument(op, "fd is a socket of datagrams or packets: a bufferevent needs a stream")
+	case rc == C.GLEV_LISTENS:
+		return 0, badArgument(op, "fd is a listening socket: ListenFD takes it")
 	case rc == C.GLEV_NO_SOCKET:
 		return 0, badArgument(op, "not a socket, but one end of a pair or a filter")
 	}
-	return 0, &Error{op, syscall.Errno(-rc)}
+	return 0, &Error{Op: op, Err: syscall.Errno(-rc)}
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * evbuffer.c: the C half of Buffer. What it may do to a buffer, and when, is in lend.c.
  */

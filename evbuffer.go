@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 /*
@@ -42,7 +44,7 @@ func NewBuffer() (*Buffer, error) {
 	}
 	b := &Buffer{c: C.glev_buf_new()}
 	if b.c == nil {
-		return nil, &Error{"evbuffer_new", syscall.ENOMEM}
+		return nil, &Error{Op: "evbuffer_new", Err: syscall.ENOMEM}
 	}
 	live.objects[kindBuffer].Add(1)
 	b.open()
@@ -315,6 +317,29 @@ func (b *Buffer) Lines(eol EOL) iter.Seq[[]byte] {
 	}
 }
 
+// ErrLineTooLong is the error of BoundedLines.
+var ErrLineTooLong = errors.New("libevent: a line is too long")
+
+// BoundedLines is Lines for a peer that is not trusted: if a line, or what has come of it, has
+// more than limit bytes, it yields ErrLineTooLong and ends. The peer would otherwise make the
+// input grow without a bound.
+// Wraps evbuffer_readln.
+func (b *Buffer) BoundedLines(eol EOL, limit int) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for {
+			end, _ := b.SearchEOL(0, eol)
+			if end > limit || end < 0 && b.Len() > limit+len("\r") {
+				yield(nil, ErrLineTooLong)
+				return
+			}
+			line, ok := b.ReadLine(eol)
+			if !ok || !yield(line, nil) {
+				return
+			}
+		}
+	}
+}
+
 // Freeze makes changes at the front, or else at the back, fail with ErrFrozen. libevent
 // itself freezes the back of an input and the front of an output, and restores that
 // after each read and write.
@@ -359,7 +384,7 @@ func (b *Buffer) AddVec(spans [][]byte) (int, error) {
 		return C.glev_buf_add_iovec(b.c, unsafe.SliceData(vec), C.int(len(vec)))
 	})
 	if err == nil && n < total {
-		err = &Error{op, syscall.ENOMEM}
+		err = &Error{Op: op, Err: syscall.ENOMEM}
 	}
 	return n, err
 }

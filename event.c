@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* event.c: the C half of Event. */
 
 #include <errno.h>

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 /*
@@ -56,6 +58,45 @@ func (b *Base) NewTimer(fn func()) (*Event, error) {
 	return b.newEvent(op, -1, 0, func(int, What) { fn() }, nil)
 }
 
+// After makes a timer that calls fn once, when d has passed, and is freed then. Free before
+// that takes the call back.
+// Wraps evtimer_new and evtimer_add.
+func (b *Base) After(d time.Duration, fn func()) (*Event, error) {
+	var e *Event
+	return b.timed(d, 0, fn, func(int, What) {
+		defer e.Free()
+		fn()
+	}, &e)
+}
+
+// Every makes a timer that calls fn each time d has passed, until it is freed. If the loop is
+// late, calls are left out.
+// Wraps event_new and event_add.
+func (b *Base) Every(d time.Duration, fn func()) (*Event, error) {
+	var e *Event
+	return b.timed(d, EvPersist, fn, func(int, What) { fn() }, &e)
+}
+
+func (b *Base) timed(d time.Duration, what What, fn func(), fired func(int, What), e **Event) (*Event, error) {
+	const op = "evtimer_new"
+	if fn == nil {
+		return nil, badArgument(op, "fn is nil")
+	}
+	if d < 0 || d == 0 && what != 0 {
+		return nil, badArgument(op, "d is %v", d)
+	}
+	timer, err := b.newEvent(op, -1, what, fired, nil)
+	if err != nil {
+		return nil, err
+	}
+	*e = timer // before the loop may call fired
+	if err := timer.Add(d); err != nil {
+		timer.Free()
+		return nil, err
+	}
+	return timer, nil
+}
+
 // NewSignal makes an event that calls fn on the loop's goroutine each time the process
 // gets sig, from Add to Del. Signals that come faster than the loop turns are merged.
 // It uses os/signal, because a signal handler of libevent's own would corrupt Go's
@@ -73,7 +114,7 @@ func (b *Base) NewSignal(sig os.Signal, fn func(os.Signal)) (*Event, error) {
 }
 
 func (b *Base) newEvent(op string, fd int, what What, fn func(int, What), sig *signalWatch) (*Event, error) {
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive(op); err != nil {
 		return nil, err
 	}
 	defer b.leave()
@@ -82,7 +123,7 @@ func (b *Base) newEvent(op string, fd int, what What, fn func(int, What), sig *s
 	e.c = C.glev_event_new(b.c, C.int(fd), C.short(what), e.handle.forC())
 	if e.c == nil {
 		e.handle.release()
-		return nil, &Error{op, syscall.ENOMEM}
+		return nil, &Error{Op: op, Err: syscall.ENOMEM}
 	}
 	e.native = unsafe.Pointer(e.c.ev)
 	e.free = func() { C.glev_event_free(e.c) }
@@ -99,7 +140,7 @@ func (e *Event) Add(d time.Duration) error {
 	if e.signal != nil && d >= 0 {
 		return badArgument(op, "a signal takes no timeout: %v", d)
 	}
-	if err := e.lock(); err != nil {
+	if err := e.lock(op); err != nil {
 		return err
 	}
 	defer e.unlock()
@@ -119,7 +160,7 @@ func (e *Event) Add(d time.Duration) error {
 // loop's, a closure that the loop is about to call may still start.
 // Wraps event_del.
 func (e *Event) Del() error {
-	if err := e.lock(); err != nil {
+	if err := e.lock("event_del"); err != nil {
 		return err
 	}
 	defer e.unlock()
@@ -138,7 +179,7 @@ func (e *Event) Active(what What) error {
 		what&^(EvTimeout|EvRead|EvWrite|EvSignal) != 0 {
 		return badArgument(op, "what is %v, not a set of EV_TIMEOUT, EV_READ, EV_WRITE and EV_SIGNAL", what)
 	}
-	if err := e.lock(); err != nil {
+	if err := e.lock(op); err != nil {
 		return err
 	}
 	defer e.unlock()
@@ -149,7 +190,7 @@ func (e *Event) Active(what What) error {
 // Pending returns which bits of what the event waits for or is due for.
 // Wraps event_pending.
 func (e *Event) Pending(what What) What {
-	if err := e.lock(); err != nil {
+	if err := e.lock("event_pending"); err != nil {
 		return 0
 	}
 	defer e.unlock()
@@ -159,7 +200,7 @@ func (e *Event) Pending(what What) What {
 // FD returns the descriptor, or -1.
 // Wraps event_get_fd.
 func (e *Event) FD() int {
-	if err := e.lock(); err != nil {
+	if err := e.lock("event_get_fd"); err != nil {
 		return -1
 	}
 	defer e.unlock()
@@ -179,7 +220,7 @@ func (e *Event) SetPriority(priority int) error {
 	if err := e.base.checkPriority(op, priority); err != nil {
 		return err
 	}
-	if err := e.lock(); err != nil {
+	if err := e.lock(op); err != nil {
 		return err
 	}
 	defer e.unlock()
@@ -190,7 +231,7 @@ func (e *Event) SetPriority(priority int) error {
 // Priority returns the priority.
 // Wraps event_get_priority.
 func (e *Event) Priority() int {
-	if err := e.lock(); err != nil {
+	if err := e.lock("event_get_priority"); err != nil {
 		return 0
 	}
 	defer e.unlock()
@@ -212,14 +253,14 @@ func (b *Base) NewCommonTimeout(d time.Duration) (*CommonTimeout, error) {
 	if d < 0 {
 		return nil, badArgument(op, "d is negative: %v", d)
 	}
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive(op); err != nil {
 		return nil, err
 	}
 	defer b.leave()
 	tv := timeval(d)
 	common := C.event_base_init_common_timeout(b.event, &tv)
 	if common == nil {
-		return nil, &Error{op, syscall.ENOSPC}
+		return nil, &Error{Op: op, Err: syscall.ENOSPC}
 	}
 	return &CommonTimeout{b, common}, nil
 }
@@ -234,7 +275,7 @@ func (e *Event) AddCommon(timeout *CommonTimeout) error {
 	if e.signal != nil {
 		return badArgument(op, "a signal takes no timeout")
 	}
-	if err := e.lock(); err != nil {
+	if err := e.lock(op); err != nil {
 		return err
 	}
 	defer e.unlock()
@@ -267,8 +308,8 @@ func (e *Event) Free() {
 // coming after the event_del of Free: an event that was added again would stay
 // registered when its descriptor is closed and reused. No such call waits for the loop,
 // so mu is held briefly.
-func (e *Event) lock() error {
-	if err := e.enterAlive(); err != nil {
+func (e *Event) lock(op string) error {
+	if err := e.enterAlive(op); err != nil {
 		return err
 	}
 	e.mu.Lock()
@@ -287,7 +328,7 @@ func (e *Event) unlock() {
 func (e *Event) fired(fd int, what What) {
 	returned := false
 	defer e.ran(&returned)
-	e.base.callbacks.Add(1)
+	e.base.count()
 	e.fn(fd, what)
 	returned = true
 }
@@ -335,7 +376,7 @@ func (w *signalWatch) came(e *Event, ch chan os.Signal) {
 
 // fire fires the event, unless the watch has ended since the signal came.
 func (w *signalWatch) fire(e *Event, ch chan os.Signal) {
-	if e.lock() != nil {
+	if e.lock("event_active") != nil {
 		return
 	}
 	defer e.unlock()

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent_test
 
 import (
@@ -36,6 +38,55 @@ func compress() libevent.FilterFunc {
 		}
 		return libevent.FilterOK, nil
 	}
+}
+
+// decompress returns a filter function that decompresses what is read through it. Package flate
+// pulls, and a filter function is given bytes, so this one waits for the end. At the end flate
+// finds out whether the stream is whole.
+func decompress() libevent.FilterFunc {
+	var compressed bytes.Buffer
+	return func(src, dst *libevent.Buffer, _ int, mode libevent.FlushMode) (libevent.FilterResult, error) {
+		if _, err := src.WriteTo(&compressed); err != nil {
+			return libevent.FilterError, err
+		}
+		if mode != libevent.FlushFinished {
+			return libevent.FilterNeedMore, nil
+		}
+		plain, err := io.ReadAll(flate.NewReader(&compressed))
+		if err != nil {
+			return libevent.FilterError, err // io.ErrUnexpectedEOF for a stream that was cut
+		}
+		return libevent.FilterOK, dst.Add(plain)
+	}
+}
+
+// One side compresses, the other decompresses. The second stream is cut, and that shows.
+func ExampleFilterFunc() {
+	base, _ := libevent.NewBase()
+	defer base.Free()
+	var wire bytes.Buffer
+	w, _ := flate.NewWriter(&wire, flate.DefaultCompression)
+	fmt.Fprint(w, strings.Repeat("all work and no play makes a dull stream. ", 1000))
+	_ = w.Close()
+	for _, stream := range [][]byte{wire.Bytes(), wire.Bytes()[:wire.Len()/2]} {
+		sender, receiver, _ := base.NewPair(0)
+		f, _ := libevent.NewFilter(receiver, decompress(), nil, libevent.OptCloseOnFree)
+		_ = f.Handle(libevent.Handler{
+			Read: func(f *libevent.BufferEvent) {
+				fmt.Println(f.Input().Len(), "bytes")
+				_ = f.Input().Drain(f.Input().Len())
+			},
+			End:   func(f *libevent.BufferEvent) { fmt.Println("the end"); f.Free() },
+			Error: func(f *libevent.BufferEvent, err error) { fmt.Println(err); f.Free() },
+		})
+		_, _ = sender.Write(stream)
+		_ = sender.FreeAfterFlush(time.Minute)
+		_ = base.Dispatch()
+	}
+	// Output:
+	// 42000 bytes
+	// the end
+	// libevent: filter: unexpected EOF
 }
 
 // A server that compresses what it sends, on a real socket.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * fastpath.c: reads and writes without libevent's detours.
  *
@@ -40,7 +41,6 @@ enum {
 	TURN = 256 * 1024,       /* the most that is read before others have their turn */
 	SMALLEST_STEP = TURN / GLEV_MOST_IN_A_TURN, /* what a smaller read counts as */
 	WRITE_TURN = 1024 * 1024, /* and the most that is written */
-	SMALL_WRITE = 16 * 1024, /* as much as libevent writes at once */
 	FIRST_CHAIN = 1024,
 	LAST_CHAIN = 2 * VERY_LARGE,
 	CHAIN_HEAD = 64,         /* room for libevent's own head of a chain */
@@ -415,20 +415,10 @@ static void wrote(struct glev_bev *r, int some, int err)
 		glev_settle_spill(r);
 }
 
-/* With a low mark the write callback has to come before all is written, if there is more than
- * the mark. Up to the mark all goes at once: a last small segment would wait for the peer to
- * acknowledge the ones before it. */
-static int in_steps(const struct glev_bev *r, size_t n)
-{
-	return r->mark.write_low && n > r->mark.write_low && n > SMALL_WRITE;
-}
-
 /* How much of n bytes is written at once. A peer that takes the bytes as fast as they come
  * could keep the loop writing. */
-static size_t write_most(const struct glev_bev *r, size_t n)
+static size_t write_most(size_t n)
 {
-	if (in_steps(r, n))
-		return SMALL_WRITE;
 	return n < WRITE_TURN ? n : WRITE_TURN;
 }
 
@@ -439,7 +429,7 @@ static void write_out(struct glev_bev *r, size_t len)
 
 	count(&r->base->fast.writes);
 	evbuffer_unfreeze(r->out.evb, 1);
-	n = write_once(r, event_get_fd(r->fast.reader), write_most(r, len));
+	n = write_once(r, event_get_fd(r->fast.reader), write_most(len));
 	err = n < 0 ? errno : 0;
 	glev_buf_refreeze(&r->out);
 	wrote(r, n > 0, err);
@@ -447,7 +437,7 @@ static void write_out(struct glev_bev *r, size_t len)
 
 int glev_fast_is_straight(const struct glev_bev *r, size_t n)
 {
-	return n && r->fast.on && !r->door && !r->fast.spilled && (r->off.held & EV_WRITE) && !in_steps(r, n) &&
+	return n && r->fast.on && !r->door && !r->fast.spilled && (r->off.held & EV_WRITE) &&
 	    !r->out.callbacks && !r->out.lent && !(glev_buf_frozen(&r->out) & GLEV_BACK) &&
 	    !evbuffer_get_length(r->out.evb);
 }
@@ -457,7 +447,7 @@ size_t glev_fast_send(struct glev_bev *r, const char *p, size_t n, int *err)
 	ssize_t sent;
 
 	count(&r->base->fast.writes);
-	sent = send(event_get_fd(r->fast.reader), p, write_most(r, n), MSG_DONTWAIT | MSG_NOSIGNAL);
+	sent = send(event_get_fd(r->fast.reader), p, write_most(n), MSG_DONTWAIT | MSG_NOSIGNAL);
 	*err = sent < 0 ? errno : 0;
 	return sent < 0 ? 0 : (size_t)sent;
 }

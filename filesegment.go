@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 /*
@@ -55,7 +57,7 @@ func NewFileSegment(f *os.File, offset, length int64, opts FileSegmentOptions) (
 	}
 	info, err := f.Stat()
 	if err != nil {
-		return nil, &Error{op, err}
+		return nil, &Error{Op: op, Err: err}
 	}
 	if !info.Mode().IsRegular() {
 		return nil, badArgument(op, "f is not a regular file: %v", info.Mode())
@@ -66,7 +68,7 @@ func NewFileSegment(f *os.File, offset, length int64, opts FileSegmentOptions) (
 	}
 	conn, err := f.SyscallConn()
 	if err != nil {
-		return nil, &Error{op, err}
+		return nil, &Error{Op: op, Err: err}
 	}
 	s := &FileSegment{offset: offset, length: length}
 	s.handle = newHandle(s)
@@ -79,7 +81,7 @@ func NewFileSegment(f *os.File, offset, length int64, opts FileSegmentOptions) (
 		if err == nil {
 			err = syscall.Errno(errno)
 		}
-		return nil, &Error{op, err}
+		return nil, &Error{Op: op, Err: err}
 	}
 	live.objects[kindFileSegment].Add(1)
 	s.open()
@@ -101,9 +103,9 @@ func within(op string, offset, length, size int64) (int64, error) {
 	return length, nil
 }
 
-// SetCleanup sets a function that is called once, when the segment has been freed, no
-// buffer has a part of it any more, and its descriptor is closed. AddReference says
-// when and where such a function runs.
+// SetCleanup sets a function that is called once, after the segment has been freed, no buffer
+// has a part of it any more, and its descriptor is closed. It runs where the done function of
+// AddReference would run.
 // Wraps evbuffer_file_segment_add_cleanup_cb.
 func (s *FileSegment) SetCleanup(fn func()) error {
 	if !s.enter() {

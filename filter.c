@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * filter.c: making a filter. How a panic in a filter function gets out of libevent's frames
  * is in thread.c.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 /*
@@ -12,20 +14,26 @@ import (
 	"syscall"
 )
 
-// FilterFunc moves bytes from src to dst and changes them on the way: from the
-// bufferevent below to the filter's input, or from the filter's output to the
-// bufferevent below. limit is how many bytes dst should get at most; -1 means no limit.
-// With FlushFinished nothing will follow, so the function writes what it still holds.
+// FilterFunc takes bytes from src, changes them, and appends the result to dst. The function for
+// the input moves them from the input of the bufferevent below to the filter's input. The
+// function for the output moves them from the filter's output to the output of the bufferevent
+// below. limit is how many bytes dst should get at most; -1 means no limit.
+// With FlushFinished nothing will follow, so the function writes what it still holds. The
+// function for the input is called in this way before the event closure gets EventEOF; what it
+// adds goes to the read closure first. If it then finds that something is missing, a part of a
+// frame for example, it returns FilterError, and the event closure gets EventError instead of
+// EventEOF: a stream that was cut does not look whole.
 //
-// It returns FilterOK if it did something and may be called again, at once or after the
-// loop has served others, FilterNeedMore if it
-// cannot go on before more bytes come, and FilterError with an error, which the event
-// closure gets as EventError and Err.
+// The function returns FilterOK if it has moved something. Then it is called again if there is
+// more, at once or after the loop has served others. It returns FilterNeedMore if it cannot go
+// on before more bytes come. It returns FilterError with an error if the bytes are invalid; the
+// event closure gets EventError then, and Err returns the error.
 //
-// A FilterFunc runs under a lock of libevent, on the goroutine that made libevent need
-// it: the loop's, or one that writes to the filter. No other closure does. It therefore
-// uses src and dst only, does not wait for other goroutines, and does not keep src and
-// dst. A panic comes out of the call that made libevent need the function.
+// libevent needs the result at once, so it calls a FilterFunc while it holds a lock, which it
+// does for no other closure. The function runs on the loop's goroutine, or on the goroutine that
+// writes to the filter. It may use src and dst, but no other object of this package, and must
+// not keep them. It must not wait for another goroutine, which may need the lock. A panic in it
+// comes out of the method that made libevent call it.
 type FilterFunc func(src, dst *Buffer, limit int, mode FlushMode) (FilterResult, error)
 
 // filter is what a BufferEvent has in addition if it is a filter.
@@ -36,17 +44,18 @@ type filter struct {
 	err        atomic.Pointer[error] // the error of a FilterError, until its event comes
 }
 
-// NewFilter puts a filter on under. What is read from the filter has gone through in,
-// and what is written to it goes through out; a nil function passes bytes as they are.
-// Until the filter is freed under belongs to it: the closures of under are not called,
-// and its methods SetCallbacks, CloseWrite, FreeAfterFlush, Trigger and TriggerEvent,
-// and Peek, Pullup and Reserve of its Input and Output, return errors. With
-// OptCloseOnFree, Free of the filter also frees under; without it under then has its
-// closures back. While a function of Peek, Pullup or Reserve sees bytes of under,
-// NewFilter returns ErrLent.
+// NewFilter puts a filter on the bufferevent under. What the program reads from the filter has
+// gone through in, and what it writes to the filter goes through out. If one of them is nil, the
+// bytes of that direction pass as they are.
 //
-// The filter reads nothing before Enable(EvRead). CloseWrite and FreeAfterFlush of the
-// filter first call out with FlushFinished, and wait for the bufferevents below.
+// Until the filter is freed, the filter uses under. The closures of under are not called
+// meanwhile. These methods of under return errors: SetCallbacks, CloseWrite, FreeAfterFlush,
+// Trigger, TriggerEvent, and Peek, Pullup and Reserve of its buffers. With OptCloseOnFree, Free
+// of the filter also frees under. Without it, under then calls its closures again. While a
+// function of Peek, Pullup or Reserve sees bytes of under, NewFilter returns ErrLent.
+//
+// The filter reads nothing before Enable(EvRead). CloseWrite and FreeAfterFlush of the filter
+// first call out with FlushFinished, and then wait until the bufferevents below have written.
 // Wraps bufferevent_filter_new.
 func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEvent, error) {
 	const op = "bufferevent_filter_new"
@@ -65,7 +74,7 @@ func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEve
 		return nil, badArgument(op, "opts: under has OptLoopOnly, so its filter needs it, too")
 	}
 	base := under.base
-	if err := base.enterAlive(); err != nil {
+	if err := base.enterAlive(op); err != nil {
 		under.leave()
 		return nil, err
 	}
@@ -83,7 +92,7 @@ func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEve
 		return nil, err
 	}
 	b.below = under // it stays entered until the filter is freed
-	b.hasRecord()
+	b.hasRecord(opts)
 	return b, nil
 }
 
@@ -133,6 +142,10 @@ func (b *BufferEvent) filtered(out bool, limit int, mode FlushMode) (result Filt
 	if out {
 		fn, src, dst = b.filter.out, &b.out, &b.below.out
 	}
+	if fn == nil { // bytes pass as they are, so nothing is left
+		b.leave()
+		return FilterNeedMore
+	}
 	returned := false
 	outermost := b.filter.running.CompareAndSwap(false, true)
 	entered := b.base.enterUser()
@@ -147,7 +160,7 @@ func (b *BufferEvent) filtered(out bool, limit int, mode FlushMode) (result Filt
 		b.leave()
 		b.base.leaveUser(entered)
 	}()
-	b.base.callbacks.Add(1)
+	b.base.callbacks.Add(1) // and not count: it may be on another goroutine than the loop's
 	result, err := fn(src, dst, limit, mode)
 	returned = true
 	if result == FilterOK || result == FilterNeedMore {
@@ -156,15 +169,25 @@ func (b *BufferEvent) filtered(out bool, limit int, mode FlushMode) (result Filt
 	if err == nil {
 		err = errors.New("a filter function failed and gave no reason")
 	}
-	err = &Error{"filter", err}
+	err = &Error{Op: "filter", Err: err}
 	b.filter.err.Store(&err)
 	return FilterError
+}
+
+// filterFailure takes the error of the filter, or of one below, that is behind an event.
+func (b *BufferEvent) filterFailure() error {
+	for ; b != nil && b.filter != nil; b = b.below {
+		if err := b.filter.err.Swap(nil); err != nil {
+			return *err
+		}
+	}
+	return nil
 }
 
 // filterFailed hands a panic to the Go method that called into libevent on this thread,
 // or else to the caller of the loop.
 func (b *BufferEvent) filterFailed(panicked any) {
-	var err error = &Error{"filter", errors.New("a filter function panicked")}
+	var err error = &Error{Op: "filter", Err: errors.New("a filter function panicked")}
 	b.filter.err.Store(&err)
 	if panicked == nil { // a Goexit, perhaps not on the loop's goroutine
 		C.glev_filter_abandon(b.c)

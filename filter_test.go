@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent_test
 
 import (
@@ -429,9 +431,12 @@ func TestFilterCompressesAndDecompresses(t *testing.T) {
 		if _, err := src.WriteTo(&wire); err != nil {
 			return libevent.FilterError, err
 		}
-		plain, err := io.ReadAll(flate.NewReader(bytes.NewReader(wire.Bytes())))
-		if err != nil {
+		if mode != libevent.FlushFinished {
 			return libevent.FilterNeedMore, nil
+		}
+		plain, err := io.ReadAll(flate.NewReader(&wire))
+		if err != nil {
+			return libevent.FilterError, err
 		}
 		return libevent.FilterOK, dst.Add(plain)
 	}, nil, libevent.OptCloseOnFree)
@@ -547,4 +552,36 @@ func TestNewFilterOnABufferThatIsLent(t *testing.T) {
 		}))
 	}
 	testutil.NewFilter(t, under, nil, nil, libevent.OptCloseOnFree).Free()
+}
+
+// A filter leaves bytes below if its input has no room for what they become. The read closure
+// that drains the filter gets them.
+func TestFilterWithoutRoomGoesOn(t *testing.T) {
+	for _, opts := range []libevent.Options{0, libevent.OptLoopOnly, libevent.OptLoopOnly | libevent.OptDeferCallbacks} {
+		for _, filters := range []int{1, 2} {
+			t.Run(fmt.Sprintf("%v, %d filters", opts, filters), func(t *testing.T) {
+				base := testutil.NewBase(t)
+				bottom, peer := testutil.NewSocket(t, base, opts)
+				f := bottom
+				for range filters {
+					f = testutil.NewFilter(t, f, testutil.Double, nil, opts|libevent.OptCloseOnFree)
+				}
+				want, got := bytes.Repeat([]byte{'x'}, 500<<filters), []byte(nil)
+				require.NoError(t, f.SetWatermark(rd, 0, 101)) // never reached by twos
+				require.NoError(t, f.SetCallbacks(func(b *libevent.BufferEvent) {
+					p := make([]byte, b.Input().Len())
+					n, _ := b.Input().Remove(p)
+					if got = append(got, p[:n]...); len(got) == len(want) {
+						assert.NoError(t, base.LoopBreak())
+					}
+				}, nil, nil))
+				require.NoError(t, f.Enable(rd))
+				_, err := peer.Write(want[:500])
+				require.NoError(t, err)
+				testutil.Dispatch(t, base)
+				testutil.Same(t, want, got)
+				f.Free()
+			})
+		}
+	}
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 /*
@@ -35,6 +37,12 @@ func (w What) String() string {
 // Events says what happened to a bufferevent, other than data: EventEOF, EventError,
 // EventTimeout or EventConnected, and the direction in which it happened if there is
 // one.
+//
+// It is a set. What happens before the loop calls the event closure comes in one call: a
+// peer that ends and then resets the connection can bring
+// EventReading|EventEOF|EventWriting|EventError, for example. So test single bits, as in
+// what&EventEOF != 0, and do not compare or switch over the whole value. The closures of a
+// Handler get one kind each.
 type Events int16
 
 const (
@@ -79,6 +87,10 @@ const (
 	// OptPlainIO makes libevent do all reading and writing, without the fast path
 	// (see Config.PlainIO).
 	OptPlainIO Options = 1 << 17
+	// OptNagle leaves Nagle's algorithm on in the TCP sockets that Connect and
+	// ConnectHostname make. Without it they get TCP_NODELAY. A descriptor that the caller
+	// brings is left as it is in any case; see BufferEvent.SetNoDelay.
+	OptNagle Options = 1 << 18
 )
 
 // String gives libevent's names: "BEV_OPT_CLOSE_ON_FREE|BEV_OPT_THREADSAFE".
@@ -87,17 +99,17 @@ func (o Options) String() string {
 		{uint32(OptCloseOnFree), "BEV_OPT_CLOSE_ON_FREE"}, {uint32(OptThreadSafe), "BEV_OPT_THREADSAFE"},
 		{uint32(OptDeferCallbacks), "BEV_OPT_DEFER_CALLBACKS"},
 		{uint32(OptUnlockCallbacks), "BEV_OPT_UNLOCK_CALLBACKS"}, {uint32(OptLoopOnly), "OptLoopOnly"},
-		{uint32(OptPlainIO), "OptPlainIO"},
+		{uint32(OptPlainIO), "OptPlainIO"}, {uint32(OptNagle), "OptNagle"},
 	})
 }
 
 // native splits o into what libevent is told and what the binding handles.
 func (o Options) native() (flags C.int, loopOnly bool, err error) {
 	const shared = OptThreadSafe | OptDeferCallbacks | OptUnlockCallbacks
-	if unknown := o &^ (OptCloseOnFree | shared | OptLoopOnly | OptPlainIO); unknown != 0 {
+	if unknown := o &^ (OptCloseOnFree | shared | OptLoopOnly | OptPlainIO | OptNagle); unknown != 0 {
 		return 0, false, fmt.Errorf("opts: unknown bits %v", unknown)
 	}
-	o &^= OptPlainIO
+	o &^= OptPlainIO | OptNagle
 	if o&OptLoopOnly == 0 {
 		return C.int(o | shared), false, nil
 	}

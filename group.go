@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 //go:build cgo
 
 package libevent
@@ -173,7 +175,7 @@ func (g *Group) ListenFD(fd int, opts ListenOptions, accept func(l *Listener, fd
 // Wraps event_base_loop.
 func (g *Group) Run(ctx context.Context) error {
 	if ctx == nil {
-		ctx = context.Background()
+		return badArgument("event_base_loop", "ctx is nil")
 	}
 	if err := g.beginRun(); err != nil {
 		return err

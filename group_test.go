@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent_test
 
 import (
@@ -289,7 +291,8 @@ func TestGroupRunArguments(t *testing.T) {
 	assert.ErrorIs(t, g.LoopExit(-1), syscall.EINVAL)
 	require.NoError(t, g.LoopExit(0), "before Run it ends the next one")
 	var none context.Context
-	assert.NoError(t, g.Run(none))
+	assert.ErrorIs(t, g.Run(none), syscall.EINVAL)
+	assert.NoError(t, g.Run(context.Background()))
 	require.NoError(t, g.LoopBreak(), "before Run it does nothing")
 	finish(t, g)
 	assert.True(t, ran)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * inspect.c: the state of a record in words, for tests and for a person with a debugger.
  */

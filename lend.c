@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * lend.c: the lock of a buffer, its frozen ends, and its loans.
  *

@@ -1,25 +1,31 @@
-// Package libevent is the real libevent, used from Go: its event loop, its buffered
-// sockets (bufferevents), its buffers and its listeners. It wraps the system's shared
-// library with cgo.
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package libevent provides Go bindings for libevent: event loops, buffered sockets, buffers
+// and listeners. It uses the system's libevent, through cgo.
 //
-// # The picture
+// A [Base] is an event loop. [Base.Run] runs it on the calling goroutine. [Base.Serve]
+// listens, and makes a [BufferEvent], which is a socket with an input and an output buffer,
+// for each connection. A [Handler] says what happens on it. An echo server:
 //
-//	Go                                                   C (the system's libevent)
-//	your closures
-//	   ▲  guarded, on the loop's thread, no lock held
-//	trampolines (callbacks.go) ◄── C callbacks (callbacks.c): errno first, then in
-//	   ▲                                                     ▲
-//	handle table (handle.go)                           event_base_loop
-//	                                                         ▲
-//	Base Event BufferEvent Buffer Listener ── cgo calls ──► event_base bufferevent evbuffer evconnlistener
+//	base, err := libevent.NewBase()
+//	if err != nil {
+//		return err
+//	}
+//	defer base.Free()
+//	_, err = base.Serve("tcp", ":9595", libevent.ServeOptions{}, func(*libevent.BufferEvent) libevent.Handler {
+//		return libevent.Handler{Read: func(c *libevent.BufferEvent) { c.WriteBuffer(c.Input()) }}
+//	})
+//	if err != nil {
+//		return err
+//	}
+//	return base.Run(ctx)
 //
-// A [Base] is an event loop. [Base.Dispatch] or [Base.Run] runs it on the calling
-// goroutine until nothing is left to wait for. An [Event] (a descriptor, a timer, a
-// signal), a [BufferEvent] (a socket with an input and an output buffer) and a
-// [Listener] live on a base. libevent decides which closure is called when. The
-// closures of a base run one at a time, on the goroutine of its loop. A [Group] is
-// several bases that run together and share the connections of a listener, for closures
-// that need more than one core.
+// Below that layer are libevent's own calls: [Base.Listen] and [Base.NewSocket],
+// [BufferEvent.SetCallbacks] and [BufferEvent.Enable], and an [Event] for a descriptor, a
+// timer or a signal. Each doc comment names the C function that it wraps. libevent decides
+// which closure is called when. The closures of a base run one at a time, on the goroutine of
+// its loop. A [Group] is several bases that run together and share the connections of a
+// listener, for closures that need more than one core.
 //
 // # Goroutines
 //
@@ -33,9 +39,9 @@
 //
 // # Ownership
 //
-// The program frees what it makes with a constructor of this package, with the Free method
-// of the object; the garbage collector does not. Free may be called twice, from any
-// goroutine and from any closure. After it has returned no callback of the object starts.
+// Every object that a function of this package has made has a method Free, which the program
+// must call. The garbage collector frees none of them. Free may be called twice, from any
+// goroutine and from any closure. After Free has returned, no closure of the object starts.
 // Methods of a freed object return [ErrClosed]; methods without an error result do nothing
 // and return the zero value. [Base.Free] frees what still lives on the base. [Live] counts
 // what exists.
@@ -119,8 +125,9 @@ type Config struct {
 	AvoidMethods []string
 	// RequireFeatures lists what the backend must be able to do.
 	RequireFeatures Features
-	// Priorities is the number of priorities of events, 1 to 255; 0 means 1. A new
-	// object has the middle priority.
+	// Priorities is how many priorities the events of the loop can have, from 1 to 255; 0
+	// means 1. Of the events that are due, the loop runs those with the smallest number
+	// first. A new object has the priority in the middle, Priorities/2.
 	Priorities int
 	// CoarseTimer saves one system call in each turn of the loop. Timers may then
 	// be a few milliseconds late.
@@ -144,6 +151,17 @@ type Config struct {
 	// goroutine, and the loop goes on. Without OnPanic a panic comes out of
 	// Dispatch.
 	OnPanic func(value any, stack []byte)
+
+	// Debug looks for mistakes that are silent otherwise, and tells of them through the
+	// logger of SetLogger, or slog's default logger, with the place where the object was
+	// made: a read closure on a bufferevent whose reading was never enabled; an end
+	// without an event closure; two bufferevents on one descriptor; a closure that runs
+	// for longer than SlowClosure, with its stack; and, when the base is freed, objects
+	// that the program has not freed. It costs time and memory. The environment variable
+	// LIBEVENT_GO_DEBUG turns it on for every base.
+	Debug bool
+	// SlowClosure is how long a closure may run before Debug tells of it; 0 means 100 ms.
+	SlowClosure time.Duration
 
 	// MaxDispatchInterval and MaxDispatchCallbacks bound, unless they are 0, how
 	// long and how many callbacks the loop runs before it looks for new events of a
@@ -186,6 +204,7 @@ type Base struct {
 	broken    atomic.Bool                // LoopBreak was called since the loop began
 	cancelled atomic.Bool                // the context of Run has ended
 	callbacks atomic.Uint64
+	debug     *debugging // nil unless Config.Debug
 
 	mu       sync.Mutex
 	changed  sync.Cond // queue or children have; for freeChildren
@@ -223,6 +242,7 @@ func NewBaseConfig(cfg Config) (*Base, error) {
 		C.event_base_free(event)
 		return nil, err
 	}
+	b.debug = cfg.debugging()
 	return b, nil
 }
 
@@ -235,7 +255,7 @@ func (b *Base) start(op string) error {
 	b.c = C.glev_base_new(b.event, cBool(b.noLocks), b.handle.p)
 	if b.c == nil {
 		b.handle.release()
-		return &Error{op, syscall.ENOMEM}
+		return &Error{Op: op, Err: syscall.ENOMEM}
 	}
 	live.objects[kindBase].Add(1)
 	b.open()
@@ -245,7 +265,7 @@ func (b *Base) start(op string) error {
 func (cfg Config) newEventBase(op string) (*C.struct_event_base, error) {
 	c := C.event_config_new()
 	if c == nil {
-		return nil, &Error{op, syscall.ENOMEM}
+		return nil, &Error{Op: op, Err: syscall.ENOMEM}
 	}
 	defer C.event_config_free(c)
 	for _, m := range cfg.AvoidMethods {
@@ -253,7 +273,7 @@ func (cfg Config) newEventBase(op string) (*C.struct_event_base, error) {
 			return nil, badArgument(op, "AvoidMethods: %q has a NUL", m)
 		}
 		if C.event_config_avoid_method(c, cString(m)) != 0 {
-			return nil, &Error{op, syscall.ENOMEM}
+			return nil, &Error{Op: op, Err: syscall.ENOMEM}
 		}
 	}
 	if C.event_config_require_features(c, C.int(cfg.RequireFeatures)) != 0 {
@@ -274,7 +294,7 @@ func (cfg Config) newEventBase(op string) (*C.struct_event_base, error) {
 	}
 	event := C.event_base_new_with_config(c)
 	if event == nil {
-		return nil, &Error{op, fmt.Errorf("no backend with %v is left when %q are avoided: %w",
+		return nil, &Error{Op: op, Err: fmt.Errorf("no backend with %v is left when %q are avoided: %w",
 			cfg.RequireFeatures, cfg.AvoidMethods, errors.ErrUnsupported)}
 	}
 	if cfg.Priorities > 1 && C.event_base_priority_init(event, C.int(cfg.Priorities)) != 0 {
@@ -391,7 +411,7 @@ func (b *Base) CachedTime() time.Time {
 // Loop goroutine only, or any goroutine while no loop runs.
 // Wraps event_base_update_cache_time.
 func (b *Base) UpdateCachedTime() error {
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive("event_base_update_cache_time"); err != nil {
 		return err
 	}
 	defer b.leave()
@@ -412,16 +432,16 @@ func (b *Base) Stats() Stats {
 		b.leave()
 	}
 	return Stats{
-		Callbacks:    b.callbacks.Load(),
-		FastReads:    uint64(io.reads),
-		FastWrites:   uint64(io.writes),
-		FastSpills:   uint64(io.spills),
-		Events:       b.counts[kindEvent],
-		BufferEvents: b.counts[kindBufferEvent],
-		Listeners:    b.counts[kindListener],
-		Groups:       b.counts[kindGroup],
-		DNSBases:     b.counts[kindDNSBase],
-		DNSLookups:   b.counts[kindDNSLookup],
+		Callbacks:       b.callbacks.Load(),
+		FastReads:       uint64(io.reads),
+		FastWrites:      uint64(io.writes),
+		FastSpills:      uint64(io.spills),
+		Events:          b.counts[kindEvent],
+		BufferEvents:    b.counts[kindBufferEvent],
+		Listeners:       b.counts[kindListener],
+		RateLimitGroups: b.counts[kindGroup],
+		DNSBases:        b.counts[kindDNSBase],
+		DNSLookups:      b.counts[kindDNSLookup],
 	}
 }
 
@@ -483,6 +503,7 @@ func (b *Base) freeContents() {
 	for b.users() > 1 { // short calls of other goroutines
 		runtime.Gosched()
 	}
+	b.debug.left()
 	b.freeChildren()
 	live.objects[kindBase].Add(-1)
 	if !b.dead.Load() {
@@ -535,6 +556,7 @@ func (b *Base) register(o *object, child interface{ Free() }) {
 	b.counts[o.kind]++
 	b.mu.Unlock()
 	live.objects[o.kind].Add(1)
+	b.debug.madeHere(o)
 	o.open()
 }
 
@@ -545,6 +567,8 @@ func (b *Base) move(o *object, to *Base) {
 	delete(b.children, o)
 	b.counts[o.kind]--
 	b.mu.Unlock()
+	b.debug.freed(o)
+	to.debug.madeHere(o)
 	o.base = to
 	to.mu.Lock()
 	to.children[o] = child
@@ -555,6 +579,7 @@ func (b *Base) move(o *object, to *Base) {
 // unregister takes an object off the base when its memory has been freed.
 func (b *Base) unregister(o *object) {
 	live.objects[o.kind].Add(-1)
+	b.debug.freed(o)
 	b.mu.Lock()
 	delete(b.children, o)
 	b.counts[o.kind]--

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 //go:build cgo
 
 package libevent
@@ -116,6 +118,7 @@ type object struct {
 	// abandon gives back what is not memory, in place of free, after a Goexit.
 	abandon func()
 
+	whenFreed   func() // called when its memory is given back, for the binding itself
 	freeWaiters atomic.Pointer[freeWaiters]
 }
 
@@ -163,6 +166,12 @@ func (o *object) freeNow() {
 	o.tellFreed()
 }
 
+// count is called before a closure runs.
+func (b *Base) count() {
+	b.callbacks.Add(1)
+	b.debug.closureBegins()
+}
+
 // called finds the object that a callback is for, and enters it. If the handle leads to
 // no object, or to another one than native, the call is stale and is counted. A freed
 // object gets no more calls. After a true result the caller defers ran, or calls leave.
@@ -182,6 +191,7 @@ func called[T interface{ self() *object }](h uintptr, native unsafe.Pointer) (T,
 // ran is deferred by a function that runs a closure of the object; *returned says
 // whether the closure returned. It leaves the object.
 func (o *object) ran(returned *bool) {
+	o.base.debug.closureEnds()
 	if !*returned {
 		o.base.failed(recover())
 	}
@@ -191,6 +201,7 @@ func (o *object) ran(returned *bool) {
 // ran is the same for a closure that belongs to no object, or runs on another base than
 // that of its object.
 func (b *Base) ran(returned *bool) {
+	b.debug.closureEnds()
 	if !*returned {
 		b.failed(recover())
 	}

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * listener.c: the C half of Listener. A listener is enabled, disabled and freed on the
  * loop's thread, or while no loop runs: on another thread evconnlistener_disable and
@@ -34,6 +35,18 @@ static void discard(struct glev_lev *l)
 	free(l);
 }
 
+/* Accepted sockets inherit TCP_NODELAY. Those that were in the backlog by now do not, and they
+ * are accepted first. */
+static void no_delay(struct glev_lev *l)
+{
+	l->no_delay = glev_socket_no_delay(evconnlistener_get_fd(l->lev), 1) < 0 ? -1 : 4096;
+}
+
+static unsigned native(unsigned flags)
+{
+	return (flags & ~GLEV_LEV_NAGLE) | LEV_OPT_DISABLED;
+}
+
 /* Takes what evconnlistener_new or _new_bind returned, and does not close the descriptor if
  * it fails. With LEV_OPT_DISABLED libevent leaves the enabling to the caller, which matters
  * because libevent does not tell when it could not enable a new listener. */
@@ -42,8 +55,11 @@ static struct glev_lev *complete(struct glev_lev *l, struct evconnlistener *lev,
 	int rc = lev ? 0 : -(errno ? errno : EINVAL);
 
 	l->lev = lev;
-	if (lev)
+	if (lev) {
+		if (!(flags & GLEV_LEV_NAGLE) && glev_socket_is_tcp(evconnlistener_get_fd(lev)))
+			no_delay(l);
 		evconnlistener_set_error_cb(lev, glev_on_accept_error);
+	}
 	if (lev && !(flags & LEV_OPT_DISABLED))
 		rc = glev_lev_enable(l, 1);
 	if (rc == 0)
@@ -64,7 +80,7 @@ struct glev_lev *glev_lev_new(struct glev_base *b, const struct glev_addr *a, un
 	if (len < 0 || !(l = record(b, handle)))
 		return NULL;
 	errno = 0;
-	lev = evconnlistener_new_bind(b->base, glev_on_accept, l, flags | LEV_OPT_DISABLED, backlog,
+	lev = evconnlistener_new_bind(b->base, glev_on_accept, l, native(flags), backlog,
 	    (struct sockaddr *)&ss, len);
 	fd = lev ? evconnlistener_get_fd(lev) : -1;
 	l = complete(l, lev, flags, err);
@@ -90,7 +106,7 @@ struct glev_lev *glev_lev_new_fd(struct glev_base *b, int fd, unsigned flags, in
 	if (!(l = record(b, handle)))
 		return NULL;
 	errno = 0;
-	return complete(l, evconnlistener_new(b->base, glev_on_accept, l, flags | LEV_OPT_DISABLED,
+	return complete(l, evconnlistener_new(b->base, glev_on_accept, l, native(flags),
 	    listening ? 0 : backlog, fd), flags, err);
 }
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 /*
@@ -15,7 +17,9 @@ import (
 )
 
 // ListenOptions says how Listen makes its socket. The zero value is right for a server:
-// address reuse is on, and accepted sockets are non-blocking and close-on-exec.
+// address reuse is on, and accepted sockets are non-blocking and close-on-exec. Accepted TCP sockets have
+// TCP_NODELAY, because Nagle's algorithm makes the end of a reply wait until the peer has
+// acknowledged what came before, and peers delay that by 40 ms.
 type ListenOptions struct {
 	Backlog        int  // how many connections may wait to be accepted; 0 means 4096; the system has a limit of its own
 	Disabled       bool // accept nothing until Enable is called
@@ -24,8 +28,9 @@ type ListenOptions struct {
 	IPv6Only       bool // a socket for IPv6 accepts no IPv4
 	IPv4AndIPv6    bool // a socket for IPv6 accepts IPv4, also if the system's default is not to; needs libevent 2.2
 	DeferredAccept bool // accept when the first bytes have come, if the system supports that
-	NoCloseOnExec  bool // programs that this process starts inherit the sockets
+	NoCloseOnExec  bool // let programs that this process starts inherit the listening and the accepted sockets
 	Blocking       bool // leave the accepted sockets blocking
+	Nagle          bool // leave Nagle's algorithm on: accepted TCP sockets get no TCP_NODELAY
 }
 
 func (o ListenOptions) native(family C.int) (flags C.uint, backlog C.int) {
@@ -37,6 +42,7 @@ func (o ListenOptions) native(family C.int) (flags C.uint, backlog C.int) {
 	set(o.Disabled, C.LEV_OPT_DISABLED)
 	set(!o.NoCloseOnExec, C.LEV_OPT_CLOSE_ON_EXEC)
 	set(o.Blocking, C.LEV_OPT_LEAVE_SOCKETS_BLOCKING)
+	set(o.Nagle, C.GLEV_LEV_NAGLE)
 	if family != C.AF_UNIX { // on a unix socket these have no meaning, and libevent 2.2 refuses them
 		set(!o.NoReuseAddr, C.LEV_OPT_REUSEABLE)
 		set(o.ReusePort, C.LEV_OPT_REUSEABLE_PORT)
@@ -60,7 +66,7 @@ func (o ListenOptions) checkFamilies(op string) error {
 	case o.IPv6Only:
 		return badArgument(op, "IPv4AndIPv6 on a socket that is for IPv6 only")
 	case C.GLEV_BIND_IPV4_AND_IPV6 == 0:
-		return &Error{op, &sentinel{"IPv4AndIPv6 needs libevent 2.2", errors.ErrUnsupported}}
+		return &Error{Op: op, Err: &sentinel{"IPv4AndIPv6 needs libevent 2.2", errors.ErrUnsupported}}
 	}
 	return nil
 }
@@ -105,6 +111,10 @@ func (b *Base) Listen(network, address string, opts ListenOptions, accept func(l
 func (b *Base) listen(network, address string, opts ListenOptions, accept func(*Listener, int, net.Addr), spread []*Base) (*Listener, error) {
 	const op = "evconnlistener_new_bind"
 	a, err := listenAddr(network, address)
+	var lookup *net.DNSError
+	if errors.As(err, &lookup) {
+		return nil, &Error{Op: "listen", Net: network, Err: lookup}
+	}
 	if err != nil {
 		return nil, badArgument(op, "%v", err)
 	}
@@ -114,7 +124,7 @@ func (b *Base) listen(network, address string, opts ListenOptions, accept func(*
 	if err := opts.checkFamilies(op); err != nil {
 		return nil, err
 	}
-	return b.newListener(op, opts, accept, spread, func(l *Listener) syscall.Errno {
+	l, err := b.newListener(op, opts, accept, spread, func(l *Listener) syscall.Errno {
 		errno := l.bind(&a, opts)
 		if (errno == syscall.EAFNOSUPPORT || errno == syscall.EADDRNOTAVAIL) && network == "tcp" && address[0] == ':' {
 			// A machine without IPv6 still has addresses to listen on.
@@ -124,6 +134,10 @@ func (b *Base) listen(network, address string, opts ListenOptions, accept func(*
 		}
 		return errno
 	})
+	if e, ok := err.(*Error); ok && e.Op == "listen" {
+		e.Net, e.Addr = network, netAddr(&a)
+	}
+	return l, err
 }
 
 // ListenFD is Listen on a socket that is bound or listening already, for example one of
@@ -160,7 +174,7 @@ func (b *Base) newListener(op string, opts ListenOptions, accept func(*Listener,
 	if opts.Backlog < 0 || opts.Backlog > 1<<20 {
 		return nil, badArgument(op, "Backlog is %d", opts.Backlog)
 	}
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive(op); err != nil {
 		return nil, err
 	}
 	defer b.leave()
@@ -177,7 +191,7 @@ func (b *Base) newListener(op string, opts ListenOptions, accept func(*Listener,
 	l.prepare()
 	if errno := open(l); errno != 0 {
 		l.handle.release()
-		return nil, &Error{op, errno}
+		return nil, &Error{Op: "listen", Err: errno}
 	}
 	l.native = unsafe.Pointer(l.c.lev)
 	l.addr, _ = fdAddr(C.evconnlistener_get_fd(l.c.lev), false)
@@ -245,10 +259,10 @@ func (l *Listener) SetErrorFunc(fn func(*Listener, error)) {
 // Wraps evconnlistener_enable.
 func (l *Listener) Enable() error { return l.root().enable("evconnlistener_enable", true) }
 
-// Disable accepts no connections until Enable is called. After it has returned no
-// accept closure starts, and connections wait in the backlog. A connection that the
-// loop was taking from the backlog at that moment may be closed, and so may, for a
-// Group, connections that are on their way to another loop.
+// Disable stops accepting until Enable is called. After Disable has returned, no accept closure
+// starts, and new connections wait in the backlog. A connection that the loop is just taking
+// from the backlog may be closed. So may connections that a Group is handing from one loop to
+// another.
 // Wraps evconnlistener_disable.
 func (l *Listener) Disable() error { return l.root().enable("evconnlistener_disable", false) }
 
@@ -360,7 +374,7 @@ func (l *Listener) deliver(to *Listener, fd int, remote net.Addr) {
 	defer l.leave()
 	returned := false
 	defer to.base.ran(&returned)
-	to.base.callbacks.Add(1)
+	to.base.count()
 	l.accept(to, fd, remote)
 	returned = true
 }
@@ -372,11 +386,14 @@ func (l *Listener) acceptFailed(errno syscall.Errno) {
 	}
 	returned := false
 	defer l.ran(&returned)
-	err := &Error{"accept", errno}
+	err := &Error{Op: "accept", Err: errno}
+	if l.addr != nil {
+		err.Net, err.Addr = l.addr.Network(), l.addr
+	}
 	if !l.isOpen() {
 		// The listener is freed.
 	} else if fn := l.onErr.Load(); fn != nil && *fn != nil {
-		l.base.callbacks.Add(1)
+		l.base.count()
 		(*fn)(l, err)
 	} else {
 		logger().Warn("libevent: accepting is paused", slog.Any("addr", l.addr), slog.Any("err", err))

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 /*
@@ -127,7 +129,7 @@ func (b *Buffer) Pullup(n int, fn func(p []byte)) error {
 	}
 	_, err := c.result(op)
 	if errors.Is(err, syscall.EINVAL) {
-		return &Error{op, io.ErrShortBuffer}
+		return &Error{Op: op, Err: io.ErrShortBuffer}
 	}
 	return err
 }

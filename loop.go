@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 /*
@@ -27,17 +29,26 @@ func (b *Base) Loop(flags LoopFlags) error {
 	return b.run("event_base_loop", flags, nil)
 }
 
-// Run is Dispatch until ctx ends; then it returns context.Cause(ctx). A context that
-// can end keeps the loop running even if nothing is left to wait for.
+// Run runs the loop on the calling goroutine until ctx ends, and then returns
+// context.Cause(ctx). Unlike Dispatch it does not return when nothing is left to wait for,
+// because another goroutine may post work or make a connection. LoopExit and LoopBreak end it,
+// too, and then it returns nil. A panic in a closure comes out of Run as a *PanicError. If the
+// loop runs already, Run returns ErrRunning.
 // Wraps event_base_loop.
-func (b *Base) Run(ctx context.Context) error { return b.run("event_base_loop", 0, ctx) }
+func (b *Base) Run(ctx context.Context) error {
+	const op = "event_base_loop"
+	if ctx == nil {
+		return badArgument(op, "ctx is nil")
+	}
+	return b.run(op, 0, ctx)
+}
 
 func (b *Base) run(op string, flags LoopFlags, ctx context.Context) error {
 	if err := b.beginRun(); err != nil {
 		return err
 	}
 	defer b.endRun()
-	if ctx != nil && ctx.Done() != nil {
+	if ctx != nil {
 		b.keep(1)
 		defer b.keep(-1)
 	}
@@ -60,6 +71,7 @@ func (b *Base) turn(op string, flags LoopFlags, ctx context.Context) (empty bool
 		defer b.watch(ctx)()
 	}
 
+	b.debug.runs()
 	claimed := !b.hosted()
 	if claimed {
 		C.glev_base_claim(b.c)
@@ -164,7 +176,7 @@ func (b *Base) LoopExit(d time.Duration) error {
 	if d < 0 {
 		return badArgument(op, "d is negative: %v", d)
 	}
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive(op); err != nil {
 		return err
 	}
 	defer b.leave()
@@ -177,7 +189,7 @@ func (b *Base) LoopExit(d time.Duration) error {
 // bufferevent are one callback. While no loop runs LoopBreak does nothing.
 // Wraps event_base_loopbreak.
 func (b *Base) LoopBreak() error {
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive("event_base_loopbreak"); err != nil {
 		return err
 	}
 	defer b.leave()
@@ -194,7 +206,7 @@ func (b *Base) LoopBreak() error {
 // before it runs the other callbacks that are due.
 // Wraps event_base_loopcontinue.
 func (b *Base) LoopContinue() error {
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive("event_base_loopcontinue"); err != nil {
 		return err
 	}
 	defer b.leave()
@@ -230,16 +242,16 @@ func (b *Base) breakLoop() C.int {
 
 // alive returns the error of a loop that cannot run again, or nil.
 func (b *Base) alive() error {
-	err := b.enterAlive()
+	err := b.enterAlive("event_base_loop")
 	if err == nil {
 		b.leave()
 	}
 	return err
 }
 
-// OnLoop reports whether the caller is the loop's goroutine, for example in a closure.
-// A caller that would wait for something that only the loop can bring must not wait
-// there. The result is false when the base is freed.
+// OnLoop reports whether the calling goroutine runs the loop, as it does in a closure. A
+// function that waits for a closure must not wait on that goroutine, because the closure could
+// not run then. If the base is freed, OnLoop returns false.
 func (b *Base) OnLoop() bool {
 	if !b.enter() {
 		return false
@@ -420,7 +432,7 @@ func (b *Base) stopping() bool {
 func (b *Base) runPosted(fn func()) {
 	returned := false
 	defer b.ran(&returned)
-	b.callbacks.Add(1)
+	b.count()
 	fn()
 	returned = true
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent_test
 
 import (
@@ -141,14 +143,35 @@ func TestRun(t *testing.T) {
 	testutil.Dispatch(t, base)
 	assert.True(t, second)
 
-	// With a context that cannot end, Run returns like Dispatch.
-	assert.NoError(t, base.Run(context.Background()))
 	ctx, cancel = context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	require.NoError(t, base.LoopExit(0))
 	assert.NoError(t, base.Run(ctx))
 	require.NoError(t, base.Post(func() { assert.NoError(t, base.LoopBreak()) }))
 	assert.NoError(t, base.Run(ctx))
+}
+
+// TestRunStays runs an empty loop with a context that cannot end. LoopBreak ends it.
+func TestRunStays(t *testing.T) {
+	base := testutil.NewBase(t)
+	group, err := libevent.NewGroup(2, libevent.Config{})
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, group.Free()) }()
+	for _, loop := range []interface {
+		testutil.Runner
+		Next() *libevent.Base
+		LoopBreak() error
+	}{base, group} {
+		assert.ErrorIs(t, loop.Run(nil), syscall.EINVAL) //lint:ignore SA1012 nil is what is tested
+		done := make(chan error, 1)
+		go func() { done <- loop.Run(context.Background()) }()
+		for range 3 {
+			testutil.OnLoop(t, loop.Next(), func() {})
+		}
+		assert.Empty(t, done, "Run has returned")
+		require.NoError(t, loop.LoopBreak())
+		assert.NoError(t, testutil.Receive(t, done))
+	}
 }
 
 // The context may end at any moment, also just before the loop begins. It ends Run.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * native.h: the C half of the binding, as Go sees it.
  *
@@ -41,6 +42,8 @@ enum {
 	GLEV_CLOSED = -1000008,     /* another thread has freed it */
 	GLEV_IN_FILE = -1000009,    /* some bytes are still in a file, not in memory */
 	GLEV_LIMITED = -1000010,    /* it has, or had, a rate limit */
+	GLEV_NO_STREAM = -1000011,  /* the descriptor is a socket that carries no stream */
+	GLEV_LISTENS = -1000012,    /* the descriptor is a listening socket */
 };
 
 struct glev_base;
@@ -59,6 +62,9 @@ struct glev_addr {
 };
 
 int glev_addr_of_fd(int fd, int peer, struct glev_addr *a);
+/* Both addresses of a connection, that of this end first. Returns 0, the negative of an errno,
+ * or GLEV_LISTENS for a listening socket. */
+int64_t glev_addrs_of_fd(int fd, struct glev_addr a[2]);
 
 /* --- log.c --------------------------------------------------------------- */
 
@@ -335,9 +341,26 @@ int64_t glev_bev_give_up(struct glev_bev *r, int tell);
 int glev_bev_dialing(struct glev_bev *r);
 int64_t glev_bev_fd(struct glev_bev *r);
 int64_t glev_bev_addr(struct glev_bev *r, int peer, struct glev_addr *a);
+int64_t glev_bev_addrs(struct glev_bev *r, struct glev_addr a[2]);
 int64_t glev_bev_setfd(struct glev_bev *r, int fd);
 /* Also closes the old descriptor. */
 int64_t glev_bev_replacefd(struct glev_bev *r, int fd);
+
+/* Sockets that connecting makes are left as the system makes them, without TCP_NODELAY. */
+void glev_bev_keep_nagle(struct glev_bev *r);
+
+/* --- sockopt.c ----------------------------------------------------------- */
+
+struct glev_keep_alive {
+	int on;
+	int idle, interval; /* in seconds, or negative: as it is */
+	int count;          /* or negative: as it is */
+};
+
+int64_t glev_bev_no_delay(struct glev_bev *r, int on);
+int64_t glev_bev_keep_alive(struct glev_bev *r, const struct glev_keep_alive *k);
+/* SO_LINGER; it is off if seconds is negative. */
+int64_t glev_bev_linger_option(struct glev_bev *r, int seconds);
 
 /* --- close.c ------------------------------------------------------------- */
 
@@ -440,7 +463,11 @@ struct glev_lev {
 	int wanted;          /* the user wants it enabled */
 	int accepted;        /* since it was last paused */
 	int backoff_ms;      /* 0 while accept works */
+	int no_delay;        /* how many accepted sockets still get TCP_NODELAY; negative: all */
 };
+
+/* A flag of ours: accepted sockets are left as the system makes them. */
+#define GLEV_LEV_NAGLE (1u << 30)
 
 struct glev_lev *glev_lev_new(struct glev_base *b, const struct glev_addr *a, unsigned flags, int backlog, uintptr_t handle, int *err);
 /* On a bound or listening socket. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * ratelimit.c: the C half of RateLimit and RateLimitGroup.
  *

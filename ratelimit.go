@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 /*
@@ -14,10 +16,10 @@ import (
 	"time"
 )
 
-// RateLimit says how many bytes may be read and written in each Tick on average, and
-// how many at once after a pause (the burst). A number above 2 GiB - 1 counts as 2 GiB
-// - 1, because libevent keeps it in an int. With TLS an unlimited direction has that
-// number, too.
+// RateLimit bounds how many bytes are read and written. In each Tick a direction gains its Rate
+// of bytes to move. What it does not move it saves, up to its Burst, so after a pause it may
+// move Burst bytes at once. A number above 2 GiB - 1 counts as 2 GiB - 1, because libevent keeps
+// it in an int. With TLS a direction without a limit has that number, too.
 type RateLimit struct {
 	ReadRate   int           // bytes per Tick; 0 means unlimited
 	ReadBurst  int           // bytes, at least ReadRate; 0 means ReadRate
@@ -175,7 +177,7 @@ func (b *Base) NewRateLimitGroup(limit RateLimit) (*RateLimitGroup, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := b.enterAlive(); err != nil {
+	if err := b.enterAlive(op); err != nil {
 		return nil, err
 	}
 	defer b.leave()
@@ -187,7 +189,7 @@ func (b *Base) NewRateLimitGroup(limit RateLimit) (*RateLimitGroup, error) {
 	g.limit.Store(&c)
 	g.c = C.glev_group_new(b.c, &c)
 	if g.c == nil {
-		return nil, &Error{op, syscall.ENOMEM}
+		return nil, &Error{Op: op, Err: syscall.ENOMEM}
 	}
 	g.free = g.freeNative
 	b.register(&g.object, g)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent_test
 
 import (
@@ -140,7 +142,7 @@ func TestRateLimitGroupMembers(t *testing.T) {
 	require.NoError(t, err)
 	h, err := base.NewRateLimitGroup(libevent.RateLimit{WriteRate: 1000})
 	require.NoError(t, err)
-	assert.Equal(t, 2, base.Stats().Groups)
+	assert.Equal(t, 2, base.Stats().RateLimitGroups)
 	bev, _ := testutil.NewSocket(t, base, 0)
 	foreign, _ := testutil.NewSocket(t, other, 0)
 	pair, _ := testutil.NewPair(t, base)
@@ -182,7 +184,7 @@ func TestRateLimitGroupMembers(t *testing.T) {
 	assert.ErrorIs(t, g.Add(pair), libevent.ErrClosed)
 	assert.Zero(t, g.ReadLimit())
 	testutil.Dispatch(t, base)
-	assert.Zero(t, base.Stats().Groups)
+	assert.Zero(t, base.Stats().RateLimitGroups)
 }
 
 // Without a loop, calls on bufferevents with OptLoopOnly take turns at acting as the loop. A
@@ -211,7 +213,7 @@ func TestRateLimitGroupMembersComeAndGo(t *testing.T) {
 	go func() { comeAndGo.Wait(); close(done) }()
 	testutil.Receive(t, done)
 	group.Free()
-	assert.Zero(t, base.Stats().Groups)
+	assert.Zero(t, base.Stats().RateLimitGroups)
 	assert.Zero(t, base.Stats().BufferEvents)
 }
 
@@ -252,7 +254,7 @@ func TestRateLimitGroupUnderLoad(t *testing.T) {
 	}
 	testutil.Eventually(t, func() bool {
 		stats := base.Stats()
-		return stats.Groups == 0 && stats.BufferEvents == 0
+		return stats.RateLimitGroups == 0 && stats.BufferEvents == 0
 	}, "all are gone")
 }
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent_test
 
 import (
@@ -201,7 +203,7 @@ func TestReceiveElsewhere(t *testing.T) {
 	require.NoError(t, err)
 	p := make([]byte, 1)
 	_, err = bev.Receive(p)
-	assert.Equal(t, libevent.ErrWrongLoop, err)
+	assert.ErrorIs(t, err, libevent.ErrWrongLoop)
 	testutil.OnLoop(t, base, func() { // on the loop, but not in a receiver
 		_, err := bev.Receive(p)
 		assert.Equal(t, libevent.ErrWouldBlock, err)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* reference.c: the C half of AddReference. */
 
 #include <errno.h>

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 /*
@@ -20,15 +22,15 @@ type reference struct {
 	c      *C.struct_glev_ref
 }
 
-// AddReference appends p itself, not a copy. The caller must not change p before done
-// is called. done is called once, when the last byte of p has left the last buffer that
-// it was moved to, or when that buffer is freed, be it with its bufferevent or its
-// base. done may be nil. After an error done is not called, and p is the caller's.
+// AddReference appends the memory of p, without a copy. The caller must not change p until
+// done is called. done is called once, when no buffer has a byte of p any more: all bytes were
+// written or removed, or the buffer that had the last of them was freed. done may be nil. If
+// AddReference returns an error, done is not called, and the caller may use p again.
 //
-// If the loop removes the last byte, or a call on the loop's goroutine does, the loop
-// calls done in a later turn, under the rules of all closures, and at the latest before
-// Base.Free returns. In every other case the method that removes the last byte calls
-// done before it returns.
+// Where done runs depends on what removes the last byte. If the loop does, or a call on the
+// loop's goroutine, the loop calls done in a later turn, as it calls closures, and at the latest
+// before Base.Free returns. In every other case the method that removes the last byte calls done
+// before it returns.
 //
 // libevent 2.1 allocates a kilobyte for each reference, so use it for a large p.
 // Wraps evbuffer_add_reference.
@@ -39,7 +41,7 @@ func (b *Buffer) AddReference(p []byte, done func()) error {
 	r.c = C.glev_ref_new(r.handle.forC())
 	if r.c == nil {
 		r.handle.release()
-		return &Error{op, syscall.ENOMEM}
+		return &Error{Op: op, Err: syscall.ENOMEM}
 	}
 	if len(p) > 0 {
 		r.pin.Pin(&p[0])

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * settle.c: brings libevent in line with what the user wants.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* sockaddr.c: converts addresses between the system's form and the one that Go reads. */
 
 #include <arpa/inet.h>
@@ -86,4 +87,16 @@ int glev_addr_of_fd(int fd, int peer, struct glev_addr *a)
 		return -errno;
 	glev_addr_from(a, (struct sockaddr *)&ss, len);
 	return 0;
+}
+
+int64_t glev_addrs_of_fd(int fd, struct glev_addr a[2])
+{
+	int rc = glev_addr_of_fd(fd, 1, &a[1]), listens = 0;
+	socklen_t len = sizeof(listens);
+
+	if (rc == 0)
+		return glev_addr_of_fd(fd, 0, &a[0]);
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens)
+		return GLEV_LISTENS;
+	return rc;
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 /*
@@ -52,7 +54,7 @@ func parseAddr(network, address string) (C.struct_glev_addr, error) {
 	return ipAddr(ip, port)
 }
 
-var errNotLiteral = errors.New("not a literal IP address (host names are not looked up here)")
+var errNotLiteral = errors.New("not a literal IP address: ConnectHostname takes host names")
 
 func ipAddr(ip netip.Addr, port int) (C.struct_glev_addr, error) {
 	var a C.struct_glev_addr
@@ -106,7 +108,7 @@ func setData(a *C.struct_glev_addr, data []byte) {
 func netAddr(a *C.struct_glev_addr) net.Addr {
 	switch a.family {
 	case C.AF_INET, C.AF_INET6:
-		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netIP(a), uint16(a.port)))
+		return net.TCPAddrFromAddrPort(addrPort(a))
 	case C.AF_UNIX:
 		name := string(data(a))
 		if name != "" && name[0] == 0 {
@@ -115,6 +117,10 @@ func netAddr(a *C.struct_glev_addr) net.Addr {
 		return &net.UnixAddr{Name: name, Net: "unix"}
 	}
 	return nil
+}
+
+func addrPort(a *C.struct_glev_addr) netip.AddrPort {
+	return netip.AddrPortFrom(netIP(a), uint16(a.port))
 }
 
 func data(a *C.struct_glev_addr) []byte {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 //go:build cgo
 
 package libevent
@@ -13,19 +15,19 @@ type Stats struct {
 	FastWrites uint64 // writes to a socket that the fast path made instead of libevent
 	FastSpills uint64 // how often a write left bytes, which libevent then wrote
 
-	Events       int // live Event objects
-	BufferEvents int // live BufferEvent objects
-	Listeners    int // live Listener objects
-	Groups       int // live RateLimitGroup objects
-	DNSBases     int // live DNSBase objects
-	DNSLookups   int // live DNSLookup objects, including those of ConnectHostname
+	Events          int // live Event objects
+	BufferEvents    int // live BufferEvent objects
+	Listeners       int // live Listener objects
+	RateLimitGroups int // live RateLimitGroup objects
+	DNSBases        int // live DNSBase objects
+	DNSLookups      int // live DNSLookup objects, including those of ConnectHostname
 }
 
 // LiveObjects counts the objects that exist in the process. An object that was freed
 // counts until its memory is given back, which may take a turn of its loop. A count
 // that keeps growing is a leak.
 type LiveObjects struct {
-	Bases, Events, BufferEvents, Listeners, Groups, DNSBases, DNSLookups, Buffers int
+	Bases, Events, BufferEvents, Listeners, RateLimitGroups, DNSBases, DNSLookups, Buffers int
 
 	References   int // slices that AddReference put into a buffer
 	FileSegments int
@@ -36,17 +38,17 @@ type LiveObjects struct {
 // Live returns the counts of the live objects of the process.
 func Live() LiveObjects {
 	return LiveObjects{
-		Bases:        int(live.objects[kindBase].Load()),
-		Events:       int(live.objects[kindEvent].Load()),
-		BufferEvents: int(live.objects[kindBufferEvent].Load()),
-		Listeners:    int(live.objects[kindListener].Load()),
-		Groups:       int(live.objects[kindGroup].Load()),
-		DNSBases:     int(live.objects[kindDNSBase].Load()),
-		DNSLookups:   int(live.objects[kindDNSLookup].Load()),
-		Buffers:      int(live.objects[kindBuffer].Load()),
-		References:   int(live.objects[kindReference].Load()),
-		FileSegments: int(live.objects[kindFileSegment].Load()),
-		Handles:      int(live.handles.Load()),
+		Bases:           int(live.objects[kindBase].Load()),
+		Events:          int(live.objects[kindEvent].Load()),
+		BufferEvents:    int(live.objects[kindBufferEvent].Load()),
+		Listeners:       int(live.objects[kindListener].Load()),
+		RateLimitGroups: int(live.objects[kindGroup].Load()),
+		DNSBases:        int(live.objects[kindDNSBase].Load()),
+		DNSLookups:      int(live.objects[kindDNSLookup].Load()),
+		Buffers:         int(live.objects[kindBuffer].Load()),
+		References:      int(live.objects[kindReference].Load()),
+		FileSegments:    int(live.objects[kindFileSegment].Load()),
+		Handles:         int(live.handles.Load()),
 	}
 }
 
@@ -64,7 +66,7 @@ func (s Stats) Add(t Stats) Stats {
 	s.Events += t.Events
 	s.BufferEvents += t.BufferEvents
 	s.Listeners += t.Listeners
-	s.Groups += t.Groups
+	s.RateLimitGroups += t.RateLimitGroups
 	s.DNSBases += t.DNSBases
 	s.DNSLookups += t.DNSLookups
 	return s
@@ -85,6 +87,12 @@ const (
 	kindFileSegment
 	kinds
 )
+
+// String names the kind in messages of the debug mode.
+func (k kind) String() string {
+	return nameOf(int(k), "kind", "Base", "Event", "BufferEvent", "Listener", "RateLimitGroup", "DNSBase", "DNSLookup",
+		"Buffer", "Reference", "FileSegment")
+}
 
 var live struct {
 	objects [kinds]atomic.Int64

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package libevent
 
 /*
@@ -68,19 +70,19 @@ func WrapBase(base unsafe.Pointer, cfg WrapConfig) (*Base, error) {
 	return b, nil
 }
 
-// WrapBufferEvent makes a BufferEvent of a bufferevent on this base that C made and
-// that stays C's. Closures replace the callbacks of C until Free restores these and the
-// rate limit; Free leaves other settings as they are. Until then C must not touch the
-// callbacks. C may free the bufferevent before Free is called; nothing more happens
-// then.
+// WrapBufferEvent borrows a bufferevent that C has made on this base. Until Free, Go closures
+// take the place of C's callbacks, and C must not change the callbacks. Free gives the
+// bufferevent back: it restores C's callbacks and C's rate limit, leaves all other settings as
+// they are, and does not free the bufferevent. C may free the bufferevent before that; then no
+// closure runs any more.
 //
-// C's callbacks are called for what comes after Free. They are not called for input
-// that came before and was not read; a program that leaves bytes there tells C. Under a
-// filter, the Free of the filter restores the callbacks.
+// After Free, C's callbacks are called for what comes from then on. They are not called for
+// bytes that are in the input already, so a program that leaves bytes there has to tell C. If a
+// filter is on the bufferevent, the Free of the filter restores C's callbacks.
 //
-// The binding cannot tell whether C's bufferevent has a lock, so only the loop's
-// goroutine may use it, as with OptLoopOnly; Free may be called from any goroutine.
-// FreeAfterFlush is refused, because it would end what is C's.
+// The binding cannot tell whether C's bufferevent has a lock. So only the loop's goroutine may
+// use it, as with OptLoopOnly, but any goroutine may call Free. FreeAfterFlush returns an error,
+// because the bufferevent is C's to free.
 // Loop goroutine only, or any goroutine while no loop runs.
 // Stands for bufferevent_incref and bufferevent_setcb.
 func (b *Base) WrapBufferEvent(bev unsafe.Pointer) (*BufferEvent, error) {

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
 # Measures net/http's server with wrk, over evnet and over package net in turn:
 #
 #	./http.sh [rounds [seconds [connections]]]

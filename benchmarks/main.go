@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Benchmarks compares this binding with C libevent, raw epoll, and other ways to write a
 // server in Go. It writes docs/benchmarks.md, its charts and its raw data:
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Package evnet is package net over libevent: a [net.Conn], a [net.Listener] and a
 // Dialer on top of bufferevents. Go code that needs only these (net/http, crypto/tls, a
 // database driver) can use a libevent loop, with its rate limits, filters and TLS, beside

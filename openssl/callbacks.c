@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * callbacks.c: every function that OpenSSL calls, except those of the BIO (wire.c).
  *

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package openssl
 
 // callbacks.go has the exported functions, which C calls. callbacks.c calls them in the middle

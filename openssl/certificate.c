@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * certificate.c: certificates with their keys, and lists of certificates and names, as Go reads
  * them.

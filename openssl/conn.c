@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * conn.c: the C half of Conn: making, the handshake, the end.
  *

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package openssl
 
 /*
@@ -211,6 +213,9 @@ func releaseConn(handle cgo.Handle) {
 // ConnOf returns the connection whose bufferevent b is, in a closure for example. If b is a filter
 // on a connection, it returns that connection, and if there is none, nil.
 func ConnOf(b *libevent.BufferEvent) *Conn {
+	if b == nil {
+		return nil
+	}
 	conn, _ := adopt.OwnerOf(b).(*Conn)
 	return conn
 }

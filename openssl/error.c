@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * error.c: OpenSSL's error codes, and the queue in which a thread has them.
  */

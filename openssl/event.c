@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * event.c: what a connection knows of an event that libevent reports.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * guard.c: what a peer may cost: the time of a handshake, and records without data.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * handshake.c: handshakes that wait for Go while the loop does not.
  *

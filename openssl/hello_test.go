@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package openssl_test
 
 import (
@@ -190,37 +192,37 @@ func TestGetConfigForClient(t *testing.T) {
 		}))
 		assert.NoError(t, conn.Enable(rd))
 	}).String()
-	dial := func(name string, certs ...tls.Certificate) (tls.ConnectionState, error, told) {
+	dial := func(name string, certs ...tls.Certificate) (tls.ConnectionState, told, error) {
 		conn, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: ca.pool(), ServerName: name, NextProtos: []string{"plain", "strict"}, Certificates: certs})
 		what := testutil.Receive(t, events)
 		testutil.Receive(t, conns).Free()
 		if err != nil {
-			return tls.ConnectionState{}, err, what
+			return tls.ConnectionState{}, what, err
 		}
 		defer conn.Close()
-		return conn.ConnectionState(), nil, what
+		return conn.ConnectionState(), what, nil
 	}
-	state, err, what := dial("example.test")
+	state, what, err := dial("example.test")
 	require.NoError(t, err)
 	assert.Equal(t, connected, what)
 	assert.EqualValues(t, tls.VersionTLS13, state.Version)
 	assert.Equal(t, "plain", state.NegotiatedProtocol)
-	state, err, what = dial("strict.test", ca.issue(t, "client"))
+	state, what, err = dial("strict.test", ca.issue(t, "client"))
 	require.NoError(t, err)
 	assert.Equal(t, connected, what)
 	assert.EqualValues(t, tls.VersionTLS12, state.Version)
 	assert.Equal(t, "strict", state.NegotiatedProtocol)
-	_, err, what = dial("strict.test")
+	_, what, err = dial("strict.test")
 	assert.Error(t, err)
 	assert.NotZero(t, what.what&libevent.EventError)
-	_, err, what = dial("strict.test", other.issue(t, "client"))
+	_, what, err = dial("strict.test", other.issue(t, "client"))
 	assert.Error(t, err)
 	assert.NotZero(t, what.what&libevent.EventError)
-	_, err, what = dial("unwanted.test")
+	_, what, err = dial("unwanted.test")
 	assert.ErrorContains(t, err, "internal error")
 	assert.ErrorIs(t, what.err, errUnwanted)
 	strict.Free()
-	_, err, what = dial("strict.test", ca.issue(t, "client"))
+	_, what, err = dial("strict.test", ca.issue(t, "client"))
 	assert.Error(t, err)
 	assert.ErrorIs(t, what.err, libevent.ErrClosed)
 }

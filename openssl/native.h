@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * native.h: what Go sees of the C half of this package. conn.h has what only the C files
  * share.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Package openssl makes TLS bufferevents: libevent's bufferevent_openssl, with the OpenSSL of
 // the system. Only programs that import this package link OpenSSL.
 //

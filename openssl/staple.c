@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * staple.c: what a server sends along with its certificate: an OCSP response, and signed
  * certificate timestamps. OpenSSL has no place for them, so they hang on the leaf.

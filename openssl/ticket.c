@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * ticket.c: the tickets in which clients keep a server's sessions.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * wire.c: the socket of a connection, and the fast path of TLS on it.
  *

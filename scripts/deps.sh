@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # The scripts of this folder source this file from the repository's root. It checks that a
 # build can succeed, and installs what is missing. If nothing is missing it calls no package
 # manager and needs no network.

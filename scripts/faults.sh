@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
 # Lets every allocation, and many system calls, of all scenarios in internal/faults fail. That
 # takes long, so test.sh only runs a selection.
 set -eu

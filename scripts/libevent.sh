@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # The scripts that build libevent from sources source this file.
 # shellcheck shell=sh
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds programs in each way of linking that the README names, and checks which libraries
+# SPDX-License-Identifier: BSD-3-Clause
+# Builds programs in each way of linking that docs/from-c.md names, and checks which libraries
 # they need.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
@@ -20,8 +21,25 @@ nocgo_remedy() {
 	esac
 }
 
+# missing_remedy expects the build of package $1, with nothing but the .pc files in $2, to name the
+# packages in $3. The flag keeps Go from taking a build with headers from its cache.
+missing_remedy() {
+	! said=$(PKG_CONFIG_PATH='' PKG_CONFIG_LIBDIR="$2" go build -gcflags=-N "$1" 2>&1) || fail "the build of $1 without headers succeeded"
+	for package in $3; do
+		case $said in
+		*"$package"*) ;;
+		*) fail "the build of $1 without headers does not name $package:" "$said" ;;
+		esac
+	done
+}
+
 step "without cgo"
 nocgo_remedy
+
+step "without headers"
+missing_remedy . "$dir" "apt:libevent-dev dnf:libevent-devel apk:libevent-dev brew:libevent"
+cp "$("$(go env PKG_CONFIG)" --variable=pcfiledir libevent_core)/libevent_core.pc" "$dir"
+missing_remedy ./openssl "$dir" "apt:libssl-dev dnf:openssl-devel apk:openssl-dev brew:openssl@3"
 
 command -v readelf >/dev/null || {
 	step "skipped: without readelf the libraries of a program cannot be listed"

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
 # Builds and tests everything against several versions of libevent:
 #
 #	scripts/matrix.sh PREFIX-OR-SOURCES...

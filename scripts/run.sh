@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
 # Builds and runs the echo server, and passes its arguments on to it.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."

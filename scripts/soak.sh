@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
 # Runs the tests many times. That takes long, so test.sh does not do it.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
 # Runs the test suites of other people's software on package evnet, and prints what fails there
 # and not on package net:
 #

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
 # Runs all checks and all tests, and stops at the first failure.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
 # Runs the C half of the binding under the thread sanitizer:
 #
 #	scripts/tsan.sh SOURCES [SECONDS [SEED]]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Instructions counts the user-space instructions that a server needs to echo a message. It
 // runs the servers of ../contestants under valgrind's callgrind. In contrast to times, the
 // counts are the same on a busy machine, so a change of one percent can be seen. What the

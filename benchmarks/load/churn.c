@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 // Short connections: connect, send one message, get it back, close. opt.conns places do this
 // again and again.
 #define _GNU_SOURCE

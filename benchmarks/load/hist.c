@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 // A histogram of latencies. It has 64 steps for each power of two, so it is exact to 1.6 %.
 #include "load.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 // The load generator: one thread on raw epoll. It does as little as possible for each message,
 // so that the server limits a run.
 #ifndef LOAD_H

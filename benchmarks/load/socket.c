@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 // Connections, and the bytes they carry.
 #define _GNU_SOURCE
 #include "load.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 // Long connections: echoes with up to opt.depth messages under way, streams into a sink, and
 // idle connections.
 #define _GNU_SOURCE

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 // What carries the bytes of a connection: the socket itself, or TLS 1.3 on it.
 #include "load.h"
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Package report stores the figures of a run, and makes tables, charts and a page from them.
 package report
 

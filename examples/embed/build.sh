@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
 # Builds the program, whose name is the first argument. All other arguments are passed to
 # go build: ./build.sh embed -race
 set -eu

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Https answers every HTTP request with a greeting, over TLS.
 //
 //	go run ./examples/https -addr 127.0.0.1:8443 -cert cert.pem -key key.pem
@@ -79,16 +81,18 @@ func serve(addr, certFile, keyFile string) error {
 		return err
 	}
 	defer base.Free()
-	l, err := base.Listen("tcp", addr, libevent.ListenOptions{}, func(_ *libevent.Listener, fd int, _ net.Addr) {
-		if err := accept(ctx, base, fd); err != nil {
-			syscall.Close(fd)
-			fmt.Fprintln(os.Stderr, "https:", err)
-		}
+	// The timeouts also limit the handshake.
+	opts := libevent.ServeOptions{NewSocket: ctx.Socket, ReadTimeout: idleTimeout, WriteTimeout: idleTimeout}
+	server, err := base.Serve("tcp", addr, opts, func(*libevent.BufferEvent) libevent.Handler {
+		return libevent.Handler{Read: answer, Error: func(c *libevent.BufferEvent, err error) {
+			fmt.Fprintf(os.Stderr, "https: %v: %v\n", c.RemoteAddr(), err)
+			c.Free()
+		}}
 	})
 	if err != nil {
-		return fmt.Errorf("cannot listen on %s: %w", addr, err)
+		return err
 	}
-	fmt.Printf("https: listening on %s\n", l.Addr())
+	fmt.Printf("https: listening on %s\n", server.Addr())
 	until, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := base.Run(until); !errors.Is(err, context.Canceled) {
@@ -97,35 +101,9 @@ func serve(addr, certFile, keyFile string) error {
 	return nil
 }
 
-// accept serves a connection. If err is not nil the descriptor stays the caller's.
-func accept(ctx *openssl.Context, base *libevent.Base, fd int) error {
-	conn, err := ctx.NewSocket(base, fd, libevent.OptCloseOnFree)
-	if err != nil {
-		return err
-	}
-	// The timeouts also limit the handshake.
-	if err := conn.SetTimeouts(idleTimeout, idleTimeout); err != nil {
-		return err
-	}
-	err = conn.SetCallbacks(func(b *libevent.BufferEvent) { answer(conn, b) }, nil, func(b *libevent.BufferEvent, what libevent.Events) {
-		switch what {
-		case libevent.EventConnected:
-		case libevent.EventReading | libevent.EventEOF:
-			b.FreeAfterFlush(flushLimit)
-		default:
-			fmt.Fprintf(os.Stderr, "https: %v: %v\n", b.RemoteAddr(), b.Err())
-			b.Free()
-		}
-	})
-	if err != nil {
-		return err
-	}
-	return conn.Enable(libevent.EvRead)
-}
-
 // answer takes the heads of requests from the input and answers each. Requests with a body
 // are not expected.
-func answer(conn *openssl.Conn, b *libevent.BufferEvent) {
+func answer(b *libevent.BufferEvent) {
 	for {
 		end := b.Input().Search([]byte("\r\n\r\n"), 0)
 		if end < 0 {
@@ -139,7 +117,7 @@ func answer(conn *openssl.Conn, b *libevent.BufferEvent) {
 		if _, err := b.Read(head); err != nil {
 			return
 		}
-		state := conn.ConnectionState()
+		state := openssl.ConnOf(b).ConnectionState()
 		body := fmt.Sprintf("Hello over %s with %s\n", tls.VersionName(state.Version), state.CipherSuiteName)
 		last := bytes.Contains(bytes.ToLower(head), []byte("\r\nconnection: close\r\n"))
 		how := "keep-alive"

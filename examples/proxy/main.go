@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Proxy forwards connections to another address, in both directions, with plain TCP or TLS
 // on either side.
 //
@@ -22,17 +24,10 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"strconv"
 	"syscall"
-	"time"
 
 	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/openssl"
-)
-
-const (
-	maxUnsent  = 512 << 10        // unsent bytes for one side at which the proxy stops reading from the other
-	flushLimit = 10 * time.Second // for which a side may read its rest
 )
 
 func main() {
@@ -69,22 +64,18 @@ type proxy struct {
 	listen, to, cert, key, ca, roots string
 	tls                              bool
 
-	host    string
-	port    int
-	base    *libevent.Base
 	clients *openssl.Context // nil for plain TCP
 	target  *openssl.Context // nil for plain TCP
 }
 
 // check refuses arguments that do not fit together.
 func (p *proxy) check(rest []string) error {
-	host, port, err := net.SplitHostPort(p.to)
+	_, port, err := net.SplitHostPort(p.to)
 	if err != nil {
 		return fmt.Errorf("-to: %w", err)
 	}
-	p.host = host
-	if p.port, err = strconv.Atoi(port); err != nil {
-		return fmt.Errorf("-to: the port is %q", port)
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return fmt.Errorf("-to: %w", err)
 	}
 	switch {
 	case len(rest) > 0:
@@ -142,124 +133,49 @@ func (p *proxy) targetContext() (_ *openssl.Context, err error) {
 }
 
 func (p *proxy) serve() (err error) {
-	if p.base, err = libevent.NewBase(); err != nil {
+	base, err := libevent.NewBase()
+	if err != nil {
 		return err
 	}
-	defer p.base.Free()
-	l, err := p.base.Listen("tcp", p.listen, libevent.ListenOptions{}, func(_ *libevent.Listener, fd int, _ net.Addr) { p.accept(fd) })
-	if err != nil {
-		return fmt.Errorf("cannot listen on %s: %w", p.listen, err)
+	defer base.Free()
+	var opts libevent.ServeOptions
+	if p.clients != nil {
+		opts.NewSocket = p.clients.Socket
 	}
-	fmt.Printf("proxy: listening on %s\n", l.Addr())
+	server, err := base.Serve("tcp", p.listen, opts, func(client *libevent.BufferEvent) libevent.Handler {
+		if err := p.connect(client); err != nil {
+			fmt.Fprintln(os.Stderr, "proxy:", err)
+			client.Free()
+		}
+		return libevent.Handler{}
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("proxy: listening on %s\n", server.Addr())
 	until, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := p.base.Run(until); !errors.Is(err, context.Canceled) {
+	if err := base.Run(until); !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return nil
 }
 
-// side is one of two connections between which the proxy forwards.
-type side struct {
-	*libevent.BufferEvent
-	other *side
-	ended bool // it sends no more
-	freed bool
-}
-
-// newSide makes a connection, which is plain TCP if ctx is nil.
-func (p *proxy) newSide(ctx *openssl.Context, fd int) (*side, error) {
-	if ctx == nil {
-		b, err := p.base.NewSocket(fd, libevent.OptCloseOnFree)
-		if err != nil {
-			return nil, err
-		}
-		return &side{BufferEvent: b}, nil
+// connect connects a client to the target.
+func (p *proxy) connect(client *libevent.BufferEvent) error {
+	newSocket := (*libevent.Base).NewSocket
+	if p.target != nil {
+		newSocket = p.target.Socket
 	}
-	c, err := ctx.NewSocket(p.base, fd, libevent.OptCloseOnFree)
+	target, err := newSocket(client.Base(), -1, libevent.OptCloseOnFree)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &side{BufferEvent: c.BufferEvent}, nil
-}
-
-func (p *proxy) accept(fd int) {
-	client, err := p.newSide(p.clients, fd)
-	if err != nil {
-		syscall.Close(fd)
+	err = libevent.Pipe(client, target, func(side *libevent.BufferEvent, err error) {
 		fmt.Fprintln(os.Stderr, "proxy:", err)
-		return
+	})
+	if err = errors.Join(err, target.ConnectTo(nil, "tcp", p.to)); err != nil {
+		target.Free()
 	}
-	target, err := p.newSide(p.target, -1)
-	if err != nil {
-		client.Free()
-		fmt.Fprintln(os.Stderr, "proxy:", err)
-		return
-	}
-	client.other, target.other = target, client
-	err = errors.Join(client.start(), target.start(), target.ConnectHostname(nil, "tcp", p.host, p.port))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "proxy:", err)
-		client.free()
-		target.free()
-	}
-}
-
-func (s *side) start() error {
-	// libevent calls the write closure when there is room in the output again.
-	return errors.Join(
-		s.SetWatermark(libevent.EvWrite, maxUnsent/2, 0),
-		s.SetCallbacks(s.read, s.written, s.event),
-		s.Enable(libevent.EvRead))
-}
-
-func (s *side) read(*libevent.BufferEvent) {
-	if err := s.other.WriteBuffer(s.Input()); err != nil {
-		s.free()
-		s.other.free()
-	} else if s.other.Output().Len() > maxUnsent {
-		_ = s.Disable(libevent.EvRead)
-	}
-}
-
-func (s *side) written(*libevent.BufferEvent) {
-	if !s.other.ended && !s.other.freed {
-		_ = s.other.Enable(libevent.EvRead)
-	}
-}
-
-func (s *side) event(_ *libevent.BufferEvent, what libevent.Events) {
-	switch {
-	case what&libevent.EventConnected != 0:
-	case what&libevent.EventEOF != 0:
-		s.ended = true
-		if !s.other.ended {
-			if err := s.other.CloseWrite(); err == nil {
-				return
-			}
-		}
-		s.flush()
-		s.other.flush()
-	default:
-		fmt.Fprintf(os.Stderr, "proxy: %v: %v\n", s.RemoteAddr(), s.Err())
-		s.free()
-		if s.ended { // s has sent everything, so the other side gets all of it
-			s.other.flush()
-		} else { // bytes of s are missing: the other side must not take this for a complete stream
-			s.other.free()
-		}
-	}
-}
-
-// flush frees the side once its output is written.
-func (s *side) flush() {
-	if !s.freed {
-		s.freed = true
-		_ = s.FreeAfterFlush(flushLimit)
-	}
-}
-
-func (s *side) free() {
-	s.freed = true
-	s.Free()
+	return err
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Redis is a gateway to a Redis server. Each line of a client is a command whose words are
 // separated by blanks. The gateway answers it with a line, or, for an array, with its length
 // and a line for each element.

@@ -1,10 +1,12 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Package adopt lets another package of this module make bufferevents with a library that the
 // root package does not link. openssl does so: its bufferevents are made by libevent_openssl,
 // and to the user they are a *libevent.BufferEvent like any other.
 //
 // The other package fills in a Kind, which describes its bufferevents, and calls New with it.
-// The root package sets New, Call and OnLoop when it is initialized. Its types are passed as any,
-// because this package cannot import it.
+// The root package sets New, Call, OwnerOf and OnLoop when it is initialized. Its types are
+// passed as any, because this package cannot import it.
 package adopt
 
 import (

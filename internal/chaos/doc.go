@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Package chaos has one test, which does to connections everything that a program may do, all at
 // once and at random, on two loops and from eight goroutines. It checks each byte that arrives,
 // each end of a stream, that nothing stands still, and that nothing stays behind.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package conformance_test
 
 import (
@@ -5,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -160,16 +163,22 @@ func TestEndBelowAFilterWaits(t *testing.T) {
 	assert.Equal(t, 50000, got)
 }
 
-// TestReplyBelowTheWriteMark writes a reply of more than 16 KiB and less than the low mark of
-// writing in one piece: a last small segment would wait for the peer to acknowledge.
-func TestReplyBelowTheWriteMark(t *testing.T) {
+// TestReplyAndTheWriteMark writes a reply of more than 16 KiB in one piece, whether it is below the
+// low mark of writing or above: a last small segment would wait for the peer to acknowledge.
+func TestReplyAndTheWriteMark(t *testing.T) {
 	if testutil.PlainIO {
 		t.Skip("libevent writes 16 KiB at a time")
 	}
+	for _, mark := range []int{1, 20000, 64 << 10} {
+		t.Run(strconv.Itoa(mark), func(t *testing.T) { replyWithMark(t, mark) })
+	}
+}
+
+func replyWithMark(t *testing.T, mark int) {
 	base := testutil.NewBase(t)
 	bev, peer := testutil.NewSocket(t, base, 0)
 	defer bev.Free()
-	require.NoError(t, bev.SetWatermark(wr, 64<<10, 0))
+	require.NoError(t, bev.SetWatermark(wr, mark, 0))
 	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
 		assert.NoError(t, b.Input().Drain(b.Input().Len()))
 		_, err := b.Write(testutil.Noise(40000))

@@ -1,7 +1,10 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package conformance_test
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -399,10 +402,20 @@ func TestStarveAtTheHighMark(t *testing.T) {
 	})
 }
 
-// Closures of events make events active: each its own, or the next one in a ring.
+// Closures of events make events active: each its own, or the next one in a ring. With priorities
+// they starve only events of lower ones, which is what priorities are for: the timer that counts
+// the turns is as urgent as they are.
 func TestStarveByActive(t *testing.T) {
 	for _, n := range []int{1, 2, 10} {
-		base := testutil.NewBase(t)
+		starveByActive(t, n, 0, 0)
+		starveByActive(t, n, 3, 1)
+	}
+}
+
+func starveByActive(t *testing.T, n, priorities, priority int) {
+	t.Run(fmt.Sprintf("%d events, priority %d of %d", n, priority, priorities), func(t *testing.T) {
+		base, err := libevent.NewBaseConfig(libevent.Config{Priorities: priorities})
+		require.NoError(t, err)
 		var events []*libevent.Event
 		starve(t, base, mostCalls, func(turns *testutil.Turns) {
 			for i := range n {
@@ -412,6 +425,7 @@ func TestStarveByActive(t *testing.T) {
 					}
 				})
 				require.NoError(t, err)
+				require.NoError(t, ev.SetPriority(priority))
 				events = append(events, ev)
 			}
 			for _, ev := range events {
@@ -421,7 +435,8 @@ func TestStarveByActive(t *testing.T) {
 		for _, ev := range events {
 			ev.Free()
 		}
-	}
+		require.NoError(t, base.Free())
+	})
 }
 
 // The closure of a buffer's callback changes that buffer.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* host.c: a C program with its own event loop, for tests. */
 
 #include <stdlib.h>

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Package host is a C program with its own event loop. Tests use it to check what such a program
 // and Go do together. Its loop runs on a thread of C, or, in single turns, on the caller's.
 package host

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* host.h: a C program with its own event loop, for tests. */
 #ifndef HOST_H
 #define HOST_H

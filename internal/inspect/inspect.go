@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Package inspect shows tests of other packages the C record behind a bufferevent, for the
 // report of a failure. The root package sets Record when it is initialized. Its types are
 // passed as any, because this package cannot import it.

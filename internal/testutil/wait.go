@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Package testutil has the helpers that tests of several files and packages need: for
 // waiting, loops, bufferevents, buffers, sockets, panics, and for programs that are built
 // and run.

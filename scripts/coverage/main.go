@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Coverage compares the functions of the installed libevent headers with those that
 // the packages call and those that docs/coverage.md gives a reason for. It prints a
 // count for each header, and fails when a function is in neither place, or in both.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package main
 
 import (
@@ -26,7 +28,7 @@ var layered = []folder{{
 		{"due.c"},
 		{"base.c", "event.c"},
 		{"bypass.c"},
-		{"lend.c"},
+		{"lend.c", "sockopt.c"},
 		{"buffercallback.c", "reference.c"},
 		{"settle.c"},
 		{"evbuffer.c"},

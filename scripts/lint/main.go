@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Lint checks the rules of this repository that no compiler knows. It is run in
 // the repository's root:
 //
@@ -5,6 +7,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -18,7 +21,7 @@ import (
 )
 
 func main() {
-	found, err := lintTree(os.DirFS("."))
+	found, err := lintAll(os.DirFS("."))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "lint:", err)
 		os.Exit(2)
@@ -29,6 +32,12 @@ func main() {
 	if len(found) > 0 {
 		os.Exit(1)
 	}
+}
+
+func lintAll(tree fs.FS) ([]string, error) {
+	found, err := lintTree(tree)
+	licences, failed := lintLicences(tree)
+	return append(found, licences...), errors.Join(err, failed)
 }
 
 func lintTree(tree fs.FS) (found []string, err error) {
@@ -226,7 +235,7 @@ func exportedReceiver(fn *ast.FuncDecl) bool {
 }
 
 var (
-	takesCallbacks = []string{"SetCallbacks", "Listen", "ListenFD", "NewEvent", "NewTimer", "NewSignal", "Post", "PostAll", "SetErrorFunc", "Peek", "Pullup"}
+	takesCallbacks = []string{"SetCallbacks", "Listen", "ListenFD", "NewEvent", "NewTimer", "NewSignal", "Post", "PostAll", "SetErrorFunc", "Peek", "Pullup", "Serve", "Handle", "Pipe", "After", "Every"}
 	endsGoroutine  = []string{"Fatal", "Fatalf", "FailNow", "Skip", "Skipf", "SkipNow"}
 )
 

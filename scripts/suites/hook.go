@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 //go:build ignore
 
 // Package hook makes package net listen and dial on a loop. The environment variable EVNET

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* acts.c: what threads and closures do with bufferevents and what is around them. */
 
 #include "world.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * go.c: what the Go half does, file for file: lifetime.go, loop.go, due.go, callbacks.go. As
  * there, a record is freed on the loop's thread, or while no loop runs, after the last thread

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * go.h: what the Go half of the binding does for the C half, in C, so that the thread
  * sanitizer sees both: use counts, the queue of a loop, notes, and the functions that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * main.c: rounds of threads that use the same bufferevents, each round with others.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* world.h: what the threads of one round share, and what they do with it. */
 #ifndef TSAN_WORLD_H
 #define TSAN_WORLD_H

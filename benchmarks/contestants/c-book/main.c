@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 // An echo server in C, as libevent's book writes it: each connection has a
 // bufferevent whose read callback moves the input to the output. With TLS the
 // bufferevents are those of bufferevent_openssl.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 // Epoll without a library, as a lower limit of what an echo costs. The server writes what it
 // has read at once, from a buffer that all connections share. It keeps only the bytes that a
 // socket does not take, and reads no more from that connection until these are written.

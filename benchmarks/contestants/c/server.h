@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 // What the C servers share: arguments, loops, and the counter of a sink.
 #ifndef SERVER_H
 #define SERVER_H

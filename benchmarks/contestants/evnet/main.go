@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Evnet is the server of contestant net, over package evnet.
 package main
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Gnet is a server over gnet. Its event loops call OnTraffic, which writes the bytes that were
 // read without another copy. It is built with poll_opt, as in the benchmarks of gnet's authors.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Http is net/http's server, over evnet or, with -net, over package net. It answers every
 // request with as many bytes as the path says, for example /1024.
 package main

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Libevent is a server over this binding. With -copy a closure reads into a Go slice and writes
 // the slice. Otherwise the closure moves the input to the output, and the bytes do not pass
-// through Go. With -plain libevent does all reading and writing. -nodelay sets TCP_NODELAY, as
-// the peers in Go do.
+// through Go. With -plain libevent does all reading and writing. Without -nodelay
+// accepted sockets have no TCP_NODELAY, as in libevent's book.
 package main
 
 import (
@@ -32,12 +34,9 @@ func main() {
 	for _, base := range group.Bases() {
 		loops[base] = &loop{base: base, tls: secure, sink: args.Sink, buf: make([]byte, server.ReadSize)}
 	}
-	listener, err := group.Listen("tcp", args.Addr, libevent.ListenOptions{},
+	_, err = group.Listen("tcp", args.Addr, libevent.ListenOptions{Nagle: !*nodelay},
 		func(l *libevent.Listener, fd int, _ net.Addr) { loops[l.Base()].accept(fd) })
 	server.Check(err)
-	if *nodelay { // accepted sockets inherit it
-		server.Check(syscall.SetsockoptInt(listener.FD(), syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1))
-	}
 	server.Ready()
 	server.Check(group.Run(context.Background()))
 }

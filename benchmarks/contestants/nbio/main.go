@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Nbio is a server over nbio. Its pollers read and call OnData. Write copies only the bytes that
 // the socket does not take.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Net is a server over package net, with a goroutine for each connection. Its TLS is
 // crypto/tls.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Netpoll is a server over netpoll. A poller for each loop reads, and goroutines run the
 // handler. The handler uses the buffers of the connection, so large pieces are not copied.
 package main

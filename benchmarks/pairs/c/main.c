@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 // Paired bufferevents send a message back and forth. There are no sockets, so the figures show
 // what libevent and its callbacks cost.
 #include <event2/buffer.h>

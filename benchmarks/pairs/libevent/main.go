@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Libevent sends a message back and forth between paired bufferevents, through Go closures.
 // Compared with the same program in C, it shows what the binding itself costs.
 package main

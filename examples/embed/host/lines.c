@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* lines.c: connections whose lines C answers. This part of the server needs no Go. */
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* lines.h: connections whose lines are answered in C. */
 #ifndef LINES_H
 #define LINES_H

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Service is the Go part of a C program. It is built as an archive and linked into the
 // program, wraps the program's event_base, and answers lines on connections that C hands
 // to it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* service.h: the types of the functions by which Go calls the C program. cgo writes a
  * header for the functions by which C calls Go. */
 #ifndef SERVICE_H

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package hiredis
 
 // The exported trampolines, which client.c calls.

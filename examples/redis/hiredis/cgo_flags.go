@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 package hiredis
 
 // This file has all compiler and linker settings of the package.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* client.c: hiredis's callbacks, and its adapter for libevent. */
 
 #include <event2/event.h>

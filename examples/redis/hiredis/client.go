@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Package hiredis is the asynchronous client of the C library hiredis, on the event loop
 // of a libevent.Base: hiredis puts events of its own on the same event_base, and Go
 // closures get the replies.

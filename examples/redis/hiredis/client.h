@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* client.h: the C side of a Client, as Go sees it. */
 #ifndef GOREDIS_CLIENT_H
 #define GOREDIS_CLIENT_H

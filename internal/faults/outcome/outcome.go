@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Package outcome has what program scenarios tells its tests.
 package outcome
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Scenarios uses the packages of this module while memory and system calls fail. It runs the
 // scenario that its argument names, with testdata/faults.c preloaded, which says what fails,
 // and prints what came of it as a line of JSON. The tests of package faults start it.

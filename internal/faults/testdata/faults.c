@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * faults.c: a shared object that is preloaded, and says no.
  *

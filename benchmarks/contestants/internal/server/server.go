@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Package server has what the Go servers share: arguments, and the counter of a sink.
 package server
 

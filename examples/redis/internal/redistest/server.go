@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Package redistest runs a real redis-server for a test.
 package redistest
 

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//go:build cgo
+
+package libevent
+
+import (
+	"errors"
+	"os"
+	"time"
+)
+
+const (
+	defaultMaxOutput = 1 << 20
+	// flushLimit is how long a peer may take to read its rest when a Handler ends a
+	// connection.
+	flushLimit = 10 * time.Second
+)
+
+// Handler says what happens on a connection. It is what SetCallbacks takes, with a closure
+// for each kind of event, and with a right ending for those that are nil. BufferEvent.Handle
+// sets it, and so does Serve. The closures run on the loop's goroutine.
+//
+// A closure that is set decides alone what becomes of the connection; End, Error and
+// Timeout usually end in a Free.
+type Handler struct {
+	// Connected: Connect, ConnectHostname or a TLS handshake has succeeded.
+	Connected func(c *BufferEvent)
+	// Read: bytes have come, and c.Input() has them. If Read is nil, they are dropped.
+	Read func(c *BufferEvent)
+	// Written: bytes of the output were written, and no more than the low watermark is left.
+	Written func(c *BufferEvent)
+	// End: the peer has ended its stream, and sends no more. If End is nil, the connection
+	// is freed when its output is written, after 10 seconds at the latest.
+	End func(c *BufferEvent)
+	// Error: the connection, or the attempt to connect, has failed. If Error is nil, the
+	// connection is freed.
+	Error func(c *BufferEvent, err error)
+	// Timeout: a timeout of SetTimeouts has passed in a direction, EvRead or EvWrite, which
+	// is off until it is enabled again. If Timeout is nil, Error gets os.ErrDeadlineExceeded.
+	Timeout func(c *BufferEvent, what What)
+
+	// MaxOutput bounds the output, in bytes: while more is waiting to be written after
+	// Read has returned, the connection is not read from, so that a peer which does not
+	// read its answers cannot make the program keep ever more of them. Reading goes on when
+	// half of it, or with Written set the low watermark of writing, is left. 0 means 1 MiB,
+	// and a negative number means no bound.
+	MaxOutput int
+}
+
+// Handle sets the closures in place of those of SetCallbacks, and enables reading. What is
+// in the input already goes to Read. If Written is nil and the output is bounded, Handle
+// sets the low watermark of writing. A Conn of package openssl starts its handshake.
+// Stands for bufferevent_setcb.
+func (b *BufferEvent) Handle(h Handler) error { return (&handling{Handler: h}).start(b) }
+
+// start sets the closures on b.
+func (s *handling) start(b *BufferEvent) error {
+	s.b = b
+	if s.MaxOutput == 0 {
+		s.MaxOutput = defaultMaxOutput
+	}
+	if s.into == nil {
+		s.into = s
+	}
+	var err error
+	if s.Written == nil && s.MaxOutput > 0 {
+		err = b.SetWatermark(EvWrite, s.MaxOutput/2, 0)
+	}
+	err = errors.Join(err, s.watch(false), b.Enable(EvRead))
+	if err == nil && b.Input().Len() > 0 {
+		err = b.Trigger(EvRead, 0)
+	}
+	return err
+}
+
+// handling is a Handler at work on one connection.
+type handling struct {
+	Handler
+	b      *BufferEvent
+	into   *handling // Read writes to its output: its own, or that of the other side of a Pipe
+	waiter *handling // is not read from until the output of this one is written, or nil
+	ended  bool      // the peer sends no more
+}
+
+// watch sets the closures, with that for writing only if it has something to do, because
+// the loop calls it after each write.
+func (s *handling) watch(output bool) error {
+	written := s.written
+	if !output && s.Written == nil {
+		written = nil
+	}
+	return s.b.SetCallbacks(s.read, written, s.event)
+}
+
+func (s *handling) read(b *BufferEvent) {
+	if s.Read == nil {
+		_ = b.Input().Drain(b.Input().Len())
+		return
+	}
+	s.Read(b)
+	if to := s.into; to.MaxOutput > 0 && to.waiter == nil && to.b.Output().Len() > to.MaxOutput {
+		_ = b.Disable(EvRead)
+		to.waiter = s
+		_ = to.watch(true)
+		to.resume() // perhaps another goroutine has written it since
+	}
+}
+
+func (s *handling) written(b *BufferEvent) {
+	if s.Written != nil {
+		s.Written(b)
+	}
+	s.resume()
+}
+
+func (s *handling) resume() {
+	w := s.waiter
+	if w == nil || s.b.Output().Len() > s.MaxOutput/2 {
+		return
+	}
+	s.waiter = nil
+	_ = s.watch(false)
+	if !w.ended {
+		_ = w.b.Enable(EvRead)
+	}
+}
+
+// event calls one closure for each kind of event. After an error nothing else matters.
+func (s *handling) event(b *BufferEvent, what Events) {
+	if what&EventConnected != 0 && s.Connected != nil {
+		s.Connected(b)
+	}
+	if what&EventError != 0 {
+		s.fail(b, b.Err())
+		return
+	}
+	if what&EventTimeout != 0 {
+		s.timeout(b, what)
+	}
+	if what&EventEOF != 0 && b.isOpen() {
+		s.end(b)
+	}
+}
+
+func (s *handling) fail(b *BufferEvent, err error) {
+	if s.Error == nil {
+		b.Free()
+		return
+	}
+	s.Error(b, err)
+}
+
+func (s *handling) timeout(b *BufferEvent, what Events) {
+	if s.Timeout == nil {
+		s.fail(b, os.ErrDeadlineExceeded)
+		return
+	}
+	var direction What
+	if what&EventReading != 0 {
+		direction |= EvRead
+	}
+	if what&EventWriting != 0 {
+		direction |= EvWrite
+	}
+	s.Timeout(b, direction)
+}
+
+func (s *handling) end(b *BufferEvent) {
+	s.ended = true
+	if s.End != nil {
+		s.End(b)
+	} else {
+		flush(b)
+	}
+}
+
+// flush frees a connection when its output is written.
+func flush(b *BufferEvent) {
+	if b.isOpen() && b.FreeAfterFlush(flushLimit) != nil {
+		b.Free()
+	}
+}

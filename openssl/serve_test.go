@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package openssl_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
+	"github.com/go-libevent/libevent/openssl"
+)
+
+// TestServe serves TLS with a Handler, through a Pipe that speaks TLS on both sides.
+func TestServe(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "localhost")}, NextProtos: []string{"test"}})
+	toServer := client(t, &openssl.Config{RootCAs: ca.pool(), NextProtos: []string{"test"}})
+	base := newLoop(t)
+	opts := libevent.ServeOptions{NewSocket: ctx.Socket}
+	echo, err := base.Serve("tcp", "127.0.0.1:0", opts, func(c *libevent.BufferEvent) libevent.Handler {
+		conn := openssl.ConnOf(c)
+		assert.Same(t, c, conn.BufferEvent)
+		return libevent.Handler{
+			Connected: func(*libevent.BufferEvent) {
+				assert.Equal(t, "test", conn.ConnectionState().NegotiatedProtocol)
+			},
+			Read: testutil.Mirror,
+		}
+	})
+	require.NoError(t, err)
+	_, port, err := net.SplitHostPort(echo.Addr().String())
+	require.NoError(t, err)
+	proxy, err := base.Serve("tcp", "127.0.0.1:0", opts, func(c *libevent.BufferEvent) libevent.Handler {
+		target, err := toServer.Socket(base, -1, libevent.OptCloseOnFree)
+		assert.NoError(t, err)
+		assert.NoError(t, libevent.Pipe(c, target, nil))
+		// The name is the one that the certificate is verified for.
+		assert.NoError(t, target.ConnectTo(nil, "tcp", net.JoinHostPort("localhost", port)))
+		return libevent.Handler{}
+	})
+	require.NoError(t, err)
+	conn, err := tls.Dial("tcp", proxy.Addr().String(), &tls.Config{RootCAs: ca.pool(), ServerName: "localhost", NextProtos: []string{"test"}})
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(testutil.Patience)))
+	data := testutil.Noise(4 << 20)
+	go func() {
+		_, err := conn.Write(data)
+		assert.NoError(t, err)
+		assert.NoError(t, conn.CloseWrite())
+	}()
+	got, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(data, got))
+	limit, cancel := context.WithTimeout(context.Background(), testutil.Patience)
+	defer cancel()
+	assert.NoError(t, proxy.Shutdown(limit))
+	assert.NoError(t, echo.Shutdown(limit))
+}
+
+func TestConnOfOthers(t *testing.T) {
+	base := testutil.NewBase(t)
+	a, _ := testutil.NewPair(t, base)
+	assert.Nil(t, openssl.ConnOf(a))
+	assert.Nil(t, openssl.ConnOf(nil))
+}

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//go:build cgo
+
+package libevent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"time"
+)
+
+// ServeOptions says how Serve makes connections. The zero value is right for plain TCP.
+type ServeOptions struct {
+	// Listen says how the listening socket is made.
+	Listen ListenOptions
+	// Options are those of each connection. OptCloseOnFree is added.
+	Options Options
+	// NewSocket makes the bufferevent of a connection. nil means Base.NewSocket. The method
+	// Socket of a Context of package openssl makes a server of TLS.
+	NewSocket func(base *Base, fd int, opts Options) (*BufferEvent, error)
+	// ReadTimeout and WriteTimeout are set with SetTimeouts; 0 means none.
+	ReadTimeout, WriteTimeout time.Duration
+	// Error is called on the loop's goroutine when accepting fails, or when there is no
+	// bufferevent for a connection, which is closed then. If it is nil, the error is logged.
+	Error func(err error)
+}
+
+// Server is a listener with its connections. Its methods are safe for concurrent use.
+type Server struct {
+	loop     runner
+	bases    []*Base
+	opts     ServeOptions
+	handler  func(c *BufferEvent) Handler
+	listener *Listener
+
+	mu        sync.Mutex
+	conns     map[*BufferEvent]struct{}
+	closing   bool
+	listening bool          // the listener's socket is not closed
+	done      chan struct{} // closed when it is closing and neither socket nor connection is left
+}
+
+// Serve listens, and serves each connection: it makes a bufferevent with OptCloseOnFree, asks
+// handler what to do, and sets that with Handle. handler runs on the loop's goroutine, may
+// set timeouts, watermarks and limits of c, and may free c to refuse the connection. If it
+// sets the closures of c itself, with Pipe for example, what it returns is not used. The
+// loop has to run; Serve returns at once.
+func (b *Base) Serve(network, address string, opts ServeOptions, handler func(c *BufferEvent) Handler) (*Server, error) {
+	return serve(b, []*Base{b}, network, address, opts, handler)
+}
+
+// Serve is Base.Serve for connections that live on all loops in turn. handler runs on the
+// loop of the connection, on several loops at the same time.
+func (g *Group) Serve(network, address string, opts ServeOptions, handler func(c *BufferEvent) Handler) (*Server, error) {
+	return serve(g, g.bases, network, address, opts, handler)
+}
+
+// runner is a Base or a Group.
+type runner interface {
+	Loop
+	Run(context.Context) error
+}
+
+func serve(loop runner, bases []*Base, network, address string, opts ServeOptions, handler func(*BufferEvent) Handler) (*Server, error) {
+	if handler == nil {
+		return nil, badArgument("Serve", "handler is nil")
+	}
+	if opts.ReadTimeout < 0 || opts.WriteTimeout < 0 {
+		return nil, badArgument("Serve", "a timeout is negative: %v, %v", opts.ReadTimeout, opts.WriteTimeout)
+	}
+	if opts.NewSocket == nil {
+		opts.NewSocket = (*Base).NewSocket
+	}
+	opts.Options |= OptCloseOnFree
+	s := &Server{
+		loop: loop, bases: bases, opts: opts, handler: handler,
+		conns: map[*BufferEvent]struct{}{}, done: make(chan struct{}),
+	}
+	off := opts.Listen.Disabled
+	opts.Listen.Disabled = true // until s.listener is set
+	l, err := loop.Listen(network, address, opts.Listen, s.accept)
+	if err != nil {
+		return nil, err
+	}
+	s.listener, s.listening = l, true
+	l.whenFreed = func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.listening = false
+		s.finish()
+	}
+	l.SetErrorFunc(func(_ *Listener, err error) { s.report(err) })
+	if !off {
+		if err := l.Enable(); err != nil {
+			l.Free()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Listener returns the listener, for Disable, Enable and ListenFD's kin.
+func (s *Server) Listener() *Listener { return s.listener }
+
+// Addr returns the address on which the server listens, also after it has ended.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Conns returns the connections that exist at this moment.
+func (s *Server) Conns() []*BufferEvent {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.conns))
+}
+
+// accept serves one connection.
+func (s *Server) accept(l *Listener, fd int, _ net.Addr) {
+	c, err := s.opts.NewSocket(l.Base(), fd, s.opts.Options)
+	if err != nil {
+		closeFD(fd)
+		s.report(err)
+		return
+	}
+	served := false
+	defer func() {
+		if !served { // also if handler has panicked
+			c.Free()
+		}
+	}()
+	if !s.add(c) {
+		return
+	}
+	_ = c.SetTimeouts(s.opts.ReadTimeout, s.opts.WriteTimeout) // it fails only if c is freed
+	h := s.handler(c)
+	if c.isOpen() && c.closures.Load() == &noClosures {
+		if err := c.Handle(h); err != nil { // perhaps another goroutine has freed it
+			if !errors.Is(err, ErrClosed) {
+				s.report(err)
+			}
+			return
+		}
+	}
+	served = true
+}
+
+// add counts a connection until it is freed. It returns false if the server has ended.
+func (s *Server) add(c *BufferEvent) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	c.whenFreed = func() { s.remove(c) }
+	return true
+}
+
+func (s *Server) remove(c *BufferEvent) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.finish()
+}
+
+// finish tells Shutdown that nothing is left. mu is held.
+func (s *Server) finish() {
+	if !s.closing || s.listening || len(s.conns) > 0 {
+		return
+	}
+	select {
+	case <-s.done:
+	default:
+		close(s.done)
+	}
+}
+
+func (s *Server) report(err error) {
+	if s.opts.Error != nil {
+		s.opts.Error(err)
+		return
+	}
+	logger().Warn("libevent: a connection is not served", slog.Any("err", err))
+}
+
+// Shutdown ends the server in order: it frees the listener, reads no more, and frees each
+// connection when its output is written. It returns nil when all are freed and the address is free. If ctx ends
+// before, Shutdown frees the rest at once and returns context.Cause(ctx).
+//
+// Shutdown waits for the loop. If the loop does not run, as after a Run that a signal has
+// ended, Shutdown runs it. In a closure of the loop, which would wait for itself, Shutdown
+// returns an error; start a goroutine for it there.
+func (s *Server) Shutdown(ctx context.Context) error {
+	const op = "Shutdown"
+	if ctx == nil {
+		return badArgument(op, "ctx is nil")
+	}
+	for _, b := range s.bases {
+		if b.OnLoop() {
+			return badArgument(op, "a closure of the loop would wait for itself: use go")
+		}
+	}
+	s.drain(ctx)
+	err := s.wait(ctx)
+	if err != nil {
+		s.Close()
+	}
+	return err
+}
+
+// drain starts the end of each connection.
+func (s *Server) drain(ctx context.Context) {
+	limit := 24 * time.Hour
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = max(time.Until(deadline), 0)
+	}
+	for _, c := range s.close() {
+		free := func() {
+			if c.isOpen() && c.FreeAfterFlush(limit) != nil {
+				c.Free()
+			}
+		}
+		if c.Base().Post(free) != nil {
+			free()
+		}
+	}
+}
+
+// close accepts no more, and returns the connections.
+func (s *Server) close() []*BufferEvent {
+	s.listener.Free()
+	s.mu.Lock()
+	s.closing = true
+	s.finish()
+	s.mu.Unlock()
+	return s.Conns()
+}
+
+// wait runs the loop, if it does not run, until no connection is left.
+func (s *Server) wait(ctx context.Context) error {
+	until, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		select {
+		case <-s.done:
+			stop()
+		case <-until.Done():
+		}
+	}()
+	for {
+		err := s.loop.Run(until)
+		select {
+		case <-s.done:
+			return nil
+		default:
+		}
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case !errors.Is(err, ErrRunning):
+			return err // nil: the loop was broken out of
+		}
+		select { // the Run that is in progress may end before the connections do
+		case <-s.done:
+		case <-ctx.Done():
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// Close frees the listener and all connections at once. Output that is not written is
+// dropped.
+func (s *Server) Close() {
+	for _, c := range s.close() {
+		c.Free()
+	}
+}

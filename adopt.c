@@ -158,6 +158,7 @@ int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct
 		r->fast.plain = r->owed.touched = (int8_t)plain;
 		if (door->recv && r->kind == GLEV_SOCKET)
 			glev_fast_init(r);
+		glev_settle(r);
 		rc = 0;
 	}
 	if (under) {

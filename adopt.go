@@ -93,13 +93,7 @@ func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func
 }
 
 func init() {
-	adopt.New, adopt.Call = newOfKind, callOnKind
-	adopt.Self = func(bev any) any {
-		if door := bev.(*BufferEvent).door; door != nil {
-			return door.Self
-		}
-		return nil
-	}
+	adopt.New, adopt.Call, adopt.OwnerOf = newOfKind, callOnKind, ownerOf
 	adopt.OnLoop = func(bev any) bool { return bev.(*BufferEvent).Base().onLoop() }
 }
 
@@ -133,9 +127,12 @@ func newOfKind(base any, opts uint32, under any, kind *adopt.Kind) (any, error) 
 	door := C.struct_glev_door{
 		arg:      kind.Arg,
 		make:     (*[0]byte)(kind.Make),
+		quiet:    (*[0]byte)(kind.Quiet),
 		gone:     (*[0]byte)(kind.Gone),
 		codes:    (*[0]byte)(kind.Codes),
 		shutdown: (*[0]byte)(kind.Shutdown),
+		start:    (*[0]byte)(kind.Start),
+		is_open:  (*[0]byte)(kind.IsOpen),
 		socket:   (*[0]byte)(kind.Socket),
 		begin:    (*[0]byte)(kind.Begin),
 		end:      (*[0]byte)(kind.End),
@@ -167,12 +164,26 @@ func newOfKind(base any, opts uint32, under any, kind *adopt.Kind) (any, error) 
 func (b *BufferEvent) explained(what Events, errno syscall.Errno, cause error) (Events, error) {
 	codes := b.codes
 	b.codes = nil
+	door := b.nextDoor()
+	if door == nil || door.Event == nil {
+		return what, cause
+	}
+	said, err := door.Event(int(what), errno, codes)
+	return Events(said), err
+}
+
+// nextDoor returns the door of the bufferevent, or of the next one below that has one, or nil.
+func (b *BufferEvent) nextDoor() *adopt.Kind {
 	for b.door == nil && b.below != nil {
 		b = b.below
 	}
-	if b.door == nil || b.door.Event == nil {
-		return what, cause
+	return b.door
+}
+
+// ownerOf is adopt.OwnerOf.
+func ownerOf(bev any) any {
+	if door := bev.(*BufferEvent).nextDoor(); door != nil {
+		return door.Owner
 	}
-	said, err := b.door.Event(int(what), errno, codes)
-	return Events(said), err
+	return nil
 }

@@ -20,6 +20,8 @@
  * after the other, no address is left. OPEN is a stream socket that was given or that a
  * connect has brought. UNLINKED is all else: no descriptor, a pipe, a failed connect. The
  * ends of a pair and filters stay UNLINKED, unless a door makes them CONNECTING and OPEN.
+ * What a door has made is CONNECTING until its handshake has ended, even before it has a
+ * descriptor.
  *
  * Locks. A bufferevent and its two buffers have one lock, recursive; the ends of a pair
  * share theirs. A filter has a lock of its own. A record is read and written with the lock
@@ -56,6 +58,7 @@ enum {
 	GLEV_OFF_FAST_READ = 32,  /* the fast path reads */
 	GLEV_OFF_FAST_WRITE = 64, /* the fast path writes */
 	GLEV_OFF_DIGESTING = 128, /* the filter above has still to take what is in the input */
+	GLEV_OFF_WAITING = 256, /* a door's handshake has not been started */
 };
 
 struct glev_off {
@@ -133,6 +136,7 @@ struct glev_stack {
 	struct evbuffer_cb_entry *under_in_cb, *under_out_cb;
 	uint64_t changes;         /* of the buffers that a filter's functions see; atomic */
 	int8_t carries;           /* a door above says when the connection is open */
+	int8_t started;           /* of a door: its handshake may start */
 	struct glev_later again;  /* of a filter: its function for the input is to be called */
 	int steps;                /* how often in a row it was called by now */
 	int8_t rests;             /* it waits for the next turn */
@@ -515,6 +519,12 @@ int glev_bev_give_fd(struct glev_bev *r, int fd);
 int glev_bev_prepare_fd(int fd, int *stream);
 /* Ends a connect by name, if there is one. */
 void glev_bev_end_dial(struct glev_bev *r);
+/* Has the handshakes of all doors of a stack start, or, with again, those go on that have
+ * started, because libevent may have turned off what they wait for. Returns 0, or the negative
+ * of an errno. */
+int glev_bev_start(struct glev_bev *r, int again);
+/* A filter was freed. If it has not told yet that the connection is there, has that told. */
+void glev_bev_tell_open(struct glev_bev *r);
 /* The connection is there. */
 void glev_bev_open(struct glev_bev *r);
 /* The connect has failed. */
@@ -530,6 +540,11 @@ int64_t glev_bev_try_shut(struct glev_bev *r);
 int glev_bev_lingered(struct glev_bev *r);
 /* What a FreeAfterFlush has not written is dropped. Takes the locks. */
 void glev_bev_cut_off(struct glev_bev *r);
+/* Writes what the socket takes of the output now, whoever writes otherwise. */
+void glev_bev_push(struct glev_bev *r);
+/* Whether a FreeAfterFlush goes on after an event that tells of an end: it does if only the
+ * peer's stream has ended. Takes the locks. */
+int glev_bev_lingers_on(struct glev_bev *r, short what);
 int glev_bev_on_pair(struct glev_bev *r);
 /* Drops what has come in after all was written. Takes the lock. */
 void glev_bev_discard(struct glev_bev *r);

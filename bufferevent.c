@@ -141,6 +141,8 @@ int64_t glev_bev_enable(struct glev_bev *r, short what)
 			r->fast.spilled = 1;
 	}
 	failed = glev_settle_enable(r, what);
+	if (!failed)
+		rc = glev_bev_start(r, 0);
 	if (failed) {
 		rc = -(errno ? errno : EIO);
 		glev_settle_disable(r, failed);
@@ -155,6 +157,7 @@ int64_t glev_bev_disable(struct glev_bev *r, short what)
 
 	GLEV_ENTER(r);
 	rc = glev_settle_disable(r, what);
+	glev_bev_start(r, 1);
 	glev_bev_unlock(r);
 	return rc < 0 ? -EIO : 0;
 }
@@ -179,6 +182,7 @@ int64_t glev_bev_closures(struct glev_bev *r, int closures)
 	} else {
 		__atomic_store_n(&r->closures, (int8_t)closures, __ATOMIC_RELAXED);
 		glev_settle_callbacks(r, closures & GLEV_CB_WRITE);
+		rc = glev_bev_start(r, 0);
 	}
 	glev_bev_unlock(r);
 	return rc;

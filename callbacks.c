@@ -369,6 +369,16 @@ static void relink(struct glev_bev *r, short what)
 	glev_bev_try_shut(r);
 }
 
+/* An error is the end of both directions of a door. Its last words, such as an alert of TLS, may
+ * still be in the output of the bottom, and a Free in the closure would drop them. With the locks
+ * of the stack. */
+static void end_door(struct glev_bev *r)
+{
+	if (r->door)
+		glev_settle_end(r, EV_READ | EV_WRITE);
+	glev_bev_push(glev_bev_bottom(r));
+}
+
 static int ask_filter(struct glev_bev *r, int out, ev_ssize_t limit, int mode);
 
 /* Has the functions of the filters for the input work off what is left, from the lowest filter
@@ -431,6 +441,16 @@ static int is_for_host(struct glev_bev *r, short what, int err)
 	return host != NULL;
 }
 
+/* A FreeAfterFlush is under way. */
+static void tell_lingering(struct glev_bev *r, short what, int err)
+{
+	if ((what & BEV_EVENT_CONNECTED) || glev_bev_lingers_on(r, what))
+		return;
+	/* libevent also tells of an end of writing, when a file has become shorter. */
+	glev_bev_cut_off(r);
+	glevBevLingered(r->handle, r->bev, what, err);
+}
+
 void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 {
 	int err = errno, ncodes = 0, lingers, connecting, visit;
@@ -450,26 +470,22 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	told = what & ~stale(r, what);
 	r->owed.events &= ~what;
 	what = told;
-	if ((what & BEV_EVENT_ERROR) && r->door) /* that is the end of both directions */
-		glev_settle_end(r, EV_READ | EV_WRITE);
+	if ((what & BEV_EVENT_ERROR) && carrier->door)
+		end_door(r);
 	relink(r, what);
 	glev_stack_unlock(r);
 	if (what == 0)
 		return;
 	visit = begin(b);
 	if (lingers) {
-		/* libevent also tells of an end of writing, when a file has become shorter. */
-		if (!(what & BEV_EVENT_CONNECTED)) {
-			glev_bev_cut_off(r);
-			glevBevLingered(r->handle, bev, what, err);
-		}
+		tell_lingering(r, what, err);
 	} else {
 		what = before_end(r, what);
 		switch (glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes)) {
 		case 0:
 			glev_filter_told(r, what);
 			break;
-		case 1:
+		case GLEV_AGAIN:
 			event_again(r, what, err, connecting);
 		}
 	}

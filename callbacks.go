@@ -71,19 +71,22 @@ func glevBevWrite(h C.uintptr_t, bev *C.struct_bufferevent) (again C.int) {
 	return again
 }
 
-// The result is 2 if nothing was told, because the bufferevent is closed.
+// glevBevEvent returns GLEV_AGAIN if the event has to be told again, and GLEV_MISSED if the
+// bufferevent is freed.
 //
 //export glevBevEvent
-func glevBevEvent(h C.uintptr_t, bev *C.struct_bufferevent, what C.short, err, connecting C.int, codes *C.ulong, ncodes C.int) (again C.int) {
-	if b, ok := called[*BufferEvent](uintptr(h), unsafe.Pointer(bev)); ok {
-		for _, code := range unsafe.Slice(codes, ncodes) {
-			b.codes = append(b.codes, uint64(code))
+func glevBevEvent(h C.uintptr_t, bev *C.struct_bufferevent, what C.short, err, connecting C.int, codes *C.ulong, ncodes C.int) C.int {
+	b, ok := called[*BufferEvent](uintptr(h), unsafe.Pointer(bev))
+	if !ok {
+		if b.missed(bev) != 0 {
+			return C.GLEV_AGAIN
 		}
-		again = cBool(b.happened(Events(what), syscall.Errno(err), connecting != 0))
-	} else if again = b.missed(bev); again == 0 {
-		again = 2
+		return C.GLEV_MISSED
 	}
-	return again
+	for _, code := range unsafe.Slice(codes, ncodes) {
+		b.codes = append(b.codes, uint64(code))
+	}
+	return cBool(b.happened(Events(what), syscall.Errno(err), connecting != 0))
 }
 
 // missed reports whether the call was for a wrapped bufferevent that was freed

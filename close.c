@@ -328,7 +328,7 @@ static int64_t linger(struct glev_bev *r, int64_t usec)
 	 * for the flush, so that a broken socket fails at once, also one below a filter. */
 	glev_settle(r);
 	turn_on(r, EV_WRITE);
-	return 0;
+	return glev_bev_start(r, 0);
 }
 
 /* The peer of a connection must not take a part for all, so the connection is reset. */
@@ -359,6 +359,27 @@ void glev_bev_cut_off(struct glev_bev *r)
 	glev_stack_lock(r);
 	cut_off(r);
 	glev_stack_unlock(r);
+}
+
+void glev_bev_push(struct glev_bev *r)
+{
+	if (r->kind != GLEV_SOCKET || r->door || r->out.lent || bufferevent_getfd(r->bev) < 0)
+		return;
+	evbuffer_unfreeze(r->out.evb, 1);
+	evbuffer_write(r->out.evb, bufferevent_getfd(r->bev));
+	glev_buf_refreeze(&r->out);
+}
+
+int glev_bev_lingers_on(struct glev_bev *r, short what)
+{
+	int goes_on;
+
+	glev_stack_lock(r);
+	goes_on = what == (BEV_EVENT_EOF | BEV_EVENT_READING) && glev_bev_life(r) == GLEV_FLUSHING;
+	if (goes_on) /* with TLS libevent has stopped writing as well */
+		glev_settle_enable(glev_bev_carrier(r), EV_WRITE);
+	glev_stack_unlock(r);
+	return goes_on;
 }
 
 /* --- wrapped bufferevents ------------------------------------------------------------ */
@@ -467,6 +488,8 @@ void glev_bev_quiet(struct glev_bev *r)
 	}
 	__atomic_store_n(&r->life, GLEV_QUIET, __ATOMIC_RELEASE);
 	unwatch(r);
+	if (r->door && r->door->quiet)
+		r->door->quiet(r->bev);
 	if (!r->host) {
 		r->link = GLEV_UNLINKED;
 		glev_settle_quiet(r);
@@ -513,6 +536,7 @@ static void leave_below(struct glev_bev *r, struct glev_bev *filter)
 		glev_settle(r);
 		filter->owed.kept |= filter->owed.passed;
 		glev_settle_tell_kept(filter);
+		glev_bev_tell_open(r);
 	}
 	if (quiet && r->host)
 		give_back(r);

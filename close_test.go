@@ -200,6 +200,22 @@ func TestFreeAfterFlushSendsEverything(t *testing.T) {
 
 // When the limit is over the peer gets a reset: a part of the output must not look like
 // all of it.
+// The peer's end is about to be told when FreeAfterFlush is called.
+func TestFreeAfterFlushGoesOnAfterAnEnd(t *testing.T) {
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewSocket(t, base, libevent.OptCloseOnFree)
+		testutil.Background(t, base)
+		last := testutil.Noise(4 << 20)
+		testutil.OnLoop(t, base, func() {
+			_, err := bev.Write(last)
+			assert.NoError(t, err)
+			assert.NoError(t, bev.TriggerEvent(libevent.EventReading|libevent.EventEOF))
+			assert.NoError(t, bev.FreeAfterFlush(testutil.Patience))
+		})
+		testutil.Same(t, last, testutil.Receive(t, testutil.ReadAll(peer)))
+	})
+}
+
 func TestFreeAfterFlushEndsAtItsLimit(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := testutil.NewSocket(t, base, 0)

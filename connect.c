@@ -95,12 +95,52 @@ static void restore_priority(struct glev_bev *r)
 		bufferevent_priority_set(r->bev, r->set.priority);
 }
 
+static int start(struct glev_bev *r)
+{
+	struct glev_bev *under = r->stack.under;
+
+	if (r->stack.started)
+		return 0;
+	if (under && glev_settle_enable(under, EV_READ | EV_WRITE))
+		return -(errno ? errno : ENOMEM);
+	r->stack.started = 1;
+	return glev_settle_try(r);
+}
+
+int glev_bev_start(struct glev_bev *r, int again)
+{
+	int rc = 0;
+
+	for (; r && rc == 0; r = r->stack.under) {
+		if (!r->door || r->link != GLEV_CONNECTING)
+			continue;
+		glev_bev_lock(r);
+		if (!again)
+			rc = start(r);
+		if (r->stack.started)
+			r->door->start(r->bev);
+		glev_bev_unlock(r);
+	}
+	return rc;
+}
+
+void glev_bev_tell_open(struct glev_bev *r)
+{
+	struct glev_bev *carrier = glev_bev_carrier(r);
+
+	if (!carrier->door || carrier->link != GLEV_CONNECTING || !carrier->door->is_open(carrier->bev))
+		return;
+	r->owed.events |= BEV_EVENT_CONNECTED;
+	glev_settle_tell(r, BEV_EVENT_CONNECTED, 0);
+}
+
 /* Called after that. libevent has left both inner ends of the buffers unfrozen. A CloseWrite
  * was one of the old descriptor. */
 static void enter_descriptor(struct glev_bev *r, int link)
 {
 	r->link = (int8_t)link;
 	r->fast.stopped = 0;
+	r->stack.started = 1;
 	r->ending.shut = 0;
 	restore_priority(r);
 	glev_buf_refreeze(&r->in);
@@ -178,6 +218,7 @@ static int64_t set_descriptor(struct glev_bev *r, int fd, int *old)
 		r->fast.spilled = 1;
 		glev_settle(r);
 	}
+	glev_bev_start(r, 1);
 	glev_bev_unlock(r);
 	return rc;
 }
@@ -277,6 +318,7 @@ int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a)
 		rc = start_connect(r, (struct sockaddr *)&ss, len);
 		if (rc == 0) {
 			enter_descriptor(r, GLEV_CONNECTING);
+			glev_bev_start(r, 1);
 		} else {
 			r->fast.stopped = 0;
 			glev_settle(r);

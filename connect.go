@@ -37,6 +37,13 @@ func (b *BufferEvent) Connect(network, address string) error {
 	if a.family != C.AF_UNIX && address[0] == ':' {
 		return badArgument(op, "address %q has no host", address)
 	}
+	host := ""
+	if a.family != C.AF_UNIX {
+		host, _, _ = net.SplitHostPort(address)
+	}
+	if err := b.dialDoor(op, host); err != nil {
+		return err
+	}
 	// A process that is started meanwhile must not inherit the socket.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
@@ -53,6 +60,14 @@ func (b *BufferEvent) Connect(network, address string) error {
 		}
 	}
 	return err
+}
+
+// dialDoor tells the package that made the socket which host it is to be connected to.
+func (b *BufferEvent) dialDoor(op, host string) error {
+	if b.door == nil || b.door.Dial == nil || b.filter != nil {
+		return nil
+	}
+	return b.door.Dial(op, host)
 }
 
 // FD returns the descriptor, or -1 if there is none. The caller may set socket options
@@ -231,6 +246,9 @@ func (b *BufferEvent) ConnectHostname(dns *DNSBase, network, host string, port i
 		return ErrClosed
 	}
 	defer b.leave()
+	if err := b.dialDoor(op, host); err != nil {
+		return err
+	}
 	d := &dial{b: b, base: b.base, port: port}
 	d.base.keep(1)
 	if err := b.redial(op, d, func() C.int64_t { return C.glev_bev_dial(b.c) }); err != nil {
@@ -258,7 +276,7 @@ func (b *BufferEvent) ConnectHostname(dns *DNSBase, network, host string, port i
 func (b *BufferEvent) ConnectTo(dns *DNSBase, network, address string) error {
 	const op = "ConnectTo"
 	if network == "unix" {
-		return b.outer().Connect(network, address)
+		return b.Connect(network, address)
 	}
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {
@@ -268,7 +286,7 @@ func (b *BufferEvent) ConnectTo(dns *DNSBase, network, address string) error {
 	if err != nil {
 		return badArgument(op, "%v", err)
 	}
-	return b.outer().ConnectHostname(dns, network, host, port)
+	return b.ConnectHostname(dns, network, host, port)
 }
 
 // dial is a ConnectHostname that is under way. The state of its attempts is the link of the

@@ -47,6 +47,7 @@ void glev_filter_is_put(struct glev_bev *under, int indeed)
 		glev_settle_on(under, EV_READ | EV_WRITE);
 	else
 		glev_settle(under);
+	glev_bev_start(under, 1);
 	glev_bev_unlock(under);
 }
 

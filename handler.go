@@ -90,7 +90,7 @@ func (s *handling) watch(output bool) error {
 	if !output && s.Written == nil {
 		written = nil
 	}
-	return s.b.outer().SetCallbacks(s.read, written, s.event)
+	return s.b.SetCallbacks(s.read, written, s.event)
 }
 
 func (s *handling) read(b *BufferEvent) {
@@ -180,21 +180,4 @@ func flush(b *BufferEvent) {
 	if b.isOpen() && b.FreeAfterFlush(flushLimit) != nil {
 		b.Free()
 	}
-}
-
-// connection is what a package around a bufferevent does in its own way.
-type connection interface {
-	SetCallbacks(read, write func(*BufferEvent), event func(*BufferEvent, Events)) error
-	Connect(network, address string) error
-	ConnectHostname(dns *DNSBase, network, host string, port int) error
-}
-
-// outer returns the object of the package that made the bufferevent, or the bufferevent.
-func (b *BufferEvent) outer() connection {
-	if b.door != nil {
-		if c, ok := b.door.Self.(connection); ok {
-			return c
-		}
-	}
-	return b
 }

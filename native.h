@@ -285,6 +285,8 @@ struct glev_bypass *glev_bev_bypass(struct glev_bev *r);
 /* --- bufferevent.c ------------------------------------------------------- */
 
 enum { GLEV_CB_READ = 1, GLEV_CB_WRITE = 2 };
+/* Results of glevBevEvent. */
+enum { GLEV_AGAIN = 1, GLEV_MISSED = 2 };
 
 struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop_only, int plain, uintptr_t handle, int *err);
 int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, uintptr_t handles[2], struct glev_bev *out[2]);
@@ -396,9 +398,12 @@ void glev_filter_abandon(struct glev_bev *r);
 struct glev_door {
 	struct bufferevent *(*make)(struct event_base *, struct bufferevent *, int, void *);
 	void *arg;
+	void (*quiet)(struct bufferevent *);
 	void (*gone)(void *);
 	int (*codes)(struct bufferevent *, unsigned long *, int);
 	int (*shutdown)(struct bufferevent *);
+	void (*start)(struct bufferevent *);
+	int (*is_open)(struct bufferevent *);
 	void (*socket)(struct bufferevent *);
 	int (*begin)(struct bufferevent *);
 	void (*end)(struct bufferevent *);

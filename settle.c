@@ -397,13 +397,17 @@ static int lent(const struct glev_bev *r, short enabled)
  *    libevent 2.1 calls a read closure that takes nothing at the high mark again and again,
  *    at the cost of a whole core; and so a filter that takes nothing from the bufferevent
  *    below.
- *  - Before there is a connection there is nothing to time out. */
+ *  - Before there is a connection there is nothing to time out.
+ *  - A direction that is on would start the handshake of a door. It could end before there is
+ *    an event closure. */
 static int reasons(const struct glev_bev *r, short enabled)
 {
 	int because = r->off.because & GLEV_OFF_MOVING;
 
 	if (glev_bev_dials(r))
 		because |= GLEV_OFF_UNLINKED;
+	if (r->door && !r->stack.started)
+		because |= GLEV_OFF_WAITING;
 	if (is_full(r))
 		because |= GLEV_OFF_FULL;
 	if (r->stack.above && r->stack.digesting)
@@ -415,12 +419,14 @@ static int reasons(const struct glev_bev *r, short enabled)
 	return because | lent(r, enabled);
 }
 
-static short directions(int because)
+/* Above another bufferevent, TLS that waits in the middle of a write reads and writes when it is
+ * told to read. So a loan of the output keeps reading off there as well. */
+static short directions(const struct glev_bev *r, int because)
 {
-	const int reading = GLEV_OFF_UNLINKED | GLEV_OFF_MOVING | GLEV_OFF_FULL |
-	    GLEV_OFF_DIGESTING | GLEV_OFF_LENT_INPUT | GLEV_OFF_FAST_READ;
+	const int reading = (glev_fast_gathers(r) ? GLEV_OFF_LENT_OUTPUT : 0) | GLEV_OFF_UNLINKED | GLEV_OFF_MOVING | GLEV_OFF_FULL |
+	    GLEV_OFF_WAITING | GLEV_OFF_DIGESTING | GLEV_OFF_LENT_INPUT | GLEV_OFF_FAST_READ;
 	const int writing = GLEV_OFF_UNLINKED | GLEV_OFF_MOVING | GLEV_OFF_LENT_OUTPUT |
-	    GLEV_OFF_FAST_WRITE;
+	    GLEV_OFF_WAITING | GLEV_OFF_FAST_WRITE;
 
 	return (because & reading ? EV_READ : 0) | (because & writing ? EV_WRITE : 0);
 }
@@ -535,7 +541,7 @@ static short apply(struct glev_bev *r, short asked)
 	r->off.because = reasons(r, enabled);
 	if (was & ~r->off.because & GLEV_OFF_FULL)
 		release_mark(r);
-	want_off = directions(r->off.because);
+	want_off = directions(r, r->off.because);
 	on = r->off.held & ~want_off;
 	r->off.held = (r->off.held | (enabled & want_off)) & ~on;
 	off = enabled & want_off & ~both;

@@ -136,9 +136,6 @@ func overConn(bev *openssl.Conn, err error) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := bev.SetCallbacks(nil, nil, nil); err != nil { // it starts the handshake
-		return nil, err
-	}
 	return evnet.NewConn(bev.BufferEvent)
 }
 

@@ -61,9 +61,8 @@ var (
 // pair, a filter or TLS. If err is nil the Conn owns the bufferevent: it replaces closures,
 // watermarks and timeouts, Read returns what is buffered already, and Close frees the
 // bufferevent. Until a socket is connected, Read waits, and written data is kept up to the
-// limit given under Memory. The handshake of TLS must have been started, for example by
-// SetCallbacks(nil, nil, nil) of an openssl.Conn. A bufferevent with OptLoopOnly does not
-// work: calls return ErrWrongLoop.
+// limit given under Memory. NewConn starts the handshake of TLS. A bufferevent with OptLoopOnly
+// does not work: calls return ErrWrongLoop.
 // Safe for concurrent use.
 func NewConn(bev *libevent.BufferEvent) (*Conn, error) {
 	if bev == nil {

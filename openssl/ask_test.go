@@ -3,9 +3,12 @@
 package openssl_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"io"
+	"net"
 	"os"
 	"runtime"
 	"sync/atomic"
@@ -258,5 +261,57 @@ func TestStateOfTheNextConnection(t *testing.T) {
 		assert.True(t, cert.Leaf.Equal(conn.ConnectionState().PeerCertificates[0]))
 		require.NoError(t, peer.Close())
 		require.Equal(t, endOfFile, testutil.Receive(t, events))
+	}
+}
+
+// oneRecord puts the messages that a client of TLS 1.2 writes together into one record.
+type oneRecord struct{ net.Conn }
+
+func (c *oneRecord) Write(p []byte) (int, error) {
+	const header = 5
+	first, rest := bytes.Clone(p[:header]), p
+	var messages []byte
+	for len(rest) > 0 && rest[0] == first[0] && first[0] == 22 {
+		n := header + int(binary.BigEndian.Uint16(rest[3:]))
+		messages = append(messages, rest[header:n]...)
+		rest = rest[n:]
+	}
+	if len(messages) == 0 {
+		return c.Conn.Write(p)
+	}
+	binary.BigEndian.PutUint16(first[3:], uint16(len(messages)))
+	_, err := c.Conn.Write(append(append(first, messages...), rest...))
+	return len(p), err
+}
+
+// A server has the client's signature in its hands while the client's certificate is verified. If
+// the signature is wrong, the connection fails, and the loop goes on.
+func TestSignatureComesWithTheCertificate(t *testing.T) {
+	ca := newAuthority(t)
+	right := ca.issue(t, "example.test")
+	wrong := right
+	wrong.PrivateKey = newKey(t)
+	for name, cert := range map[string]tls.Certificate{"right": right, "wrong": wrong} {
+		t.Run(name, func(t *testing.T) {
+			slow := newSlowly()
+			fd, socket := testutil.TCPPair(t)
+			conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{right}, MaxVersion: tls.VersionTLS12,
+				ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool(), Time: slow.time}), newLoop(t), fd)
+			_, events := watch(t, conn)
+			failed := handshakeOf(tls.Client(&oneRecord{socket}, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", Certificates: []tls.Certificate{cert}}))
+			testutil.Receive(t, slow.called)
+			close(slow.may)
+			what := testutil.Receive(t, events)
+			err := testutil.Receive(t, failed)
+			if name == "right" {
+				assert.Equal(t, connected, what)
+				assert.NoError(t, err)
+				return
+			}
+			assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
+			assert.ErrorContains(t, what.err, "bad signature")
+			assert.ErrorContains(t, err, "error decrypting message")
+			conn.Free()
+		})
 	}
 }

@@ -165,11 +165,15 @@ void gtls_on_info(const SSL *ssl, int where, int ret)
 {
 	struct gtls_conn *c = gtls_conn_of(ssl);
 
-	if ((where & SSL_CB_HANDSHAKE_START) && SSL_in_before(ssl))
+	if ((where & SSL_CB_HANDSHAKE_START) && SSL_in_before(ssl)) {
 		gtls_conn_restart(c);
+		gtls_guard_start(c);
+	}
 	/* In TLS 1.3 a message after the handshake is said to start one. */
 	if ((where & SSL_CB_HANDSHAKE_START) && SSL_version(ssl) < TLS1_3_VERSION)
 		gtls_ask_restart(c);
+	if ((where & SSL_CB_HANDSHAKE_DONE) && !c->ask.may_rest)
+		gtls_conn_opened(c);
 	if (c->code)
 		return;
 	if (!(where & SSL_CB_ALERT))
@@ -180,4 +184,17 @@ void gtls_on_info(const SSL *ssl, int where, int ret)
 		c->code = ERR_PACK(ERR_LIB_SSL, 0, SSL_AD_REASON_OFFSET + (ret & 0xff));
 	else
 		c->code = ERR_peek_error();
+}
+
+/* Tells of the records that come. In TLS 1.3 their headers do not say of which type they are. */
+void gtls_on_message(int write, int version, int type, const void *p, size_t n, SSL *ssl, void *arg)
+{
+	const unsigned char *byte = p;
+
+	(void)version;
+	(void)arg;
+	if (write || n == 0)
+		return;
+	if (type == SSL3_RT_INNER_CONTENT_TYPE || (type == SSL3_RT_HEADER && SSL_version(ssl) < TLS1_3_VERSION))
+		gtls_guard_record(gtls_conn_of(ssl), *byte);
 }

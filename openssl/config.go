@@ -103,6 +103,12 @@ type Config struct {
 	// keeps in order to resume it. 0 means none.
 	SessionCache int
 
+	// HandshakeTimeout is how long a handshake may take as a whole, with verification and the
+	// functions of the Config. When it has passed, the event closure gets EventTimeout. For a
+	// filter it includes the time until the bufferevent below is connected. 0 means 10 seconds,
+	// and a negative value means no limit.
+	HandshakeTimeout time.Duration
+
 	// Renegotiation allows either side a new handshake on an open connection of TLS 1.2 or
 	// below.
 	Renegotiation bool

@@ -16,7 +16,7 @@
 
 /* --- making and freeing ------------------------------------------------------- */
 
-struct gtls_conn *gtls_conn_new(struct gtls_ctx *ctx, uintptr_t handle, unsigned long *code)
+struct gtls_conn *gtls_conn_new(struct gtls_ctx *ctx, int64_t limit, uintptr_t handle, unsigned long *code)
 {
 	struct gtls_conn *c = calloc(1, sizeof(*c));
 
@@ -30,6 +30,8 @@ struct gtls_conn *gtls_conn_new(struct gtls_ctx *ctx, uintptr_t handle, unsigned
 	c->server = ctx->server;
 	c->renegotiates = ctx->renegotiates;
 	c->asks = ctx->asks;
+	c->guard.limit.tv_sec = limit / 1000000;
+	c->guard.limit.tv_usec = limit % 1000000;
 	c->ssl = SSL_new(ctx->ctx);
 	if (!c->ssl || !SSL_set_ex_data(c->ssl, gtls_conn_index(), c)) {
 		*code = gtls_take_error();
@@ -46,6 +48,7 @@ void gtls_conn_free(struct gtls_conn *c)
 	SSL_SESSION_free(c->session);
 	OPENSSL_free(c->scts);
 	gtls_wire_free(c);
+	gtls_guard_free(c);
 	free(c);
 }
 
@@ -61,12 +64,21 @@ struct bufferevent *gtls_make(struct event_base *base, struct bufferevent *under
 	else
 		c->bev = bufferevent_openssl_socket_new(base, -1, c->ssl, state, options);
 	ERR_clear_error();
-	if (c->bev && (((under || c->renegotiates) && gtls_output_init(c) < 0) ||
+	if (c->bev && (gtls_guard_init(c, base) < 0 || ((under || c->renegotiates) && gtls_output_init(c) < 0) ||
 	    (under && gtls_under_init(c, under) < 0))) {
 		bufferevent_free(c->bev);
 		c->bev = NULL;
 	}
 	return c->bev;
+}
+
+/* The bufferevent is freed; what is registered is removed. */
+void gtls_quiet(struct bufferevent *bev)
+{
+	struct gtls_conn *c = gtls_conn_of(bufferevent_openssl_get_ssl(bev));
+
+	gtls_guard_stop(c);
+	gtls_ask_restart(c);
 }
 
 /* libevent has destroyed the bufferevent, but not its output yet. */
@@ -130,36 +142,37 @@ int gtls_check_fd(int fd)
 	return type == SOCK_STREAM ? 0 : EPROTOTYPE;
 }
 
-/* WRITE is off until gtls_conn_begin. Otherwise the handshake could end before there is an
- * event closure to be told. */
 int64_t gtls_conn_set_fd(struct gtls_conn *c, int fd)
 {
 	int rc;
 
 	if (evutil_make_socket_nonblocking(fd) < 0)
 		return -errno;
-	bufferevent_disable(c->bev, EV_WRITE);
 	rc = bufferevent_setfd(c->bev, fd);
 	gtls_socket(c->bev);
 	ERR_clear_error();
 	return rc < 0 ? -EIO : 0;
 }
 
-int64_t gtls_conn_begin(struct gtls_conn *c)
+/* libevent starts or continues the handshake when the socket can be written to, also if it does not
+ * wait for that. While the socket is connecting libevent waits for that by itself. */
+void gtls_start(struct bufferevent *bev)
 {
-	int64_t rc = 0;
+	struct gtls_conn *c = gtls_conn_of(bufferevent_openssl_get_ssl(bev));
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof(peer);
 
-	gtls_lock(c);
-	errno = 0;
-	if (!c->begun && !c->under.bev && bufferevent_getfd(c->bev) >= 0 &&
-	    bufferevent_enable(c->bev, EV_WRITE) < 0)
-		rc = -(errno ? errno : ENOMEM);
-	if (!c->begun && rc == 0) {
-		c->begun = 1;
+	if (c->open)
+		return;
+	if (c->under.bev)
 		gtls_under_wake(c);
-	}
-	gtls_unlock(c);
-	return rc;
+	else if (bufferevent_getfd(bev) >= 0 && getpeername(bufferevent_getfd(bev), (struct sockaddr *)&peer, &len) == 0)
+		event_active(&bev->ev_write, EV_WRITE, 0);
+}
+
+int gtls_is_open(struct bufferevent *bev)
+{
+	return gtls_conn_of(bufferevent_openssl_get_ssl(bev))->open;
 }
 
 int64_t gtls_conn_renegotiate(struct gtls_conn *c, int begin)

@@ -9,8 +9,8 @@ package openssl
 import "C"
 
 import (
+	"errors"
 	"io"
-	"net"
 	"os"
 	"runtime/cgo"
 	"strings"
@@ -25,8 +25,15 @@ import (
 // Conn is a bufferevent that speaks TLS. It has all methods of [libevent.BufferEvent], with
 // these meanings:
 //
+//   - The handshake starts with SetCallbacks or Enable, also of a filter on the connection, if
+//     there is a socket. Otherwise it starts when Connect, ConnectHostname or SetFD has brought
+//     one.
 //   - EventConnected is the end of the handshake. What is written before that waits for it,
 //     and the timeouts limit the handshake.
+//   - If the context of a client has no ServerName, the certificate of the server must be for
+//     the host that ConnectHostname is called with, or for the IP address that Connect is called
+//     with. An address with which the handshake fails counts for ConnectHostname as one that does
+//     not take the connection.
 //   - EventEOF is the peer's close_notify. The package's doc tells of other ends.
 //   - CloseWrite and FreeAfterFlush send close_notify after the last byte.
 //   - SetFD starts a new connection on another socket.
@@ -42,12 +49,10 @@ type Conn struct {
 	followed atomic.Pointer[shared] // what GetConfigForClient has chosen in this handshake, or nil
 	held     []*shared              // the contexts that it has chosen so far
 
-	named     bool        // the context has a ServerName
-	begun     atomic.Bool // SetCallbacks was called
-	connected atomic.Bool // a handshake is done
-	ended     atomic.Bool // the event closure was told io.EOF
-	dirty     atomic.Bool // SetAllowDirtyShutdown
-	gone      atomic.Bool // its memory in C is given back
+	named bool        // the context has a ServerName
+	ended atomic.Bool // the event closure was told io.EOF
+	dirty atomic.Bool // SetAllowDirtyShutdown
+	gone  atomic.Bool // its memory in C is given back
 
 	failed  atomic.Pointer[error]           // of Go; the next error event takes it
 	peer    atomic.Pointer[peer]            // that the handshake has found
@@ -57,9 +62,7 @@ type Conn struct {
 }
 
 // NewSocket makes a TLS connection on a stream socket. It accepts if c is the context of a
-// server, and connects if c is the context of a client. The handshake starts with
-// SetCallbacks, or with Enable if Enable is called first. With fd -1 it starts when Connect,
-// ConnectHostname or SetFD has brought a socket.
+// server, and connects if c is the context of a client.
 //
 // A client expects the ServerName of its context or, if that is empty, the name that Connect
 // or ConnectHostname is called with. If no name is known and InsecureSkipVerify is not set,
@@ -105,10 +108,9 @@ func (c *Context) NewSocket(base *libevent.Base, fd int, opts libevent.Options) 
 const readAhead = 64 << 10
 
 // NewFilter puts TLS on another bufferevent. It accepts if c is the context of a server, and
-// connects if c is the context of a client. The handshake starts with SetCallbacks, or, if under
-// is not connected yet, when it is. The connection owns under until the connection is freed,
-// and gives it a read watermark of 64 KiB, which under keeps. With OptCloseOnFree under is freed
-// with the connection.
+// connects if c is the context of a client. If under is not connected yet, the handshake waits for
+// that. The connection owns under until the connection is freed, and gives it a read watermark of
+// 64 KiB, which under keeps. With OptCloseOnFree under is freed with the connection.
 // Loop goroutine only with OptLoopOnly, or any goroutine while no loop runs. Wraps
 // bufferevent_openssl_filter_new.
 func (c *Context) NewFilter(under *libevent.BufferEvent, opts libevent.Options) (*Conn, error) {
@@ -148,7 +150,7 @@ func (c *Context) newConn(op string, base *libevent.Base, opts libevent.Options,
 	handle := cgo.NewHandle(conn)
 	live.conns.Add(1)
 	var code C.ulong
-	conn.c = C.gtls_conn_new(c.c, C.uintptr_t(handle), &code)
+	conn.c = C.gtls_conn_new(c.c, C.int64_t(c.timeout.Microseconds()), C.uintptr_t(handle), &code)
 	if conn.c == nil {
 		releaseConn(handle)
 		return nil, newError(op, code)
@@ -176,12 +178,16 @@ func (c *Context) newConn(op string, base *libevent.Base, opts libevent.Options,
 // kind has the functions by which the root package uses the connection.
 func (c *Conn) kind() *adopt.Kind {
 	return &adopt.Kind{
-		Self:     c,
 		Make:     unsafe.Pointer(C.gtls_make),
 		Arg:      unsafe.Pointer(c.c),
+		Quiet:    unsafe.Pointer(C.gtls_quiet),
 		Gone:     unsafe.Pointer(C.gtls_gone),
 		Codes:    unsafe.Pointer(C.gtls_codes),
 		Shutdown: unsafe.Pointer(C.gtls_shutdown),
+		Start:    unsafe.Pointer(C.gtls_start),
+		IsOpen:   unsafe.Pointer(C.gtls_is_open),
+		Owner:    c,
+		Dial:     c.expect,
 		Event:    c.onEvent,
 		Socket:   unsafe.Pointer(C.gtls_socket),
 		Begin:    unsafe.Pointer(C.gtls_begin),
@@ -204,30 +210,14 @@ func releaseConn(handle cgo.Handle) {
 	live.conns.Add(-1)
 }
 
-// SetCallbacks does what BufferEvent.SetCallbacks does. The first call also starts the
-// handshake. Wraps bufferevent_setcb.
-func (c *Conn) SetCallbacks(read, write func(*libevent.BufferEvent), event func(*libevent.BufferEvent, libevent.Events)) error {
-	if err := c.BufferEvent.SetCallbacks(read, write, event); err != nil {
-		return err
-	}
-	if c.begun.Swap(true) {
+// ConnOf returns the connection whose bufferevent b is, in a closure for example. If b is a filter
+// on a connection, it returns that connection, and if there is none, nil.
+func ConnOf(b *libevent.BufferEvent) *Conn {
+	if b == nil {
 		return nil
 	}
-	err := c.begin()
-	if err != nil {
-		c.begun.Store(false)
-	}
-	return err
-}
-
-func (c *Conn) begin() error {
-	if under := c.Underlying(); under != nil {
-		if err := under.Enable(libevent.EvRead | libevent.EvWrite); err != nil {
-			return err
-		}
-	}
-	_, err := adopt.Call(c.BufferEvent, "bufferevent_setcb", func() int64 { return int64(C.gtls_conn_begin(c.c)) })
-	return err
+	conn, _ := adopt.OwnerOf(b).(*Conn)
+	return conn
 }
 
 // rules returns the context that the handshake follows.
@@ -266,8 +256,8 @@ func (c *Conn) setName(op, name string) error {
 	return nil
 }
 
-// expect makes host the name that the server must have, unless the context has a ServerName. It
-// is called before connecting to host.
+// expect makes host the name that the server must have, unless the context has a ServerName. The
+// root package calls it before it connects to host.
 func (c *Conn) expect(op, host string) error {
 	if c.ctx.server || c.named {
 		return nil
@@ -291,31 +281,6 @@ func (c *Conn) expect(op, host string) error {
 	return err
 }
 
-// Connect does what BufferEvent.Connect does, and then the handshake, whose end is
-// EventConnected. Without a ServerName the server's certificate must be for the IP address.
-// Wraps bufferevent_socket_connect.
-func (c *Conn) Connect(network, address string) error {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil || network == "unix" {
-		host = ""
-	}
-	if err := c.expect("bufferevent_socket_connect", host); err != nil {
-		return err
-	}
-	return c.BufferEvent.Connect(network, address)
-}
-
-// ConnectHostname does what BufferEvent.ConnectHostname does, and then the handshake, whose end
-// is EventConnected. An address with which the handshake fails counts as one that does not take
-// the connection. Without a ServerName the server's certificate must be for host.
-// Wraps bufferevent_socket_connect_hostname.
-func (c *Conn) ConnectHostname(dns *libevent.DNSBase, network, host string, port int) error {
-	if err := c.expect("bufferevent_socket_connect_hostname", host); err != nil {
-		return err
-	}
-	return c.BufferEvent.ConnectHostname(dns, network, host, port)
-}
-
 // --- events ---------------------------------------------------------------------
 
 const directions = libevent.EventReading | libevent.EventWriting
@@ -324,6 +289,8 @@ const directions = libevent.EventReading | libevent.EventWriting
 func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, error) {
 	state := C.gtls_conn_event(c.c, C.short(native))
 	what := libevent.Events(native)
+	// A timeout may come together with an end or an error, which is then the cause.
+	timeout := what & libevent.EventTimeout
 	switch {
 	case what&libevent.EventConnected != 0:
 		if state.decided == 0 {
@@ -335,34 +302,45 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 		}
 		c.state.Store(c.next.Swap(nil))
 		c.ended.Store(false)
-		c.connected.Store(true)
 		return native, nil
-	case what&libevent.EventTimeout != 0:
-		return native, os.ErrDeadlineExceeded
+	case what&(libevent.EventEOF|libevent.EventError) == 0:
+		if timeout != 0 {
+			return native, os.ErrDeadlineExceeded
+		}
+		return native, nil
 	case state.close_notify != 0 && what&libevent.EventEOF != 0:
-		// EventWriting says that a write has failed as well, because the peer has gone.
-		report := libevent.Events(0)
+		// EventWriting says that a write has failed as well, because the peer has gone, or
+		// that the timeout is one of writing.
+		report := timeout
 		if what&libevent.EventWriting != 0 {
-			report = libevent.EventWriting | libevent.EventError
+			report |= libevent.EventWriting
+			if timeout == 0 {
+				report |= libevent.EventError
+			}
 		}
 		if c.ended.Swap(true) && what&libevent.EventReading == 0 {
 			return int(report), &libevent.Error{Op: "write", Err: syscall.EPIPE}
 		}
 		return int(report | libevent.EventReading | libevent.EventEOF), io.EOF
-	case what&(libevent.EventEOF|libevent.EventError) == 0:
-		return native, nil
 	case state.failed_before != 0:
-		return 0, nil // a failure is reported once, even if the user enables the connection again
+		// A failure is reported once, even if the user enables the connection again.
+		if timeout == 0 {
+			return 0, nil
+		}
+		return native &^ int(libevent.EventEOF|libevent.EventError), os.ErrDeadlineExceeded
 	}
 	err := c.causeOf(what, errno, codes, state)
 	if err != io.ErrUnexpectedEOF {
 		return native, err
 	}
 	if c.dirty.Load() {
-		return int(libevent.EventReading | libevent.EventEOF), err
+		return int(timeout | libevent.EventReading | libevent.EventEOF), err
 	}
-	return int(libevent.EventReading | libevent.EventError), err
+	return int(timeout | libevent.EventReading | libevent.EventError), err
 }
+
+// errFlood has the words of crypto/tls.
+var errFlood = errors.New("openssl: read: too many non-advancing records")
 
 // causeOf returns why the connection failed. libevent gives OpenSSL's codes in reverse order, and
 // then their class, an SSL_ERROR_, which belongs to no library. So the last code with a library
@@ -372,11 +350,14 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64
 	if failed := c.failed.Swap(nil); failed != nil {
 		return *failed
 	}
+	if state.flooded != 0 {
+		return errFlood
+	}
 	op := "read"
 	switch {
 	case state.nothing_received != 0:
 		op = "connect"
-	case !c.connected.Load():
+	case state.open == 0:
 		op = "handshake"
 	case what&libevent.EventWriting != 0:
 		op = "write"

@@ -66,6 +66,11 @@ struct gtls_wire {
 	int reads;              /* of OpenSSL in a row */
 	size_t unfinished;      /* length of the write that OpenSSL wants to repeat, or 0 */
 	int read_errno;         /* why the last read stopped: an errno, or 0 for close_notify */
+	/* Answers to KeyUpdates that wait for room in the socket: late[late_at] up to
+	 * late[late_end], or NULL. */
+	unsigned char *late;
+	size_t late_at, late_end;
+	int8_t blocked;         /* a record is written in part, and waits for room in the socket */
 	int8_t ended;           /* nothing more can be read */
 	int8_t drained;         /* the last read has emptied the socket */
 	int8_t eof;             /* the socket has ended */
@@ -83,6 +88,14 @@ struct gtls_under {
 	void *arg;
 	struct evbuffer_cb_entry *in_cb;
 	short end;               /* its EOF, which waits until its input is read, or 0 */
+};
+
+/* guard.c: what the peer may cost. */
+struct gtls_guard {
+	struct timeval limit;   /* of a handshake; 0 for none */
+	struct event *deadline; /* its end, or NULL */
+	int without_data;       /* records in a row since the last one with data */
+	int8_t flooded;         /* there were too many */
 };
 
 /* handshake.c: a question to Go that a handshake has. */
@@ -112,15 +125,16 @@ struct gtls_conn {
 	size_t nscts;             /* and their length */
 	SSL_SESSION *session;     /* a client tries to resume it; or NULL */
 	int8_t renegotiates;
+	int8_t open;              /* the first handshake on this socket has ended well */
 	int8_t asks;
 	int8_t shows;             /* in this handshake it has a certificate that Go has picked */
 	int8_t decided;           /* what Go has said of the finished handshake, or 0 */
-	int8_t begun;             /* gtls_conn_begin was called */
 	int8_t failed;            /* an error was reported since the handshake started */
 	int8_t shutdown_blocked;  /* close_notify waits for room in the socket */
 	struct gtls_ask ask;
 	struct gtls_wire wire;
 	struct gtls_under under;
+	struct gtls_guard guard;
 	struct evbuffer_cb_entry *out_cb; /* output.c, or NULL */
 };
 
@@ -148,6 +162,8 @@ void gtls_conn_offer_session(struct gtls_conn *c);
 /* Forgets what belongs to the connection before: a new one starts, perhaps on another
  * socket. Locked. */
 void gtls_conn_restart(struct gtls_conn *c);
+/* The handshake is done, and does not wait for Go any more: libevent reports that now. Locked. */
+void gtls_conn_opened(struct gtls_conn *c);
 
 /* --- handshake.c ----------------------------------------------------------- */
 
@@ -179,6 +195,18 @@ int gtls_ctx_use_staples(struct gtls_ctx *c);
 void gtls_wire_restart(struct gtls_conn *c);
 void gtls_wire_free(struct gtls_conn *c);
 
+/* --- guard.c --------------------------------------------------------------- */
+
+/* -1 if there is no memory. */
+int gtls_guard_init(struct gtls_conn *c, struct event_base *base);
+void gtls_guard_free(struct gtls_conn *c);
+void gtls_guard_restart(struct gtls_conn *c);
+/* The first handshake on a socket has started, or has ended, well or not. */
+void gtls_guard_start(struct gtls_conn *c);
+void gtls_guard_stop(struct gtls_conn *c);
+/* A record of this type has come (SSL3_RT_). */
+void gtls_guard_record(struct gtls_conn *c, int type);
+
 /* --- output.c -------------------------------------------------------------- */
 
 /* -1 if there is no memory. */
@@ -209,5 +237,6 @@ int gtls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen, con
 int gtls_on_session(SSL *ssl, SSL_SESSION *session);
 void gtls_on_key(const SSL *ssl, const char *line);
 void gtls_on_info(const SSL *ssl, int where, int ret);
+void gtls_on_message(int write, int version, int type, const void *p, size_t n, SSL *ssl, void *arg);
 
 #endif

@@ -33,6 +33,7 @@ static int set_up(struct gtls_ctx *c, int options, int tickets)
 	SSL_CTX_set_dh_auto(c->ctx, 1);
 	SSL_CTX_set_max_cert_list(c->ctx, GTLS_MAX_CHAIN_BYTES);
 	SSL_CTX_set_info_callback(c->ctx, gtls_on_info);
+	SSL_CTX_set_msg_callback(c->ctx, gtls_on_message);
 	if (options & GTLS_KEY_LOG)
 		SSL_CTX_set_keylog_callback(c->ctx, gtls_on_key);
 	/* A server keeps no sessions: its tickets contain them. */

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/go-libevent/libevent"
 )
@@ -35,6 +36,7 @@ type shared struct {
 	handle  cgo.Handle
 	server  bool
 	trust   trust
+	timeout time.Duration // of a handshake, or 0
 	choices choices
 	protos  []string // of ALPN
 	demands [32]byte // what a server demands of clients, in short
@@ -104,6 +106,12 @@ func newContext(op string, cfg *Config, server bool) (*Context, error) {
 	s := &shared{server: server, sessions: newSessionCache(cfg.SessionCache), keys: newKeyLog(cfg.KeyLogWriter)}
 	s.handle = cgo.NewHandle(s)
 	live.contexts.Add(1)
+	switch {
+	case cfg.HandshakeTimeout == 0:
+		s.timeout = 10 * time.Second
+	case cfg.HandshakeTimeout > 0:
+		s.timeout = max(cfg.HandshakeTimeout, time.Microsecond)
+	}
 	c := &Context{s, cfg.ServerName}
 	tickets := C.int(-1)
 	if cfg.SessionTickets > 0 {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -128,6 +129,32 @@ func TestDirtyShutdown(t *testing.T) {
 	})
 }
 
+// A timeout and the peer's end come in one turn, and libevent tells of both at once. The end is
+// the cause, as it is without TLS.
+func TestEOFTogetherWithATimeout(t *testing.T) {
+	ca := newAuthority(t)
+	base := newLoop(t)
+	a, b := testutil.Socketpair(t)
+	one := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}), base, a)
+	two := newSocket(t, client(t, &openssl.Config{ServerName: "example.test", RootCAs: ca.pool()}), base, b)
+	_, events := watch(t, one)
+	_, shaken := watch(t, two)
+	require.Equal(t, connected, testutil.Receive(t, events))
+	require.Equal(t, connected, testutil.Receive(t, shaken))
+	testutil.OnLoop(t, base, func() {
+		assert.NoError(t, two.CloseWrite())
+		// In the next turn the end is read, then the function that is posted here runs, and then
+		// the closure is called.
+		assert.NoError(t, base.Post(func() { assert.NoError(t, one.TriggerEvent(libevent.EventTimeout)) }))
+	})
+	want := told{libevent.EventReading | libevent.EventEOF | libevent.EventTimeout, io.EOF}
+	require.Equal(t, want, testutil.Receive(t, events))
+	_, err := one.Read(make([]byte, 1))
+	assert.Equal(t, io.EOF, err)
+	one.Free()
+	two.Free()
+}
+
 func TestReset(t *testing.T) {
 	for _, dirty := range []bool{false, true} {
 		versions(t, func(t *testing.T, version uint16) {
@@ -166,6 +193,28 @@ func TestCloseWrite(t *testing.T) {
 	})
 }
 
+// The peer gets the alert of a failure even if the closure that is told of the failure calls Free.
+func TestAlertBeforeFree(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	for _, filter := range []bool{false, true} {
+		fd, socket := testutil.TCPPair(t)
+		conn := newConn(t, ctx, newLoop(t), fd, filter)
+		require.NoError(t, conn.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+			if what&libevent.EventError != 0 {
+				b.Free()
+			}
+		}))
+		require.NoError(t, conn.Enable(rd))
+		peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+		require.NoError(t, peer.Handshake())
+		_, err := socket.Write([]byte("\x17\x03\x03\x00\x20" + strings.Repeat("x", 32)))
+		require.NoError(t, err)
+		_, err = peer.Read(make([]byte, 1))
+		assert.ErrorContains(t, err, "bad record MAC")
+	}
+}
+
 // FreeAfterFlush writes all output, sends close_notify and frees the connection.
 func TestFreeAfterFlush(t *testing.T) {
 	versions(t, func(t *testing.T, version uint16) {
@@ -180,6 +229,32 @@ func TestFreeAfterFlush(t *testing.T) {
 		assert.Equal(t, last, got)
 		testutil.Eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")
 	})
+}
+
+// FreeAfterFlush writes all output also if the peer's end is just about to be told, with which
+// libevent stops writing.
+func TestFreeAfterFlushWithAnEnd(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	for _, filter := range []bool{false, true} {
+		base := newLoop(t)
+		fd, socket := testutil.TCPPair(t)
+		conn := newConn(t, ctx, base, fd, filter)
+		_, events := watch(t, conn)
+		peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+		require.NoError(t, peer.Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		last := testutil.Noise(4 << 20)
+		testutil.OnLoop(t, base, func() {
+			_, err := conn.Write(last)
+			assert.NoError(t, err)
+			assert.NoError(t, conn.TriggerEvent(libevent.EventReading|libevent.EventEOF))
+			assert.NoError(t, conn.FreeAfterFlush(testutil.Patience))
+		})
+		got, err := io.ReadAll(peer)
+		assert.NoError(t, err)
+		testutil.Same(t, last, got)
+	}
 }
 
 // Even a peer that sends all the time gets the output and the close_notify.

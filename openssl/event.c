@@ -24,7 +24,7 @@ int gtls_codes(struct bufferevent *bev, unsigned long *codes, int n)
 }
 
 /* The directions that an event has ended. */
-static short ended_by(short what)
+static short ended_by(const struct gtls_conn *c, short what)
 {
 	short off = 0;
 
@@ -40,7 +40,8 @@ static short ended_by(short what)
 		off |= EV_READ;
 	if (what & BEV_EVENT_WRITING)
 		off |= EV_WRITE;
-	return off ? off : EV_READ | EV_WRITE; /* a timeout of the handshake has neither */
+	/* A timeout of the handshake has neither. */
+	return off || c->open ? off : EV_READ | EV_WRITE;
 }
 
 /* libevent leaves directions on that have ended, and stops writing when reading has ended.
@@ -59,11 +60,19 @@ void gtls_conn_restart(struct gtls_conn *c)
 	c->code = 0;
 	c->failed = 0;
 	c->shutdown_blocked = 0;
+	c->open = 0;
 	OPENSSL_free(c->scts);
 	c->scts = NULL;
 	c->nscts = 0;
+	gtls_guard_restart(c);
 	gtls_ask_restart(c);
 	gtls_wire_restart(c);
+}
+
+void gtls_conn_opened(struct gtls_conn *c)
+{
+	c->open = 1;
+	gtls_guard_stop(c);
 }
 
 struct gtls_event gtls_conn_event(struct gtls_conn *c, short what)
@@ -74,14 +83,17 @@ struct gtls_event gtls_conn_event(struct gtls_conn *c, short what)
 	gtls_lock(c);
 	bio = SSL_get_rbio(c->ssl);
 	e.close_notify = (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
-	e.nothing_received = SSL_in_before(c->ssl) ||
-	    (!SSL_is_init_finished(c->ssl) && BIO_number_read(bio) == c->wire.read_before);
+	e.open = c->open;
+	e.nothing_received = !c->open && (SSL_in_before(c->ssl) || BIO_number_read(bio) == c->wire.read_before);
+	e.flooded = c->guard.flooded;
 	e.failed_before = c->failed;
 	e.decided = c->decided == GTLS_YES;
 	e.socket_eof = BIO_eof(bio) > 0;
 	if ((what & BEV_EVENT_ERROR) && !SSL_in_before(c->ssl))
 		c->failed = 1;
-	turn_off(c, ended_by(what));
+	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))
+		gtls_guard_stop(c);
+	turn_off(c, ended_by(c, what));
 	gtls_unlock(c);
 	return e;
 }

@@ -118,8 +118,12 @@ static int handshake(struct gtls_conn *c)
 	c->ask.may_rest = 0;
 	if (c->ask.pending)
 		return rest(c);
-	if (rc == 1)
-		return c->decided == GTLS_YES ? 1 : fail(c, EPROTO);
+	if (rc == 1 && c->decided != GTLS_YES)
+		return fail(c, EPROTO);
+	if (rc == 1) {
+		gtls_conn_opened(c);
+		return 1;
+	}
 	switch (SSL_get_error(c->ssl, rc)) {
 	case SSL_ERROR_WANT_READ:
 		return wait_for(c, 1);

@@ -213,6 +213,31 @@ func newSocket(t testing.TB, ctx *openssl.Context, base *libevent.Base, fd int) 
 	return conn
 }
 
+// newConn makes a connection on a socket, or as a filter on the bufferevent of the socket.
+func newConn(t testing.TB, ctx *openssl.Context, base *libevent.Base, fd int, filter bool) *openssl.Conn {
+	t.Helper()
+	if !filter {
+		return newSocket(t, ctx, base, fd)
+	}
+	under, err := base.NewSocket(fd, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	conn, err := ctx.NewFilter(under, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	return conn
+}
+
+// fileConn makes a connection of package net for a descriptor.
+func fileConn(t testing.TB, fd int) net.Conn {
+	t.Helper()
+	file := os.NewFile(uintptr(fd), "socket")
+	conn, err := net.FileConn(file)
+	require.NoError(t, err)
+	require.NoError(t, file.Close())
+	t.Cleanup(func() { _ = conn.Close() })
+	require.NoError(t, conn.SetDeadline(time.Now().Add(testutil.Patience)))
+	return conn
+}
+
 // told is what the event closure of a connection was told, with the cause.
 type told struct {
 	what libevent.Events

@@ -103,8 +103,9 @@ struct gtls_conn;
 
 /* The errno that says why a descriptor is not a stream socket, or 0. */
 int gtls_check_fd(int fd);
-/* Makes a connection that has no bufferevent yet: gtls_make makes that. */
-struct gtls_conn *gtls_conn_new(struct gtls_ctx *c, uintptr_t handle, unsigned long *code);
+/* Makes a connection that has no bufferevent yet: gtls_make makes that. limit is how long a
+ * handshake may take, in microseconds, or 0. */
+struct gtls_conn *gtls_conn_new(struct gtls_ctx *c, int64_t limit, uintptr_t handle, unsigned long *code);
 /* Only for a connection that never got a bufferevent; else gtls_gone frees it. */
 void gtls_conn_free(struct gtls_conn *c);
 /* Sets the name that the client asks the server for, or NULL. Call it before the handshake. */
@@ -116,8 +117,6 @@ void gtls_conn_set_session(struct gtls_conn *c, SSL_SESSION *session);
 int64_t gtls_conn_may_connect(struct gtls_conn *c);
 /* Gives the connection its socket. */
 int64_t gtls_conn_set_fd(struct gtls_conn *c, int fd);
-/* Starts the handshake. The bufferevent below a filter has to be enabled before. */
-int64_t gtls_conn_begin(struct gtls_conn *c);
 /* Starts a new handshake, on the loop's thread. With begin 0 it only checks, on any thread,
  * whether that is possible. */
 int64_t gtls_conn_renegotiate(struct gtls_conn *c, int begin);
@@ -128,7 +127,9 @@ SSL *gtls_conn_ssl(struct gtls_conn *c);
 /* What the connection knows when libevent reports an event. */
 struct gtls_event {
 	int close_notify;     /* the peer has sent close_notify */
-	int nothing_received; /* the peer has not sent a byte */
+	int open;             /* the handshake is done */
+	int nothing_received; /* it is not, and the peer has not sent a byte */
+	int flooded;          /* the peer has sent too many records without data */
 	int failed_before;    /* an error of this connection was reported already */
 	int socket_eof;       /* the socket has ended */
 	int decided;          /* Go has said that the connection may be reported */
@@ -231,7 +232,10 @@ void gtls_der_free(unsigned char *der);
 /* conn.c */
 struct bufferevent *gtls_make(struct event_base *base, struct bufferevent *under, int options, void *arg);
 void gtls_gone(void *arg);
+void gtls_quiet(struct bufferevent *bev);
 int gtls_shutdown(struct bufferevent *bev);
+void gtls_start(struct bufferevent *bev);
+int gtls_is_open(struct bufferevent *bev);
 /* event.c */
 int gtls_codes(struct bufferevent *bev, unsigned long *codes, int n);
 /* wire.c */

@@ -50,8 +50,8 @@
 //	                                                         SupportedSignatureAlgorithms is an error
 //	GetCertificate                 the same                  called once for each handshake, before versions are negotiated,
 //	                                                         also for one that resumes a session
-//	GetConfigForClient             the same                  returns a Context; CurvePreferences, SessionTickets and the keys of
-//	                                                         tickets stay those of the first context
+//	GetConfigForClient             the same                  returns a Context; CurvePreferences, SessionTickets, the keys of
+//	                                                         tickets and HandshakeTimeout stay those of the first context
 //	GetClientCertificate           the same
 //	VerifyPeerCertificate          the same                  not called for a client without a certificate
 //	VerifyConnection               the same                  gets a ConnectionState of this package; without a certificate in
@@ -80,7 +80,7 @@
 //	ConnectionState.TLSUnique      none                      ExportKeyingMaterial has tls-exporter, which RFC 9266 puts in its place
 //	ConnectionState.CurveID, ECH   none
 //	ExportKeyingMaterial           of Conn                   also with Renegotiation
-//	Conn.HandshakeContext          none                      EventConnected tells of the end, and Free ends a handshake
+//	Conn.HandshakeContext          HandshakeTimeout          EventConnected tells of the end, and Free ends a handshake
 //	Conn.VerifyHostname            none                      PeerCertificates[0].VerifyHostname
 //
 // Beyond crypto/tls there are CRLs, CipherList, SessionTickets and Named. kTLS is not used, because

@@ -2,10 +2,7 @@
 
 package openssl
 
-import (
-	"github.com/go-libevent/libevent"
-	"github.com/go-libevent/libevent/internal/adopt"
-)
+import "github.com/go-libevent/libevent"
 
 // Socket is NewSocket for libevent.ServeOptions:
 //
@@ -18,14 +15,4 @@ func (c *Context) Socket(base *libevent.Base, fd int, opts libevent.Options) (*l
 		return nil, err
 	}
 	return conn.BufferEvent, nil
-}
-
-// ConnOf returns the Conn of which bev is the bufferevent, as a closure gets it, or nil if bev
-// is not one of this package.
-func ConnOf(bev *libevent.BufferEvent) *Conn {
-	if bev == nil {
-		return nil
-	}
-	conn, _ := adopt.Self(bev).(*Conn)
-	return conn
 }

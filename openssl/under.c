@@ -91,7 +91,7 @@ int gtls_under_init(struct gtls_conn *c, struct bufferevent *under)
 		return -1;
 	c->under.bev = under;
 	gtls_under_intercept(c);
-	/* The handshake must not start before SetCallbacks, which enables both again. */
+	/* The handshake must not start yet. What starts it enables both again. */
 	bufferevent_disable(under, EV_READ | EV_WRITE);
 	return 0;
 }

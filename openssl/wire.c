@@ -38,6 +38,7 @@
 enum {
 	OVERHEAD = 512, /* what a record has on the wire in addition to its plaintext, at most */
 	MOST_READS = 256, /* of OpenSSL from the BIO in a row; it makes two for a record */
+	MOST_LATE = 4096, /* of answers to KeyUpdates, in bytes */
 	MOST_WRITTEN = 256 * 1024, /* by libevent in a row, in bytes */
 };
 
@@ -72,11 +73,16 @@ static int keep_unread(struct gtls_wire *w)
 	return 0;
 }
 
+static int is_transient(int err)
+{
+	return err == EAGAIN || err == EWOULDBLOCK || err == EINTR;
+}
+
 static int read_socket(BIO *bio, struct gtls_wire *w, void *p, size_t n)
 {
 	ssize_t got = recv(w->fd, p, n, MSG_DONTWAIT);
 
-	if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+	if (got < 0 && is_transient(errno))
 		BIO_set_retry_read(bio);
 	w->eof = got == 0;
 	return (int)got;
@@ -163,6 +169,68 @@ static int wrote_enough(struct gtls_wire *w, const BIO *bio, int n)
 	return 0;
 }
 
+static ssize_t write_socket(const struct gtls_wire *w, const void *p, size_t n)
+{
+	return send(w->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL | (w->more_follows ? MSG_MORE : 0));
+}
+
+/*
+ * SSL_read may have to write, too. While libevent waits until that can be written, and a limit or
+ * a filter above stops its reading, libevent loops for ever. So if the socket has no room, OpenSSL
+ * is told that it is written:
+ *
+ *  - The answer to a KeyUpdate is kept until something else is written. A peer that goes on asking,
+ *    and reads no answer, is cut off.
+ *  - The alert of a failure is dropped. No call of OpenSSL would write it later: after a failure
+ *    SSL_read and SSL_do_handshake say for ever that they wait. So nothing but the socket makes
+ *    the alert wait.
+ */
+static int has_failed(const struct gtls_conn *c)
+{
+	return strcmp(SSL_state_string(c->ssl), "SSLERR") == 0;
+}
+
+static int keeps_answer(struct gtls_conn *c, const void *p, size_t n)
+{
+	struct gtls_wire *w = &c->wire;
+	OSSL_HANDSHAKE_STATE state = SSL_get_state(c->ssl);
+
+	if (state != TLS_ST_SW_KEY_UPDATE && state != TLS_ST_CW_KEY_UPDATE)
+		return 0;
+	if (!w->late)
+		w->late = malloc(MOST_LATE);
+	if (!w->late || n > MOST_LATE - w->late_end) {
+		errno = ENOBUFS;
+		return 0;
+	}
+	memcpy(w->late + w->late_end, p, n);
+	w->late_end += n;
+	return 1;
+}
+
+static void forget_late(struct gtls_wire *w)
+{
+	free(w->late);
+	w->late = NULL;
+	w->late_at = w->late_end = 0;
+}
+
+/* Writes what was kept. Returns -1 if something is left. */
+static int write_late(struct gtls_wire *w)
+{
+	ssize_t done;
+
+	while (w->late) {
+		done = write_socket(w, w->late + w->late_at, w->late_end - w->late_at);
+		if (done < 0)
+			return -1;
+		w->late_at += (size_t)done;
+		if (w->late_at == w->late_end)
+			forget_late(w);
+	}
+	return 0;
+}
+
 static int bio_write(BIO *bio, const char *p, int n)
 {
 	struct gtls_conn *c = BIO_get_data(bio);
@@ -172,11 +240,15 @@ static int bio_write(BIO *bio, const char *p, int n)
 	if (w->counting)
 		return n;
 	BIO_clear_retry_flags(bio);
-	if (c->ask.gated || wrote_enough(w, bio, n))
+	w->blocked = 1;
+	if ((c->ask.gated || wrote_enough(w, bio, n)) && !has_failed(c))
 		return come_again(bio, BIO_FLAGS_WRITE);
-	done = send(w->fd, p, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL | (w->more_follows ? MSG_MORE : 0));
-	if (done < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || (errno == EPIPE && hides_epipe(c))))
+	done = write_late(w) < 0 ? -1 : write_socket(w, p, (size_t)n);
+	if (done < 0 && is_transient(errno) && (has_failed(c) || keeps_answer(c, p, (size_t)n)))
+		done = n;
+	if (done < 0 && (is_transient(errno) || (errno == EPIPE && hides_epipe(c))))
 		BIO_set_retry_write(bio);
+	w->blocked = done != n;
 	return (int)done;
 }
 
@@ -267,6 +339,8 @@ void gtls_socket(struct bufferevent *bev)
 	BIO *bio = new_bio(c);
 
 	gtls_conn_offer_session(c);
+	c->open = 0;
+	gtls_guard_restart(c);
 	gtls_ask_restart(c);
 	gtls_wire_restart(c);
 	if (!bio) /* libevent's BIO stays, and with it there is no fast path */
@@ -282,6 +356,8 @@ void gtls_socket(struct bufferevent *bev)
 	gtls_handshake_intercept(c);
 }
 
+/* Not in the middle of a write of libevent's: OpenSSL wants libevent's arguments again. Whether
+ * there is one, SSL_want_write does not say once an SSL_read has come after the write. */
 int gtls_begin(struct bufferevent *bev)
 {
 	struct gtls_conn *c = conn_of(bev);
@@ -289,11 +365,12 @@ int gtls_begin(struct bufferevent *bev)
 
 	if (c->renegotiates) /* only libevent can do that */
 		return 0;
-	if (!SSL_is_init_finished(c->ssl) || SSL_want_write(c->ssl) || SSL_get_rbio(c->ssl) != w->plain)
+	if (!SSL_is_init_finished(c->ssl) || w->blocked || SSL_get_rbio(c->ssl) != w->plain)
 		return 0;
 	if (!w->fast && !(w->fast = new_bio(c)))
 		return 0;
 	ERR_clear_error();
+	w->unfinished = 0; /* libevent has finished it */
 	use_bio(c, w->fast);
 	SSL_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
 	assign_writer(c, -1, 0);
@@ -314,10 +391,11 @@ void gtls_wire_restart(struct gtls_conn *c)
 	struct gtls_wire *w = &c->wire;
 
 	free(w->kept);
+	forget_late(w);
 	w->kept = w->data = NULL;
 	w->at = w->end = w->unfinished = 0;
 	w->read_errno = 0;
-	w->ended = w->drained = w->eof = w->met_epipe = 0;
+	w->ended = w->drained = w->eof = w->met_epipe = w->blocked = 0;
 }
 
 void gtls_wire_free(struct gtls_conn *c)
@@ -325,6 +403,7 @@ void gtls_wire_free(struct gtls_conn *c)
 	BIO_free(c->wire.plain);
 	BIO_free(c->wire.fast);
 	free(c->wire.kept);
+	free(c->wire.late);
 }
 
 /* --- reading --------------------------------------------------------------------- */
@@ -345,6 +424,8 @@ static int ssl_errno(struct gtls_conn *c, int rc)
 			ERR_clear_error();
 			return err;
 		}
+		if (c->wire.eof && !ERR_peek_error())
+			return EPROTO; /* an end without close_notify, before OpenSSL 3 */
 		break;
 	}
 	code = gtls_take_error();

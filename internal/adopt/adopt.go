@@ -5,8 +5,8 @@
 // and to the user they are a *libevent.BufferEvent like any other.
 //
 // The other package fills in a Kind, which describes its bufferevents, and calls New with it.
-// The root package sets New, Call, Self and OnLoop when it is initialized. Its types are passed as any,
-// because this package cannot import it.
+// The root package sets New, Call, OwnerOf and OnLoop when it is initialized. Its types are
+// passed as any, because this package cannot import it.
 package adopt
 
 import (
@@ -18,17 +18,13 @@ import (
 // from a socket of libevent: making it, shutting it down, reading and writing, and explaining its
 // events.
 //
-// Event is a Go function. The other functions are C functions, whose type stands in the comment,
+// Event and Dial are Go functions. The other functions are C functions, whose type stands in the comment,
 // because they run inside libevent and while its locks are held. A field may be nil if the
 // bufferevent does not need it, except Make.
 //
 // A C function is called with the lock of the bufferevent held, if the bufferevent has a lock and
 // the comment says nothing else. It must not call a Go function of the user.
 type Kind struct {
-	// Self is the object of the other package around the bufferevent. The root package calls its
-	// methods SetCallbacks, Connect and ConnectHostname instead of those of the bufferevent
-	// where it uses a connection of any kind: for a Handler, or to connect.
-	Self any
 	// Make makes the bufferevent with libevent's options (BEV_OPT_...): for a socket that does
 	// not have a descriptor yet, or, if under is not NULL, on top of under. In the second case
 	// the lock of under is held. If Make fails, it returns NULL and sets errno.
@@ -37,6 +33,11 @@ type Kind struct {
 	Make unsafe.Pointer
 	// Arg is passed to Make and Gone as arg. The root package does nothing else with it.
 	Arg unsafe.Pointer
+	// Quiet is called once, for Free: no callback starts any more, and nothing that the other
+	// package has registered on the base may stay.
+	//
+	//	void (*)(struct bufferevent *)
+	Quiet unsafe.Pointer
 	// Gone is called once, some turns of the loop after Free, when libevent has destroyed the
 	// bufferevent but not its output yet. It runs on the loop's thread, without a lock. If Make
 	// failed, Gone is never called.
@@ -56,6 +57,18 @@ type Kind struct {
 	//
 	//	int (*)(struct bufferevent *)
 	Shutdown unsafe.Pointer
+	// Start has the handshake start, or go on, in the loop's next turn. It is called when the user
+	// sets closures or enables a direction, when there is another descriptor, and for
+	// FreeAfterFlush. The handshake may have ended already, or have no descriptor yet. The
+	// bufferevent below was enabled before.
+	//
+	//	void (*)(struct bufferevent *)
+	Start unsafe.Pointer
+	// IsOpen reports whether the handshake has ended well. libevent tells that to a filter on top,
+	// and if the filter is freed at that moment, nobody is told.
+	//
+	//	int (*)(struct bufferevent *)
+	IsOpen unsafe.Pointer
 	// Socket is called after libevent was given another descriptor, or none.
 	//
 	//	void (*)(struct bufferevent *)
@@ -94,6 +107,13 @@ type Kind struct {
 	//	ssize_t (*)(struct bufferevent *, size_t most)
 	Send unsafe.Pointer
 
+	// Owner is what the other package has made of the bufferevent. OwnerOf returns it.
+	Owner any
+	// Dial is a Go function that is called before Connect and ConnectHostname. op is the function
+	// of libevent that is meant, and host is the host that the user connects to, or "" if the
+	// address has none. If Dial returns an error, nothing is connected to.
+	Dial func(op, host string) error
+
 	// Event translates an event: what, errno and codes are what libevent and Codes have
 	// reported. It returns what the event closure is called with, or 0 to drop the event, and
 	// the cause that Err returns. It runs on the loop's goroutine, without a lock.
@@ -111,8 +131,9 @@ var New func(base any, opts uint32, under any, kind *Kind) (any, error)
 // with OptLoopOnly and its loop runs on another goroutine. It takes no lock of libevent.
 var Call func(bev any, op string, call func() int64) (int, error)
 
-// Self returns the Self of the Kind with which bev, a *libevent.BufferEvent, was made, or nil.
-var Self func(bev any) any
+// OwnerOf returns the Owner of bev, a *libevent.BufferEvent, or of the next one below it that has
+// one, or nil.
+var OwnerOf func(bev any) any
 
 // OnLoop reports whether the calling goroutine runs the loop of bev, a *libevent.BufferEvent.
 var OnLoop func(bev any) bool

@@ -19,8 +19,6 @@ type act struct {
 	loop    bool // on the loop's goroutine only
 	may     func(e *end) bool
 	do      func(a *actor, e *end)
-
-	switches bool // the fast path on and off
 }
 
 func actTable() []act {
@@ -45,16 +43,16 @@ func actTable() []act {
 		{name: "flush", chances: 4, do: (*actor).flush},
 		{name: "look", chances: 6, do: (*actor).look},
 
-		{name: "ratelimit", chances: 2, may: onSocket, do: (*actor).rateLimit, switches: true},
-		{name: "group", chances: 4, may: onSocket, do: (*actor).group, switches: true},
-		{name: "single", chances: 3, may: onSocket, do: (*actor).single, switches: true},
+		{name: "ratelimit", chances: 2, may: onSocket, do: (*actor).rateLimit},
+		{name: "group", chances: 4, may: onSocket, do: (*actor).group},
+		{name: "single", chances: 3, may: onSocket, do: (*actor).single},
 		{name: "priority", chances: 3, loop: true, may: onSocket, do: (*actor).priority},
-		{name: "pointer", chances: 1, do: (*actor).pointer, switches: true},
+		{name: "pointer", chances: 1, do: (*actor).pointer},
 
 		{name: "replacefd", chances: 2, loop: true, may: onPlainSocket, do: (*actor).replaceFD},
 		{name: "setfd", chances: 2, loop: true, may: onPlainSocket, do: (*actor).setFD},
 		{name: "setbase", chances: 3, loop: true, may: onPlainSocket, do: (*actor).setBase},
-		{name: "filteron", chances: 2, do: (*actor).filterOn, switches: true},
+		{name: "filteron", chances: 2, do: (*actor).filterOn},
 		{name: "filteroff", chances: 4, loop: true, do: (*actor).filterOff},
 
 		{name: "post", chances: 6, do: func(a *actor, e *end) { a.post(e.bottom().bev.Base(), func(*actor) {}) }},
@@ -101,7 +99,6 @@ func (a *actor) act(c *conn) {
 	}
 	defer c.ops.RUnlock()
 	switch {
-	case what.switches && e.bottom().tls != nil && a.w.avoids(tlsChangesWriter):
 	case e.freed.Load() && a.chance(7, 8) || what.may != nil && !what.may(e):
 	case (what.loop || e.loopOnly()) && !e.onLoop():
 		a.post(e.bottom().bev.Base(), func(a *actor) {
@@ -257,9 +254,6 @@ func (a *actor) trigger(e *end) {
 
 // triggerEvent says something that has no consequences.
 func (a *actor) triggerEvent(e *end) {
-	if e.speaksTLS() && a.w.avoids(timeoutWithEnd) {
-		return
-	}
 	e.events.Store(true)
 	a.w.expect(e, "TriggerEvent", e.top().bev.TriggerEvent(libevent.EventTimeout), mayFail...)
 }

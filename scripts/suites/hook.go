@@ -164,6 +164,5 @@ func secure(context *openssl.Context, base *libevent.Base, c net.Conn) (net.Conn
 		_ = syscall.Close(fd)
 		return nil, err
 	}
-	check(bev.SetCallbacks(nil, nil, nil)) // the handshake starts
 	return evnet.NewConn(bev.BufferEvent)
 }

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package openssl_test
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/binary"
+	"encoding/hex"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
+)
+
+// hellos keeps the random numbers with which a handshake of TLS 1.2 begins.
+type hellos struct {
+	net.Conn
+	client, server []byte
+}
+
+const beforeRandom = 5 + 4 + 2 // the head of the record, that of the message, the version
+
+func (h *hellos) Write(p []byte) (int, error) {
+	if h.client == nil {
+		h.client = bytes.Clone(p[beforeRandom : beforeRandom+32])
+	}
+	return h.Conn.Write(p)
+}
+
+func (h *hellos) Read(p []byte) (int, error) {
+	n, err := h.Conn.Read(p)
+	if h.server == nil && n >= beforeRandom+32 {
+		h.server = bytes.Clone(p[beforeRandom : beforeRandom+32])
+	}
+	return n, err
+}
+
+// records12 makes the records that a client of TLS 1.2 sends after its Finished message, with
+// TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256.
+type records12 struct {
+	aead   cipher.AEAD
+	iv     []byte
+	number uint64
+}
+
+func newRecords12(t testing.TB, keyLog string, h *hellos) *records12 {
+	_, line, found := strings.Cut(keyLog, "CLIENT_RANDOM ")
+	require.True(t, found)
+	master, err := hex.DecodeString(strings.Fields(line)[1])
+	require.NoError(t, err)
+	mac := func(parts ...[]byte) []byte {
+		m := hmac.New(sha256.New, master)
+		for _, p := range parts {
+			m.Write(p)
+		}
+		return m.Sum(nil)
+	}
+	seed := append(append([]byte("key expansion"), h.server...), h.client...)
+	var keys []byte
+	for a := mac(seed); len(keys) < 40; a = mac(a) {
+		keys = append(keys, mac(a, seed)...)
+	}
+	block, err := aes.NewCipher(keys[:16])
+	require.NoError(t, err)
+	aead, err := cipher.NewGCM(block)
+	require.NoError(t, err)
+	return &records12{aead: aead, iv: keys[32:36], number: 1}
+}
+
+func (r *records12) record(kind byte, payload []byte) []byte {
+	number := binary.BigEndian.AppendUint64(nil, r.number)
+	r.number++
+	head := append(bytes.Clone(number), kind, 3, 3, 0, byte(len(payload)))
+	sealed := r.aead.Seal(nil, append(bytes.Clone(r.iv), number...), payload, head)
+	out := []byte{kind, 3, 3, 0, byte(8 + len(sealed))}
+	return append(append(out, number...), sealed...)
+}
+
+// A client that asks for renegotiation again and again is refused each time, and then cut off.
+func TestFloodOfClientHellos(t *testing.T) {
+	var keyLog bytes.Buffer
+	cfg := &tls.Config{
+		KeyLogWriter: &keyLog, MaxVersion: tls.VersionTLS12,
+		CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
+	}
+	modes(t, cfg, func(t *testing.T, o *offender) {
+		keyLog.Reset()
+		testutil.Background(t, o.base)
+		read, events := watch(t, o.conn)
+		h := &hellos{Conn: o.socket}
+		require.NoError(t, tls.Client(h, o.cfg).Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		r := newRecords12(t, keyLog.String(), h)
+		send := func(n int) {
+			var all []byte
+			for range n {
+				all = append(all, r.record(22, []byte{1, 0, 0, 0})...)
+			}
+			_, err := o.socket.Write(append(all, r.record(23, []byte("x"))...))
+			require.NoError(t, err)
+		}
+		send(10)
+		assert.Equal(t, "x", testutil.Receive(t, read))
+		send(10)
+		assert.Equal(t, "x", testutil.Receive(t, read))
+		send(17)
+		what := testutil.Receive(t, events)
+		assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
+		assert.ErrorContains(t, what.err, "too many non-advancing records")
+	})
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * guard.c: what a peer may cost: the time of a handshake, and records without data.
+ *
+ * Each byte of a handshake restarts libevent's timeouts, so a peer could keep a handshake
+ * open for ever. A timer bounds the handshake as a whole.
+ *
+ * A record without data costs OpenSSL as much as one with data, and the closures never learn
+ * of it. A peer needs few of them: after MOST_WITHOUT_DATA in a row the connection ends.
+ */
+
+#include <openssl/ssl3.h>
+
+#include "conn.h"
+
+enum { MOST_WITHOUT_DATA = 16 };
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	struct gtls_conn *c = arg;
+
+	(void)fd;
+	(void)what;
+	gtls_lock(c);
+	if (!c->open)
+		bufferevent_trigger_event(c->bev, BEV_EVENT_TIMEOUT, BEV_TRIG_DEFER_CALLBACKS);
+	gtls_unlock(c);
+}
+
+int gtls_guard_init(struct gtls_conn *c, struct event_base *base)
+{
+	if (!c->guard.limit.tv_sec && !c->guard.limit.tv_usec)
+		return 0;
+	c->guard.deadline = event_new(base, -1, EV_FINALIZE, on_deadline, c);
+	return c->guard.deadline ? 0 : -1;
+}
+
+void gtls_guard_free(struct gtls_conn *c)
+{
+	if (c->guard.deadline)
+		event_free(c->guard.deadline);
+}
+
+void gtls_guard_restart(struct gtls_conn *c)
+{
+	c->guard.without_data = 0;
+	c->guard.flooded = 0;
+	gtls_guard_stop(c);
+}
+
+void gtls_guard_start(struct gtls_conn *c)
+{
+	if (c->guard.deadline)
+		event_add(c->guard.deadline, &c->guard.limit);
+}
+
+void gtls_guard_stop(struct gtls_conn *c)
+{
+	if (c->guard.deadline)
+		event_del(c->guard.deadline);
+}
+
+void gtls_guard_record(struct gtls_conn *c, int type)
+{
+	struct gtls_guard *g = &c->guard;
+
+	if (!c->open || type == SSL3_RT_APPLICATION_DATA) {
+		g->without_data = 0;
+		return;
+	}
+	if (++g->without_data <= MOST_WITHOUT_DATA || g->flooded)
+		return;
+	g->flooded = 1;
+	bufferevent_trigger_event(c->bev, BEV_EVENT_ERROR | BEV_EVENT_READING, BEV_TRIG_DEFER_CALLBACKS);
+}

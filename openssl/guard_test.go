@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package openssl_test
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
+	"github.com/go-libevent/libevent/openssl"
+)
+
+// records makes the records that a client of TLS 1.3 sends after its handshake, with
+// TLS_AES_128_GCM_SHA256. The client itself sends none then.
+type records struct {
+	t      testing.TB
+	secret []byte
+	number byte
+}
+
+func newRecords(t testing.TB, keyLog string) *records {
+	_, line, found := strings.Cut(keyLog, "CLIENT_TRAFFIC_SECRET_0 ")
+	assert.True(t, found)
+	secret, err := hex.DecodeString(strings.Fields(line)[1])
+	assert.NoError(t, err)
+	return &records{t: t, secret: secret}
+}
+
+func (r *records) expand(label string, n int) []byte {
+	label = "tls13 " + label
+	info := append([]byte{0, byte(n), byte(len(label))}, label...)
+	out, err := hkdf.Expand(sha256.New, r.secret, string(append(info, 0)), n)
+	assert.NoError(r.t, err)
+	return out
+}
+
+func (r *records) record(kind byte, payload []byte) []byte {
+	block, err := aes.NewCipher(r.expand("key", 16))
+	assert.NoError(r.t, err)
+	aead, err := cipher.NewGCM(block)
+	assert.NoError(r.t, err)
+	nonce := r.expand("iv", 12)
+	nonce[11] ^= r.number
+	r.number++
+	payload = append(bytes.Clone(payload), kind)
+	header := []byte{23, 3, 3, 0, byte(len(payload) + aead.Overhead())}
+	return aead.Seal(bytes.Clone(header), nonce, payload, header)
+}
+
+func (r *records) data(text string) []byte { return r.record(23, []byte(text)) }
+
+// keyUpdate may also request a KeyUpdate of the peer.
+func (r *records) keyUpdate(requests bool) []byte {
+	message := []byte{24, 0, 0, 1, 0}
+	if requests {
+		message[4] = 1
+	}
+	out := r.record(22, message)
+	r.secret, r.number = r.expand("traffic upd", 32), 0
+	return out
+}
+
+// A peer that sends record after record without data is cut off.
+func TestFloodOfKeyUpdates(t *testing.T) {
+	var keyLog bytes.Buffer
+	cfg := &tls.Config{KeyLogWriter: &keyLog, MinVersion: tls.VersionTLS13}
+	modes(t, cfg, func(t *testing.T, o *offender) {
+		keyLog.Reset()
+		testutil.Background(t, o.base)
+		read, events := watch(t, o.conn)
+		require.NoError(t, o.peer.Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		r := newRecords(t, keyLog.String())
+		send := func(n int) {
+			var all []byte
+			for range n {
+				all = append(all, r.keyUpdate(true)...)
+			}
+			_, err := o.socket.Write(append(all, r.data("x")...))
+			require.NoError(t, err)
+		}
+		send(16)
+		assert.Equal(t, "x", testutil.Receive(t, read))
+		send(10)
+		assert.Equal(t, "x", testutil.Receive(t, read))
+		send(17)
+		what := testutil.Receive(t, events)
+		assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
+		assert.ErrorContains(t, what.err, "too many non-advancing records")
+		assert.Zero(t, o.conn.Enabled())
+	})
+}
+
+// A KeyUpdate is to be answered while the socket is full, and then a limit stops the reading. The
+// loop goes on.
+func TestAnswerToAKeyUpdateDoesNotStopTheLoop(t *testing.T) {
+	ca := newAuthority(t)
+	var keyLog bytes.Buffer
+	base := newLoop(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256}})
+	a, b := testutil.Socketpair(t)
+	conn, err := ctx.NewSocket(base, a, libevent.OptCloseOnFree|libevent.OptPlainIO)
+	require.NoError(t, err)
+	read, events := watch(t, conn)
+	socket := fileConn(t, b)
+	require.NoError(t, tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", KeyLogWriter: &keyLog}).Handshake())
+	require.Equal(t, connected, testutil.Receive(t, events))
+	require.NoError(t, conn.SetRateLimit(&libevent.RateLimit{ReadRate: 1 << 20, Tick: time.Hour}))
+
+	r := newRecords(t, keyLog.String())
+	send := func(p []byte) {
+		_, err := socket.Write(p)
+		require.NoError(t, err)
+	}
+	// The bytes that fill the socket belong to no record, but the peer does not look at them.
+	testutil.OnLoop(t, base, func() { fill(t, a) })
+	send(append(r.keyUpdate(true), r.data("after")...))
+	assert.Equal(t, "after", testutil.Receive(t, read))
+	send(r.keyUpdate(true))
+	_, err = conn.WriteString("answer")
+	require.NoError(t, err)
+	send(r.keyUpdate(true))
+	for range 3 {
+		testutil.OnLoop(t, base, func() {}) // it comes, and the loop tries to write
+	}
+	require.NoError(t, conn.TakeReadLimit(2<<20))
+	go func() { _ = testutil.ReadAll(socket) }()
+	testutil.Eventually(t, func() bool { return conn.Output().Len() == 0 }, "the answer is written")
+	testutil.OnLoop(t, base, func() {})
+	conn.Free()
+}
+
+// A connection fails while the socket is full, so that the alert cannot be written. Reading is
+// enabled again, and a filter stops it. The loop goes on.
+func TestAlertDoesNotStopTheLoop(t *testing.T) {
+	ca := newAuthority(t)
+	base := newLoop(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	a, b := testutil.Socketpair(t)
+	conn, err := ctx.NewSocket(base, a, libevent.OptCloseOnFree|libevent.OptPlainIO)
+	require.NoError(t, err)
+	_, events := watch(t, conn)
+	socket := fileConn(t, b)
+	require.NoError(t, tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"}).Handshake())
+	require.Equal(t, connected, testutil.Receive(t, events))
+	testutil.OnLoop(t, base, func() { fill(t, a) })
+	require.NoError(t, socket.(*net.UnixConn).CloseWrite())
+	assert.Equal(t, cutOff, testutil.Receive(t, events))
+	require.NoError(t, conn.Enable(rd|wr))
+	for range 3 {
+		testutil.OnLoop(t, base, func() {}) // libevent reads again
+	}
+	filter := testutil.NewFilter(t, conn.BufferEvent, pass, pass, libevent.OptCloseOnFree)
+	require.NoError(t, filter.SetCallbacks(nil, nil, ignore))
+	assert.NotEmpty(t, testutil.Receive(t, testutil.ReadAll(&half{socket})))
+	for range 3 {
+		testutil.OnLoop(t, base, func() {})
+	}
+	filter.Free()
+}
+
+// half ends when there is nothing to read for a while.
+type half struct{ net.Conn }
+
+func (h *half) Read(p []byte) (int, error) {
+	if err := h.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		return 0, err
+	}
+	return h.Conn.Read(p)
+}
+
+// A peer that asks for answers to KeyUpdates and reads none is cut off.
+func TestTooManyAnswersToKeyUpdates(t *testing.T) {
+	ca := newAuthority(t)
+	var keyLog bytes.Buffer
+	base := newLoop(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256}})
+	a, b := testutil.Socketpair(t)
+	conn := newSocket(t, ctx, base, a)
+	read, events := watch(t, conn)
+	socket := fileConn(t, b)
+	require.NoError(t, tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", KeyLogWriter: &keyLog}).Handshake())
+	require.Equal(t, connected, testutil.Receive(t, events))
+	testutil.OnLoop(t, base, func() { fill(t, a) })
+	r := newRecords(t, keyLog.String())
+	for range 100 {
+		_, err := socket.Write(append(append(r.keyUpdate(true), r.keyUpdate(true)...), r.data("x")...))
+		require.NoError(t, err)
+	}
+	assert.Equal(t, "x", testutil.Receive(t, read)[:1])
+	what := testutil.Receive(t, events)
+	assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
+	assert.ErrorIs(t, what.err, syscall.ENOBUFS)
+	conn.Free()
+}
+
+// fill writes to a socket until it has no room.
+func fill(t *testing.T, fd int) {
+	for _, n := range []int{4096, 1} {
+		var err error
+		for err == nil {
+			_, err = syscall.Write(fd, make([]byte, n))
+		}
+		assert.Equal(t, syscall.EAGAIN, err)
+	}
+}
+
+// A peer that sends its handshake byte by byte does not keep the connection open.
+func TestHandshakeAsAWhole(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, HandshakeTimeout: 200 * time.Millisecond})
+	for _, filter := range []bool{false, true} {
+		base := newLoop(t)
+		fd, peer := testutil.TCPPair(t)
+		conn := newConn(t, ctx, base, fd, filter)
+		require.NoError(t, conn.SetTimeouts(testutil.Patience, testutil.Patience))
+		_, events := watch(t, conn)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for _, b := range hello(t) {
+				if _, err := peer.Write([]byte{b}); err != nil {
+					return
+				}
+				time.Sleep(5 * time.Millisecond) // sleep: the client is slow
+			}
+		}()
+		what := testutil.Receive(t, events)
+		assert.Equal(t, told{libevent.EventTimeout, os.ErrDeadlineExceeded}, what)
+		assert.Zero(t, conn.Enabled())
+		assert.False(t, conn.ConnectionState().HandshakeComplete)
+		conn.Free()
+		testutil.Receive(t, done)
+	}
+}
+
+// With another socket the connection has another peer, of which nothing is known before the
+// handshake.
+func TestStateIsOfThePresentSocket(t *testing.T) {
+	versions(t, func(t *testing.T, version uint16) {
+		conn, _, events, _ := open(t, version)
+		assert.True(t, conn.ConnectionState().HandshakeComplete)
+		fd, peer := testutil.TCPPair(t)
+		testutil.OnLoop(t, conn.Base(), func() {
+			assert.NoError(t, conn.ReplaceFD(fd))
+			assert.Zero(t, conn.ConnectionState())
+		})
+		_, err := peer.Write([]byte("this is no handshake"))
+		require.NoError(t, err)
+		what := testutil.Receive(t, events)
+		assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
+		assert.Zero(t, conn.ConnectionState())
+	})
+}
+
+// A question to Go that has no answer does not keep a connection open, also if the handshake is
+// done for OpenSSL.
+func TestHandshakeTimeoutWhileAsking(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issue(t, "example.test")
+	for name, ask := range map[string]func(cfg *openssl.Config, call func()){
+		"verification": func(cfg *openssl.Config, call func()) {
+			cfg.ClientAuth, cfg.ClientCAs = tls.RequireAndVerifyClientCert, ca.pool()
+			cfg.Time = func() time.Time { call(); return time.Now() }
+		},
+		"VerifyConnection": func(cfg *openssl.Config, call func()) {
+			cfg.VerifyConnection = func(openssl.ConnectionState) error { call(); return nil }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			versions(t, func(t *testing.T, version uint16) {
+				long := longEnough(func(limit time.Duration) bool {
+					asked, answer := make(chan struct{}, 10), make(chan struct{})
+					defer close(answer)
+					cfg := &openssl.Config{Certificates: []tls.Certificate{cert}, MaxVersion: version, HandshakeTimeout: limit}
+					ask(cfg, func() { asked <- struct{}{}; <-answer })
+					fd, socket := testutil.TCPPair(t)
+					conn := newSocket(t, server(t, cfg), newLoop(t), fd)
+					_, events := watch(t, conn)
+					failed := handshakeOf(tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", Certificates: []tls.Certificate{cert}}))
+					assert.Equal(t, told{libevent.EventTimeout, os.ErrDeadlineExceeded}, testutil.Receive(t, events))
+					assert.Zero(t, conn.ConnectionState())
+					conn.Free()
+					assert.NoError(t, socket.Close())
+					<-failed
+					return len(asked) > 0
+				})
+				assert.True(t, long, "the handshake reaches its question")
+			})
+		})
+	}
+}
+
+// HandshakeTimeout does not limit a connection whose handshake is done.
+func TestHandshakeTimeoutAfterTheHandshake(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		long := longEnough(func(limit time.Duration) bool {
+			fd, socket := testutil.TCPPair(t)
+			conn := newSocket(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", MaxVersion: version, HandshakeTimeout: limit}), newLoop(t), fd)
+			_, events := watch(t, conn)
+			failed := handshakeOf(tls.Server(socket, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}))
+			connects := testutil.Receive(t, events) == connected
+			if connects {
+				passed := make(chan struct{})
+				timer, err := conn.Base().NewTimer(func() { close(passed) })
+				require.NoError(t, err)
+				require.NoError(t, timer.Add(2*limit))
+				testutil.Receive(t, passed)
+				assert.Empty(t, events)
+				timer.Free()
+			}
+			conn.Free()
+			assert.NoError(t, socket.Close())
+			<-failed
+			return connects
+		})
+		assert.True(t, long, "the handshake ends in time")
+	})
+}
+
+// longEnough tries longer and longer limits until one is long enough for this machine.
+func longEnough(try func(limit time.Duration) bool) bool {
+	for limit := 200 * time.Millisecond; limit < testutil.Patience; limit *= 3 {
+		if try(limit) {
+			return true
+		}
+	}
+	return false
+}

@@ -86,9 +86,6 @@ fi
 step "tests, with checks of the pointers that Go passes to C"
 GOEXPERIMENT=cgocheck2 go test -count=1 -timeout 10m ./...
 
-step "chaos for 20 seconds"
-go test -count=1 -timeout 5m ./internal/chaos -duration 20s
-
 if (install_missing lacking_redis "hiredis redis" "libhiredis-dev redis-server" \
 	"hiredis-dev redis" "hiredis-devel /usr/bin/redis-server"); then
 	step "examples/redis, with hiredis and a redis-server"

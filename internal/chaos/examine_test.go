@@ -79,10 +79,11 @@ func (e *end) restore(a *actor) (did []string) {
 // enable turns on what has to be on in a layer and is not.
 func (e *end) enable(l *layer) libevent.What {
 	want := libevent.What(0)
-	if !e.in.ended.Load() && e.in.whole() {
+	handshakes := !e.connected.Load() // in both directions, also for a stream in one
+	if handshakes || !e.in.ended.Load() && e.in.whole() {
 		want |= rd
 	}
-	if e.out.whole() {
+	if handshakes || e.out.whole() {
 		want |= wr
 	}
 	off := want &^ l.bev.Enabled()

@@ -480,10 +480,10 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	if (lingers) {
 		tell_lingering(r, what, err);
 	} else {
-		what = before_end(r, what);
+		what = before_end(r, told);
 		switch (glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes)) {
 		case 0:
-			glev_filter_told(r, what);
+			glev_filter_told(r, told);
 			break;
 		case GLEV_AGAIN:
 			event_again(r, what, err, connecting);

@@ -116,13 +116,16 @@ static int waits_below(const struct glev_bev *r)
 	    (r->stack.rests || !(bufferevent_get_enabled(r->bev) & EV_READ));
 }
 
-/* Whether the last bytes of a pair may have come between libevent's calls of the read callback
- * and of the event callback. Then they are passed on before the event is told again. */
-static int puts_off(struct glev_bev *r)
+/* Whether the end has to wait: for what waits below, or because the last bytes of a pair may have
+ * come between libevent's calls of the read callback and of the event callback. Then they are
+ * passed on before the event is told again. */
+static int holds_back(struct glev_bev *r)
 {
-	r->stack.put_off = !r->stack.put_off && glev_bev_on_pair(r) &&
+	int waits = waits_below(r);
+
+	r->stack.put_off = !waits && !r->stack.put_off && glev_bev_on_pair(r) &&
 	    evbuffer_get_length(r->stack.under->in.evb);
-	return r->stack.put_off;
+	return waits || r->stack.put_off;
 }
 
 static void keep(struct glev_bev *r, short what, int err)
@@ -156,7 +159,7 @@ void glev_filter_feed_event(struct glev_bev *r, short what, int err)
 	glev_bev_lock(r);
 	if (glev_bev_is_quiet(r))
 		kept = what;
-	else if ((what & BEV_EVENT_EOF) && !glev_bev_lingers(r) && (waits_below(r) || puts_off(r)))
+	else if ((what & BEV_EVENT_EOF) && !glev_bev_lingers(r) && holds_back(r))
 		kept = what & end;
 	keep(r, kept, err);
 	r->owed.passed |= lasting(what & ~kept);

@@ -19,24 +19,24 @@ import (
 
 // crew runs functions on goroutines, at most so many at a time.
 type crew struct {
-	most func() int
+	most int
 
 	mu      sync.Mutex
 	waiting []func()
 	running int
 }
 
-// verifying has as many goroutines as there are processors for Go, because verification keeps a
+// verifying has as many goroutines as there are processors for Go, at least two: verification keeps a
 // processor busy. calling is for the functions of users, which may block.
 var (
-	verifying = crew{most: func() int { return runtime.GOMAXPROCS(0) }}
-	calling   = crew{most: func() int { return 1000 }}
+	verifying = crew{most: max(runtime.GOMAXPROCS(0), 2)}
+	calling   = crew{most: 1000}
 )
 
 func (w *crew) do(work func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.running >= w.most() {
+	if w.running == w.most {
 		w.waiting = append(w.waiting, work)
 		return
 	}

@@ -184,13 +184,17 @@ func TestLoopRunsWhileVerifying(t *testing.T) {
 	conn.Free()
 }
 
-// There are as many verifications at a time as there are processors. The others wait.
+// processors is GOMAXPROCS at the start of the program, before the flag -cpu.
+var processors = runtime.GOMAXPROCS(0)
+
+// There are as many verifications at a time as there are processors, but at least two. The others
+// wait.
 func TestBoundedVerifications(t *testing.T) {
 	ca := newAuthority(t)
 	slow := newSlowly()
 	ctx := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", Time: slow.time})
 	base := newLoop(t)
-	most := runtime.GOMAXPROCS(0)
+	most := max(processors, 2)
 	var all []<-chan told
 	for range 3 * most {
 		fd, socket := testutil.TCPPair(t)

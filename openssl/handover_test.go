@@ -182,6 +182,7 @@ func TestEnableWhileTheOutputOfAFilterIsLent(t *testing.T) {
 		}()
 		for !over.Load() {
 			require.NoError(t, conn.Enable(rd|wr))
+			runtime.Gosched() // with one processor the others would hardly run
 		}
 		testutil.OnLoop(t, base, conn.Free)
 		if t.Failed() {

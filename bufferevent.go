@@ -436,27 +436,14 @@ func (b *BufferEvent) WriteString(s string) (int, error) {
 }
 
 func (b *BufferEvent) write(p *byte, n int) (int, error) {
-	if _, err := result("bufferevent_write", b.writeNative((*C.char)(unsafe.Pointer(p)), C.size_t(n))); err != nil {
+	_, err := b.quickly("bufferevent_write", func() C.int64_t {
+		return C.glev_bev_write(b.c, (*C.char)(unsafe.Pointer(p)), C.size_t(n))
+	})
+	if err != nil {
 		return 0, err
 	}
 	raceReads(p, n)
 	return n, nil
-}
-
-func (b *BufferEvent) writeNative(p *C.char, n C.size_t) (rc C.int64_t) {
-	if b.quick() {
-		notes := collect()
-		rc = C.glev_bev_write(b.c, p, n)
-		b.leave()
-		notes.end()
-		return rc
-	}
-	c := b.begin()
-	defer c.end()
-	for c.next() {
-		c.rc = C.glev_bev_write(b.c, p, n)
-	}
-	return c.rc
 }
 
 // WriteBuffer moves all of src to the end of the output, without a copy.
@@ -466,17 +453,9 @@ func (b *BufferEvent) WriteBuffer(src *Buffer) error {
 	if src == nil {
 		return badArgument(op, "src is nil")
 	}
-	_, err := result(op, b.writeBufferNative(src))
-	return err
-}
-
-func (b *BufferEvent) writeBufferNative(src *Buffer) (rc C.int64_t) {
-	if src.owner == b && b.quick() {
-		notes := collect()
-		rc = C.glev_bev_write_buffer(b.c, src.c)
-		b.leave()
-		notes.end()
-		return rc
+	if src.owner == b {
+		_, err := b.quickly(op, func() C.int64_t { return C.glev_bev_write_buffer(b.c, src.c) })
+		return err
 	}
 	c := b.begin()
 	defer c.end()
@@ -484,7 +463,8 @@ func (b *BufferEvent) writeBufferNative(src *Buffer) (rc C.int64_t) {
 	for c.next() {
 		c.rc = C.glev_bev_write_buffer(b.c, src.c)
 	}
-	return c.rc
+	_, err := c.result(op)
+	return err
 }
 
 // Read moves up to len(p) bytes from the input to p. If the input is empty it returns
@@ -498,7 +478,8 @@ func (b *BufferEvent) Read(p []byte) (int, error) {
 		raceWrites(p, n)
 		return n, nil
 	}
-	n, err := result("bufferevent_read", b.readNative(bytesOf(p)))
+	at, size := bytesOf(p)
+	n, err := b.quickly("bufferevent_read", func() C.int64_t { return C.glev_bev_read(b.c, at, size) })
 	raceWrites(p, n)
 	if n > 0 || err != nil || len(p) == 0 {
 		return n, err
@@ -525,22 +506,6 @@ func (b *BufferEvent) readPast(p []byte) (n int) {
 	}
 	b.leave()
 	return n
-}
-
-func (b *BufferEvent) readNative(p *C.char, n C.size_t) (rc C.int64_t) {
-	if b.quick() {
-		notes := collect()
-		rc = C.glev_bev_read(b.c, p, n)
-		b.leave()
-		notes.end()
-		return rc
-	}
-	c := b.begin()
-	defer c.end()
-	for c.next() {
-		c.rc = C.glev_bev_read(b.c, p, n)
-	}
-	return c.rc
 }
 
 // ReadBuffer moves all of the input to the end of dst, without a copy.

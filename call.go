@@ -46,15 +46,7 @@ func (b *Base) enterAlive(op string) error {
 }
 
 // quick enters a bufferevent on which C functions of the second way run no function of a
-// filter, and never return GLEV_WRONG_LOOP; otherwise it returns false. It is for the calls that
-// every message makes:
-//
-//	if b.quick() {
-//		notes := collect()
-//		rc = C.glev_function(b.c)
-//		b.leave()
-//		notes.end()
-//	}
+// filter, and may be called on any thread; otherwise it returns false.
 func (b *BufferEvent) quick() bool {
 	raceRelease()
 	if b.loopOnly || b.filter != nil || !b.usage.enter() {
@@ -238,6 +230,19 @@ func (c *nativeCall) stopAndEnd() {
 
 // result is that of the last call of the C function, or ErrClosed or ErrLoopAborted.
 func (c *nativeCall) result(op string) (int, error) { return result(op, c.rc) }
+
+// quickly is do for the calls that every message makes. The function must not run a function of
+// the user's, because nothing is deferred where the bufferevent is entered quickly.
+func (b *BufferEvent) quickly(op string, function func() C.int64_t) (int, error) {
+	if !b.quick() {
+		return b.do(op, function)
+	}
+	notes := collect()
+	rc := function()
+	b.leave()
+	notes.end()
+	return result(op, rc)
+}
 
 // do is the second way in one line, for methods that need not be fast.
 func (b *BufferEvent) do(op string, function func() C.int64_t) (int, error) {

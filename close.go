@@ -48,7 +48,7 @@ func (b *BufferEvent) Free() {
 // has received everything, or limit passes: a socket that is closed earlier would be reset by
 // what the peer sends, and output on its way would be lost. After limit this can happen.
 //
-// For a bufferevent of WrapBufferEvent, which is C's to free, FreeAfterFlush returns an error.
+// FreeAfterFlush refuses a bufferevent of WrapBufferEvent, because only C may free that one.
 // Stands for bufferevent_free after the last write callback.
 func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	const op = "FreeAfterFlush"

@@ -70,8 +70,8 @@ static int goes_on(const struct glev_bev *r)
  * libevent calls the function as long as it gets on, and it may get on for very long: what a
  * peer has sent compressed can be as large as the peer likes. So after some calls the rest
  * waits for the next turn. Until then nothing is read below, because the end of the stream
- * must not be told before the rest. (The end of a pair does not come by reading. There all
- * is passed on at once, and it is not a peer who has sent it.)
+ * must not be told before the rest. (The end of a pair does not come by reading. There all is
+ * passed on at once: both ends of a pair belong to this process.)
  */
 int glev_filter_rests(struct glev_bev *r, int got_on)
 {

@@ -26,15 +26,22 @@ int glev_socket_no_delay(int fd, int on)
 	return set(fd, IPPROTO_TCP, TCP_NODELAY, on);
 }
 
-static int linger(int fd, int seconds)
+static int no_delay(int fd, const void *on)
 {
+	return glev_socket_no_delay(fd, *(const int *)on);
+}
+
+static int linger(int fd, const void *value)
+{
+	int seconds = *(const int *)value;
 	struct linger l = {.l_onoff = seconds >= 0, .l_linger = seconds >= 0 ? seconds : 0};
 
 	return setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l)) < 0 ? -errno : 0;
 }
 
-static int keep_alive(int fd, const struct glev_keep_alive *k)
+static int keep_alive(int fd, const void *value)
 {
+	const struct glev_keep_alive *k = value;
 	int rc = set(fd, SOL_SOCKET, SO_KEEPALIVE, k->on);
 
 	if (rc < 0 || !k->on)
@@ -57,46 +64,28 @@ static int keep_alive(int fd, const struct glev_keep_alive *k)
 	return rc;
 }
 
-/* Between them the descriptor is not closed. */
-static int64_t enter(struct glev_bev *r, int *fd)
+/* Sets under the lock, so the descriptor is not closed meanwhile. */
+static int64_t change(struct glev_bev *r, int (*option)(int fd, const void *value), const void *value)
 {
+	int64_t rc;
+
 	GLEV_ENTER_STACK(r);
-	*fd = bufferevent_getfd(r->bev);
-	return 0;
+	rc = option(bufferevent_getfd(r->bev), value);
+	glev_stack_unlock(r);
+	return rc;
 }
 
 int64_t glev_bev_no_delay(struct glev_bev *r, int on)
 {
-	int fd;
-	int64_t rc = enter(r, &fd);
-
-	if (rc < 0)
-		return rc;
-	rc = glev_socket_no_delay(fd, on);
-	glev_stack_unlock(r);
-	return rc;
+	return change(r, no_delay, &on);
 }
 
 int64_t glev_bev_keep_alive(struct glev_bev *r, const struct glev_keep_alive *k)
 {
-	int fd;
-	int64_t rc = enter(r, &fd);
-
-	if (rc < 0)
-		return rc;
-	rc = keep_alive(fd, k);
-	glev_stack_unlock(r);
-	return rc;
+	return change(r, keep_alive, k);
 }
 
 int64_t glev_bev_linger_option(struct glev_bev *r, int seconds)
 {
-	int fd;
-	int64_t rc = enter(r, &fd);
-
-	if (rc < 0)
-		return rc;
-	rc = linger(fd, seconds);
-	glev_stack_unlock(r);
-	return rc;
+	return change(r, linger, &seconds);
 }

@@ -32,7 +32,7 @@ func (c *Conn) Close() error {
 	}
 	c.markClosed()
 	c.mu.Unlock()
-	c.using.Lock() // waits for who has the descriptor
+	c.using.Lock() // waits until every call that uses the descriptor has returned
 	//lint:ignore SA2001 there is nothing to do but to wait
 	c.using.Unlock()
 	for _, stop := range c.unwatch {

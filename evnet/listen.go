@@ -320,7 +320,7 @@ func (l *Listener) Close() error {
 	if !l.markClosed() {
 		return l.opError("close", net.ErrClosed)
 	}
-	l.using.Lock() // waits for who has the descriptor
+	l.using.Lock() // waits until every call that uses the descriptor has returned
 	//lint:ignore SA2001 there is nothing to do but to wait
 	l.using.Unlock()
 	l.end()

@@ -105,7 +105,8 @@ func TestLoopDoesNotWait(t *testing.T) {
 	})
 }
 
-// A connection may be freed while its verification goes on, and the answer then meets nobody.
+// A connection may be freed while its verification goes on. The answer that comes afterwards is
+// dropped.
 func TestFreeWhileVerifying(t *testing.T) {
 	waiting(t, func(t *testing.T, conn *openssl.Conn, slow *slowly, failed <-chan error, peer *tls.Conn) {
 		_, events := watch(t, conn)

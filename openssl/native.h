@@ -205,8 +205,9 @@ struct gtls_state {
 
 /* -ENOTCONN before the end of the first handshake. */
 int64_t gtls_conn_state(struct gtls_conn *c, struct gtls_state *s);
-/* Derives bytes that both ends have and nobody else. OpenSSL's error, or 0. -ENOTCONN before the
- * end of the handshake, -ENOTSUP if the ends do not prove that they share it (RFC 7627). */
+/* Derives bytes that only the two ends of the connection can derive. OpenSSL's error, or 0.
+ * -ENOTCONN before the end of the handshake, -ENOTSUP if the ends do not prove that they share it
+ * (RFC 7627). */
 int64_t gtls_conn_export(struct gtls_conn *c, unsigned char *out, size_t n, struct gtls_bytes label, struct gtls_bytes context, int has_context);
 /* Whether a session can still be resumed. */
 int gtls_session_fresh(SSL_SESSION *session);

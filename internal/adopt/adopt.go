@@ -64,8 +64,8 @@ type Kind struct {
 	//
 	//	void (*)(struct bufferevent *)
 	Start unsafe.Pointer
-	// IsOpen reports whether the handshake has ended well. libevent tells that to a filter on top,
-	// and if the filter is freed at that moment, nobody is told.
+	// IsOpen reports whether the handshake has ended well. libevent tells that to a filter on top.
+	// If that filter is freed at the same moment, the root asks IsOpen and tells the bufferevent below.
 	//
 	//	int (*)(struct bufferevent *)
 	IsOpen unsafe.Pointer

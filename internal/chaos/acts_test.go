@@ -171,7 +171,7 @@ func (a *actor) enable(e *end, l *layer) {
 }
 
 func (a *actor) disable(e *end) {
-	e.in.rmu.Lock() // nobody puts a filter on
+	e.in.rmu.Lock() // while it is held, no actor puts a filter on this end
 	defer e.in.rmu.Unlock()
 	a.w.expect(e, "Disable", a.layer(e).bev.Disable(pick(a, rd, wr, rd|wr)), mayFail...)
 }
@@ -179,7 +179,7 @@ func (a *actor) disable(e *end) {
 // A filter is not called for fewer bytes than the low mark of the bufferevent below, so only
 // the top gets one.
 func (a *actor) marks(e *end) {
-	e.in.rmu.Lock() // nobody puts a filter on
+	e.in.rmu.Lock() // while it is held, no actor puts a filter on this end
 	defer e.in.rmu.Unlock()
 	l := a.layer(e)
 	low, high := pick(a, 0, 0, 1, 500, 5000), pick(a, 0, 0, 600, 20000, 100000)

@@ -212,8 +212,17 @@ func (w *world) work(over context.Context, a *actor) {
 	}
 }
 
+// pause is between two looks at the same condition. It ends early when the run has failed. Dozens of
+// goroutines that only yield between their looks would take the processors from the loops.
+func (w *world) pause() {
+	select {
+	case <-w.reported:
+	case <-time.After(500 * time.Microsecond):
+	}
+}
+
 func (w *world) eventually(what string, cond func() bool) {
-	for deadline := time.Now().Add(*patienceFlag); !cond(); time.Sleep(time.Millisecond) { // sleep: looks again
+	for deadline := time.Now().Add(*patienceFlag); !cond(); w.pause() {
 		if w.failed() {
 			return
 		}

@@ -196,7 +196,7 @@ func (c *conn) await(a *actor, s *stream, touched string) {
 				e.side, s, waiting, low, touched)
 			return
 		}
-		time.Sleep(500 * time.Microsecond) // sleep: looks again
+		c.w.pause()
 	}
 }
 
@@ -271,7 +271,7 @@ func (e *end) finish(a *actor) {
 // awaitFin waits until the writer of a raw end has seen that it is to finish.
 func (e *end) awaitFin() {
 	for !e.out.fin.Load() && e.out.whole() && !e.conn.w.failed() {
-		time.Sleep(100 * time.Microsecond) // sleep: looks again
+		e.conn.w.pause()
 	}
 }
 

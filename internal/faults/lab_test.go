@@ -65,6 +65,7 @@ type ended struct {
 	outcome.Outcome
 	failed, crashed []string // the functions, innermost first, in which an allocation failed, and the process crashed
 	output          string
+	status          int // with which the process exited
 }
 
 // run runs a scenario. The process gets what is in env besides.
@@ -80,6 +81,7 @@ func (l *lab) run(scenario string, freeing bool, env ...string) (e ended, err er
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err = cmd.Run()
+	e.status = cmd.ProcessState.ExitCode()
 	e.output = errs.String()
 	for line := range strings.Lines(e.output) {
 		if said, ok := strings.CutPrefix(line, "faults: "); ok {

@@ -166,7 +166,10 @@ func (a *actor) layer(e *end) *layer {
 
 // --- directions, marks, closures --------------------------------------------------------
 
+// Enable moves what waits below a filter up into its input.
 func (a *actor) enable(e *end, l *layer) {
+	e.in.rmu.Lock() // while it is held, no actor takes a filter off
+	defer e.in.rmu.Unlock()
 	a.w.expect(e, "Enable", l.bev.Enable(pick(a, rd, wr, rd|wr)), mayFail...)
 }
 

@@ -248,6 +248,16 @@ static inline int glev_bev_connection_is_due(const struct glev_bev *r)
 	return r->link == GLEV_LOOKING_UP || r->link == GLEV_TRYING || r->link == GLEV_CONNECTING;
 }
 
+/* What of an event does not come again: all but a timeout. */
+static inline short glev_event_lasting(short what)
+{
+	short lasting = what & (BEV_EVENT_CONNECTED | BEV_EVENT_EOF | BEV_EVENT_ERROR);
+
+	if (what & BEV_EVENT_ERROR)
+		lasting |= what & (BEV_EVENT_READING | BEV_EVENT_WRITING);
+	return lasting | (what & BEV_EVENT_EOF ? BEV_EVENT_READING : 0);
+}
+
 /* The socket or end of a pair below a stack. */
 static inline struct glev_bev *glev_bev_bottom(struct glev_bev *r)
 {

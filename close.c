@@ -534,10 +534,10 @@ static void leave_below(struct glev_bev *r, struct glev_bev *filter)
 	if (!quiet || (r->host && on_event)) {
 		glev_settle_callbacks(r, glev_bev_wants(r, GLEV_CB_WRITE));
 		glev_settle(r);
-		filter->owed.kept |= filter->owed.passed;
-		glev_settle_tell_kept(filter);
 		glev_bev_tell_open(r);
 	}
+	filter->owed.kept |= filter->owed.passed;
+	glev_settle_tell_kept(filter);
 	if (quiet && r->host)
 		give_back(r);
 	glev_bev_unlock(r);

@@ -144,12 +144,6 @@ void glev_filter_told(struct glev_bev *r, short what)
 	glev_bev_unlock(r);
 }
 
-/* What of an event does not come again. */
-static short lasting(short what)
-{
-	return (what & BEV_EVENT_CONNECTED) | (what & BEV_EVENT_EOF ? BEV_EVENT_EOF | BEV_EVENT_READING : 0);
-}
-
 void glev_filter_feed_event(struct glev_bev *r, short what, int err)
 {
 	const struct glev_feed *feed = r->stack.feed;
@@ -162,7 +156,7 @@ void glev_filter_feed_event(struct glev_bev *r, short what, int err)
 	else if ((what & BEV_EVENT_EOF) && !glev_bev_lingers(r) && holds_back(r))
 		kept = what & end;
 	keep(r, kept, err);
-	r->owed.passed |= lasting(what & ~kept);
+	r->owed.passed |= glev_event_lasting(what & ~kept);
 	glev_filter_told(r->stack.under, what);
 	if (r->stack.put_off)
 		glev_settle_tell_kept(r);

@@ -173,6 +173,42 @@ func TestFilterTellsTheEndAfterWhatWaitsBelow(t *testing.T) {
 	assert.Equal(t, 50000, testutil.Receive(t, ended))
 }
 
+// The end of a pair is on its way up through two filters when the upper one is freed, and the lower
+// one some turns later. The lower one tells the end, or the bufferevent below it.
+func TestEndOnItsWayIsNotLostWithItsFilters(t *testing.T) {
+	for turns := range 8 {
+		base := testutil.NewBase(t)
+		bev, partner := testutil.NewPair(t, base)
+		ended := make(chan struct{}, 10)
+		tell := func(_ *libevent.BufferEvent, what libevent.Events) {
+			if what&libevent.EventEOF != 0 {
+				ended <- struct{}{}
+			}
+		}
+		require.NoError(t, bev.SetCallbacks(nil, nil, tell))
+		lower := testutil.NewFilter(t, bev, nil, nil, 0)
+		require.NoError(t, lower.SetCallbacks(nil, nil, tell))
+		upper := testutil.NewFilter(t, lower, nil, nil, 0)
+		testutil.Background(t, base)
+		var freeLower func(turns int)
+		freeLower = func(turns int) {
+			if turns == 0 {
+				lower.Free()
+				return
+			}
+			assert.NoError(t, base.Post(func() { freeLower(turns - 1) }))
+		}
+		testutil.OnLoop(t, base, func() {
+			assert.NoError(t, partner.CloseWrite())
+			upper.Free()
+			freeLower(turns)
+		})
+		testutil.Receive(t, ended)
+		bev.Free()
+		partner.Free()
+	}
+}
+
 // The connection is open, but the filter on it has not told that when it is freed. The bufferevent
 // below tells it.
 func TestConnectedIsNotLostWithAFilter(t *testing.T) {

@@ -484,6 +484,12 @@ void glev_settle_tell_kept(struct glev_bev *r)
 		return;
 	r->owed.kept = 0;
 	glev_bev_lock(under);
+	/* The filter below may be freed before it tells the event. Then the bufferevent below that one
+	 * has to tell it. */
+	if (under->stack.feed) {
+		under->owed.passed |= glev_event_lasting(kept);
+		under->owed.kept_err = r->owed.kept_err;
+	}
 	if (!glev_bev_is_quiet(under))
 		glev_settle_tell(under, kept, r->owed.kept_err);
 	glev_bev_unlock(under);

@@ -514,3 +514,31 @@ func TestClientThatIsGone(t *testing.T) {
 	assert.Equal(t, "hello", take(t, read, 5))
 	assert.Equal(t, endOfFile, testutil.Receive(t, events))
 }
+
+// The peer is gone without a close_notify, and OpenSSL's alert meets a closed socket. When the
+// connection is enabled again, the loop does not spin: it still runs what has a lower priority.
+func TestEnableAfterTheAlertHasMetAClosedSocket(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issue(t, "example.test")
+	versions(t, func(t *testing.T, version uint16) {
+		base, err := libevent.NewBaseConfig(libevent.Config{PlainIO: true, Priorities: 2})
+		require.NoError(t, err)
+		t.Cleanup(func() { assert.NoError(t, base.Free()) })
+		testutil.Background(t, base)
+		a, b := testutil.Socketpair(t)
+		accepted := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{cert}, MaxVersion: version}), newLoop(t), a)
+		connecting := newSocket(t, client(t, &openssl.Config{ServerName: "example.test", RootCAs: ca.pool()}), base, b)
+		defer connecting.Free()
+		_, shaken := watch(t, accepted)
+		_, events := watch(t, connecting)
+		require.Equal(t, connected, testutil.Receive(t, shaken))
+		require.Equal(t, connected, testutil.Receive(t, events))
+		testutil.OnLoop(t, base, func() { assert.NoError(t, connecting.SetPriority(0)) })
+		accepted.Free()
+		require.Equal(t, cutOff, testutil.Receive(t, events))
+		for range 3 {
+			require.NoError(t, connecting.Enable(rd|wr))
+			testutil.OnLoop(t, base, func() {})
+		}
+	})
+}

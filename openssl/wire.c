@@ -246,7 +246,7 @@ static int bio_write(BIO *bio, const char *p, int n)
 	done = write_late(w) < 0 ? -1 : write_socket(w, p, (size_t)n);
 	if (done < 0 && is_transient(errno) && (has_failed(c) || keeps_answer(c, p, (size_t)n)))
 		done = n;
-	if (done < 0 && (is_transient(errno) || (errno == EPIPE && hides_epipe(c))))
+	if (done < 0 && (is_transient(errno) || (errno == EPIPE && !has_failed(c) && hides_epipe(c))))
 		BIO_set_retry_write(bio);
 	w->blocked = done != n;
 	return (int)done;

@@ -166,7 +166,10 @@ func (a *actor) layer(e *end) *layer {
 
 // --- directions, marks, closures --------------------------------------------------------
 
+// Enable moves what waits below a filter up into its input.
 func (a *actor) enable(e *end, l *layer) {
+	e.in.rmu.Lock() // while it is held, no actor takes a filter off
+	defer e.in.rmu.Unlock()
 	a.w.expect(e, "Enable", l.bev.Enable(pick(a, rd, wr, rd|wr)), mayFail...)
 }
 
@@ -200,9 +203,6 @@ func (a *actor) marks(e *end) {
 func (a *actor) timeouts(e *end) {
 	l := a.layer(e)
 	if !e.connected.Load() { // a handshake that has timed out is over
-		return
-	}
-	if e.speaksTLS() && a.w.avoids(timeoutWithEnd) {
 		return
 	}
 	few := func() time.Duration { return time.Duration(pick(a, 0, 0, 1, 5, 50)) * time.Millisecond }
@@ -302,7 +302,7 @@ func (a *actor) shown(e *end, s *stream, offset int64, spans [][]byte, locked fu
 }
 
 func (a *actor) peek(e *end) {
-	output := a.chance(1, 2) && e.mayLendOutput()
+	output := a.chance(1, 2)
 	s, mu, side := e.in, &e.in.rmu, (*libevent.BufferEvent).Input
 	if output {
 		s, mu, side = e.out, &e.out.wmu, (*libevent.BufferEvent).Output
@@ -346,15 +346,7 @@ func (a *actor) pullup(e *end) {
 	a.w.expect(e, "Pullup", err, append(mayFail, io.ErrShortBuffer)...)
 }
 
-// mayLendOutput is false for a stack with TLS as a filter.
-func (e *end) mayLendOutput() bool {
-	return !e.speaksTLS() || e.bottom().tls != nil || !e.conn.w.avoids(writesLent)
-}
-
 func (a *actor) reserve(e *end) {
-	if !e.mayLendOutput() {
-		return
-	}
 	s := e.out
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
@@ -517,7 +509,7 @@ func (a *actor) setBase(e *end) {
 
 // filterOn puts a filter on that passes all bytes on.
 func (a *actor) filterOn(e *end) {
-	if len(e.layers()) > 5 || e.freed.Load() || e.speaksTLS() && a.w.avoids(tlsSpins) {
+	if len(e.layers()) > 5 || e.freed.Load() {
 		return
 	}
 	e.out.wmu.Lock()

@@ -51,9 +51,8 @@ type world struct {
 	seed    int64
 	kinds   selection
 	acts    selection
-	known   selection // what is done though it fails
-	table   []act     // those of them that are drawn
-	chances int       // of all of these together
+	table   []act // those of them that are drawn
+	chances int   // of all of these together
 	began   time.Time
 	journal *journal
 	about   []string // how this run is
@@ -98,10 +97,6 @@ func newWorld(t *testing.T) *world {
 	require.NoError(t, err)
 	w.acts, err = choose(actNames(), *opsFlag)
 	require.NoError(t, err)
-	w.known = selection{}
-	for _, what := range allKnown {
-		w.known[string(what)] = *knownFlag == "all" || slices.Contains(strings.Split(*knownFlag, ","), string(what))
-	}
 	for _, what := range actTable() {
 		if w.acts[what.name] {
 			w.table = append(w.table, what)
@@ -255,7 +250,7 @@ func (w *world) report(c *conn, what, more string) {
 	if !w.broken.CompareAndSwap(false, true) {
 		return
 	}
-	text := fmt.Sprintf("%s\n\n-seed %d -duration %v -kinds %q -ops %q -known %q; %s", what, w.seed, duration(), *kindsFlag, *opsFlag, *knownFlag, strings.Join(w.about, "; "))
+	text := fmt.Sprintf("%s\n\n-seed %d -duration %v -kinds %q -ops %q; %s", what, w.seed, duration(), *kindsFlag, *opsFlag, strings.Join(w.about, "; "))
 	if c != nil {
 		text += fmt.Sprintf("\n\n%v\n\nwhat was done to it last:\n%s", c, w.journal.recent(fmt.Sprintf("c%d. ", c.id), 80))
 	}

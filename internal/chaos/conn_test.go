@@ -50,7 +50,7 @@ func (a *actor) drawShape() (s shape, ok bool) {
 	}
 	if s.bottom != "pair" && w.kinds["raw"] && a.chance(1, 3) {
 		s.raw = true
-		return s, !w.excluded(s)
+		return s, true
 	}
 	for range pick(a, 0, 0, 1, 2) {
 		layers := slices.DeleteFunc([]string{"xor", "hold", "tlsfilter"}, func(kind string) bool {
@@ -61,7 +61,7 @@ func (a *actor) drawShape() (s shape, ok bool) {
 			s.layers = append(s.layers, pick(a, layers...))
 		}
 	}
-	return s, !w.excluded(s)
+	return s, true
 }
 
 // conn is a connection: two ends, and a stream in each direction.
@@ -125,7 +125,7 @@ func (c *conn) build(by *conductor) bool {
 // pile puts the layers on the bottom.
 func (e *end) pile(a *actor) {
 	for _, kind := range e.conn.shape.layers {
-		for a.w.kinds["pass"] && (e.conn.shape.tls < 0 || !a.w.avoids(tlsSpins)) && a.chance(1, 8) {
+		for a.w.kinds["pass"] && a.chance(1, 8) {
 			e.putFilter(a, "pass", libevent.OptCloseOnFree)
 		}
 		e.putFilter(a, kind, libevent.OptCloseOnFree)
@@ -164,9 +164,6 @@ func (c *conn) socket(by *conductor, e *end, base *libevent.Base, fd int) *layer
 	e.opts = by.options()
 	if c.shape.tls >= 0 {
 		e.opts &^= libevent.OptLoopOnly | libevent.OptDeferCallbacks
-		if c.w.avoids(tlsSpins) {
-			e.opts &^= libevent.OptPlainIO
-		}
 		tls, err := c.w.tls[c.shape.tls].side(e.side).NewSocket(base, fd, e.opts)
 		if c.w.expect(e, "NewSocket", err); err != nil {
 			return nil

@@ -27,7 +27,6 @@ var (
 	slotsFlag    = flag.Int("connections", 12, "how many connections there are at a time")
 	kindsFlag    = flag.String("kinds", "", "the kinds of connections, or, each with a minus, those to leave out; a wrong one prints all")
 	opsFlag      = flag.String("ops", "", "the same for the acts")
-	knownFlag    = flag.String("known", "", "what is done though it is known to fail, as named in known_test.go, or all")
 )
 
 // TestMain fails the run if a test has left an object of C's behind.

@@ -179,7 +179,7 @@ func (e *examination) conclude() C.int {
 // --- the connection -----------------------------------------------------------------
 
 // askConfirm returns GTLS_YES or GTLS_NO for a connection whose handshake is done, or GTLS_LATER.
-func (c *Conn) askConfirm(id C.uint) C.int {
+func (c *Conn) askConfirm(id C.uint, mayRest bool) C.int {
 	s, err := c.decide()
 	if err != nil {
 		return c.fail(err)
@@ -189,16 +189,21 @@ func (c *Conn) askConfirm(id C.uint) C.int {
 	if !t.mustConfirm(s) {
 		return C.GTLS_YES
 	}
+	if !mayRest {
+		return c.confirmed(t.confirm(s))
+	}
 	calling.do(func() {
 		err := t.confirm(s)
-		c.answer(id, C.GTLS_ASK_CONFIRM, func() C.int {
-			if err != nil {
-				return c.fail(err)
-			}
-			return C.GTLS_YES
-		})
+		c.answer(id, C.GTLS_ASK_CONFIRM, func() C.int { return c.confirmed(err) })
 	})
 	return C.GTLS_LATER
+}
+
+func (c *Conn) confirmed(err error) C.int {
+	if err != nil {
+		return c.fail(err)
+	}
+	return C.GTLS_YES
 }
 
 // mustConfirm reports whether VerifyConnection is still to be called. If the peer has shown

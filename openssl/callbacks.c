@@ -173,7 +173,7 @@ void gtls_on_info(const SSL *ssl, int where, int ret)
 	if ((where & SSL_CB_HANDSHAKE_START) && SSL_version(ssl) < TLS1_3_VERSION)
 		gtls_ask_restart(c);
 	if ((where & SSL_CB_HANDSHAKE_DONE) && !c->ask.may_rest)
-		gtls_conn_opened(c);
+		gtls_handshake_done(c);
 	if (c->code)
 		return;
 	if (!(where & SSL_CB_ALERT))

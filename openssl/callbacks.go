@@ -26,10 +26,10 @@ func gtlsVerify(handle C.uintptr_t, sent *C.struct_stack_st_X509, id C.uint, may
 }
 
 //export gtlsDecide
-func gtlsDecide(handle C.uintptr_t, id C.uint) (answer C.int) {
+func gtlsDecide(handle C.uintptr_t, id C.uint, mayRest C.int) (answer C.int) {
 	answer = C.GTLS_NO
 	defer guard()
-	return cgo.Handle(handle).Value().(*Conn).askConfirm(id)
+	return cgo.Handle(handle).Value().(*Conn).askConfirm(id, mayRest != 0)
 }
 
 //export gtlsHello
@@ -88,7 +88,9 @@ func gtlsKey(handle C.uintptr_t, line *C.char) {
 //export gtlsAnother
 func gtlsAnother(handle C.uintptr_t) {
 	defer guard()
-	cgo.Handle(handle).Value().(*Conn).state.Store(nil)
+	c := cgo.Handle(handle).Value().(*Conn)
+	c.next.Store(nil)
+	c.state.Store(nil)
 }
 
 //export gtlsGone

@@ -293,12 +293,8 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 	timeout := what & libevent.EventTimeout
 	switch {
 	case what&libevent.EventConnected != 0:
-		if state.decided == 0 {
-			if err := c.decideNow(); err != nil {
-				c.failed.Store(&err)
-				C.gtls_conn_refuse(c.c)
-				return 0, nil
-			}
+		if state.refused != 0 { // EventError follows
+			return 0, nil
 		}
 		c.state.Store(c.next.Swap(nil))
 		c.ended.Store(false)
@@ -308,7 +304,9 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 			return native, os.ErrDeadlineExceeded
 		}
 		return native, nil
-	case state.close_notify != 0 && what&libevent.EventEOF != 0:
+	case state.refused != 0 && state.failed_before == 0: // OpenSSL's own end of it means nothing
+		return int(timeout | libevent.EventReading | libevent.EventError), c.causeOf(what, errno, codes, state)
+	case state.close_notify != 0 && state.refused == 0 && what&libevent.EventEOF != 0:
 		// EventWriting says that a write has failed as well, because the peer has gone, or
 		// that the timeout is one of writing.
 		report := timeout

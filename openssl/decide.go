@@ -26,6 +26,9 @@ func (c *Conn) decide() (*ConnectionState, error) {
 	if err := c.checkPeer(s); err != nil {
 		return nil, err
 	}
+	if !c.isSamePeer(s) {
+		return nil, errOtherPeer
+	}
 	if proto := s.NegotiatedProtocol; proto != "" && !slices.Contains(c.rules().protos, proto) {
 		return nil, fmt.Errorf("openssl: the peer has chosen the protocol %q, which NextProtos does not have", proto)
 	}
@@ -36,7 +39,22 @@ var (
 	errNoProtection  = errors.New("openssl: the cipher does not protect the connection")
 	errNoCertificate = errors.New("openssl: the peer has shown no certificate")
 	errNotVerified   = errors.New("openssl: the certificate of the peer was not verified")
+	errOtherPeer     = errors.New("openssl: the peer has shown another certificate in a renegotiation")
 )
+
+// isSamePeer reports whether a renegotiation has led to the peer of the handshake before. A user who
+// has looked at the peer once must not get bytes of another one.
+func (c *Conn) isSamePeer(s *ConnectionState) bool {
+	before := c.next.Load() // the first handshake is perhaps not reported yet
+	if before == nil {
+		before = c.state.Load()
+	}
+	if before == nil {
+		return true
+	}
+	now, then := s.PeerCertificates, before.PeerCertificates
+	return len(now) == 0 && len(then) == 0 || len(now) > 0 && len(then) > 0 && now[0].Equal(then[0])
+}
 
 // checkPeer checks that the peer has shown the certificates that the context demands, and sets
 // those of s.
@@ -112,16 +130,6 @@ func (t *trust) expired(p *peer) error {
 		}
 	}
 	return x509.CertificateInvalidError{Cert: bad, Reason: x509.Expired, Detail: fmt.Sprintf("it is %v now", now)}
-}
-
-// decideNow is decide for a handshake that could not wait for Go. It runs without a lock.
-func (c *Conn) decideNow() error {
-	s, err := c.decide()
-	if t := &c.rules().trust; err == nil && t.mustConfirm(s) {
-		err = t.confirm(s)
-	}
-	c.next.Store(s)
-	return err
 }
 
 // mayResume says whether a server resumes a session with a client. If not, the client gets a full

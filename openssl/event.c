@@ -87,22 +87,13 @@ struct gtls_event gtls_conn_event(struct gtls_conn *c, short what)
 	e.nothing_received = !c->open && (SSL_in_before(c->ssl) || BIO_number_read(bio) == c->wire.read_before);
 	e.flooded = c->guard.flooded;
 	e.failed_before = c->failed;
-	e.decided = c->decided == GTLS_YES;
+	e.refused = c->decided == GTLS_NO;
 	e.socket_eof = BIO_eof(bio) > 0;
-	if ((what & BEV_EVENT_ERROR) && !SSL_in_before(c->ssl))
+	if ((what & (e.refused ? BEV_EVENT_EOF | BEV_EVENT_ERROR : BEV_EVENT_ERROR)) && !SSL_in_before(c->ssl))
 		c->failed = 1;
 	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))
 		gtls_guard_stop(c);
 	turn_off(c, ended_by(c, what));
 	gtls_unlock(c);
 	return e;
-}
-
-void gtls_conn_refuse(struct gtls_conn *c)
-{
-	gtls_lock(c);
-	bufferevent_disable(c->bev, EV_READ | EV_WRITE);
-	evbuffer_drain(bufferevent_get_input(c->bev), evbuffer_get_length(bufferevent_get_input(c->bev)));
-	bufferevent_trigger_event(c->bev, BEV_EVENT_ERROR | BEV_EVENT_READING, BEV_TRIG_DEFER_CALLBACKS);
-	gtls_unlock(c);
 }

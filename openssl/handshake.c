@@ -97,8 +97,23 @@ static void decide(struct gtls_conn *c)
 	if (c->decided || c->ask.refused)
 		return;
 	c->ask.id++;
-	c->decided = (int8_t)gtlsDecide(c->handle, c->ask.id);
+	c->decided = (int8_t)gtlsDecide(c->handle, c->ask.id, c->ask.may_rest);
 	c->ask.pending = c->decided == GTLS_LATER;
+}
+
+/* libevent, or the SSL_read or SSL_write that has led the handshake, would go on with bytes of the
+ * user, and only later report the connection. So if Go refuses it, OpenSSL is told that both ends
+ * have closed it: then it reads and writes nothing more. OpenSSL would say so only when the peer
+ * sends something. */
+void gtls_handshake_done(struct gtls_conn *c)
+{
+	decide(c);
+	if (c->decided == GTLS_YES) {
+		gtls_conn_opened(c);
+		return;
+	}
+	SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+	bufferevent_trigger_event(c->bev, BEV_EVENT_ERROR | BEV_EVENT_READING, BEV_TRIG_DEFER_CALLBACKS);
 }
 
 /* Whether libevent's callback shall be called now. Locked. */

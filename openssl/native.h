@@ -132,14 +132,11 @@ struct gtls_event {
 	int flooded;          /* the peer has sent too many records without data */
 	int failed_before;    /* an error of this connection was reported already */
 	int socket_eof;       /* the socket has ended */
-	int decided;          /* Go has said that the connection may be reported */
+	int refused;          /* Go has said that the connection must not be reported */
 };
 
 /* Turns off the directions that the event has ended. */
 struct gtls_event gtls_conn_event(struct gtls_conn *c, short what);
-
-/* Has libevent report EventError for a connection whose handshake is done, and nothing else. */
-void gtls_conn_refuse(struct gtls_conn *c);
 
 /* --- handshake.c ----------------------------------------------------------- */
 

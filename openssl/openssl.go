@@ -73,7 +73,7 @@
 //	                                                         of the user's could not do more than keep bytes
 //	WrapSession, UnwrapSession     none                      OpenSSL encrypts tickets itself
 //	DynamicRecordSizingDisabled    none                      records are as large as what is written, up to 16 KiB
-//	Renegotiation                  a bool                    for both sides, with TLS 1.2
+//	Renegotiation                  a bool                    for both sides, with TLS 1.2; the peer keeps its certificate
 //	KeyLogWriter                   the same                  written to on a goroutine of its own
 //	EncryptedClientHello...        none                      OpenSSL 3.5 does not have it
 //	ConnectionState                the same                  after a resumption a server has only the client's own certificate

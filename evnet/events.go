@@ -89,8 +89,12 @@ func (c *Conn) handleEvent(what libevent.Events, err error) {
 	case what&libevent.EventWriting != 0:
 		c.lose(what, err)
 		c.out.fail(writeError(what, err))
-		if what&libevent.EventReading != 0 && what&libevent.EventEOF != 0 { // one event for both directions
+		switch { // libevent may tell of both directions in one event
+		case what&libevent.EventReading == 0:
+		case what&libevent.EventEOF != 0:
 			c.endReading(io.EOF)
+		default:
+			c.endReading(connError("read", err))
 		}
 		// A socket can still be read after a failed write. TLS cannot: libevent has turned reading off.
 		if what&libevent.EventError != 0 && c.bev.Enabled()&libevent.EvRead == 0 {

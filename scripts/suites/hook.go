@@ -126,17 +126,18 @@ func contexts() (server, client *openssl.Context) {
 	return server, client
 }
 
-// listener has TLS on what it accepts. A *net.TCPListener, it would not show whether a test
-// demands one, so only the methods of net.Listener are its own.
+// listener has TLS on what it accepts. A *net.TCPListener would not show whether a test demands
+// one, so the type is another and has the methods of *evnet.Listener.
 type listener struct {
 	l      *net.TCPListener
 	base   *libevent.Base
 	server *openssl.Context
 }
 
-func (l *listener) Addr() net.Addr                { return l.l.Addr() }
-func (l *listener) Close() error                  { return l.l.Close() }
-func (l *listener) SetDeadline(t time.Time) error { return l.l.SetDeadline(t) }
+func (l *listener) Addr() net.Addr                        { return l.l.Addr() }
+func (l *listener) Close() error                          { return l.l.Close() }
+func (l *listener) SetDeadline(t time.Time) error         { return l.l.SetDeadline(t) }
+func (l *listener) SyscallConn() (syscall.RawConn, error) { return l.l.SyscallConn() }
 
 func (l *listener) Accept() (net.Conn, error) {
 	c, err := l.l.Accept()

@@ -216,16 +216,19 @@ func (f *foreign) Free() error {
 	return err
 }
 
+// loopKinds are the loops that connections can be on.
+var loopKinds = []struct {
+	name string
+	loop func(testing.TB) runner
+}{
+	{"base", func(t testing.TB) runner { return newBase(t) }},
+	{"group", func(t testing.TB) runner { return newGroup(t) }},
+	{"C", newHost},
+}
+
 func TestConformance(t *testing.T) {
 	for _, tr := range transports {
-		for _, kind := range []struct {
-			name string
-			loop func(testing.TB) runner
-		}{
-			{"base", func(t testing.TB) runner { return newBase(t) }},
-			{"group", func(t testing.TB) runner { return newGroup(t) }},
-			{"C", newHost},
-		} {
+		for _, kind := range loopKinds {
 			t.Run(tr.name+"/"+kind.name, func(t *testing.T) {
 				loop := kind.loop(t)
 				background(t, loop)

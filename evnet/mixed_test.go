@@ -22,17 +22,11 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// TestMixedProgram does on one loop what programs do on many: HTTP, TLS, closures
-// of the root package, and connections on which other goroutines set deadlines and call Close
-// while Read and Write wait. It is meant for the race detector, for minutes with -count.
+// TestMixedProgram does at once, on one loop, what evnet is used for: HTTP, TLS, connections on
+// which other goroutines set deadlines and call Close while Read and Write wait, and beside them
+// closures of the root package. It is meant for the race detector, for minutes with -count.
 func TestMixedProgram(t *testing.T) {
-	for _, kind := range []struct {
-		name string
-		loop func(testing.TB) runner
-	}{
-		{"base", func(t testing.TB) runner { return newBase(t) }},
-		{"group", func(t testing.TB) runner { return newGroup(t) }},
-	} {
+	for _, kind := range loopKinds {
 		t.Run(kind.name, func(t *testing.T) {
 			loop := kind.loop(t)
 			background(t, loop)
@@ -121,8 +115,7 @@ func rootClient(t *testing.T, base *libevent.Base, address net.Addr) {
 }
 
 // unruly sends data to a peer that sends it back, and reads it. Meanwhile a third goroutine sets
-// deadlines, and the connection ends in a way that the seed says: both sides end in order, or
-// Close comes in the middle.
+// deadlines. The seed says how the connection ends: in order, or by Close in the middle.
 func unruly(t *testing.T, c *evnet.Conn, seed uint64) {
 	data := testutil.Noise(200_000)
 	inOrder := seed%3 == 0

@@ -13,7 +13,7 @@
 # Some tests fail on package net too, if the machine is busy. So a test that has failed on a loop
 # only is run alone, several times on both.
 #
-# scripts/suites/known has the tests that are known to fail, with their reasons.
+# scripts/suites/known has the tests that are left out, with the reasons.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . scripts/deps.sh
@@ -104,7 +104,7 @@ hook_go() {
 			s/^func (lc \*ListenConfig) Listen(/func (lc *ListenConfig) UnhookedListen(/'
 		ours net.go "$src/net/evnet.go"
 		ours testing.go "$src/testing/evnet.go"
-		# The loop is no goroutine that a test has left behind. (So it is for gRPC, below.)
+		# net/http's tests look for goroutines that a test has left behind. The loop is none.
 		edit "$src/net/http/main_test.go" 's/strings.Contains(stack, "created by net.startServer")/strings.Contains(stack, "libevent\/hook.init") || strings.Contains(stack, "libevent.(*Group).Run") || &/'
 		mv "$work/go.new" "$work/go"
 	}
@@ -125,7 +125,7 @@ source_of() {
 		[ -n "$from" ] || return 1
 		cp -R "$from" "$copy.new"
 		chmod -R u+w "$copy.new"
-		leaks=$copy.new/internal/leakcheck/leakcheck.go
+		leaks=$copy.new/internal/leakcheck/leakcheck.go # gRPC looks for such goroutines too
 		[ ! -e "$leaks" ] ||
 			edit "$leaks" 's/"testing.Main(",/& "libevent\/hook.init", "libevent.(*Group).Run",/'
 		mv "$copy.new" "$copy"
@@ -192,7 +192,7 @@ prepare_redis() {
 known=$repository/scripts/suites/known
 
 # run runs the tests of package $1, whose sources are in folder $2, in mode $3: "net" or a loop.
-# The program gets the other arguments. On a loop the tests that are known to fail are skipped,
+# The program gets the other arguments. On a loop the known tests are skipped,
 # because some end the whole program.
 run() (
 	package=$1

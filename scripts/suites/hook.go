@@ -25,8 +25,8 @@ import (
 	"github.com/go-libevent/libevent/openssl"
 )
 
-// endless never ends, but could. Without a context that can, a loop ends when it has nothing to
-// wait for.
+// endless is the context of the loops, and never ends. With a context that cannot end, a loop
+// would return as soon as it has nothing to wait for, so this one has a cancel function.
 var endless, _ = context.WithCancel(context.Background())
 
 func init() {
@@ -80,7 +80,7 @@ func on(loop libevent.Loop) {
 	}
 }
 
-// withTLS puts TLS on TCP connections. Both ends have to be of this process.
+// withTLS puts TLS on TCP connections. Both ends have to be in this process.
 func withTLS(base *libevent.Base) {
 	server, client := contexts()
 	listen, dial := net.Hook.Listen, net.Hook.Dial

@@ -63,7 +63,7 @@ func browse(t *testing.T, wg *sync.WaitGroup, loop libevent.Loop) {
 		},
 	} {
 		url, client := serveHTTP(t, loop, change)
-		for i := range 3 {
+		for i := range 2 {
 			wg.Go(func() { visit(t, client, url, proto, i) })
 		}
 	}
@@ -117,7 +117,7 @@ func rootClient(t *testing.T, base *libevent.Base, address net.Addr) {
 // unruly sends data to a peer that sends it back, and reads it. Meanwhile a third goroutine sets
 // deadlines. The seed says how the connection ends: in order, or by Close in the middle.
 func unruly(t *testing.T, c *evnet.Conn, seed uint64) {
-	data := testutil.Noise(200_000)
+	data := testutil.Noise(100_000)
 	inOrder := seed%3 == 0
 	half := make(chan struct{})
 	var wg sync.WaitGroup

@@ -3,6 +3,7 @@
 package evnet
 
 import (
+	"errors"
 	"io"
 	"syscall"
 
@@ -94,7 +95,7 @@ func (c *Conn) handleEvent(what libevent.Events, err error) {
 		case what&libevent.EventEOF != 0:
 			c.endReading(io.EOF)
 		default:
-			c.endReading(connError("read", err))
+			c.endReading(readError(err))
 		}
 		// A socket can still be read after a failed write. TLS cannot: libevent has turned reading off.
 		if what&libevent.EventError != 0 && c.bev.Enabled()&libevent.EvRead == 0 {
@@ -138,6 +139,15 @@ func writeError(what libevent.Events, err error) error {
 		return errBrokenPipe
 	}
 	return err
+}
+
+// readError returns the error of reading for an event of both directions, whose error may be that
+// of writing: reading never fails with EPIPE.
+func readError(err error) error {
+	if errors.Is(err, syscall.EPIPE) {
+		err = syscall.ECONNRESET
+	}
+	return connError("read", err)
 }
 
 // onPartnerFree ends a connection over a pair whose other end was freed. libevent does not

@@ -135,8 +135,7 @@ func unruly(t *testing.T, c *evnet.Conn, seed uint64) {
 	})
 	wg.Go(func() {
 		for i := range 50 {
-			at := time.Now().Add(time.Duration(rand.IntN(2000)-500) * time.Microsecond)
-			_ = []func(time.Time) error{c.SetDeadline, c.SetReadDeadline, c.SetWriteDeadline}[i%3](at)
+			_ = []func(time.Time) error{c.SetDeadline, c.SetReadDeadline, c.SetWriteDeadline}[i%3](soon())
 			runtime.Gosched()
 		}
 		_ = c.SetDeadline(time.Time{})
@@ -155,15 +154,19 @@ func unruly(t *testing.T, c *evnet.Conn, seed uint64) {
 	}
 }
 
+// soon returns a deadline that has passed, or that passes within 20 ms.
+func soon() time.Time { return time.Now().Add(time.Duration(rand.IntN(20)-1) * time.Millisecond) }
+
 // writePatiently writes all data in pieces, whatever deadlines pass meanwhile.
 func writePatiently(c net.Conn, data []byte) error {
 	for len(data) > 0 {
 		n, err := c.Write(data[:min(len(data), 1+rand.IntN(20_000))])
-		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			_ = c.SetWriteDeadline(soon())
+		} else if err != nil {
 			return err
 		}
 		data = data[n:]
-		runtime.Gosched()
 	}
 	return nil
 }
@@ -188,9 +191,10 @@ func readPatiently(t *testing.T, c net.Conn, data []byte, half chan<- struct{}) 
 		if err == io.EOF {
 			assert.Zero(t, len(data), "bytes are missing")
 		}
-		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			_ = c.SetReadDeadline(soon())
+		} else if err != nil {
 			return err
 		}
-		runtime.Gosched()
 	}
 }

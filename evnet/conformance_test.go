@@ -21,6 +21,7 @@ import (
 	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/evnet"
 	"github.com/go-libevent/libevent/internal/host"
+	"github.com/go-libevent/libevent/internal/testutil"
 	"github.com/go-libevent/libevent/openssl"
 )
 
@@ -100,10 +101,12 @@ func overTLS(t testing.TB, loop libevent.Loop) (a, b net.Conn, err error) {
 // tlsContexts makes contexts that are freed at the end of the test.
 func tlsContexts(t testing.TB) (server, client *openssl.Context) {
 	certs := certificates()
-	server, err := openssl.NewServerContext(&openssl.Config{Certificates: certs.TLS.Certificates})
+	server, err := openssl.NewServerContext(&openssl.Config{
+		Certificates: certs.TLS.Certificates, HandshakeTimeout: testutil.Patience})
 	if err == nil {
 		client, err = openssl.NewClientContext(&openssl.Config{
-			ServerName: "example.com", RootCertificates: []*x509.Certificate{certs.Certificate()}})
+			ServerName: "example.com", RootCertificates: []*x509.Certificate{certs.Certificate()},
+			HandshakeTimeout: testutil.Patience})
 	}
 	if err != nil {
 		t.Error(err)
@@ -216,16 +219,19 @@ func (f *foreign) Free() error {
 	return err
 }
 
+// loopKinds are the loops that connections can be on.
+var loopKinds = []struct {
+	name string
+	loop func(testing.TB) runner
+}{
+	{"base", func(t testing.TB) runner { return newBase(t) }},
+	{"group", func(t testing.TB) runner { return newGroup(t) }},
+	{"C", newHost},
+}
+
 func TestConformance(t *testing.T) {
 	for _, tr := range transports {
-		for _, kind := range []struct {
-			name string
-			loop func(testing.TB) runner
-		}{
-			{"base", func(t testing.TB) runner { return newBase(t) }},
-			{"group", func(t testing.TB) runner { return newGroup(t) }},
-			{"C", newHost},
-		} {
+		for _, kind := range loopKinds {
 			t.Run(tr.name+"/"+kind.name, func(t *testing.T) {
 				loop := kind.loop(t)
 				background(t, loop)

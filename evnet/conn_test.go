@@ -265,6 +265,32 @@ func TestReset(t *testing.T) {
 	assertOp(t, err, "write", syscall.EPIPE)
 }
 
+// A peer that goes away with unread input ends both directions at once, and libevent may tell a
+// filter of both in one event.
+func TestResetWithOutput(t *testing.T) {
+	for _, tr := range transports {
+		if tr.name != "unix" && tr.name != "filter" {
+			continue // the others do not fail in both directions
+		}
+		t.Run(tr.name, func(t *testing.T) {
+			a, b := tr.pair(t, running(t))
+			fill(t, b)
+			read := async(func() (int, error) { return b.Read(make([]byte, 1)) })
+			require.NoError(t, a.SetLinger(0))
+			require.NoError(t, a.Close())
+			// The system tells of the reset once, to the reader or to the writer.
+			if err := testutil.Receive(t, read).err; err != io.EOF {
+				assertOp(t, err, "read", syscall.ECONNRESET)
+				assert.ErrorContains(t, err, ": read: ")
+			}
+			testutil.Eventually(t, func() bool {
+				_, err := b.Write([]byte("x"))
+				return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+			}, "Write fails")
+		})
+	}
+}
+
 func TestBrokenPipe(t *testing.T) {
 	for _, tr := range transports {
 		if tr.name == "tcp" {

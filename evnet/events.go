@@ -3,6 +3,7 @@
 package evnet
 
 import (
+	"errors"
 	"io"
 	"syscall"
 
@@ -89,8 +90,12 @@ func (c *Conn) handleEvent(what libevent.Events, err error) {
 	case what&libevent.EventWriting != 0:
 		c.lose(what, err)
 		c.out.fail(writeError(what, err))
-		if what&libevent.EventReading != 0 && what&libevent.EventEOF != 0 { // one event for both directions
+		switch { // libevent may tell of both directions in one event
+		case what&libevent.EventReading == 0:
+		case what&libevent.EventEOF != 0:
 			c.endReading(io.EOF)
+		default:
+			c.endReading(readError(err))
 		}
 		// A socket can still be read after a failed write. TLS cannot: libevent has turned reading off.
 		if what&libevent.EventError != 0 && c.bev.Enabled()&libevent.EvRead == 0 {
@@ -134,6 +139,15 @@ func writeError(what libevent.Events, err error) error {
 		return errBrokenPipe
 	}
 	return err
+}
+
+// readError returns the error of reading for an event of both directions, whose error may be that
+// of writing: reading never fails with EPIPE.
+func readError(err error) error {
+	if errors.Is(err, syscall.EPIPE) {
+		err = syscall.ECONNRESET
+	}
+	return connError("read", err)
 }
 
 // onPartnerFree ends a connection over a pair whose other end was freed. libevent does not

@@ -36,8 +36,9 @@ func (c *Conn) SetKeepAlive(on bool) error {
 	return c.setsockopt(func(fd int) error { return setKeepAlive(fd, on) })
 }
 
-// SetKeepAlivePeriod sets how long the peer may be silent before the system probes it. On systems other than Linux, and on a connection that is not
-// TCP, the error matches errors.ErrUnsupported.
+// SetKeepAlivePeriod sets how long the peer may be silent before the system probes it. On
+// systems other than Linux, and on a connection that is not TCP, the error matches
+// errors.ErrUnsupported.
 func (c *Conn) SetKeepAlivePeriod(d time.Duration) error {
 	return c.setsockopt(func(fd int) error {
 		return setKeepAliveTimes(fd, net.KeepAliveConfig{Idle: d, Interval: -1, Count: -1})

@@ -10,13 +10,19 @@
 # suites are run as they are: on net, on a base, on a group, and over TLS. MODES may name fewer.
 # With -k the work is kept in DIR, where a later run finds it.
 #
-# scripts/suites/known has the tests that are known to fail, with their reasons.
+# Some tests fail on package net too, if the machine is busy. So a test that has failed on a loop
+# only is run alone, several times on both.
+#
+# scripts/suites/known has the tests that are left out, with the reasons.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . scripts/deps.sh
 
 modes=${MODES:-base group tls}
 repository=$(pwd)
+temporary= # what is removed at the end
+server=    # PostgreSQL's process
+trap '[ -z "$server" ] || kill "$server"; [ -z "$temporary" ] || { chmod -R u+w $temporary; rm -rf $temporary; }' EXIT
 if [ "${1-}" = -k ]; then
 	work=$2
 	shift 2
@@ -24,7 +30,7 @@ if [ "${1-}" = -k ]; then
 	work=$(cd "$work" && pwd)
 else
 	work=$(mktemp -d)
-	trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+	temporary=$work
 fi
 
 # What is run: the name of a package, and the version of its module, or "std". The modes in the
@@ -49,6 +55,7 @@ google.golang.org/grpc/test google.golang.org/grpc@v1.78.0
 github.com/jackc/pgx/v5 github.com/jackc/pgx/v5@v5.8.0 tls
 github.com/jackc/pgx/v5/pgconn github.com/jackc/pgx/v5@v5.8.0 tls
 github.com/jackc/pgx/v5/pgxpool github.com/jackc/pgx/v5@v5.8.0 tls
+github.com/redis/go-redis/v9 github.com/redis/go-redis/v9@v9.5.1 tls
 "
 
 export GOTOOLCHAIN=local GOWORK=off
@@ -97,7 +104,7 @@ hook_go() {
 			s/^func (lc \*ListenConfig) Listen(/func (lc *ListenConfig) UnhookedListen(/'
 		ours net.go "$src/net/evnet.go"
 		ours testing.go "$src/testing/evnet.go"
-		# The loop is no goroutine that a test has left behind. (So it is for gRPC, below.)
+		# net/http's tests look for goroutines that a test has left behind. The loop is none.
 		edit "$src/net/http/main_test.go" 's/strings.Contains(stack, "created by net.startServer")/strings.Contains(stack, "libevent\/hook.init") || strings.Contains(stack, "libevent.(*Group).Run") || &/'
 		mv "$work/go.new" "$work/go"
 	}
@@ -118,7 +125,7 @@ source_of() {
 		[ -n "$from" ] || return 1
 		cp -R "$from" "$copy.new"
 		chmod -R u+w "$copy.new"
-		leaks=$copy.new/internal/leakcheck/leakcheck.go
+		leaks=$copy.new/internal/leakcheck/leakcheck.go # gRPC looks for such goroutines too
 		[ ! -e "$leaks" ] ||
 			edit "$leaks" 's/"testing.Main(",/& "libevent\/hook.init", "libevent.(*Group).Run",/'
 		mv "$copy.new" "$copy"
@@ -150,17 +157,19 @@ compile() (
 # start_postgres starts a PostgreSQL for pgx, which finds it by the environment.
 start_postgres() {
 	[ -z "${PGX_TEST_DATABASE-}" ] || return 0
-	postgres=$(command -v postgres) && initdb=$(command -v initdb || ls "$(dirname "$(readlink -f "$postgres")")/initdb") || return 1
+	postgres=$(command -v postgres || find /usr/lib/postgresql -path '*/bin/postgres' | sort -V | tail -n 1)
+	[ -n "$postgres" ] || return 1
+	initdb=$(dirname "$(readlink -f "$postgres")")/initdb
 	data=$(mktemp -d)
-	run=
+	temporary="$temporary $data"
+	as=
 	if [ "$(id -u)" = 0 ]; then # PostgreSQL refuses to run as root
 		chown nobody "$data"
-		run="setpriv --reuid nobody --clear-groups"
+		as="setpriv --reuid nobody --clear-groups"
 	fi
-	$run "$initdb" -D "$data/db" -U postgres -A trust >"$work/postgres.log" 2>&1 || return 1
-	$run "$postgres" -D "$data/db" -k "$data" -c listen_addresses= -c fsync=off >>"$work/postgres.log" 2>&1 &
+	$as "$initdb" -D "$data/db" -U postgres -A trust >"$work/postgres.log" 2>&1 || return 1
+	$as "$postgres" -D "$data/db" -k "$data" -c listen_addresses= -c fsync=off >>"$work/postgres.log" 2>&1 &
 	server=$!
-	trap 'kill "$server"; rm -rf "$data"' EXIT
 	tries=0
 	until psql -h "$data" -U postgres -c 'create extension hstore; create extension ltree; create domain uint64 as numeric(20,0)' >>"$work/postgres.log" 2>&1; do
 		tries=$((tries + 1))
@@ -171,37 +180,73 @@ start_postgres() {
 	export PGX_TEST_DATABASE
 }
 
+# prepare_redis puts a Redis where the tests of go-redis, whose sources are in folder $1, start it.
+# (Later versions of them want containers.) What they need modules of Redis for fails on net too.
+prepare_redis() {
+	redis=$(command -v redis-server) || return 1
+	mkdir -p "$1/testdata/redis/src"
+	ln -sf "$redis" "$1/testdata/redis/src/redis-server"
+	printf 'save ""\nenable-debug-command yes\n' >"$1/testdata/redis/redis.conf"
+}
+
 known=$repository/scripts/suites/known
 
 # run runs the tests of package $1, whose sources are in folder $2, in mode $3: "net" or a loop.
-# On a loop the tests that are known to fail are skipped, because some end the whole program.
+# The program gets the other arguments. On a loop the known tests are skipped,
+# because some end the whole program.
 run() (
-	name=$(echo "$1" | tr / +)
+	package=$1
+	mode=$3
 	cd "$2"
-	mode=
+	shift 3
 	skip=
-	if [ "$3" != net ]; then
-		mode=$3
-		skip=$(awk -v package="$1" -v mode="$3" '
+	if [ "$mode" != net ]; then
+		skip=$(awk -v package="$package" -v mode="$mode" '
 			{ split($2, test, "@"); gsub("/", "$/^", test[1]) }
 			$1 == package && (test[2] == "" || test[2] == mode) { printf "%s^%s$", bar, test[1]; bar = "|" }' "$known")
 	fi
-	EVNET=$mode timeout 1000 "$work/bin/$name" -test.v -test.timeout 900s -test.skip "$skip" \
-		>"$work/results/$name.$3" 2>&1 || echo "ended with $?" >>"$work/results/$name.$3"
+	EVNET=${mode#net} timeout 1000 "$work/bin/$(echo "$package" | tr / +)" \
+		-test.v -test.timeout 900s -test.skip "$skip" "$@" 2>&1 || echo "ended with $?"
 )
 
-# failed prints the tests that failed in a file, and how the program ended if by itself.
+# failed prints the tests that failed in a file, and how the program ended if by itself. The
+# second pattern is Ginkgo's form, in colours.
 failed() {
 	sed -n 's/^ *--- FAIL: \([^ ]*\) (.*/\1/p
-		s/^\(panic: .*\|fatal error: .*\|SIG[A-Z]*: .*\)/died: \1/p' "$1" | sort -u
+		s/\x1b\[[0-9;]*m//g
+		s/^ *\[FAIL\] \(.*\)/spec: \1/p
+		s/^\(panic: .*\|fatal error: .*\|SIG[A-Z]*: .*\)/died: \1/p' "$1" | LC_ALL=C sort -u
 }
 
-passed() { grep -c '^ *--- PASS' "$1" || true; }
+# passed prints how many tests passed in a file.
+passed() {
+	sed 's/\x1b\[[0-9;]*m//g' "$1" |
+		awk '/^ *--- PASS/ { n++ } / Passed / { sub(/ Passed .*/, ""); n += $NF } END { print n + 0 }'
+}
 
-# compare prints what failed in file $2 and not in file $1.
-compare() {
-	failed "$1" >"$work/failed.net"
-	failed "$2" | comm -13 "$work/failed.net" - | sed 's/^/    /'
+# alone runs test $4 of package $1 ten times by itself, and prints how often it failed.
+alone() {
+	pattern=^$(echo "$4" | sed 's![][().*+?|^$\\{}]!\\&!g; s!/!$/^!g')\$
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		run "$1" "$2" "$3" -test.run "$pattern" </dev/null
+	done | grep -c '^ended with' || true
+}
+
+# judge reads names of tests of package $1 that have failed in mode $3 and not on net, and prints
+# those that only evnet fails. It asks for no test that has failed by a test within it.
+judge() {
+	awk '{ names[NR] = $0 } END {
+		for (i = 1; i <= NR; i++)
+			if (index(names[i + 1], names[i] "/") != 1) print names[i] }' |
+		while read -r test; do
+			case $test in
+			*:*) echo "$test" && continue ;; # no name of a test
+			esac
+			net=$(alone "$1" "$2" net "$test")
+			loop=$(alone "$1" "$2" "$3" "$test")
+			said="$test: alone it failed $net times of 10 on net, and $loop on $3"
+			if [ "$net" = 0 ] && [ "$loop" != 0 ]; then echo "$said"; else echo "    $said" >&2; fi
+		done
 }
 
 step "a copy of Go $(go env GOVERSION)"
@@ -217,23 +262,28 @@ while read -r package module without; do
 	*pgx*) start_postgres || { echo "$package: no PostgreSQL"; continue; } ;;
 	esac
 	dir=$(source_of "$package" "$module") || { echo "$package: the module cannot be downloaded"; continue; }
+	case $package in
+	*go-redis*) prepare_redis "$dir" || { echo "$package: no Redis"; continue; } ;;
+	esac
 	loosen "$dir"
 	compile "$dir" "$package" "$module" "$work/bin/$name" || {
 		echo "$package: does not compile"
 		continue
 	}
 	step "$package"
-	run "$package" "$dir" net
-	echo "    $(passed "$work/results/$name.net") passed on net, $(failed "$work/results/$name.net" | wc -l) failed"
+	results=$work/results/$name
+	run "$package" "$dir" net </dev/null >"$results.net"
+	failed "$results.net" >"$work/failed.net"
+	echo "    $(passed "$results.net") passed on net, $(wc -l <"$work/failed.net") failed"
 	for mode in $modes; do
 		case " $without " in *" $mode "*) continue ;; esac
-		run "$package" "$dir" "$mode"
-		only=$(compare "$work/results/$name.net" "$work/results/$name.$mode")
-		echo "    $(passed "$work/results/$name.$mode") passed on $mode"
-		if [ -n "$only" ]; then
+		run "$package" "$dir" "$mode" </dev/null >"$results.$mode"
+		echo "    $(passed "$results.$mode") passed on $mode"
+		failed "$results.$mode" | LC_ALL=C comm -13 "$work/failed.net" - | judge "$package" "$dir" "$mode" >"$work/failed.only"
+		if [ -s "$work/failed.only" ]; then
 			bad=1
 			echo "    only evnet fails, on $mode:"
-			echo "$only"
+			sed 's/^/        /' "$work/failed.only"
 		fi
 	done
 done <"$work/wanted"

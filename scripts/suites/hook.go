@@ -25,8 +25,8 @@ import (
 	"github.com/go-libevent/libevent/openssl"
 )
 
-// endless never ends, but could. Without a context that can, a loop ends when it has nothing to
-// wait for.
+// endless is the context of the loops, and never ends. With a context that cannot end, a loop
+// would return as soon as it has nothing to wait for, so this one has a cancel function.
 var endless, _ = context.WithCancel(context.Background())
 
 func init() {
@@ -80,7 +80,7 @@ func on(loop libevent.Loop) {
 	}
 }
 
-// withTLS puts TLS on TCP connections. Both ends have to be of this process.
+// withTLS puts TLS on TCP connections. Both ends have to be in this process.
 func withTLS(base *libevent.Base) {
 	server, client := contexts()
 	listen, dial := net.Hook.Listen, net.Hook.Dial
@@ -126,17 +126,18 @@ func contexts() (server, client *openssl.Context) {
 	return server, client
 }
 
-// listener has TLS on what it accepts. A *net.TCPListener, it would not show whether a test
-// demands one, so only the methods of net.Listener are its own.
+// listener has TLS on what it accepts. A *net.TCPListener would not show whether a test demands
+// one, so the type is another and has the methods of *evnet.Listener.
 type listener struct {
 	l      *net.TCPListener
 	base   *libevent.Base
 	server *openssl.Context
 }
 
-func (l *listener) Addr() net.Addr                { return l.l.Addr() }
-func (l *listener) Close() error                  { return l.l.Close() }
-func (l *listener) SetDeadline(t time.Time) error { return l.l.SetDeadline(t) }
+func (l *listener) Addr() net.Addr                        { return l.l.Addr() }
+func (l *listener) Close() error                          { return l.l.Close() }
+func (l *listener) SetDeadline(t time.Time) error         { return l.l.SetDeadline(t) }
+func (l *listener) SyscallConn() (syscall.RawConn, error) { return l.l.SyscallConn() }
 
 func (l *listener) Accept() (net.Conn, error) {
 	c, err := l.l.Accept()

@@ -14,10 +14,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/go-libevent/libevent/benchmarks/internal/certificate"
 )
 
 // patience is the time that one run of a server may take.
@@ -63,7 +66,7 @@ func run(ctx context.Context, s server, p point, messages int, profile string) (
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	l := &load{size: p.size}
+	l := &load{size: p.size, tls: s.tls}
 	defer l.close() // after the server's end, which so needs no instructions for theirs
 	err = waitReady(out)
 	if err == nil {
@@ -118,11 +121,15 @@ func freePort() (string, error) {
 type server struct {
 	file string
 	args []string
+	tls  bool
 }
 
 // build compiles the program of a contestant of the checkout tree into dir.
 func build(ctx context.Context, tree, dir string, c contestant) (server, error) {
-	s := server{filepath.Join(dir, c.program), c.args}
+	s := server{filepath.Join(dir, c.program), c.args, c.tls}
+	if c.tls {
+		s.args = append(slices.Clone(c.args), "-tls", certificate.In(dir))
+	}
 	// Valgrind does not need Go's debugging information, and older ones cannot read it.
 	args := []string{"go", "build", "-ldflags=-w", "-o", s.file, "./contestants/" + c.program}
 	if c.libs != nil {

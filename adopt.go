@@ -161,9 +161,7 @@ func newOfKind(base any, opts uint32, under any, kind *adopt.Kind) (any, error) 
 
 // explained asks the package that made the bufferevent, or one below, what an event
 // means.
-func (b *BufferEvent) explained(what Events, errno syscall.Errno, cause error) (Events, error) {
-	codes := b.codes
-	b.codes = nil
+func (b *BufferEvent) explained(what Events, errno syscall.Errno, cause error, codes []uint64) (Events, error) {
 	door := b.nextDoor()
 	if door == nil || door.Event == nil {
 		return what, cause

@@ -56,7 +56,6 @@ type BufferEvent struct {
 	partner  *BufferEvent // the other end of a pair, or nil
 	filter   *filter      // nil unless this is a filter
 	door     *adopt.Kind  // set if another package made it, see internal/adopt
-	codes    []uint64     // error codes of that package's library, for the event being told
 
 	ends    atomic.Pointer[ends] // of a socket that is, or was, connected, or connects
 	dialing sync.Mutex
@@ -215,6 +214,9 @@ func (b *BufferEvent) SetCallbacks(read, write func(*BufferEvent), event func(*B
 	return err
 }
 
+// number is the record as C's glev_quick functions take it.
+func (b *BufferEvent) number() C.uintptr_t { return C.uintptr_t(uintptr(unsafe.Pointer(b.c))) }
+
 // call runs a closure that the loop asked for. It reports true if a panic is on its way
 // out of the loop, so that the closure has to wait for the next run.
 func (b *BufferEvent) call(fn func(*BufferEvent)) (again bool) {
@@ -223,7 +225,9 @@ func (b *BufferEvent) call(fn func(*BufferEvent)) (again bool) {
 		return fn != nil
 	}
 	returned := false
-	defer b.base.leaveUser(b.base.enterUser())
+	if b.base.enterUser() {
+		defer b.base.leaveUser()
+	}
 	defer b.ran(&returned)
 	b.base.count()
 	fn(b)
@@ -231,19 +235,23 @@ func (b *BufferEvent) call(fn func(*BufferEvent)) (again bool) {
 	return false
 }
 
-func (b *BufferEvent) happened(what Events, errno syscall.Errno, connecting bool) (again bool) {
+// happened is told of an event. codes are what the library of the package that made the
+// bufferevent has to say of an error.
+func (b *BufferEvent) happened(what Events, errno syscall.Errno, connecting bool, codes []uint64) (again bool) {
 	if b.base.panicked.Load() != nil {
 		b.leave()
 		return true
 	}
 	returned := false
-	defer b.base.leaveUser(b.base.enterUser())
+	if b.base.enterUser() {
+		defer b.base.leaveUser()
+	}
 	defer b.ran(&returned)
 	if what&EventConnected != 0 {
 		b.bottom().know()
 	}
 	cause := b.causeOf(what, errno, connecting)
-	what, cause = b.explained(what, errno, cause)
+	what, cause = b.explained(what, errno, cause, codes)
 	cause = b.located(cause)
 	if what, cause = b.bottom().dialled(what, cause); what != 0 {
 		b.note(what, cause)
@@ -437,7 +445,7 @@ func (b *BufferEvent) WriteString(s string) (int, error) {
 
 func (b *BufferEvent) write(p *byte, n int) (int, error) {
 	_, err := b.quickly("bufferevent_write", func() C.int64_t {
-		return C.glev_bev_write(b.c, (*C.char)(unsafe.Pointer(p)), C.size_t(n))
+		return C.glev_quick_write(b.number(), (*C.char)(unsafe.Pointer(p)), C.size_t(n))
 	})
 	if err != nil {
 		return 0, err
@@ -454,7 +462,7 @@ func (b *BufferEvent) WriteBuffer(src *Buffer) error {
 		return badArgument(op, "src is nil")
 	}
 	if src.owner == b {
-		_, err := b.quickly(op, func() C.int64_t { return C.glev_bev_write_buffer(b.c, src.c) })
+		_, err := b.quickly(op, func() C.int64_t { return C.glev_quick_write_buffer(b.number(), src.number()) })
 		return err
 	}
 	c := b.begin()

@@ -83,10 +83,11 @@ func glevBevEvent(h C.uintptr_t, bev *C.struct_bufferevent, what C.short, err, c
 		}
 		return C.GLEV_MISSED
 	}
+	var said []uint64
 	for _, code := range unsafe.Slice(codes, ncodes) {
-		b.codes = append(b.codes, uint64(code))
+		said = append(said, uint64(code))
 	}
-	return cBool(b.happened(Events(what), syscall.Errno(err), connecting != 0))
+	return cBool(b.happened(Events(what), syscall.Errno(err), connecting != 0, said))
 }
 
 // missed reports whether the call was for a wrapped bufferevent that was freed

@@ -57,10 +57,11 @@ func collect() (c collector) {
 }
 
 func (c collector) end() {
-	var d dues
-	if atomic.LoadInt32((*int32)(unsafe.Pointer(&C.glev_due_waiting))) > 0 {
-		d.first = C.glev_due_take(nil)
+	if atomic.LoadInt32((*int32)(unsafe.Pointer(&C.glev_due_waiting))) == 0 {
+		runtime.UnlockOSThread()
+		return
 	}
+	d := dues{C.glev_due_take(nil)}
 	runtime.UnlockOSThread()
 	d.run()
 }

@@ -83,6 +83,9 @@ func bytesOf(p []byte) (*C.char, C.size_t) {
 	return (*C.char)(unsafe.Pointer(unsafe.SliceData(p))), C.size_t(len(p))
 }
 
+// number is the record as C's glev_quick functions take it.
+func (b *Buffer) number() C.uintptr_t { return C.uintptr_t(uintptr(unsafe.Pointer(b.c))) }
+
 // Len returns the number of bytes in the buffer.
 // Wraps evbuffer_get_length.
 func (b *Buffer) Len() int {

@@ -158,7 +158,9 @@ func (b *BufferEvent) filtered(out bool, limit int, mode FlushMode) (result Filt
 			b.filterFailed(recover())
 		}
 		b.leave()
-		b.base.leaveUser(entered)
+		if entered {
+			b.base.leaveUser()
+		}
 	}()
 	b.base.callbacks.Add(1) // and not count: it may be on another goroutine than the loop's
 	result, err := fn(src, dst, limit, mode)

@@ -344,18 +344,14 @@ func (b *Base) lockOwn() bool {
 	return true
 }
 
-// enterUser is called before a function of the user's runs on the loop's thread, and
-// leaveUser after the function. libevent runs closures without OptDeferCallbacks, and
-// functions of filters, also inside a call that acts as the loop.
+// enterUser is called before a function of the user's runs on the loop's thread, and, if the
+// result is true, leaveUser after the function. libevent runs closures without
+// OptDeferCallbacks, and functions of filters, also inside a call that acts as the loop.
 func (b *Base) enterUser() (entered bool) {
 	return b.borrowed.Load() && !b.ownHeldByUser.Swap(true)
 }
 
-func (b *Base) leaveUser(entered bool) {
-	if entered {
-		b.ownHeldByUser.Store(false)
-	}
-}
+func (b *Base) leaveUser() { b.ownHeldByUser.Store(false) }
 
 func (b *Base) enqueue(t task) {
 	// The base is entered until the wake is made, because Base.Free may take the

@@ -309,6 +309,16 @@ int64_t glev_bev_watermark(struct glev_bev *r, short what, size_t low, size_t hi
 int64_t glev_bev_get_watermark(struct glev_bev *r, short what, size_t *low, size_t *high);
 int64_t glev_bev_write(struct glev_bev *r, const char *p, size_t n);
 int64_t glev_bev_write_buffer(struct glev_bev *r, struct glev_buf *src);
+/* The same, for Go: cgo looks at each pointer to a record that it passes, and does not look at
+ * a number. */
+static inline int64_t glev_quick_write(uintptr_t r, const char *p, size_t n)
+{
+	return glev_bev_write((struct glev_bev *)r, p, n);
+}
+static inline int64_t glev_quick_write_buffer(uintptr_t r, uintptr_t src)
+{
+	return glev_bev_write_buffer((struct glev_bev *)r, (struct glev_buf *)src);
+}
 int64_t glev_bev_read(struct glev_bev *r, char *p, size_t n);
 int64_t glev_bev_read_buffer(struct glev_bev *r, struct glev_buf *dst);
 int64_t glev_bev_flush(struct glev_bev *r, short what, int mode);

@@ -16,7 +16,7 @@ import (
 )
 
 // machine returns the facts on which the figures depend.
-func machine(r *runner, rounds int, command string) []report.Fact {
+func machine(r *runner, rounds rounds, command string) []report.Fact {
 	var memory syscall.Sysinfo_t
 	_ = syscall.Sysinfo(&memory)
 	return []report.Fact{
@@ -29,7 +29,7 @@ func machine(r *runner, rounds int, command string) []report.Fact {
 		{Name: "peers", Value: peers()},
 		{Name: "server on CPU", Value: fmt.Sprintf("%s, with two loops %s", r.server, r.server2)},
 		{Name: "load on CPU", Value: fmt.Sprintf("%s, with two loops %s", r.load, r.load2)},
-		{Name: "rounds", Value: fmt.Sprint(rounds)},
+		{Name: "rounds", Value: fmt.Sprintf("%d; %d of what the charts show", rounds.all, rounds.most())},
 		{Name: "warm-up and window", Value: fmt.Sprintf("%v, %v", r.warm, r.window)},
 		{Name: "date", Value: time.Now().UTC().Format("2006-01-02")},
 		{Name: "command", Value: command},

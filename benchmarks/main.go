@@ -3,7 +3,7 @@
 // Benchmarks compares this binding with C libevent, raw epoll, and other ways to write a
 // server in Go. It writes docs/benchmarks.md, its charts and its raw data:
 //
-//	go run .           # runs everything, in about half an hour on a quiet machine
+//	go run .           # runs everything, in about an hour on a quiet machine
 //	go run . -smoke    # checks that everything works, in a minute or two; the figures mean nothing
 //	go run . -report   # writes the page again, from the raw data
 package main
@@ -13,6 +13,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -23,12 +24,13 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/go-libevent/libevent/benchmarks/internal/certificate"
 	"github.com/go-libevent/libevent/benchmarks/report"
 )
 
 type options struct {
 	runner
-	rounds         int
+	rounds         rounds
 	only, who      string
 	out            string
 	smoke, rewrite bool
@@ -39,7 +41,8 @@ func main() {
 	// this goroutine has to keep its thread.
 	runtime.LockOSThread()
 	var o options
-	flag.IntVar(&o.rounds, "rounds", 5, "rounds, in each of which every contestant does everything once")
+	flag.IntVar(&o.rounds.all, "rounds", 5, "rounds, in each of which every contestant does everything once")
+	flag.IntVar(&o.rounds.shown, "shown-rounds", 15, "rounds of what the charts and the README show")
 	flag.DurationVar(&o.warm, "warm", 250*time.Millisecond, "checked traffic before each measurement")
 	flag.DurationVar(&o.window, "window", 700*time.Millisecond, "length of a measurement")
 	flag.StringVar(&o.server, "server-cpus", "0", "CPUs of a server with one loop")
@@ -66,7 +69,7 @@ func (o *options) run(ctx context.Context) error {
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	}
-	if o.rounds < 1 || o.window < time.Millisecond {
+	if o.rounds.all < 1 || o.window < time.Millisecond {
 		return errors.New("-rounds and -window must be positive")
 	}
 	if o.rewrite {
@@ -89,7 +92,7 @@ func (o *options) run(ctx context.Context) error {
 	if err := build(dir); err != nil {
 		return err
 	}
-	if err := writeCertificate(dir); err != nil {
+	if err := certificate.Write(dir); err != nil {
 		return err
 	}
 	say("about %v to go", estimate(scenarios, o.rounds, o.warm+o.window).Round(10*time.Second))
@@ -115,7 +118,7 @@ func (o *options) choose() ([]scenario, error) {
 	all := plan()
 	if o.smoke {
 		all = shorten(all)
-		o.rounds, o.warm, o.window = 1, 50*time.Millisecond, 100*time.Millisecond
+		o.rounds, o.warm, o.window = rounds{all: 1}, 50*time.Millisecond, 100*time.Millisecond
 		if !given("out") {
 			o.out = o.dir
 		}
@@ -151,9 +154,10 @@ func (o *options) measureAll(ctx context.Context, scenarios []scenario) (failed 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, raw.Close()) }()
-	for round := 1; round <= o.rounds; round++ {
+	for round := 1; round <= o.rounds.most(); round++ {
 		for _, s := range scenarios {
-			if s.rounds > 0 && round > s.rounds {
+			s.cells = slices.DeleteFunc(slices.Clone(s.cells), func(c cell) bool { return o.rounds.of(s, c) < round })
+			if len(s.cells) == 0 {
 				continue
 			}
 			began := time.Now()
@@ -162,7 +166,7 @@ func (o *options) measureAll(ctx context.Context, scenarios []scenario) (failed 
 				return nil, err
 			}
 			failed = append(failed, missing...)
-			say("round %d of %d: %s, %.0f s", round, o.rounds, s.name, time.Since(began).Seconds())
+			say("round %d of %d: %s, %.0f s", round, o.rounds.most(), s.name, time.Since(began).Seconds())
 		}
 	}
 	return failed, nil
@@ -215,7 +219,11 @@ func (o *options) write() error {
 	if err != nil {
 		return err
 	}
-	if err := data.WriteTo(o.out); err != nil {
+	counts, err := report.ReadFile(filepath.Join(o.out, "instructions.csv"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := data.WriteTo(o.out, counts); err != nil {
 		return err
 	}
 	say("written: %s", filepath.Join(o.out, "benchmarks.md"))

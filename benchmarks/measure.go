@@ -38,6 +38,8 @@ type figures struct {
 	All      float64 `json:"all"`
 	NS       float64 `json:"ns"`
 	CPU      float64 `json:"cpu"`
+	User     float64 `json:"user"` // User and System divide CPU
+	System   float64 `json:"system"`
 	Samples  int     `json:"samples"`
 	P50      float64 `json:"p50"`
 	P99      float64 `json:"p99"`
@@ -77,6 +79,10 @@ func (r *runner) measure(ctx context.Context, s scenario, c cell, who contestant
 	default:
 		rec.Messages, rec.Seconds, rec.RSS = f.Messages, f.NS/1e9, f.RSS
 		rec.CPU, rec.Rate = f.CPU/f.Messages, f.Messages/f.NS*1e9
+		if ticks := f.User + f.System; ticks > 0 {
+			// In a record 0 means not measured, and less than a tick was.
+			rec.User, rec.System = rec.CPU*max(f.User, 0.5)/ticks, rec.CPU*max(f.System, 0.5)/ticks
+		}
 		rec.P50 = f.P50
 		// With fewer samples the percentile would be the highest sample.
 		if f.Samples >= 100 {

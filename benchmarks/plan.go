@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"regexp"
 	"time"
+
+	"github.com/go-libevent/libevent/benchmarks/report"
 )
 
 // contestant is a server or a program of pairs. The others of a scenario are compared with its
@@ -75,10 +77,31 @@ type scenario struct {
 	loops       int
 	depth       int // messages that one connection may have under way
 	cells       []cell
-	rounds      int // in which it is measured; 0 means all
+	rounds      int // the most in which it is measured; 0 means all
 }
 
 type cell struct{ size, conns int }
+
+// rounds has the numbers of rounds of a run.
+type rounds struct {
+	all   int
+	shown int // for what the charts and the README show
+}
+
+// most is the number of the last round.
+func (n rounds) most() int { return max(n.all, n.shown) }
+
+// of returns in how many rounds a cell is measured.
+func (n rounds) of(s scenario, c cell) int {
+	most := n.all
+	if s.name == report.ShownScenario && report.Shown(c.size, c.conns) {
+		most = n.most()
+	}
+	if s.rounds > 0 {
+		most = min(most, s.rounds)
+	}
+	return most
+}
 
 func cross(sizes, conns []int) (cells []cell) {
 	for _, size := range sizes {
@@ -179,19 +202,15 @@ func only(plan []scenario, cells, contestants *regexp.Regexp, most int, say func
 
 // estimate returns how long the plan will take. Besides its warm-up and window, a measurement
 // takes time to start and end the server, and to connect.
-func estimate(plan []scenario, rounds int, each time.Duration) time.Duration {
+func estimate(plan []scenario, rounds rounds, each time.Duration) time.Duration {
 	var total time.Duration
 	for _, s := range plan {
-		n := rounds
-		if s.rounds > 0 {
-			n = min(n, s.rounds)
-		}
 		for _, c := range s.cells {
 			one := each + 200*time.Millisecond + time.Duration(c.conns)*100*time.Microsecond
 			if s.kind == memory {
 				one += time.Second
 			}
-			total += time.Duration(n*len(s.contestants)) * one
+			total += time.Duration(rounds.of(s, c)*len(s.contestants)) * one
 		}
 	}
 	return total

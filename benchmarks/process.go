@@ -17,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/go-libevent/libevent/benchmarks/internal/certificate"
 )
 
 // tail keeps the end of what a process prints. It is for the error that is reported when the
@@ -79,7 +81,7 @@ func startServer(ctx context.Context, dir string, c contestant, s scenario, cpus
 	}
 	args := append([]string{"-port", fmt.Sprint(port), "-loops", fmt.Sprint(s.loops)}, slices.Concat(c.args, s.server)...)
 	if s.tls {
-		args = append(args, "-tls", certificateIn(dir))
+		args = append(args, "-tls", certificate.In(dir))
 	}
 	v := &server{cmd: command(ctx, cpus, filepath.Join(dir, c.program), args...), port: port, done: make(chan struct{})}
 	v.cmd.Env = append(os.Environ(), fmt.Sprintf("GOMAXPROCS=%d", s.loops))

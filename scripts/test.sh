@@ -36,6 +36,8 @@ lacking_redis() {
 	fi
 }
 
+lacking_valgrind() { command -v valgrind >/dev/null || echo valgrind; }
+
 install_missing lacking_tools "openssl@3 curl" "openssl curl" "openssl curl" "openssl curl"
 
 step "shell syntax"
@@ -85,6 +87,13 @@ fi
 
 step "tests, with checks of the pointers that Go passes to C"
 GOEXPERIMENT=cgocheck2 go test -count=1 -timeout 10m ./...
+
+if [ "$(uname)" = Linux ] && (install_missing lacking_valgrind - valgrind valgrind valgrind); then
+	step "instructions of an echo, under valgrind"
+	(cd benchmarks && go run ./instructions -check)
+else
+	step "skipped: the instructions of an echo are counted on Linux, with valgrind"
+fi
 
 if (install_missing lacking_redis "hiredis redis" "libhiredis-dev redis-server" \
 	"hiredis-dev redis" "hiredis-devel /usr/bin/redis-server"); then

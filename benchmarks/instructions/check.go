@@ -21,6 +21,21 @@ var figures string
 // margin is by how many percent a count may be larger than the figure.
 const margin = 5
 
+// environment names what a count depends on besides the code that is counted.
+func environment(ctx context.Context, tree string) (string, error) {
+	libevent, err := output(ctx, tree, "pkg-config", "--modversion", "libevent_core")
+	if err != nil {
+		return "", err
+	}
+	libc, err := output(ctx, tree, "getconf", "GNU_LIBC_VERSION")
+	if err != nil {
+		libc = "another-libc"
+	}
+	libc, _, _ = strings.Cut(libc, " ")
+	version := strings.Join(strings.SplitN(runtime.Version()+"..", ".", 3)[:2], ".")
+	return strings.Join([]string{runtime.GOARCH, version, "libevent-" + libevent, libc}, " "), nil
+}
+
 // figure is a count that was measured before.
 type figure struct {
 	contestant contestant
@@ -28,17 +43,18 @@ type figure struct {
 	count      int
 }
 
-// parseFigures returns the figures for an architecture.
-func parseFigures(text, arch string) (found []figure, err error) {
+// parseFigures returns the figures for an environment.
+func parseFigures(text, environment string) (found []figure, err error) {
 	lines := bufio.NewScanner(strings.NewReader(text))
 	for lines.Scan() {
 		line := lines.Text()
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		var goarch, name string
+		where, what, _ := strings.Cut(line, ": ")
+		var name string
 		var f figure
-		if _, err := fmt.Sscan(line, &goarch, &name, &f.point.size, &f.point.conns, &f.count); err != nil {
+		if _, err := fmt.Sscan(what, &name, &f.point.size, &f.point.conns, &f.count); err != nil {
 			return nil, fmt.Errorf("%s: %q: %w", figuresFile, line, err)
 		}
 		i := slices.IndexFunc(contestants, func(c contestant) bool { return c.name == name })
@@ -46,7 +62,7 @@ func parseFigures(text, arch string) (found []figure, err error) {
 			return nil, fmt.Errorf("%s: %q: no such contestant", figuresFile, line)
 		}
 		f.contestant = contestants[i]
-		if goarch == arch {
+		if where == environment {
 			found = append(found, f)
 		}
 	}
@@ -55,12 +71,25 @@ func parseFigures(text, arch string) (found []figure, err error) {
 
 // compare counts again what has a figure.
 func (o *options) compare(ctx context.Context, dir string) error {
-	all, err := parseFigures(figures, runtime.GOARCH)
+	where, err := environment(ctx, o.tree)
+	if err != nil {
+		return err
+	}
+	all, err := parseFigures(figures, where)
 	if err != nil {
 		return err
 	}
 	if len(all) == 0 {
-		fmt.Printf("skipped: %s has no figures for %s\n", figuresFile, runtime.GOARCH)
+		fmt.Printf("skipped: %s has no figures for %s\n", figuresFile, where)
+		return nil
+	}
+	s, err := build(ctx, o.tree, dir, all[0].contestant)
+	if err != nil {
+		return err
+	}
+	if err := tryValgrind(ctx, s.file, "-help"); err != nil {
+		fmt.Println("skipped:", err)
+		return nil
 	}
 	var errs []error
 	for _, f := range all {

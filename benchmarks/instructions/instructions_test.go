@@ -94,10 +94,10 @@ func TestCollected(t *testing.T) {
 }
 
 func TestFigures(t *testing.T) {
-	if _, err := parseFigures(figures, "amd64"); err != nil {
+	if _, err := parseFigures(figures, ""); err != nil {
 		t.Error(err)
 	}
-	found, err := parseFigures("# none\n\nm68k net 10 1 500\namd64 c-book 64 100 1000\n", "amd64")
+	found, err := parseFigures("# none\n\nm68k go1.26: net 10 1 500\namd64 go1.26: c-book 64 100 1000\n", "amd64 go1.26")
 	if err != nil || len(found) != 1 {
 		t.Fatalf("%v, %v", found, err)
 	}
@@ -105,7 +105,7 @@ func TestFigures(t *testing.T) {
 	if f.contestant.name != "c-book" || f.point != (point{64, 100}) || f.count != 1000 {
 		t.Errorf("%v", f)
 	}
-	for _, bad := range []string{"amd64 c-book 64 100", "amd64 nobody 64 100 1000"} {
+	for _, bad := range []string{"amd64: c-book 64 100", "amd64: nobody 64 100 1000", "amd64 c-book 64 100 1000"} {
 		if _, err := parseFigures(bad, "amd64"); err == nil {
 			t.Errorf("%q is taken", bad)
 		}
@@ -121,10 +121,18 @@ func TestFigures(t *testing.T) {
 	}
 }
 
+// TestEnvironment checks that the environment is named as it is in the file of figures.
+func TestEnvironment(t *testing.T) {
+	where, err := environment(t.Context(), "../..")
+	if words := strings.Fields(where); err != nil || len(words) != 4 || !strings.HasPrefix(words[2], "libevent-") {
+		t.Errorf("%q, %v", where, err)
+	}
+}
+
 // TestCount counts a server of which two things are known: an echo needs more instructions
 // than two system calls do, and far fewer than the start of the program.
 func TestCount(t *testing.T) {
-	if err := tryValgrind(t.Context()); err != nil {
+	if err := tryValgrind(t.Context(), "true"); err != nil {
 		t.Skip(err)
 	}
 	o := options{tree: "../..", few: 10, many: 1010, runs: 1}
@@ -140,7 +148,7 @@ func TestCount(t *testing.T) {
 }
 
 func TestDeadServerIsNamed(t *testing.T) {
-	if err := tryValgrind(t.Context()); err != nil {
+	if err := tryValgrind(t.Context(), "true"); err != nil {
 		t.Skip(err)
 	}
 	_, err := run(t.Context(), server{file: "/bin/false"}, point{64, 1}, 1, "/dev/null")

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -13,12 +14,14 @@ import (
 // load is a set of connections to a server, with one message in flight on each.
 type load struct {
 	size   int // of a message
-	conns  []*net.TCPConn
-	rounds int // that have begun
+	tls    bool
+	conns  []net.Conn
+	below  []*net.TCPConn // the connections, without TLS
+	rounds int            // that have begun
 }
 
 func (l *load) close() {
-	for _, conn := range l.conns {
+	for _, conn := range l.below {
 		_ = conn.SetLinger(0) // leaves no port in TIME_WAIT
 		_ = conn.Close()
 	}
@@ -32,7 +35,11 @@ func (l *load) open(addr string, conns int) error {
 		if err != nil {
 			return err
 		}
-		l.conns = append(l.conns, conn.(*net.TCPConn))
+		l.below = append(l.below, conn.(*net.TCPConn))
+		if l.tls {
+			conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+		}
+		l.conns = append(l.conns, conn)
 		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 			return err
 		}
@@ -55,7 +62,7 @@ func (l *load) run(messages int) error {
 	return nil
 }
 
-func (l *load) round(conns []*net.TCPConn) error {
+func (l *load) round(conns []net.Conn) error {
 	l.rounds++
 	sent, got := make([]byte, l.size), make([]byte, l.size)
 	for i, conn := range conns {

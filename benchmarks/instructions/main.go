@@ -5,8 +5,9 @@
 // counts are the same on a busy machine, so a change of one percent can be seen. What the
 // kernel does is not in them.
 //
-//	go run ./instructions                                # everything
+//	go run ./instructions                                # everything, in a quarter of an hour
 //	go run ./instructions -only libevent-move/1024/100   # one count, in a few seconds
+//	go run ./instructions -csv FILE                      # also writes the counts to a file
 //	go run ./instructions -tree DIR                      # of the servers in another checkout
 //	go run ./instructions -check                         # fails if an echo has become dearer
 //
@@ -26,6 +27,10 @@ import (
 	"regexp"
 	"runtime"
 	"syscall"
+	"time"
+
+	"github.com/go-libevent/libevent/benchmarks/internal/certificate"
+	"github.com/go-libevent/libevent/benchmarks/report"
 )
 
 // contestant is a server of ../contestants.
@@ -33,6 +38,7 @@ type contestant struct {
 	name    string
 	program string
 	args    []string
+	tls     bool
 	libs    []string // that pkg-config knows, if it is written in C
 }
 
@@ -42,13 +48,21 @@ var contestants = []contestant{
 	{name: "libevent-move", program: "libevent", args: []string{"-nodelay"}},
 	{name: "libevent-copy", program: "libevent", args: []string{"-nodelay", "-copy"}},
 	{name: "libevent-plain", program: "libevent", args: []string{"-nodelay", "-plain"}},
-	{name: "c-book", program: "c-book", args: []string{"-nodelay"}, libs: []string{"libevent_core", "libevent_openssl", "openssl"}},
+	{name: "libevent-receive", program: "libevent", args: []string{"-nodelay", "-receive"}},
+	{name: "evnet", program: "evnet"},
+	{name: "c-book", program: "c-book", args: []string{"-nodelay"}, libs: bookLibs},
 	{name: "c-epoll", program: "c-epoll", args: []string{"-nodelay"}, libs: []string{"libevent_core"}},
 	{name: "net", program: "net"},
 	{name: "gnet", program: "gnet"},
 	{name: "netpoll", program: "netpoll"},
 	{name: "nbio", program: "nbio"},
+	{name: "libevent-move-tls", program: "libevent", args: []string{"-nodelay"}, tls: true},
+	{name: "libevent-copy-tls", program: "libevent", args: []string{"-nodelay", "-copy"}, tls: true},
+	{name: "c-book-tls", program: "c-book", args: []string{"-nodelay"}, libs: bookLibs, tls: true},
+	{name: "net-tls", program: "net", tls: true},
 }
+
+var bookLibs = []string{"libevent_core", "libevent_openssl", "openssl"}
 
 // point is a size of messages, in bytes, and a number of connections.
 type point struct{ size, conns int }
@@ -59,6 +73,7 @@ func (p point) of(c contestant) string { return fmt.Sprintf("%s/%d/%d", c.name, 
 
 type options struct {
 	tree, only, profile string
+	csv                 string
 	few, many, runs     int
 	check               bool
 }
@@ -70,6 +85,7 @@ func main() {
 	flag.StringVar(&o.tree, "tree", "", "`folder` of the checkout whose servers are built; otherwise the one that this is run in")
 	flag.StringVar(&o.only, "only", "", "`regexp` of contestant/size/connections, as ^libevent-move/1024/100$")
 	flag.StringVar(&o.profile, "profile", "", "`folder` for what callgrind_annotate reads, a file for each count")
+	flag.StringVar(&o.csv, "csv", "", "`file` for the counts, from which ./run.sh -report makes a table")
 	flag.IntVar(&o.few, "few", 2000, "messages of a short run")
 	flag.IntVar(&o.many, "many", 22000, "messages of a long run")
 	flag.IntVar(&o.runs, "runs", 3, "short runs and long runs; the least count of each is taken")
@@ -102,11 +118,7 @@ func (o *options) run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if err := tryValgrind(ctx); err != nil {
-		if o.check {
-			fmt.Println("skipped:", err)
-			return nil
-		}
+	if err := certificate.Write(dir); err != nil {
 		return err
 	}
 	if o.check {
@@ -115,6 +127,9 @@ func (o *options) run(ctx context.Context) error {
 	only, err := regexp.Compile(o.only)
 	if err != nil {
 		return fmt.Errorf("-only: %w", err)
+	}
+	if err := tryValgrind(ctx, "true"); err != nil {
+		return err
 	}
 	return o.table(ctx, dir, only)
 }
@@ -134,14 +149,27 @@ func checkout() (string, error) {
 	return "", err
 }
 
-// table prints a line for each count.
-func (o *options) table(ctx context.Context, dir string, only *regexp.Regexp) error {
-	fmt.Printf("%-16s %6s %12s %13s\n", "contestant", "bytes", "connections", "instructions")
+// table prints a line for each count, and writes it to a file if there is to be one.
+func (o *options) table(ctx context.Context, dir string, only *regexp.Regexp) (err error) {
+	file := o.csv
+	if file == "" {
+		file = os.DevNull
+	}
+	facts, err := o.facts(ctx)
+	if err != nil {
+		return err
+	}
+	raw, err := report.Create(file, facts)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, raw.Close()) }()
+	fmt.Printf("%-17s %6s %12s %13s\n", "contestant", "bytes", "connections", "instructions")
 	var errs []error
 	found := false
 	for _, p := range points {
 		for _, c := range contestants {
-			if !only.MatchString(p.of(c)) {
+			if !only.MatchString(p.of(c)) || c.tls && p.conns > 100 { // handshakes are slow under valgrind
 				continue
 			}
 			found = true
@@ -149,18 +177,36 @@ func (o *options) table(ctx context.Context, dir string, only *regexp.Regexp) er
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			if err != nil {
-				errs = append(errs, err)
-				fmt.Printf("%-16s %6d %12d %13s\n", c.name, p.size, p.conns, "failed")
-				continue
+			errs = append(errs, err)
+			fmt.Printf("%-17s %6d %12d %13d\n", c.name, p.size, p.conns, n) // 0 after an error
+			if err := raw.Add(report.Record{Scenario: "instructions", Contestant: c.name, Size: p.size, Conns: p.conns,
+				Depth: 1, Loops: 1, Round: 1, Instructions: float64(n)}); err != nil {
+				return err
 			}
-			fmt.Printf("%-16s %6d %12d %13d\n", c.name, p.size, p.conns, n)
 		}
 	}
 	if !found {
 		return fmt.Errorf("-only %s leaves nothing to count", o.only)
 	}
 	return errors.Join(errs...)
+}
+
+// facts are what the counts depend on.
+func (o *options) facts(ctx context.Context) ([]report.Fact, error) {
+	where, err := environment(ctx, o.tree)
+	if err != nil {
+		return nil, err
+	}
+	valgrind, err := output(ctx, o.tree, "valgrind", "--version")
+	if err != nil {
+		return nil, err
+	}
+	return []report.Fact{
+		{Name: "environment", Value: where},
+		{Name: "counted with", Value: valgrind},
+		{Name: "messages", Value: fmt.Sprintf("%d, less %d", o.many, o.few)},
+		{Name: "date", Value: time.Now().UTC().Format("2006-01-02")},
+	}, nil
 }
 
 // count returns the instructions of one echo. Go's scheduler does some work by the clock, and

@@ -14,20 +14,34 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/go-libevent/libevent/benchmarks/internal/certificate"
 )
 
 // patience is the time that one run of a server may take.
 const patience = 2 * time.Minute
 
-// tryValgrind returns why valgrind cannot run here.
-func tryValgrind(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "true")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("valgrind cannot run: %w %s", err, out)
+// underValgrind makes a command that runs a program under callgrind. What Go's runtime does by
+// the clock would make the count of a busy machine higher: it collects no garbage, preempts
+// nothing, and its monitor is not counted.
+func underValgrind(ctx context.Context, profile, program string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "valgrind", append([]string{"--tool=callgrind", "--callgrind-out-file=" + profile,
+		"--toggle-collect=runtime.sysmon", "--collect-atstart=yes", program}, args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=off", "GODEBUG=asyncpreemptoff=1")
+	return cmd
+}
+
+// tryValgrind returns why valgrind cannot run a program here, which ends by itself.
+func tryValgrind(ctx context.Context, program string, args ...string) error {
+	out, err := underValgrind(ctx, "/dev/null", program, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("valgrind cannot run %s: %w %s", filepath.Base(program), err, out)
 	}
 	return nil
 }
@@ -42,11 +56,7 @@ func run(ctx context.Context, s server, p point, messages int, profile string) (
 	if err != nil {
 		return 0, err
 	}
-	cmd := exec.CommandContext(ctx, "valgrind", "--tool=callgrind", "--callgrind-out-file="+profile, s.file, "-port", port)
-	cmd.Args = append(cmd.Args, s.args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	// Garbage collection and preemption depend on the clock, and the count would, too.
-	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=off", "GODEBUG=asyncpreemptoff=1")
+	cmd := underValgrind(ctx, profile, s.file, append([]string{"-port", port}, s.args...)...)
 	var said strings.Builder
 	cmd.Stderr = &said
 	out, err := cmd.StdoutPipe()
@@ -56,7 +66,7 @@ func run(ctx context.Context, s server, p point, messages int, profile string) (
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	l := &load{size: p.size}
+	l := &load{size: p.size, tls: s.tls}
 	defer l.close() // after the server's end, which so needs no instructions for theirs
 	err = waitReady(out)
 	if err == nil {
@@ -111,11 +121,15 @@ func freePort() (string, error) {
 type server struct {
 	file string
 	args []string
+	tls  bool
 }
 
 // build compiles the program of a contestant of the checkout tree into dir.
 func build(ctx context.Context, tree, dir string, c contestant) (server, error) {
-	s := server{filepath.Join(dir, c.program), c.args}
+	s := server{filepath.Join(dir, c.program), c.args, c.tls}
+	if c.tls {
+		s.args = append(slices.Clone(c.args), "-tls", certificate.In(dir))
+	}
 	// Valgrind does not need Go's debugging information, and older ones cannot read it.
 	args := []string{"go", "build", "-ldflags=-w", "-o", s.file, "./contestants/" + c.program}
 	if c.libs != nil {

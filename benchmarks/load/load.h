@@ -30,6 +30,7 @@ struct result {
 	int64_t bytes;     // that came back within the window; for CHURN, connections
 	int64_t all;       // the same, over the whole run
 	int64_t ns, cpu;   // the length of the window, and the server's CPU time in it
+	int64_t user, system; // what that consists of, in the kernel's ticks
 	int64_t idle_rss;  // the server's resident bytes before the first connection
 	int64_t rss;       // the same, at the end of the window
 };

@@ -18,7 +18,7 @@ struct result res;
 enum phase phase;
 
 static clockid_t server_clock;
-static int64_t began, cpu_began;
+static int64_t began, cpu_began, user_began, system_began;
 
 void die(const char *format, ...)
 {
@@ -54,9 +54,25 @@ int64_t server_rss(void)
 	return pages * sysconf(_SC_PAGESIZE);
 }
 
+// The kernel takes the state of a process at each tick, so these say how the CPU time is divided
+// into user and system time, and not how long it is.
+static void read_ticks(int64_t *user, int64_t *system)
+{
+	char path[64];
+	long long u, s;
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)opt.pid);
+	FILE *f = fopen(path, "r");
+	if (!f || fscanf(f, "%*d %*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lld %lld", &u, &s) != 2)
+		die("%s cannot be read: the server has died", path);
+	fclose(f);
+	*user = u;
+	*system = s;
+}
+
 void begin_window(void)
 {
 	phase = WINDOW;
+	read_ticks(&user_began, &system_began);
 	cpu_began = read_clock(server_clock);
 	began = now();
 }
@@ -65,6 +81,9 @@ void end_window(void)
 {
 	res.cpu = read_clock(server_clock) - cpu_began;
 	res.ns = now() - began;
+	read_ticks(&res.user, &res.system);
+	res.user -= user_began;
+	res.system -= system_began;
 	res.rss = server_rss();
 	phase = DRAIN;
 }
@@ -146,10 +165,10 @@ int main(int argc, char **argv)
 	else
 		run_streams();
 	double unit = opt.mode == CHURN ? 1 : (double)opt.size;
-	printf("{\"messages\":%.3f,\"all\":%.3f,\"ns\":%lld,\"cpu\":%lld,\"samples\":%lld,"
+	printf("{\"messages\":%.3f,\"all\":%.3f,\"ns\":%lld,\"cpu\":%lld,\"user\":%lld,\"system\":%lld,\"samples\":%lld,"
 		"\"p50\":%lld,\"p99\":%lld,\"p999\":%lld,\"idle_rss\":%lld,\"rss\":%lld}\n",
 		(double)res.bytes / unit, (double)res.all / unit, (long long)res.ns, (long long)res.cpu,
-		(long long)hist_count(), (long long)hist_quantile(0.5), (long long)hist_quantile(0.99),
+		(long long)res.user, (long long)res.system, (long long)hist_count(), (long long)hist_quantile(0.5), (long long)hist_quantile(0.99),
 		(long long)hist_quantile(0.999), (long long)res.idle_rss, (long long)res.rss);
 	return 0;
 }

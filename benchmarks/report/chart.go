@@ -109,7 +109,7 @@ func (d *Data) bars(c Chart, cell Cell, names []string, m metric) []Spread {
 func panel(b *strings.Builder, x, y int, cell Cell, names []string, bars []Spread, ratios bool, m metric) {
 	most := 0.0
 	for _, s := range bars {
-		most = max(most, s.Max)
+		most = max(most, s.High)
 	}
 	at := func(v float64) float64 { return float64(x+nameWidth) + v/most*barWidth }
 	format := m.format
@@ -128,9 +128,9 @@ func panel(b *strings.Builder, x, y int, cell Cell, names []string, bars []Sprea
 		if s.Rounds > 1 {
 			mid := float64(row) + 3 + float64(barHeight-5)/2
 			fmt.Fprintf(b, `<path class="line" fill="none" d="M%.1f %.1fH%.1fM%.1f %.1fv6M%.1f %.1fv6"/>`,
-				at(s.Min), mid, at(s.Max), at(s.Min), mid-3, at(s.Max), mid-3)
+				at(s.Low), mid, at(s.High), at(s.Low), mid-3, at(s.High), mid-3)
 		}
-		fmt.Fprintf(b, `<text x="%.1f" y="%d">%s</text>`+"\n", at(s.Max)+6, row+13, Spread{Median: s.Median, Rounds: min(s.Rounds, 1)}.text(format))
+		fmt.Fprintf(b, `<text x="%.1f" y="%d">%s</text>`+"\n", at(s.High)+6, row+13, Spread{Median: s.Median, Rounds: min(s.Rounds, 1)}.text(format))
 	}
 	if ratios {
 		fmt.Fprintf(b, `<path class="base" d="M%.1f %dv%d"/>`+"\n", at(1), y, len(bars)*barHeight)

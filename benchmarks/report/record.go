@@ -22,6 +22,8 @@ type Record struct {
 	Messages float64 // in the window; a part of a large message counts as a fraction
 	Seconds  float64
 	CPU      float64 // ns of the server's CPU time for a message
+	User     float64 // the part of it in user space
+	System   float64 // and in the kernel
 	Rate     float64 // messages a second
 	P50      float64 // ns
 	P99      float64
@@ -29,15 +31,18 @@ type Record struct {
 	RSS      float64 // bytes resident at the end of the window
 	PerConn  float64 // resident bytes that one connection adds
 	Syscalls float64 // system calls for a message
-	Detail   string
+
+	Instructions float64 // in user space, for a message
+	Detail       string
 }
 
 var columns = []string{"scenario", "size", "conns", "depth", "loops", "round", "contestant",
-	"messages", "seconds", "cpu_ns_per_message", "messages_per_second", "p50_ns", "p99_ns", "p999_ns",
-	"rss_bytes", "bytes_per_connection", "syscalls_per_message", "detail"}
+	"messages", "seconds", "cpu_ns_per_message", "user_ns_per_message", "system_ns_per_message", "messages_per_second", "p50_ns", "p99_ns", "p999_ns",
+	"rss_bytes", "bytes_per_connection", "syscalls_per_message", "instructions_per_message", "detail"}
 
 func (r *Record) figures() []*float64 {
-	return []*float64{&r.Messages, &r.Seconds, &r.CPU, &r.Rate, &r.P50, &r.P99, &r.P999, &r.RSS, &r.PerConn, &r.Syscalls}
+	return []*float64{&r.Messages, &r.Seconds, &r.CPU, &r.User, &r.System,
+		&r.Rate, &r.P50, &r.P99, &r.P999, &r.RSS, &r.PerConn, &r.Syscalls, &r.Instructions}
 }
 
 func (r *Record) counts() []*int {

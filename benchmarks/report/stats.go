@@ -17,10 +17,15 @@ type Cell struct{ Size, Conns, Depth, Loops int }
 
 func (r *Record) cell() Cell { return Cell{r.Size, r.Conns, r.Depth, r.Loops} }
 
-// Spread is a median over rounds, with the lowest and the highest value.
+// Spread is a median over rounds, with the quartiles.
 type Spread struct {
-	Median, Min, Max float64
-	Rounds           int
+	Median, Low, High float64
+	Rounds            int
+}
+
+// within reports whether the quartiles are that near to the median.
+func (s Spread) within(share float64) bool {
+	return s.Median-s.Low <= share*s.Median && s.High-s.Median <= share*s.Median
 }
 
 func spread(values []float64) Spread {
@@ -28,8 +33,16 @@ func spread(values []float64) Spread {
 		return Spread{}
 	}
 	v := slices.Sorted(slices.Values(values))
-	n := len(v)
-	return Spread{(v[(n-1)/2] + v[n/2]) / 2, v[0], v[n-1], n}
+	return Spread{quantile(v, 0.5), quantile(v, 0.25), quantile(v, 0.75), len(v)}
+}
+
+// quantile returns what a share q of the sorted values is below of, between two of them if
+// need be.
+func quantile(sorted []float64, q float64) float64 {
+	at := q * float64(len(sorted)-1)
+	i := int(at)
+	low, high := sorted[i], sorted[min(i+1, len(sorted)-1)]
+	return low + (high-low)*(at-float64(i))
 }
 
 // cells returns the cells of a scenario, ordered by size, then by connections.

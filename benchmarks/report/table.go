@@ -14,14 +14,17 @@ type metric struct {
 }
 
 var metrics = map[string]metric{
-	"cpu":      {"CPU per message", func(r *Record) float64 { return r.CPU }, duration},
-	"rate":     {"messages/s", func(r *Record) float64 { return r.Rate }, count},
-	"p50":      {"p50", func(r *Record) float64 { return r.P50 }, duration},
-	"p99":      {"p99", func(r *Record) float64 { return r.P99 }, duration},
-	"p99.9":    {"p99.9", func(r *Record) float64 { return r.P999 }, duration},
-	"rss":      {"resident", func(r *Record) float64 { return r.RSS }, bytesOf},
-	"perconn":  {"bytes/connection", func(r *Record) float64 { return r.PerConn }, bytesOf},
-	"syscalls": {"system calls", func(r *Record) float64 { return r.Syscalls }, plain},
+	"cpu":          {"CPU per message", func(r *Record) float64 { return r.CPU }, duration},
+	"user":         {"user time", func(r *Record) float64 { return r.User }, duration},
+	"system":       {"system time", func(r *Record) float64 { return r.System }, duration},
+	"rate":         {"messages/s", func(r *Record) float64 { return r.Rate }, count},
+	"p50":          {"p50", func(r *Record) float64 { return r.P50 }, duration},
+	"p99":          {"p99", func(r *Record) float64 { return r.P99 }, duration},
+	"p99.9":        {"p99.9", func(r *Record) float64 { return r.P999 }, duration},
+	"rss":          {"resident", func(r *Record) float64 { return r.RSS }, bytesOf},
+	"perconn":      {"bytes/connection", func(r *Record) float64 { return r.PerConn }, bytesOf},
+	"instructions": {"instructions", func(r *Record) float64 { return r.Instructions }, whole},
+	"syscalls":     {"system calls", func(r *Record) float64 { return r.Syscalls }, plain},
 }
 
 func metricOf(name string) (metric, error) {
@@ -63,6 +66,8 @@ func bytesOf(n float64) string {
 }
 
 func plain(n float64) string { return fmt.Sprintf("%.2f", n) }
+
+func whole(n float64) string { return grouped(int(n)) }
 
 // digits formats a number with three digits.
 func digits(x float64) string {
@@ -108,7 +113,7 @@ func (s Spread) text(format func(float64) string) string {
 	case s.Rounds == 1:
 		return format(s.Median)
 	}
-	return fmt.Sprintf("%s (%s–%s)", format(s.Median), format(s.Min), format(s.Max))
+	return fmt.Sprintf("%s (%s–%s)", format(s.Median), format(s.Low), format(s.High))
 }
 
 // Table returns a table with a line for each cell and a column for each contestant. The base's
@@ -166,6 +171,52 @@ func (d *Data) Figures(scenario string, names ...string) (string, error) {
 		}
 	}
 	return b.String(), nil
+}
+
+// Counts returns a table with a line for each contestant and a column for each cell, and the
+// instructions that a message needs.
+func (d *Data) Counts(scenario string) string {
+	if d == nil || len(d.cells(scenario)) == 0 {
+		return "*Not counted yet.*\n"
+	}
+	var b strings.Builder
+	b.WriteString("| instructions per echo |")
+	cells := d.cells(scenario)
+	for _, c := range cells {
+		fmt.Fprintf(&b, " %s |", c)
+	}
+	b.WriteString("\n|---|" + strings.Repeat("--:|", len(cells)) + "\n")
+	m := metrics["instructions"]
+	for _, name := range d.contestants(scenario) {
+		fmt.Fprintf(&b, "| %s |", name)
+		for _, c := range cells {
+			fmt.Fprintf(&b, " %s |", d.absolute(scenario, c, name, m).text(m.format))
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// Steadiness says how far the quartiles of the CPU per message are from the medians, where the
+// charts and the README show them.
+func (d *Data) Steadiness() string {
+	const near = 0.05
+	cpu := metrics["cpu"]
+	steady, all := 0, 0
+	for _, c := range d.cells(ShownScenario) {
+		if !Shown(c.Size, c.Conns) {
+			continue
+		}
+		for _, name := range d.contestants(ShownScenario) {
+			if s := d.absolute(ShownScenario, c, name, cpu); s.Rounds > 0 {
+				all++
+				if s.within(near) {
+					steady++
+				}
+			}
+		}
+	}
+	return fmt.Sprintf("%d of %d", steady, all)
 }
 
 // Calls returns a table of the system calls of each cell and contestant.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 // Libevent is a server over this binding. With -copy a closure reads into a Go slice and writes
-// the slice. Otherwise the closure moves the input to the output, and the bytes do not pass
+// the slice. With -receive a receiver does the same with what it takes from the socket. Otherwise the closure moves the input to the output, and the bytes do not pass
 // through Go. With -plain libevent does all reading and writing. Without -nodelay
 // accepted sockets have no TCP_NODELAY, as in libevent's book.
 package main
@@ -20,6 +20,7 @@ import (
 
 var (
 	copies  = flag.Bool("copy", false, "through a Go slice")
+	receive = flag.Bool("receive", false, "from the socket to a Go slice")
 	plain   = flag.Bool("plain", false, "without the fast path")
 	nodelay = flag.Bool("nodelay", false, "with TCP_NODELAY")
 )
@@ -66,6 +67,7 @@ type loop struct {
 type socket interface {
 	SetCallbacks(read, write func(*libevent.BufferEvent), event func(*libevent.BufferEvent, libevent.Events)) error
 	Enable(libevent.What) error
+	SetReceiver(func(*libevent.BufferEvent)) error
 }
 
 func (l *loop) newSocket(fd int) (socket, error) {
@@ -90,6 +92,9 @@ func (l *loop) accept(fd int) {
 	case *copies:
 		read = l.copy
 	}
+	if *receive {
+		server.Check(bev.SetReceiver(l.receive))
+	}
 	server.Check(bev.SetCallbacks(read, nil, ended))
 	server.Check(bev.Enable(libevent.EvRead))
 }
@@ -101,6 +106,18 @@ func move(bev *libevent.BufferEvent) { _ = bev.WriteBuffer(bev.Input()) }
 func (l *loop) copy(bev *libevent.BufferEvent) {
 	for {
 		n, _ := bev.Read(l.buf)
+		if n > 0 {
+			_, _ = bev.Write(l.buf[:n])
+		}
+		if n < len(l.buf) {
+			return
+		}
+	}
+}
+
+func (l *loop) receive(bev *libevent.BufferEvent) {
+	for {
+		n, _ := bev.Receive(l.buf)
 		if n > 0 {
 			_, _ = bev.Write(l.buf[:n])
 		}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-package main
+// Package certificate makes the certificate of the servers with TLS.
+package certificate
 
 import (
 	"crypto/ecdsa"
@@ -14,11 +15,11 @@ import (
 	"time"
 )
 
-// certificateIn returns the path of the certificate, in dir, that servers with TLS use.
-func certificateIn(dir string) string { return filepath.Join(dir, "certificate.pem") }
+// In returns the path of the certificate in a folder.
+func In(dir string) string { return filepath.Join(dir, "certificate.pem") }
 
-// writeCertificate writes a certificate that is valid for a day, with its key.
-func writeCertificate(dir string) error {
+// Write writes a certificate that is valid for a day, with its key, to a folder.
+func Write(dir string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -35,5 +36,5 @@ func writeCertificate(dir string) error {
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	text = append(text, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})...)
-	return os.WriteFile(certificateIn(dir), text, 0o600)
+	return os.WriteFile(In(dir), text, 0o600)
 }

@@ -6,9 +6,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-#ifdef __linux__
-#include <linux/sockios.h>
-#endif
 
 #include "bev.h"
 #include "callbacks.h"
@@ -209,12 +206,12 @@ static void turn_on(struct glev_bev *r, short what)
 static int unacknowledged(int fd)
 {
 	int unsent = 0;
-#ifdef SIOCOUTQ
+#ifdef __linux__
 	int domain = AF_UNIX;
 	socklen_t len = sizeof(domain);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 || domain == AF_UNIX ||
-	    ioctl(fd, SIOCOUTQ, &unsent) < 0)
+	    ioctl(fd, TIOCOUTQ, &unsent) < 0)
 		return 0;
 #else
 	(void)fd;
@@ -226,13 +223,16 @@ static int unacknowledged(int fd)
  * so this looks again after a while. */
 static int discard_longer(struct glev_bev *r, int fd)
 {
-#ifdef SIOCOUTQ
+#ifdef __linux__
 	int unread = 1, unsent = 1;
 
-	if (ioctl(fd, FIONREAD, &unread) == 0 && ioctl(fd, SIOCOUTQ, &unsent) == 0 &&
+	if (ioctl(fd, FIONREAD, &unread) == 0 && ioctl(fd, TIOCOUTQ, &unsent) == 0 &&
 	    unread == 0 && unsent == 0)
 		return 0;
 	retry_soon(r, 50);
+#else
+	(void)r;
+	(void)fd;
 #endif
 	return 1;
 }

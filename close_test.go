@@ -172,8 +172,7 @@ func TestCloseWriteOfPair(t *testing.T) {
 }
 
 func TestCloseWriteWithoutPeer(t *testing.T) {
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
+	fd := testutil.TCPSocket(t)
 	base := testutil.NewBase(t)
 	bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 	require.NoError(t, err)

@@ -540,8 +540,7 @@ func TestConnectHostnameTimeout(t *testing.T) {
 // returns its port on 127.0.0.1.
 func fullBacklog(t *testing.T) (port int) {
 	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
+	fd := testutil.TCPSocket(t)
 	t.Cleanup(func() { _ = syscall.Close(fd) })
 	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
 	require.NoError(t, syscall.Listen(fd, 0))
@@ -549,8 +548,8 @@ func fullBacklog(t *testing.T) (port int) {
 	require.NoError(t, err)
 	port = sa.(*syscall.SockaddrInet4).Port
 	for range 8 { // not blocking: a busy machine would look like a full backlog
-		client, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
-		require.NoError(t, err)
+		client := testutil.TCPSocket(t)
+		require.NoError(t, syscall.SetNonblock(client, true))
 		t.Cleanup(func() { _ = syscall.Close(client) })
 		if err := syscall.Connect(client, sa); err != nil {
 			require.ErrorIs(t, err, syscall.EINPROGRESS)
@@ -594,8 +593,7 @@ func TestConnectHostnameWithDescriptor(t *testing.T) {
 	base := testutil.NewBase(t)
 	dns := newDNS(t, base, newNameserver(t, names))
 	for host, want := range map[string]libevent.Events{"good.test": libevent.EventConnected, "third.test": libevent.EventError} {
-		fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-		require.NoError(t, err)
+		fd := testutil.TCPSocket(t)
 		bev, err := base.NewSocket(fd, 0)
 		require.NoError(t, err)
 		events := outcome(t, bev)

@@ -117,8 +117,7 @@ func TestConnectUnixRefused(t *testing.T) {
 // The write timeout is the limit of a connect.
 func TestConnectTimeout(t *testing.T) {
 	// A listener whose backlog is full does not answer.
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
+	fd := testutil.TCPSocket(t)
 	defer syscall.Close(fd)
 	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
 	require.NoError(t, syscall.Listen(fd, 0))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -63,7 +64,7 @@ func TestBufferMoves(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 5, n)
 	assert.Equal(t, "zero ", testutil.Content(t, b))
-	n, err = a.RemoveBuffer(b, 1<<40)
+	n, err = a.RemoveBuffer(b, math.MaxInt)
 	require.NoError(t, err)
 	assert.Equal(t, 8, n)
 	assert.Equal(t, "zero one two ", testutil.Content(t, b))
@@ -399,7 +400,7 @@ func TestBufferReserve(t *testing.T) {
 	assert.ErrorIs(t, b.Reserve(0, func([][]byte) int { return 0 }), syscall.EINVAL)
 	assert.ErrorIs(t, b.Reserve(1, nil), syscall.EINVAL)
 	if !testutil.ASan { // the address sanitizer takes such an allocation for a mistake
-		assert.Error(t, b.Reserve(1<<62, func([][]byte) int { return 0 }))
+		assert.Error(t, b.Reserve(math.MaxInt, func([][]byte) int { return 0 }))
 	}
 	bev, _ := testutil.NewPair(t, testutil.NewBase(t))
 	assert.ErrorIs(t, bev.Input().Reserve(1, func([][]byte) int { return 1 }), libevent.ErrFrozen)
@@ -449,7 +450,7 @@ func TestBufferVecAndRoom(t *testing.T) {
 	assert.Equal(t, 13, b.ContiguousSpace())
 	require.NoError(t, b.Expand(10_000))
 	if !testutil.ASan {
-		assert.Error(t, b.Expand(1<<62))
+		assert.Error(t, b.Expand(math.MaxInt))
 	}
 	assert.ErrorIs(t, b.Expand(-1), syscall.EINVAL)
 	assert.Equal(t, "one two three", testutil.Content(t, b))
@@ -564,7 +565,11 @@ func TestBufferOfBufferEventReserve(t *testing.T) {
 
 func TestBufferMaxRead(t *testing.T) {
 	b := testutil.NewBuffer(t, "")
-	for _, n := range []int{0, -1, math.MaxInt32 + 1} {
+	bad := []int{0, -1}
+	if strconv.IntSize > 32 {
+		bad = append(bad, math.MaxInt)
+	}
+	for _, n := range bad {
 		assert.ErrorIs(t, b.SetMaxRead(n), syscall.EINVAL)
 	}
 	_, err := b.MaxRead()

@@ -137,7 +137,7 @@ static int64_t read_file(struct evbuffer *scratch, struct glev_file *f, int64_t 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return n < 0 ? -errno : -ENODATA; /* it became shorter */
+			return n < 0 ? -errno : -EIO; /* it became shorter */
 		space.iov_len = (size_t)n;
 		evbuffer_commit_space(scratch, &space, 1);
 		offset += n;

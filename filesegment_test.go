@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -243,7 +244,7 @@ func TestAddFileTruncated(t *testing.T) {
 	assert.Len(t, testutil.Receive(t, got), 50_000)
 
 	b := testutil.NewBuffer(t, "kept")
-	assert.ErrorIs(t, b.AddFileSegment(s, 0, -1), syscall.ENODATA)
+	assert.ErrorIs(t, b.AddFileSegment(s, 0, -1), syscall.EIO)
 	require.NoError(t, b.AddFileSegment(s, 0, 3))
 	assert.Equal(t, 7, b.Len())
 }
@@ -253,6 +254,9 @@ func TestAddFileTruncated(t *testing.T) {
 func TestAddAfterAnEnormousFile(t *testing.T) {
 	if testutil.ASan {
 		t.Skip("the address sanitizer ends the process when malloc fails")
+	}
+	if strconv.IntSize < 64 {
+		t.Skip("the address space has no room for such a file here")
 	}
 	base := testutil.NewBase(t)
 	f := testutil.NewFile(t, nil)

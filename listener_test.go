@@ -255,8 +255,7 @@ func TestListenFD(t *testing.T) {
 	require.NoError(t, err)
 	addr := ln.Addr().String()
 	listening := testutil.ConnFD(t, ln.(*net.TCPListener))
-	bound, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
+	bound := testutil.TCPSocket(t)
 	require.NoError(t, syscall.Bind(bound, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
 	accepted := 0
 	for _, fd := range []int{listening, bound} {

@@ -49,7 +49,7 @@ var transports = []transport{
 		return a, b, err
 	}},
 	{"filter", func(t testing.TB, loop libevent.Loop) (a, b net.Conn, err error) {
-		fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+		fds, err := testutil.Sockets()
 		if err != nil {
 			return nil, nil, err
 		}
@@ -59,7 +59,7 @@ var transports = []transport{
 		return a, b, err
 	}},
 	{"tls on sockets", func(t testing.TB, loop libevent.Loop) (a, b net.Conn, err error) {
-		fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+		fds, err := testutil.Sockets()
 		if err != nil {
 			return nil, nil, err
 		}
@@ -87,7 +87,7 @@ func (tr transport) secure() bool { return strings.HasPrefix(tr.name, "tls") }
 
 // overTLS makes connections over the bufferevents of package openssl.
 func overTLS(t testing.TB, loop libevent.Loop) (a, b net.Conn, err error) {
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	fds, err := testutil.Sockets()
 	if err != nil {
 		return nil, nil, err
 	}

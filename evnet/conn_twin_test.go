@@ -162,12 +162,11 @@ func (failing) Write([]byte) (int, error) { return 0, errors.New("failing") }
 
 // options tells the options of a TCP socket.
 func (s *story) options(fd int) {
-	for _, o := range [][2]int{
+	for _, o := range append([][2]int{
 		{syscall.IPPROTO_TCP, syscall.TCP_NODELAY}, {syscall.SOL_SOCKET, syscall.SO_KEEPALIVE},
-		{syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE}, {syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL},
-		{syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT}, {syscall.SOL_SOCKET, syscall.SO_RCVBUF},
-		{syscall.SOL_SOCKET, syscall.SO_SNDBUF}, {syscall.SOL_SOCKET, syscall.SO_REUSEADDR},
-	} {
+		{syscall.SOL_SOCKET, syscall.SO_RCVBUF}, {syscall.SOL_SOCKET, syscall.SO_SNDBUF},
+		{syscall.SOL_SOCKET, syscall.SO_REUSEADDR},
+	}, keepAliveOptions...) {
 		v, err := syscall.GetsockoptInt(fd, o[0], o[1])
 		s.tell("option %v is %d, %v", o, v, err)
 	}

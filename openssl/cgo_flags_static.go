@@ -7,6 +7,6 @@ package openssl
 // As in the root package's cgo_flags_static.go. OpenSSL is linked as a shared library.
 
 /*
-#cgo LDFLAGS: -Wl,-Bstatic -levent_openssl -levent_core -Wl,-Bdynamic -Wl,--as-needed -lssl -lcrypto
+#cgo LDFLAGS: -l:libevent_openssl.a -l:libevent_core.a -Wl,--as-needed -lssl -lcrypto
 */
 import "C"

@@ -5,7 +5,6 @@ package openssl_test
 import (
 	"debug/elf"
 	"debug/macho"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -37,15 +36,9 @@ func libraries(t *testing.T, path string) []string {
 
 // Only programs that import this package link OpenSSL, and none links a second libevent.
 func TestLinked(t *testing.T) {
-	for imported, want := range map[string]bool{"libevent": false, "libevent/openssl": true} {
-		// The directory is inside of the module, so that the program imports this version.
-		dir, err := os.MkdirTemp(".", "linked")
-		require.NoError(t, err)
-		defer os.RemoveAll(dir)
-		source := "package main\n\nimport _ \"github.com/go-libevent/" + imported + "\"\n\nfunc main() {}\n"
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o600))
-		program := filepath.Join(t.TempDir(), "program")
-		out, err := exec.Command("go", "build", "-o", program, "./"+dir).CombinedOutput()
+	for example, want := range map[string]bool{"echo": false, "https": true} {
+		program := filepath.Join(t.TempDir(), example)
+		out, err := exec.Command("go", "build", "-o", program, "../examples/"+example).CombinedOutput()
 		require.NoError(t, err, string(out))
 		var tls, core, whole bool
 		libs := libraries(t, program)
@@ -55,8 +48,8 @@ func TestLinked(t *testing.T) {
 			core = core || strings.HasPrefix(base, "libevent_core")
 			whole = whole || strings.HasPrefix(base, "libevent-")
 		}
-		assert.Equal(t, want, tls, "%s links %v", imported, libs)
-		assert.True(t, core, "%s links %v", imported, libs)
-		assert.False(t, whole, "%s links %v", imported, libs)
+		assert.Equal(t, want, tls, "%s links %v", example, libs)
+		assert.True(t, core, "%s links %v", example, libs)
+		assert.False(t, whole, "%s links %v", example, libs)
 	}
 }

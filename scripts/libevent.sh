@@ -8,13 +8,13 @@ pc_dir() {
 }
 
 # from_sources builds the sources in $1 and installs them in $2. With further C flags in $3, for
-# a sanitizer say, the libraries are static.
+# a sanitizer say, the libraries are static. $4 is a further option of configure.
 from_sources() {
 	flags=${3-}
 	cp -Rp "$1" "$2.build" # -p keeps the times of the files, which make compares
 	if [ -x "$2.build/configure" ]; then
 		(cd "$2.build" && ./configure --prefix="$2" --disable-samples --disable-libevent-regress \
-			${flags:+--disable-shared} CFLAGS="-O2 -g $flags" &&
+			${flags:+--disable-shared} ${4:+"$4"} CFLAGS="-O2 -g $flags" &&
 			# The patches of a distribution make configure look out of date. Do not generate it.
 			make -j2 install AUTOCONF=: AUTOHEADER=: AUTOMAKE=: ACLOCAL=:) >"$2.log" 2>&1
 	elif [ -f "$2.build/CMakeLists.txt" ] && command -v cmake >/dev/null; then

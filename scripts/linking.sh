@@ -53,10 +53,23 @@ needs "$dir/shared" | grep -q '^libevent_core' || fail "libevent_core is not sha
 	fail "a second copy of libevent, or OpenSSL, is linked, although the program does not use it:" "$(needs "$dir/shared")"
 
 step "libevent in the program"
-if printf 'int main(void) { return 0; }\n' | compiles -Wl,-Bstatic -levent_core -Wl,-Bdynamic; then
+if printf 'int main(void) { return 0; }\n' | compiles -l:libevent_core.a; then
 	go build -tags libevent_static -o "$dir/static" ./examples/echo
 	! needs "$dir/static" | grep -q '^libevent' || fail "libevent is still shared:" "$(needs "$dir/static")"
 	go test -tags libevent_static -count=1 ./examples/echo
 else
 	step "skipped: there is no static libevent here"
+fi
+
+step "everything in the program"
+if printf '#include <event2/event.h>\nint main(void) { return !event_get_version(); }\n' |
+	compiles -static -levent_core; then
+	for tag in '' libevent_static; do
+		# The linker warns of functions of libc that load shared libraries when they are called.
+		said=$(go build -tags "$tag" -ldflags '-linkmode external -extldflags -static' -o "$dir/whole" ./examples/echo 2>&1) ||
+			fail "the static program does not build:" "$said"
+		[ -z "$(needs "$dir/whole")" ] || fail "with the tag '$tag' the program is not static:" "$(needs "$dir/whole")"
+	done
+else
+	step "skipped: there is no static libevent or C library here"
 fi

@@ -242,7 +242,7 @@ func (c *conn) end(a *actor) {
 			limit = time.Duration(a.rng.Intn(10)) * time.Millisecond
 		}
 		if x.raw != nil {
-			x, y = y, x
+			x = y
 		}
 		x.do(a, func(a *actor) { x.freeAfterFlush(a, limit) })
 		c.await(a, x.out, touched)

@@ -18,7 +18,7 @@ import (
 // sockets makes two descriptors that are connected.
 func (w *world) sockets(kind string) (fds [2]int, err error) {
 	if kind == "unix" {
-		return syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+		return testutil.Sockets()
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -5,6 +5,6 @@
 package host
 
 /*
-#cgo LDFLAGS: -Wl,-Bstatic -levent_pthreads -levent_core -Wl,-Bdynamic -Wl,--as-needed
+#cgo LDFLAGS: -l:libevent_pthreads.a -l:libevent_core.a -Wl,--as-needed
 */
 import "C"

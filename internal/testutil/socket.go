@@ -16,9 +16,32 @@ import (
 // Socketpair makes two connected descriptors.
 func Socketpair(t testing.TB) (a, b int) {
 	t.Helper()
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	fds, err := Sockets()
 	require.NoError(t, err)
 	return fds[0], fds[1]
+}
+
+// Sockets makes two connected descriptors. Not every system has SOCK_CLOEXEC, so the lock keeps
+// a program that another goroutine starts from inheriting them.
+func Sockets() (fds [2]int, err error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if fds, err = syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0); err == nil {
+		syscall.CloseOnExec(fds[0])
+		syscall.CloseOnExec(fds[1])
+	}
+	return fds, err
+}
+
+// TCPSocket makes a TCP socket for IPv4 that is neither bound nor connected.
+func TCPSocket(t testing.TB) (fd int) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	syscall.CloseOnExec(fd)
+	return fd
 }
 
 // ConnFD returns a descriptor for the socket of a connection or listener of package net.

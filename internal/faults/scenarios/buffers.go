@@ -115,7 +115,11 @@ func buffers(s *scene) error {
 // throughPipe writes from a to a pipe, and reads that to b.
 func (s *scene) throughPipe(a, b *libevent.Buffer, inA, inB *[]byte) error {
 	var fds [2]int
-	check(syscall.Pipe2(fds[:], syscall.O_CLOEXEC|syscall.O_NONBLOCK))
+	check(syscall.Pipe(fds[:]))
+	for _, fd := range fds {
+		syscall.CloseOnExec(fd)
+		check(syscall.SetNonblock(fd, true))
+	}
 	defer func() { check(errors.Join(syscall.Close(fds[0]), syscall.Close(fds[1]))) }()
 	n, err := a.WriteFD(fds[1], -1)
 	if err != nil {

@@ -59,6 +59,7 @@ type BufferEvent struct {
 	codes    []uint64     // error codes of that package's library, for the event being told
 
 	ends    atomic.Pointer[ends] // of a socket that is, or was, connected, or connects
+	server  *Server              // that has accepted it, or nil
 	dialing sync.Mutex
 	dial    *dial // a ConnectHostname that is under way, or nil
 }

@@ -5,7 +5,6 @@
 package libevent
 
 import (
-	"errors"
 	"os"
 	"time"
 )
@@ -52,26 +51,43 @@ type Handler struct {
 // in the input already goes to Read. If Written is nil and the output is bounded, Handle
 // sets the low watermark of writing. A Conn of package openssl starts its handshake.
 // Stands for bufferevent_setcb.
-func (b *BufferEvent) Handle(h Handler) error { return (&handling{Handler: h}).start(b) }
+func (b *BufferEvent) Handle(h Handler) error {
+	s := newHandling(b, h)
+	if err := s.prepare(); err != nil {
+		return err
+	}
+	return s.begin()
+}
 
-// start sets the closures on b.
-func (s *handling) start(b *BufferEvent) error {
-	s.b = b
-	if s.MaxOutput == 0 {
-		s.MaxOutput = defaultMaxOutput
+func newHandling(b *BufferEvent, h Handler) *handling {
+	if h.MaxOutput == 0 {
+		h.MaxOutput = defaultMaxOutput
 	}
-	if s.into == nil {
-		s.into = s
-	}
-	var err error
+	s := &handling{Handler: h, b: b}
+	s.into = s
+	return s
+}
+
+// prepare sets the closures. From then on they may run on the loop's goroutine, so all fields
+// are set before.
+func (s *handling) prepare() error {
 	if s.Written == nil && s.MaxOutput > 0 {
-		err = b.SetWatermark(EvWrite, s.MaxOutput/2, 0)
+		if err := s.b.SetWatermark(EvWrite, s.MaxOutput/2, 0); err != nil {
+			return err
+		}
 	}
-	err = errors.Join(err, s.watch(false), b.Enable(EvRead))
-	if err == nil && b.Input().Len() > 0 {
-		err = b.Trigger(EvRead, 0)
+	return s.watch(false)
+}
+
+// begin has the loop read, and tells of what the input has already.
+func (s *handling) begin() error {
+	if err := s.b.Enable(EvRead); err != nil {
+		return err
 	}
-	return err
+	if s.b.Input().Len() > 0 {
+		return s.b.Trigger(EvRead, 0)
+	}
+	return nil
 }
 
 // handling is a Handler at work on one connection.

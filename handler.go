@@ -17,8 +17,8 @@ const (
 )
 
 // Handler says what happens on a connection. It is what SetCallbacks takes, with a closure
-// for each kind of event, and with a right ending for those that are nil. BufferEvent.Handle
-// sets it, and so does Serve. The closures run on the loop's goroutine.
+// for each kind of event. What happens if a closure is nil stands beside it. BufferEvent.Handle
+// sets a Handler, and so does Serve. The closures run on the loop's goroutine.
 //
 // A closure that is set decides alone what becomes of the connection; End, Error and
 // Timeout usually end in a Free.
@@ -27,7 +27,7 @@ type Handler struct {
 	Connected func(c *BufferEvent)
 	// Read: bytes have come, and c.Input() has them. If Read is nil, they are dropped.
 	Read func(c *BufferEvent)
-	// Written: bytes of the output were written, and no more than the low watermark is left.
+	// Written: output was written, and at most the low watermark of writing still waits.
 	Written func(c *BufferEvent)
 	// End: the peer has ended its stream, and sends no more. If End is nil, the connection
 	// is freed when its output is written, after 10 seconds at the latest.

@@ -55,7 +55,7 @@ func (b *Base) Serve(network, address string, opts ServeOptions, handler func(c 
 	return serve(b, []*Base{b}, network, address, opts, handler)
 }
 
-// Serve is Base.Serve for connections that live on all loops in turn. handler runs on the
+// Serve is Base.Serve that gives the connections to the loops in turn. handler runs on the
 // loop of the connection, on several loops at the same time.
 func (g *Group) Serve(network, address string, opts ServeOptions, handler func(c *BufferEvent) Handler) (*Server, error) {
 	return serve(g, g.bases, network, address, opts, handler)
@@ -105,7 +105,7 @@ func serve(loop runner, bases []*Base, network, address string, opts ServeOption
 	return s, nil
 }
 
-// Listener returns the listener, for Disable, Enable and ListenFD's kin.
+// Listener returns the listener, to stop accepting with Disable, and to go on with Enable.
 func (s *Server) Listener() *Listener { return s.listener }
 
 // Addr returns the address on which the server listens, also after it has ended.

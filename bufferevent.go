@@ -58,6 +58,7 @@ type BufferEvent struct {
 	door     *adopt.Kind  // set if another package made it, see internal/adopt
 
 	ends    atomic.Pointer[ends] // of a socket that is, or was, connected, or connects
+	server  *Server              // that has accepted it, or nil
 	dialing sync.Mutex
 	dial    *dial // a ConnectHostname that is under way, or nil
 }
@@ -70,10 +71,10 @@ type closures struct {
 var noClosures closures
 
 // NewSocket makes a bufferevent for a connected stream socket or a pipe, or, with fd -1, for
-// a socket that Connect makes or SetFD brings. Sockets of datagrams, and listening ones, are
-// refused. If err is nil, NewSocket has made fd
-// non-blocking. With OptCloseOnFree the bufferevent then owns fd; without it fd stays
-// the caller's, who closes it after Free. If err is not nil, fd stays the caller's.
+// a socket that Connect makes or SetFD brings. Sockets of datagrams and listening sockets are
+// refused. If err is nil, NewSocket has made fd non-blocking. With OptCloseOnFree the
+// bufferevent then owns fd; without it fd stays the caller's, who closes it after Free. If err
+// is not nil, fd stays the caller's.
 // Wraps bufferevent_socket_new.
 func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 	const op = "bufferevent_socket_new"
@@ -430,8 +431,9 @@ func (b *BufferEvent) Input() *Buffer { return &b.in }
 // Wraps bufferevent_get_output.
 func (b *BufferEvent) Output() *Buffer { return &b.out }
 
-// Write appends a copy of p to the output: all of it, or nothing if there is an error.
-// The loop writes it to the socket later, and reports a failure of that as EventError.
+// Write appends a copy of p to the output: all of it, or nothing if there is an error. The
+// bytes go to the socket at once or in a later turn of the loop. A failure of that is reported
+// as EventError.
 // Wraps bufferevent_write.
 func (b *BufferEvent) Write(p []byte) (int, error) {
 	return b.write(unsafe.SliceData(p), len(p))

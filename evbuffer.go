@@ -323,9 +323,9 @@ func (b *Buffer) Lines(eol EOL) iter.Seq[[]byte] {
 // ErrLineTooLong is the error of BoundedLines.
 var ErrLineTooLong = errors.New("libevent: a line is too long")
 
-// BoundedLines is Lines for a peer that is not trusted: if a line, or what has come of it, has
-// more than limit bytes, it yields ErrLineTooLong and ends. The peer would otherwise make the
-// input grow without a bound.
+// BoundedLines is Lines for a peer that is not trusted, and that could make the input grow with
+// a line that has no end. If a line has more than limit bytes, or if more than limit bytes have
+// come without a line ending, BoundedLines yields ErrLineTooLong and ends.
 // Wraps evbuffer_readln.
 func (b *Buffer) BoundedLines(eol EOL, limit int) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {

@@ -239,7 +239,8 @@ func (r FilterResult) String() string {
 	return nameOf(int(r), "FilterResult", "BEV_OK", "BEV_NEED_MORE", "BEV_ERROR")
 }
 
-// EOL is a style of line ending for ReadLine and Lines.
+// EOL is a style of line ending for ReadLine and Lines. EOLCRLF is right for most protocols: it
+// takes both CR LF and LF.
 type EOL int
 
 const (

@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// Loop is what a Base and a Group have in common: what a program needs that serves
-// connections and makes its own, and that need not know how many loops there are. Its
-// methods are safe for concurrent use.
+// Loop is what a Base and a Group have in common. A program that serves or makes connections
+// through a Loop works with one loop and with several. Its methods are safe for concurrent
+// use.
 type Loop interface {
 	// Next returns the base for the next connection: a Group returns each of its
 	// bases in turn, a Base returns itself.

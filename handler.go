@@ -5,7 +5,6 @@
 package libevent
 
 import (
-	"errors"
 	"os"
 	"time"
 )
@@ -18,8 +17,8 @@ const (
 )
 
 // Handler says what happens on a connection. It is what SetCallbacks takes, with a closure
-// for each kind of event, and with a right ending for those that are nil. BufferEvent.Handle
-// sets it, and so does Serve. The closures run on the loop's goroutine.
+// for each kind of event. What happens if a closure is nil stands beside it. BufferEvent.Handle
+// sets a Handler, and so does Serve. The closures run on the loop's goroutine.
 //
 // A closure that is set decides alone what becomes of the connection; End, Error and
 // Timeout usually end in a Free.
@@ -28,7 +27,7 @@ type Handler struct {
 	Connected func(c *BufferEvent)
 	// Read: bytes have come, and c.Input() has them. If Read is nil, they are dropped.
 	Read func(c *BufferEvent)
-	// Written: bytes of the output were written, and no more than the low watermark is left.
+	// Written: output was written, and at most the low watermark of writing still waits.
 	Written func(c *BufferEvent)
 	// End: the peer has ended its stream, and sends no more. If End is nil, the connection
 	// is freed when its output is written, after 10 seconds at the latest.
@@ -52,26 +51,43 @@ type Handler struct {
 // in the input already goes to Read. If Written is nil and the output is bounded, Handle
 // sets the low watermark of writing. A Conn of package openssl starts its handshake.
 // Stands for bufferevent_setcb.
-func (b *BufferEvent) Handle(h Handler) error { return (&handling{Handler: h}).start(b) }
+func (b *BufferEvent) Handle(h Handler) error {
+	s := newHandling(b, h)
+	if err := s.prepare(); err != nil {
+		return err
+	}
+	return s.begin()
+}
 
-// start sets the closures on b.
-func (s *handling) start(b *BufferEvent) error {
-	s.b = b
-	if s.MaxOutput == 0 {
-		s.MaxOutput = defaultMaxOutput
+func newHandling(b *BufferEvent, h Handler) *handling {
+	if h.MaxOutput == 0 {
+		h.MaxOutput = defaultMaxOutput
 	}
-	if s.into == nil {
-		s.into = s
-	}
-	var err error
+	s := &handling{Handler: h, b: b}
+	s.into = s
+	return s
+}
+
+// prepare sets the closures. From then on they may run on the loop's goroutine, so all fields
+// are set before.
+func (s *handling) prepare() error {
 	if s.Written == nil && s.MaxOutput > 0 {
-		err = b.SetWatermark(EvWrite, s.MaxOutput/2, 0)
+		if err := s.b.SetWatermark(EvWrite, s.MaxOutput/2, 0); err != nil {
+			return err
+		}
 	}
-	err = errors.Join(err, s.watch(false), b.Enable(EvRead))
-	if err == nil && b.Input().Len() > 0 {
-		err = b.Trigger(EvRead, 0)
+	return s.watch(false)
+}
+
+// begin has the loop read, and tells of what the input has already.
+func (s *handling) begin() error {
+	if err := s.b.Enable(EvRead); err != nil {
+		return err
 	}
-	return err
+	if s.b.Input().Len() > 0 {
+		return s.b.Trigger(EvRead, 0)
+	}
+	return nil
 }
 
 // handling is a Handler at work on one connection.

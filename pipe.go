@@ -4,6 +4,11 @@
 
 package libevent
 
+import (
+	"errors"
+	"os"
+)
+
 // maxPiped bounds what waits for one side of a Pipe.
 const maxPiped = 512 << 10
 
@@ -16,8 +21,13 @@ const maxPiped = 512 << 10
 // end; the other direction goes on. When one side fails, failed is called with its error,
 // unless failed is nil. Then the failed side is freed. The other side is freed, too: after
 // it has got everything if the failed side had ended its stream before, and else at once, so
-// that the peer cannot take a part for the whole. A timeout of SetTimeouts is such a
-// failure.
+// that the peer cannot take a part for the whole.
+//
+// A write timeout of SetTimeouts is such a failure. A read timeout is one only if nothing has
+// moved in the other direction either, so a long transfer in one direction goes on.
+//
+// If the program frees one side, Pipe frees the other side when its output is written.
+// Shutdown and Close of the Server that has made one side end both sides.
 func Pipe(a, b *BufferEvent, failed func(side *BufferEvent, err error)) error {
 	const op = "Pipe"
 	if a == nil || b == nil || a == b {
@@ -27,48 +37,94 @@ func Pipe(a, b *BufferEvent, failed func(side *BufferEvent, err error)) error {
 		return badArgument(op, "the connections are on different bases")
 	}
 	p := &piping{failed: failed}
-	first, second := p.side(), p.side()
-	first.into, second.into = second, first
-	first.b, second.b = a, b
-	if err := first.start(a); err != nil {
-		return err
+	p.sides = [2]*handling{p.side(0, a), p.side(1, b)}
+	p.sides[0].into, p.sides[1].into = p.sides[1], p.sides[0]
+	for _, s := range p.sides {
+		if err := s.prepare(); err != nil {
+			return err
+		}
 	}
-	return second.start(b)
+	for _, s := range p.sides {
+		if err := s.begin(); err != nil {
+			return err
+		}
+	}
+	for _, s := range p.sides {
+		s.takeAlong(s.into.b)
+	}
+	return nil
 }
 
 // piping has what the two sides of a Pipe share.
 type piping struct {
 	failed func(*BufferEvent, error)
+	sides  [2]*handling
+	// since tells for each side what has happened after the side has sent something, and after
+	// its last read timeout.
+	since [2]struct {
+		heard   bool // the other side has sent something
+		waiting int  // so much of it was in the output at that timeout
+	}
 }
 
-func (p *piping) side() *handling {
-	s := &handling{}
-	s.Handler = Handler{
-		MaxOutput: maxPiped,
-		Read: func(c *BufferEvent) {
-			if err := s.into.b.WriteBuffer(c.Input()); err != nil {
-				c.Free()
-				s.into.b.Free()
-			}
-		},
-		End: func(c *BufferEvent) {
-			if !s.into.ended && s.into.b.CloseWrite() == nil {
-				return
-			}
+// isBusy reports whether the other direction has made progress since the last call.
+func (p *piping) isBusy(i int) bool {
+	since, waiting := &p.since[i], p.sides[i].b.Output().Len()
+	busy := since.heard || waiting < since.waiting
+	since.heard, since.waiting = false, waiting
+	return busy
+}
+
+func (p *piping) side(i int, b *BufferEvent) *handling {
+	s := newHandling(b, Handler{MaxOutput: maxPiped})
+	s.Read = func(c *BufferEvent) {
+		p.since[i].heard, p.since[1-i].heard = false, true
+		switch err := s.into.b.WriteBuffer(c.Input()); {
+		case errors.Is(err, ErrClosed):
 			flush(c)
-			flush(s.into.b)
-		},
-		Error: func(c *BufferEvent, err error) {
-			if p.failed != nil {
-				p.failed(c, err)
-			}
+		case err != nil:
 			c.Free()
-			if s.ended {
-				flush(s.into.b)
-			} else {
-				s.into.b.Free()
-			}
-		},
+			s.into.b.Free()
+		}
+	}
+	s.End = func(c *BufferEvent) {
+		_ = c.Disable(EvRead) // perhaps a read timeout, told in the same call, has enabled it
+		if !s.into.ended && s.into.b.CloseWrite() == nil {
+			return
+		}
+		flush(c)
+		flush(s.into.b)
+	}
+	s.Error = func(c *BufferEvent, err error) {
+		if p.failed != nil {
+			p.failed(c, err)
+		}
+		c.Free()
+		if s.ended {
+			flush(s.into.b)
+		} else {
+			s.into.b.Free()
+		}
+	}
+	s.Timeout = func(c *BufferEvent, what What) {
+		if what != EvRead || !p.isBusy(i) {
+			s.fail(c, os.ErrDeadlineExceeded)
+		} else if s.into.waiter == nil { // else resume enables it
+			_ = c.Enable(EvRead)
+		}
 	}
 	return s
+}
+
+// takeAlong frees the other side of a Pipe after this one, and has the server of this one end
+// the other side with its connections.
+func (s *handling) takeAlong(other *BufferEvent) {
+	if s.b.server != nil {
+		s.b.server.join(other)
+	}
+	s.b.AfterFree(func() {
+		if other.isOpen() {
+			_ = other.Base().Post(func() { flush(other) })
+		}
+	})
 }

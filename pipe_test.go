@@ -4,8 +4,12 @@ package libevent_test
 
 import (
 	"io"
+	"net"
+	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -97,6 +101,136 @@ func TestPipeForwardsTheInput(t *testing.T) {
 	stop()
 	a.Free()
 	b.Free()
+}
+
+// What is on its way is written when the program frees one side, and when the server shuts down.
+func TestPipeEndsWithOneSide(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, s *libevent.Server, client *libevent.BufferEvent){
+		"free": func(t *testing.T, _ *libevent.Server, client *libevent.BufferEvent) { client.Free() },
+		"shutdown": func(t *testing.T, s *libevent.Server, _ *libevent.BufferEvent) {
+			assert.NoError(t, s.Shutdown(patient(t)))
+			assert.Zero(t, s.Listener().Base().Stats().BufferEvents, "Shutdown has waited for both sides")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := testutil.NewBase(t)
+			target, right := testutil.NewSocket(t, base, 0)
+			require.NoError(t, syscall.SetsockoptInt(target.FD(), syscall.SOL_SOCKET, syscall.SO_SNDBUF, 16<<10))
+			require.NoError(t, right.SetReadBuffer(16<<10))
+			piped := make(chan *libevent.BufferEvent, 1)
+			s := serve(t, base, libevent.ServeOptions{}, func(client *libevent.BufferEvent) libevent.Handler {
+				assert.NoError(t, libevent.Pipe(client, target, nil))
+				piped <- client
+				return libevent.Handler{}
+			})
+			defer s.Close()
+			testutil.Background(t, base)
+			left := dialServer(t, s)
+			client := testutil.Receive(t, piped)
+			assert.Equal(t, []*libevent.BufferEvent{client}, s.Conns(), "the target is not one of them")
+			var forwarded atomic.Int64
+			_, err := target.Output().AddCallback(func(_ *libevent.Buffer, added, _ int) { forwarded.Add(int64(added)) })
+			require.NoError(t, err)
+			data := testutil.Noise(256 << 10) // more than the kernel takes
+			_, err = left.Write(data)
+			require.NoError(t, err)
+			testutil.Eventually(t, func() bool { return forwarded.Load() == int64(len(data)) }, "all is forwarded")
+			require.NotZero(t, target.Output().Len())
+			got := testutil.ReadAll(right)
+			end(t, s, client)
+			testutil.Same(t, data, testutil.Receive(t, got))
+			testutil.Eventually(t, func() bool { return base.Stats().BufferEvents == 0 }, "both sides are freed")
+		})
+	}
+}
+
+// Close ends the other side as well, and a Pipe that is made while the server ends is ended, too.
+func TestPipeAndClose(t *testing.T) {
+	base := testutil.NewBase(t)
+	target, right := testutil.NewSocket(t, base, 0)
+	piped := make(chan struct{})
+	s := serve(t, base, libevent.ServeOptions{}, func(client *libevent.BufferEvent) libevent.Handler {
+		assert.NoError(t, libevent.Pipe(target, client, nil))
+		close(piped)
+		return libevent.Handler{}
+	})
+	testutil.Background(t, base)
+	dialServer(t, s)
+	testutil.Receive(t, piped)
+	s.Close()
+	_, err := right.Read(make([]byte, 1))
+	assert.ErrorIs(t, err, io.EOF)
+}
+
+// Silence in one direction is no failure while something moves in the other direction.
+func TestPipeTimeout(t *testing.T) {
+	base := testutil.NewBase(t)
+	a, left := testutil.NewPair(t, base)
+	b, right := testutil.NewPair(t, base)
+	var failed []error
+	require.NoError(t, libevent.Pipe(a, b, func(side *libevent.BufferEvent, err error) {
+		assert.Same(t, a, side)
+		failed = append(failed, err)
+	}))
+	timeout := func() {
+		require.NoError(t, a.Disable(rd)) // as libevent does
+		require.NoError(t, a.TriggerEvent(libevent.EventTimeout|libevent.EventReading))
+		testutil.Dispatch(t, base)
+	}
+	_, err := right.Write(make([]byte, 1000)) // left does not read it
+	require.NoError(t, err)
+	testutil.Dispatch(t, base)
+	require.Equal(t, 1000, a.Output().Len())
+	timeout()
+	assert.NotZero(t, a.Enabled()&rd, "right has sent something")
+
+	require.NoError(t, left.SetWatermark(rd, 0, 400))
+	require.NoError(t, left.Enable(rd))
+	testutil.Dispatch(t, base)
+	require.Less(t, a.Output().Len(), 1000)
+	timeout()
+	assert.NotZero(t, a.Enabled()&rd, "left has taken something")
+
+	timeout()
+	assert.Equal(t, []error{os.ErrDeadlineExceeded}, failed)
+	_, err = b.Write(nil)
+	assert.ErrorIs(t, err, libevent.ErrClosed)
+}
+
+// The timeouts are those of the two sides.
+func TestPipeIsSilent(t *testing.T) {
+	base := testutil.NewBase(t)
+	a, left := testutil.NewSocket(t, base, 0)
+	b, right := testutil.NewSocket(t, base, 0)
+	require.NoError(t, a.SetTimeouts(time.Millisecond, 0))
+	require.NoError(t, libevent.Pipe(a, b, nil))
+	testutil.Dispatch(t, base)
+	for _, conn := range []*net.TCPConn{left, right} {
+		_, err := conn.Read(make([]byte, 1))
+		assert.ErrorIs(t, err, io.EOF)
+	}
+}
+
+// Any goroutine may call Pipe, while bytes come on both sides already.
+func TestPipeFromAnotherGoroutine(t *testing.T) {
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
+	for range 50 {
+		a, left := testutil.NewSocket(t, base, 0)
+		b, right := testutil.NewSocket(t, base, 0)
+		there, back := testutil.Noise(1<<20), testutil.Noise(1<<20+1)
+		atRight, atLeft := testutil.ReadAll(right), testutil.ReadAll(left)
+		for conn, data := range map[*net.TCPConn][]byte{left: there, right: back} {
+			go func() {
+				_, err := conn.Write(data)
+				assert.NoError(t, err)
+				assert.NoError(t, conn.CloseWrite())
+			}()
+		}
+		require.NoError(t, libevent.Pipe(a, b, nil))
+		testutil.Same(t, there, testutil.Receive(t, atRight))
+		testutil.Same(t, back, testutil.Receive(t, atLeft))
+	}
 }
 
 func TestPipeArguments(t *testing.T) {

@@ -40,7 +40,7 @@ type Server struct {
 	listener *Listener
 
 	mu        sync.Mutex
-	conns     map[*BufferEvent]struct{}
+	conns     map[*BufferEvent]bool // false: the other side of a Pipe
 	closing   bool
 	listening bool          // the listener's socket is not closed
 	done      chan struct{} // closed when it is closing and neither socket nor connection is left
@@ -55,7 +55,7 @@ func (b *Base) Serve(network, address string, opts ServeOptions, handler func(c 
 	return serve(b, []*Base{b}, network, address, opts, handler)
 }
 
-// Serve is Base.Serve for connections that live on all loops in turn. handler runs on the
+// Serve is Base.Serve that gives the connections to the loops in turn. handler runs on the
 // loop of the connection, on several loops at the same time.
 func (g *Group) Serve(network, address string, opts ServeOptions, handler func(c *BufferEvent) Handler) (*Server, error) {
 	return serve(g, g.bases, network, address, opts, handler)
@@ -80,7 +80,7 @@ func serve(loop runner, bases []*Base, network, address string, opts ServeOption
 	opts.Options |= OptCloseOnFree
 	s := &Server{
 		loop: loop, bases: bases, opts: opts, handler: handler,
-		conns: map[*BufferEvent]struct{}{}, done: make(chan struct{}),
+		conns: map[*BufferEvent]bool{}, done: make(chan struct{}),
 	}
 	off := opts.Listen.Disabled
 	opts.Listen.Disabled = true // until s.listener is set
@@ -105,17 +105,23 @@ func serve(loop runner, bases []*Base, network, address string, opts ServeOption
 	return s, nil
 }
 
-// Listener returns the listener, for Disable, Enable and ListenFD's kin.
+// Listener returns the listener, to stop accepting with Disable, and to go on with Enable.
 func (s *Server) Listener() *Listener { return s.listener }
 
 // Addr returns the address on which the server listens, also after it has ended.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Conns returns the connections that exist at this moment.
+// Conns returns the accepted connections that exist at this moment.
 func (s *Server) Conns() []*BufferEvent {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Collect(maps.Keys(s.conns))
+	var conns []*BufferEvent
+	for c, accepted := range s.conns {
+		if accepted {
+			conns = append(conns, c)
+		}
+	}
+	return conns
 }
 
 // accept serves one connection.
@@ -155,9 +161,21 @@ func (s *Server) add(c *BufferEvent) bool {
 	if s.closing {
 		return false
 	}
-	s.conns[c] = struct{}{}
+	s.conns[c] = true
+	c.server = s
 	c.whenFreed = func() { s.remove(c) }
 	return true
+}
+
+// join counts the other side of a Pipe until it is freed. If the server is ending already, the
+// Pipe ends that side after the connection.
+func (s *Server) join(other *BufferEvent) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.conns[other] {
+		s.conns[other] = false
+		other.AfterFree(func() { s.remove(other) })
+	}
 }
 
 func (s *Server) remove(c *BufferEvent) {
@@ -188,8 +206,9 @@ func (s *Server) report(err error) {
 }
 
 // Shutdown ends the server in order: it frees the listener, reads no more, and frees each
-// connection when its output is written. It returns nil when all are freed and the address is free. If ctx ends
-// before, Shutdown frees the rest at once and returns context.Cause(ctx).
+// connection, and the other side of its Pipe, when its output is written. It returns nil when
+// all are freed and the address is free. If ctx ends before, Shutdown frees the rest at once
+// and returns context.Cause(ctx).
 //
 // Shutdown waits for the loop. If the loop does not run, as after a Run that a signal has
 // ended, Shutdown runs it. In a closure of the loop, which would wait for itself, Shutdown
@@ -230,14 +249,14 @@ func (s *Server) drain(ctx context.Context) {
 	}
 }
 
-// close accepts no more, and returns the connections.
+// close accepts no more, and returns the connections with the other sides of Pipes.
 func (s *Server) close() []*BufferEvent {
 	s.listener.Free()
 	s.mu.Lock()
 	s.closing = true
 	s.finish()
-	s.mu.Unlock()
-	return s.Conns()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.conns))
 }
 
 // wait runs the loop, if it does not run, until no connection is left.
@@ -272,8 +291,8 @@ func (s *Server) wait(ctx context.Context) error {
 	}
 }
 
-// Close frees the listener and all connections at once. Output that is not written is
-// dropped.
+// Close frees the listener, all connections and the other sides of their Pipes at once. Output
+// that is not written is dropped.
 func (s *Server) Close() {
 	for _, c := range s.close() {
 		c.Free()

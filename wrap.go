@@ -32,16 +32,15 @@ type WrapConfig struct {
 // runtime.Goexit there, which t.FailNow calls, ends the process: Go cannot unwind a
 // thread that is not its own.)
 //
-// C calls evthread_use_pthreads before it makes the base, or NoLocks says that it did
-// not. C must keep the base until Free has taken effect. Free takes effect at once when
+// C must call evthread_use_pthreads before it makes the base; if it did not, set NoLocks. C must keep the base until Free has taken effect. Free takes effect at once when
 // it is called before C has run the loop, or, outside of closures, on the thread that
 // runs the loop or ran it last; otherwise in the loop's next turn. (After a loop has
 // ended, C makes a turn with event_base_loop and EVLOOP_NONBLOCK; a DNSBase may need
 // several.)
 //
 // The binding learns that C runs the loop from the first callback. Before C starts the
-// loop, calls that are for the loop's goroutine only must have returned on other
-// goroutines, and Free of what is OptLoopOnly. The memory of what is freed goes back in
+// loop, other goroutines must have returned from calls that only the loop's goroutine may
+// make, and from Free of objects with OptLoopOnly. The memory of what is freed goes back in
 // the loop's next turn.
 //
 // libevent does all reading and writing of sockets on the base.

@@ -134,11 +134,13 @@ func TestBadArguments(t *testing.T) {
 	file, err := os.CreateTemp(t.TempDir(), "")
 	require.NoError(t, err)
 	defer file.Close()
+	listener := testutil.Listen(t, base, testutil.Drop)
 	for name, try := range map[string]func() (*openssl.Conn, error){
 		"no base":        func() (*openssl.Conn, error) { return accepting.NewSocket(nil, a, 0) },
 		"fd below -1":    func() (*openssl.Conn, error) { return accepting.NewSocket(base, -2, 0) },
 		"a closed fd":    func() (*openssl.Conn, error) { return accepting.NewSocket(base, 9999, 0) },
 		"a file":         func() (*openssl.Conn, error) { return accepting.NewSocket(base, int(file.Fd()), 0) },
+		"a listener":     func() (*openssl.Conn, error) { return accepting.NewSocket(base, listener.FD(), 0) },
 		"nobody to meet": func() (*openssl.Conn, error) { return connecting.NewSocket(base, a, 0) },
 		"unknown option": func() (*openssl.Conn, error) { return accepting.NewSocket(base, a, 1<<30) },
 		"nothing below":  func() (*openssl.Conn, error) { return accepting.NewFilter(nil, 0) },

@@ -134,12 +134,16 @@ int64_t gtls_conn_may_connect(struct gtls_conn *c)
 
 int gtls_check_fd(int fd)
 {
-	int type = 0;
+	int type = 0, listens = 0;
 	socklen_t len = sizeof(type);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
 		return errno;
-	return type == SOCK_STREAM ? 0 : EPROTOTYPE;
+	if (type != SOCK_STREAM)
+		return EPROTOTYPE;
+	len = sizeof(listens);
+	/* A handshake on a listening socket would wait until its timeout. */
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens ? EINVAL : 0;
 }
 
 int64_t gtls_conn_set_fd(struct gtls_conn *c, int fd)

@@ -101,7 +101,7 @@ int gtls_ctx_set_ticket_keys(struct gtls_ctx *c, const struct gtls_ticket_key *k
 
 struct gtls_conn;
 
-/* The errno that says why a descriptor is not a stream socket, or 0. */
+/* The errno that says why a descriptor is not a stream socket that can be connected, or 0. */
 int gtls_check_fd(int fd);
 /* Makes a connection that has no bufferevent yet: gtls_make makes that. limit is how long a
  * handshake may take, in microseconds, or 0. */

@@ -89,7 +89,7 @@ func TestAddressesOfAnotherDescriptor(t *testing.T) {
 
 func TestErrorsOfConnecting(t *testing.T) {
 	base := testutil.NewBase(t)
-	refusing := testutil.Refusing(t)
+	refusing := testutil.Refusing(t).String()
 	address, err := net.ResolveTCPAddr("tcp", refusing)
 	require.NoError(t, err)
 	for _, connect := range []func(*libevent.BufferEvent) error{

@@ -85,7 +85,7 @@ func TestConnectRefused(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
 	require.NoError(t, err)
-	require.NoError(t, bev.Connect("tcp", testutil.Refusing(t)))
+	require.NoError(t, bev.Connect("tcp", testutil.Refusing(t).String()))
 	assert.Equal(t, libevent.EventError, testutil.Happening(t, bev), "no direction, as in libevent")
 	var e *libevent.Error
 	require.ErrorAs(t, bev.Err(), &e)

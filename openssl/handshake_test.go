@@ -154,10 +154,7 @@ func TestConnectTakesTheFastPath(t *testing.T) {
 }
 
 func TestConnectRefused(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := ln.Addr().(*net.TCPAddr)
-	require.NoError(t, ln.Close())
+	addr := testutil.Refusing(t)
 	for _, connect := range []func(*openssl.Conn) error{
 		func(c *openssl.Conn) error { return c.Connect("tcp", addr.String()) },
 		func(c *openssl.Conn) error { return c.ConnectHostname(nil, "tcp4", "localhost", addr.Port) },

@@ -355,7 +355,7 @@ func conformConnectFail(t *testing.T, opts libevent.Options) {
 		events = append(events, what)
 	}))
 	require.NoError(t, bev.Enable(rd|wr))
-	require.NoError(t, bev.Connect("tcp", testutil.Refusing(t)))
+	require.NoError(t, bev.Connect("tcp", testutil.Refusing(t).String()))
 	assert.Empty(t, events, "not before the loop runs")
 	testutil.Dispatch(t, base)
 	assert.Equal(t, []libevent.Events{libevent.EventError}, events)

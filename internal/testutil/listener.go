@@ -34,11 +34,14 @@ func Dial(t testing.TB, l *libevent.Listener) net.Conn {
 	return conn
 }
 
-// Refusing returns an address on which no socket listens.
-func Refusing(t testing.TB) string {
+// Refusing returns an address on which no socket listens until the end of the test: a socket that
+// does not listen has its port, so that no listener of another test can get it.
+func Refusing(t testing.TB) *net.TCPAddr {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	fd := TCPSocket(t)
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	sa, err := syscall.Getsockname(fd)
 	require.NoError(t, err)
-	defer ln.Close()
-	return ln.Addr().String()
+	return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: sa.(*syscall.SockaddrInet4).Port}
 }

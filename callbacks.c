@@ -369,11 +369,14 @@ static void relink(struct glev_bev *r, short what)
 	glev_bev_try_shut(r);
 }
 
-/* An error is the end of both directions of a door. Its last words, such as an alert of TLS, may
+/* An error is the end of both directions of a door, unless it is that of one attempt of a connect
+ * by name: the next attempt needs what is enabled. A door's last words, such as an alert of TLS, may
  * still be in the output of the bottom, and a Free in the closure would drop them. With the locks
  * of the stack. */
 static void end_door(struct glev_bev *r)
 {
+	if (glev_bev_dials(glev_bev_bottom(r)))
+		return;
 	if (r->door)
 		glev_settle_end(r, EV_READ | EV_WRITE);
 	glev_bev_push(glev_bev_bottom(r));

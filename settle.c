@@ -500,11 +500,15 @@ void glev_settle_tell_kept(struct glev_bev *r)
 static int turn_on_below(struct glev_bev *r)
 {
 	struct glev_bev *p;
+	int rc = 0;
 
-	for (p = r->stack.under; p; p = p->stack.under)
-		if ((bufferevent_get_enabled(p->bev) & EV_READ) && enable(p, EV_READ) < 0)
-			return -1;
-	return 0;
+	for (p = r->stack.under; p && rc == 0; p = p->stack.under) {
+		glev_bev_lock(p);
+		if (bufferevent_get_enabled(p->bev) & EV_READ)
+			rc = enable(p, EV_READ);
+		glev_bev_unlock(p);
+	}
+	return rc;
 }
 
 static int turn_on(struct glev_bev *r, short what)

@@ -533,7 +533,8 @@ func TestFilterWaitsForTheEndOfALoan(t *testing.T) {
 				require.NoError(t, base.LoopExit(testutil.Patience))
 				go func() {
 					assert.Equal(t, "hheellddend", string(testutil.Receive(t, got)))
-					assert.NoError(t, base.LoopBreak())
+					// All may have been sent before Dispatch runs the loop, which would forget a LoopBreak.
+					assert.NoError(t, base.Post(func() { assert.NoError(t, base.LoopBreak()) }))
 				}()
 				testutil.Dispatch(t, base)
 				f.Free()

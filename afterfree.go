@@ -12,7 +12,8 @@ import (
 // AfterFree calls fn on a new goroutine when the memory of the bufferevent has been given
 // back. That is some time after Free, after the end of a FreeAfterFlush, or during Base.Free.
 // By then a descriptor that the bufferevent owned is closed, and no closure will run any more.
-// If it has happened already, fn is called at once. stop prevents the call, and reports whether it has prevented it.
+// If it has happened already, fn is called at once. stop prevents the call, and reports whether
+// it has prevented it.
 func (b *BufferEvent) AfterFree(fn func()) (stop func() bool) { return b.afterFree(fn) }
 
 // AfterFree calls fn on a new goroutine when the memory of the listener has been given back,
@@ -22,7 +23,8 @@ func (l *Listener) AfterFree(fn func()) (stop func() bool) { return l.root().aft
 
 // AfterFree calls fn on a new goroutine when the memory of the lookup has been given back:
 // after its closure has run, or, without the closure, after Cancel or when the DNSBase or the
-// base is freed. If it has happened already, fn is called at once. stop prevents the call, and reports whether it has prevented it.
+// base is freed. If it has happened already, fn is called at once. stop prevents the call, and
+// reports whether it has prevented it.
 func (l *DNSLookup) AfterFree(fn func()) (stop func() bool) { return l.afterFree(fn) }
 
 // freeWaiters holds the functions of AfterFree.

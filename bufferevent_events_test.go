@@ -273,7 +273,7 @@ func restartReadTimeout(t *testing.T, base *libevent.Base, restart func(*libeven
 		assert.NoError(t, bev.SetTimeouts(10*time.Millisecond, 0))
 		assert.NoError(t, bev.Enable(rd))
 		assert.NoError(t, timer.Add(5*time.Millisecond))
-		time.Sleep(30 * time.Millisecond) // sleep: both timeouts pass while the loop is kept busy
+		time.Sleep(30 * time.Millisecond) // sleep: it is tested that a closure keeps the loop busy past both timeouts
 	})
 	testutil.OnLoop(t, base, func() {})
 	_, err = syscall.Write(peer, []byte("x"))

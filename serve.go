@@ -253,9 +253,9 @@ func (s *Server) drain(ctx context.Context) {
 func (s *Server) close() []*BufferEvent {
 	s.listener.Free()
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.closing = true
 	s.finish()
-	defer s.mu.Unlock()
 	return slices.Collect(maps.Keys(s.conns))
 }
 

@@ -76,7 +76,8 @@ func TestNothingIsFlushedToARefusedPeer(t *testing.T) {
 	})
 }
 
-// In a renegotiation a client shows the certificate of somebody else whom the server would accept.
+// In a renegotiation a client shows another certificate than in its first handshake. The server would
+// accept that certificate on a new connection.
 // The server has already told its user who the client is.
 func TestAnotherPeerInARenegotiation(t *testing.T) {
 	ca := newAuthority(t)

@@ -33,9 +33,9 @@ type WrapConfig struct {
 // thread that is not its own.)
 //
 // C must call evthread_use_pthreads before it makes the base; if it did not, set NoLocks. C must
-// keep the base until Free has taken effect. Free takes effect at once when it is called before C has run the loop, or, outside of closures, on the thread that
-// runs the loop or ran it last; otherwise in the loop's next turn. (After a loop has
-// ended, C makes a turn with event_base_loop and EVLOOP_NONBLOCK; a DNSBase may need
+// keep the base until Free has taken effect. Free takes effect at once when it is called before
+// C has run the loop, or, outside of closures, on the thread that runs the loop or ran it last;
+// otherwise in the loop's next turn. (After a loop has ended, C makes a turn with event_base_loop and EVLOOP_NONBLOCK; a DNSBase may need
 // several.)
 //
 // The binding learns that C runs the loop from the first callback. Before C starts the

@@ -76,9 +76,9 @@ func TestNothingIsFlushedToARefusedPeer(t *testing.T) {
 	})
 }
 
-// In a renegotiation a client shows another certificate than in its first handshake. The server would
-// accept that certificate on a new connection.
-// The server has already told its user who the client is.
+// In a renegotiation a client shows another certificate than in its first handshake. The
+// server would accept that certificate on a new connection, but has already told its user who the
+// client is.
 func TestAnotherPeerInARenegotiation(t *testing.T) {
 	ca := newAuthority(t)
 	shown := []tls.Certificate{ca.issue(t, "one"), ca.issue(t, "one"), ca.issue(t, "two")}

@@ -21,12 +21,22 @@ import (
 	"github.com/go-libevent/libevent/openssl"
 )
 
-// TestServe serves TLS with a Handler, through a Pipe that speaks TLS on both sides.
+// TestServe serves TLS with a Handler, through a Pipe that speaks TLS on both sides. The name of the
+// server that the Pipe leads to has one address, or another one before it that refuses.
 func TestServe(t *testing.T) {
+	t.Run("one address", func(t *testing.T) { serve(t, "127.0.0.1 two.test\n") })
+	t.Run("the second address", func(t *testing.T) { serve(t, "::1 two.test\n127.0.0.1 two.test\n") })
+}
+
+// serve is TestServe with a file of hosts.
+func serve(t *testing.T, hosts string) {
 	ca := newAuthority(t)
-	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "localhost")}, NextProtos: []string{"test"}})
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "two.test")}, NextProtos: []string{"test"}})
 	toServer := client(t, &openssl.Config{RootCAs: ca.pool(), NextProtos: []string{"test"}})
 	base := newLoop(t)
+	file := filepath.Join(t.TempDir(), "hosts")
+	require.NoError(t, os.WriteFile(file, []byte(hosts), 0o600))
+	dns := testutil.NewDNSBase(t, base, libevent.DNSConfig{NoSystemConfig: true, Hosts: file})
 	opts := libevent.ServeOptions{NewSocket: ctx.Socket}
 	echo, err := base.Serve("tcp", "127.0.0.1:0", opts, func(c *libevent.BufferEvent) libevent.Handler {
 		conn := openssl.ConnOf(c)
@@ -46,11 +56,11 @@ func TestServe(t *testing.T) {
 		assert.NoError(t, err)
 		assert.NoError(t, libevent.Pipe(c, target, nil))
 		// The name is the one that the certificate is verified for.
-		assert.NoError(t, target.ConnectTo(nil, "tcp", net.JoinHostPort("localhost", port)))
+		assert.NoError(t, target.ConnectTo(dns, "tcp", net.JoinHostPort("two.test", port)))
 		return libevent.Handler{}
 	})
 	require.NoError(t, err)
-	conn, err := tls.Dial("tcp", proxy.Addr().String(), &tls.Config{RootCAs: ca.pool(), ServerName: "localhost", NextProtos: []string{"test"}})
+	conn, err := tls.Dial("tcp", proxy.Addr().String(), &tls.Config{RootCAs: ca.pool(), ServerName: "two.test", NextProtos: []string{"test"}})
 	require.NoError(t, err)
 	defer conn.Close()
 	require.NoError(t, conn.SetDeadline(time.Now().Add(testutil.Patience)))
@@ -74,45 +84,4 @@ func TestConnOfOthers(t *testing.T) {
 	a, _ := testutil.NewPair(t, base)
 	assert.Nil(t, openssl.ConnOf(a))
 	assert.Nil(t, openssl.ConnOf(nil))
-}
-
-// The first address of a name refuses. The connection to the second one works as any other.
-func TestPipeToTheSecondAddress(t *testing.T) {
-	ca := newAuthority(t)
-	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "two.test")}})
-	toServer := client(t, &openssl.Config{RootCAs: ca.pool()})
-	base := newLoop(t)
-	hosts := filepath.Join(t.TempDir(), "hosts")
-	require.NoError(t, os.WriteFile(hosts, []byte("::1 two.test\n127.0.0.1 two.test\n"), 0o600))
-	dns := testutil.NewDNSBase(t, base, libevent.DNSConfig{NoSystemConfig: true, Hosts: hosts})
-	opts := libevent.ServeOptions{NewSocket: ctx.Socket}
-	echo, err := base.Serve("tcp", "127.0.0.1:0", opts, func(*libevent.BufferEvent) libevent.Handler {
-		return libevent.Handler{Read: testutil.Mirror}
-	})
-	require.NoError(t, err)
-	defer echo.Close()
-	_, port, err := net.SplitHostPort(echo.Addr().String())
-	require.NoError(t, err)
-	proxy, err := base.Serve("tcp", "127.0.0.1:0", opts, func(c *libevent.BufferEvent) libevent.Handler {
-		target, err := toServer.Socket(base, -1, libevent.OptCloseOnFree)
-		assert.NoError(t, err)
-		assert.NoError(t, libevent.Pipe(c, target, nil))
-		assert.NoError(t, target.ConnectTo(dns, "tcp", net.JoinHostPort("two.test", port)))
-		return libevent.Handler{}
-	})
-	require.NoError(t, err)
-	defer proxy.Close()
-	conn, err := tls.Dial("tcp", proxy.Addr().String(), &tls.Config{RootCAs: ca.pool(), ServerName: "two.test"})
-	require.NoError(t, err)
-	defer conn.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(testutil.Patience)))
-	data := testutil.Noise(4 << 20)
-	go func() {
-		_, err := conn.Write(data)
-		assert.NoError(t, err)
-	}()
-	got := make([]byte, len(data))
-	_, err = io.ReadFull(conn, got)
-	require.NoError(t, err)
-	assert.True(t, bytes.Equal(data, got))
 }

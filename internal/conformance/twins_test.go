@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-libevent/libevent"
@@ -69,6 +70,58 @@ func leadLife(t *testing.T, file *os.File, rng *rand.Rand, seed int64) {
 			t.Errorf("life %d:\n%s\nfast:  %s\nplain: %s", seed, strings.Join(life, "\n"), f, p)
 			return
 		}
+	}
+}
+
+// An end is told at once, whatever has become of the output, so if reading is enabled once more in
+// that turn it is told again.
+func TestFastPathTwinsEnd(t *testing.T) {
+	testutil.Quiet(t)
+	enable := func(what libevent.What) act {
+		return act{do: func(w *twin) { w.note("Enable", w.bev.Enable(what)) }}
+	}
+	disable := act{do: func(w *twin) { w.note("Disable", w.bev.Disable(rd|wr)) }}
+	away := drawn{}.descriptorAway()
+	breaks := act{do: func(w *twin) {
+		assert.NoError(w.t, syscall.Shutdown(w.bev.FD(), syscall.SHUT_WR))
+		for n := 1; n > 0; { // the socket can be written to, which fails
+			n, _ = syscall.Read(w.peer, make([]byte, 1<<20))
+		}
+	}}
+	for name, before := range map[string][]act{
+		"nothing to write":         {},
+		"the socket is full":       {enable(wr)},
+		"WRITE was disabled":       {enable(wr), disable},
+		"WRITE was never enabled":  {},
+		"the descriptor was away":  {enable(wr), away, away},
+		"disabled and away":        {enable(wr), disable, away, away},
+		"a write has failed":       {enable(wr), breaks},
+		"a write has failed twice": {enable(wr), breaks, enable(wr)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fast, plain := newTwin(t, false, nil), newTwin(t, true, nil)
+			defer fast.end()
+			defer plain.end()
+			both := func(acts ...act) string {
+				f, p := fast.live(acts, false), plain.live(acts, false)
+				assert.Equal(t, p, f)
+				return f
+			}
+			both(disable)
+			if name != "nothing to write" {
+				both(drawn{}.writeTooMuch())
+			}
+			seen := ""
+			for _, a := range before {
+				seen = both(a)
+			}
+			assert.Equal(t, strings.Contains(name, "failed"), strings.Contains(seen, "BEV_EVENT_WRITING|BEV_EVENT_ERROR"))
+			shutdown := act{do: func(w *twin) { _ = syscall.Shutdown(w.peer, syscall.SHUT_WR) }}
+			posted := enable(rd)
+			posted.where = "loop"
+			assert.Contains(t, both(shutdown, posted, enable(rd)), "2 ends")
+			assert.Contains(t, both(), "0 ends")
+		})
 	}
 }
 

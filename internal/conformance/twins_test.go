@@ -66,11 +66,22 @@ func leadLife(t *testing.T, file *os.File, rng *rand.Rand, seed int64) {
 			return
 		}
 		life = append(life, "\t"+f)
-		if f != p {
+		if f != p && !fast.endWaited(f, plain, p) {
 			t.Errorf("life %d:\n%s\nfast:  %s\nplain: %s", seed, strings.Join(life, "\n"), f, p)
 			return
 		}
 	}
+}
+
+// endWaited reports whether two reports differ only in that the end waited for the event of a
+// write that failed in the same turns, so that its errno is kept. If reading was enabled once more
+// meanwhile, plain libevent tells the end again, and the fast path tells both in one. An end that
+// is lost, or told too often, is none of that.
+func (w *twin) endWaited(report string, plain *twin, want string) bool {
+	const failed = libevent.EventError | libevent.EventWriting
+	ends := func(n int) string { return fmt.Sprintf(", %d ends,", n) }
+	return w.told&failed == failed && w.ends > 0 && w.ends < plain.ends &&
+		report == strings.Replace(want, ends(plain.ends), ends(w.ends), 1)
 }
 
 // An end is told at once, whatever has become of the output, so if reading is enabled once more in
@@ -147,6 +158,10 @@ type twin struct {
 	events        libevent.Events
 	eofs          int
 	reads, writes bool
+
+	// In the last report.
+	told libevent.Events
+	ends int
 }
 
 func newTwin(t testing.TB, plain bool, file *os.File) *twin {
@@ -242,6 +257,7 @@ func (w *twin) live(acts []act, collect bool) string {
 	s := fmt.Sprintf("%v, %d ends, enabled %v, input %d, output %v, reads %v, writes %v, in %x, out %x; %s",
 		w.events, w.eofs, w.bev.Enabled(), w.bev.Input().Len(), left, w.reads, w.writes && w.events&libevent.EventError == 0,
 		crc32.ChecksumIEEE(w.in), crc32.ChecksumIEEE(fmt.Append(nil, got)), strings.Join(w.seen, "; "))
+	w.told, w.ends = w.events, w.eofs
 	w.seen, w.events, w.eofs, w.reads, w.writes = nil, 0, 0, false, false
 	return s
 }

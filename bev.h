@@ -89,6 +89,7 @@ struct glev_owed {
 	int8_t touched; /* libevent may have queued a callback of it since it was made */
 	int8_t known;   /* the Go object is complete; atomic */
 	int8_t late;    /* the end of reading waits a turn for the event of a failed write */
+	int8_t write_failed; /* WRITE is on again, and that event may still be due */
 	int err;        /* the errno of an error that is to be told; 0 if there is none */
 	int put_off;    /* the end of a pair was put off; loop */
 	short kept;     /* of a filter: events that wait; see filter.c */
@@ -421,6 +422,11 @@ int glev_settle_disable(struct glev_bev *r, short what);
 void glev_settle_end(struct glev_bev *r, short what);
 /* Has the event callback told of these events; err is the errno of an error, or 0. */
 void glev_settle_tell(struct glev_bev *r, short what, int err);
+/* Whether libevent may still have to tell of a write that has failed: it has turned WRITE off by
+ * itself, though what was spilled is to be written. */
+int glev_settle_write_failed(const struct glev_bev *r);
+/* The event callback has come with these events. */
+void glev_settle_told(struct glev_bev *r, short what);
 /* Turns both directions off in libevent; the record remembers those that it held. */
 void glev_settle_native_off(struct glev_bev *r);
 /* Turns all off, for good. */

@@ -137,6 +137,7 @@ int64_t glev_bev_enable(struct glev_bev *r, short what)
 	r->owed.touched = 1;
 	if (what & EV_WRITE) {
 		r->owed.mute = 0;
+		r->owed.write_failed = (int8_t)glev_settle_write_failed(r);
 		if (glev_settle_shows(r))
 			r->fast.spilled = 1;
 	}

@@ -473,6 +473,7 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	told = what & ~stale(r, what);
 	r->owed.events &= ~what;
 	what = told;
+	glev_settle_told(r, what);
 	if ((what & BEV_EVENT_ERROR) && carrier->door)
 		end_door(r);
 	relink(r, what);

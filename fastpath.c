@@ -192,11 +192,11 @@ static void end_of_reading(struct glev_bev *r, short what, int err)
 }
 
 /* The socket tells an error once. If a write has found that the connection is cut, what
- * follows looks like an EOF, and is none. While libevent writes, its event of a failed write
- * may be due, with an errno that ours would replace: then the end waits a turn. */
+ * follows looks like an EOF, and is none. If libevent has still to tell of a failed write, the
+ * event has an errno that ours would replace: then the end waits a turn. */
 static void eof(struct glev_bev *r)
 {
-	if (r->fast.spilled && !r->owed.late) {
+	if (glev_settle_write_failed(r) && !r->owed.late) {
 		r->owed.late = 1;
 		glev_fast_again(r);
 		return;

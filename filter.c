@@ -214,6 +214,7 @@ static void take_off(struct glev_bev *r)
 	if (r->stack.under_out_cb)
 		evbuffer_remove_cb_entry(under->out.evb, r->stack.under_out_cb);
 	bufferevent_free(r->bev);
+	bufferevent_setcb(under->bev, NULL, NULL, NULL, NULL); /* glev_settle_callbacks would leave the filter's for writing */
 	glev_settle_callbacks(under, glev_bev_wants(under, GLEV_CB_WRITE));
 }
 

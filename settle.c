@@ -152,6 +152,11 @@ static int wants_to_read(const struct glev_bev *r)
 	return r->fast.on && r->fast.reader && (r->off.held & EV_READ) && !is_full(r);
 }
 
+static int wants_to_write(const struct glev_bev *r)
+{
+	return (r->off.held | bufferevent_get_enabled(r->bev)) & EV_WRITE;
+}
+
 int glev_fast_pending(const struct glev_bev *r)
 {
 	return r->fast.read_error || (r->door && r->door->pending(r->bev, 0));
@@ -302,7 +307,7 @@ static void start(struct glev_bev *r)
 	r->fast.on = 1;
 	if (r->fast.writer)
 		watch_input(r);
-	r->fast.spilled |= evbuffer_get_length(r->out.evb) > 0;
+	r->fast.spilled |= wants_to_write(r) && evbuffer_get_length(r->out.evb) > 0;
 }
 
 static void stop(struct glev_bev *r)
@@ -642,6 +647,8 @@ int glev_settle_disable(struct glev_bev *r, short what)
 {
 	int rc;
 
+	if ((what & EV_WRITE) && wants_to_write(r))
+		r->fast.spilled = 0; /* or else glev_settle_write_failed would take it for a failure */
 	r->off.held &= ~what;
 	rc = bufferevent_disable(r->bev, what);
 	sync_events(r);
@@ -662,6 +669,20 @@ void glev_settle_tell(struct glev_bev *r, short what, int err)
 		r->owed.err = err;
 	errno = r->owed.err;
 	bufferevent_trigger_event(r->bev, what, BEV_TRIG_DEFER_CALLBACKS);
+}
+
+int glev_settle_write_failed(const struct glev_bev *r)
+{
+	return r->owed.write_failed || (r->fast.spilled && !r->fast.writer && !wants_to_write(r));
+}
+
+void glev_settle_told(struct glev_bev *r, short what)
+{
+	if (!(what & BEV_EVENT_WRITING))
+		return;
+	r->owed.write_failed = 0;
+	if (glev_settle_write_failed(r))
+		r->fast.spilled = 0;
 }
 
 void glev_settle_native_off(struct glev_bev *r)

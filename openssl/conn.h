@@ -87,7 +87,8 @@ struct gtls_under {
 	bufferevent_event_cb event;
 	void *arg;
 	struct evbuffer_cb_entry *in_cb;
-	short end;               /* its EOF, which waits until its input is read, or 0 */
+	short end;               /* the end of its reading, which waits until its input is read, or 0 */
+	int end_err;             /* the errno of that */
 };
 
 /* guard.c: what the peer may cost. */

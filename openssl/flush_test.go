@@ -5,11 +5,13 @@ package openssl_test
 import (
 	"crypto/tls"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/internal/testutil"
 	"github.com/go-libevent/libevent/openssl"
 )
@@ -28,4 +30,95 @@ func TestFlushWhileVerifying(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "from us", string(got))
 	})
+}
+
+// layers makes two connections of TLS, one in the other, on each of two bufferevents, and returns
+// the inner ones when their handshakes are done, with what the second is told then.
+func layers(t *testing.T, under [2]*libevent.BufferEvent) (conns [2]*openssl.Conn, events <-chan told) {
+	t.Helper()
+	ca := newAuthority(t)
+	contexts := [2]*openssl.Context{
+		server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}),
+		client(t, &openssl.Config{ServerName: "example.test", RootCAs: ca.pool()}),
+	}
+	shaken := make([]chan told, 2)
+	for i, ctx := range contexts {
+		outer, err := ctx.NewFilter(under[i], libevent.OptCloseOnFree)
+		require.NoError(t, err)
+		conns[i], err = ctx.NewFilter(outer.BufferEvent, libevent.OptCloseOnFree)
+		require.NoError(t, err)
+		shaken[i] = make(chan told, 100)
+		require.NoError(t, conns[i].SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+			shaken[i] <- told{what, b.Err()}
+		}))
+		require.NoError(t, conns[i].Enable(rd))
+	}
+	require.Equal(t, connected, testutil.Receive(t, shaken[0]))
+	require.Equal(t, connected, testutil.Receive(t, shaken[1]))
+	return conns, shaken[1]
+}
+
+// Of two layers of TLS, the other end reads all that was sent before it is told of an end, also if
+// its input is full meanwhile. FreeAfterFlush ends the inner layer, and Free does not.
+func TestEndOfTwoLayers(t *testing.T) {
+	bottoms := map[string]func(*testing.T, *libevent.Base) [2]*libevent.BufferEvent{"pair": newPair, "sockets": newSockets}
+	ends := map[string]struct {
+		end  func(*openssl.Conn) error
+		want told
+	}{
+		"FreeAfterFlush": {func(c *openssl.Conn) error { return c.FreeAfterFlush(testutil.Patience) }, endOfFile},
+		"Free":           {func(c *openssl.Conn) error { c.Free(); return nil }, cutOff},
+	}
+	for bottom, under := range bottoms {
+		for name, c := range ends {
+			t.Run(bottom+"/"+name, func(t *testing.T) {
+				base := newLoop(t)
+				conns, events := layers(t, under(t, base))
+				accepted, connecting := conns[0], conns[1]
+				require.NoError(t, connecting.SetWatermark(rd, 0, 600))
+				require.NoError(t, connecting.Disable(rd))
+				for _, part := range []string{strings.Repeat("a", 600), strings.Repeat("b", 942)} {
+					_, err := accepted.WriteString(part)
+					require.NoError(t, err)
+				}
+				testutil.Eventually(t, func() bool {
+					layer := accepted.Underlying()
+					socket := layer.Underlying() // or a pair, which moves its output when the other end reads
+					return accepted.Output().Len()+layer.Output().Len() == 0 && (socket.FD() < 0 || socket.Output().Len() == 0)
+				}, "both parts are sent")
+				require.NoError(t, connecting.Enable(rd))
+				testutil.Eventually(t, func() bool {
+					return connecting.Input().Len() == 600 && connecting.Underlying().Input().Len() > 942
+				}, "the second part waits")
+				require.NoError(t, c.end(accepted))
+				for range 5 { // turns, in which the end comes to the inner layer
+					testutil.OnLoop(t, base, func() {})
+				}
+				assert.Empty(t, events, "the end is not told before the bytes")
+				got, p := "", make([]byte, 1542)
+				testutil.Eventually(t, func() bool {
+					n, _ := connecting.Read(p)
+					got += string(p[:n])
+					return len(got) == len(p)
+				}, "all is read")
+				assert.Equal(t, strings.Repeat("a", 600)+strings.Repeat("b", 942), got)
+				assert.Equal(t, c.want, testutil.Receive(t, events))
+			})
+		}
+	}
+}
+
+func newPair(t *testing.T, base *libevent.Base) [2]*libevent.BufferEvent {
+	a, b := testutil.NewPair(t, base)
+	return [2]*libevent.BufferEvent{a, b}
+}
+
+func newSockets(t *testing.T, base *libevent.Base) (socks [2]*libevent.BufferEvent) {
+	a, b := testutil.Socketpair(t)
+	for i, fd := range [2]int{a, b} {
+		var err error
+		socks[i], err = base.NewSocket(fd, libevent.OptCloseOnFree)
+		require.NoError(t, err)
+	}
+	return socks
 }

@@ -34,19 +34,23 @@ static void on_write(struct bufferevent *bev, void *arg)
 	gtls_unlock(c);
 }
 
-/* The part of an event that libevent is told now. libevent takes an EOF below for a failure
- * of TLS, and at once. But if close_notify came before the EOF, nothing has failed, and
- * close_notify may also be in input that is not read yet: then the EOF waits for that. */
-static short for_libevent(struct gtls_conn *c, short what)
+/* The part of an event that libevent is told now. libevent takes an EOF below for a failure of
+ * TLS, and at once, as it does an error below. But if close_notify came before, nothing has
+ * failed, and what came before may also be in input that is not read yet: then the end of reading
+ * waits for that. A failed write does not wait. */
+static short for_libevent(struct gtls_conn *c, short what, int err)
 {
-	const short end = BEV_EVENT_EOF | BEV_EVENT_READING;
+	const short failed = what & BEV_EVENT_WRITING ? 0 : BEV_EVENT_ERROR;
+	const short end = what & (BEV_EVENT_EOF | BEV_EVENT_READING | failed);
 	int closed = (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
 
-	if (!(what & BEV_EVENT_EOF) ||
+	if (!(end & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) ||
 	    (!closed && evbuffer_get_length(bufferevent_get_input(c->under.bev)) == 0))
 		return what;
-	if (!closed)
-		c->under.end = what & end;
+	if (!closed) {
+		c->under.end = end;
+		c->under.end_err = err;
+	}
 	what &= ~end;
 	return what == BEV_EVENT_WRITING ? 0 : what;
 }
@@ -59,6 +63,7 @@ static void on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, 
 	(void)info;
 	if (!u->end || evbuffer_get_length(buf))
 		return;
+	errno = u->end_err; /* libevent takes it along */
 	bufferevent_trigger_event(u->bev, u->end, BEV_TRIG_DEFER_CALLBACKS);
 	u->end = 0;
 }
@@ -69,7 +74,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	int err = errno;
 
 	gtls_lock(c);
-	what = for_libevent(c, what);
+	what = for_libevent(c, what, err);
 	/* A socket turns reading off by itself at its end. Without this TLS would fail each
 	 * time that libevent lets it read, also when libevent does so because writing on
 	 * the filter has ended. */

@@ -354,6 +354,10 @@ static int fault(const char *name, void *caller, const int *often, const int *se
 		}
 	} else if (seed) {
 		err = picked(often, seldom);
+		if (err && strcmp(name, "epoll_ctl") == 0) { /* libevent does not tell of each of these */
+			say("faults: %s fails with %d at", name, err);
+			say_stack();
+		}
 	}
 	errno = err ? err : errno;
 	return err;

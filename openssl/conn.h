@@ -76,6 +76,7 @@ struct gtls_wire {
 	int8_t eof;             /* the socket has ended */
 	int8_t more_follows;    /* another record will be written at once */
 	int8_t met_epipe;       /* a write of this socket has failed with EPIPE */
+	int8_t reset;           /* a write of this socket has failed with ECONNRESET */
 	int8_t counting;        /* the BIOs only count bytes, and leave the socket alone */
 };
 

@@ -36,12 +36,17 @@ static void on_write(struct bufferevent *bev, void *arg)
 
 /* The part of an event that libevent is told now. libevent takes an EOF below for a failure
  * of TLS, and at once. But if close_notify came before the EOF, nothing has failed, and
- * close_notify may also be in input that is not read yet: then the EOF waits for that. */
-static short for_libevent(struct gtls_conn *c, short what)
+ * close_notify may also be in input that is not read yet: then the EOF waits for that.
+ *
+ * After a reset that a write has met, the socket below has an EOF as well, which libevent would
+ * report in place of the reset. */
+static short for_libevent(struct gtls_conn *c, short what, int err)
 {
 	const short end = BEV_EVENT_EOF | BEV_EVENT_READING;
 	int closed = (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
 
+	if (!closed && (what & BEV_EVENT_ERROR) && err == ECONNRESET)
+		return what & ~BEV_EVENT_EOF;
 	if (!(what & BEV_EVENT_EOF) ||
 	    (!closed && evbuffer_get_length(bufferevent_get_input(c->under.bev)) == 0))
 		return what;
@@ -69,7 +74,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	int err = errno;
 
 	gtls_lock(c);
-	what = for_libevent(c, what);
+	what = for_libevent(c, what, err);
 	/* A socket turns reading off by itself at its end. Without this TLS would fail each
 	 * time that libevent lets it read, also when libevent does so because writing on
 	 * the filter has ended. */

@@ -96,3 +96,12 @@
 // reading goes on. FreeAfterFlush does the same and then frees, without blocking the loop. Free
 // sends nothing, so to the peer the connection is cut.
 package openssl
+
+/*
+#include <openssl/crypto.h>
+*/
+import "C"
+
+// Version returns the version of the OpenSSL that runs, such as "OpenSSL 3.0.20 7 Apr 2026".
+// Wraps OpenSSL_version.
+func Version() string { return C.GoString(C.OpenSSL_version(C.OPENSSL_VERSION)) }

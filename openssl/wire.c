@@ -428,6 +428,7 @@ static int ssl_errno(struct gtls_conn *c, int rc)
 	case SSL_ERROR_WANT_READ:
 	case SSL_ERROR_WANT_WRITE:
 		return EAGAIN;
+	case SSL_ERROR_ZERO_RETURN: /* of a write, after the peer's close_notify */
 	case SSL_ERROR_SYSCALL:
 		if (err) {
 			ERR_clear_error();

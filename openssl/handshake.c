@@ -177,12 +177,15 @@ static int is_idle(struct gtls_conn *c, short what)
 
 /* --- in front of libevent ------------------------------------------------------ */
 
+/* libevent enables the connection for a moment when a filter is put on it, also if the handshake
+ * may not start yet. */
 static void on_ready(evutil_socket_t fd, short what, void *arg)
 {
 	struct gtls_conn *c = arg;
+	int ours = c->asks && !c->renegotiates;
 
 	gtls_lock(c);
-	if ((what & EV_TIMEOUT) || (!is_idle(c, what) && (!c->asks || handshake(c))))
+	if (!c->waits && ((what & EV_TIMEOUT) || (!is_idle(c, what) && (!ours || handshake(c)))))
 		c->ask.libevents(fd, what, c->ask.arg);
 	gtls_unlock(c);
 }
@@ -204,7 +207,7 @@ void gtls_handshake_intercept(struct gtls_conn *c)
 {
 	if (SSL_get_SSL_CTX(c->ssl) != c->ctx->ctx)
 		gtls_conn_follow(c, c->ctx);
-	if ((!c->asks && !c->server) || c->renegotiates || c->under.bev || c->wire.fd < 0)
+	if (c->under.bev || c->wire.fd < 0)
 		return;
 	stand_before(c, &c->bev->ev_read, &c->bev->timeout_read);
 	stand_before(c, &c->bev->ev_write, &c->bev->timeout_write);

@@ -348,7 +348,7 @@ void gtls_socket(struct bufferevent *bev)
 	BIO *bio = new_bio(c);
 
 	gtls_conn_offer_session(c);
-	c->open = c->idle = 0;
+	c->open = c->idle = c->waits = 0;
 	gtls_guard_restart(c);
 	gtls_ask_restart(c);
 	gtls_wire_restart(c);

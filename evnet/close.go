@@ -26,6 +26,9 @@ func (c *Conn) Close() error {
 	c.updateAddrs() // while the socket is open
 	flushes := c.out.err == nil || c.writeShut
 	limit := c.linger
+	if c.in.err == errHandshakeTimeout { // nothing can be sent
+		limit = 0
+	}
 	if c.plain && (c.lost != nil || c.dropped || c.bev.Input().Len() > 0) {
 		limit = 0
 		resetOnClose(c.bev)

@@ -68,6 +68,18 @@ var (
 	errTimeout  error = &contextError{"i/o timeout", context.DeadlineExceeded, true}
 )
 
+// errHandshakeTimeout says that a handshake of TLS has taken too long. The connection has failed,
+// so the error does not match os.ErrDeadlineExceeded, after which a new deadline would help. It
+// matches the error that tls.Conn.HandshakeContext returns.
+var errHandshakeTimeout error = handshakeTimeout{}
+
+type handshakeTimeout struct{}
+
+func (handshakeTimeout) Error() string   { return "TLS handshake timeout" }
+func (handshakeTimeout) Unwrap() error   { return context.DeadlineExceeded }
+func (handshakeTimeout) Timeout() bool   { return true }
+func (handshakeTimeout) Temporary() bool { return false }
+
 type contextError struct {
 	text    string
 	is      error

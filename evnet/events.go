@@ -87,6 +87,9 @@ func (c *Conn) handleEvent(what libevent.Events, err error) {
 	switch {
 	case what&libevent.EventConnected != 0:
 		c.updateAddrs()
+	case what == libevent.EventTimeout: // TLS has no other, for NewConn has removed the timeouts
+		c.endReading(errHandshakeTimeout)
+		c.out.fail(errHandshakeTimeout)
 	case what&libevent.EventWriting != 0:
 		c.lose(what, err)
 		c.out.fail(writeError(what, err))

@@ -165,7 +165,7 @@ void gtls_on_info(const SSL *ssl, int where, int ret)
 {
 	struct gtls_conn *c = gtls_conn_of(ssl);
 
-	if ((where & SSL_CB_HANDSHAKE_START) && SSL_in_before(ssl)) {
+	if ((where & SSL_CB_HANDSHAKE_START) && SSL_in_before(ssl) && !c->idle) {
 		gtls_conn_restart(c);
 		gtls_guard_start(c);
 	}

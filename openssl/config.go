@@ -61,8 +61,9 @@ type Config struct {
 	// certificates, after they have been verified. VerifyConnection is called in every
 	// handshake, also in one that resumes a session. If one of them returns an error, the
 	// handshake fails with it. They may block: they run on goroutines of their own, and the
-	// handshake waits for them, but the loop does not. On a filter and in a renegotiation
-	// they run on the loop's goroutine, and must not use the connection.
+	// handshake waits for them, but the loop does not. On a filter, in a renegotiation, and on
+	// a client with OpenSSL 1.1.1, they run on the loop's goroutine, and must not use the
+	// connection.
 	VerifyPeerCertificate func(rawCerts [][]byte, verifiedChains [][]*x509.Certificate) error
 	VerifyConnection      func(ConnectionState) error
 

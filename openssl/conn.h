@@ -76,6 +76,7 @@ struct gtls_wire {
 	int8_t eof;             /* the socket has ended */
 	int8_t more_follows;    /* another record will be written at once */
 	int8_t met_epipe;       /* a write of this socket has failed with EPIPE */
+	int8_t reset;           /* a write of this socket has failed with ECONNRESET */
 	int8_t counting;        /* the BIOs only count bytes, and leave the socket alone */
 };
 
@@ -128,6 +129,8 @@ struct gtls_conn {
 	int8_t renegotiates;
 	int8_t open;              /* the first handshake on this socket has ended well */
 	int8_t asks;
+	int8_t waits;             /* it has a socket from the start, and the handshake may not start yet */
+	int8_t idle;              /* the handshake has started for us, and OpenSSL waits for a byte */
 	int8_t shows;             /* in this handshake it has a certificate that Go has picked */
 	int8_t decided;           /* what Go has said of the finished handshake, or 0 */
 	int8_t failed;            /* an error was reported since the handshake started */

@@ -15,6 +15,10 @@ import (
 	"github.com/go-libevent/libevent/openssl"
 )
 
+func TestVersion(t *testing.T) {
+	assert.Regexp(t, `^OpenSSL \d+\.\d+\.\d+`, openssl.Version())
+}
+
 // A server here, a client of crypto/tls.
 func TestServer(t *testing.T) {
 	ca := newAuthority(t)

@@ -371,12 +371,28 @@ func TestFreed(t *testing.T) {
 	assert.ErrorIs(t, conn.CloseWrite(), libevent.ErrClosed)
 }
 
-// A failed write is reported with its errno.
+// A failed write is reported with its errno, also if the peer has sent close_notify before.
 func TestWriteToReset(t *testing.T) {
-	conn, _, events, peer := open(t, tls.VersionTLS13)
-	require.NoError(t, conn.Disable(rd))
-	require.NoError(t, peer.NetConn().(*net.TCPConn).SetLinger(0))
-	require.NoError(t, peer.NetConn().Close())
+	for name, before := range map[string]func(*openssl.Conn, <-chan told, *tls.Conn){
+		"at once": func(conn *openssl.Conn, _ <-chan told, _ *tls.Conn) { require.NoError(t, conn.Disable(rd)) },
+		"after close_notify": func(_ *openssl.Conn, events <-chan told, peer *tls.Conn) {
+			require.NoError(t, peer.CloseWrite())
+			require.Equal(t, endOfFile, testutil.Receive(t, events))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			versions(t, func(t *testing.T, version uint16) {
+				conn, _, events, peer := open(t, version)
+				before(conn, events, peer)
+				require.NoError(t, peer.NetConn().(*net.TCPConn).SetLinger(0))
+				require.NoError(t, peer.NetConn().Close())
+				writeUntilItFails(t, conn, events)
+			})
+		})
+	}
+}
+
+func writeUntilItFails(t *testing.T, conn *openssl.Conn, events <-chan told) {
 	var what told
 	for i := 0; what.what == 0; i++ {
 		_, err := conn.Write(make([]byte, 1000))

@@ -249,6 +249,20 @@ func TestHandshakeAsAWhole(t *testing.T) {
 	}
 }
 
+// Nor does one that sends nothing.
+func TestHandshakeOfASilentPeer(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, HandshakeTimeout: 50 * time.Millisecond})
+	for _, filter := range []bool{false, true} {
+		fd, _ := testutil.TCPPair(t)
+		conn := newConn(t, ctx, newLoop(t), fd, filter)
+		_, events := watch(t, conn)
+		assert.Equal(t, told{libevent.EventTimeout, os.ErrDeadlineExceeded}, testutil.Receive(t, events))
+		assert.Zero(t, conn.Enabled())
+		conn.Free()
+	}
+}
+
 // With another socket the connection has another peer, of which nothing is known before the
 // handshake.
 func TestStateIsOfThePresentSocket(t *testing.T) {

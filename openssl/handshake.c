@@ -18,6 +18,7 @@
  */
 
 #include <errno.h>
+#include <poll.h>
 
 #include "conn.h"
 #include "_cgo_export.h"
@@ -149,14 +150,42 @@ static int handshake(struct gtls_conn *c)
 	return fail(c, err);
 }
 
+/* --- the first byte ------------------------------------------------------------- */
+
+/* A recv would take the error of a reset away. */
+static int is_readable(const struct gtls_conn *c)
+{
+	struct pollfd p = {c->wire.fd, POLLIN, 0};
+
+	return poll(&p, 1, 0) != 0;
+}
+
+/* Whether a server has to wait until its client sends something. OpenSSL allocates 40 KiB when the
+ * handshake starts, so a client that sends nothing must not start it. */
+static int is_idle(struct gtls_conn *c, short what)
+{
+	if (!c->server || !SSL_in_before(c->ssl) || (what & EV_READ) || is_readable(c))
+		return 0;
+	if (!c->idle) {
+		gtls_conn_restart(c);
+		gtls_guard_start(c);
+		c->idle = 1;
+	}
+	wait_for(c, 1);
+	return 1;
+}
+
 /* --- in front of libevent ------------------------------------------------------ */
 
+/* libevent enables the connection for a moment when a filter is put on it, also if the handshake
+ * may not start yet. */
 static void on_ready(evutil_socket_t fd, short what, void *arg)
 {
 	struct gtls_conn *c = arg;
+	int ours = c->asks && !c->renegotiates;
 
 	gtls_lock(c);
-	if ((what & EV_TIMEOUT) || handshake(c))
+	if (!c->waits && ((what & EV_TIMEOUT) || (!is_idle(c, what) && (!ours || handshake(c)))))
 		c->ask.libevents(fd, what, c->ask.arg);
 	gtls_unlock(c);
 }
@@ -178,7 +207,7 @@ void gtls_handshake_intercept(struct gtls_conn *c)
 {
 	if (SSL_get_SSL_CTX(c->ssl) != c->ctx->ctx)
 		gtls_conn_follow(c, c->ctx);
-	if (!c->asks || c->renegotiates || c->under.bev || c->wire.fd < 0)
+	if (c->under.bev || c->wire.fd < 0)
 		return;
 	stand_before(c, &c->bev->ev_read, &c->bev->timeout_read);
 	stand_before(c, &c->bev->ev_write, &c->bev->timeout_write);

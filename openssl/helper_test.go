@@ -18,6 +18,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -185,6 +186,9 @@ func client(t testing.TB, cfg *openssl.Config) *openssl.Context {
 	t.Cleanup(ctx.Free)
 	return ctx
 }
+
+// isOld says whether OpenSSL is older than 3.0.
+func isOld() bool { return strings.HasPrefix(openssl.Version(), "OpenSSL 1.") }
 
 // versions runs a test with TLS 1.2 and with TLS 1.3.
 func versions(t *testing.T, test func(t *testing.T, version uint16)) {

@@ -45,14 +45,18 @@
 // What is not in this table is the same as in the [tls.Config].
 //
 //	crypto/tls                     here                      difference
+//	Rand                           none                      OpenSSL has its own
 //	Time                           the same                  may be called with a lock held; session lifetimes do not use it
-//	Certificates                   the same                  keys give their bytes (no crypto.Signer); a client has at most one;
-//	                                                         SupportedSignatureAlgorithms is an error
+//	Certificates                   the same                  keys give their bytes (no crypto.Signer), because OpenSSL signs; a
+//	                                                         client has at most one; SupportedSignatureAlgorithms is an error
+//	NameToCertificate              none                      the names in the certificates are used, as crypto/tls does by default
 //	GetCertificate                 the same                  called once for each handshake, before versions are negotiated,
 //	                                                         also for one that resumes a session
 //	GetConfigForClient             the same                  returns a Context; CurvePreferences, SessionTickets, the keys of
 //	                                                         tickets and HandshakeTimeout stay those of the first context
 //	GetClientCertificate           the same
+//	ClientHelloInfo,               the same                  Context returns nil, because only crypto/tls can set it;
+//	CertificateRequestInfo                                   HelloRetryRequest is false, as there is one call
 //	VerifyPeerCertificate          the same                  not called for a client without a certificate
 //	VerifyConnection               the same                  gets a ConnectionState of this package; without a certificate in
 //	                                                         the handshake it is called at the end, when the peer's handshake
@@ -62,30 +66,39 @@
 //	ServerName                     the same                  or the name that Connect or ConnectHostname is called with
 //	ClientAuth                     the same                  the names of the authorities have at most 64 KiB
 //	InsecureSkipVerify             the same
-//	NextProtos                     the same                  a server picks its own first; a client may insist by VerifyConnection
+//	NextProtos                     the same                  a server of h2 only refuses a client of http/1.1 only
 //	CipherSuites                   the same                  also for TLS 1.3, and the order matters; CipherList has OpenSSL's format
 //	PreferServerCipherSuites       none                      a server always prefers its own order
 //	CurvePreferences               the same                  the order matters; what OpenSSL does not have is left out
 //	MinVersion, MaxVersion         the same                  0 is TLS 1.2, and what openssl.cnf says
 //	SessionTicketsDisabled         the same
+//	SessionTicketKey               none                      deprecated; SetSessionTicketKeys is there
 //	SetSessionTicketKeys           of Context                servers with different demands on clients do not share sessions
 //	ClientSessionCache             SessionCache, a number    the sessions are in C, and have a format of OpenSSL's own, so a cache
 //	                                                         of the user's could not do more than keep bytes
-//	WrapSession, UnwrapSession     none                      OpenSSL encrypts tickets itself
+//	WrapSession, UnwrapSession,    none                      OpenSSL encrypts tickets itself
+//	EncryptTicket, DecryptTicket
 //	DynamicRecordSizingDisabled    none                      records are as large as what is written, up to 16 KiB
 //	Renegotiation                  a bool                    for both sides, with TLS 1.2; the peer keeps its certificate
 //	KeyLogWriter                   the same                  written to on a goroutine of its own
 //	EncryptedClientHello...        none                      OpenSSL 3.5 does not have it
+//	Config.Clone                   none                      a Config may be copied
 //	ConnectionState                the same                  after a resumption a server has only the client's own certificate
-//	ConnectionState.TLSUnique      none                      ExportKeyingMaterial has tls-exporter, which RFC 9266 puts in its place
-//	ConnectionState.CurveID, ECH   none
+//	  .TLSUnique                   none                      ExportKeyingMaterial has tls-exporter, which RFC 9266 puts in its place
+//	  .CurveID, .HelloRetryRequest none                      OpenSSL 1.1.1 does not tell them
+//	  .NegotiatedProtocolIsMutual  none                      deprecated, and always true
 //	ExportKeyingMaterial           of Conn                   also with Renegotiation
+//	Conn.Handshake                 SetCallbacks, Enable      start the handshake
 //	Conn.HandshakeContext          HandshakeTimeout          EventConnected tells of the end, and Free ends a handshake
+//	Conn.SetDeadline               SetTimeouts               package evnet has deadlines
+//	Conn.NetConn                   FD, Underlying
+//	Conn.OCSPResponse              of ConnectionState
 //	Conn.VerifyHostname            none                      PeerCertificates[0].VerifyHostname
 //
-// Beyond crypto/tls there are CRLs, CipherList, SessionTickets and Named. kTLS is not used, because
-// the kernel would have to know the records that this package reads in its own way. A session by ID
-// is not resumed with TLS 1.2, only one with a ticket, as with crypto/tls.
+// Beyond crypto/tls there are CRLs, CipherList, SessionTickets and Named. kTLS is not used: OpenSSL
+// hands records to the kernel only with its own BIO for sockets, and the BIO of this package reads
+// many records with one system call. A session by ID is not resumed with TLS 1.2, only one with a
+// ticket, as with crypto/tls.
 //
 // # The end
 //
@@ -96,3 +109,12 @@
 // reading goes on. FreeAfterFlush does the same and then frees, without blocking the loop. Free
 // sends nothing, so to the peer the connection is cut.
 package openssl
+
+/*
+#include <openssl/crypto.h>
+*/
+import "C"
+
+// Version returns the version of the OpenSSL that runs, such as "OpenSSL 3.0.20 7 Apr 2026".
+// Wraps OpenSSL_version.
+func Version() string { return C.GoString(C.OpenSSL_version(C.OPENSSL_VERSION)) }

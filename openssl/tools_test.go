@@ -186,7 +186,8 @@ func TestSServer(t *testing.T) {
 				assert.Equal(t, cert.Leaf.Raw, state.PeerCertificates[0].Raw)
 				assert.Equal(t, i > 0, state.DidResume)
 				require.NoError(t, conn.CloseWrite())
-				if what := testutil.Receive(t, events); version == tls.VersionTLS12 || what != cutOff {
+				// s_server sends close_notify with TLS 1.2 since OpenSSL 3, and with TLS 1.3 sometimes.
+				if what := testutil.Receive(t, events); version == tls.VersionTLS12 && !isOld() || what != cutOff {
 					assert.Equal(t, endOfFile, what)
 				}
 				conn.Free()
@@ -199,7 +200,11 @@ func TestSServer(t *testing.T) {
 func TestRenegotiateWithSServer(t *testing.T) {
 	ca := newAuthority(t)
 	certFile, keyFile := files(t, ca.issue(t, "127.0.0.1"))
-	addr := sServer(t, "-cert", certFile, "-key", keyFile, "-tls1_2", "-client_renegotiation")
+	args := []string{"-cert", certFile, "-key", keyFile, "-tls1_2"}
+	if !isOld() { // which allows it anyway
+		args = append(args, "-client_renegotiation")
+	}
+	addr := sServer(t, args...)
 	conn := newSocket(t, client(t, &openssl.Config{RootCAs: ca.pool(), Renegotiation: true}), newLoop(t), -1)
 	read, events := watch(t, conn)
 	require.NoError(t, conn.Connect("tcp", addr))

@@ -37,13 +37,20 @@ static void on_write(struct bufferevent *bev, void *arg)
 /* The part of an event that libevent is told now. libevent takes an EOF below for a failure of
  * TLS, and at once, as it does an error below. But if close_notify came before, nothing has
  * failed, and what came before may also be in input that is not read yet: then the end of reading
- * waits for that. A failed write does not wait. */
+ * waits for that. A failed write does not wait.
+ *
+ * After a reset that a write has met, the socket below has an EOF as well, which libevent would
+ * report in place of the reset. */
 static short for_libevent(struct gtls_conn *c, short what, int err)
 {
-	const short failed = what & BEV_EVENT_WRITING ? 0 : BEV_EVENT_ERROR;
-	const short end = what & (BEV_EVENT_EOF | BEV_EVENT_READING | failed);
 	int closed = (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
+	short end = BEV_EVENT_EOF | BEV_EVENT_READING;
 
+	if (!closed && (what & BEV_EVENT_ERROR) && err == ECONNRESET)
+		what &= ~BEV_EVENT_EOF;
+	if (!(what & BEV_EVENT_WRITING))
+		end |= BEV_EVENT_ERROR;
+	end &= what;
 	if (!(end & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) ||
 	    (!closed && evbuffer_get_length(bufferevent_get_input(c->under.bev)) == 0))
 		return what;

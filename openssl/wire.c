@@ -78,10 +78,15 @@ static int is_transient(int err)
 	return err == EAGAIN || err == EWOULDBLOCK || err == EINTR;
 }
 
+/* The system tells of a reset once. If that was to a write, a read finds an end. */
 static int read_socket(BIO *bio, struct gtls_wire *w, void *p, size_t n)
 {
 	ssize_t got = recv(w->fd, p, n, MSG_DONTWAIT);
 
+	if (got == 0 && w->reset) {
+		errno = ECONNRESET;
+		return -1;
+	}
 	if (got < 0 && is_transient(errno))
 		BIO_set_retry_read(bio);
 	w->eof = got == 0;
@@ -169,9 +174,13 @@ static int wrote_enough(struct gtls_wire *w, const BIO *bio, int n)
 	return 0;
 }
 
-static ssize_t write_socket(const struct gtls_wire *w, const void *p, size_t n)
+static ssize_t write_socket(struct gtls_wire *w, const void *p, size_t n)
 {
-	return send(w->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL | (w->more_follows ? MSG_MORE : 0));
+	ssize_t done = send(w->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL | (w->more_follows ? MSG_MORE : 0));
+
+	if (done < 0 && errno == ECONNRESET)
+		w->reset = 1;
+	return done;
 }
 
 /*
@@ -339,7 +348,7 @@ void gtls_socket(struct bufferevent *bev)
 	BIO *bio = new_bio(c);
 
 	gtls_conn_offer_session(c);
-	c->open = 0;
+	c->open = c->idle = c->waits = 0;
 	gtls_guard_restart(c);
 	gtls_ask_restart(c);
 	gtls_wire_restart(c);
@@ -395,7 +404,7 @@ void gtls_wire_restart(struct gtls_conn *c)
 	w->kept = w->data = NULL;
 	w->at = w->end = w->unfinished = 0;
 	w->read_errno = 0;
-	w->ended = w->drained = w->eof = w->met_epipe = w->blocked = 0;
+	w->ended = w->drained = w->eof = w->met_epipe = w->reset = w->blocked = 0;
 }
 
 void gtls_wire_free(struct gtls_conn *c)
@@ -419,6 +428,7 @@ static int ssl_errno(struct gtls_conn *c, int rc)
 	case SSL_ERROR_WANT_READ:
 	case SSL_ERROR_WANT_WRITE:
 		return EAGAIN;
+	case SSL_ERROR_ZERO_RETURN: /* of a write, after the peer's close_notify */
 	case SSL_ERROR_SYSCALL:
 		if (err) {
 			ERR_clear_error();

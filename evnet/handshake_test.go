@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package evnet_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/evnet"
+	"github.com/go-libevent/libevent/internal/testutil"
+	"github.com/go-libevent/libevent/openssl"
+)
+
+// A handshake that takes too long ends the connection for good. As a new deadline does not help,
+// the error does not match that of a deadline. Close does not wait for output that is left.
+func TestHandshakeTimeout(t *testing.T) {
+	base := running(t)
+	ctx, err := openssl.NewClientContext(&openssl.Config{InsecureSkipVerify: true, HandshakeTimeout: 50 * time.Millisecond})
+	require.NoError(t, err)
+	defer ctx.Free()
+	fd, _ := testutil.TCPPair(t)
+	bev, err := ctx.NewSocket(base, fd, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	c, err := evnet.NewConn(bev.BufferEvent)
+	require.NoError(t, err)
+	_, err = c.Write([]byte("too early"))
+	require.NoError(t, err)
+	p := make([]byte, 1)
+	for _, call := range []func([]byte) (int, error){c.Read, c.Write, c.Read} {
+		n, err := call(p)
+		assert.Zero(t, n)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.False(t, errors.Is(err, os.ErrDeadlineExceeded))
+		assert.ErrorContains(t, err, "TLS handshake timeout")
+		var failed net.Error
+		require.ErrorAs(t, err, &failed)
+		assert.True(t, failed.Timeout())
+		require.NoError(t, c.SetDeadline(time.Now().Add(testutil.Patience)))
+	}
+	require.NoError(t, c.Close())
+	testutil.Eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")
+}

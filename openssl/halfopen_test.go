@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package openssl_test
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent/internal/testutil"
+	"github.com/go-libevent/libevent/openssl"
+	"github.com/go-libevent/libevent/openssl/internal/heap"
+)
+
+// taken waits until the server has taken all that its client has sent so far.
+func taken(t *testing.T, fd int) {
+	testutil.Eventually(t, func() bool {
+		_, _, err := syscall.Recvfrom(fd, make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		return err == syscall.EAGAIN
+	}, "the server has read everything")
+}
+
+// A client that does not go on with its handshake costs a server little memory. docs/tls.md has
+// the figures for all memory of a connection, and these are the bounds of OpenSSL's part.
+func TestMemoryOfHalfOpenHandshakes(t *testing.T) {
+	const n = 20
+	ca := newAuthority(t)
+	cert := ca.issue(t, "example.test")
+	for name, c := range map[string]struct {
+		most int // bytes of OpenSSL for a connection
+		say  func(t *testing.T, socket *net.TCPConn, fd int)
+	}{
+		"silent": {16 << 10, func(*testing.T, *net.TCPConn, int) {}},
+		"hello": {64 << 10, func(t *testing.T, socket *net.TCPConn, fd int) {
+			_, err := socket.Write(hello(t))
+			require.NoError(t, err)
+			_, err = io.ReadFull(socket, make([]byte, 100))
+			require.NoError(t, err)
+			taken(t, fd)
+		}},
+		"endless record": {96 << 10, func(t *testing.T, socket *net.TCPConn, fd int) {
+			said := make([]byte, 16_000)
+			copy(said, []byte{22, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc})
+			_, err := socket.Write(said)
+			require.NoError(t, err)
+			taken(t, fd)
+		}},
+	} {
+		for _, asks := range []tls.ClientAuthType{tls.NoClientCert, tls.RequireAnyClientCert} {
+			t.Run(name+" "+asks.String(), func(t *testing.T) {
+				ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{cert}, ClientAuth: asks, HandshakeTimeout: -1})
+				base := newLoop(t)
+				before := 0
+				for i := range n + 1 {
+					if i == 1 { // the first one has made what all share
+						before = heap.InUse()
+					}
+					fd, socket := testutil.TCPPair(t)
+					conn := newSocket(t, ctx, base, fd)
+					defer conn.Free()
+					watch(t, conn)
+					for range 3 { // the loop starts the handshake
+						testutil.OnLoop(t, base, func() {})
+					}
+					c.say(t, socket, fd)
+				}
+				testutil.OnLoop(t, base, func() {
+					each := (heap.InUse() - before) / n
+					t.Logf("%d bytes each", each)
+					assert.Less(t, each, c.most)
+				})
+			})
+		}
+	}
+}

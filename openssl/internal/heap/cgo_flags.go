@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package heap
+
+// #cgo pkg-config: libcrypto
+import "C"

@@ -78,6 +78,9 @@ for package in . openssl; do c_warnings "$package"; done
 step "tests, with the race detector"
 go test -race -count=1 -cpu 1,2 -timeout 10m ./...
 
+step "chaos, with the race detector, for 20 s"
+go test -race -count=1 -timeout 10m -v ./internal/chaos -seed 0 -duration 20s
+
 step "tests, without the fast path"
 LIBEVENT_PLAIN_IO=1 go test -count=1 -timeout 10m . ./internal/conformance ./openssl
 

@@ -240,6 +240,9 @@ func (e *end) receive(a *actor, b *libevent.BufferEvent) bool {
 	s.rmu.Lock()
 	defer s.rmu.Unlock()
 	n, err := b.Receive(a.scratch[:1+a.rng.Intn(len(a.scratch))])
+	if e.freed.Load() && b != e.top().bev {
+		return false // the filters that were on it are freed, with what waited in them
+	}
 	if err := s.check(a.scratch[:n]); err != nil {
 		a.w.fail(e.conn, "side %d: Receive: %v", e.side, err)
 	}

@@ -195,19 +195,25 @@ func (e *end) onEvent(b *libevent.BufferEvent, what libevent.Events) {
 	}
 	switch {
 	case what&libevent.EventError != 0:
-		e.broke(a, what, cause)
+		e.broke(a, b, what, cause)
 	case what&libevent.EventEOF != 0:
-		e.endOfStream(a, cause)
+		e.endOfStream(a, b, cause)
 	}
 	e.meddle(a)
 }
 
-// endOfStream is called when there are no more bytes to come.
-func (e *end) endOfStream(a *actor, cause error) {
+// endOfStream is called when there are no more bytes to come than those that wait in b. From then on
+// no bytes are put back, and no filter is put on.
+func (e *end) endOfStream(a *actor, b *libevent.BufferEvent, cause error) {
 	s, w := e.in, a.w
+	s.rmu.Lock()
+	s.ended.Store(true)
+	if b != e.top().bev {
+		s.cut("a filter was put on while the end was told, and bytes wait below it")
+	}
+	s.rmu.Unlock()
 	e.takeAll(a)
 	fin, whole := s.fin.Load(), s.whole()
-	s.ended.Store(true)
 	switch got, sent := s.got.Load(), s.sent.Load(); {
 	case !whole || w.failed():
 	case !fin:
@@ -220,12 +226,12 @@ func (e *end) endOfStream(a *actor, cause error) {
 }
 
 // broke is called for an error. It is one if nothing was done that explains it.
-func (e *end) broke(a *actor, what libevent.Events, cause error) {
+func (e *end) broke(a *actor, b *libevent.BufferEvent, what libevent.Events, cause error) {
 	if e.in.whole() && e.out.whole() && !e.in.fin.Load() {
 		a.w.fail(e.conn, "side %d: %v: %v, for no reason", e.side, what, cause)
 	}
 	if what&libevent.EventReading != 0 {
-		e.endOfStream(a, cause)
+		e.endOfStream(a, b, cause)
 	}
 	e.out.cut("its writer was told of an error")
 	if e.speaksTLS() { // the end of both directions

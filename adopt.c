@@ -164,7 +164,7 @@ int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct
 	if (under) {
 		if (bev)
 			carry(under);
-		glev_filter_is_put(under, bev != NULL);
+		glev_filter_end_put(under, bev != NULL);
 	}
 done:
 	if (rc < 0) {

@@ -372,7 +372,7 @@ struct glev_bypass glev_bypass_take(struct glev_bev *r);
 int glev_bypass_put_in(struct glev_bev *r, const char *p, size_t n);
 int glev_bypass_put_out(struct glev_bev *r, const char *p, size_t n);
 /* Something was appended to the output behind what is in the bypass. */
-void glev_bypass_is_late(struct glev_bev *r);
+void glev_bypass_make_late(struct glev_bev *r);
 
 /* These are called without the lock. */
 
@@ -446,13 +446,13 @@ int glev_settle_watch_output(struct glev_bev *r);
 /* Something was appended that libevent is to write. */
 void glev_settle_unsent(struct glev_bev *r);
 /* Returns 0, or the negative of an errno. */
-int glev_settle_watermark(struct glev_bev *r, short what, size_t low, size_t high);
+int glev_settle_set_watermark(struct glev_bev *r, short what, size_t low, size_t high);
 /* Keeps a thread that waits for the lock to read from reading. It needs no memory. */
 void glev_settle_overfill(struct glev_bev *r);
-int glev_settle_timeouts(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr);
-int glev_settle_priority(struct glev_bev *r, int priority);
+int glev_settle_set_timeouts(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr);
+int glev_settle_set_priority(struct glev_bev *r, int priority);
 /* Sets libevent's callbacks; with write the write callback, too. */
-void glev_settle_callbacks(struct glev_bev *r, int write);
+void glev_settle_set_callbacks(struct glev_bev *r, int write);
 /* libevent may make a write callback though nothing was written. The closure is not called
  * for it, unless something is written before. */
 void glev_settle_mute(struct glev_bev *r);
@@ -576,9 +576,9 @@ void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *
 /* --- filter.c -------------------------------------------------------------- */
 
 /* Takes the callbacks of a bufferevent away for one that is put on it. On success, which
- * is 0, its lock is held until glev_filter_is_put. */
+ * is 0, its lock is held until glev_filter_end_put. */
 int glev_filter_put(struct glev_bev *under, struct glev_bev *above);
-void glev_filter_is_put(struct glev_bev *under, int indeed);
+void glev_filter_end_put(struct glev_bev *under, int succeeded);
 /* Passes an event of the bufferevent below on to libevent, or keeps it. */
 void glev_filter_feed_event(struct glev_bev *r, short what, int err);
 /* An event was told. */

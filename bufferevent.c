@@ -31,7 +31,7 @@ void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *
 		r->in.frozen = GLEV_BACK;
 		r->out.frozen = GLEV_FRONT;
 	}
-	glev_settle_callbacks(r, 0);
+	glev_settle_set_callbacks(r, 0);
 }
 
 struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop_only, int plain, uintptr_t handle, int *err)
@@ -86,7 +86,7 @@ int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, uintptr_t
 	return 0;
 }
 
-void glev_bev_known(struct glev_bev *r)
+void glev_bev_set_known(struct glev_bev *r)
 {
 	__atomic_store_n(&r->owed.known, 1, __ATOMIC_RELEASE);
 }
@@ -173,7 +173,7 @@ int64_t glev_bev_enabled(struct glev_bev *r)
 	return what;
 }
 
-int64_t glev_bev_closures(struct glev_bev *r, int closures)
+int64_t glev_bev_set_closures(struct glev_bev *r, int closures)
 {
 	int64_t rc = 0;
 
@@ -182,7 +182,7 @@ int64_t glev_bev_closures(struct glev_bev *r, int closures)
 		rc = GLEV_FILTERED;
 	} else {
 		__atomic_store_n(&r->closures, (int8_t)closures, __ATOMIC_RELAXED);
-		glev_settle_callbacks(r, closures & GLEV_CB_WRITE);
+		glev_settle_set_callbacks(r, closures & GLEV_CB_WRITE);
 		rc = glev_bev_start(r, 0);
 	}
 	glev_bev_unlock(r);
@@ -196,23 +196,23 @@ static struct timeval timeval_of(int64_t usec)
 	return tv;
 }
 
-int64_t glev_bev_timeouts(struct glev_bev *r, int64_t read_usec, int64_t write_usec)
+int64_t glev_bev_set_timeouts(struct glev_bev *r, int64_t read_usec, int64_t write_usec)
 {
 	struct timeval rd = timeval_of(read_usec), wr = timeval_of(write_usec);
 	int rc;
 
 	GLEV_ENTER(r);
-	rc = glev_settle_timeouts(r, &rd, &wr);
+	rc = glev_settle_set_timeouts(r, &rd, &wr);
 	glev_bev_unlock(r);
 	return rc < 0 ? -EIO : 0;
 }
 
-int64_t glev_bev_watermark(struct glev_bev *r, short what, size_t low, size_t high)
+int64_t glev_bev_set_watermark(struct glev_bev *r, short what, size_t low, size_t high)
 {
 	int64_t rc;
 
 	GLEV_ENTER(r);
-	rc = glev_settle_watermark(r, what, low, high);
+	rc = glev_settle_set_watermark(r, what, low, high);
 	glev_bev_unlock(r);
 	return rc;
 }
@@ -410,7 +410,7 @@ int64_t glev_bev_set_priority(struct glev_bev *r, int priority)
 	GLEV_ENTER(r);
 	if (r->owed.touched && !glev_base_on_loop(r->base))
 		rc = GLEV_WRONG_LOOP; /* see glev_event_set_priority */
-	else if (callback_may_be_due(r) || glev_settle_priority(r, priority) < 0)
+	else if (callback_may_be_due(r) || glev_settle_set_priority(r, priority) < 0)
 		rc = -EBUSY;
 	else
 		r->set.priority = (short)priority;

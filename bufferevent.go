@@ -167,7 +167,7 @@ func (b *BufferEvent) hasRecord(opts Options) {
 	b.in = Buffer{c: C.glev_bev_input(b.c), owner: b}
 	b.out = Buffer{c: C.glev_bev_output(b.c), owner: b}
 	b.base.register(&b.object, b)
-	C.glev_bev_known(b.c)
+	C.glev_bev_set_known(b.c)
 }
 
 // Pointer returns the struct bufferevent, for C code on the loop's thread, or nil after
@@ -210,7 +210,7 @@ func (b *BufferEvent) SetCallbacks(read, write func(*BufferEvent), event func(*B
 		if read != nil {
 			b.base.debug.watchReading(b)
 		}
-		return C.glev_bev_closures(b.c, set)
+		return C.glev_bev_set_closures(b.c, set)
 	})
 	return err
 }
@@ -369,7 +369,7 @@ func (b *BufferEvent) SetTimeouts(read, write time.Duration) error {
 		return badArgument(op, "a timeout is negative: %v, %v", read, write)
 	}
 	_, err := b.do(op, func() C.int64_t {
-		return C.glev_bev_timeouts(b.c, C.int64_t(microseconds(read)), C.int64_t(microseconds(write)))
+		return C.glev_bev_set_timeouts(b.c, C.int64_t(microseconds(read)), C.int64_t(microseconds(write)))
 	})
 	return err
 }
@@ -402,7 +402,7 @@ func (b *BufferEvent) SetWatermark(what What, low, high int) error {
 		return badArgument(op, "low %d is above high %d: the read closure would never be called", low, high)
 	}
 	_, err := b.do(op, func() C.int64_t {
-		return C.glev_bev_watermark(b.c, C.short(what), C.size_t(low), C.size_t(high))
+		return C.glev_bev_set_watermark(b.c, C.short(what), C.size_t(low), C.size_t(high))
 	})
 	return err
 }
@@ -563,7 +563,7 @@ func (b *BufferEvent) SetReceiver(fn func(*BufferEvent)) error {
 		if fn != nil { // the old one stays otherwise: C may be about to call it
 			b.receiver.Store(&fn)
 		}
-		return C.glev_bev_receiver(b.c, cBool(fn != nil))
+		return C.glev_bev_set_receiver(b.c, cBool(fn != nil))
 	})
 	return err
 }

@@ -157,7 +157,7 @@ void glev_bypass_drop(struct glev_bev *r)
 	glev_bev_unlock(r);
 }
 
-void glev_bypass_is_late(struct glev_bev *r)
+void glev_bypass_make_late(struct glev_bev *r)
 {
 	struct glev_bypass *y = &r->fast.bypass;
 	uint32_t state, late;

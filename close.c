@@ -267,7 +267,7 @@ static int discarded(struct glev_bev *r, int fd)
 	shutdown(fd, SHUT_WR);
 	__atomic_store_n(&r->life, GLEV_DISCARDING, __ATOMIC_RELEASE);
 	for (p = r; p; p = p->stack.under)
-		glev_settle_watermark(p, EV_READ, 0, 0);
+		glev_settle_set_watermark(p, EV_READ, 0, 0);
 	glev_buf_set_frozen(&r->in, r->in.frozen | GLEV_FRONT);
 	glev_bev_discard(r);
 	turn_on(r, EV_READ);
@@ -532,7 +532,7 @@ static void leave_below(struct glev_bev *r, struct glev_bev *filter)
 	bufferevent_getcb(r->bev, NULL, NULL, &on_event, NULL);
 	bufferevent_setcb(r->bev, NULL, NULL, NULL, NULL);
 	if (!quiet || (r->host && on_event)) {
-		glev_settle_callbacks(r, glev_bev_wants(r, GLEV_CB_WRITE));
+		glev_settle_set_callbacks(r, glev_bev_wants(r, GLEV_CB_WRITE));
 		glev_settle(r);
 		glev_bev_tell_open(r);
 	}

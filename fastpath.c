@@ -285,7 +285,7 @@ int glev_fast_receives(struct glev_bev *r)
 	return yes;
 }
 
-int64_t glev_bev_receiver(struct glev_bev *r, int on)
+int64_t glev_bev_set_receiver(struct glev_bev *r, int on)
 {
 	GLEV_CHECK_LOOP(r);
 	__atomic_store_n(&r->fast.receiver, (int8_t)on, __ATOMIC_RELAXED);
@@ -327,7 +327,7 @@ void glev_fast_unsent(struct glev_bev *r)
 	struct glev_base *b = r->base;
 
 	r->owed.touched = 1;
-	glev_bypass_is_late(r);
+	glev_bypass_make_late(r);
 	if (!r->fast.on)
 		glev_settle_unsent(r);
 	if (!r->fast.on || r->fast.spilled || r->fast.direct || r->fast.unsent || !(r->off.held & EV_WRITE))

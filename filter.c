@@ -34,16 +34,16 @@ int glev_filter_put(struct glev_bev *under, struct glev_bev *above)
 	under->stack.above = above;
 	rc = glev_settle_try(under);
 	if (rc < 0)
-		glev_filter_is_put(under, 0);
+		glev_filter_end_put(under, 0);
 	return rc;
 }
 
-void glev_filter_is_put(struct glev_bev *under, int indeed)
+void glev_filter_end_put(struct glev_bev *under, int succeeded)
 {
-	if (!indeed)
+	if (!succeeded)
 		under->stack.above = NULL;
 	/* libevent has enabled it, but moves what waits for that only where TLS does. */
-	if (indeed && !under->door && !under->stack.above->door)
+	if (succeeded && !under->door && !under->stack.above->door)
 		glev_settle_on(under, EV_READ | EV_WRITE);
 	else
 		glev_settle(under);
@@ -214,8 +214,8 @@ static void take_off(struct glev_bev *r)
 	if (r->stack.under_out_cb)
 		evbuffer_remove_cb_entry(under->out.evb, r->stack.under_out_cb);
 	bufferevent_free(r->bev);
-	bufferevent_setcb(under->bev, NULL, NULL, NULL, NULL); /* glev_settle_callbacks would leave the filter's for writing */
-	glev_settle_callbacks(under, glev_bev_wants(under, GLEV_CB_WRITE));
+	bufferevent_setcb(under->bev, NULL, NULL, NULL, NULL); /* glev_settle_set_callbacks would leave the filter's for writing */
+	glev_settle_set_callbacks(under, glev_bev_wants(under, GLEV_CB_WRITE));
 }
 
 struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, uintptr_t handle, int *err)
@@ -245,7 +245,7 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 		if (!put)
 			take_off(r);
 	}
-	glev_filter_is_put(under, put);
+	glev_filter_end_put(under, put);
 	if (!put) {
 		free(r);
 		return NULL;

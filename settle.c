@@ -33,7 +33,7 @@ static struct timeval *set_or_null(struct timeval *tv)
  * next closure. The write callback is left out until the user wants it, because it costs
  * a deferred callback for each write. Once wanted it stays, for the same reason as the
  * others. */
-void glev_settle_callbacks(struct glev_bev *r, int write)
+void glev_settle_set_callbacks(struct glev_bev *r, int write)
 {
 	bufferevent_data_cb on_write = NULL;
 
@@ -786,7 +786,7 @@ static int set_read_marks(struct glev_bev *r, size_t low, size_t high)
 	return 0;
 }
 
-int glev_settle_watermark(struct glev_bev *r, short what, size_t low, size_t high)
+int glev_settle_set_watermark(struct glev_bev *r, short what, size_t low, size_t high)
 {
 	if ((what & EV_READ) && set_read_marks(r, low, high) < 0)
 		return -ENOMEM;
@@ -819,7 +819,7 @@ static void restart_timeout(struct event *ev, short what, struct timeval *tv)
 }
 
 /* An event that is not added keeps its old timeout, so it is assigned again. */
-int glev_settle_timeouts(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr)
+int glev_settle_set_timeouts(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr)
 {
 	static const struct timeval none;
 	struct glev_writer *w = r->fast.writer;
@@ -840,7 +840,7 @@ int glev_settle_timeouts(struct glev_bev *r, const struct timeval *rd, const str
 	return set_native_timeouts(r, rd, r->fast.on && w ? &none : wr);
 }
 
-int glev_settle_priority(struct glev_bev *r, int priority)
+int glev_settle_set_priority(struct glev_bev *r, int priority)
 {
 	if (bufferevent_priority_set(r->bev, priority) < 0)
 		return -1;

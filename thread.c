@@ -170,7 +170,7 @@ void glev_base_wake(struct glev_base *b)
 static pthread_mutex_t foreign_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct glev_base *foreign;
 
-void glev_base_is_foreign(struct glev_base *b)
+void glev_base_set_foreign(struct glev_base *b)
 {
 	pthread_mutex_lock(&foreign_lock);
 	b->next = foreign;

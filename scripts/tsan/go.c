@@ -185,7 +185,7 @@ struct base *base_new(int wrapped)
 	b->end = &b->queue;
 	b->c = glev_base_new(b->event, 0, b);
 	if (wrapped) {
-		glev_base_is_foreign(b->c);
+		glev_base_set_foreign(b->c);
 		glev_base_wake(b->c);
 	}
 	b->usage = OPEN;

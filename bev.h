@@ -226,7 +226,7 @@ static inline int glev_bev_is_quiet(const struct glev_bev *r)
 }
 
 /* A FreeAfterFlush is under way. */
-static inline int glev_bev_lingers(const struct glev_bev *r)
+static inline int glev_bev_is_flushing(const struct glev_bev *r)
 {
 	int life = glev_bev_life(r);
 
@@ -553,14 +553,14 @@ void glev_bev_unlink(struct glev_bev *r);
 /* Shuts the writing side down if that was asked for and all is written. */
 int64_t glev_bev_try_shut(struct glev_bev *r);
 /* Whether a FreeAfterFlush has nothing more to wait for. */
-int glev_bev_lingered(struct glev_bev *r);
+int glev_bev_try_end_flush(struct glev_bev *r);
 /* What a FreeAfterFlush has not written is dropped. Takes the locks. */
 void glev_bev_cut_off(struct glev_bev *r);
 /* Writes what the socket takes of the output now, whoever writes otherwise. */
 void glev_bev_push(struct glev_bev *r);
 /* Whether a FreeAfterFlush goes on after an event that tells of an end: it does if only the
  * peer's stream has ended. Takes the locks. */
-int glev_bev_lingers_on(struct glev_bev *r, short what);
+int glev_bev_flush_goes_on(struct glev_bev *r, short what);
 int glev_bev_on_pair(struct glev_bev *r);
 /* Drops what has come in after all was written. Takes the lock. */
 void glev_bev_discard(struct glev_bev *r);

@@ -298,10 +298,10 @@ void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	glev_stack_lock(r);
 	glev_bev_try_shut(r);
-	ended = glev_bev_lingers(r) && glev_bev_lingered(r);
+	ended = glev_bev_is_flushing(r) && glev_bev_try_end_flush(r);
 	glev_stack_unlock(r);
 	if (ended)
-		glevBevLingered(r->handle, r->bev, 0, 0);
+		glevBevFlushEnds(r->handle, r->bev, 0, 0);
 	done(b, visit);
 }
 
@@ -445,18 +445,18 @@ static int is_for_host(struct glev_bev *r, short what, int err)
 }
 
 /* A FreeAfterFlush is under way. */
-static void tell_lingering(struct glev_bev *r, short what, int err)
+static void event_in_flush(struct glev_bev *r, short what, int err)
 {
-	if ((what & BEV_EVENT_CONNECTED) || glev_bev_lingers_on(r, what))
+	if ((what & BEV_EVENT_CONNECTED) || glev_bev_flush_goes_on(r, what))
 		return;
 	/* libevent also tells of an end of writing, when a file has become shorter. */
 	glev_bev_cut_off(r);
-	glevBevLingered(r->handle, r->bev, what, err);
+	glevBevFlushEnds(r->handle, r->bev, what, err);
 }
 
 void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 {
-	int err = errno, ncodes = 0, lingers, connecting, visit;
+	int err = errno, ncodes = 0, flushing, connecting, visit;
 	short told;
 	struct glev_bev *r = arg, *carrier = glev_bev_carrier(r);
 	struct glev_base *b = r->base;
@@ -468,7 +468,7 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 		ncodes = carrier->door->codes(carrier->bev, codes, GLEV_CODES);
 	glev_stack_lock(r);
 	r->owed.err = 0;
-	lingers = glev_bev_lingers(r);
+	flushing = glev_bev_is_flushing(r);
 	connecting = glev_bev_connection_is_due(carrier);
 	told = what & ~stale(r, what);
 	r->owed.events &= ~what;
@@ -481,8 +481,8 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	if (what == 0)
 		return;
 	visit = begin(b);
-	if (lingers) {
-		tell_lingering(r, what, err);
+	if (flushing) {
+		event_in_flush(r, what, err);
 	} else {
 		what = before_end(r, told);
 		switch (glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes)) {
@@ -505,7 +505,7 @@ void glev_on_bev_limit(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	glev_bev_cut_off(r);
-	glevBevLingered(r->handle, r->bev, 0, 0);
+	glevBevFlushEnds(r->handle, r->bev, 0, 0);
 	done(b, visit);
 }
 

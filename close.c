@@ -146,7 +146,7 @@ int64_t glev_bev_try_shut(struct glev_bev *r)
 		finish(r);
 	/* A FreeAfterFlush does not wait for the event that tells of the connection. */
 	if (r->ending.shut != GLEV_SHUT_ASKED || r->ending.unfinished || !all_written(r) ||
-	    (glev_bev_connection_is_due(carrier) && !glev_bev_lingers(r)))
+	    (glev_bev_connection_is_due(carrier) && !glev_bev_is_flushing(r)))
 		return 0;
 	if (carrier->door) {
 		rc = carrier->door->shutdown ? carrier->door->shutdown(carrier->bev) : 0;
@@ -255,7 +255,7 @@ void glev_bev_discard(struct glev_bev *r)
  * may do so before it has all bytes of ours, is told of our end, and what it sends is dropped
  * until its own end, or until it has all of ours.
  */
-static int discarded(struct glev_bev *r, int fd)
+static int discard_rest(struct glev_bev *r, int fd)
 {
 	struct glev_bev *p;
 	int unread = 0;
@@ -275,7 +275,7 @@ static int discarded(struct glev_bev *r, int fd)
 }
 
 /* Has the door of a stack end its stream. Returns whether that, too, is written. */
-static int is_shut(struct glev_bev *r)
+static int shut_door(struct glev_bev *r)
 {
 	if (glev_bev_carrier(r)->door && r->ending.shut != GLEV_SHUT_DONE) {
 		r->ending.shut = GLEV_SHUT_ASKED;
@@ -287,26 +287,26 @@ static int is_shut(struct glev_bev *r)
 
 /* All is written, or there is nowhere to write it to. The other end of a pair is told of
  * the end, if it was not told before. */
-int glev_bev_lingered(struct glev_bev *r)
+int glev_bev_try_end_flush(struct glev_bev *r)
 {
 	struct glev_bev *bottom = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
 	int fd = bufferevent_getfd(bottom->bev), pair = glev_bev_on_pair(r);
 
 	if (pair ? !has_partner(r) : fd < 0 && !glev_bev_connection_is_due(bottom))
 		return 1;
-	if (r->ending.unfinished || !all_written(r) || !is_shut(r))
+	if (r->ending.unfinished || !all_written(r) || !shut_door(r))
 		return 0;
 	if (glev_bev_connection_is_due(carrier))
 		return 1;
 	if (!pair)
-		return discarded(r, fd);
+		return discard_rest(r, fd);
 	if (r->ending.shut != GLEV_SHUT_DONE || carrier->door)
 		bufferevent_flush(glev_bev_native_bottom(r), EV_WRITE, BEV_FINISHED);
 	return 1;
 }
 
 /* Returns 1 if there is nothing to wait for. */
-static int64_t linger(struct glev_bev *r, int64_t usec)
+static int64_t start_flush(struct glev_bev *r, int64_t usec)
 {
 	struct timeval tv = {usec / 1000000, usec % 1000000};
 	int watched = watch_output(r);
@@ -320,7 +320,7 @@ static int64_t linger(struct glev_bev *r, int64_t usec)
 	__atomic_store_n(&r->life, GLEV_FLUSHING, __ATOMIC_RELEASE);
 	if (!r->ending.limit || watched < 0)
 		return -ENOMEM;
-	if (glev_bev_lingered(r))
+	if (glev_bev_try_end_flush(r))
 		return 1;
 	if (event_add(r->ending.limit, &tv) < 0)
 		return -ENOMEM;
@@ -342,12 +342,12 @@ static void cut_off(struct glev_bev *r)
 		setsockopt(bufferevent_getfd(bottom->bev), SOL_SOCKET, SO_LINGER, &none, sizeof(none));
 }
 
-int64_t glev_bev_linger(struct glev_bev *r, int64_t usec)
+int64_t glev_bev_free_after_flush(struct glev_bev *r, int64_t usec)
 {
 	int64_t rc;
 
 	GLEV_ENTER_STACK(r);
-	rc = r->stack.above ? GLEV_FILTERED : linger(r, usec);
+	rc = r->stack.above ? GLEV_FILTERED : start_flush(r, usec);
 	if (rc == -ENOMEM)
 		cut_off(r);
 	glev_stack_unlock(r);
@@ -370,7 +370,7 @@ void glev_bev_push(struct glev_bev *r)
 	glev_buf_refreeze(&r->out);
 }
 
-int glev_bev_lingers_on(struct glev_bev *r, short what)
+int glev_bev_flush_goes_on(struct glev_bev *r, short what)
 {
 	int goes_on;
 

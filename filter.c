@@ -153,7 +153,7 @@ void glev_filter_feed_event(struct glev_bev *r, short what, int err)
 	glev_bev_lock(r);
 	if (glev_bev_is_quiet(r))
 		kept = what;
-	else if ((what & BEV_EVENT_EOF) && !glev_bev_lingers(r) && holds_back(r))
+	else if ((what & BEV_EVENT_EOF) && !glev_bev_is_flushing(r) && holds_back(r))
 		kept = what & end;
 	keep(r, kept, err);
 	r->owed.passed |= glev_event_lasting(what & ~kept);

@@ -95,7 +95,7 @@ struct bev {
 	struct bev *under; /* of a filter */
 	int loop_only;
 	int borrowed;
-	int lingering;     /* atomic */
+	int flushing;      /* atomic */
 	int filtering;     /* a filter function runs; atomic */
 	struct group *group; /* atomic */
 	const struct glev_addr *addr; /* that a connect by name tries */

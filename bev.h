@@ -33,7 +33,7 @@
  * A member that is marked "atomic" is read without the lock. One that is marked "loop"
  * belongs to the loop's thread.
  * A member that is set when the record is made, and never after, needs no lock: bev, handle,
- * door, host, kind, loop_only, stack.under, fast.reader, fast.writer. Nor does base: SetBase
+ * door, host, type, loop_only, stack.under, fast.reader, fast.writer. Nor does base: SetBase
  * changes it only while no other thread is inside a call.
  */
 #ifndef GLEV_BEV_H
@@ -88,7 +88,7 @@ struct glev_owed {
 	int8_t mute;    /* a write callback may come though no bytes were written */
 	int8_t touched; /* libevent may have queued a callback of it since it was made */
 	int8_t known;   /* the Go object is complete; atomic */
-	int8_t late;    /* the end of reading waits a turn for the event of a failed write */
+	int8_t end_waits; /* the end of reading waits a turn for the event of a failed write */
 	int8_t write_failed; /* WRITE is on again, and that event may still be due */
 	int err;        /* the errno of an error that is to be told; 0 if there is none */
 	int put_off;    /* the end of a pair was put off; loop */
@@ -113,7 +113,7 @@ struct glev_ending {
 	struct event *limit;   /* ends a FreeAfterFlush, or NULL */
 	struct event *flushed; /* the output has become empty; NULL until it matters */
 	struct evbuffer_cb_entry *out_cb; /* glev_on_output on the output of the bottom, or NULL */
-	struct evbuffer *gone; /* has the byte that tells a door of the end; see glev_bev_free */
+	struct evbuffer *last_byte; /* tells a door that libevent has destroyed the bufferevent; see tell_door */
 	struct event *waits;   /* of a bottom: the flushed event of the one that waits, or NULL */
 	int8_t shut;           /* CloseWrite: GLEV_SHUT_ASKED, GLEV_SHUT_DONE, or 0 */
 	int8_t unfinished;     /* of a filter: its functions have still to write what they hold */
@@ -164,7 +164,7 @@ struct glev_fast {
 	int read_error;      /* an errno that was found behind bytes, and is told next */
 	int reset;           /* the errno with which a write found the connection cut, or 0 */
 	int8_t plain;        /* it is never used: the user wants it so, or C has the pointer */
-	int8_t stopped;      /* it is not used while libevent gets another descriptor or base */
+	int8_t paused;       /* it is not used while libevent gets another descriptor or base */
 	int8_t on;           /* the fast path reads and writes now */
 	int8_t reading;      /* the reader is added */
 	int8_t spilled;      /* libevent writes, or is to write, until the output is empty */
@@ -196,9 +196,9 @@ struct glev_bev {
 	struct glev_base *base;
 	uintptr_t handle;
 	struct glev_buf in, out;
-	struct glev_door *door; /* of a kind that another package made, or NULL */
+	struct glev_door *door; /* of a bufferevent that another package made, or NULL */
 	struct glev_host *host; /* of a wrapped one, or NULL */
-	int8_t kind;            /* GLEV_SOCKET, GLEV_PAIR, GLEV_FILTER */
+	int8_t type;            /* GLEV_SOCKET, GLEV_PAIR, GLEV_FILTER */
 	int8_t loop_only;
 	int8_t owns;            /* GLEV_OWNS_ bits */
 	int8_t life;            /* atomic */
@@ -571,7 +571,7 @@ int64_t glev_bev_flush_native(struct glev_bev *r, short what, enum bufferevent_f
 
 /* --- bufferevent.c --------------------------------------------------------- */
 
-void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int kind, int options, int loop_only, uintptr_t handle);
+void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int type, int options, int loop_only, uintptr_t handle);
 
 /* --- filter.c -------------------------------------------------------------- */
 

@@ -11,12 +11,12 @@
 
 /* --- making ------------------------------------------------------------------- */
 
-void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int kind, int options, int loop_only, uintptr_t handle)
+void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int type, int options, int loop_only, uintptr_t handle)
 {
 	r->bev = bev;
 	r->base = b;
 	r->handle = handle;
-	r->kind = (int8_t)kind;
+	r->type = (int8_t)type;
 	r->set.priority = -1;
 	r->owns = options & BEV_OPT_CLOSE_ON_FREE ? GLEV_OWNS_DESCRIPTOR : 0;
 	r->loop_only = (int8_t)loop_only;
@@ -25,7 +25,7 @@ void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *
 	r->out.evb = bufferevent_get_output(bev);
 	r->out.owner = r;
 	r->in.bypass = r->out.bypass = &r->fast.bypass;
-	if (kind != GLEV_FILTER) {
+	if (type != GLEV_FILTER) {
 		/* As libevent makes them: only libevent appends to the input and drains the
 		 * output. A filter's functions do both. */
 		r->in.frozen = GLEV_BACK;
@@ -335,7 +335,7 @@ static void tell_of_input(struct glev_bev *r, size_t before)
 	if (evbuffer_get_length(r->in.evb) > before)
 		bufferevent_trigger(r->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
 	while ((r = r->stack.under) != NULL)
-		if (r->kind == GLEV_FILTER && evbuffer_get_length(r->in.evb))
+		if (r->type == GLEV_FILTER && evbuffer_get_length(r->in.evb))
 			bufferevent_trigger(r->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 
@@ -350,7 +350,7 @@ int64_t glev_bev_flush(struct glev_bev *r, short what, int mode)
 		rc = glev_bev_flush_native(r, what, (enum bufferevent_flush_mode)mode);
 		if (rc < 0)
 			rc = -EPIPE;
-		if ((what & EV_READ) && r->kind == GLEV_FILTER)
+		if ((what & EV_READ) && r->type == GLEV_FILTER)
 			tell_of_input(r, before);
 	}
 	glev_stack_unlock(r);
@@ -405,7 +405,7 @@ int64_t glev_bev_set_priority(struct glev_bev *r, int priority)
 {
 	int64_t rc = 0;
 
-	if (r->kind != GLEV_SOCKET)
+	if (r->type != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	GLEV_ENTER(r);
 	if (r->owed.touched && !glev_base_on_loop(r->base))
@@ -470,19 +470,19 @@ int64_t glev_bev_set_base(struct glev_bev *r, struct glev_base *to)
 {
 	int64_t rc;
 
-	if (r->kind != GLEV_SOCKET || r->door)
+	if (r->type != GLEV_SOCKET || r->door)
 		return GLEV_NO_SOCKET;
 	if (!glev_base_on_loop(r->base))
 		return GLEV_WRONG_LOOP;
 	GLEV_ENTER(r);
 	rc = may_move(r, to);
 	if (rc == 0) {
-		r->fast.stopped = 1;
+		r->fast.paused = 1;
 		r->off.because |= GLEV_OFF_MOVING;
 		glev_settle(r);
 		if (set_native_base(r, to) < 0)
 			rc = -EBUSY;
-		r->fast.stopped = 0;
+		r->fast.paused = 0;
 		r->off.because &= ~GLEV_OFF_MOVING;
 		/* It is not the user who enables WRITE on the new base. */
 		r->owed.mute = 0;

@@ -16,7 +16,7 @@
  *     DEFER_CALLBACKS and UNLOCK_CALLBACKS, or, with OptLoopOnly, without any lock. A
  *     callback that libevent makes under a lock does not call Go: glev_on_input, _output,
  *     _unsent, _filter_change, and for any buffer glev_on_in_file, _buf_change,
- *     _reference, _block, _segment, _gone. If Go has to know of one of these it gets a
+ *     _reference, _block, _segment, _destroyed. If Go has to know of one of these it gets a
  *     note (due.c). The exceptions are glev_on_filter_in and _out: libevent needs the
  *     answer of a filter function at once.
  *  5. It begins with begin() and ends with done().
@@ -58,15 +58,15 @@ static void done(struct glev_base *b, int visit)
 void glev_on_wake(evutil_socket_t fd, short what, void *arg)
 {
 	struct glev_base *b = arg;
-	int visit = begin(b), over;
+	int visit = begin(b), last;
 	char bytes[64];
 
 	(void)what;
 	while (fd >= 0 && read(fd, bytes, sizeof(bytes)) == sizeof(bytes))
 		;
-	over = glevWake(b->handle, b->base);
+	last = glevWake(b->handle, b->base);
 	done(b, visit);
-	if (over)
+	if (last)
 		glev_base_free(b);
 }
 
@@ -162,7 +162,7 @@ static void read_closure(struct glev_bev *r)
 		glev_bev_discard(r);
 		return;
 	}
-	if (r->kind == GLEV_PAIR && is_for_nothing(r))
+	if (r->type == GLEV_PAIR && is_for_nothing(r))
 		return;
 	if (has_high_mark(r))
 		before = before_read_closure(r);
@@ -391,7 +391,7 @@ static int finish_input(struct glev_bev *r)
 {
 	int rc = BEV_NEED_MORE;
 
-	if (!r || r->kind != GLEV_FILTER || r->door) /* the stream of a door has its own end */
+	if (!r || r->type != GLEV_FILTER || r->door) /* the stream of a door has its own end */
 		return 1;
 	if (!finish_input(r->stack.under))
 		return 0;
@@ -410,7 +410,7 @@ static short before_end(struct glev_bev *r, short what)
 	size_t before, len;
 	int whole;
 
-	if (r->kind != GLEV_FILTER || !(what & BEV_EVENT_EOF) || (what & BEV_EVENT_ERROR))
+	if (r->type != GLEV_FILTER || !(what & BEV_EVENT_EOF) || (what & BEV_EVENT_ERROR))
 		return what;
 	glev_stack_lock(r);
 	before = evbuffer_get_length(r->in.evb);
@@ -629,7 +629,7 @@ void glev_on_segment(const struct evbuffer_file_segment *seg, int flags, void *a
 }
 
 /* No lock is held, because libevent has destroyed the bufferevent. */
-void glev_on_gone(const void *p, size_t n, void *arg)
+void glev_on_destroyed(const void *p, size_t n, void *arg)
 {
 	struct glev_door *door = arg;
 

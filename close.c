@@ -15,7 +15,7 @@
 /* If C made the pair, its ends have no records. */
 int glev_bev_on_pair(struct glev_bev *r)
 {
-	return glev_bev_bottom(r)->kind == GLEV_PAIR ||
+	return glev_bev_bottom(r)->type == GLEV_PAIR ||
 	    bufferevent_pair_get_partner(glev_bev_native_bottom(r)) != NULL;
 }
 
@@ -89,7 +89,7 @@ int glev_bev_flush_meets_loan(const struct glev_bev *r)
 
 	for (; r; r = r->stack.under) {
 		partner = r->stack.partner;
-		if (r->kind != GLEV_SOCKET && (r->in.lent || r->out.lent ||
+		if (r->type != GLEV_SOCKET && (r->in.lent || r->out.lent ||
 		    (partner && (partner->in.lent || partner->out.lent))))
 			return 1;
 	}
@@ -128,7 +128,7 @@ static void finish_filters(struct glev_bev *r)
  * so it has ended when that thread calls the flushed event. */
 static void finish(struct glev_bev *r)
 {
-	if (r->kind != GLEV_FILTER)
+	if (r->type != GLEV_FILTER)
 		return;
 	r->ending.unfinished = (int8_t)glev_bev_flush_meets_loan(r);
 	if (!r->ending.unfinished)
@@ -156,7 +156,7 @@ int64_t glev_bev_try_shut(struct glev_bev *r)
 		return rc;
 	}
 	r->ending.shut = GLEV_SHUT_DONE;
-	if (bottom->kind == GLEV_PAIR)
+	if (bottom->type == GLEV_PAIR)
 		glev_bev_flush_native(bottom, EV_WRITE, BEV_FINISHED);
 	else if (shutdown(bufferevent_getfd(bottom->bev), SHUT_WR) < 0)
 		return -errno;
@@ -171,7 +171,7 @@ int64_t glev_bev_close_write(struct glev_bev *r)
 	GLEV_ENTER_STACK(r);
 	if (r->stack.above)
 		rc = GLEV_FILTERED;
-	else if (bottom->kind == GLEV_SOCKET && bufferevent_getfd(bottom->bev) < 0 &&
+	else if (bottom->type == GLEV_SOCKET && bufferevent_getfd(bottom->bev) < 0 &&
 	    !glev_bev_connection_is_due(bottom))
 		rc = -ENOTCONN;
 	else if (!r->ending.shut && (rc = watch_output(r)) == 0) {
@@ -337,7 +337,7 @@ static void cut_off(struct glev_bev *r)
 	static const struct linger none = {1, 0};
 	struct glev_bev *bottom = glev_bev_bottom(r);
 
-	if (bottom->kind == GLEV_SOCKET && (bottom->owns & GLEV_OWNS_DESCRIPTOR) &&
+	if (bottom->type == GLEV_SOCKET && (bottom->owns & GLEV_OWNS_DESCRIPTOR) &&
 	    (!all_written(r) || r->ending.unfinished))
 		setsockopt(bufferevent_getfd(bottom->bev), SOL_SOCKET, SO_LINGER, &none, sizeof(none));
 }
@@ -363,7 +363,7 @@ void glev_bev_cut_off(struct glev_bev *r)
 
 void glev_bev_push(struct glev_bev *r)
 {
-	if (r->kind != GLEV_SOCKET || r->door || r->out.lent || bufferevent_getfd(r->bev) < 0)
+	if (r->type != GLEV_SOCKET || r->door || r->out.lent || bufferevent_getfd(r->bev) < 0)
 		return;
 	evbuffer_unfreeze(r->out.evb, 1);
 	evbuffer_write(r->out.evb, bufferevent_getfd(r->bev));
@@ -495,7 +495,7 @@ void glev_bev_quiet(struct glev_bev *r)
 		glev_settle_quiet(r);
 		if (r->set.rate)
 			bufferevent_set_rate_limit(r->bev, NULL);
-		if (r->kind == GLEV_SOCKET)
+		if (r->type == GLEV_SOCKET)
 			fd = drop_descriptor(r);
 		glev_buf_set_frozen(&r->in, GLEV_FRONT | GLEV_BACK);
 		glev_buf_set_frozen(&r->out, GLEV_FRONT | GLEV_BACK);
@@ -559,8 +559,8 @@ static void tell_door(struct glev_bev *r)
 	if (!r->door)
 		return;
 	evbuffer_unfreeze(r->in.evb, 0);
-	evbuffer_add_buffer(r->in.evb, r->ending.gone);
-	evbuffer_free(r->ending.gone);
+	evbuffer_add_buffer(r->in.evb, r->ending.last_byte);
+	evbuffer_free(r->ending.last_byte);
 }
 
 /* libevent itself empties the buffers of a pair or a filter some turns after that is freed,
@@ -580,7 +580,7 @@ void glev_bev_free(struct glev_bev *r)
 	empty(r, &r->out);
 	if (r->stack.under)
 		leave_below(r->stack.under, r);
-	if (r->kind == GLEV_PAIR)
+	if (r->type == GLEV_PAIR)
 		leave_partner(r);
 	glev_fast_free(r);
 	glev_later_forget(r->base, &r->stack.again);

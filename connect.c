@@ -81,7 +81,7 @@ int64_t glev_bev_addrs(struct glev_bev *r, struct glev_addr a[2])
 static void leave_descriptor(struct glev_bev *r)
 {
 	r->owed.touched = 1;
-	r->fast.stopped = 1;
+	r->fast.paused = 1;
 	r->fast.read_error = r->fast.reset = 0;
 	glev_settle(r);
 }
@@ -139,7 +139,7 @@ void glev_bev_tell_open(struct glev_bev *r)
 static void enter_descriptor(struct glev_bev *r, int link)
 {
 	r->link = (int8_t)link;
-	r->fast.stopped = 0;
+	r->fast.paused = 0;
 	r->stack.started = 1;
 	r->ending.shut = 0;
 	restore_priority(r);
@@ -195,7 +195,7 @@ static int64_t set_descriptor(struct glev_bev *r, int fd, int *old)
 	int64_t rc;
 	int stream = 0;
 
-	if (r->kind != GLEV_SOCKET)
+	if (r->type != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	/* If this is another thread, the loop's thread may have the old number in its hand
 	 * (see drop_descriptor in close.c), and here the buffers must not be emptied. */
@@ -307,7 +307,7 @@ int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a)
 	int len = glev_addr_to(a, &ss);
 	int64_t rc;
 
-	if (r->kind != GLEV_SOCKET)
+	if (r->type != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	if (len < 0)
 		return len;
@@ -320,7 +320,7 @@ int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a)
 			enter_descriptor(r, GLEV_CONNECTING);
 			glev_bev_start(r, 1);
 		} else {
-			r->fast.stopped = 0;
+			r->fast.paused = 0;
 			glev_settle(r);
 		}
 	}
@@ -355,7 +355,7 @@ int64_t glev_bev_dial(struct glev_bev *r)
 {
 	int64_t rc;
 
-	if (r->kind != GLEV_SOCKET)
+	if (r->type != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	GLEV_ENTER(r);
 	rc = hang_up(r);

@@ -88,7 +88,7 @@ int64_t glev_buf_len(struct glev_buf *b)
 	n = glev_bypass_length(b);
 	if (n < 0)
 		n = (int64_t)evbuffer_get_length(b->evb);
-	return glev_buf_gone(b) ? GLEV_CLOSED : n; /* asked after the length was read */
+	return glev_buf_is_closed(b) ? GLEV_CLOSED : n; /* asked after the length was read */
 }
 
 /* evbuffer_add that allocates no more than n bytes need. evbuffer_add itself allocates as
@@ -182,7 +182,7 @@ int64_t glev_buf_copyout(struct glev_buf *b, char *p, size_t n)
 	if (n > INT_MAX)
 		n = INT_MAX;
 	rc = evbuffer_copyout(b->evb, p, n);
-	if (glev_buf_gone(b))
+	if (glev_buf_is_closed(b))
 		return GLEV_CLOSED;
 	/* libevent refuses to copy from a frozen front, though a copy changes nothing. */
 	return rc < 0 ? glev_buf_copyout_from(b, p, n, 0) : rc;
@@ -372,7 +372,7 @@ int64_t glev_buf_max_read(struct glev_buf *b)
 
 static int is_of_filter(const struct glev_buf *b)
 {
-	return b->owner && b->owner->kind == GLEV_FILTER;
+	return b->owner && b->owner->type == GLEV_FILTER;
 }
 
 /* libevent takes the locks of two buffers in the order of their addresses, but those of a
@@ -398,7 +398,7 @@ static int64_t refusal(struct glev_buf *b, int end)
 static void give_back(struct glev_buf *b, struct evbuffer *scratch)
 {
 	glev_buf_hold(b);
-	if (!glev_buf_gone(b)) {
+	if (!glev_buf_is_closed(b)) {
 		evbuffer_unfreeze(b->evb, 1);
 		evbuffer_prepend_buffer(b->evb, scratch);
 		glev_buf_refreeze(b);
@@ -660,7 +660,7 @@ int64_t glev_buf_commit(struct glev_buf *b, struct evbuffer_iovec *vec, int nvec
 	glev_buf_hold(b);
 	/* The function of a Peek that began meanwhile may still have the bytes before
 	 * these. A commit does not move those bytes. */
-	if (glev_buf_gone(b)) {
+	if (glev_buf_is_closed(b)) {
 		rc = GLEV_CLOSED;
 	} else if (glev_buf_frozen(b) & GLEV_BACK) {
 		rc = GLEV_FROZEN;

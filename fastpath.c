@@ -196,12 +196,12 @@ static void end_of_reading(struct glev_bev *r, short what, int err)
  * event has an errno that ours would replace: then the end waits a turn. */
 static void eof(struct glev_bev *r)
 {
-	if (glev_settle_write_failed(r) && !r->owed.late) {
-		r->owed.late = 1;
+	if (glev_settle_write_failed(r) && !r->owed.end_waits) {
+		r->owed.end_waits = 1;
 		glev_fast_again(r);
 		return;
 	}
-	r->owed.late = 0;
+	r->owed.end_waits = 0;
 	if (r->fast.reset)
 		end_of_reading(r, BEV_EVENT_ERROR, r->fast.reset);
 	else

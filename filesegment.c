@@ -68,7 +68,7 @@ static int64_t add_segment(struct evbuffer *evb, struct glev_file *f, int64_t of
 {
 	unsigned flags = 0;
 	struct evbuffer_file_segment *seg;
-	int gone = 0;
+	int dropped = 0;
 
 	if (!f->mmap)
 		flags |= EVBUF_FS_DISABLE_MMAP;
@@ -78,9 +78,9 @@ static int64_t add_segment(struct evbuffer *evb, struct glev_file *f, int64_t of
 	seg = evbuffer_file_segment_new(f->fd, offset, length, flags);
 	if (!seg)
 		return -(errno ? errno : ENOMEM);
-	evbuffer_file_segment_add_cleanup_cb(seg, freed, &gone);
+	evbuffer_file_segment_add_cleanup_cb(seg, freed, &dropped);
 	if (evbuffer_add_file_segment(evb, seg, 0, length) < 0) {
-		if (!gone)
+		if (!dropped)
 			evbuffer_file_segment_free(seg);
 		return -(errno ? errno : ENOMEM);
 	}

@@ -80,7 +80,7 @@ int glev_filter_rests(struct glev_bev *r, int got_on)
 
 	r->stack.steps = more ? r->stack.steps + 1 : 0;
 	if (more && (r->stack.steps < GLEV_MOST_IN_A_TURN || !glev_base_on_loop(r->base) ||
-	    glev_bev_bottom(r)->kind != GLEV_SOCKET))
+	    glev_bev_bottom(r)->type != GLEV_SOCKET))
 		return 0;
 	r->stack.steps = 0;
 	if (more)

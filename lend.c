@@ -13,7 +13,7 @@
 
 /* A call may have come in before another thread freed the bufferevent. It must not get what is
  * in the input after a part of the stream was dropped. */
-int glev_buf_gone(struct glev_buf *b)
+int glev_buf_is_closed(struct glev_buf *b)
 {
 	struct glev_bev *r = b->owner;
 
@@ -25,7 +25,7 @@ int64_t glev_buf_lock(struct glev_buf *b)
 {
 	GLEV_CHECK_LOOP(b->owner);
 	glev_buf_hold(b);
-	if (glev_buf_gone(b)) {
+	if (glev_buf_is_closed(b)) {
 		glev_buf_unlock(b);
 		return GLEV_CLOSED;
 	}
@@ -39,7 +39,7 @@ int64_t glev_buf_lock(struct glev_buf *b)
 int64_t glev_buf_check(struct glev_buf *b)
 {
 	GLEV_CHECK_LOOP(b->owner);
-	return glev_buf_gone(b) ? GLEV_CLOSED : 0;
+	return glev_buf_is_closed(b) ? GLEV_CLOSED : 0;
 }
 
 /* --- frozen ends ------------------------------------------------------------ */
@@ -60,7 +60,7 @@ int glev_buf_frozen(const struct glev_buf *b)
 
 int64_t glev_buf_refusal(struct glev_buf *b, int end)
 {
-	if (glev_buf_gone(b))
+	if (glev_buf_is_closed(b))
 		return GLEV_CLOSED;
 	if (b->lent)
 		return GLEV_LENT;

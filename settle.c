@@ -246,7 +246,7 @@ int glev_fast_gathers(const struct glev_bev *r)
 static int may_be_fast(const struct glev_bev *r)
 {
 	return (r->fast.reader || glev_fast_gathers(r)) && r->link == GLEV_OPEN &&
-	    !r->fast.plain && !r->fast.stopped && !r->set.limits && !r->stack.above &&
+	    !r->fast.plain && !r->fast.paused && !r->set.limits && !r->stack.above &&
 	    (glev_bev_life(r) == GLEV_LIVE || (glev_bev_is_flushing(r) && r->fast.writer));
 }
 
@@ -358,7 +358,7 @@ static void set_mark(struct glev_bev *r, size_t low, size_t high)
  * only the end of the mark lets it go on. */
 static void release_mark(struct glev_bev *r)
 {
-	if (r->kind == GLEV_SOCKET && !r->door && !r->mark.native) {
+	if (r->type == GLEV_SOCKET && !r->door && !r->mark.native) {
 		bufferevent_setwatermark(r->bev, EV_READ, r->mark.low, 0);
 		set_mark(r, r->mark.low, r->mark.high);
 	}
@@ -389,9 +389,9 @@ static int lent(const struct glev_bev *r, short enabled)
 {
 	int because = 0;
 
-	if (r->in.lent && (r->kind != GLEV_SOCKET || (r->door && !(enabled & EV_READ))))
+	if (r->in.lent && (r->type != GLEV_SOCKET || (r->door && !(enabled & EV_READ))))
 		because |= GLEV_OFF_LENT_INPUT;
-	if (r->out.lent && (r->kind != GLEV_SOCKET || (r->door && !(enabled & EV_WRITE))))
+	if (r->out.lent && (r->type != GLEV_SOCKET || (r->door && !(enabled & EV_WRITE))))
 		because |= GLEV_OFF_LENT_OUTPUT;
 	return because;
 }
@@ -464,7 +464,7 @@ static int add_dropped(struct glev_bev *r)
 {
 	short again = 0;
 
-	if (r->kind != GLEV_SOCKET)
+	if (r->type != GLEV_SOCKET)
 		return 0;
 	if ((r->set.timed & EV_READ) && was_dropped(&r->bev->ev_read, EV_READ))
 		again |= EV_READ;

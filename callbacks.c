@@ -1,31 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * callbacks.c: every function that libevent calls.
+ * callbacks.c: the callbacks that libevent makes. CONTRIBUTING.md has the recipe for a new one.
  *
- * The recipe for a new one:
+ * The argument of each is the record of an object (native.h, bev.h). The record outlives every
+ * callback: it is freed on the loop's thread, with no callback of the object below on the
+ * stack, after libevent was told to make no more calls.
  *
- *  1. Its argument is the record of the object (native.h, bev.h). The record outlives every
- *     callback: it is freed on the loop's thread, with no callback of the object below on
- *     the stack, after libevent was told to make no more calls.
- *  2. It saves errno first, before anything else can change errno.
- *  3. It gathers what Go needs into plain arguments and calls one exported trampoline
- *     (callbacks.go) with the handle and the native pointer. Go checks that the handle
- *     still means the object that owns that pointer, and runs the closure under the guard
- *     that catches its panic.
- *  4. No libevent lock is held while Go runs. Bufferevents are made with THREADSAFE,
- *     DEFER_CALLBACKS and UNLOCK_CALLBACKS, or, with OptLoopOnly, without any lock. A
- *     callback that libevent makes under a lock does not call Go: glev_on_input, _output,
- *     _unsent, _filter_change, and for any buffer glev_on_in_file, _buf_change,
- *     _reference, _block, _segment, _destroyed. If Go has to know of one of these it gets a
- *     note (due.c). The exceptions are glev_on_filter_in and _out: libevent needs the
- *     answer of a filter function at once.
- *  5. It begins with begin() and ends with done().
- *  6. A trampoline that returns nonzero could not run the closure now, because a panic is
- *     on its way to the caller of the loop. The callback then asks libevent to make the
- *     same call again when the loop next runs.
- *
- * All run on the loop's thread, except those under a lock, which run on the thread that
- * entered libevent.
+ * No lock of libevent is held while Go runs. Bufferevents are made with THREADSAFE,
+ * DEFER_CALLBACKS and UNLOCK_CALLBACKS, or, with OptLoopOnly, without any lock. libevent makes
+ * some callbacks under a lock, on the thread that entered libevent. They do not call Go:
+ * glev_on_input, _output, _unsent, _filter_change, and for any buffer glev_on_in_file,
+ * _buf_change, _reference, _block, _segment, _destroyed. If Go has to know of one of these, it
+ * gets a note (due.c). The exceptions are glev_on_filter_in and _out: libevent needs the answer
+ * of a filter function at once. All other callbacks run on the loop's thread.
  */
 
 #include <errno.h>

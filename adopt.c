@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * adopt.c: bufferevents that others made: C code that gives or lends one, or another package
- * of this module that has a kind of its own (internal/adopt).
+ * of this module, which describes its bufferevents by a door (internal/adopt).
  *
- * libevent reads and writes them. Only a kind with a door that has its own recv and send can
- * be on the fast path.
+ * libevent reads and writes them. Only one whose door has recv and send can be on the fast path.
  */
 
 #include <errno.h>
@@ -122,10 +121,11 @@ static int add_door(struct glev_bev *r, const struct glev_door *door)
 	return evbuffer_add_reference(r->ending.last_byte, "", 1, glev_on_destroyed, r->door);
 }
 
-/* Frees a record that has no bufferevent. The door is told nothing. */
+/* Frees a record that has no bufferevent. The door is told nothing. With the last byte,
+ * glev_on_destroyed frees the door. */
 static void discard(struct glev_bev *r)
 {
-	int told = r->ending.last_byte && evbuffer_get_length(r->ending.last_byte); /* glev_on_destroyed frees the door */
+	int told = r->ending.last_byte && evbuffer_get_length(r->ending.last_byte);
 
 	if (told)
 		r->door->gone = NULL;

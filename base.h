@@ -76,9 +76,9 @@ struct glev_base {
 
 	/* fastpath.c */
 	struct glev_bev *unsent; /* their output is written when the callback is done */
-	struct glev_block *block;  /* the next read goes there first */
+	struct glev_block *block;  /* where the next read puts the bytes first, or NULL */
+	struct glev_block *cipher; /* where a door reads what it then decrypts, or NULL */
 	char *written;             /* what a closure writes past the output (bypass.c), or NULL */
-	struct glev_block *cipher; /* and there before, if a door decrypts */
 	struct glev_fast_counters fast; /* atomic */
 };
 

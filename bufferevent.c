@@ -252,7 +252,6 @@ static int64_t append(struct glev_bev *r, const char *p, size_t n)
 	}
 	if (glev_bypass_lost(&r->out))
 		return -ENOMEM;
-
 	if ((n >= MUCH && (r->fast.reader || r->door) ? glev_block_copy : add)(r->out.evb, p, n) == 0)
 		return 0;
 	return shut_if_frozen(r, glev_buf_add(&r->out, p, n));
@@ -284,9 +283,9 @@ static int64_t write_at_once(struct glev_bev *r, const char *p, size_t n)
 	return rc;
 }
 
-/* On another thread, because the loop's may be waiting for events. In a read closure, where the
- * bytes are so many that the copy costs more than the send: but not so many that the socket will
- * not take them. */
+/* Whether bytes are sent by the call that writes them. On another thread, because the loop's thread
+ * may be waiting for events. In a read closure, if the copy would cost more than the send, but not
+ * if the bytes are so many that the socket will not take them all. */
 static int is_to_go_at_once(struct glev_bev *r, size_t n)
 {
 	enum { MANY = 8 * 1024, TOO_MANY = 64 * 1024 };
@@ -478,13 +477,13 @@ int64_t glev_bev_set_base(struct glev_bev *r, struct glev_base *to)
 	rc = may_move(r, to);
 	if (rc == 0) {
 		r->fast.paused = 1;
-		r->off.because |= GLEV_OFF_MOVING;
+		r->off.because |= GLEV_OFF_MOVING; /* and libevent must not read or write instead */
 		glev_settle(r);
 		if (set_native_base(r, to) < 0)
 			rc = -EBUSY;
 		r->fast.paused = 0;
 		r->off.because &= ~GLEV_OFF_MOVING;
-		/* It is not the user who enables WRITE on the new base. */
+		/* The binding, and not the user, enables WRITE on the new base. */
 		r->owed.mute = 0;
 		if (r->off.held & EV_WRITE)
 			glev_settle_mute(r);

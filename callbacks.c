@@ -10,8 +10,8 @@
  * DEFER_CALLBACKS and UNLOCK_CALLBACKS, or, with OptLoopOnly, without any lock. libevent makes
  * some callbacks under a lock, on the thread that entered libevent. They do not call Go:
  * glev_on_input, _output, _unsent, _filter_change, and for any buffer glev_on_in_file,
- * _buf_change, _reference, _block, _segment, _destroyed. If Go has to know of one of these, it
- * gets a note (due.c). The exceptions are glev_on_filter_in and _out: libevent needs the answer
+ * _buf_change, _reference, _block, _segment. If Go has to know of one of these, it gets a note
+ * (due.c). The exceptions are glev_on_filter_in and _out: libevent needs the answer
  * of a filter function at once. All other callbacks run on the loop's thread.
  */
 
@@ -93,7 +93,7 @@ static void again(struct glev_bev *r, short what)
 	glev_bev_unlock(r);
 }
 
-/* The EOF of a pair comes with a read callback for nothing. */
+/* With the EOF of a pair libevent also makes a read callback, though there is nothing to read. */
 static int is_for_nothing(struct glev_bev *r)
 {
 	int nothing;
@@ -294,7 +294,7 @@ void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
 
 /*
  * A connection may begin and end before the method that makes its Go object, on another
- * goroutine, has returned.
+ * goroutine, has returned. Until then its events wait.
  *
  * Between the read callback and the event callback of one turn libevent holds no lock, and
  * the other end of a pair may bring its last bytes and its end: the end would be told
@@ -371,9 +371,9 @@ static void end_door(struct glev_bev *r)
 
 static int ask_filter(struct glev_bev *r, int out, ev_ssize_t limit, int mode);
 
-/* Has the functions of the filters for the input work off what is left, from the lowest filter
- * up, because nothing will follow. Returns 0 if one of them has failed: it may hold a part of
- * what the peer has begun, which must not look whole. With the locks of the stack. */
+/* Nothing will follow, so the functions of the filters for the input work off what is left, from
+ * the lowest filter up. Returns 0 if one of them has failed: it may hold a part of something that
+ * the peer has not finished, and the stream must not look whole. With the locks of the stack. */
 static int finish_input(struct glev_bev *r)
 {
 	int rc = BEV_NEED_MORE;
@@ -431,12 +431,12 @@ static int is_for_host(struct glev_bev *r, short what, int err)
 	return host != NULL;
 }
 
-/* A FreeAfterFlush is under way. */
+/* An event has come while a FreeAfterFlush is under way. */
 static void event_in_flush(struct glev_bev *r, short what, int err)
 {
 	if ((what & BEV_EVENT_CONNECTED) || glev_bev_flush_goes_on(r, what))
 		return;
-	/* libevent also tells of an end of writing, when a file has become shorter. */
+	/* Also for an end of writing, which libevent tells when a file has become shorter. */
 	glev_bev_cut_off(r);
 	glevBevFlushEnds(r->handle, r->bev, what, err);
 }
@@ -615,7 +615,8 @@ void glev_on_segment(const struct evbuffer_file_segment *seg, int flags, void *a
 	glev_file_release(arg);
 }
 
-/* No lock is held, because libevent has destroyed the bufferevent. */
+/* libevent has destroyed the bufferevent, whose lock no other thread can wait for any more. So
+ * this may call Go, as the door of package openssl does. */
 void glev_on_destroyed(const void *p, size_t n, void *arg)
 {
 	struct glev_door *door = arg;

@@ -187,7 +187,7 @@ int64_t glev_bev_close_write(struct glev_bev *r)
 
 /* --- free after flush ---------------------------------------------------------------- */
 
-/* Has a direction of each bufferevent of the stack on, whatever the user wants. */
+/* Turns a direction of each bufferevent of the stack on, whatever the user wants. */
 static void turn_on(struct glev_bev *r, short what)
 {
 	struct glev_bev *p;
@@ -237,7 +237,7 @@ static int discard_longer(struct glev_bev *r, int fd)
 	return 1;
 }
 
-/* If the input is lent, that is done when it was read to the next time. */
+/* While the input is lent nothing is dropped. That is made up for after the next read. */
 void glev_bev_discard(struct glev_bev *r)
 {
 	glev_bev_lock(r);
@@ -253,7 +253,7 @@ void glev_bev_discard(struct glev_bev *r)
  * The kernel resets a socket that is closed with bytes unread, or that gets bytes after it was
  * closed, and then also drops what it has not sent yet. So a peer that is still sending, or that
  * may do so before it has all bytes of ours, is told of our end, and what it sends is dropped
- * until its own end, or until it has all of ours.
+ * until its own end, or until it has all of ours. Returns 1 if nothing has to be dropped any more.
  */
 static int discard_rest(struct glev_bev *r, int fd)
 {
@@ -274,7 +274,7 @@ static int discard_rest(struct glev_bev *r, int fd)
 	return !discard_longer(r, fd);
 }
 
-/* Has the door of a stack end its stream. Returns whether that, too, is written. */
+/* Has the door of a stack end its stream. Returns whether the end is written as well. */
 static int shut_door(struct glev_bev *r)
 {
 	if (glev_bev_carrier(r)->door && r->ending.shut != GLEV_SHUT_DONE) {
@@ -285,8 +285,8 @@ static int shut_door(struct glev_bev *r)
 	return 1;
 }
 
-/* All is written, or there is nowhere to write it to. The other end of a pair is told of
- * the end, if it was not told before. */
+/* The output of the whole stack has to be written, and then the end of the stream, unless there is
+ * no connection to write to. The other end of a pair is told of the end, if it was not told before. */
 int glev_bev_try_end_flush(struct glev_bev *r)
 {
 	struct glev_bev *bottom = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
@@ -331,7 +331,7 @@ static int64_t start_flush(struct glev_bev *r, int64_t usec)
 	return glev_bev_start(r, 0);
 }
 
-/* The peer of a connection must not take a part for all, so the connection is reset. */
+/* The peer must not take a part of the stream for all of it, so the connection is reset. */
 static void cut_off(struct glev_bev *r)
 {
 	static const struct linger none = {1, 0};
@@ -432,7 +432,7 @@ static void unwatch(struct glev_bev *r)
 	if (r->mark.in_cb)
 		evbuffer_remove_cb_entry(r->in.evb, r->mark.in_cb);
 	r->mark.in_cb = NULL;
-	if (r->host && r->fast.unsent_cb) { /* all other outputs are ours until they are gone */
+	if (r->host && r->fast.unsent_cb) { /* all other outputs are ours until libevent destroys them */
 		evbuffer_remove_cb_entry(r->out.evb, r->fast.unsent_cb);
 		r->fast.unsent_cb = NULL;
 	}
@@ -441,12 +441,13 @@ static void unwatch(struct glev_bev *r)
 }
 
 /*
- * Another thread may call this while the loop's thread waits for the lock in libevent's
- * own read or write callback, with the number of the descriptor already in its hand. When
- * it gets the lock it would read from, or write to, whatever that number means by then. So
- * it must find nothing to do: the output is empty and frozen, because others may still be
- * in a call that writes, and the input has no room below its high watermark. (An output that
- * is lent is left alone: the loop's thread has it, so that thread does not wait there.)
+ * Another thread may call this while the loop's thread waits for the lock in libevent's own
+ * read or write callback, and has already fetched the number of the descriptor. By the time the
+ * loop's thread gets the lock, the number may belong to another file, from which it would read,
+ * or to which it would write. So it must find nothing to do: the input has no room below its
+ * high watermark, and the output is empty. The output is then also frozen, because other threads
+ * may still be in a call that writes. (An output that is lent is left as it is: the loop's thread
+ * has the loan, so it does not wait in libevent.)
  */
 static int drop_descriptor(struct glev_bev *r)
 {
@@ -462,8 +463,8 @@ static int drop_descriptor(struct glev_bev *r)
 }
 
 /* libevent does not tell the other end of a pair that this one is freed. But a FreeAfterFlush
- * there would wait in vain, a filter there may wait for the rest of something, and TLS has to
- * know that it was cut. */
+ * there would wait in vain, a filter there may hold a part of a frame, and TLS has to know that
+ * its stream was cut. */
 static void tell_partner(struct glev_bev *r)
 {
 	struct glev_bev *partner = r->stack.partner;
@@ -551,9 +552,9 @@ static void leave_partner(struct glev_bev *r)
 	glev_bev_unlock(r);
 }
 
-/* libevent destroys a bufferevent some turns after it is freed, and before its buffers. So
- * the door learns of the end from a byte in one of them. The byte was made with the record,
- * because here there may be no memory. */
+/* libevent destroys a bufferevent some turns after it is freed, and then its buffers. So the door
+ * learns of that from a byte in the input, whose memory libevent gives back (glev_on_destroyed).
+ * The byte was made with the record, because here there may be no memory. */
 static void tell_door(struct glev_bev *r)
 {
 	if (!r->door)
@@ -563,8 +564,9 @@ static void tell_door(struct glev_bev *r)
 	evbuffer_free(r->ending.last_byte);
 }
 
-/* libevent itself empties the buffers of a pair or a filter some turns after that is freed,
- * when nothing may be left of the base that has to know of it. Those of C's are C's. */
+/* libevent itself empties the buffers of a pair or a filter some turns after it has freed that. By
+ * then the base may not exist any more, which has to know of references that are given back. The
+ * buffers of a wrapped bufferevent stay as they are. */
 static void empty(struct glev_bev *r, struct glev_buf *b)
 {
 	glev_buf_cb_remove_all(b);

@@ -44,8 +44,9 @@
 		}                                                             \
 	} while (0)
 
-/* For what takes no lock here but leaves that to libevent: the loop's thread only where only
- * that may use the buffer, and all bytes are in the buffer unless there was no memory for them. */
+/* For an operation that takes no lock here, because libevent takes it. Returns from the calling
+ * function if only the loop's thread may use the buffer and this is another one. Then closes a
+ * bypass, so that all bytes are in the buffer, and returns if there was no memory for them. */
 #define REACH(b)                                                              \
 	do {                                                                  \
 		GLEV_CHECK_LOOP((b)->owner);                                  \
@@ -410,7 +411,6 @@ static const size_t ALL = (size_t)-1;
 
 typedef int (*put_fn)(struct evbuffer *dst, struct evbuffer *src);
 
-/* The result of evbuffer_remove_buffer is an int. */
 /* How many of the first n bytes are whole chains, and where the others are. */
 static size_t whole_chains(struct evbuffer *evb, size_t n, struct evbuffer_ptr *others)
 {
@@ -440,8 +440,8 @@ static int copy(struct evbuffer *to, struct evbuffer *evb, const struct evbuffer
 	return evbuffer_commit_space(to, &space, 1);
 }
 
-/* Moves n of the bytes, or fails and moves none. What is not a whole chain is copied, and
- * evbuffer_remove_buffer loses that if there is no memory. So the copy is made first. */
+/* Moves n of the bytes, or fails and moves none. evbuffer_remove_buffer copies what is not a whole
+ * chain, and loses it if there is no memory. So the copy is made here, before anything moves. */
 static int take_some(struct evbuffer *scratch, struct evbuffer *src, size_t n)
 {
 	struct evbuffer *part = evbuffer_new();

@@ -14,14 +14,15 @@
  *  - A reader. An event of ours on the same descriptor reads as much as there is, and
  *    calls the read closure from there.
  *
- * Both are for a connected stream socket, as long as nothing stands between it and the
- * bytes: a limit, a filter, C code that has the pointer. settle.c decides.
+ * Both are for a connected stream socket, as long as nothing else has to see the bytes: a
+ * limit, a filter, or C code that has the pointer. settle.c decides that, and adds and deletes
+ * the reader.
  *
  * No call waits, even if the caller has made the socket blocking.
  *
- * Another package's bufferevents have both through a door (adopt.c), whose functions
- * stand in place of recv and send. What a door cannot send libevent cannot finish, so it
- * waits for an event of ours, the writer.
+ * A bufferevent of another package has both through its door (adopt.c), whose functions stand
+ * in place of recv and send. libevent cannot finish what a door has begun to send. So the rest
+ * waits for another event of ours, the writer.
  */
 
 #include <errno.h>
@@ -191,9 +192,10 @@ static void end_of_reading(struct glev_bev *r, short what, int err)
 	glev_settle_tell(r, what | BEV_EVENT_READING, err);
 }
 
-/* The socket tells an error once. If a write has found that the connection is cut, what
- * follows looks like an EOF, and is none. If libevent has still to tell of a failed write, the
- * event has an errno that ours would replace: then the end waits a turn. */
+/* The socket reports an error once. If a write was told that the connection is cut, a read
+ * returns 0 as at an EOF, but the error is what has to be told. If libevent has still to tell of
+ * a failed write, the errno of the end would replace the errno of that event. So the end then
+ * waits a turn. */
 static void eof(struct glev_bev *r)
 {
 	if (glev_settle_write_failed(r) && !r->owed.end_waits) {
@@ -337,7 +339,7 @@ void glev_fast_unsent(struct glev_bev *r)
 		glev_settle_spill(r);
 		return;
 	}
-	/* We do not see the end of a callback that C has on an event of its own. */
+	/* A callback that C has on an event of its own does not end with done(). */
 	if (!b->inside && !b->unsent)
 		glev_base_wake(b);
 	r->fast.next = b->unsent;
@@ -471,7 +473,7 @@ static void lose(struct glev_bev *r, short what)
 		wrote(r, 0, ENOMEM);
 }
 
-/* Has what is left of a bypass in the buffers, and tells what came of a send. */
+/* Puts what is left of a bypass into the buffers, and tells the outcome of a send. */
 static void finish(struct glev_bev *r, size_t sent, int err)
 {
 	struct glev_bypass y = glev_bypass_take(r);
@@ -491,7 +493,8 @@ static void finish(struct glev_bev *r, size_t sent, int err)
 	lose(r, y.lost);
 }
 
-/* The send needs no lock: what decides about it does not change while the bypass is used. */
+/* The send needs no lock: a thread that wants to change something on which the send depends first
+ * closes the bypass, and for that waits while the state is USED. */
 void glev_fast_finish(struct glev_bev *r)
 {
 	struct glev_bypass *y = &r->fast.bypass;

@@ -62,8 +62,9 @@ static void freed(const struct evbuffer_file_segment *seg, int flags, void *arg)
 	*(int *)arg = 1;
 }
 
-/* Called with the lock of the buffer, if it has one. When evbuffer_add_file_segment returns, a filter may have
- * moved the bytes to a buffer with another lock, so the segment has a lock of its own. */
+/* Called with the lock of the buffer, if it has one. When evbuffer_add_file_segment returns, a
+ * filter may have moved the bytes to a buffer with another lock, so the segment has a lock of its
+ * own. */
 static int64_t add_segment(struct evbuffer *evb, struct glev_file *f, int64_t offset, int64_t length)
 {
 	unsigned flags = 0;

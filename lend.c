@@ -11,8 +11,8 @@
 
 #include "bev.h"
 
-/* A call may have come in before another thread freed the bufferevent. It must not get what is
- * in the input after a part of the stream was dropped. */
+/* A call may have begun before another thread freed the bufferevent. While the life is DISCARDING,
+ * a part of the stream has been dropped, so such a call must not get what comes after that part. */
 int glev_buf_is_closed(struct glev_buf *b)
 {
 	struct glev_bev *r = b->owner;
@@ -44,7 +44,7 @@ int64_t glev_buf_check(struct glev_buf *b)
 
 /* --- frozen ends ------------------------------------------------------------ */
 
-/* The ends that the user has frozen, or the binding. After CloseWrite nothing more can be
+/* The ends that the user or the binding has frozen. After CloseWrite nothing more can be
  * appended to the output.
  *
  * libevent sends a file to a socket without reading it. The bytes of such a chain are not

@@ -39,8 +39,8 @@ type Kind struct {
 	//	void (*)(struct bufferevent *)
 	Quiet unsafe.Pointer
 	// Gone is called once, some turns of the loop after Free, when libevent has destroyed the
-	// bufferevent but not its output yet. It runs on the loop's thread, without a lock. If Make
-	// failed, Gone is never called.
+	// bufferevent but not its output yet. It runs on the loop's thread. No other thread can wait
+	// for the lock of the bufferevent any more. If Make failed, Gone is never called.
 	//
 	//	void (*)(void *arg)
 	Gone unsafe.Pointer

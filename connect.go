@@ -422,7 +422,7 @@ func (d *dial) stop() {
 	}
 }
 
-// --- what a bufferevent does about it ----------------------------------------------
+// --- the dial of a bufferevent --------------------------------------------------------
 
 // redial makes a C call that gives the bufferevent another descriptor, or begins to, and
 // ends the dial that was under way before; d takes its place.

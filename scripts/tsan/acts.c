@@ -152,7 +152,7 @@ static int64_t do_setfd(struct bev *b)
 	return rc;
 }
 
-/* As BufferEvent.SetBase, by one who is inside. */
+/* As BufferEvent.SetBase. The caller has entered b. */
 static int64_t do_set_base(struct bev *b)
 {
 	struct base *to = world.bases[chance(HOSTED)];

@@ -34,7 +34,7 @@ struct base {
 	int wrapped; /* C's */
 	pthread_t thread;
 
-	pthread_mutex_t own; /* who has it decides who acts as the loop */
+	pthread_mutex_t own; /* the thread that has it decides which thread acts as the loop */
 	int running;
 	int leaving; /* the next turn is the last one; atomic */
 

@@ -49,15 +49,15 @@ enum { GLEV_OWNS_DESCRIPTOR = 1, GLEV_OWNS_ATTEMPT = 2 };
 
 /* Reasons why a direction that the user has enabled is off in libevent. */
 enum {
-	GLEV_OFF_UNLINKED = 1,    /* a connect by name has no connection yet */
-	GLEV_OFF_MOVING = 2,      /* the bufferevent is on its way to another base */
-	GLEV_OFF_FULL = 4,        /* the input is at its high mark */
-	GLEV_OFF_LENT_INPUT = 8,  /* a Peek has the input */
+	GLEV_OFF_UNLINKED = 1,     /* a connect by name has no connection yet */
+	GLEV_OFF_MOVING = 2,       /* the bufferevent is on its way to another base */
+	GLEV_OFF_FULL = 4,         /* the input is at its high mark */
+	GLEV_OFF_LENT_INPUT = 8,   /* a Peek has the input */
 	GLEV_OFF_LENT_OUTPUT = 16, /* a Peek has the output */
-	GLEV_OFF_FAST_READ = 32,  /* the fast path reads */
-	GLEV_OFF_FAST_WRITE = 64, /* the fast path writes */
-	GLEV_OFF_DIGESTING = 128, /* the filter above has still to take what is in the input */
-	GLEV_OFF_WAITING = 256,   /* a door's handshake has not been started */
+	GLEV_OFF_FAST_READ = 32,   /* the fast path reads */
+	GLEV_OFF_FAST_WRITE = 64,  /* the fast path writes */
+	GLEV_OFF_DIGESTING = 128,  /* the filter above has still to take what is in the input */
+	GLEV_OFF_WAITING = 256,    /* a door's handshake has not been started */
 };
 
 struct glev_off {
@@ -113,10 +113,10 @@ struct glev_ending {
 	struct event *flushed; /* the output has become empty; NULL until it matters */
 	struct evbuffer_cb_entry *out_cb; /* glev_on_output on the output of the bottom, or NULL */
 	struct evbuffer *last_byte; /* tells a door of the end of the bufferevent; see close.c */
-	struct event *waits;   /* of a bottom: the flushed event of the one that waits, or NULL */
+	struct event *waits;   /* of a bottom: the flushed event of the bufferevent that waits, or NULL */
 	int8_t shut;           /* CloseWrite: GLEV_SHUT_ASKED, GLEV_SHUT_DONE, or 0 */
 	int8_t unfinished;     /* of a filter: its functions have still to write what they hold */
-	int8_t finished;       /* of an end of a pair: the other end was told of its end */
+	int8_t finished;       /* of an end of a pair: the other end was told that this one has ended */
 	int8_t finishing;      /* of a filter: its functions are told that a flush is the last one */
 };
 
@@ -237,7 +237,7 @@ static inline int glev_bev_wants(const struct glev_bev *r, int closures)
 	return __atomic_load_n(&r->closures, __ATOMIC_RELAXED) & closures;
 }
 
-/* A ConnectHostname has begun, and its connection is not there. */
+/* A ConnectHostname has begun, and there is no connection yet. */
 static inline int glev_bev_dials(const struct glev_bev *r)
 {
 	return r->link == GLEV_LOOKING_UP || r->link == GLEV_TRYING || r->link == GLEV_GAVE_UP;
@@ -248,7 +248,7 @@ static inline int glev_bev_connection_is_due(const struct glev_bev *r)
 	return r->link == GLEV_LOOKING_UP || r->link == GLEV_TRYING || r->link == GLEV_CONNECTING;
 }
 
-/* What of an event does not come again: all but a timeout. */
+/* Those bits of an event that libevent does not report again: all but a timeout. */
 static inline short glev_event_lasting(short what)
 {
 	short lasting = what & (BEV_EVENT_CONNECTED | BEV_EVENT_EOF | BEV_EVENT_ERROR);
@@ -266,8 +266,8 @@ static inline struct glev_bev *glev_bev_bottom(struct glev_bev *r)
 	return r;
 }
 
-/* The first of a stack that another package made, or else the bottom: it says when the
- * connection is open. */
+/* The first bufferevent of a stack, counted from the top, that another package made, or else the
+ * bottom. It says when the connection is open. */
 static inline struct glev_bev *glev_bev_carrier(struct glev_bev *r)
 {
 	while (r->stack.under && !r->door)

@@ -266,12 +266,12 @@ struct glev_change glev_buf_cb_collect(struct glev_buf_cb *cb);
 
 /* --- bypass.c ------------------------------------------------------------ */
 
-/* CLOSED: the bytes are in the buffers. IDLE: there are none, and nothing has changed since the
- * bypass was open last. OPEN: the bytes are in the bypass. USED: a thread changes what follows.
- * LATE: others are in the output. */
+/* CLOSED: the bytes are in the buffers. IDLE: there are no bytes, and nothing has changed since
+ * the bypass was open last. OPEN: the bytes are in the bypass. USED: a thread reads or changes the
+ * members below. LATE: bytes of another thread are in the output already. */
 enum { GLEV_BYPASS_CLOSED, GLEV_BYPASS_IDLE, GLEV_BYPASS_OPEN, GLEV_BYPASS_USED, GLEV_BYPASS_LATE };
 
-/* What passes the buffers by while a read closure runs; see bypass.c. */
+/* The bytes that pass the buffers by while a read closure runs; see bypass.c. */
 struct glev_bypass {
 	uint32_t state; /* atomic */
 	short lost;     /* directions whose bytes are lost, because there was no memory; atomic */
@@ -279,7 +279,7 @@ struct glev_bypass {
 	size_t nin, nout;
 };
 
-/* That of a bufferevent. It stays as long as the record. */
+/* The bypass of a bufferevent. It stays as long as the record. */
 struct glev_bypass *glev_bev_bypass(struct glev_bev *r);
 
 /* --- bufferevent.c ------------------------------------------------------- */

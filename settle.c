@@ -803,6 +803,8 @@ int glev_settle_set_watermark(struct glev_bev *r, short what, size_t low, size_t
 	return 0;
 }
 
+/* libevent takes the mark minus the length for the room that is left, as a signed number: with this
+ * mark the room is negative. */
 void glev_settle_overfill(struct glev_bev *r)
 {
 	r->bev->wm_read.high = (size_t)-1;

@@ -13,39 +13,39 @@ import (
 	"net/netip"
 )
 
-// ends are the addresses of a connection. The system forgets them when the connection is
+// endpoints are the addresses of a connection. The system forgets them when the connection is
 // reset or its descriptor is closed, so they are kept from the moment at which the
 // connection is there.
-type ends struct {
+type endpoints struct {
 	local, remote netip.AddrPort
 	unix          *[2]net.UnixAddr // instead, for a unix socket
 	connecting    bool             // remote is where it connects to, and local is not known
 }
 
 // addrs asks the system for both addresses. It returns nil if there is no connection.
-func (b *BufferEvent) addrs() *ends {
+func (b *BufferEvent) addrs() *endpoints {
 	var a [2]C.struct_glev_addr
 	_, err := b.do("getpeername", func() C.int64_t { return C.glev_bev_addrs(b.c, &a[0]) })
 	if err != nil {
 		return nil
 	}
-	return endsOf(&a[0], &a[1])
+	return endpointsOf(&a[0], &a[1])
 }
 
-func endsOf(local, remote *C.struct_glev_addr) *ends {
+func endpointsOf(local, remote *C.struct_glev_addr) *endpoints {
 	if local.family == C.AF_UNIX {
-		return &ends{unix: &[2]net.UnixAddr{*netAddr(local).(*net.UnixAddr), *netAddr(remote).(*net.UnixAddr)}}
+		return &endpoints{unix: &[2]net.UnixAddr{*netAddr(local).(*net.UnixAddr), *netAddr(remote).(*net.UnixAddr)}}
 	}
-	e := &ends{remote: addrPort(remote)}
+	e := &endpoints{remote: addrPort(remote)}
 	if local.family != C.AF_UNSPEC {
 		e.local = addrPort(local)
 	}
 	return e
 }
 
-// endsOfFD returns the addresses of a connection that a caller brings, or nil if fd is not
+// endpointsOfFD returns the addresses of a connection that a caller brings, or nil if fd is not
 // connected. A listening socket is refused: a bufferevent would report an error without a cause.
-func endsOfFD(op string, fd int) (*ends, error) {
+func endpointsOfFD(op string, fd int) (*endpoints, error) {
 	var a [2]C.struct_glev_addr
 	switch rc := C.glev_addrs_of_fd(C.int(fd), &a[0]); {
 	case rc == C.GLEV_LISTENS:
@@ -54,13 +54,13 @@ func endsOfFD(op string, fd int) (*ends, error) {
 	case rc != 0:
 		return nil, nil
 	}
-	return endsOf(&a[0], &a[1]), nil
+	return endpointsOf(&a[0], &a[1]), nil
 }
 
-// know keeps the addresses of a connection that has just been made or given.
-func (b *BufferEvent) know() {
+// keepEndpoints keeps the addresses of a connection that has just been made or given.
+func (b *BufferEvent) keepEndpoints() {
 	if e := b.addrs(); e != nil {
-		b.ends.Store(e)
+		b.endpoints.Store(e)
 	}
 }
 
@@ -71,9 +71,9 @@ func (b *BufferEvent) connectsTo(a *C.struct_glev_addr) {
 	if a.family != C.AF_UNIX {
 		none.family = C.AF_UNSPEC
 	}
-	e := endsOf(&none, a)
+	e := endpointsOf(&none, a)
 	e.connecting = true
-	b.ends.Store(e)
+	b.endpoints.Store(e)
 }
 
 // LocalAddr returns the address of this end, also after the connection has ended and after
@@ -81,7 +81,7 @@ func (b *BufferEvent) connectsTo(a *C.struct_glev_addr) {
 // Stands for getsockname.
 func (b *BufferEvent) LocalAddr() net.Addr {
 	bottom := b.bottom()
-	if e := bottom.ends.Load(); e != nil && !e.connecting {
+	if e := bottom.endpoints.Load(); e != nil && !e.connecting {
 		return e.addr(0)
 	}
 	var a C.struct_glev_addr
@@ -97,7 +97,7 @@ func (b *BufferEvent) LocalAddr() net.Addr {
 // Stands for getpeername.
 func (b *BufferEvent) RemoteAddr() net.Addr {
 	bottom := b.bottom()
-	if e := bottom.ends.Load(); e != nil {
+	if e := bottom.endpoints.Load(); e != nil {
 		return e.addr(1)
 	}
 	if e := bottom.addrs(); e != nil {
@@ -106,7 +106,7 @@ func (b *BufferEvent) RemoteAddr() net.Addr {
 	return nil
 }
 
-func (e *ends) addr(peer int) net.Addr {
+func (e *endpoints) addr(peer int) net.Addr {
 	if e.unix != nil {
 		return &e.unix[peer]
 	}
@@ -123,16 +123,16 @@ func (b *BufferEvent) located(err error) error {
 	if !errors.As(err, &e) || e != err || e.Net != "" || e.Op == opLookup {
 		return err
 	}
-	ends := b.bottom().ends.Load()
-	if ends == nil {
+	endpoints := b.bottom().endpoints.Load()
+	if endpoints == nil {
 		return err
 	}
-	where := &Error{Op: e.Op, Err: e.Err, Net: "tcp", Addr: ends.addr(1)}
-	if ends.unix != nil {
+	where := &Error{Op: e.Op, Err: e.Err, Net: "tcp", Addr: endpoints.addr(1)}
+	if endpoints.unix != nil {
 		where.Net = "unix"
 	}
-	if !ends.connecting {
-		where.Source = ends.addr(0)
+	if !endpoints.connecting {
+		where.Source = endpoints.addr(0)
 	}
 	return where
 }

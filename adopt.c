@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * adopt.c: bufferevents that others made: C code that gives or lends one, or another package
- * of this module that has a kind of its own (internal/adopt).
+ * of this module, which describes its bufferevents by a door (internal/adopt).
  *
- * libevent reads and writes them. Only a kind with a door that has its own recv and send can
- * be on the fast path.
+ * libevent reads and writes them. Only one whose door has recv and send can be on the fast path.
  */
 
 #include <errno.h>
@@ -22,7 +21,7 @@ static int keeps_frozen(struct bufferevent *bev)
 	return evbuffer_reserve_space(bufferevent_get_input(bev), 1, &space, 1) < 0;
 }
 
-static int kind_of(struct bufferevent *bev)
+static int type_of(struct bufferevent *bev)
 {
 	if (bufferevent_get_underlying(bev))
 		return GLEV_FILTER;
@@ -43,7 +42,7 @@ static void init(struct glev_bev *r, struct glev_base *b, struct bufferevent *be
 {
 	size_t low = 0, high = 0;
 
-	glev_bev_init(r, b, bev, kind_of(bev), options, loop_only, handle);
+	glev_bev_init(r, b, bev, type_of(bev), options, loop_only, handle);
 	bufferevent_getwatermark(bev, EV_READ, &low, &high);
 	r->mark.native = high != 0;
 	if (!keeps_frozen(bev))
@@ -94,7 +93,7 @@ int64_t glev_adopt(struct glev_base *b, struct bufferevent *bev, int options, in
 		r->host->in_frozen = r->in.frozen;
 		r->host->out_frozen = r->out.frozen;
 	}
-	if (r->kind == GLEV_SOCKET && connects(bev))
+	if (r->type == GLEV_SOCKET && connects(bev))
 		r->link = GLEV_CONNECTING;
 	evbuffer_unlock(bufferevent_get_input(bev));
 	*out = r;
@@ -115,24 +114,25 @@ static void carry(struct glev_bev *under)
 static int add_door(struct glev_bev *r, const struct glev_door *door)
 {
 	r->door = malloc(sizeof(*door));
-	r->ending.gone = evbuffer_new();
-	if (!r->door || !r->ending.gone)
+	r->ending.last_byte = evbuffer_new();
+	if (!r->door || !r->ending.last_byte)
 		return -1;
 	*r->door = *door;
-	return evbuffer_add_reference(r->ending.gone, "", 1, glev_on_gone, r->door);
+	return evbuffer_add_reference(r->ending.last_byte, "", 1, glev_on_destroyed, r->door);
 }
 
-/* Frees a record that has no bufferevent. The door is told nothing. */
+/* Frees a record that has no bufferevent. The door is told nothing. With the last byte,
+ * glev_on_destroyed frees the door. */
 static void discard(struct glev_bev *r)
 {
-	int told = r->ending.gone && evbuffer_get_length(r->ending.gone); /* glev_on_gone frees the door */
+	int told = r->ending.last_byte && evbuffer_get_length(r->ending.last_byte);
 
 	if (told)
 		r->door->gone = NULL;
 	else
 		free(r->door);
-	if (r->ending.gone)
-		evbuffer_free(r->ending.gone);
+	if (r->ending.last_byte)
+		evbuffer_free(r->ending.last_byte);
 	free(r);
 }
 
@@ -156,7 +156,7 @@ int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct
 		init(r, b, bev, options, loop_only, handle);
 		r->link = GLEV_CONNECTING;
 		r->fast.plain = r->owed.touched = (int8_t)plain;
-		if (door->recv && r->kind == GLEV_SOCKET)
+		if (door->recv && r->type == GLEV_SOCKET)
 			glev_fast_init(r);
 		glev_settle(r);
 		rc = 0;
@@ -164,7 +164,7 @@ int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct
 	if (under) {
 		if (bev)
 			carry(under);
-		glev_filter_is_put(under, bev != NULL);
+		glev_filter_end_put(under, bev != NULL);
 	}
 done:
 	if (rc < 0) {

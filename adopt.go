@@ -85,9 +85,9 @@ func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func
 		return nil, err
 	}
 	bev.c, bev.below = n.record, below
-	bev.hasRecord(opts)
+	bev.complete(opts)
 	if below == nil {
-		bev.know()
+		bev.keepEndpoints()
 	}
 	return bev, nil
 }
@@ -99,8 +99,8 @@ func init() {
 
 func callOnKind(bev any, op string, call func() int64) (int, error) {
 	b := bev.(*BufferEvent)
-	if b.below == nil && b.ends.Load() == nil { // the call may bring the descriptor
-		defer b.know()
+	if b.below == nil && b.endpoints.Load() == nil { // the call may bring the descriptor
+		defer b.keepEndpoints()
 	}
 	return b.do(op, func() C.int64_t {
 		if rc := C.glev_bev_check(b.c); rc != 0 {

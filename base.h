@@ -76,9 +76,9 @@ struct glev_base {
 
 	/* fastpath.c */
 	struct glev_bev *unsent; /* their output is written when the callback is done */
-	struct glev_block *block;  /* the next read goes there first */
+	struct glev_block *block;  /* where the next read puts the bytes first, or NULL */
+	struct glev_block *cipher; /* where a door reads what it then decrypts, or NULL */
 	char *written;             /* what a closure writes past the output (bypass.c), or NULL */
-	struct glev_block *cipher; /* and there before, if a door decrypts */
 	struct glev_fast_counters fast; /* atomic */
 };
 
@@ -191,7 +191,7 @@ static inline void glev_buf_unlock(struct glev_buf *b)
 int64_t glev_buf_refusal(struct glev_buf *b, int end);
 /* Whether the buffer's bufferevent was freed, or drops what comes into this buffer. It needs no
  * lock. */
-int glev_buf_gone(struct glev_buf *b);
+int glev_buf_is_closed(struct glev_buf *b);
 /* The ends that are frozen even when the buffer is not lent. */
 int glev_buf_frozen(const struct glev_buf *b);
 /* Freezes exactly the ends that have to be frozen. */

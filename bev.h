@@ -18,22 +18,21 @@
  * CONNECTING is a Connect, or a handshake of TLS, that has not ended yet. LOOKING_UP,
  * TRYING and GAVE_UP are a ConnectHostname: Go looks the name up, C tries one address
  * after the other, no address is left. OPEN is a stream socket that was given or that a
- * connect has brought. UNLINKED is all else: no descriptor, a pipe, a failed connect. The
- * ends of a pair and filters stay UNLINKED, unless a door makes them CONNECTING and OPEN.
- * What a door has made is CONNECTING until its handshake has ended, even before it has a
- * descriptor.
+ * connect has brought. Everything else is UNLINKED: without a descriptor, a pipe, a failed
+ * connect. The ends of a pair and filters stay UNLINKED. But a bufferevent with a door is
+ * CONNECTING until its handshake has ended, even before it has a descriptor, and then OPEN.
  *
  * Locks. A bufferevent and its two buffers have one lock, recursive; the ends of a pair
  * share theirs. A filter has a lock of its own. A record is read and written with the lock
  * of its own bufferevent. A function that needs the records of a stack takes the locks from
  * the top down (glev_stack_lock), as libevent does when a filter moves bytes. A thread that
- * has a lock takes none above it. So what happens below a filter does not call up: it leaves
- * a word in its own record (ending.waits), or makes an event active. With OptLoopOnly there
- * are no locks, and only the loop's thread gets here.
+ * has a lock takes none above it. So what happens below a filter does not call up. It makes
+ * an event active, which the bufferevent above has left there (ending.waits, and the argument
+ * of glev_on_output). With OptLoopOnly there are no locks, and only the loop's thread gets here.
  * A member that is marked "atomic" is read without the lock. One that is marked "loop"
  * belongs to the loop's thread.
  * A member that is set when the record is made, and never after, needs no lock: bev, handle,
- * door, host, kind, loop_only, stack.under, fast.reader, fast.writer. Nor does base: SetBase
+ * door, host, type, loop_only, stack.under, fast.reader, fast.writer. Nor does base: SetBase
  * changes it only while no other thread is inside a call.
  */
 #ifndef GLEV_BEV_H
@@ -50,15 +49,15 @@ enum { GLEV_OWNS_DESCRIPTOR = 1, GLEV_OWNS_ATTEMPT = 2 };
 
 /* Reasons why a direction that the user has enabled is off in libevent. */
 enum {
-	GLEV_OFF_UNLINKED = 1,    /* a connect by name has no connection yet */
-	GLEV_OFF_MOVING = 2,      /* it is on its way to another base */
-	GLEV_OFF_FULL = 4,        /* the input is at its high mark */
-	GLEV_OFF_LENT_INPUT = 8,  /* a Peek has the input */
-	GLEV_OFF_LENT_OUTPUT = 16,
-	GLEV_OFF_FAST_READ = 32,  /* the fast path reads */
-	GLEV_OFF_FAST_WRITE = 64, /* the fast path writes */
-	GLEV_OFF_DIGESTING = 128, /* the filter above has still to take what is in the input */
-	GLEV_OFF_WAITING = 256, /* a door's handshake has not been started */
+	GLEV_OFF_UNLINKED = 1,     /* a connect by name has no connection yet */
+	GLEV_OFF_MOVING = 2,       /* the bufferevent is on its way to another base */
+	GLEV_OFF_FULL = 4,         /* the input is at its high mark */
+	GLEV_OFF_LENT_INPUT = 8,   /* a Peek has the input */
+	GLEV_OFF_LENT_OUTPUT = 16, /* a Peek has the output */
+	GLEV_OFF_FAST_READ = 32,   /* the fast path reads */
+	GLEV_OFF_FAST_WRITE = 64,  /* the fast path writes */
+	GLEV_OFF_DIGESTING = 128,  /* the filter above has still to take what is in the input */
+	GLEV_OFF_WAITING = 256,    /* a door's handshake has not been started */
 };
 
 struct glev_off {
@@ -72,7 +71,7 @@ struct glev_settings {
 	struct timeval read_timeout;
 	short priority;               /* or -1 */
 	int8_t limits;                /* GLEV_LIMIT_ bits: what libevent must count */
-	int8_t was_limited;           /* libevent has a timer of a limit for it, for good */
+	int8_t was_limited;           /* it has, or had, a limit, whose timer libevent keeps */
 	int8_t timed;                 /* directions that have, or had, a timeout */
 	int8_t write_timed;           /* there is a write timeout */
 	int8_t nagle;                 /* the sockets that connecting makes get no TCP_NODELAY */
@@ -85,15 +84,15 @@ struct glev_owed {
 	short events;   /* event callbacks that TriggerEvent asked for */
 	int8_t read;    /* of an end of a pair: a read callback is due, whatever the input has */
 	int8_t written; /* since the last write callback bytes were written, or one was asked for */
-	int8_t mute;    /* a write callback may come though no bytes were written */
-	int8_t touched; /* libevent may have queued a callback of it since it was made */
+	int8_t mute;    /* the next write callback is not told, unless bytes are written before */
+	int8_t touched; /* libevent may have queued a callback since the bufferevent was made */
 	int8_t known;   /* the Go object is complete; atomic */
-	int8_t late;    /* the end of reading waits a turn for the event of a failed write */
+	int8_t end_waits; /* the end of reading waits a turn for the event of a failed write */
 	int8_t write_failed; /* WRITE is on again, and that event may still be due */
 	int err;        /* the errno of an error that is to be told; 0 if there is none */
-	int put_off;    /* the end of a pair was put off; loop */
+	int put_off;    /* the end of a pair is told when it comes again; loop */
 	short kept;     /* of a filter: events that wait; see filter.c */
-	int kept_err;
+	int kept_err;   /* the errno of an error among them */
 	short passed;   /* of a filter: events from below that libevent has still to tell */
 };
 
@@ -110,14 +109,14 @@ enum { GLEV_SHUT_ASKED = 1, GLEV_SHUT_DONE };
 
 /* Closing in order. */
 struct glev_ending {
-	struct event *limit;   /* ends a FreeAfterFlush, or NULL */
+	struct event *limit;   /* the timer that ends a FreeAfterFlush, or NULL */
 	struct event *flushed; /* the output has become empty; NULL until it matters */
 	struct evbuffer_cb_entry *out_cb; /* glev_on_output on the output of the bottom, or NULL */
-	struct evbuffer *gone; /* has the byte that tells a door of the end; see glev_bev_free */
-	struct event *waits;   /* of a bottom: the flushed event of the one that waits, or NULL */
+	struct evbuffer *last_byte; /* tells a door of the end of the bufferevent; see close.c */
+	struct event *waits;   /* of a bottom: the flushed event of the bufferevent that waits, or NULL */
 	int8_t shut;           /* CloseWrite: GLEV_SHUT_ASKED, GLEV_SHUT_DONE, or 0 */
 	int8_t unfinished;     /* of a filter: its functions have still to write what they hold */
-	int8_t finished;       /* of an end of a pair: the other end was told of its end */
+	int8_t finished;       /* of an end of a pair: the other end was told that this one has ended */
 	int8_t finishing;      /* of a filter: its functions are told that a flush is the last one */
 };
 
@@ -139,9 +138,9 @@ struct glev_stack {
 	int8_t carries;           /* a door above says when the connection is open */
 	int8_t started;           /* of a door: its handshake may start */
 	struct glev_later again;  /* of a filter: its function for the input is to be called */
-	int steps;                /* how often in a row it was called by now */
-	int8_t rests;             /* it waits for the next turn */
-	int8_t put_off;           /* an end from below was put off; loop */
+	int steps;                /* how often in a row that function was called by now */
+	int8_t rests;             /* that function waits for the next turn */
+	int8_t put_off;           /* an end from below is passed on when it comes again; loop */
 	int8_t digesting;         /* the filter above goes on in the next turn */
 };
 
@@ -155,7 +154,7 @@ struct glev_writer {
 
 /* The fast path. */
 struct glev_fast {
-	struct event *reader;       /* behind the record, or NULL: no fast path */
+	struct event *reader;       /* in the memory behind the record, or NULL: no fast path */
 	struct glev_writer *writer; /* behind that, for a door, or NULL: libevent writes what is spilled */
 	struct evbuffer_cb_entry *unsent_cb; /* glev_on_unsent, or NULL */
 	struct glev_bev *next, **at; /* in the base's list of unsent ones; loop */
@@ -163,17 +162,17 @@ struct glev_fast {
 	uint32_t room;       /* for the next read */
 	int read_error;      /* an errno that was found behind bytes, and is told next */
 	int reset;           /* the errno with which a write found the connection cut, or 0 */
-	int8_t plain;        /* it is never used: the user wants it so, or C has the pointer */
-	int8_t stopped;      /* it is not used while libevent gets another descriptor or base */
+	int8_t plain;        /* never used: the user wants it so, or C has the pointer */
+	int8_t paused;       /* not used while libevent gets another descriptor or base */
 	int8_t on;           /* the fast path reads and writes now */
 	int8_t reading;      /* the reader is added */
 	int8_t spilled;      /* libevent writes, or is to write, until the output is empty */
 	int8_t direct;       /* inside a call that writes at once */
-	int8_t unsent;       /* it is in the base's list of unsent ones */
+	int8_t unsent;       /* the record is in the base's list of unsent ones */
 	int8_t small_reads;  /* how many reads in a row needed much less room */
 	int8_t finishes;     /* glev_fast_finish has something to do; loop */
-	int8_t passes;       /* the last closure took all that passed the input by */
-	int8_t receiver;     /* the user has one; atomic */
+	int8_t passes;       /* the last read closure took everything from the bypass */
+	int8_t receiver;     /* there is one; atomic */
 	int8_t receiving;    /* GLEV_ASKED, GLEV_RECEIVED, or 0; loop */
 	uint32_t received;   /* what the receiver has used up of its turn; loop */
 	struct glev_bypass bypass;
@@ -196,14 +195,14 @@ struct glev_bev {
 	struct glev_base *base;
 	uintptr_t handle;
 	struct glev_buf in, out;
-	struct glev_door *door; /* of a kind that another package made, or NULL */
+	struct glev_door *door; /* of a bufferevent that another package made, or NULL */
 	struct glev_host *host; /* of a wrapped one, or NULL */
-	int8_t kind;            /* GLEV_SOCKET, GLEV_PAIR, GLEV_FILTER */
+	int8_t type;            /* GLEV_SOCKET, GLEV_PAIR, GLEV_FILTER */
 	int8_t loop_only;
 	int8_t owns;            /* GLEV_OWNS_ bits */
 	int8_t life;            /* atomic */
 	int8_t link;
-	int8_t closures;        /* GLEV_CB_ bits: what the user has set; atomic */
+	int8_t closures;        /* GLEV_CB_ bits: which the user has set; atomic */
 	struct glev_off off;
 	struct glev_settings set;
 	struct glev_owed owed;
@@ -226,7 +225,7 @@ static inline int glev_bev_is_quiet(const struct glev_bev *r)
 }
 
 /* A FreeAfterFlush is under way. */
-static inline int glev_bev_lingers(const struct glev_bev *r)
+static inline int glev_bev_is_flushing(const struct glev_bev *r)
 {
 	int life = glev_bev_life(r);
 
@@ -238,7 +237,7 @@ static inline int glev_bev_wants(const struct glev_bev *r, int closures)
 	return __atomic_load_n(&r->closures, __ATOMIC_RELAXED) & closures;
 }
 
-/* A ConnectHostname has begun, and its connection is not there. */
+/* A ConnectHostname has begun, and there is no connection yet. */
 static inline int glev_bev_dials(const struct glev_bev *r)
 {
 	return r->link == GLEV_LOOKING_UP || r->link == GLEV_TRYING || r->link == GLEV_GAVE_UP;
@@ -249,7 +248,7 @@ static inline int glev_bev_connection_is_due(const struct glev_bev *r)
 	return r->link == GLEV_LOOKING_UP || r->link == GLEV_TRYING || r->link == GLEV_CONNECTING;
 }
 
-/* What of an event does not come again: all but a timeout. */
+/* Those bits of an event that libevent does not report again: all but a timeout. */
 static inline short glev_event_lasting(short what)
 {
 	short lasting = what & (BEV_EVENT_CONNECTED | BEV_EVENT_EOF | BEV_EVENT_ERROR);
@@ -267,8 +266,8 @@ static inline struct glev_bev *glev_bev_bottom(struct glev_bev *r)
 	return r;
 }
 
-/* The first of a stack that another package made, or else the bottom: it says when the
- * connection is open. */
+/* The first bufferevent of a stack, counted from the top, that another package made, or else the
+ * bottom. It says when the connection is open. */
 static inline struct glev_bev *glev_bev_carrier(struct glev_bev *r)
 {
 	while (r->stack.under && !r->door)
@@ -306,7 +305,7 @@ static inline void glev_bev_unlock(struct glev_bev *r)
 	evbuffer_unlock(r->in.evb);
 }
 
-/* All of a stack, from r down. */
+/* Takes the locks of a stack, from r down. */
 static inline void glev_stack_lock(struct glev_bev *r)
 {
 	struct bufferevent *bev;
@@ -317,8 +316,8 @@ static inline void glev_stack_lock(struct glev_bev *r)
 		glev_bypass_close(r);
 }
 
-/* bufferevent_get_underlying takes the lock of its argument, so it comes before that lock is
- * given up: later it would be a lock taken upward. */
+/* bufferevent_get_underlying takes the lock of its argument. So it is called before that lock
+ * is released: later the thread would take a lock that is above those it has. */
 static inline void glev_stack_unlock(struct glev_bev *r)
 {
 	struct bufferevent *bev = r->bev, *below;
@@ -365,18 +364,18 @@ static inline int glev_bev_is_out_of_reach(const struct glev_bev *r)
 /* Opens a bypass for n bytes at p that were read, if the closure alone sees them. They stay
  * there until the closure is done. */
 int glev_bypass_open(struct glev_bev *r, const char *p, size_t n);
-/* Closes it, and leaves the bytes to the caller. The result has the state before. */
+/* Closes the bypass, and leaves the bytes to the caller. The result has the state before. */
 struct glev_bypass glev_bypass_take(struct glev_bev *r);
-/* Put such bytes into the buffers: behind those of the input, before those of the output.
+/* Put bytes of a bypass into the buffers: behind those of the input, before those of the output.
  * Return -1 if there is no memory. */
 int glev_bypass_put_in(struct glev_bev *r, const char *p, size_t n);
 int glev_bypass_put_out(struct glev_bev *r, const char *p, size_t n);
 /* Something was appended to the output behind what is in the bypass. */
-void glev_bypass_is_late(struct glev_bev *r);
+void glev_bypass_make_late(struct glev_bev *r);
 
 /* These are called without the lock. */
 
-/* Closes it, and drops the bytes. Takes the lock. */
+/* Closes the bypass, and drops the bytes. Takes the lock. */
 void glev_bypass_drop(struct glev_bev *r);
 /* Reserves an open bypass for the caller until glev_bypass_used, or returns 0. With idle there
  * are no bytes, and none in the buffers. */
@@ -389,8 +388,8 @@ static inline int glev_bypass_lost(const struct glev_buf *b)
 	return b->bypass && (__atomic_load_n(&b->bypass->lost, __ATOMIC_RELAXED) & (b == &b->owner->in ? EV_READ : EV_WRITE));
 }
 
-/* Do what the functions of the buffers do, if the bypass is open. Otherwise, which is -1 or
- * 0, the bytes are in the buffers. */
+/* If the bypass is open, these do what the functions of the buffers do. If not, the bytes are in
+ * the buffers: the functions whose result is an int64_t return -1, the others 0. */
 int64_t glev_bypass_read(struct glev_bev *r, char *p, size_t n);
 int glev_bypass_write(struct glev_bev *r, const char *p, size_t n);
 int glev_bypass_move(struct glev_buf *dst, struct glev_buf *src);
@@ -400,9 +399,10 @@ int64_t glev_bypass_length(struct glev_buf *b);
 
 /* All in this section are called with the lock. */
 
-/* Brings libevent, and the events of the fast path, in line with the record. Called after
- * what decides has changed; for what libevent must do itself, after the record says so and
- * before libevent does it. The event closure is told what could not be turned on. */
+/* Brings libevent, and the events of the fast path, in line with the record. Called after a
+ * change of the record on which they depend. If libevent is to be changed as well, as by another
+ * descriptor or a limit, the record changes first, then this is called, and then libevent is
+ * changed. The event closure is told what could not be turned on. */
 void glev_settle(struct glev_bev *r);
 /* Settles for a change that the caller takes back if this fails; then the event closure is
  * not told. Returns 0, or the negative of an errno. */
@@ -411,10 +411,10 @@ int glev_settle_try(struct glev_bev *r);
  * make a write callback, even if they were on. Returns those that could not be turned on;
  * errno says why. */
 short glev_settle_enable(struct glev_bev *r, short what);
-/* The same, and tells the event closure of those that could not be turned on. */
+/* As glev_settle_enable, and tells the event closure of those that could not be turned on. */
 void glev_settle_on(struct glev_bev *r, short what);
-/* Whether enabling WRITE shows: as a write callback as soon as the socket can be written to,
- * or because something was appended while WRITE was off. */
+/* Whether the user can see that WRITE is enabled: by a write callback as soon as the socket can
+ * be written to, or because something was appended while WRITE was off. */
 int glev_settle_shows(const struct glev_bev *r);
 /* Turns directions off, for the user and in libevent. */
 int glev_settle_disable(struct glev_bev *r, short what);
@@ -446,13 +446,13 @@ int glev_settle_watch_output(struct glev_bev *r);
 /* Something was appended that libevent is to write. */
 void glev_settle_unsent(struct glev_bev *r);
 /* Returns 0, or the negative of an errno. */
-int glev_settle_watermark(struct glev_bev *r, short what, size_t low, size_t high);
+int glev_settle_set_watermark(struct glev_bev *r, short what, size_t low, size_t high);
 /* Keeps a thread that waits for the lock to read from reading. It needs no memory. */
 void glev_settle_overfill(struct glev_bev *r);
-int glev_settle_timeouts(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr);
-int glev_settle_priority(struct glev_bev *r, int priority);
+int glev_settle_set_timeouts(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr);
+int glev_settle_set_priority(struct glev_bev *r, int priority);
 /* Sets libevent's callbacks; with write the write callback, too. */
-void glev_settle_callbacks(struct glev_bev *r, int write);
+void glev_settle_set_callbacks(struct glev_bev *r, int write);
 /* libevent may make a write callback though nothing was written. The closure is not called
  * for it, unless something is written before. */
 void glev_settle_mute(struct glev_bev *r);
@@ -483,7 +483,7 @@ void glev_settle_digest(struct glev_bev *r, int on);
 
 /* --- fastpath.c ------------------------------------------------------------ */
 
-/* These are for the loop's thread, and take the lock. */
+/* Only the loop's thread may call these. They take the lock. */
 
 /* The reader was called: reads, and returns 1 if the read closure is to be called. */
 int glev_fast_read(struct glev_bev *r, short what);
@@ -552,33 +552,37 @@ void glev_bev_unlink(struct glev_bev *r);
 
 /* Shuts the writing side down if that was asked for and all is written. */
 int64_t glev_bev_try_shut(struct glev_bev *r);
-/* Whether a FreeAfterFlush has nothing more to wait for. */
-int glev_bev_lingered(struct glev_bev *r);
-/* What a FreeAfterFlush has not written is dropped. Takes the locks. */
+/* Takes the next step of a FreeAfterFlush when all is written. Returns 1 if it has nothing more
+ * to wait for. */
+int glev_bev_try_end_flush(struct glev_bev *r);
+/* A FreeAfterFlush ends early: if it has not written all, the connection will be reset. Takes the
+ * locks. */
 void glev_bev_cut_off(struct glev_bev *r);
-/* Writes what the socket takes of the output now, whoever writes otherwise. */
+/* Writes what the socket takes of the output now, whether libevent or the fast path writes. */
 void glev_bev_push(struct glev_bev *r);
-/* Whether a FreeAfterFlush goes on after an event that tells of an end: it does if only the
- * peer's stream has ended. Takes the locks. */
-int glev_bev_lingers_on(struct glev_bev *r, short what);
+/* Whether a FreeAfterFlush goes on after an event: it does if only the peer's stream has ended.
+ * Takes the locks. */
+int glev_bev_flush_goes_on(struct glev_bev *r, short what);
+/* Whether the bottom is an end of a pair. */
 int glev_bev_on_pair(struct glev_bev *r);
-/* Drops what has come in after all was written. Takes the lock. */
+/* Drops what the peer sends after all was written. Takes the lock. */
 void glev_bev_discard(struct glev_bev *r);
 /* C's callbacks, if they are due. It needs no lock. */
 const struct glev_host *glev_bev_awaited(struct glev_bev *r);
+/* Whether a flush would move bytes of a buffer that is lent. */
 int glev_bev_flush_meets_loan(const struct glev_bev *r);
 int64_t glev_bev_flush_native(struct glev_bev *r, short what, enum bufferevent_flush_mode mode);
 
 /* --- bufferevent.c --------------------------------------------------------- */
 
-void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int kind, int options, int loop_only, uintptr_t handle);
+void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int type, int options, int loop_only, uintptr_t handle);
 
 /* --- filter.c -------------------------------------------------------------- */
 
-/* Takes the callbacks of a bufferevent away for one that is put on it. On success, which
- * is 0, its lock is held until glev_filter_is_put. */
+/* Prepares a bufferevent for another one that is to be put on it. On success, which is 0, the
+ * lock of under is held until glev_filter_end_put. */
 int glev_filter_put(struct glev_bev *under, struct glev_bev *above);
-void glev_filter_is_put(struct glev_bev *under, int indeed);
+void glev_filter_end_put(struct glev_bev *under, int succeeded);
 /* Passes an event of the bufferevent below on to libevent, or keeps it. */
 void glev_filter_feed_event(struct glev_bev *r, short what, int err);
 /* An event was told. */

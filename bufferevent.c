@@ -11,12 +11,12 @@
 
 /* --- making ------------------------------------------------------------------- */
 
-void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int kind, int options, int loop_only, uintptr_t handle)
+void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *bev, int type, int options, int loop_only, uintptr_t handle)
 {
 	r->bev = bev;
 	r->base = b;
 	r->handle = handle;
-	r->kind = (int8_t)kind;
+	r->type = (int8_t)type;
 	r->set.priority = -1;
 	r->owns = options & BEV_OPT_CLOSE_ON_FREE ? GLEV_OWNS_DESCRIPTOR : 0;
 	r->loop_only = (int8_t)loop_only;
@@ -25,13 +25,13 @@ void glev_bev_init(struct glev_bev *r, struct glev_base *b, struct bufferevent *
 	r->out.evb = bufferevent_get_output(bev);
 	r->out.owner = r;
 	r->in.bypass = r->out.bypass = &r->fast.bypass;
-	if (kind != GLEV_FILTER) {
+	if (type != GLEV_FILTER) {
 		/* As libevent makes them: only libevent appends to the input and drains the
 		 * output. A filter's functions do both. */
 		r->in.frozen = GLEV_BACK;
 		r->out.frozen = GLEV_FRONT;
 	}
-	glev_settle_callbacks(r, 0);
+	glev_settle_set_callbacks(r, 0);
 }
 
 struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop_only, int plain, uintptr_t handle, int *err)
@@ -86,7 +86,7 @@ int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, uintptr_t
 	return 0;
 }
 
-void glev_bev_known(struct glev_bev *r)
+void glev_bev_set_known(struct glev_bev *r)
 {
 	__atomic_store_n(&r->owed.known, 1, __ATOMIC_RELEASE);
 }
@@ -173,7 +173,7 @@ int64_t glev_bev_enabled(struct glev_bev *r)
 	return what;
 }
 
-int64_t glev_bev_closures(struct glev_bev *r, int closures)
+int64_t glev_bev_set_closures(struct glev_bev *r, int closures)
 {
 	int64_t rc = 0;
 
@@ -182,7 +182,7 @@ int64_t glev_bev_closures(struct glev_bev *r, int closures)
 		rc = GLEV_FILTERED;
 	} else {
 		__atomic_store_n(&r->closures, (int8_t)closures, __ATOMIC_RELAXED);
-		glev_settle_callbacks(r, closures & GLEV_CB_WRITE);
+		glev_settle_set_callbacks(r, closures & GLEV_CB_WRITE);
 		rc = glev_bev_start(r, 0);
 	}
 	glev_bev_unlock(r);
@@ -196,23 +196,23 @@ static struct timeval timeval_of(int64_t usec)
 	return tv;
 }
 
-int64_t glev_bev_timeouts(struct glev_bev *r, int64_t read_usec, int64_t write_usec)
+int64_t glev_bev_set_timeouts(struct glev_bev *r, int64_t read_usec, int64_t write_usec)
 {
 	struct timeval rd = timeval_of(read_usec), wr = timeval_of(write_usec);
 	int rc;
 
 	GLEV_ENTER(r);
-	rc = glev_settle_timeouts(r, &rd, &wr);
+	rc = glev_settle_set_timeouts(r, &rd, &wr);
 	glev_bev_unlock(r);
 	return rc < 0 ? -EIO : 0;
 }
 
-int64_t glev_bev_watermark(struct glev_bev *r, short what, size_t low, size_t high)
+int64_t glev_bev_set_watermark(struct glev_bev *r, short what, size_t low, size_t high)
 {
 	int64_t rc;
 
 	GLEV_ENTER(r);
-	rc = glev_settle_watermark(r, what, low, high);
+	rc = glev_settle_set_watermark(r, what, low, high);
 	glev_bev_unlock(r);
 	return rc;
 }
@@ -252,7 +252,6 @@ static int64_t append(struct glev_bev *r, const char *p, size_t n)
 	}
 	if (glev_bypass_lost(&r->out))
 		return -ENOMEM;
-
 	if ((n >= MUCH && (r->fast.reader || r->door) ? glev_block_copy : add)(r->out.evb, p, n) == 0)
 		return 0;
 	return shut_if_frozen(r, glev_buf_add(&r->out, p, n));
@@ -284,9 +283,9 @@ static int64_t write_at_once(struct glev_bev *r, const char *p, size_t n)
 	return rc;
 }
 
-/* On another thread, because the loop's may be waiting for events. In a read closure, where the
- * bytes are so many that the copy costs more than the send: but not so many that the socket will
- * not take them. */
+/* Whether bytes are sent by the call that writes them. On another thread, because the loop's thread
+ * may be waiting for events. In a read closure, if the copy would cost more than the send, but not
+ * if the bytes are so many that the socket will not take them all. */
 static int is_to_go_at_once(struct glev_bev *r, size_t n)
 {
 	enum { MANY = 8 * 1024, TOO_MANY = 64 * 1024 };
@@ -335,7 +334,7 @@ static void tell_of_input(struct glev_bev *r, size_t before)
 	if (evbuffer_get_length(r->in.evb) > before)
 		bufferevent_trigger(r->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
 	while ((r = r->stack.under) != NULL)
-		if (r->kind == GLEV_FILTER && evbuffer_get_length(r->in.evb))
+		if (r->type == GLEV_FILTER && evbuffer_get_length(r->in.evb))
 			bufferevent_trigger(r->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 
@@ -350,7 +349,7 @@ int64_t glev_bev_flush(struct glev_bev *r, short what, int mode)
 		rc = glev_bev_flush_native(r, what, (enum bufferevent_flush_mode)mode);
 		if (rc < 0)
 			rc = -EPIPE;
-		if ((what & EV_READ) && r->kind == GLEV_FILTER)
+		if ((what & EV_READ) && r->type == GLEV_FILTER)
 			tell_of_input(r, before);
 	}
 	glev_stack_unlock(r);
@@ -405,12 +404,12 @@ int64_t glev_bev_set_priority(struct glev_bev *r, int priority)
 {
 	int64_t rc = 0;
 
-	if (r->kind != GLEV_SOCKET)
+	if (r->type != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	GLEV_ENTER(r);
 	if (r->owed.touched && !glev_base_on_loop(r->base))
 		rc = GLEV_WRONG_LOOP; /* see glev_event_set_priority */
-	else if (callback_may_be_due(r) || glev_settle_priority(r, priority) < 0)
+	else if (callback_may_be_due(r) || glev_settle_set_priority(r, priority) < 0)
 		rc = -EBUSY;
 	else
 		r->set.priority = (short)priority;
@@ -470,21 +469,21 @@ int64_t glev_bev_set_base(struct glev_bev *r, struct glev_base *to)
 {
 	int64_t rc;
 
-	if (r->kind != GLEV_SOCKET || r->door)
+	if (r->type != GLEV_SOCKET || r->door)
 		return GLEV_NO_SOCKET;
 	if (!glev_base_on_loop(r->base))
 		return GLEV_WRONG_LOOP;
 	GLEV_ENTER(r);
 	rc = may_move(r, to);
 	if (rc == 0) {
-		r->fast.stopped = 1;
-		r->off.because |= GLEV_OFF_MOVING;
+		r->fast.paused = 1;
+		r->off.because |= GLEV_OFF_MOVING; /* and libevent must not read or write instead */
 		glev_settle(r);
 		if (set_native_base(r, to) < 0)
 			rc = -EBUSY;
-		r->fast.stopped = 0;
+		r->fast.paused = 0;
 		r->off.because &= ~GLEV_OFF_MOVING;
-		/* It is not the user who enables WRITE on the new base. */
+		/* The binding, and not the user, enables WRITE on the new base. */
 		r->owed.mute = 0;
 		if (r->off.held & EV_WRITE)
 			glev_settle_mute(r);

@@ -57,10 +57,10 @@ type BufferEvent struct {
 	filter   *filter      // nil unless this is a filter
 	door     *adopt.Kind  // set if another package made it, see internal/adopt
 
-	ends    atomic.Pointer[ends] // of a socket that is, or was, connected, or connects
-	server  *Server              // that has accepted it, or nil
-	dialing sync.Mutex
-	dial    *dial // a ConnectHostname that is under way, or nil
+	endpoints atomic.Pointer[endpoints] // the addresses of a socket that is, or was, connected, or connects
+	server    *Server                   // that has accepted it, or nil
+	dialing   sync.Mutex
+	dial      *dial // a ConnectHostname that is under way, or nil
 }
 
 type closures struct {
@@ -85,9 +85,9 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 	if err != nil {
 		return nil, badArgument(op, "%v", err)
 	}
-	var ends *ends
+	var endpoints *endpoints
 	if fd >= 0 {
-		if ends, err = endsOfFD(op, fd); err != nil {
+		if endpoints, err = endpointsOfFD(op, fd); err != nil {
 			return nil, err
 		}
 	}
@@ -96,7 +96,7 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 	}
 	defer b.leave()
 	bev := newBufferEvent(b, loopOnly)
-	bev.ends.Store(ends)
+	bev.endpoints.Store(endpoints)
 	var errno C.int
 	plain := b.plainIO || opts&OptPlainIO != 0
 	bev.c = C.glev_bev_new(b.c, C.int(fd), flags, cBool(loopOnly), cBool(plain), bev.handle.forC(), &errno)
@@ -105,7 +105,7 @@ func (b *Base) NewSocket(fd int, opts Options) (*BufferEvent, error) {
 		_, err := result(op, -C.int64_t(errno))
 		return nil, err
 	}
-	bev.hasRecord(opts)
+	bev.complete(opts)
 	b.debug.given(bev, fd)
 	return bev, nil
 }
@@ -134,7 +134,7 @@ func (b *Base) NewPair(opts Options) (*BufferEvent, *BufferEvent, error) {
 			continue
 		}
 		end.c, end.partner = records[i], ends[1-i]
-		end.hasRecord(opts)
+		end.complete(opts)
 	}
 	if rc != 0 {
 		return nil, nil, &Error{Op: op, Err: syscall.Errno(-rc)}
@@ -149,9 +149,9 @@ func newBufferEvent(b *Base, loopOnly bool) *BufferEvent {
 	return bev
 }
 
-// hasRecord completes a bufferevent whose record (c) has been made, and puts it on its
+// complete completes a bufferevent whose record (c) has been made, and puts it on its
 // base.
-func (b *BufferEvent) hasRecord(opts Options) {
+func (b *BufferEvent) complete(opts Options) {
 	if opts&OptNagle != 0 {
 		C.glev_bev_keep_nagle(b.c)
 	}
@@ -167,7 +167,7 @@ func (b *BufferEvent) hasRecord(opts Options) {
 	b.in = Buffer{c: C.glev_bev_input(b.c), owner: b}
 	b.out = Buffer{c: C.glev_bev_output(b.c), owner: b}
 	b.base.register(&b.object, b)
-	C.glev_bev_known(b.c)
+	C.glev_bev_set_known(b.c)
 }
 
 // Pointer returns the struct bufferevent, for C code on the loop's thread, or nil after
@@ -210,7 +210,7 @@ func (b *BufferEvent) SetCallbacks(read, write func(*BufferEvent), event func(*B
 		if read != nil {
 			b.base.debug.watchReading(b)
 		}
-		return C.glev_bev_closures(b.c, set)
+		return C.glev_bev_set_closures(b.c, set)
 	})
 	return err
 }
@@ -249,7 +249,7 @@ func (b *BufferEvent) happened(what Events, errno syscall.Errno, connecting bool
 	}
 	defer b.ran(&returned)
 	if what&EventConnected != 0 {
-		b.bottom().know()
+		b.bottom().keepEndpoints()
 	}
 	cause := b.causeOf(what, errno, connecting)
 	what, cause = b.explained(what, errno, cause, codes)
@@ -369,7 +369,7 @@ func (b *BufferEvent) SetTimeouts(read, write time.Duration) error {
 		return badArgument(op, "a timeout is negative: %v, %v", read, write)
 	}
 	_, err := b.do(op, func() C.int64_t {
-		return C.glev_bev_timeouts(b.c, C.int64_t(microseconds(read)), C.int64_t(microseconds(write)))
+		return C.glev_bev_set_timeouts(b.c, C.int64_t(microseconds(read)), C.int64_t(microseconds(write)))
 	})
 	return err
 }
@@ -402,7 +402,7 @@ func (b *BufferEvent) SetWatermark(what What, low, high int) error {
 		return badArgument(op, "low %d is above high %d: the read closure would never be called", low, high)
 	}
 	_, err := b.do(op, func() C.int64_t {
-		return C.glev_bev_watermark(b.c, C.short(what), C.size_t(low), C.size_t(high))
+		return C.glev_bev_set_watermark(b.c, C.short(what), C.size_t(low), C.size_t(high))
 	})
 	return err
 }
@@ -563,7 +563,7 @@ func (b *BufferEvent) SetReceiver(fn func(*BufferEvent)) error {
 		if fn != nil { // the old one stays otherwise: C may be about to call it
 			b.receiver.Store(&fn)
 		}
-		return C.glev_bev_receiver(b.c, cBool(fn != nil))
+		return C.glev_bev_set_receiver(b.c, cBool(fn != nil))
 	})
 	return err
 }

@@ -8,15 +8,15 @@
  * below read it, and what the closure writes waits in other memory of the base. When the
  * closure is done, one send writes the latter, and what is left of both goes to the buffers.
  *
- * No caller can tell. Whoever takes the lock of the bufferevent, or of one of its buffers,
- * closes the bypass: the bytes go to the buffers, and the rest of the closure works with
- * those. Only evbuffer_add on another thread can come in between, because it takes the lock
- * inside libevent: its bytes go behind those of the bypass, which takes no more from then on
+ * The user does not see the bypass. A function that takes the lock of the bufferevent, or of one
+ * of its buffers, closes the bypass: the bytes go to the buffers, and the rest of the closure
+ * works with those. The one exception is evbuffer_add on another thread, which takes the lock
+ * inside libevent. Its bytes go behind those of the bypass, which takes no more from then on
  * (GLEV_BYPASS_LATE).
  *
  * The functions that a closure calls take no lock. They set the state to GLEV_BYPASS_USED, and
- * a thread that has the lock and wants to close the bypass waits until they are done. They
- * take no lock meanwhile, and call nothing that does.
+ * a thread that has the lock and wants to close the bypass waits until they are done. To keep
+ * this free of deadlocks, they call nothing that takes a lock while the state is USED.
  */
 
 #include <sched.h>
@@ -40,7 +40,7 @@ static int change(struct glev_bypass *y, uint32_t from, uint32_t to)
 	return __atomic_compare_exchange_n(&y->state, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
-/* Waits while the bypass is used: for a copy, or a send that does not block. */
+/* Waits while a closure uses the bypass: for a copy, or a send that does not block. */
 static uint32_t wait_for(const struct glev_bypass *y)
 {
 	uint32_t state;
@@ -135,8 +135,8 @@ int glev_bypass_put_out(struct glev_bev *r, const char *p, size_t n)
 	return rc;
 }
 
-/* If there is no memory, the streams have a hole, which is their end. The loop's thread tells
- * so when the closure is done. */
+/* If there is no memory, bytes are lost, so the stream has to end there. The loop's thread tells
+ * the event closure so when the read closure is done. */
 void glev_bypass_close(struct glev_bev *r)
 {
 	struct glev_bypass was = glev_bypass_take(r);
@@ -157,7 +157,7 @@ void glev_bypass_drop(struct glev_bev *r)
 	glev_bev_unlock(r);
 }
 
-void glev_bypass_is_late(struct glev_bev *r)
+void glev_bypass_make_late(struct glev_bev *r)
 {
 	struct glev_bypass *y = &r->fast.bypass;
 	uint32_t state, late;
@@ -185,7 +185,8 @@ int64_t glev_bypass_read(struct glev_bev *r, char *p, size_t n)
 	return (int64_t)n;
 }
 
-/* Has what was written in the memory of the base, with room for n bytes more. */
+/* Brings what was written into the memory of the base. Returns 0 if n more bytes have no room
+ * there. */
 static int make_room(struct glev_base *b, struct glev_bypass *y, size_t n)
 {
 	if (y->nout + n > MOST_WRITTEN || (!b->written && !(b->written = malloc(MOST_WRITTEN))))

@@ -45,8 +45,9 @@ func (b *Base) enterAlive(op string) error {
 	return err
 }
 
-// quick enters a bufferevent on which C functions of the second way run no function of a
-// filter, and may be called on any thread; otherwise it returns false.
+// quick enters the bufferevent if it has a lock and is no filter. C functions of the second way
+// may then be called on any thread, and run no function of a filter, so there is nothing to try
+// again or to undo. Otherwise quick returns false.
 func (b *BufferEvent) quick() bool {
 	raceRelease()
 	if b.loopOnly || b.filter != nil || !b.usage.enter() {
@@ -87,7 +88,7 @@ type nativeCall struct {
 	shows     bool // it runs a function of the user's
 	inFilters bool // enterFilters was called
 	asLoop    bool // this thread acts as the loop
-	undo      bool // one of these two is true
+	undo      bool // inFilters or asLoop is true
 }
 
 // begin enters the bufferevent, or refuses the call.

@@ -1,31 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * callbacks.c: every function that libevent calls.
+ * callbacks.c: the callbacks that libevent makes. CONTRIBUTING.md has the recipe for a new one.
  *
- * The recipe for a new one:
+ * The argument of each is the record of an object (native.h, bev.h). The record outlives every
+ * callback: it is freed on the loop's thread, with no callback of the object below on the
+ * stack, after libevent was told to make no more calls.
  *
- *  1. Its argument is the record of the object (native.h, bev.h). The record outlives every
- *     callback: it is freed on the loop's thread, with no callback of the object below on
- *     the stack, after libevent was told to make no more calls.
- *  2. It saves errno first, before anything else can change errno.
- *  3. It gathers what Go needs into plain arguments and calls one exported trampoline
- *     (callbacks.go) with the handle and the native pointer. Go checks that the handle
- *     still means the object that owns that pointer, and runs the closure under the guard
- *     that catches its panic.
- *  4. No libevent lock is held while Go runs. Bufferevents are made with THREADSAFE,
- *     DEFER_CALLBACKS and UNLOCK_CALLBACKS, or, with OptLoopOnly, without any lock. A
- *     callback that libevent makes under a lock does not call Go: glev_on_input, _output,
- *     _unsent, _filter_change, and for any buffer glev_on_in_file, _buf_change,
- *     _reference, _block, _segment, _gone. If Go has to know of one of these it gets a
- *     note (due.c). The exceptions are glev_on_filter_in and _out: libevent needs the
- *     answer of a filter function at once.
- *  5. It begins with begin() and ends with done().
- *  6. A trampoline that returns nonzero could not run the closure now, because a panic is
- *     on its way to the caller of the loop. The callback then asks libevent to make the
- *     same call again when the loop next runs.
- *
- * All run on the loop's thread, except those under a lock, which run on the thread that
- * entered libevent.
+ * No lock of libevent is held while Go runs. Bufferevents are made with THREADSAFE,
+ * DEFER_CALLBACKS and UNLOCK_CALLBACKS, or, with OptLoopOnly, without any lock. libevent makes
+ * some callbacks under a lock, on the thread that entered libevent. They do not call Go:
+ * glev_on_input, _output, _unsent, _filter_change, and for any buffer glev_on_in_file,
+ * _buf_change, _reference, _block, _segment. If Go has to know of one of these, it gets a note
+ * (due.c). The exceptions are glev_on_filter_in and _out: libevent needs the answer
+ * of a filter function at once. All other callbacks run on the loop's thread.
  */
 
 #include <errno.h>
@@ -58,15 +45,15 @@ static void done(struct glev_base *b, int visit)
 void glev_on_wake(evutil_socket_t fd, short what, void *arg)
 {
 	struct glev_base *b = arg;
-	int visit = begin(b), over;
+	int visit = begin(b), last;
 	char bytes[64];
 
 	(void)what;
 	while (fd >= 0 && read(fd, bytes, sizeof(bytes)) == sizeof(bytes))
 		;
-	over = glevWake(b->handle, b->base);
+	last = glevWake(b->handle, b->base);
 	done(b, visit);
-	if (over)
+	if (last)
 		glev_base_free(b);
 }
 
@@ -106,7 +93,7 @@ static void again(struct glev_bev *r, short what)
 	glev_bev_unlock(r);
 }
 
-/* The EOF of a pair comes with a read callback for nothing. */
+/* With the EOF of a pair libevent also makes a read callback, though there is nothing to read. */
 static int is_for_nothing(struct glev_bev *r)
 {
 	int nothing;
@@ -162,7 +149,7 @@ static void read_closure(struct glev_bev *r)
 		glev_bev_discard(r);
 		return;
 	}
-	if (r->kind == GLEV_PAIR && is_for_nothing(r))
+	if (r->type == GLEV_PAIR && is_for_nothing(r))
 		return;
 	if (has_high_mark(r))
 		before = before_read_closure(r);
@@ -298,16 +285,16 @@ void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	glev_stack_lock(r);
 	glev_bev_try_shut(r);
-	ended = glev_bev_lingers(r) && glev_bev_lingered(r);
+	ended = glev_bev_is_flushing(r) && glev_bev_try_end_flush(r);
 	glev_stack_unlock(r);
 	if (ended)
-		glevBevLingered(r->handle, r->bev, 0, 0);
+		glevBevFlushEnds(r->handle, r->bev, 0, 0);
 	done(b, visit);
 }
 
 /*
  * A connection may begin and end before the method that makes its Go object, on another
- * goroutine, has returned.
+ * goroutine, has returned. Until then its events wait.
  *
  * Between the read callback and the event callback of one turn libevent holds no lock, and
  * the other end of a pair may bring its last bytes and its end: the end would be told
@@ -384,14 +371,14 @@ static void end_door(struct glev_bev *r)
 
 static int ask_filter(struct glev_bev *r, int out, ev_ssize_t limit, int mode);
 
-/* Has the functions of the filters for the input work off what is left, from the lowest filter
- * up, because nothing will follow. Returns 0 if one of them has failed: it may hold a part of
- * what the peer has begun, which must not look whole. With the locks of the stack. */
+/* Nothing will follow, so the functions of the filters for the input work off what is left, from
+ * the lowest filter up. Returns 0 if one of them has failed: it may hold a part of something that
+ * the peer has not finished, and the stream must not look whole. With the locks of the stack. */
 static int finish_input(struct glev_bev *r)
 {
 	int rc = BEV_NEED_MORE;
 
-	if (!r || r->kind != GLEV_FILTER || r->door) /* the stream of a door has its own end */
+	if (!r || r->type != GLEV_FILTER || r->door) /* the stream of a door has its own end */
 		return 1;
 	if (!finish_input(r->stack.under))
 		return 0;
@@ -410,7 +397,7 @@ static short before_end(struct glev_bev *r, short what)
 	size_t before, len;
 	int whole;
 
-	if (r->kind != GLEV_FILTER || !(what & BEV_EVENT_EOF) || (what & BEV_EVENT_ERROR))
+	if (r->type != GLEV_FILTER || !(what & BEV_EVENT_EOF) || (what & BEV_EVENT_ERROR))
 		return what;
 	glev_stack_lock(r);
 	before = evbuffer_get_length(r->in.evb);
@@ -444,19 +431,19 @@ static int is_for_host(struct glev_bev *r, short what, int err)
 	return host != NULL;
 }
 
-/* A FreeAfterFlush is under way. */
-static void tell_lingering(struct glev_bev *r, short what, int err)
+/* An event has come while a FreeAfterFlush is under way. */
+static void event_in_flush(struct glev_bev *r, short what, int err)
 {
-	if ((what & BEV_EVENT_CONNECTED) || glev_bev_lingers_on(r, what))
+	if ((what & BEV_EVENT_CONNECTED) || glev_bev_flush_goes_on(r, what))
 		return;
-	/* libevent also tells of an end of writing, when a file has become shorter. */
+	/* Also for an end of writing, which libevent tells when a file has become shorter. */
 	glev_bev_cut_off(r);
-	glevBevLingered(r->handle, r->bev, what, err);
+	glevBevFlushEnds(r->handle, r->bev, what, err);
 }
 
 void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 {
-	int err = errno, ncodes = 0, lingers, connecting, visit;
+	int err = errno, ncodes = 0, flushing, connecting, visit;
 	short told;
 	struct glev_bev *r = arg, *carrier = glev_bev_carrier(r);
 	struct glev_base *b = r->base;
@@ -468,7 +455,7 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 		ncodes = carrier->door->codes(carrier->bev, codes, GLEV_CODES);
 	glev_stack_lock(r);
 	r->owed.err = 0;
-	lingers = glev_bev_lingers(r);
+	flushing = glev_bev_is_flushing(r);
 	connecting = glev_bev_connection_is_due(carrier);
 	told = what & ~stale(r, what);
 	r->owed.events &= ~what;
@@ -481,8 +468,8 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	if (what == 0)
 		return;
 	visit = begin(b);
-	if (lingers) {
-		tell_lingering(r, what, err);
+	if (flushing) {
+		event_in_flush(r, what, err);
 	} else {
 		what = before_end(r, told);
 		switch (glevBevEvent(r->handle, bev, what, err, connecting, codes, ncodes)) {
@@ -505,7 +492,7 @@ void glev_on_bev_limit(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	glev_bev_cut_off(r);
-	glevBevLingered(r->handle, r->bev, 0, 0);
+	glevBevFlushEnds(r->handle, r->bev, 0, 0);
 	done(b, visit);
 }
 
@@ -628,8 +615,9 @@ void glev_on_segment(const struct evbuffer_file_segment *seg, int flags, void *a
 	glev_file_release(arg);
 }
 
-/* No lock is held, because libevent has destroyed the bufferevent. */
-void glev_on_gone(const void *p, size_t n, void *arg)
+/* libevent has destroyed the bufferevent, whose lock no other thread can wait for any more. So
+ * this may call Go, as the door of package openssl does. */
+void glev_on_destroyed(const void *p, size_t n, void *arg)
 {
 	struct glev_door *door = arg;
 

@@ -98,8 +98,8 @@ func (b *BufferEvent) missed(bev *C.struct_bufferevent) C.int {
 
 // A bufferevent that is being flushed is closed already, so it cannot be entered.
 //
-//export glevBevLingered
-func glevBevLingered(h C.uintptr_t, bev *C.struct_bufferevent, what C.short, err C.int) {
+//export glevBevFlushEnds
+func glevBevFlushEnds(h C.uintptr_t, bev *C.struct_bufferevent, what C.short, err C.int) {
 	if b, ok := restore[*BufferEvent](uintptr(h)); ok && b.native == unsafe.Pointer(bev) {
 		b.flushEnds(Events(what), syscall.Errno(err))
 	} else {

@@ -36,7 +36,7 @@ void glev_on_in_file(struct evbuffer *buf, const struct evbuffer_cb_info *info, 
 void glev_on_buf_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_block(const void *p, size_t n, void *arg);
 void glev_on_reference(const void *p, size_t n, void *arg);
-void glev_on_gone(const void *p, size_t n, void *arg);
+void glev_on_destroyed(const void *p, size_t n, void *arg);
 void glev_on_segment(const struct evbuffer_file_segment *seg, int flags, void *arg);
 void glev_on_accept(struct evconnlistener *lev, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg);
 void glev_on_accept_error(struct evconnlistener *lev, void *arg);

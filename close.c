@@ -15,7 +15,7 @@
 /* If C made the pair, its ends have no records. */
 int glev_bev_on_pair(struct glev_bev *r)
 {
-	return glev_bev_bottom(r)->kind == GLEV_PAIR ||
+	return glev_bev_bottom(r)->type == GLEV_PAIR ||
 	    bufferevent_pair_get_partner(glev_bev_native_bottom(r)) != NULL;
 }
 
@@ -89,7 +89,7 @@ int glev_bev_flush_meets_loan(const struct glev_bev *r)
 
 	for (; r; r = r->stack.under) {
 		partner = r->stack.partner;
-		if (r->kind != GLEV_SOCKET && (r->in.lent || r->out.lent ||
+		if (r->type != GLEV_SOCKET && (r->in.lent || r->out.lent ||
 		    (partner && (partner->in.lent || partner->out.lent))))
 			return 1;
 	}
@@ -128,7 +128,7 @@ static void finish_filters(struct glev_bev *r)
  * so it has ended when that thread calls the flushed event. */
 static void finish(struct glev_bev *r)
 {
-	if (r->kind != GLEV_FILTER)
+	if (r->type != GLEV_FILTER)
 		return;
 	r->ending.unfinished = (int8_t)glev_bev_flush_meets_loan(r);
 	if (!r->ending.unfinished)
@@ -146,7 +146,7 @@ int64_t glev_bev_try_shut(struct glev_bev *r)
 		finish(r);
 	/* A FreeAfterFlush does not wait for the event that tells of the connection. */
 	if (r->ending.shut != GLEV_SHUT_ASKED || r->ending.unfinished || !all_written(r) ||
-	    (glev_bev_connection_is_due(carrier) && !glev_bev_lingers(r)))
+	    (glev_bev_connection_is_due(carrier) && !glev_bev_is_flushing(r)))
 		return 0;
 	if (carrier->door) {
 		rc = carrier->door->shutdown ? carrier->door->shutdown(carrier->bev) : 0;
@@ -156,7 +156,7 @@ int64_t glev_bev_try_shut(struct glev_bev *r)
 		return rc;
 	}
 	r->ending.shut = GLEV_SHUT_DONE;
-	if (bottom->kind == GLEV_PAIR)
+	if (bottom->type == GLEV_PAIR)
 		glev_bev_flush_native(bottom, EV_WRITE, BEV_FINISHED);
 	else if (shutdown(bufferevent_getfd(bottom->bev), SHUT_WR) < 0)
 		return -errno;
@@ -171,7 +171,7 @@ int64_t glev_bev_close_write(struct glev_bev *r)
 	GLEV_ENTER_STACK(r);
 	if (r->stack.above)
 		rc = GLEV_FILTERED;
-	else if (bottom->kind == GLEV_SOCKET && bufferevent_getfd(bottom->bev) < 0 &&
+	else if (bottom->type == GLEV_SOCKET && bufferevent_getfd(bottom->bev) < 0 &&
 	    !glev_bev_connection_is_due(bottom))
 		rc = -ENOTCONN;
 	else if (!r->ending.shut && (rc = watch_output(r)) == 0) {
@@ -187,7 +187,7 @@ int64_t glev_bev_close_write(struct glev_bev *r)
 
 /* --- free after flush ---------------------------------------------------------------- */
 
-/* Has a direction of each bufferevent of the stack on, whatever the user wants. */
+/* Turns a direction of each bufferevent of the stack on, whatever the user wants. */
 static void turn_on(struct glev_bev *r, short what)
 {
 	struct glev_bev *p;
@@ -237,7 +237,7 @@ static int discard_longer(struct glev_bev *r, int fd)
 	return 1;
 }
 
-/* If the input is lent, that is done when it was read to the next time. */
+/* While the input is lent nothing is dropped. That is made up for after the next read. */
 void glev_bev_discard(struct glev_bev *r)
 {
 	glev_bev_lock(r);
@@ -253,9 +253,9 @@ void glev_bev_discard(struct glev_bev *r)
  * The kernel resets a socket that is closed with bytes unread, or that gets bytes after it was
  * closed, and then also drops what it has not sent yet. So a peer that is still sending, or that
  * may do so before it has all bytes of ours, is told of our end, and what it sends is dropped
- * until its own end, or until it has all of ours.
+ * until its own end, or until it has all of ours. Returns 1 if nothing has to be dropped any more.
  */
-static int discarded(struct glev_bev *r, int fd)
+static int discard_rest(struct glev_bev *r, int fd)
 {
 	struct glev_bev *p;
 	int unread = 0;
@@ -267,15 +267,15 @@ static int discarded(struct glev_bev *r, int fd)
 	shutdown(fd, SHUT_WR);
 	__atomic_store_n(&r->life, GLEV_DISCARDING, __ATOMIC_RELEASE);
 	for (p = r; p; p = p->stack.under)
-		glev_settle_watermark(p, EV_READ, 0, 0);
+		glev_settle_set_watermark(p, EV_READ, 0, 0);
 	glev_buf_set_frozen(&r->in, r->in.frozen | GLEV_FRONT);
 	glev_bev_discard(r);
 	turn_on(r, EV_READ);
 	return !discard_longer(r, fd);
 }
 
-/* Has the door of a stack end its stream. Returns whether that, too, is written. */
-static int is_shut(struct glev_bev *r)
+/* Has the door of a stack end its stream. Returns whether the end is written as well. */
+static int shut_door(struct glev_bev *r)
 {
 	if (glev_bev_carrier(r)->door && r->ending.shut != GLEV_SHUT_DONE) {
 		r->ending.shut = GLEV_SHUT_ASKED;
@@ -285,28 +285,28 @@ static int is_shut(struct glev_bev *r)
 	return 1;
 }
 
-/* All is written, or there is nowhere to write it to. The other end of a pair is told of
- * the end, if it was not told before. */
-int glev_bev_lingered(struct glev_bev *r)
+/* The output of the whole stack has to be written, and then the end of the stream, unless there is
+ * no connection to write to. The other end of a pair is told of the end, if it was not told before. */
+int glev_bev_try_end_flush(struct glev_bev *r)
 {
 	struct glev_bev *bottom = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
 	int fd = bufferevent_getfd(bottom->bev), pair = glev_bev_on_pair(r);
 
 	if (pair ? !has_partner(r) : fd < 0 && !glev_bev_connection_is_due(bottom))
 		return 1;
-	if (r->ending.unfinished || !all_written(r) || !is_shut(r))
+	if (r->ending.unfinished || !all_written(r) || !shut_door(r))
 		return 0;
 	if (glev_bev_connection_is_due(carrier))
 		return 1;
 	if (!pair)
-		return discarded(r, fd);
+		return discard_rest(r, fd);
 	if (r->ending.shut != GLEV_SHUT_DONE || carrier->door)
 		bufferevent_flush(glev_bev_native_bottom(r), EV_WRITE, BEV_FINISHED);
 	return 1;
 }
 
 /* Returns 1 if there is nothing to wait for. */
-static int64_t linger(struct glev_bev *r, int64_t usec)
+static int64_t start_flush(struct glev_bev *r, int64_t usec)
 {
 	struct timeval tv = {usec / 1000000, usec % 1000000};
 	int watched = watch_output(r);
@@ -320,7 +320,7 @@ static int64_t linger(struct glev_bev *r, int64_t usec)
 	__atomic_store_n(&r->life, GLEV_FLUSHING, __ATOMIC_RELEASE);
 	if (!r->ending.limit || watched < 0)
 		return -ENOMEM;
-	if (glev_bev_lingered(r))
+	if (glev_bev_try_end_flush(r))
 		return 1;
 	if (event_add(r->ending.limit, &tv) < 0)
 		return -ENOMEM;
@@ -331,23 +331,23 @@ static int64_t linger(struct glev_bev *r, int64_t usec)
 	return glev_bev_start(r, 0);
 }
 
-/* The peer of a connection must not take a part for all, so the connection is reset. */
+/* The peer must not take a part of the stream for all of it, so the connection is reset. */
 static void cut_off(struct glev_bev *r)
 {
 	static const struct linger none = {1, 0};
 	struct glev_bev *bottom = glev_bev_bottom(r);
 
-	if (bottom->kind == GLEV_SOCKET && (bottom->owns & GLEV_OWNS_DESCRIPTOR) &&
+	if (bottom->type == GLEV_SOCKET && (bottom->owns & GLEV_OWNS_DESCRIPTOR) &&
 	    (!all_written(r) || r->ending.unfinished))
 		setsockopt(bufferevent_getfd(bottom->bev), SOL_SOCKET, SO_LINGER, &none, sizeof(none));
 }
 
-int64_t glev_bev_linger(struct glev_bev *r, int64_t usec)
+int64_t glev_bev_free_after_flush(struct glev_bev *r, int64_t usec)
 {
 	int64_t rc;
 
 	GLEV_ENTER_STACK(r);
-	rc = r->stack.above ? GLEV_FILTERED : linger(r, usec);
+	rc = r->stack.above ? GLEV_FILTERED : start_flush(r, usec);
 	if (rc == -ENOMEM)
 		cut_off(r);
 	glev_stack_unlock(r);
@@ -363,14 +363,14 @@ void glev_bev_cut_off(struct glev_bev *r)
 
 void glev_bev_push(struct glev_bev *r)
 {
-	if (r->kind != GLEV_SOCKET || r->door || r->out.lent || bufferevent_getfd(r->bev) < 0)
+	if (r->type != GLEV_SOCKET || r->door || r->out.lent || bufferevent_getfd(r->bev) < 0)
 		return;
 	evbuffer_unfreeze(r->out.evb, 1);
 	evbuffer_write(r->out.evb, bufferevent_getfd(r->bev));
 	glev_buf_refreeze(&r->out);
 }
 
-int glev_bev_lingers_on(struct glev_bev *r, short what)
+int glev_bev_flush_goes_on(struct glev_bev *r, short what)
 {
 	int goes_on;
 
@@ -432,7 +432,7 @@ static void unwatch(struct glev_bev *r)
 	if (r->mark.in_cb)
 		evbuffer_remove_cb_entry(r->in.evb, r->mark.in_cb);
 	r->mark.in_cb = NULL;
-	if (r->host && r->fast.unsent_cb) { /* all other outputs are ours until they are gone */
+	if (r->host && r->fast.unsent_cb) { /* all other outputs are ours until libevent destroys them */
 		evbuffer_remove_cb_entry(r->out.evb, r->fast.unsent_cb);
 		r->fast.unsent_cb = NULL;
 	}
@@ -441,12 +441,13 @@ static void unwatch(struct glev_bev *r)
 }
 
 /*
- * Another thread may call this while the loop's thread waits for the lock in libevent's
- * own read or write callback, with the number of the descriptor already in its hand. When
- * it gets the lock it would read from, or write to, whatever that number means by then. So
- * it must find nothing to do: the output is empty and frozen, because others may still be
- * in a call that writes, and the input has no room below its high watermark. (An output that
- * is lent is left alone: the loop's thread has it, so that thread does not wait there.)
+ * Another thread may call this while the loop's thread waits for the lock in libevent's own
+ * read or write callback, and has already fetched the number of the descriptor. By the time the
+ * loop's thread gets the lock, the number may belong to another file, from which it would read,
+ * or to which it would write. So it must find nothing to do: the input has no room below its
+ * high watermark, and the output is empty. The output is then also frozen, because other threads
+ * may still be in a call that writes. (An output that is lent is left as it is: the loop's thread
+ * has the loan, so it does not wait in libevent.)
  */
 static int drop_descriptor(struct glev_bev *r)
 {
@@ -462,8 +463,8 @@ static int drop_descriptor(struct glev_bev *r)
 }
 
 /* libevent does not tell the other end of a pair that this one is freed. But a FreeAfterFlush
- * there would wait in vain, a filter there may wait for the rest of something, and TLS has to
- * know that it was cut. */
+ * there would wait in vain, a filter there may hold a part of a frame, and TLS has to know that
+ * its stream was cut. */
 static void tell_partner(struct glev_bev *r)
 {
 	struct glev_bev *partner = r->stack.partner;
@@ -495,7 +496,7 @@ void glev_bev_quiet(struct glev_bev *r)
 		glev_settle_quiet(r);
 		if (r->set.rate)
 			bufferevent_set_rate_limit(r->bev, NULL);
-		if (r->kind == GLEV_SOCKET)
+		if (r->type == GLEV_SOCKET)
 			fd = drop_descriptor(r);
 		glev_buf_set_frozen(&r->in, GLEV_FRONT | GLEV_BACK);
 		glev_buf_set_frozen(&r->out, GLEV_FRONT | GLEV_BACK);
@@ -532,7 +533,7 @@ static void leave_below(struct glev_bev *r, struct glev_bev *filter)
 	bufferevent_getcb(r->bev, NULL, NULL, &on_event, NULL);
 	bufferevent_setcb(r->bev, NULL, NULL, NULL, NULL);
 	if (!quiet || (r->host && on_event)) {
-		glev_settle_callbacks(r, glev_bev_wants(r, GLEV_CB_WRITE));
+		glev_settle_set_callbacks(r, glev_bev_wants(r, GLEV_CB_WRITE));
 		glev_settle(r);
 		glev_bev_tell_open(r);
 	}
@@ -551,20 +552,21 @@ static void leave_partner(struct glev_bev *r)
 	glev_bev_unlock(r);
 }
 
-/* libevent destroys a bufferevent some turns after it is freed, and before its buffers. So
- * the door learns of the end from a byte in one of them. The byte was made with the record,
- * because here there may be no memory. */
+/* libevent destroys a bufferevent some turns after it is freed, and then its buffers. So the door
+ * learns of that from a byte in the input, whose memory libevent gives back (glev_on_destroyed).
+ * The byte was made with the record, because here there may be no memory. */
 static void tell_door(struct glev_bev *r)
 {
 	if (!r->door)
 		return;
 	evbuffer_unfreeze(r->in.evb, 0);
-	evbuffer_add_buffer(r->in.evb, r->ending.gone);
-	evbuffer_free(r->ending.gone);
+	evbuffer_add_buffer(r->in.evb, r->ending.last_byte);
+	evbuffer_free(r->ending.last_byte);
 }
 
-/* libevent itself empties the buffers of a pair or a filter some turns after that is freed,
- * when nothing may be left of the base that has to know of it. Those of C's are C's. */
+/* libevent itself empties the buffers of a pair or a filter some turns after it has freed that. By
+ * then the base may not exist any more, which has to know of references that are given back. The
+ * buffers of a wrapped bufferevent stay as they are. */
 static void empty(struct glev_bev *r, struct glev_buf *b)
 {
 	glev_buf_cb_remove_all(b);
@@ -580,7 +582,7 @@ void glev_bev_free(struct glev_bev *r)
 	empty(r, &r->out);
 	if (r->stack.under)
 		leave_below(r->stack.under, r);
-	if (r->kind == GLEV_PAIR)
+	if (r->type == GLEV_PAIR)
 		leave_partner(r);
 	glev_fast_free(r);
 	glev_later_forget(r->base, &r->stack.again);

@@ -78,7 +78,7 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	// The loop may end the flush before the call below returns.
 	b.flushing.Store(true)
 	for c.next() {
-		c.rc = C.glev_bev_linger(b.c, C.int64_t(microseconds(limit)))
+		c.rc = C.glev_bev_free_after_flush(b.c, C.int64_t(microseconds(limit)))
 	}
 	if c.rc != 0 { // there is nothing to wait for, or waiting failed
 		b.freeFlushed()

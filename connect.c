@@ -49,7 +49,7 @@ int64_t glev_bev_fd(struct glev_bev *r)
 	int fd;
 
 	GLEV_CHECK_LOOP(r);
-	glev_stack_lock(r); /* that of a filter is read below, and libevent takes no lock there */
+	glev_stack_lock(r); /* the descriptor of a filter is that of the bottom, and libevent takes no lock there */
 	fd = bufferevent_getfd(r->bev);
 	glev_stack_unlock(r);
 	return fd;
@@ -77,69 +77,30 @@ int64_t glev_bev_addrs(struct glev_bev *r, struct glev_addr a[2])
 	return rc;
 }
 
-/* Called before libevent gets another descriptor. Stops the fast path. */
+/* Called before libevent gets another descriptor. Pauses the fast path. */
 static void leave_descriptor(struct glev_bev *r)
 {
 	r->owed.touched = 1;
-	r->fast.stopped = 1;
+	r->fast.paused = 1;
 	r->fast.read_error = r->fast.reset = 0;
 	glev_settle(r);
 }
 
-/* libevent forgets the priority of its events with the old descriptor. They may be added by
- * now, and then only the loop's thread may set it (see glev_event_set_priority): if this is
- * another thread, glev_bev_open sets it. */
+/* libevent forgets the priority of its events with the old descriptor. The events may be added by
+ * now, and then only the loop's thread may set their priority (see glev_event_set_priority). If
+ * this is another thread, glev_bev_open does so later. */
 static void restore_priority(struct glev_bev *r)
 {
 	if (r->set.priority >= 0 && glev_base_on_loop(r->base))
 		bufferevent_priority_set(r->bev, r->set.priority);
 }
 
-static int start(struct glev_bev *r)
-{
-	struct glev_bev *under = r->stack.under;
-
-	if (r->stack.started)
-		return 0;
-	if (under && glev_settle_enable(under, EV_READ | EV_WRITE))
-		return -(errno ? errno : ENOMEM);
-	r->stack.started = 1;
-	return glev_settle_try(r);
-}
-
-int glev_bev_start(struct glev_bev *r, int again)
-{
-	int rc = 0;
-
-	for (; r && rc == 0; r = r->stack.under) {
-		if (!r->door || r->link != GLEV_CONNECTING)
-			continue;
-		glev_bev_lock(r);
-		if (!again)
-			rc = start(r);
-		if (r->stack.started)
-			r->door->start(r->bev);
-		glev_bev_unlock(r);
-	}
-	return rc;
-}
-
-void glev_bev_tell_open(struct glev_bev *r)
-{
-	struct glev_bev *carrier = glev_bev_carrier(r);
-
-	if (!carrier->door || carrier->link != GLEV_CONNECTING || !carrier->door->is_open(carrier->bev))
-		return;
-	r->owed.events |= BEV_EVENT_CONNECTED;
-	glev_settle_tell(r, BEV_EVENT_CONNECTED, 0);
-}
-
-/* Called after that. libevent has left both inner ends of the buffers unfrozen. A CloseWrite
- * was one of the old descriptor. */
+/* Called after libevent has got another descriptor. It has left both inner ends of the buffers
+ * unfrozen. A CloseWrite was one of the old descriptor. */
 static void enter_descriptor(struct glev_bev *r, int link)
 {
 	r->link = (int8_t)link;
-	r->fast.stopped = 0;
+	r->fast.paused = 0;
 	r->stack.started = 1;
 	r->ending.shut = 0;
 	restore_priority(r);
@@ -169,9 +130,9 @@ void glev_bev_end_dial(struct glev_bev *r)
 		r->link = GLEV_UNLINKED;
 }
 
-/* Ends a connect by name, because the caller wants to connect to something else. Another
- * thread than the loop's cannot end it: the loop's thread may have the number of the socket
- * in its hand (see drop_descriptor in close.c). */
+/* Ends a connect by name, because the caller wants to connect to something else. Only the loop's
+ * thread can end it: on another thread, the loop's thread may already have fetched the number of
+ * the socket (see drop_descriptor in close.c). */
 static int hang_up(struct glev_bev *r)
 {
 	if (!glev_bev_dials(r))
@@ -195,9 +156,9 @@ static int64_t set_descriptor(struct glev_bev *r, int fd, int *old)
 	int64_t rc;
 	int stream = 0;
 
-	if (r->kind != GLEV_SOCKET)
+	if (r->type != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
-	/* If this is another thread, the loop's thread may have the old number in its hand
+	/* If this is another thread, the loop's thread may already have fetched the old number
 	 * (see drop_descriptor in close.c), and here the buffers must not be emptied. */
 	if (!glev_base_on_loop(r->base))
 		return GLEV_WRONG_LOOP;
@@ -246,6 +207,47 @@ void glev_bev_keep_nagle(struct glev_bev *r)
 	r->set.nagle = 1;
 }
 
+/* --- the handshake of a door ------------------------------------------------------ */
+
+static int start_handshake(struct glev_bev *r)
+{
+	struct glev_bev *under = r->stack.under;
+
+	if (r->stack.started)
+		return 0;
+	if (under && glev_settle_enable(under, EV_READ | EV_WRITE))
+		return -(errno ? errno : ENOMEM);
+	r->stack.started = 1;
+	return glev_settle_try(r);
+}
+
+int glev_bev_start(struct glev_bev *r, int again)
+{
+	int rc = 0;
+
+	for (; r && rc == 0; r = r->stack.under) {
+		if (!r->door || r->link != GLEV_CONNECTING)
+			continue;
+		glev_bev_lock(r);
+		if (!again)
+			rc = start_handshake(r);
+		if (r->stack.started)
+			r->door->start(r->bev);
+		glev_bev_unlock(r);
+	}
+	return rc;
+}
+
+void glev_bev_tell_open(struct glev_bev *r)
+{
+	struct glev_bev *carrier = glev_bev_carrier(r);
+
+	if (!carrier->door || carrier->link != GLEV_CONNECTING || !carrier->door->is_open(carrier->bev))
+		return;
+	r->owed.events |= BEV_EVENT_CONNECTED;
+	glev_settle_tell(r, BEV_EVENT_CONNECTED, 0);
+}
+
 /* --- connecting ----------------------------------------------------------------- */
 
 /* Has the event callback told of a connect whose outcome is known at once, as it is told of
@@ -264,9 +266,9 @@ static void connected_at_once(struct glev_bev *r, int err)
 }
 
 /*
- * The connect(2) is ours. A connect that takes time is given to libevent, which waits for
- * its end. libevent's own connect that succeeds at once (AF_UNIX) would call the write
- * callback first, and the event callback only if WRITE is on.
+ * The binding calls connect(2) itself, and gives a connect that takes time to libevent, which
+ * waits for its end. If libevent called connect and that succeeded at once (AF_UNIX), libevent
+ * would call the write callback first, and the event callback only if WRITE is on.
  */
 static int64_t start_connect(struct glev_bev *r, const struct sockaddr *sa, int len)
 {
@@ -279,7 +281,7 @@ static int64_t start_connect(struct glev_bev *r, const struct sockaddr *sa, int 
 		    evutil_make_socket_closeonexec(fd) < 0)
 			err = errno;
 		else if (sa->sa_family != AF_UNIX && !r->set.nagle)
-			glev_socket_no_delay(fd, 1); /* a matter of speed: a failure is none of connecting */
+			glev_socket_no_delay(fd, 1); /* this is only for speed, so a failure does not matter */
 	}
 	if (!err && connect(fd, sa, (socklen_t)len) < 0)
 		err = errno;
@@ -307,7 +309,7 @@ int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a)
 	int len = glev_addr_to(a, &ss);
 	int64_t rc;
 
-	if (r->kind != GLEV_SOCKET)
+	if (r->type != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	if (len < 0)
 		return len;
@@ -320,7 +322,7 @@ int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a)
 			enter_descriptor(r, GLEV_CONNECTING);
 			glev_bev_start(r, 1);
 		} else {
-			r->fast.stopped = 0;
+			r->fast.paused = 0;
 			glev_settle(r);
 		}
 	}
@@ -346,16 +348,16 @@ void glev_bev_unlink(struct glev_bev *r)
 /* --- connecting by name ----------------------------------------------------------- */
 
 /*
- * Go looks the name up, and says which address to try, one after the other. Until there is
- * a connection both directions are kept off: an attempt that fails makes libevent forget
- * what is on, and on no descriptor libevent would time out. They stay off when all
- * attempts have failed, until there is another descriptor.
+ * Go looks the name up, and says which address to try, one after the other. Until there is a
+ * connection both directions are kept off: an attempt that fails makes libevent forget what is
+ * on, and without a descriptor libevent would let a timeout pass. They stay off when all attempts
+ * have failed, until there is another descriptor.
  */
 int64_t glev_bev_dial(struct glev_bev *r)
 {
 	int64_t rc;
 
-	if (r->kind != GLEV_SOCKET)
+	if (r->type != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	GLEV_ENTER(r);
 	rc = hang_up(r);
@@ -428,7 +430,7 @@ int glev_bev_dialing(struct glev_bev *r)
 {
 	int yes;
 
-	if (glev_bev_is_out_of_reach(r)) /* the caller could not have ended it */
+	if (glev_bev_is_out_of_reach(r)) /* then the caller has not ended it */
 		return 1;
 	glev_bev_lock(r);
 	yes = goes_on(r);

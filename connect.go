@@ -112,13 +112,13 @@ func (b *BufferEvent) ReplaceFD(fd int) error {
 
 // replace is redial to a descriptor of the caller's.
 func (b *BufferEvent) replace(op string, fd int, call func() C.int64_t) error {
-	ends, err := endsOfFD(op, fd)
+	endpoints, err := endpointsOfFD(op, fd)
 	if err != nil {
 		return err
 	}
 	err = b.redial(op, nil, call)
 	if err == nil {
-		b.ends.Store(ends)
+		b.endpoints.Store(endpoints)
 		b.Base().debug.given(b, b.FD())
 	}
 	return err
@@ -255,7 +255,7 @@ func (b *BufferEvent) ConnectHostname(dns *DNSBase, network, host string, port i
 		d.stop()
 		return err
 	}
-	b.ends.Store(nil)
+	b.endpoints.Store(nil)
 	switch {
 	case literal:
 		d.found([]netip.Addr{ip}, nil)
@@ -422,7 +422,7 @@ func (d *dial) stop() {
 	}
 }
 
-// --- what a bufferevent does about it ----------------------------------------------
+// --- the dial of a bufferevent --------------------------------------------------------
 
 // redial makes a C call that gives the bufferevent another descriptor, or begins to, and
 // ends the dial that was under way before; d takes its place.

@@ -164,7 +164,7 @@ func (d *debugging) enabled(b *BufferEvent, what What) {
 // unheard tells of an end that no closure is told of, so that the bufferevent stays.
 func (d *debugging) unheard(b *BufferEvent, what Events, cause error) {
 	if d != nil && what&(EventEOF|EventError) != 0 {
-		d.warn("an end, and no event closure: nobody frees the bufferevent", &b.object,
+		d.warn("an end, and no event closure: the bufferevent stays until it is freed", &b.object,
 			slog.String("event", what.String()), slog.Any("err", cause))
 	}
 }

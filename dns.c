@@ -9,11 +9,11 @@
  * runs on the loop's thread, or while no loop runs. Settings may be changed on any
  * thread.
  *
- * libevent does not care for two more things:
+ * libevent does not take care of two more things:
  *  - Answers are queued in the event base. They may still be there when the name
  *    servers, or the evdns base, to which they refer are freed.
  *  - While lookups are waiting, evdns may look for work for its other name servers
- *    when one is taken away, and find some that are gone.
+ *    when one is removed, and find some that were freed.
  * So name servers and the evdns base are freed only at a quiet moment, when no lookup
  * is in libevent's hands and nothing is active on the event base: see step below.
  */

@@ -44,8 +44,9 @@
 		}                                                             \
 	} while (0)
 
-/* For what takes no lock here but leaves that to libevent: the loop's thread only where only
- * that may use the buffer, and all bytes are in the buffer unless there was no memory for them. */
+/* For an operation that takes no lock here, because libevent takes it. Returns from the calling
+ * function if only the loop's thread may use the buffer and this is another one. Then closes a
+ * bypass, so that all bytes are in the buffer, and returns if there was no memory for them. */
 #define REACH(b)                                                              \
 	do {                                                                  \
 		GLEV_CHECK_LOOP((b)->owner);                                  \
@@ -88,7 +89,7 @@ int64_t glev_buf_len(struct glev_buf *b)
 	n = glev_bypass_length(b);
 	if (n < 0)
 		n = (int64_t)evbuffer_get_length(b->evb);
-	return glev_buf_gone(b) ? GLEV_CLOSED : n; /* asked after the length was read */
+	return glev_buf_is_closed(b) ? GLEV_CLOSED : n; /* asked after the length was read */
 }
 
 /* evbuffer_add that allocates no more than n bytes need. evbuffer_add itself allocates as
@@ -182,7 +183,7 @@ int64_t glev_buf_copyout(struct glev_buf *b, char *p, size_t n)
 	if (n > INT_MAX)
 		n = INT_MAX;
 	rc = evbuffer_copyout(b->evb, p, n);
-	if (glev_buf_gone(b))
+	if (glev_buf_is_closed(b))
 		return GLEV_CLOSED;
 	/* libevent refuses to copy from a frozen front, though a copy changes nothing. */
 	return rc < 0 ? glev_buf_copyout_from(b, p, n, 0) : rc;
@@ -372,7 +373,7 @@ int64_t glev_buf_max_read(struct glev_buf *b)
 
 static int is_of_filter(const struct glev_buf *b)
 {
-	return b->owner && b->owner->kind == GLEV_FILTER;
+	return b->owner && b->owner->type == GLEV_FILTER;
 }
 
 /* libevent takes the locks of two buffers in the order of their addresses, but those of a
@@ -398,7 +399,7 @@ static int64_t refusal(struct glev_buf *b, int end)
 static void give_back(struct glev_buf *b, struct evbuffer *scratch)
 {
 	glev_buf_hold(b);
-	if (!glev_buf_gone(b)) {
+	if (!glev_buf_is_closed(b)) {
 		evbuffer_unfreeze(b->evb, 1);
 		evbuffer_prepend_buffer(b->evb, scratch);
 		glev_buf_refreeze(b);
@@ -410,7 +411,6 @@ static const size_t ALL = (size_t)-1;
 
 typedef int (*put_fn)(struct evbuffer *dst, struct evbuffer *src);
 
-/* The result of evbuffer_remove_buffer is an int. */
 /* How many of the first n bytes are whole chains, and where the others are. */
 static size_t whole_chains(struct evbuffer *evb, size_t n, struct evbuffer_ptr *others)
 {
@@ -440,8 +440,8 @@ static int copy(struct evbuffer *to, struct evbuffer *evb, const struct evbuffer
 	return evbuffer_commit_space(to, &space, 1);
 }
 
-/* Moves n of the bytes, or fails and moves none. What is not a whole chain is copied, and
- * evbuffer_remove_buffer loses that if there is no memory. So the copy is made first. */
+/* Moves n of the bytes, or fails and moves none. evbuffer_remove_buffer copies what is not a whole
+ * chain, and loses it if there is no memory. So the copy is made here, before anything moves. */
 static int take_some(struct evbuffer *scratch, struct evbuffer *src, size_t n)
 {
 	struct evbuffer *part = evbuffer_new();
@@ -660,7 +660,7 @@ int64_t glev_buf_commit(struct glev_buf *b, struct evbuffer_iovec *vec, int nvec
 	glev_buf_hold(b);
 	/* The function of a Peek that began meanwhile may still have the bytes before
 	 * these. A commit does not move those bytes. */
-	if (glev_buf_gone(b)) {
+	if (glev_buf_is_closed(b)) {
 		rc = GLEV_CLOSED;
 	} else if (glev_buf_frozen(b) & GLEV_BACK) {
 		rc = GLEV_FROZEN;

@@ -14,14 +14,15 @@
  *  - A reader. An event of ours on the same descriptor reads as much as there is, and
  *    calls the read closure from there.
  *
- * Both are for a connected stream socket, as long as nothing stands between it and the
- * bytes: a limit, a filter, C code that has the pointer. settle.c decides.
+ * Both are for a connected stream socket, as long as nothing else has to see the bytes: a
+ * limit, a filter, or C code that has the pointer. settle.c decides that, and adds and deletes
+ * the reader.
  *
  * No call waits, even if the caller has made the socket blocking.
  *
- * Another package's bufferevents have both through a door (adopt.c), whose functions
- * stand in place of recv and send. What a door cannot send libevent cannot finish, so it
- * waits for an event of ours, the writer.
+ * A bufferevent of another package has both through its door (adopt.c), whose functions stand
+ * in place of recv and send. libevent cannot finish what a door has begun to send. So the rest
+ * waits for another event of ours, the writer.
  */
 
 #include <errno.h>
@@ -191,17 +192,18 @@ static void end_of_reading(struct glev_bev *r, short what, int err)
 	glev_settle_tell(r, what | BEV_EVENT_READING, err);
 }
 
-/* The socket tells an error once. If a write has found that the connection is cut, what
- * follows looks like an EOF, and is none. If libevent has still to tell of a failed write, the
- * event has an errno that ours would replace: then the end waits a turn. */
+/* The socket reports an error once. If a write was told that the connection is cut, a read
+ * returns 0 as at an EOF, but the error is what has to be told. If libevent has still to tell of
+ * a failed write, the errno of the end would replace the errno of that event. So the end then
+ * waits a turn. */
 static void eof(struct glev_bev *r)
 {
-	if (glev_settle_write_failed(r) && !r->owed.late) {
-		r->owed.late = 1;
+	if (glev_settle_write_failed(r) && !r->owed.end_waits) {
+		r->owed.end_waits = 1;
 		glev_fast_again(r);
 		return;
 	}
-	r->owed.late = 0;
+	r->owed.end_waits = 0;
 	if (r->fast.reset)
 		end_of_reading(r, BEV_EVENT_ERROR, r->fast.reset);
 	else
@@ -285,7 +287,7 @@ int glev_fast_receives(struct glev_bev *r)
 	return yes;
 }
 
-int64_t glev_bev_receiver(struct glev_bev *r, int on)
+int64_t glev_bev_set_receiver(struct glev_bev *r, int on)
 {
 	GLEV_CHECK_LOOP(r);
 	__atomic_store_n(&r->fast.receiver, (int8_t)on, __ATOMIC_RELAXED);
@@ -327,7 +329,7 @@ void glev_fast_unsent(struct glev_bev *r)
 	struct glev_base *b = r->base;
 
 	r->owed.touched = 1;
-	glev_bypass_is_late(r);
+	glev_bypass_make_late(r);
 	if (!r->fast.on)
 		glev_settle_unsent(r);
 	if (!r->fast.on || r->fast.spilled || r->fast.direct || r->fast.unsent || !(r->off.held & EV_WRITE))
@@ -337,7 +339,7 @@ void glev_fast_unsent(struct glev_bev *r)
 		glev_settle_spill(r);
 		return;
 	}
-	/* We do not see the end of a callback that C has on an event of its own. */
+	/* A callback that C has on an event of its own does not end with done(). */
 	if (!b->inside && !b->unsent)
 		glev_base_wake(b);
 	r->fast.next = b->unsent;
@@ -471,7 +473,7 @@ static void lose(struct glev_bev *r, short what)
 		wrote(r, 0, ENOMEM);
 }
 
-/* Has what is left of a bypass in the buffers, and tells what came of a send. */
+/* Puts what is left of a bypass into the buffers, and tells the outcome of a send. */
 static void finish(struct glev_bev *r, size_t sent, int err)
 {
 	struct glev_bypass y = glev_bypass_take(r);
@@ -491,7 +493,8 @@ static void finish(struct glev_bev *r, size_t sent, int err)
 	lose(r, y.lost);
 }
 
-/* The send needs no lock: what decides about it does not change while the bypass is used. */
+/* The send needs no lock: a thread that wants to change something on which the send depends first
+ * closes the bypass, and for that waits while the state is USED. */
 void glev_fast_finish(struct glev_bev *r)
 {
 	struct glev_bypass *y = &r->fast.bypass;

@@ -62,13 +62,14 @@ static void freed(const struct evbuffer_file_segment *seg, int flags, void *arg)
 	*(int *)arg = 1;
 }
 
-/* Called with the lock of the buffer, if it has one. When evbuffer_add_file_segment returns, a filter may have
- * moved the bytes to a buffer with another lock, so the segment has a lock of its own. */
+/* Called with the lock of the buffer, if it has one. When evbuffer_add_file_segment returns, a
+ * filter may have moved the bytes to a buffer with another lock, so the segment has a lock of its
+ * own. */
 static int64_t add_segment(struct evbuffer *evb, struct glev_file *f, int64_t offset, int64_t length)
 {
 	unsigned flags = 0;
 	struct evbuffer_file_segment *seg;
-	int gone = 0;
+	int dropped = 0;
 
 	if (!f->mmap)
 		flags |= EVBUF_FS_DISABLE_MMAP;
@@ -78,9 +79,9 @@ static int64_t add_segment(struct evbuffer *evb, struct glev_file *f, int64_t of
 	seg = evbuffer_file_segment_new(f->fd, offset, length, flags);
 	if (!seg)
 		return -(errno ? errno : ENOMEM);
-	evbuffer_file_segment_add_cleanup_cb(seg, freed, &gone);
+	evbuffer_file_segment_add_cleanup_cb(seg, freed, &dropped);
 	if (evbuffer_add_file_segment(evb, seg, 0, length) < 0) {
-		if (!gone)
+		if (!dropped)
 			evbuffer_file_segment_free(seg);
 		return -(errno ? errno : ENOMEM);
 	}

@@ -11,6 +11,9 @@
 #include "bev.h"
 #include "callbacks.h"
 
+/* --- putting one bufferevent on another -------------------------------------------- */
+
+/* Why a filter cannot be put on it, or 0. */
 static int why_not(const struct glev_bev *under)
 {
 	if (glev_bev_is_quiet(under))
@@ -34,16 +37,17 @@ int glev_filter_put(struct glev_bev *under, struct glev_bev *above)
 	under->stack.above = above;
 	rc = glev_settle_try(under);
 	if (rc < 0)
-		glev_filter_is_put(under, 0);
+		glev_filter_end_put(under, 0);
 	return rc;
 }
 
-void glev_filter_is_put(struct glev_bev *under, int indeed)
+void glev_filter_end_put(struct glev_bev *under, int succeeded)
 {
-	if (!indeed)
+	if (!succeeded)
 		under->stack.above = NULL;
-	/* libevent has enabled it, but moves what waits for that only where TLS does. */
-	if (indeed && !under->door && !under->stack.above->door)
+	/* libevent has enabled the bufferevent below, but does not move what has been waiting for
+	 * that, unless one of the two is TLS, which does so. */
+	if (succeeded && !under->door && !under->stack.above->door)
 		glev_settle_on(under, EV_READ | EV_WRITE);
 	else
 		glev_settle(under);
@@ -51,7 +55,9 @@ void glev_filter_is_put(struct glev_bev *under, int indeed)
 	glev_bev_unlock(under);
 }
 
-/* Has libevent call the function for the input. */
+/* --- the function for the input ------------------------------------------------------ */
+
+/* Has libevent call that function. */
 static void look_again(struct glev_later *l)
 {
 	struct glev_bev *r = (struct glev_bev *)((char *)l - offsetof(struct glev_bev, stack.again));
@@ -67,11 +73,11 @@ static int goes_on(const struct glev_bev *r)
 }
 
 /*
- * libevent calls the function as long as it gets on, and it may get on for very long: what a
- * peer has sent compressed can be as large as the peer likes. So after some calls the rest
- * waits for the next turn. Until then nothing is read below, because the end of the stream
- * must not be told before the rest. (The end of a pair does not come by reading. There all is
- * passed on at once: both ends of a pair belong to this process.)
+ * libevent calls the function again and again while the function moves something, which may be
+ * for very long: a few compressed bytes can stand for as many as the peer likes. So after some
+ * calls the rest waits for the next turn. Until then nothing is read below, because the end of
+ * the stream must not be told before the rest. (The end of a pair does not come by reading. There
+ * everything is passed on at once: both ends of a pair belong to this process.)
  */
 int glev_filter_rests(struct glev_bev *r, int got_on)
 {
@@ -80,7 +86,7 @@ int glev_filter_rests(struct glev_bev *r, int got_on)
 
 	r->stack.steps = more ? r->stack.steps + 1 : 0;
 	if (more && (r->stack.steps < GLEV_MOST_IN_A_TURN || !glev_base_on_loop(r->base) ||
-	    glev_bev_bottom(r)->kind != GLEV_SOCKET))
+	    glev_bev_bottom(r)->type != GLEV_SOCKET))
 		return 0;
 	r->stack.steps = 0;
 	if (more)
@@ -153,7 +159,7 @@ void glev_filter_feed_event(struct glev_bev *r, short what, int err)
 	glev_bev_lock(r);
 	if (glev_bev_is_quiet(r))
 		kept = what;
-	else if ((what & BEV_EVENT_EOF) && !glev_bev_lingers(r) && holds_back(r))
+	else if ((what & BEV_EVENT_EOF) && !glev_bev_is_flushing(r) && holds_back(r))
 		kept = what & end;
 	keep(r, kept, err);
 	r->owed.passed |= glev_event_lasting(what & ~kept);
@@ -214,8 +220,9 @@ static void take_off(struct glev_bev *r)
 	if (r->stack.under_out_cb)
 		evbuffer_remove_cb_entry(under->out.evb, r->stack.under_out_cb);
 	bufferevent_free(r->bev);
-	bufferevent_setcb(under->bev, NULL, NULL, NULL, NULL); /* glev_settle_callbacks would leave the filter's for writing */
-	glev_settle_callbacks(under, glev_bev_wants(under, GLEV_CB_WRITE));
+	/* Or glev_settle_set_callbacks would leave the filter's write callback there. */
+	bufferevent_setcb(under->bev, NULL, NULL, NULL, NULL);
+	glev_settle_set_callbacks(under, glev_bev_wants(under, GLEV_CB_WRITE));
 }
 
 struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int options, int loop_only, uintptr_t handle, int *err)
@@ -245,7 +252,7 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 		if (!put)
 			take_off(r);
 	}
-	glev_filter_is_put(under, put);
+	glev_filter_end_put(under, put);
 	if (!put) {
 		free(r);
 		return NULL;
@@ -253,7 +260,8 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 	return r;
 }
 
-/* Upward first, and without a lock: whoever has the lock of a filter may wait for those below. */
+/* Upward first, and without a lock: a thread that has the lock of a filter may be waiting for the
+ * locks below it. */
 void glev_filter_abandon(struct glev_bev *r)
 {
 	struct glev_bev *p;

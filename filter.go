@@ -92,7 +92,7 @@ func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEve
 		return nil, err
 	}
 	b.below = under // it stays entered until the filter is freed
-	b.hasRecord(opts)
+	b.complete(opts)
 	return b, nil
 }
 

@@ -10,7 +10,7 @@
 
 static const char *const lives[] = {"LIVE", "FLUSHING", "DISCARDING", "QUIET"};
 static const char *const links[] = {"UNLINKED", "LOOKING_UP", "TRYING", "GAVE_UP", "CONNECTING", "OPEN"};
-static const char *const kinds[] = {"SOCKET", "PAIR", "FILTER"};
+static const char *const types[] = {"SOCKET", "PAIR", "FILTER"};
 
 static const char *const reasons[] = {
 	"unlinked", "moving", "full", "lent_input", "lent_output", "fast_read", "fast_write", "digesting",
@@ -55,7 +55,7 @@ void glev_bev_describe(struct glev_bev *r, char *buf, int size)
 {
 	struct text t = {buf, buf + size};
 
-	say(&t, "%s %s %s closures=%#x loop_only=%d door=%d", NAME(kinds, r->kind), NAME(lives, r->life),
+	say(&t, "%s %s %s closures=%#x loop_only=%d door=%d", NAME(types, r->type), NAME(lives, r->life),
 	    NAME(links, r->link), (unsigned)r->closures, r->loop_only, r->door != NULL);
 	say_off(&t, &r->off);
 	say(&t, "\n  set: limits=%#x was_limited=%d timed=%#x write_timed=%d priority=%d",
@@ -66,8 +66,8 @@ void glev_bev_describe(struct glev_bev *r, char *buf, int size)
 	say(&t, "\n  ending: shut=%d finished=%d watched=%d; stack: under=%d above=%d partner=%d",
 	    r->ending.shut, r->ending.finished, r->ending.out_cb != NULL, r->stack.under != NULL,
 	    r->stack.above != NULL, r->stack.partner != NULL);
-	say(&t, "\n  fast: on=%d plain=%d stopped=%d reading=%d writing=%d spilled=%d direct=%d queued=%d read_error=%d receiver=%d room=%u",
-	    r->fast.on, r->fast.plain, r->fast.stopped, r->fast.reading, r->fast.writer ? r->fast.writer->writing : -1,
+	say(&t, "\n  fast: on=%d plain=%d paused=%d reading=%d writing=%d spilled=%d direct=%d queued=%d read_error=%d receiver=%d room=%u",
+	    r->fast.on, r->fast.plain, r->fast.paused, r->fast.reading, r->fast.writer ? r->fast.writer->writing : -1,
 	    r->fast.spilled, r->fast.direct, r->fast.at != NULL, r->fast.read_error, r->fast.receiver, r->fast.room);
 	say(&t, "\n  in: lent=%d frozen=%#x; out: lent=%d frozen=%#x in_file=%d", r->in.lent, (unsigned)r->in.frozen,
 	    r->out.lent, (unsigned)r->out.frozen, r->out.in_file != NULL);

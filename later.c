@@ -36,22 +36,15 @@ void glev_laters_destroy(struct glev_base *b)
 	pthread_mutex_destroy(&b->laters.lock);
 }
 
-static void arm(struct glev_laters *list)
-{
-	static const struct timeval now = {0, 0};
-
-	/* To be early is better than never, and needs no memory. */
-	if (event_add(list->timer, &now) < 0)
-		event_active(list->timer, EV_TIMEOUT, 0);
-}
-
 /* With the list's lock, as all below. */
 static void append(struct glev_laters *list, struct glev_later *l)
 {
+	static const struct timeval now = {0, 0};
+
 	if (l->at || !list->timer)
 		return;
 	if (!list->first)
-		arm(list);
+		glev_timer_add(list->timer, &now);
 	l->next = NULL;
 	l->at = list->end;
 	*list->end = l;

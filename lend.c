@@ -11,9 +11,9 @@
 
 #include "bev.h"
 
-/* A call may have come in before another thread freed the bufferevent. It must not get what is
- * in the input after a part of the stream was dropped. */
-int glev_buf_gone(struct glev_buf *b)
+/* A call may have begun before another thread freed the bufferevent. While the life is DISCARDING,
+ * a part of the stream has been dropped, so such a call must not get what comes after that part. */
+int glev_buf_is_closed(struct glev_buf *b)
 {
 	struct glev_bev *r = b->owner;
 
@@ -25,7 +25,7 @@ int64_t glev_buf_lock(struct glev_buf *b)
 {
 	GLEV_CHECK_LOOP(b->owner);
 	glev_buf_hold(b);
-	if (glev_buf_gone(b)) {
+	if (glev_buf_is_closed(b)) {
 		glev_buf_unlock(b);
 		return GLEV_CLOSED;
 	}
@@ -39,12 +39,12 @@ int64_t glev_buf_lock(struct glev_buf *b)
 int64_t glev_buf_check(struct glev_buf *b)
 {
 	GLEV_CHECK_LOOP(b->owner);
-	return glev_buf_gone(b) ? GLEV_CLOSED : 0;
+	return glev_buf_is_closed(b) ? GLEV_CLOSED : 0;
 }
 
 /* --- frozen ends ------------------------------------------------------------ */
 
-/* The ends that the user has frozen, or the binding. After CloseWrite nothing more can be
+/* The ends that the user or the binding has frozen. After CloseWrite nothing more can be
  * appended to the output.
  *
  * libevent sends a file to a socket without reading it. The bytes of such a chain are not
@@ -60,7 +60,7 @@ int glev_buf_frozen(const struct glev_buf *b)
 
 int64_t glev_buf_refusal(struct glev_buf *b, int end)
 {
-	if (glev_buf_gone(b))
+	if (glev_buf_is_closed(b))
 		return GLEV_CLOSED;
 	if (b->lent)
 		return GLEV_LENT;

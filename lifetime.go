@@ -11,9 +11,9 @@ import (
 	"unsafe"
 )
 
-// usage decides who frees an object. It is one word: a bit that says the object is
-// open, and the number of goroutines that are inside a C call on it or in one of its
-// closures. After close no goroutine enters, and the last one that leaves frees the
+// usage decides which goroutine frees an object, and when. It is one word: a bit that says
+// the object is open, and the number of goroutines that are inside a C call on it or in one
+// of its closures. After close no goroutine enters, and the last one that leaves frees the
 // object. The zero value is closed, so an object that no constructor made is refused
 // like a freed one.
 type usage struct {

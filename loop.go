@@ -264,7 +264,7 @@ func (b *Base) OnLoop() bool {
 // base or one of its objects.
 func (b *Base) onLoop() bool { return C.glev_base_on_loop(b.c) != 0 }
 
-// --- what others want done on the loop's goroutine ---------------------------
+// --- work for the loop's goroutine --------------------------------------------
 
 // task is a function for the loop's goroutine.
 type task struct {

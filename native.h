@@ -89,7 +89,7 @@ int glev_base_hosted(struct glev_base *b);
 /* The base as whose loop the calling thread acts, or NULL. */
 struct glev_base *glev_base_here(void);
 /* Says that C made the base, so that its loop may start without a word to us. */
-void glev_base_is_foreign(struct glev_base *b);
+void glev_base_set_foreign(struct glev_base *b);
 /* Has the loop run the queued Go functions in its next turn. It cannot fail. */
 void glev_base_wake(struct glev_base *b);
 
@@ -266,12 +266,12 @@ struct glev_change glev_buf_cb_collect(struct glev_buf_cb *cb);
 
 /* --- bypass.c ------------------------------------------------------------ */
 
-/* CLOSED: the bytes are in the buffers. IDLE: there are none, and nothing has changed since the
- * bypass was open last. OPEN: the bytes are in the bypass. USED: a thread changes what follows.
- * LATE: others are in the output. */
+/* CLOSED: the bytes are in the buffers. IDLE: there are no bytes, and nothing has changed since
+ * the bypass was open last. OPEN: the bytes are in the bypass. USED: a thread reads or changes the
+ * members below. LATE: bytes of another thread are in the output already. */
 enum { GLEV_BYPASS_CLOSED, GLEV_BYPASS_IDLE, GLEV_BYPASS_OPEN, GLEV_BYPASS_USED, GLEV_BYPASS_LATE };
 
-/* What passes the buffers by while a read closure runs; see bypass.c. */
+/* The bytes that pass the buffers by while a read closure runs; see bypass.c. */
 struct glev_bypass {
 	uint32_t state; /* atomic */
 	short lost;     /* directions whose bytes are lost, because there was no memory; atomic */
@@ -279,7 +279,7 @@ struct glev_bypass {
 	size_t nin, nout;
 };
 
-/* That of a bufferevent. It stays as long as the record. */
+/* The bypass of a bufferevent. It stays as long as the record. */
 struct glev_bypass *glev_bev_bypass(struct glev_bev *r);
 
 /* --- bufferevent.c ------------------------------------------------------- */
@@ -291,7 +291,7 @@ enum { GLEV_AGAIN = 1, GLEV_MISSED = 2 };
 struct glev_bev *glev_bev_new(struct glev_base *b, int fd, int options, int loop_only, int plain, uintptr_t handle, int *err);
 int glev_bev_new_pair(struct glev_base *b, int options, int loop_only, uintptr_t handles[2], struct glev_bev *out[2]);
 /* Events wait until this is called: libevent may have some before the Go object is complete. */
-void glev_bev_known(struct glev_bev *r);
+void glev_bev_set_known(struct glev_bev *r);
 struct bufferevent *glev_bev_native(struct glev_bev *r);
 struct glev_buf *glev_bev_input(struct glev_bev *r);
 struct glev_buf *glev_bev_output(struct glev_bev *r);
@@ -300,12 +300,12 @@ struct bufferevent *glev_bev_expose(struct glev_bev *r);
 /* GLEV_WRONG_LOOP if the caller may not use it now, else 0. */
 int64_t glev_bev_check(struct glev_bev *r);
 /* Says which closures the user has set: GLEV_CB_ bits. */
-int64_t glev_bev_closures(struct glev_bev *r, int closures);
+int64_t glev_bev_set_closures(struct glev_bev *r, int closures);
 int64_t glev_bev_enable(struct glev_bev *r, short what);
 int64_t glev_bev_disable(struct glev_bev *r, short what);
 int64_t glev_bev_enabled(struct glev_bev *r);
-int64_t glev_bev_timeouts(struct glev_bev *r, int64_t read_usec, int64_t write_usec);
-int64_t glev_bev_watermark(struct glev_bev *r, short what, size_t low, size_t high);
+int64_t glev_bev_set_timeouts(struct glev_bev *r, int64_t read_usec, int64_t write_usec);
+int64_t glev_bev_set_watermark(struct glev_bev *r, short what, size_t low, size_t high);
 int64_t glev_bev_get_watermark(struct glev_bev *r, short what, size_t *low, size_t *high);
 int64_t glev_bev_write(struct glev_bev *r, const char *p, size_t n);
 int64_t glev_bev_write_buffer(struct glev_bev *r, struct glev_buf *src);
@@ -334,7 +334,7 @@ int64_t glev_bev_set_base(struct glev_bev *r, struct glev_base *to);
 
 /* Whether there is a receiver, which is called before the input is read. Within
  * the receiver glev_bev_receive reads to p instead of to the input. */
-int64_t glev_bev_receiver(struct glev_bev *r, int on);
+int64_t glev_bev_set_receiver(struct glev_bev *r, int on);
 int64_t glev_bev_receive(struct glev_bev *r, char *p, size_t n);
 
 /* --- connect.c ----------------------------------------------------------- */
@@ -367,17 +367,17 @@ struct glev_keep_alive {
 	int count;          /* or negative: as it is */
 };
 
-int64_t glev_bev_no_delay(struct glev_bev *r, int on);
-int64_t glev_bev_keep_alive(struct glev_bev *r, const struct glev_keep_alive *k);
+int64_t glev_bev_set_no_delay(struct glev_bev *r, int on);
+int64_t glev_bev_set_keep_alive(struct glev_bev *r, const struct glev_keep_alive *k);
 /* SO_LINGER; it is off if seconds is negative. */
-int64_t glev_bev_linger_option(struct glev_bev *r, int seconds);
+int64_t glev_bev_set_linger(struct glev_bev *r, int seconds);
 
 /* --- close.c ------------------------------------------------------------- */
 
 int64_t glev_bev_close_write(struct glev_bev *r);
-/* Writes the output, and then has glevBevLingered called, after usec
+/* Writes the output, and then has glevBevFlushEnds called, after usec
  * microseconds at the latest. Returns 1 if there is nothing to wait for. */
-int64_t glev_bev_linger(struct glev_bev *r, int64_t usec);
+int64_t glev_bev_free_after_flush(struct glev_bev *r, int64_t usec);
 /* For a wrapped bufferevent whose Free has to wait for the loop's thread: what
  * comes until then is for C's callbacks. */
 void glev_bev_await(struct glev_bev *r);

@@ -63,7 +63,7 @@ type piping struct {
 	// its last read timeout.
 	since [2]struct {
 		heard   bool // the other side has sent something
-		waiting int  // so much of it was in the output at that timeout
+		waiting int  // how much of that was in the output at that timeout
 	}
 }
 

@@ -56,7 +56,7 @@ int64_t glev_bev_set_rate(struct glev_bev *r, const struct glev_rate *l)
 	int64_t rc = 0;
 
 	GLEV_CHECK_LOOP(r);
-	if (r->kind != GLEV_SOCKET)
+	if (r->type != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	if (l && !(b = bucket(l, r->door != NULL)))
 		return -ENOMEM;
@@ -227,7 +227,7 @@ int64_t glev_group_add(struct bufferevent_rate_limit_group *g, struct glev_bev *
 {
 	int64_t rc = 0;
 
-	if (r->kind != GLEV_SOCKET)
+	if (r->type != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
 	GLEV_ENTER(r);
 	r->set.was_limited = 1;

@@ -7,8 +7,8 @@
  * libevent has enabled, whether the fast path carries the bytes, and which events of the
  * fast path are added. No other file enables, disables or sets a watermark in libevent.
  *
- * The record cannot have all that the user enabled for itself: libevent turns a direction
- * off after an end, an error or a timeout in it.
+ * The record alone cannot say what the user has enabled: libevent turns a direction off after
+ * an end, an error or a timeout in it, and the record does not learn of that.
  */
 
 #include <errno.h>
@@ -28,12 +28,11 @@ static struct timeval *set_or_null(struct timeval *tv)
 
 /* --- libevent's callbacks, and those of the buffers -------------------------- */
 
-/* The read and event callbacks are always there: libevent keeps the pending bit of a
- * callback that is NULL when its turn comes, and would deliver that stale event to the
- * next closure. The write callback is left out until the user wants it, because it costs
- * a deferred callback for each write. Once wanted it stays, for the same reason as the
- * others. */
-void glev_settle_callbacks(struct glev_bev *r, int write)
+/* The read and event callbacks are always set: if a callback is NULL when its turn comes,
+ * libevent keeps it pending, and would make that stale call as soon as there is a callback. The
+ * write callback is left out until the user wants it, because it costs a deferred callback for
+ * each write. Once it is set, it stays, for the same reason as the others. */
+void glev_settle_set_callbacks(struct glev_bev *r, int write)
 {
 	bufferevent_data_cb on_write = NULL;
 
@@ -102,7 +101,8 @@ static void be_reminder(struct glev_bev *r)
 	watch_input(r);
 }
 
-/* Reading may have been turned off meanwhile. When it is turned on, this is called again. */
+/* If reading was turned off meanwhile, this does nothing: when reading is turned on, add_reader or
+ * turn_on has this called again. */
 static void look_again(struct glev_later *l)
 {
 	struct glev_bev *r = (struct glev_bev *)((char *)l - offsetof(struct glev_bev, fast.again));
@@ -246,8 +246,8 @@ int glev_fast_gathers(const struct glev_bev *r)
 static int may_be_fast(const struct glev_bev *r)
 {
 	return (r->fast.reader || glev_fast_gathers(r)) && r->link == GLEV_OPEN &&
-	    !r->fast.plain && !r->fast.stopped && !r->set.limits && !r->stack.above &&
-	    (glev_bev_life(r) == GLEV_LIVE || (glev_bev_lingers(r) && r->fast.writer));
+	    !r->fast.plain && !r->fast.paused && !r->set.limits && !r->stack.above &&
+	    (glev_bev_life(r) == GLEV_LIVE || (glev_bev_is_flushing(r) && r->fast.writer));
 }
 
 /* How much libevent writes at once of what was spilled: in small steps where the write
@@ -277,8 +277,8 @@ static int set_native_timeouts(struct glev_bev *r, const struct timeval *rd, con
 	return bufferevent_set_timeouts(r->bev, &read, &write);
 }
 
-/* A door that reads and writes by itself is the only one that changes the outer ends of the
- * buffers, and looks after the write timeout. */
+/* While a door reads and writes, only the fast path changes the outer ends of the buffers, and the
+ * writer has the write timeout. */
 static void keep_ends(struct glev_bev *r, int keep)
 {
 	static const struct timeval none;
@@ -292,7 +292,7 @@ static void keep_ends(struct glev_bev *r, int keep)
 static void start(struct glev_bev *r)
 {
 	if (!glev_settle_watch_output(r))
-		return; /* there is no memory: libevent goes on reading and writing */
+		return; /* there is no memory, so libevent goes on reading and writing */
 	if (r->fast.writer) {
 		if (!r->door->begin(r->bev))
 			return; /* the other library is in the middle of something */
@@ -325,7 +325,7 @@ static void stop(struct glev_bev *r)
 	if (!(r->set.limits & GLEV_LIMIT_SINGLE_WRITE))
 		bufferevent_set_max_single_write(r->bev, 0);
 	/* libevent makes a write callback for nothing when WRITE is enabled and the output
-	 * is empty. Here it is not the user who enables WRITE. */
+	 * is empty. Here the binding enables WRITE, and not the user. */
 	if (r->off.held & EV_WRITE)
 		glev_settle_mute(r);
 }
@@ -342,8 +342,9 @@ static void choose(struct glev_bev *r)
 
 /* --- the high mark of reading ---------------------------------------------------- */
 
-/* Of a high mark libevent needs to know how much it may read. It does not need its callback,
- * so it is told of the mark past bufferevent_setwatermark, unless it has that callback. */
+/* libevent has to know the high mark, because it reads no more than that. But it does not need the
+ * callback that bufferevent_setwatermark adds. So unless libevent has that callback already, the
+ * mark is set without bufferevent_setwatermark. */
 static void set_mark(struct glev_bev *r, size_t low, size_t high)
 {
 	if (!high || r->mark.native) {
@@ -354,19 +355,19 @@ static void set_mark(struct glev_bev *r, size_t low, size_t high)
 	}
 }
 
-/* libevent stops a socket that is to read at its mark by itself, and without its callback
- * only the end of the mark lets it go on. */
+/* When libevent is to read from a socket at its mark, libevent suspends reading. Without the
+ * callback it resumes only when the mark is taken away, which is done here for a moment. */
 static void release_mark(struct glev_bev *r)
 {
-	if (r->kind == GLEV_SOCKET && !r->door && !r->mark.native) {
+	if (r->type == GLEV_SOCKET && !r->door && !r->mark.native) {
 		bufferevent_setwatermark(r->bev, EV_READ, r->mark.low, 0);
 		set_mark(r, r->mark.low, r->mark.high);
 	}
 }
 
-/* C goes on with the mark of a wrapped bufferevent after Free, so there libevent makes its
- * callback. That cannot be made to fail as it should: the memory that is there now may be
- * gone when libevent asks for it. */
+/* After Free, C goes on with the mark of a wrapped bufferevent, so there libevent adds its
+ * callback. libevent crashes if there is no memory for it, so this first asks for as much. It
+ * cannot be sure: another thread may take the memory before libevent asks. */
 static int has_room(struct glev_bev *r)
 {
 	struct evbuffer_cb_entry *cb;
@@ -389,22 +390,21 @@ static int lent(const struct glev_bev *r, short enabled)
 {
 	int because = 0;
 
-	if (r->in.lent && (r->kind != GLEV_SOCKET || (r->door && !(enabled & EV_READ))))
+	if (r->in.lent && (r->type != GLEV_SOCKET || (r->door && !(enabled & EV_READ))))
 		because |= GLEV_OFF_LENT_INPUT;
-	if (r->out.lent && (r->kind != GLEV_SOCKET || (r->door && !(enabled & EV_WRITE))))
+	if (r->out.lent && (r->type != GLEV_SOCKET || (r->door && !(enabled & EV_WRITE))))
 		because |= GLEV_OFF_LENT_OUTPUT;
 	return because;
 }
 
-/* Why directions must be off in libevent whatever the user enabled.
- *  - libevent stops reading at a high mark by a callback of the input that it makes when it
- *    is told of the mark, and crashes if there is no memory for that. (See set_mark.) And
- *    libevent 2.1 calls a read closure that takes nothing at the high mark again and again,
- *    at the cost of a whole core; and so a filter that takes nothing from the bufferevent
- *    below.
- *  - Before there is a connection there is nothing to time out.
- *  - A direction that is on would start the handshake of a door. It could end before there is
- *    an event closure. */
+/* Why directions must be off in libevent, whatever the user has enabled.
+ *  - FULL: libevent itself stops reading at a high mark, but only with its own callback of the
+ *    input, for which there may be no memory (see set_mark). And at the high mark libevent 2.1
+ *    calls a read closure that takes nothing, or a filter that takes nothing from below, again
+ *    and again, at the cost of a whole core.
+ *  - UNLINKED: before there is a connection, no timeout may pass.
+ *  - WAITING: a direction that is on would start the handshake of a door, which could end before
+ *    there is an event closure. */
 static int reasons(const struct glev_bev *r, short enabled)
 {
 	int because = r->off.because & GLEV_OFF_MOVING;
@@ -436,8 +436,8 @@ static short directions(const struct glev_bev *r, int because)
 	return (because & reading ? EV_READ : 0) | (because & writing ? EV_WRITE : 0);
 }
 
-/* The reader has found an error behind bytes. libevent, which is to read now, would find an
- * EOF in its place: the socket tells an error once. */
+/* The reader has found an error behind bytes, and libevent is to read now. The socket reports an
+ * error once, so libevent would find an EOF in its place. */
 static void tell_read_error(struct glev_bev *r)
 {
 	int err = r->fast.read_error;
@@ -446,8 +446,8 @@ static void tell_read_error(struct glev_bev *r)
 	glev_settle_tell(r, BEV_EVENT_ERROR | BEV_EVENT_READING, err);
 }
 
-/* A filter looks at what waits for it only when more comes, so the bufferevent below is made to
- * say that more came. */
+/* libevent has a filter look at what waits for it only when more comes. So the bufferevent below is
+ * made to say that more has come. */
 static void read_below(struct glev_bev *r)
 {
 	struct glev_bev *under = r->stack.under;
@@ -458,13 +458,14 @@ static void read_below(struct glev_bev *r)
 		bufferevent_trigger(under->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 
-/* Adds what was dropped of libevent's own events, which libevent adds again for other reasons as
- * well. Those of a pair or a filter are only timers, and need not be registered. */
+/* Adds libevent's own events again if they were dropped (see was_dropped). That also happens when
+ * libevent adds them for reasons of its own. The events of a pair or a filter are only timers, and
+ * need not be registered. */
 static int add_dropped(struct glev_bev *r)
 {
 	short again = 0;
 
-	if (r->kind != GLEV_SOCKET)
+	if (r->type != GLEV_SOCKET)
 		return 0;
 	if ((r->set.timed & EV_READ) && was_dropped(&r->bev->ev_read, EV_READ))
 		again |= EV_READ;
@@ -500,8 +501,8 @@ void glev_settle_tell_kept(struct glev_bev *r)
 	glev_bev_unlock(under);
 }
 
-/* A filter has turned reading on below, and does not tell if that failed. It is turned on
- * once more, which changes nothing if it is on. */
+/* libevent turns reading on below a filter, and does not tell if that has failed. So reading is
+ * turned on here once more, which changes nothing if it is on. */
 static int turn_on_below(struct glev_bev *r)
 {
 	struct glev_bev *p;
@@ -565,7 +566,7 @@ static short apply(struct glev_bev *r, short asked)
 		tell_read_error(r);
 		on &= ~EV_READ;
 	}
-	/* First on, then off: as long as one of them waits for the descriptor, going from
+	/* First on, then off: as long as one event for the descriptor is added, going from
 	 * libevent's event to ours, or back, costs no system call. */
 	if (r->fast.on && sync_events(r) < 0)
 		failed |= EV_READ;
@@ -580,7 +581,7 @@ static short apply(struct glev_bev *r, short asked)
 	return failed;
 }
 
-/* A user who has set no closure yet may do so before the callback comes. */
+/* If the user has set no closure yet, the callback may come after the user has set one. */
 int glev_settle_shows(const struct glev_bev *r)
 {
 	int8_t closures = __atomic_load_n(&r->closures, __ATOMIC_RELAXED);
@@ -661,8 +662,8 @@ void glev_settle_end(struct glev_bev *r, short what)
 	sync_events(r);
 }
 
-/* libevent merges the events of a turn, and keeps the errno of the last one. So the errno of
- * an error is given again with whatever comes after it. */
+/* libevent merges the events of a turn, and keeps the errno of the last one. So until the events
+ * are told, the errno of an error is given again with every event that follows. */
 void glev_settle_tell(struct glev_bev *r, short what, int err)
 {
 	if (err)
@@ -757,8 +758,8 @@ void glev_settle_spill(struct glev_bev *r)
 	adjust(r);
 }
 
-/* libevent's callback of the output begins to wait for the socket, and does not tell if that
- * fails. It runs after ours. */
+/* libevent's own callback of the output, which runs after ours, begins to wait for the socket, and
+ * does not tell if that fails. So this begins to wait before. */
 void glev_settle_unsent(struct glev_bev *r)
 {
 	if (!r->fast.reader || r->door || !(bufferevent_get_enabled(r->bev) & EV_WRITE) ||
@@ -786,7 +787,7 @@ static int set_read_marks(struct glev_bev *r, size_t low, size_t high)
 	return 0;
 }
 
-int glev_settle_watermark(struct glev_bev *r, short what, size_t low, size_t high)
+int glev_settle_set_watermark(struct glev_bev *r, short what, size_t low, size_t high)
 {
 	if ((what & EV_READ) && set_read_marks(r, low, high) < 0)
 		return -ENOMEM;
@@ -802,6 +803,8 @@ int glev_settle_watermark(struct glev_bev *r, short what, size_t low, size_t hig
 	return 0;
 }
 
+/* libevent takes the mark minus the length for the room that is left, as a signed number: with this
+ * mark the room is negative. */
 void glev_settle_overfill(struct glev_bev *r)
 {
 	r->bev->wm_read.high = (size_t)-1;
@@ -819,7 +822,7 @@ static void restart_timeout(struct event *ev, short what, struct timeval *tv)
 }
 
 /* An event that is not added keeps its old timeout, so it is assigned again. */
-int glev_settle_timeouts(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr)
+int glev_settle_set_timeouts(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr)
 {
 	static const struct timeval none;
 	struct glev_writer *w = r->fast.writer;
@@ -840,7 +843,7 @@ int glev_settle_timeouts(struct glev_bev *r, const struct timeval *rd, const str
 	return set_native_timeouts(r, rd, r->fast.on && w ? &none : wr);
 }
 
-int glev_settle_priority(struct glev_bev *r, int priority)
+int glev_settle_set_priority(struct glev_bev *r, int priority)
 {
 	if (bufferevent_priority_set(r->bev, priority) < 0)
 		return -1;

@@ -75,17 +75,17 @@ static int64_t change(struct glev_bev *r, int (*option)(int fd, const void *valu
 	return rc;
 }
 
-int64_t glev_bev_no_delay(struct glev_bev *r, int on)
+int64_t glev_bev_set_no_delay(struct glev_bev *r, int on)
 {
 	return change(r, no_delay, &on);
 }
 
-int64_t glev_bev_keep_alive(struct glev_bev *r, const struct glev_keep_alive *k)
+int64_t glev_bev_set_keep_alive(struct glev_bev *r, const struct glev_keep_alive *k)
 {
 	return change(r, keep_alive, k);
 }
 
-int64_t glev_bev_linger_option(struct glev_bev *r, int seconds)
+int64_t glev_bev_set_linger(struct glev_bev *r, int seconds)
 {
 	return change(r, linger, &seconds);
 }

@@ -20,7 +20,7 @@ import (
 // The bufferevent needs a descriptor.
 // Stands for setsockopt(TCP_NODELAY).
 func (b *BufferEvent) SetNoDelay(on bool) error {
-	return b.sockopt("setsockopt", func() C.int64_t { return C.glev_bev_no_delay(b.c, cBool(on)) })
+	return b.sockopt("setsockopt", func() C.int64_t { return C.glev_bev_set_no_delay(b.c, cBool(on)) })
 }
 
 // SetKeepAlive chooses whether the system probes a peer that is silent, and ends the
@@ -38,7 +38,7 @@ func (b *BufferEvent) SetKeepAlive(cfg net.KeepAliveConfig) error {
 	if cfg.Count == 0 {
 		k.count = 9
 	}
-	return b.sockopt("setsockopt", func() C.int64_t { return C.glev_bev_keep_alive(b.c, &k) })
+	return b.sockopt("setsockopt", func() C.int64_t { return C.glev_bev_set_keep_alive(b.c, &k) })
 }
 
 func keepAliveSeconds(d time.Duration) C.int {
@@ -58,7 +58,7 @@ func keepAliveSeconds(d time.Duration) C.int {
 // the bufferevent are not meant; see FreeAfterFlush. The bufferevent needs a descriptor.
 // Stands for setsockopt(SO_LINGER).
 func (b *BufferEvent) SetLinger(sec int) error {
-	return b.sockopt("setsockopt", func() C.int64_t { return C.glev_bev_linger_option(b.c, C.int(sec)) })
+	return b.sockopt("setsockopt", func() C.int64_t { return C.glev_bev_set_linger(b.c, C.int(sec)) })
 }
 
 func (b *BufferEvent) sockopt(op string, set func() C.int64_t) error {

@@ -3,8 +3,8 @@
  * thread.c: which thread acts as which loop, and how others wake it.
  *
  * A thread acts as the loop of a base while it runs the loop, and while Go has
- * claimed the base for it because no loop runs. C does not tell when it runs a loop:
- * the first callback of that loop shows which thread it is.
+ * claimed the base for it because no loop runs. A C program does not tell when it runs a
+ * loop: the first callback of that loop shows which thread it is.
  */
 
 #include <errno.h>
@@ -35,7 +35,7 @@ int glev_debugs_locks(void)
 	return debugs_locks;
 }
 
-/* --- who acts as the loop -------------------------------------------------- */
+/* --- the thread that acts as the loop -------------------------------------- */
 
 static void own(struct glev_base *b)
 {
@@ -55,8 +55,8 @@ void glev_base_unclaim(struct glev_base *b)
 	__atomic_store_n(&b->owner, 0, __ATOMIC_RELEASE);
 }
 
-/* If C runs the loop, the owner stays after the callback, because between two callbacks
- * that thread still acts as the loop, as far as we can tell. */
+/* If C runs the loop, the owner stays after the callback, because between two callbacks that
+ * thread still acts as the loop, as far as can be known here. */
 int glev_base_visit(struct glev_base *b)
 {
 	if (here == b)
@@ -170,7 +170,7 @@ void glev_base_wake(struct glev_base *b)
 static pthread_mutex_t foreign_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct glev_base *foreign;
 
-void glev_base_is_foreign(struct glev_base *b)
+void glev_base_set_foreign(struct glev_base *b)
 {
 	pthread_mutex_lock(&foreign_lock);
 	b->next = foreign;

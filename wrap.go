@@ -64,7 +64,7 @@ func WrapBase(base unsafe.Pointer, cfg WrapConfig) (*Base, error) {
 	if err := b.start(op); err != nil {
 		return nil, err
 	}
-	C.glev_base_is_foreign(b.c)
+	C.glev_base_set_foreign(b.c)
 	b.wake() // the first callback tells whether C runs the loop
 	return b, nil
 }

@@ -18,9 +18,9 @@ import (
 // from a socket of libevent: making it, shutting it down, reading and writing, and explaining its
 // events.
 //
-// Event and Dial are Go functions. The other functions are C functions, whose type stands in the comment,
-// because they run inside libevent and while its locks are held. A field may be nil if the
-// bufferevent does not need it, except Make.
+// Event and Dial are Go functions. The others are C functions, because they run inside libevent
+// and while its locks are held; the comment has the type. A field may be nil if the bufferevent
+// does not need it, except Make.
 //
 // A C function is called with the lock of the bufferevent held, if the bufferevent has a lock and
 // the comment says nothing else. It must not call a Go function of the user.
@@ -39,8 +39,8 @@ type Kind struct {
 	//	void (*)(struct bufferevent *)
 	Quiet unsafe.Pointer
 	// Gone is called once, some turns of the loop after Free, when libevent has destroyed the
-	// bufferevent but not its output yet. It runs on the loop's thread, without a lock. If Make
-	// failed, Gone is never called.
+	// bufferevent but not its output yet. It runs on the loop's thread. No other thread can wait
+	// for the lock of the bufferevent any more. If Make failed, Gone is never called.
 	//
 	//	void (*)(void *arg)
 	Gone unsafe.Pointer

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -261,7 +262,7 @@ func (a *actor) triggerEvent(e *end) {
 	a.w.expect(e, "TriggerEvent", e.top().bev.TriggerEvent(libevent.EventTimeout), mayFail...)
 }
 
-// flush moves bytes, so those who know which bytes come next are kept away.
+// flush moves bytes. The locks keep readers and writers, which know the next byte, away meanwhile.
 func (a *actor) flush(e *end) {
 	e.out.wmu.Lock()
 	defer e.out.wmu.Unlock()
@@ -311,13 +312,7 @@ func (a *actor) peek(e *end) {
 		s, mu, side = e.out, &e.out.wmu, (*libevent.BufferEvent).Output
 	}
 	mu.Lock()
-	locked := true
-	unlock := func() {
-		if locked {
-			locked = false
-			mu.Unlock()
-		}
-	}
+	unlock := sync.OnceFunc(mu.Unlock)
 	defer unlock()
 	err := side(e.top().bev).Peek(func(spans [][]byte) {
 		offset := s.got.Load()
@@ -335,13 +330,7 @@ func (a *actor) peek(e *end) {
 func (a *actor) pullup(e *end) {
 	mu := &e.in.rmu
 	mu.Lock()
-	locked := true
-	unlock := func() {
-		if locked {
-			locked = false
-			mu.Unlock()
-		}
-	}
+	unlock := sync.OnceFunc(mu.Unlock)
 	defer unlock()
 	err := e.top().bev.Input().Pullup(pick(a, -1, 1, 100, 5000), func(p []byte) {
 		a.shown(e, e.in, e.in.got.Load(), [][]byte{p}, unlock)

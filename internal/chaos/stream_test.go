@@ -20,8 +20,8 @@ var noise = func() []byte {
 	return append(p, p...)
 }()
 
-// stream is one direction of a connection: an endless sequence of bytes, each of which its offset
-// decides. Who writes appends the next bytes, and who reads knows which ones have to come.
+// stream is one direction of a connection: an endless sequence of bytes, each of which follows from
+// its offset. A writer appends the next bytes, and a reader knows which ones have to come.
 type stream struct {
 	phase int
 

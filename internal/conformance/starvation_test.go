@@ -56,6 +56,15 @@ func discard(conn net.Conn) {
 	}
 }
 
+// drain has a bufferevent read, and drop what it reads.
+func drain(t *testing.T, bev *libevent.BufferEvent) {
+	t.Helper()
+	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+		assert.NoError(t, b.Input().Drain(b.Input().Len()))
+	}, nil, nil))
+	require.NoError(t, bev.Enable(rd))
+}
+
 func TestStarveByInput(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		bev, peer := testutil.NewSocket(t, base, 0)
@@ -85,10 +94,7 @@ func TestStarveByReceiver(t *testing.T) {
 					turns.Did(n)
 				}
 			}))
-			require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
-				assert.NoError(t, b.Input().Drain(b.Input().Len()))
-			}, nil, nil))
-			require.NoError(t, bev.Enable(rd))
+			drain(t, bev)
 			go flood(peer)
 		})
 		bev.Free()
@@ -156,10 +162,7 @@ func TestStarveByFilter(t *testing.T) {
 			turns.Did(1)
 			return libevent.FilterOK, dst.Add(p[:])
 		}, nil, 0)
-		require.NoError(t, filter.SetCallbacks(func(b *libevent.BufferEvent) {
-			assert.NoError(t, b.Input().Drain(b.Input().Len()))
-		}, nil, nil))
-		require.NoError(t, filter.Enable(rd))
+		drain(t, filter)
 		go flood(peer)
 	})
 	filter.Free()
@@ -179,10 +182,7 @@ func TestStarveByExpansion(t *testing.T) {
 			}
 			return libevent.FilterOK, dst.Add([]byte("more"))
 		}, nil, 0)
-		require.NoError(t, filter.SetCallbacks(func(b *libevent.BufferEvent) {
-			assert.NoError(t, b.Input().Drain(b.Input().Len()))
-		}, nil, nil))
-		require.NoError(t, filter.Enable(rd))
+		drain(t, filter)
 		_, err := peer.Write([]byte("x"))
 		require.NoError(t, err)
 	})

@@ -39,11 +39,11 @@ func (c *Turns) Did(n int) {
 	}
 }
 
-// Over says whether the turns are over: then those who always have something to do must end.
+// Over says whether the turns are over. A function that would go on for ever must then end.
 func (c *Turns) Over() bool { return c.left <= 0 }
 
-// Run runs the loop until something was done in some turns, and fails the test if too much was done in one of them.
-// It logs how late a timer of 10 ms has come.
+// Run runs the loop until something was done in some turns, and fails the test if too much was
+// done in one of them. It logs how late a timer of 10 ms has come.
 func (c *Turns) Run(t testing.TB) {
 	t.Helper()
 	var turn *libevent.Event

@@ -24,8 +24,8 @@ var layered = []folder{{
 	path: ".",
 	layers: [][]string{
 		{"sockaddr.c", "log.c", "block.c"},
-		{"thread.c", "later.c"},
-		{"due.c"},
+		{"thread.c"},
+		{"due.c", "later.c"},
 		{"base.c", "event.c"},
 		{"bypass.c"},
 		{"lend.c", "sockopt.c"},

@@ -43,8 +43,8 @@ static int64_t do_disable(struct bev *b) { return glev_bev_disable(b->c, directi
 static int64_t do_enabled(struct bev *b) { return glev_bev_enabled(b->c); }
 static int64_t do_flush(struct bev *b) { return glev_bev_flush(b->c, direction(), (int)chance(2)); }
 static int64_t do_trigger(struct bev *b) { return glev_bev_trigger(b->c, direction(), chance(2) ? BEV_TRIG_IGNORE_WATERMARKS : 0); }
-static int64_t do_closures(struct bev *b) { return glev_bev_closures(b->c, (int)chance(4)); }
-static int64_t do_receiver(struct bev *b) { return glev_bev_receiver(b->c, (int)chance(2)); }
+static int64_t do_closures(struct bev *b) { return glev_bev_set_closures(b->c, (int)chance(4)); }
+static int64_t do_receiver(struct bev *b) { return glev_bev_set_receiver(b->c, (int)chance(2)); }
 static int64_t do_fd(struct bev *b) { return glev_bev_fd(b->c); }
 static int64_t do_priority(struct bev *b) { return glev_bev_priority(b->c); }
 static int64_t do_set_priority(struct bev *b) { return glev_bev_set_priority(b->c, (int)chance(3)); }
@@ -68,12 +68,12 @@ static int64_t do_trigger_event(struct bev *b)
 
 static int64_t do_timeouts(struct bev *b)
 {
-	return glev_bev_timeouts(b->c, chance(2) * chance(3000), chance(2) * chance(3000));
+	return glev_bev_set_timeouts(b->c, chance(2) * chance(3000), chance(2) * chance(3000));
 }
 
 static int64_t do_watermark(struct bev *b)
 {
-	return glev_bev_watermark(b->c, direction(), chance(2) * chance(100), chance(2) * (100 + chance(5000)));
+	return glev_bev_set_watermark(b->c, direction(), chance(2) * chance(100), chance(2) * (100 + chance(5000)));
 }
 
 static int64_t do_get_watermark(struct bev *b)
@@ -152,7 +152,7 @@ static int64_t do_setfd(struct bev *b)
 	return rc;
 }
 
-/* As BufferEvent.SetBase, by one who is inside. */
+/* As BufferEvent.SetBase. The caller has entered b. */
 static int64_t do_set_base(struct bev *b)
 {
 	struct base *to = world.bases[chance(HOSTED)];

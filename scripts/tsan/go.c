@@ -185,7 +185,7 @@ struct base *base_new(int wrapped)
 	b->end = &b->queue;
 	b->c = glev_base_new(b->event, 0, b);
 	if (wrapped) {
-		glev_base_is_foreign(b->c);
+		glev_base_set_foreign(b->c);
 		glev_base_wake(b->c);
 	}
 	b->usage = OPEN;
@@ -502,11 +502,11 @@ static void end_now(struct bev *b)
 	collect();
 }
 
-static void lingered(struct bev *b)
+static void flush_ends(struct bev *b)
 {
 	int was = 1;
 
-	if (__atomic_compare_exchange_n(&b->lingering, &was, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+	if (__atomic_compare_exchange_n(&b->flushing, &was, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 		end_now(b);
 }
 
@@ -519,7 +519,7 @@ void bev_free(struct bev *b)
 	if (close_object(&b->o))
 		end_now(b);
 	else
-		lingered(b);
+		flush_ends(b);
 }
 
 void bev_free_after_flush(struct bev *b, int64_t usec)
@@ -527,10 +527,10 @@ void bev_free_after_flush(struct bev *b, int64_t usec)
 	if (b->borrowed || b->loop_only || !enter(&b->o))
 		return;
 	if (close_object(&b->o)) {
-		__atomic_store_n(&b->lingering, 1, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&b->flushing, 1, __ATOMIC_SEQ_CST);
 		glev_filter_enter();
-		if (glev_bev_linger(b->c, usec) != 0)
-			lingered(b);
+		if (glev_bev_free_after_flush(b->c, usec) != 0)
+			flush_ends(b);
 		glev_filter_leave();
 	}
 	leave(&b->o);
@@ -593,12 +593,12 @@ int glevBevEvent(uintptr_t h, struct bufferevent *bev, short what, int err, int 
 	return called((void *)h);
 }
 
-void glevBevLingered(uintptr_t h, struct bufferevent *bev, short what, int err)
+void glevBevFlushEnds(uintptr_t h, struct bufferevent *bev, short what, int err)
 {
 	(void)bev;
 	(void)what;
 	(void)err;
-	lingered((void *)h);
+	flush_ends((void *)h);
 }
 
 int glevFilter(uintptr_t h, struct bufferevent *bev, int out, int64_t limit, int mode)
@@ -610,7 +610,7 @@ int glevFilter(uintptr_t h, struct bufferevent *bev, int out, int64_t limit, int
 
 	(void)bev;
 	(void)mode;
-	if (!enter(&b->o) && !(__atomic_load_n(&b->lingering, __ATOMIC_SEQ_CST) && join(&b->o)))
+	if (!enter(&b->o) && !(__atomic_load_n(&b->flushing, __ATOMIC_SEQ_CST) && join(&b->o)))
 		return BEV_NEED_MORE;
 	outermost = !__atomic_exchange_n(&b->filtering, 1, __ATOMIC_SEQ_CST);
 	src = out ? glev_bev_output(b->c) : glev_bev_input(b->under->c);

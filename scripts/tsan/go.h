@@ -34,7 +34,7 @@ struct base {
 	int wrapped; /* C's */
 	pthread_t thread;
 
-	pthread_mutex_t own; /* who has it decides who acts as the loop */
+	pthread_mutex_t own; /* the thread that has it decides which thread acts as the loop */
 	int running;
 	int leaving; /* the next turn is the last one; atomic */
 
@@ -95,7 +95,7 @@ struct bev {
 	struct bev *under; /* of a filter */
 	int loop_only;
 	int borrowed;
-	int lingering;     /* atomic */
+	int flushing;      /* atomic */
 	int filtering;     /* a filter function runs; atomic */
 	struct group *group; /* atomic */
 	const struct glev_addr *addr; /* that a connect by name tries */

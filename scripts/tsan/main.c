@@ -44,8 +44,8 @@ static struct bev *open_bev(struct bev *b, struct base *base)
 {
 	must(b->c != NULL, "a bufferevent");
 	bev_open(b, base);
-	glev_bev_known(b->c);
-	glev_bev_closures(b->c, GLEV_CB_READ | GLEV_CB_WRITE);
+	glev_bev_set_known(b->c);
+	glev_bev_set_closures(b->c, GLEV_CB_READ | GLEV_CB_WRITE);
 	return put(b);
 }
 

@@ -38,14 +38,7 @@ func filters(s *scene, fn libevent.FilterFunc) error {
 		return err
 	}
 	s.later(b.Free)
-	if err := b.SetCallbacks(s.echo, nil, s.event); err != nil {
-		return err
-	}
-	if err := b.Enable(libevent.EvRead); err != nil {
-		return err
-	}
-	go s.ask(peer, noise(100_000))
-	return s.wait()
+	return s.echoes(b, peer, 100_000)
 }
 
 // filtersOnPair has two filters with watermarks above each end.
@@ -53,12 +46,10 @@ func filtersOnPair(s *scene) error {
 	if err := s.start(libevent.Config{}); err != nil {
 		return err
 	}
-	a, b, err := s.base.NewPair(0)
+	a, b, err := s.pair()
 	if err != nil {
 		return err
 	}
-	s.later(a.Free)
-	s.later(b.Free)
 	for _, end := range []**libevent.BufferEvent{&a, &b} {
 		for range 2 {
 			if *end, err = libevent.NewFilter(*end, flip, flip, 0); err != nil {
@@ -70,10 +61,7 @@ func filtersOnPair(s *scene) error {
 			return err
 		}
 	}
-	if err := b.SetCallbacks(s.echo, nil, s.event); err != nil {
-		return err
-	}
-	if err := b.Enable(libevent.EvRead); err != nil {
+	if err := s.reads(b, s.echo); err != nil {
 		return err
 	}
 	return s.exchange(a, noise(100_000))

@@ -195,5 +195,39 @@ func (s *scene) hear(conn net.Conn, p []byte) bool {
 	return err == nil
 }
 
+// end is a bufferevent, or a connection of package openssl.
+type end interface {
+	SetCallbacks(read, write func(*libevent.BufferEvent), event func(*libevent.BufferEvent, libevent.Events)) error
+	Enable(what libevent.What) error
+	Write(p []byte) (int, error)
+}
+
+// reads sets the read closure of an end, and enables reading.
+func (s *scene) reads(b end, read func(*libevent.BufferEvent)) error {
+	if err := b.SetCallbacks(read, nil, s.event); err != nil {
+		return err
+	}
+	return b.Enable(libevent.EvRead)
+}
+
+// echoes has an end echo n bytes of its peer.
+func (s *scene) echoes(b end, peer net.Conn, n int) error {
+	if err := s.reads(b, s.echo); err != nil {
+		return err
+	}
+	go s.ask(peer, noise(n))
+	return s.wait()
+}
+
+// pair makes the two ends of a pair. They are freed at the end.
+func (s *scene) pair() (a, b *libevent.BufferEvent, err error) {
+	a, b, err = s.base.NewPair(0)
+	if err == nil {
+		s.later(a.Free)
+		s.later(b.Free)
+	}
+	return a, b, err
+}
+
 // echo sends what comes in back.
 func (s *scene) echo(b *libevent.BufferEvent) { s.fail(b.WriteBuffer(b.Input())) }

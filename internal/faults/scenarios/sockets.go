@@ -52,10 +52,7 @@ func echo(s *scene, n int, opts libevent.Options) error {
 	if err != nil {
 		return err
 	}
-	if err := b.SetCallbacks(s.echo, nil, s.event); err != nil {
-		return err
-	}
-	if err := b.Enable(libevent.EvRead); err != nil {
+	if err := s.reads(b, s.echo); err != nil {
 		return err
 	}
 	go s.ask(peer, noise(n))
@@ -186,14 +183,7 @@ func rateLimit(s *scene) error {
 	if err := b.SetRateLimit(&limit); err != nil {
 		return err
 	}
-	if err := b.SetCallbacks(s.echo, nil, s.event); err != nil {
-		return err
-	}
-	if err := b.Enable(libevent.EvRead); err != nil {
-		return err
-	}
-	go s.ask(peer, noise(20_000))
-	return s.wait()
+	return s.echoes(b, peer, 20_000)
 }
 
 func rateLimitGroup(s *scene) error {
@@ -210,14 +200,7 @@ func rateLimitGroup(s *scene) error {
 	if err := group.Add(b); err != nil {
 		return err
 	}
-	if err := b.SetCallbacks(s.echo, nil, s.event); err != nil {
-		return err
-	}
-	if err := b.Enable(libevent.EvRead); err != nil {
-		return err
-	}
-	go s.ask(peer, noise(20_000))
-	return s.wait()
+	return s.echoes(b, peer, 20_000)
 }
 
 // closeWrite sends, and closes its writing side; the peer must get the end after all bytes.
@@ -382,26 +365,14 @@ func pair(s *scene) error {
 	if err := s.start(libevent.Config{}); err != nil {
 		return err
 	}
-	a, b, err := s.base.NewPair(0)
+	a, b, err := s.pair()
 	if err != nil {
 		return err
 	}
-	s.later(a.Free)
-	s.later(b.Free)
-	if err := b.SetCallbacks(s.echo, nil, s.event); err != nil {
-		return err
-	}
-	if err := b.Enable(libevent.EvRead); err != nil {
+	if err := s.reads(b, s.echo); err != nil {
 		return err
 	}
 	return s.exchange(a, noise(200_000))
-}
-
-// end is a bufferevent, or a connection of package openssl.
-type end interface {
-	SetCallbacks(read, write func(*libevent.BufferEvent), event func(*libevent.BufferEvent, libevent.Events)) error
-	Enable(what libevent.What) error
-	Write(p []byte) (int, error)
 }
 
 // exchange writes p to an end whose other end echoes, and compares what comes back.
@@ -422,10 +393,7 @@ func (s *scene) exchange(a end, p []byte) error {
 			s.end(nil)
 		}
 	}
-	if err := a.SetCallbacks(read, nil, s.event); err != nil {
-		return err
-	}
-	if err := a.Enable(libevent.EvRead); err != nil {
+	if err := s.reads(a, read); err != nil {
 		return err
 	}
 	if _, err := a.Write(p); err != nil {

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"math/big"
+	"net"
 	"sync"
 	"syscall"
 	"time"
@@ -69,56 +70,41 @@ func tlsContexts(s *scene) error {
 	return err
 }
 
-func tlsServer(s *scene, opts libevent.Options) error {
+// tlsSocket makes a connection that speaks TLS, and its bare peer. It is freed at the end.
+func (s *scene) tlsSocket(context func() (*openssl.Context, error), opts libevent.Options) (*openssl.Conn, net.Conn, error) {
 	if err := s.start(libevent.Config{}); err != nil {
-		return err
+		return nil, nil, err
 	}
-	ctx, err := s.serverContext()
+	ctx, err := context()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	fd, peer := s.tcp()
 	conn, err := ctx.NewSocket(s.base, fd, opts|libevent.OptCloseOnFree)
 	if err != nil {
 		check(syscall.Close(fd))
-		return err
+		return nil, nil, err
 	}
 	s.later(conn.Free)
-	if err := conn.SetCallbacks(s.echo, nil, s.event); err != nil {
-		return err
-	}
-	if err := conn.Enable(libevent.EvRead); err != nil {
+	return conn, peer, nil
+}
+
+func tlsServer(s *scene, opts libevent.Options) error {
+	conn, peer, err := s.tlsSocket(s.serverContext, opts)
+	if err != nil {
 		return err
 	}
 	_, pool := certificate()
-	go s.ask(tls.Client(peer, &tls.Config{RootCAs: pool, ServerName: "localhost"}), noise(200_000))
-	return s.wait()
+	return s.echoes(conn, tls.Client(peer, &tls.Config{RootCAs: pool, ServerName: "localhost"}), 200_000)
 }
 
 func tlsClient(s *scene) error {
-	if err := s.start(libevent.Config{}); err != nil {
-		return err
-	}
-	ctx, err := s.clientContext()
+	conn, peer, err := s.tlsSocket(s.clientContext, 0)
 	if err != nil {
-		return err
-	}
-	fd, peer := s.tcp()
-	conn, err := ctx.NewSocket(s.base, fd, libevent.OptCloseOnFree)
-	if err != nil {
-		check(syscall.Close(fd))
-		return err
-	}
-	s.later(conn.Free)
-	if err := conn.SetCallbacks(s.echo, nil, s.event); err != nil {
-		return err
-	}
-	if err := conn.Enable(libevent.EvRead); err != nil {
 		return err
 	}
 	cert, _ := certificate()
-	go s.ask(tls.Server(peer, &tls.Config{Certificates: []tls.Certificate{cert}}), noise(50_000))
-	return s.wait()
+	return s.echoes(conn, tls.Server(peer, &tls.Config{Certificates: []tls.Certificate{cert}}), 50_000)
 }
 
 // tlsFilter has TLS on both ends of a pair.
@@ -134,12 +120,10 @@ func tlsFilter(s *scene) error {
 	if err != nil {
 		return err
 	}
-	a, b, err := s.base.NewPair(0)
+	a, b, err := s.pair()
 	if err != nil {
 		return err
 	}
-	s.later(a.Free)
-	s.later(b.Free)
 	serving, err := server.NewFilter(b, 0)
 	if err != nil {
 		return err
@@ -150,10 +134,7 @@ func tlsFilter(s *scene) error {
 		return err
 	}
 	s.later(asking.Free)
-	if err := serving.SetCallbacks(s.echo, nil, s.event); err != nil {
-		return err
-	}
-	if err := serving.Enable(libevent.EvRead); err != nil {
+	if err := s.reads(serving, s.echo); err != nil {
 		return err
 	}
 	return s.exchange(asking, noise(50_000))

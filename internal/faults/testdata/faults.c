@@ -40,7 +40,7 @@
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
 extern void __libc_free(void *);
 
-/* --- who calls ----------------------------------------------------------------- */
+/* --- the caller ---------------------------------------------------------------- */
 
 struct range {
 	uintptr_t lo, hi;

@@ -501,14 +501,14 @@ func (a *actor) setBase(e *end) {
 
 // filterOn puts a filter on that passes all bytes on.
 func (a *actor) filterOn(e *end) {
-	if len(e.layers()) > 5 || e.freed.Load() {
+	if len(e.layers()) > 5 {
 		return
 	}
 	e.out.wmu.Lock()
 	defer e.out.wmu.Unlock()
 	e.in.rmu.Lock()
 	defer e.in.rmu.Unlock()
-	if e.out.fin.Load() || e.in.ended.Load() {
+	if e.freed.Load() || e.out.fin.Load() || e.in.ended.Load() {
 		return
 	}
 	_, high, err := e.top().bev.Watermark(rd)
@@ -612,6 +612,8 @@ func (e *end) freeBelow(i int, limit time.Duration) {
 }
 
 func (e *end) free(a *actor) {
+	e.out.wmu.Lock() // no filter is put on meanwhile
+	defer e.out.wmu.Unlock()
 	a.note(e, "Free")
 	e.out.cut("its writer was freed")
 	e.in.cut("its reader was freed")

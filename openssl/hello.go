@@ -49,18 +49,15 @@ type choice struct {
 
 // choose runs a function that chooses, at once or on a goroutine.
 func (c *Conn) choose(fn func(*choice) error, id C.uint, kind C.int, mayRest bool) C.int {
-	run := func() (*choice, error) {
-		chosen := new(choice)
-		err := caught("a function of the Config", func() error { return fn(chosen) })
-		return chosen, err
-	}
+	var err error
+	chosen := new(choice)
+	run := func() { caught(&err, "a function of the Config", func() error { return fn(chosen) }) }
+	conclude := func() C.int { return c.chose(chosen, err) }
 	if !mayRest {
-		return c.chose(run())
+		run()
+		return conclude()
 	}
-	calling.do(func() {
-		chosen, err := run()
-		c.answer(id, kind, func() C.int { return c.chose(chosen, err) })
-	})
+	calling.do(func() { defer c.answer(id, kind, conclude); run() })
 	return C.GTLS_LATER
 }
 

@@ -52,7 +52,7 @@ func (c *Conn) choose(fn func(*choice) error, id C.uint, kind C.int, mayRest boo
 	var err error
 	chosen := new(choice)
 	run := func() { caught(&err, "a function of the Config", func() error { return fn(chosen) }) }
-	conclude := func() C.int { return c.chose(chosen, err) }
+	conclude := func() C.int { return c.chose(chosen, err, mayRest) }
 	if !mayRest {
 		run()
 		return conclude()
@@ -61,8 +61,10 @@ func (c *Conn) choose(fn func(*choice) error, id C.uint, kind C.int, mayRest boo
 	return C.GTLS_LATER
 }
 
-// chose has the handshake go on with what was chosen.
-func (c *Conn) chose(chosen *choice, err error) C.int {
+// chose has the handshake go on with what was chosen. If the chosen context was freed since
+// GetConfigForClient has returned it, the function probably has another one now. Then chose returns
+// GTLS_LATER, and the function is asked again.
+func (c *Conn) chose(chosen *choice, err error, mayRest bool) C.int {
 	const op = "handshake"
 	if err != nil {
 		return c.fail(err)
@@ -70,7 +72,11 @@ func (c *Conn) chose(chosen *choice, err error) C.int {
 	if s := chosen.follow; s != nil && s != c.ctx {
 		if !slices.Contains(c.held, s) {
 			if !s.enter() {
-				return c.fail(errFreed(op))
+				if c.missed == s || !mayRest {
+					return c.fail(errFreed(op))
+				}
+				c.missed = s
+				return C.GTLS_LATER
 			}
 			c.held = append(c.held, s)
 		}

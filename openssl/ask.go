@@ -44,35 +44,35 @@ func (w *crew) do(work func()) {
 	go w.run(work)
 }
 
+// run has a goroutine for each work, because a function of the user may end its goroutine.
 func (w *crew) run(work func()) {
-	for work != nil {
-		work()
-		work = w.next()
-	}
+	defer w.next()
+	work()
 }
 
-func (w *crew) next() func() {
+func (w *crew) next() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.waiting) == 0 {
 		w.waiting = nil
 		w.running--
-		return nil
+		return
 	}
-	work := w.waiting[0]
+	go w.run(w.waiting[0])
 	w.waiting[0] = nil
 	w.waiting = w.waiting[1:]
-	return work
 }
 
-// caught runs a function, and makes an error of its panic.
-func caught(what string, fn func() error) (err error) {
+// caught runs a function and sets *err to its result. It makes an error of a panic, and of
+// runtime.Goexit, which the methods of testing.T call that end a test.
+func caught(err *error, what string, fn func() error) {
+	*err = fmt.Errorf("openssl: %s has ended its goroutine", what)
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("openssl: panic in %s: %v", what, p)
+			*err = fmt.Errorf("openssl: panic in %s: %v", what, p)
 		}
 	}()
-	return fn()
+	*err = fn()
 }
 
 // answer answers a question of the handshake in the next turn of its loop. conclude says what the
@@ -107,17 +107,12 @@ func (c *Conn) askVerify(ders [][]byte, id C.uint, mayRest bool) C.int {
 		work.call()
 		return work.conclude()
 	}
-	verifying.do(func() {
-		work.verify()
-		if !calls {
-			c.answer(id, C.GTLS_ASK_VERIFY, work.conclude)
-			return
-		}
-		calling.do(func() {
-			work.call()
-			c.answer(id, C.GTLS_ASK_VERIFY, work.conclude)
-		})
-	})
+	then := func() { c.answer(id, C.GTLS_ASK_VERIFY, work.conclude) }
+	if calls {
+		answer := then
+		then = func() { calling.do(func() { defer answer(); work.call() }) }
+	}
+	verifying.do(func() { defer then(); work.verify() })
 	return C.GTLS_LATER
 }
 
@@ -139,31 +134,32 @@ func (e *examination) verify() {
 	if e.err != nil {
 		return
 	}
-	err := caught("a verification", func() (err error) {
-		if e.peer, err = parsePeer(e.ders); err != nil || !e.trust.verified || len(e.peer.certs) == 0 {
-			return err
+	caught(&e.err, "a verification", func() (err error) {
+		e.peer, err = parsePeer(e.ders)
+		if err == nil && e.trust.verified && len(e.peer.certs) > 0 {
+			err = e.trust.verify(e.peer, e.name, e.conn.ctx.server)
 		}
-		return e.trust.verify(e.peer, e.name, e.conn.ctx.server)
+		if err != nil {
+			err = &tls.CertificateVerificationError{UnverifiedCertificates: e.peer.certs, Err: err}
+		}
+		return err
 	})
-	if err != nil {
-		e.err = &tls.CertificateVerificationError{UnverifiedCertificates: e.peer.certs, Err: err}
-	}
 }
 
 // call calls the functions of the user.
 func (e *examination) call() {
 	if e.err == nil && e.trust.verifyPeer != nil {
-		e.err = caught("VerifyPeerCertificate", func() error { return e.trust.verifyPeer(e.ders, e.peer.chains) })
+		caught(&e.err, "VerifyPeerCertificate", func() error { return e.trust.verifyPeer(e.ders, e.peer.chains) })
 	}
 	if e.err == nil && e.state != nil {
 		e.state.HandshakeComplete = false
 		e.state.PeerCertificates, e.state.VerifiedChains = e.peer.certs, e.peer.chains
-		e.err = e.trust.confirm(e.state)
+		e.trust.confirm(&e.err, e.state)
 	}
 }
 
-func (t *trust) confirm(s *ConnectionState) error {
-	return caught("VerifyConnection", func() error { return t.verifyConnection(*s) })
+func (t *trust) confirm(err *error, s *ConnectionState) {
+	caught(err, "VerifyConnection", func() error { return t.verifyConnection(*s) })
 }
 
 // conclude keeps the result, and returns the X509_V_ for it.
@@ -189,21 +185,18 @@ func (c *Conn) askConfirm(id C.uint, mayRest bool) C.int {
 	if !t.mustConfirm(s) {
 		return C.GTLS_YES
 	}
+	conclude := func() C.int {
+		if err != nil {
+			return c.fail(err)
+		}
+		return C.GTLS_YES
+	}
 	if !mayRest {
-		return c.confirmed(t.confirm(s))
+		t.confirm(&err, s)
+		return conclude()
 	}
-	calling.do(func() {
-		err := t.confirm(s)
-		c.answer(id, C.GTLS_ASK_CONFIRM, func() C.int { return c.confirmed(err) })
-	})
+	calling.do(func() { defer c.answer(id, C.GTLS_ASK_CONFIRM, conclude); t.confirm(&err, s) })
 	return C.GTLS_LATER
-}
-
-func (c *Conn) confirmed(err error) C.int {
-	if err != nil {
-		return c.fail(err)
-	}
-	return C.GTLS_YES
 }
 
 // mustConfirm reports whether VerifyConnection is still to be called. If the peer has shown

@@ -235,6 +235,45 @@ func TestPanicWhileVerifying(t *testing.T) {
 	assert.ErrorContains(t, what.err, "no time")
 }
 
+// A function of the user may end its goroutine, as require does in a test. Then the connection fails,
+// and the goroutines for other handshakes do not become fewer.
+func TestFunctionsThatEndTheirGoroutine(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issue(t, "example.test")
+	base := newLoop(t)
+	first := func(cfg openssl.Config) told {
+		cfg.Certificates, cfg.HandshakeTimeout = []tls.Certificate{cert}, -1
+		fd, socket := testutil.TCPPair(t)
+		conn := newSocket(t, server(t, &cfg), base, fd)
+		defer conn.Free()
+		_, events := watch(t, conn)
+		failed := handshakeOf(tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", Certificates: cfg.Certificates}))
+		what := testutil.Receive(t, events)
+		require.NoError(t, socket.Close())
+		testutil.Receive(t, failed)
+		return what
+	}
+	verifies := openssl.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool()}
+	ends := map[string]openssl.Config{
+		"GetConfigForClient": {GetConfigForClient: func(*tls.ClientHelloInfo) (*openssl.Context, error) { runtime.Goexit(); return nil, nil }},
+		"GetCertificate":     {GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { runtime.Goexit(); return nil, nil }},
+		"VerifyConnection":   {VerifyConnection: func(openssl.ConnectionState) error { runtime.Goexit(); return nil }},
+	}
+	cfg := verifies
+	cfg.VerifyPeerCertificate = func([][]byte, [][]*x509.Certificate) error { runtime.Goexit(); return nil }
+	ends["VerifyPeerCertificate"] = cfg
+	cfg.VerifyPeerCertificate, cfg.Time = nil, func() time.Time { runtime.Goexit(); return time.Time{} }
+	ends["Time"] = cfg
+	for name, cfg := range ends {
+		for range max(processors, 2) + 1 { // more than there are goroutines for verifications
+			what := first(cfg)
+			assert.Equal(t, libevent.EventReading|libevent.EventError, what.what, name)
+			assert.ErrorContains(t, what.err, "ended its goroutine", name)
+		}
+	}
+	assert.Equal(t, connected, first(verifies))
+}
+
 // The peer that a server has refused learns it from an alert.
 func TestAlertForAClient(t *testing.T) {
 	ca := newAuthority(t)

@@ -111,7 +111,9 @@ type Config struct {
 	HandshakeTimeout time.Duration
 
 	// Renegotiation allows either side a new handshake on an open connection of TLS 1.2 or
-	// below.
+	// below. It is for peers that are trusted: if the peer starts a handshake and does not go
+	// on with it, and meanwhile the output is drained, or a rate limit or a filter stops reading
+	// or writing, libevent may loop for ever in one call, and the loop stands still.
 	Renegotiation bool
 
 	// KeyLogWriter gets the secrets of the connections in the format of SSLKEYLOGFILE, for

@@ -48,6 +48,7 @@ type Conn struct {
 
 	followed atomic.Pointer[shared] // what GetConfigForClient has chosen in this handshake, or nil
 	held     []*shared              // the contexts that it has chosen so far
+	missed   *shared                // one that was freed when it had chosen it
 
 	named bool        // the context has a ServerName
 	ended atomic.Bool // the event closure was told io.EOF

@@ -308,7 +308,7 @@ void gtls_conn_answer(struct gtls_conn *c, unsigned id, int kind, int answer)
 	gtls_lock(c);
 	if (gtls_conn_waits(c, id)) {
 		c->ask.pending = c->ask.gated = 0;
-		c->ask.kind = kind;
+		c->ask.kind = answer == GTLS_LATER ? 0 : kind;
 		c->ask.answer = answer;
 		c->ask.refused = kind == GTLS_ASK_VERIFY && c->server && answer != X509_V_OK;
 		if (kind == GTLS_ASK_CONFIRM)

@@ -49,23 +49,22 @@ type choice struct {
 
 // choose runs a function that chooses, at once or on a goroutine.
 func (c *Conn) choose(fn func(*choice) error, id C.uint, kind C.int, mayRest bool) C.int {
-	run := func() (*choice, error) {
-		chosen := new(choice)
-		err := caught("a function of the Config", func() error { return fn(chosen) })
-		return chosen, err
-	}
+	var err error
+	chosen := new(choice)
+	run := func() { caught(&err, "a function of the Config", func() error { return fn(chosen) }) }
+	conclude := func() C.int { return c.chose(chosen, err, mayRest) }
 	if !mayRest {
-		return c.chose(run())
+		run()
+		return conclude()
 	}
-	calling.do(func() {
-		chosen, err := run()
-		c.answer(id, kind, func() C.int { return c.chose(chosen, err) })
-	})
+	calling.do(func() { defer c.answer(id, kind, conclude); run() })
 	return C.GTLS_LATER
 }
 
-// chose has the handshake go on with what was chosen.
-func (c *Conn) chose(chosen *choice, err error) C.int {
+// chose has the handshake go on with what was chosen. If the chosen context was freed since
+// GetConfigForClient has returned it, the function probably has another one now. Then chose returns
+// GTLS_LATER, and the function is asked again.
+func (c *Conn) chose(chosen *choice, err error, mayRest bool) C.int {
 	const op = "handshake"
 	if err != nil {
 		return c.fail(err)
@@ -73,7 +72,11 @@ func (c *Conn) chose(chosen *choice, err error) C.int {
 	if s := chosen.follow; s != nil && s != c.ctx {
 		if !slices.Contains(c.held, s) {
 			if !s.enter() {
-				return c.fail(errFreed(op))
+				if c.missed == s || !mayRest {
+					return c.fail(errFreed(op))
+				}
+				c.missed = s
+				return C.GTLS_LATER
 			}
 			c.held = append(c.held, s)
 		}

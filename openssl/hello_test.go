@@ -227,6 +227,28 @@ func TestGetConfigForClient(t *testing.T) {
 	assert.ErrorIs(t, what.err, libevent.ErrClosed)
 }
 
+// A context may be replaced and freed while a handshake is about to follow it. The handshake gets
+// the new one.
+func TestGetConfigForClientDuringAReload(t *testing.T) {
+	ca := newAuthority(t)
+	old, fresh := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "old.test")}}),
+		server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	contexts := []*openssl.Context{old, fresh}
+	ctx := server(t, &openssl.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*openssl.Context, error) {
+		chosen := contexts[0]
+		contexts = contexts[1:]
+		old.Free()
+		return chosen, nil
+	}})
+	fd, socket := testutil.TCPPair(t)
+	conn := newSocket(t, ctx, newLoop(t), fd)
+	defer conn.Free()
+	_, events := watch(t, conn)
+	require.NoError(t, tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"}).Handshake())
+	assert.Equal(t, connected, testutil.Receive(t, events))
+	assert.Empty(t, contexts)
+}
+
 // A Conn whose socket is replaced asks again, and starts with its own context.
 func TestGetConfigForTheNextClient(t *testing.T) {
 	ca := newAuthority(t)

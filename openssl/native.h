@@ -179,7 +179,7 @@ unsigned char *gtls_name_der(STACK_OF(X509_NAME) *names, int i, int *n);
 int gtls_names_count(STACK_OF(X509_NAME) *names);
 
 /* Gives the answer to question id. If the handshake still waits for that, it goes on in the
- * loop's next turn. As gtls_conn_waits. */
+ * loop's next turn. With GTLS_LATER it asks again then. As gtls_conn_waits. */
 void gtls_conn_answer(struct gtls_conn *c, unsigned id, int kind, int answer);
 
 /* --- state.c --------------------------------------------------------------- */

@@ -71,7 +71,7 @@ type closures struct {
 var noClosures closures
 
 // NewSocket makes a bufferevent for a connected stream socket or a pipe, or, with fd -1, for
-// a socket that Connect makes or SetFD brings. Sockets of datagrams and listening sockets are
+// a socket that Connect makes or SetFD brings. Datagram sockets and listening sockets are
 // refused. If err is nil, NewSocket has made fd non-blocking. With OptCloseOnFree the
 // bufferevent then owns fd; without it fd stays the caller's, who closes it after Free. If err
 // is not nil, fd stays the caller's.

@@ -25,12 +25,12 @@ type WrapConfig struct {
 	OnPanic func(value any, stack []byte)
 }
 
-// WrapBase makes a Base of an event_base that C made and that stays C's: Free removes
-// what was made here and leaves the rest. C may run the loop, with event_base_dispatch
-// or event_base_loop, or Go may, with Dispatch, Loop or Run. When C runs it, closures
-// run on C's thread, and a panic goes to OnPanic and to Err while the loop goes on. (A
-// runtime.Goexit there, which t.FailNow calls, ends the process: Go cannot unwind a
-// thread that is not its own.)
+// WrapBase makes a Base of an event_base that C made and that stays C's: Free frees what this
+// package has made on it, and leaves the rest to C. Either C runs the loop, with
+// event_base_dispatch or event_base_loop, or Go does, with Dispatch, Loop or Run. When C runs the
+// loop, closures run on C's thread, and a panic goes to OnPanic and to Err while the loop goes
+// on. (A runtime.Goexit there, which t.FailNow calls, ends the process, because Go cannot unwind
+// a thread that is not its own.)
 //
 // C must call evthread_use_pthreads before it makes the base; if it did not, set NoLocks. C must
 // keep the base until Free has taken effect. Free takes effect at once if it is called before C

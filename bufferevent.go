@@ -374,15 +374,16 @@ func (b *BufferEvent) SetTimeouts(read, write time.Duration) error {
 	return err
 }
 
-// SetWatermark sets the watermarks, in bytes, of EvRead, EvWrite or both. A high mark
-// of 0 means none.
+// SetWatermark sets the watermarks, in bytes, of EvRead, EvWrite or both. A high mark of 0 means
+// none. For EvRead, a low mark above the high mark is refused.
 //
-// Reading: the read closure is called only while the input has at least low bytes. While the
-// input has high bytes or more, the loop does not read from the socket, and this costs no CPU
-// time. A read closure that leaves fewer bytes than it found, but high bytes or more, is called
-// again. One that leaves as many or more, for example because it puts back what it took, is
-// called again only after the input has been below the mark; libevent alone would call it again
-// and again, at the cost of a whole core. (With TLS, taking something counts, even if the closure
+// Reading: the read closure is called only while the input has at least low bytes. Fewer bytes
+// may be left when the stream ends; the event closure finds them in the input. While the input
+// has high bytes or more, the loop does not read from the socket, and this costs no CPU time. A
+// read closure that leaves fewer bytes than it found, but high bytes or more, is called again.
+// One that leaves as many or more, for example because it puts back what it took, is called
+// again only after the input has been below the mark; libevent alone would call it again and
+// again, at the cost of a whole core. (With TLS, taking something counts, even if the closure
 // puts it back.)
 //
 // Writing: the write closure is called after a write that leaves low bytes or fewer in the

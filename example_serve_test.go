@@ -85,7 +85,7 @@ func ExampleBufferEvent_Handle() {
 				base.LoopBreak()
 			}
 		},
-		Error: func(_ *libevent.BufferEvent, err error) { fmt.Println(err) },
+		Error: func(_ *libevent.BufferEvent, err error) { fmt.Println(err); base.LoopBreak() },
 	}), client.ConnectTo(nil, "tcp", server.Addr().String()))
 	if err != nil {
 		panic(err)

@@ -32,8 +32,9 @@ type Handler struct {
 	// Written is called after output was written, when no more than the low watermark of
 	// writing is left.
 	Written func(c *BufferEvent)
-	// End is called when the peer has ended its stream. If End is nil, the connection is
-	// freed when its output is written, after 10 seconds at the latest.
+	// End is called when the peer has ended its stream. c.Input() still has what Read has
+	// left, a part of a message for example. If End is nil, the connection is freed when its
+	// output is written, after 10 seconds at the latest.
 	End func(c *BufferEvent)
 	// Error is called when the connection, or the attempt to connect, has failed. If Error is
 	// nil, the connection is freed.

@@ -21,8 +21,10 @@ type ServeOptions struct {
 	Listen ListenOptions
 	// Options are those of each connection's bufferevent. OptCloseOnFree is added.
 	Options Options
-	// NewSocket makes the bufferevent of a connection. nil means Base.NewSocket. The method
-	// Socket of a Context of package openssl makes a server of TLS.
+	// NewSocket makes the bufferevent of a connection, on the loop's goroutine. nil means
+	// Base.NewSocket. The method Socket of a Context of package openssl makes a server of TLS. A
+	// function of the program may put a filter on the socket, and return the filter. opts has
+	// OptCloseOnFree. If NewSocket returns an error, fd must still be open; Serve closes it.
 	NewSocket func(base *Base, fd int, opts Options) (*BufferEvent, error)
 	// ReadTimeout and WriteTimeout are set with SetTimeouts on each connection; 0 means none.
 	ReadTimeout, WriteTimeout time.Duration
@@ -50,7 +52,8 @@ type Server struct {
 // calls handler, and passes what handler returns to the method Handle of c. handler runs on
 // the loop's goroutine. It may set timeouts, watermarks and limits of c, and may free c to
 // refuse the connection. If it sets the closures of c itself, with Pipe for example, the
-// Handler that it returns is not used. Serve returns at once; connections are accepted while
+// Handler that it returns is not used. It must not put a filter on c; see
+// ServeOptions.NewSocket. Serve returns at once; connections are accepted while
 // the loop runs. network and address are those of Listen.
 func (b *Base) Serve(network, address string, opts ServeOptions, handler func(c *BufferEvent) Handler) (*Server, error) {
 	return serve(b, []*Base{b}, network, address, opts, handler)

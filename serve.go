@@ -49,12 +49,14 @@ type Server struct {
 }
 
 // Serve listens, and serves each connection: it makes a bufferevent c with OptCloseOnFree,
-// calls handler, and passes what handler returns to the method Handle of c. handler runs on
-// the loop's goroutine. It may set timeouts, watermarks and limits of c, and may free c to
-// refuse the connection. If it sets the closures of c itself, with Pipe for example, the
-// Handler that it returns is not used. It must not put a filter on c; see
-// ServeOptions.NewSocket. Serve returns at once; connections are accepted while
-// the loop runs. network and address are those of Listen.
+// calls handler, and passes what handler returns to the method Handle of c. network and address
+// are those of Listen. Serve returns at once; connections are accepted while the loop runs. If
+// the loop runs already, handler may be called before Serve has returned.
+//
+// handler runs on the loop's goroutine. It may set timeouts, watermarks and limits of c, and may
+// free c to refuse the connection. If it sets the closures of c itself, with Pipe for example,
+// the Handler that it returns is not used. It must not put a filter on c; see
+// ServeOptions.NewSocket.
 func (b *Base) Serve(network, address string, opts ServeOptions, handler func(c *BufferEvent) Handler) (*Server, error) {
 	return serve(b, []*Base{b}, network, address, opts, handler)
 }
@@ -115,8 +117,9 @@ func (s *Server) Listener() *Listener { return s.listener }
 // Addr returns the address on which the server listens, also after it has ended.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Conns returns the accepted connections that exist at this moment, in no particular order.
-// Another goroutine or a closure may free any of them meanwhile.
+// Conns returns the accepted connections that exist at this moment, in no particular order. In
+// the handler of Serve, the new connection is among them. Another goroutine or a closure may
+// free any of them meanwhile.
 func (s *Server) Conns() []*BufferEvent {
 	s.mu.Lock()
 	defer s.mu.Unlock()

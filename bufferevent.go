@@ -536,11 +536,11 @@ func (b *BufferEvent) ReadBuffer(dst *Buffer) error {
 	return err
 }
 
-// Flush asks for buffered bytes to be moved on. On a socket it does nothing. On a pair
-// it moves them even if reading or writing is disabled, and FlushFinished gives the
-// other end EOF, at once: at a high mark of reading there, bytes may follow. The result
-// is true if a filter produced something. The read closure of a filter is called for
-// what Flush has brought to its input.
+// Flush makes libevent move buffered bytes on. On a socket it does nothing. On a pair it
+// moves them even if reading or writing is disabled. With FlushFinished the other end of a
+// pair gets EOF at once; if the input there is at a high mark, bytes may come after that
+// EOF. The result is true if a filter produced something. The read closure of a filter is
+// called for what Flush has brought to its input.
 // Wraps bufferevent_flush.
 func (b *BufferEvent) Flush(what What, mode FlushMode) (bool, error) {
 	const op = "bufferevent_flush"

@@ -16,17 +16,16 @@ import (
 	"github.com/go-libevent/libevent/internal/adopt"
 )
 
-// AdoptBufferEvent takes over a bufferevent that C made on this base: a socket, one end
-// of a pair or a filter. From then on it is like one that this package made: its
-// callbacks of C are removed, Free frees it, and C must not use it any more. libevent
-// does its reading and writing. If err is not nil, the bufferevent stays the caller's
-// and has not changed.
+// AdoptBufferEvent takes over a bufferevent that C made on this base: a socket, one end of a
+// pair or a filter. From then on it is like one that this package made: C's callbacks are
+// removed, Free frees it, and C must not use it any more. libevent does its reading and writing,
+// without the fast path. If err is not nil, the bufferevent stays C's and has not changed.
 //
 // C must have made it with BEV_OPT_THREADSAFE, BEV_OPT_DEFER_CALLBACKS and
-// BEV_OPT_UNLOCK_CALLBACKS, or, for OptLoopOnly, without the first and the last of
-// these. opts, and not how C made a socket, says whether Free closes its descriptor.
-// For a filter, the options with which C made it say what happens to the bufferevent
-// below.
+// BEV_OPT_UNLOCK_CALLBACKS, or, for OptLoopOnly, without the first and the last of these. For a
+// socket, OptCloseOnFree in opts says whether Free closes the descriptor, however C made the
+// socket. For a filter, the options with which C made it say whether Free also frees the
+// bufferevent below.
 //
 // With OptLoopOnly:
 // Loop goroutine only, or any goroutine while no loop runs.

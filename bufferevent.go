@@ -71,7 +71,7 @@ type closures struct {
 var noClosures closures
 
 // NewSocket makes a bufferevent for a connected stream socket or a pipe, or, with fd -1, for
-// a socket that Connect makes or SetFD brings. Sockets of datagrams and listening sockets are
+// a socket that Connect makes or SetFD brings. Datagram sockets and listening sockets are
 // refused. If err is nil, NewSocket has made fd non-blocking. With OptCloseOnFree the
 // bufferevent then owns fd; without it fd stays the caller's, who closes it after Free. If err
 // is not nil, fd stays the caller's.
@@ -374,15 +374,16 @@ func (b *BufferEvent) SetTimeouts(read, write time.Duration) error {
 	return err
 }
 
-// SetWatermark sets the watermarks, in bytes, of EvRead, EvWrite or both. A high mark
-// of 0 means none.
+// SetWatermark sets the watermarks, in bytes, of EvRead, EvWrite or both. A high mark of 0 means
+// none. For EvRead, a low mark above the high mark is refused.
 //
-// Reading: the read closure is called only while the input has at least low bytes. While the
-// input has high bytes or more, the loop does not read from the socket, and this costs no CPU
-// time. A read closure that leaves fewer bytes than it found, but high bytes or more, is called
-// again. One that leaves as many or more, for example because it puts back what it took, is
-// called again only after the input has been below the mark; libevent alone would call it again
-// and again, at the cost of a whole core. (With TLS, taking something counts, even if the closure
+// Reading: the read closure is called only while the input has at least low bytes. Fewer bytes
+// may be left when the stream ends; the event closure finds them in the input. While the input
+// has high bytes or more, the loop does not read from the socket, and this costs no CPU time. A
+// read closure that leaves fewer bytes than it found, but high bytes or more, is called again.
+// One that leaves as many or more, for example because it puts back what it took, is called
+// again only after the input has been below the mark; libevent alone would call it again and
+// again, at the cost of a whole core. (With TLS, taking something counts, even if the closure
 // puts it back.)
 //
 // Writing: the write closure is called after a write that leaves low bytes or fewer in the
@@ -535,11 +536,11 @@ func (b *BufferEvent) ReadBuffer(dst *Buffer) error {
 	return err
 }
 
-// Flush asks for buffered bytes to be moved on. On a socket it does nothing. On a pair
-// it moves them even if reading or writing is disabled, and FlushFinished gives the
-// other end EOF, at once: at a high mark of reading there, bytes may follow. The result
-// is true if a filter produced something. The read closure of a filter is called for
-// what Flush has brought to its input.
+// Flush makes libevent move buffered bytes on. On a socket it does nothing. On a pair it
+// moves them even if reading or writing is disabled. With FlushFinished the other end of a
+// pair gets EOF at once; if the input there is at a high mark, bytes may come after that
+// EOF. The result is true if a filter produced something. The read closure of a filter is
+// called for what Flush has brought to its input.
 // Wraps bufferevent_flush.
 func (b *BufferEvent) Flush(what What, mode FlushMode) (bool, error) {
 	const op = "bufferevent_flush"

@@ -15,9 +15,9 @@ import (
 // Free ends the bufferevent. Output that has not been written is dropped. The
 // descriptor is closed if OptCloseOnFree was given, and the bufferevent no longer uses
 // it in any case. A closure that runs at this moment on the loop's goroutine goes on;
-// no other one starts. With OptLoopOnly, when Free is called from another goroutine
-// while the loop runs, the bufferevent uses the descriptor until a later turn; to close
-// it yourself, wait until a function that you post after Free has run.
+// no other one starts. If Free is called with OptLoopOnly on another goroutine while the
+// loop runs, the bufferevent uses the descriptor until a later turn. To close a descriptor
+// of your own then, wait until a function that you post after Free has run.
 // Wraps bufferevent_free.
 func (b *BufferEvent) Free() {
 	if b.wrapped && b.enter() {
@@ -32,21 +32,22 @@ func (b *BufferEvent) Free() {
 	}
 }
 
-// FreeAfterFlush frees the bufferevent when its output has been written, when writing fails, or
-// when limit has passed, whichever is first. limit counts from the call, also if writing makes
-// progress; with 0 it passes in the loop's next turn. After FreeAfterFlush has returned, no
-// closure starts, nothing is read, and methods return ErrClosed. Free ends the wait at once. If
-// the bufferevent is still connecting and there is something to write, FreeAfterFlush waits for
-// the connection, too.
+// FreeAfterFlush returns at once. The loop frees the bufferevent when its output has been
+// written, when writing fails, or when limit has passed, whichever is first. limit counts from
+// the call, also if writing makes progress; with 0 it passes in the loop's next turn. After
+// FreeAfterFlush has returned, no closure starts, the program gets no more input, and methods
+// return ErrClosed. Free ends the wait at once. If the bufferevent is still connecting and there
+// is something to write, the wait includes the connecting.
 //
-// When limit passes first, the rest of the output is dropped. With OptCloseOnFree a TCP
-// connection is then reset, so that the peer does not take a part for the whole; the other end
-// of a pair gets EOF.
+// If limit passes first, the rest of the output is dropped. With OptCloseOnFree a TCP connection
+// is then reset, so that the peer does not take a part for the whole; the other end of a pair
+// gets EOF.
 //
-// When the kernel has all bytes, the peer gets EOF. If the peer is still sending, or has not
-// received everything yet (which only Linux tells), what it sends is dropped until it ends, it
-// has received everything, or limit passes: a socket that is closed earlier would be reset by
-// what the peer sends, and output on its way would be lost. After limit this can happen.
+// When the kernel has all bytes, the peer gets EOF. If the socket was closed at this moment, bytes
+// that the peer still sends would reset the connection, and output on its way would be lost. So if
+// the peer is still sending, or has not received everything yet (which only Linux tells), the loop
+// drops what the peer sends until the peer has ended its stream or has received everything, or
+// until limit passes. Then the socket is closed.
 //
 // FreeAfterFlush refuses a bufferevent of WrapBufferEvent, because only C may free that one.
 // Stands for bufferevent_free after the last write callback.

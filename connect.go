@@ -204,7 +204,7 @@ func (b *BufferEvent) SetBase(base *Base) error {
 // events are left.
 //
 // The event closure gets EventConnected, or, when there is no address or none accepts
-// the connection, EventError; it gets nothing of what happens before. The cause is an
+// the connection, EventError; it is not called for the attempts before. The cause is an
 // *Error with Op "lookup" and a *DNSError or *net.DNSError, or an *Error with Op
 // "connect" and the failure of the first address. The write timeout limits each
 // attempt, as it limits Connect, and counts as such a failure; it does not limit the
@@ -213,8 +213,9 @@ func (b *BufferEvent) SetBase(base *Base) error {
 //
 // The sockets of attempts that fail are closed. If the bufferevent has a descriptor
 // already, only the first address is tried. Free, Connect, SetFD and another
-// ConnectHostname end one that is under way. The last three are then for the loop's
-// goroutine, or any goroutine while no loop runs, and return ErrWrongLoop elsewhere.
+// ConnectHostname end a ConnectHostname that is under way. Meanwhile Connect, SetFD and
+// ConnectHostname are for the loop's goroutine, or any goroutine while no loop runs, and
+// return ErrWrongLoop elsewhere.
 // Wraps bufferevent_socket_connect_hostname. That function tries the first address
 // only, so the binding uses evdns_getaddrinfo.
 func (b *BufferEvent) ConnectHostname(dns *DNSBase, network, host string, port int) error {

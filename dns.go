@@ -19,34 +19,37 @@ import (
 	"unsafe"
 )
 
-// DNSConfig says which files and name servers NewDNSBase uses. The zero value means those of the
-// system: the files /etc/resolv.conf and /etc/hosts, and the name servers in the first.
+// DNSConfig says which files and name servers NewDNSBase uses. The zero value means
+// /etc/resolv.conf, with its name servers, and /etc/hosts.
 type DNSConfig struct {
-	// NoSystemConfig ignores /etc/resolv.conf and /etc/hosts.
+	// NoSystemConfig makes NewDNSBase ignore /etc/resolv.conf and /etc/hosts.
 	NoSystemConfig bool
 	// ResolvConf is a file to use instead of /etc/resolv.conf.
 	ResolvConf string
 	// Hosts is a file to use instead of /etc/hosts.
 	Hosts string
-	// Nameservers are asked in addition to those of resolv.conf. Each is an IP
+	// Nameservers are used in addition to those of resolv.conf. Each is an IP
 	// address, with a port if it is not 53.
 	Nameservers []string
 	// Options are set as by SetOption. They have precedence over those of
 	// resolv.conf.
 	Options map[string]string
-	// Search lists domains to look names up in, instead of those of resolv.conf.
+	// Search lists domains to look names up in, instead of those of resolv.conf. nil
+	// means those of resolv.conf.
 	Search []string
-	// Ndots is set as by SetNdots; 0 leaves it unchanged.
+	// Ndots is set as by SetNdots. 0 leaves the number of resolv.conf, or 1 if that has
+	// none or if Search is set.
 	Ndots int
 }
 
 // DNSBase is libevent's resolver, evdns. It looks host names up and never blocks the
 // loop. Its methods are safe for concurrent use.
 //
-// It asks over UDP, and caches nothing. It does not keep a loop running that has no
-// lookups to wait for, with one exception: after a name server has failed, libevent
-// asks it for google.com from time to time, to see whether it works again (option
-// "initial-probe-timeout"), and the loop waits for that.
+// It asks over UDP; libevent 2.2 asks again over TCP if an answer was truncated. It caches
+// nothing. Without lookups to wait for, it does not keep the loop running, with one
+// exception: after a name server has failed, libevent asks it for google.com from time to
+// time, to see whether it works again (option "initial-probe-timeout"), and Dispatch does
+// not return before that.
 type DNSBase struct {
 	object
 	c *C.struct_glev_dns
@@ -57,7 +60,9 @@ type DNSBase struct {
 	postponed []func() (done bool) // what to do when the clearing is done
 }
 
-// NewDNSBase makes a resolver.
+// NewDNSBase makes a resolver, which lives on this base and calls its closures there. A file
+// of cfg that cannot be read is an error; a system without /etc/resolv.conf or /etc/hosts is
+// not.
 // Wraps evdns_base_new.
 func (b *Base) NewDNSBase(cfg DNSConfig) (*DNSBase, error) {
 	const op = "evdns_base_new"
@@ -185,11 +190,11 @@ func (d *DNSBase) Nameservers() []net.Addr {
 	return addrs
 }
 
-// ClearNameservers removes all name servers. Lookups that wait for an answer are asked
-// again; these and later ones wait until name servers have been added and Resume is
-// called. ClearNameservers may take effect only when the loop has nothing else to do.
-// AddNameserver, ParseResolvConf and Resume then wait for that, and return only errors
-// that are known at once.
+// ClearNameservers removes all name servers. Lookups that have no answer yet, and later
+// ones, wait until name servers have been added and Resume is called; then they are asked.
+// ClearNameservers may take effect only when the loop has nothing else to do. Until then
+// AddNameserver, ParseResolvConf, Resume and the other settings are postponed too: they
+// return at once, and report only errors that are known by then.
 // Wraps evdns_base_clear_nameservers_and_suspend.
 func (d *DNSBase) ClearNameservers() error {
 	if err := d.enterAlive("evdns_base_clear_nameservers_and_suspend"); err != nil {
@@ -242,7 +247,7 @@ func (d *DNSBase) postpone(fn func()) bool {
 	return d.clearing
 }
 
-// Resume sends the lookups that have waited since ClearNameservers.
+// Resume asks the name servers for the lookups that have waited since ClearNameservers.
 // Wraps evdns_base_resume.
 func (d *DNSBase) Resume() error {
 	if err := d.enterAlive("evdns_base_resume"); err != nil {
@@ -309,9 +314,9 @@ func (d *DNSBase) ClearHosts() error {
 	})
 }
 
-// AddSearch puts a domain before those that are searched already. A name with fewer
-// dots than SetNdots says is looked up in the domains first and then as it is; another
-// name is looked up as it is first.
+// AddSearch adds a search domain, which is tried before those that were added earlier. A
+// name with fewer dots than SetNdots says is looked up in the search domains first and then
+// as it is. Any other name is looked up as it is first.
 // Wraps evdns_base_search_add.
 func (d *DNSBase) AddSearch(domain string) error {
 	const op = "evdns_base_search_add"
@@ -333,8 +338,8 @@ func (d *DNSBase) ClearSearch() error {
 	})
 }
 
-// SetNdots sets how many dots a name must have to be looked up as it is first: 0 to
-// 255.
+// SetNdots sets how many dots a name must have to be looked up as it is before it is looked
+// up in the search domains: 0 to 255.
 // Wraps evdns_base_search_ndots_set.
 func (d *DNSBase) SetNdots(n int) error {
 	const op, most = "evdns_base_search_ndots_set", 255
@@ -357,8 +362,8 @@ var dnsOptions = []string{
 // SetOption sets an option of resolv.conf, or one of libevent's own, by name: "timeout"
 // (seconds to wait for an answer, may have a fraction), "attempts" (how often to ask),
 // "max-timeouts", "max-inflight", "ndots", "randomize-case", "bind-to",
-// "initial-probe-timeout", "getaddrinfo-allow-skew", "so-rcvbuf", "so-sndbuf". The
-// options about sockets have an effect on name servers that are added later.
+// "initial-probe-timeout", "getaddrinfo-allow-skew", "so-rcvbuf", "so-sndbuf". "bind-to",
+// "so-rcvbuf" and "so-sndbuf" have an effect on name servers that are added later.
 // Wraps evdns_base_set_option.
 func (d *DNSBase) SetOption(name, value string) error {
 	const op = "evdns_base_set_option"
@@ -460,11 +465,11 @@ const opLookup = "lookup"
 
 var families = map[string]C.int{"ip": C.AF_UNSPEC, "ip4": C.AF_INET, "ip6": C.AF_INET6}
 
-// Lookup looks a host name up and calls fn with its addresses, or with an error, on the
-// loop's goroutine, also if the answer is known at once. network is "ip" for both kinds
-// of addresses, the IPv4 addresses first, or "ip4" or "ip6". host may be an IP address.
-// The loop does not end before fn has been called, even if no events are left. If the
-// lookup fails, the error is an *Error with a *DNSError.
+// Lookup looks a host name up and returns at once. The loop calls fn on its goroutine, with
+// the addresses or with an error, even if the answer is known at once. network is "ip" for
+// both kinds of addresses, the IPv4 addresses first, or "ip4" or "ip6". host may be an IP
+// address. Dispatch does not return before fn has been called, even if no events are left.
+// If the lookup fails, the error is an *Error with a *DNSError.
 // Wraps evdns_getaddrinfo.
 func (d *DNSBase) Lookup(network, host string, fn func([]netip.Addr, error)) (*DNSLookup, error) {
 	const op = "evdns_getaddrinfo"
@@ -587,9 +592,10 @@ type freer func()
 
 func (f freer) Free() { f() }
 
-// DNSError says why evdns has no address for a host name. libevent reports few details:
-// the code is EAI_FAIL if a name server does not answer, refuses or fails, and also if
-// a name has no address of the kind that was looked for.
+// DNSError says why evdns has no address for a host name. libevent reports few details: the
+// code is EAI_FAIL if a name server does not answer, refuses or fails, and also if a name has
+// addresses, but none of the kind that was looked for. Its methods are safe for concurrent
+// use.
 type DNSError struct {
 	Host string
 	Code int // EVUTIL_EAI_...
@@ -600,8 +606,8 @@ func (e *DNSError) Error() string {
 	return "lookup " + e.Host + ": " + C.GoString(C.evutil_gai_strerror(C.int(e.Code)))
 }
 
-// IsNotFound reports whether the name does not exist, or has no address of that
-// network. Safe for concurrent use.
+// IsNotFound reports whether the name does not exist, or has no address of the kind that was
+// looked for.
 func (e *DNSError) IsNotFound() bool {
 	return e.Code == C.EVUTIL_EAI_NONAME || e.Code == C.EVUTIL_EAI_NODATA || e.Code == C.EVUTIL_EAI_ADDRFAMILY
 }

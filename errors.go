@@ -21,26 +21,27 @@ var (
 	// ErrClosed is the error of a method on a freed object. It matches
 	// net.ErrClosed.
 	ErrClosed error = &sentinel{"libevent: object is freed", net.ErrClosed}
-	// ErrWouldBlock is the error of Read when nothing is buffered yet. It matches
-	// syscall.EAGAIN.
+	// ErrWouldBlock is the error of BufferEvent.Read, Receive and ReadFD when there is
+	// nothing to read yet, and of WriteFD when the descriptor takes nothing now. It
+	// matches syscall.EAGAIN.
 	ErrWouldBlock error = &sentinel{"libevent: nothing to read yet", syscall.EAGAIN}
-	// ErrWrongLoop is the error of a call that only the loop's goroutine may make,
-	// and that another goroutine has made while the loop runs.
+	// ErrWrongLoop is the error of a call that another goroutine has made while the loop
+	// runs, and that only the loop's goroutine may make then. It usually comes inside
+	// an *Error that names the call.
 	ErrWrongLoop = errors.New("libevent: only the loop's goroutine may make this call while the loop runs (Base.Post brings it there)")
-	// ErrRunning is the error of a call that is not possible while the loop runs,
-	// and therefore not inside a closure: starting the loop, or freeing the base.
+	// ErrRunning is the error of a call that is not possible while the loop runs, and so
+	// not in a closure either: starting the loop, and freeing the base.
 	ErrRunning = errors.New("libevent: the loop is running")
-	// ErrLoopAborted is the error of every use of a loop after a closure ended the
-	// loop's goroutine with runtime.Goexit, as t.FailNow does, or a FilterFunc any
-	// goroutine. That removes libevent's frames from the stack, and the base cannot
-	// run again.
+	// ErrLoopAborted is the error of every use of a loop after one of its closures, or a
+	// FilterFunc on any goroutine, has called runtime.Goexit, as t.FailNow does. Goexit
+	// removes libevent's frames from the stack, so the base cannot run again.
 	ErrLoopAborted = errors.New("libevent: a closure called runtime.Goexit (t.FailNow, perhaps); the base cannot run again")
 	// ErrLent is the error of a change to a buffer while a function of Peek, Pullup
 	// or Reserve sees its bytes.
 	ErrLent = errors.New("libevent: buffer is lent to a Peek, Pullup or Reserve")
-	// ErrFrozen is the error of a change at an end of a buffer that is frozen. A
-	// bufferevent freezes the ends that only libevent may change: the back of its
-	// input and the front of its output.
+	// ErrFrozen is the error of a change at a frozen end of a buffer. The ends that only
+	// libevent may change are frozen: the back of the input of a bufferevent, and the
+	// front of its output.
 	ErrFrozen = errors.New("libevent: that end of the buffer is frozen")
 )
 
@@ -63,19 +64,21 @@ type sentinel struct {
 func (s *sentinel) Error() string { return s.text }
 func (s *sentinel) Unwrap() error { return s.is }
 
-// Error is the error of a call into libevent, or the cause of an EventError. Err is a
-// syscall.Errno, or says which argument was refused and why; then it matches
-// syscall.EINVAL. Error implements net.Error. If it is about a connection or a listener, it
-// has the addresses, and reads like a net.OpError.
+// Error is the error of a call into libevent, or the cause of an EventError. Err is most often
+// a syscall.Errno. For a refused argument, Err says which one and why, and matches
+// syscall.EINVAL. For a failed lookup, Err is most often a *DNSError or a *net.DNSError. Error
+// implements net.Error. If it is about a connection or a listener, it has the addresses, and
+// its text is like that of a net.OpError.
 type Error struct {
-	Op  string // the libevent function, or "read", "write", "connect", "lookup", "listen", "accept"
-	Err error
+	Op  string // the libevent function, or "read", "write", "connect", "lookup", "listen", "accept", "filter"
+	Err error  // the cause
 
 	Net    string   // "tcp" or "unix", or "" if the error is not about an address
 	Source net.Addr // the address of this end, or nil
 	Addr   net.Addr // the address of the peer, or the one to listen on; or nil
 }
 
+// Error returns the operation, the addresses if there are any, and the text of Err.
 func (e *Error) Error() string {
 	// What Err says of itself is not said twice.
 	err := strings.TrimPrefix(e.Err.Error(), "libevent: ")
@@ -111,13 +114,13 @@ func (e *Error) Temporary() bool {
 }
 
 // PanicError is the value with which Dispatch, Loop and Run panic after a closure has
-// panicked. It has the panic's value and the stack of the closure, which no longer
-// exists by then.
+// panicked. A trace of that second panic does not show the closure, so Stack has its stack.
 type PanicError struct {
-	Value any
-	Stack []byte
+	Value any    // the value of the closure's panic
+	Stack []byte // as runtime/debug.Stack returns it
 }
 
+// Error returns the value of the panic and the stack of the closure.
 func (e *PanicError) Error() string {
 	return fmt.Sprintf("libevent: panic in a closure: %v\n\n%s", e.Value, e.Stack)
 }

@@ -16,9 +16,9 @@ import (
 	"unsafe"
 )
 
-// Event waits for a descriptor, a time or a signal, or for Active, and then its closure
-// is called on the loop's goroutine. It does nothing before Add. Its methods are safe
-// for concurrent use unless their doc says otherwise.
+// Event calls a closure on the loop's goroutine when a descriptor is ready, when a time has
+// passed, when a signal comes, or when the program calls Active. An event waits only after
+// Add. Its methods are safe for concurrent use unless their doc says otherwise.
 type Event struct {
 	object
 	c  *C.struct_glev_event
@@ -29,9 +29,9 @@ type Event struct {
 }
 
 // NewEvent makes an event for a descriptor. what has EvRead, EvWrite or both, and may
-// have EvPersist (stay added after firing) and EvET. The descriptor stays the caller's,
-// who closes it after Free or Del. With fd -1 and neither EvRead nor EvWrite the event
-// is a timer, or, with Active, a user event. EvPersist makes a timer repeat.
+// have EvPersist (stay added after firing) and EvET. The descriptor stays the caller's, who
+// closes it after Free or Del. With fd -1, what has neither EvRead nor EvWrite; the event is
+// then a timer, or fires only when the program calls Active. EvPersist makes a timer repeat.
 // Wraps event_new.
 func (b *Base) NewEvent(fd int, what What, fn func(fd int, what What)) (*Event, error) {
 	const op = "event_new"
@@ -58,8 +58,8 @@ func (b *Base) NewTimer(fn func()) (*Event, error) {
 	return b.newEvent(op, -1, 0, func(int, What) { fn() }, nil)
 }
 
-// After makes a timer that calls fn once, when d has passed, and is freed then. Free before
-// that takes the call back.
+// After makes a timer that calls fn once, on the loop's goroutine, when d has passed. The
+// timer is freed then. Free before that cancels the call. A negative d is refused.
 // Wraps evtimer_new and evtimer_add.
 func (b *Base) After(d time.Duration, fn func()) (*Event, error) {
 	var e *Event
@@ -69,8 +69,8 @@ func (b *Base) After(d time.Duration, fn func()) (*Event, error) {
 	}, &e)
 }
 
-// Every makes a timer that calls fn each time d has passed, until it is freed. If the loop is
-// late, calls are left out.
+// Every makes a timer that calls fn, on the loop's goroutine, each time d has passed, until the
+// timer is freed. If the loop is late, calls are left out. A d of 0 or less is refused.
 // Wraps event_new and event_add.
 func (b *Base) Every(d time.Duration, fn func()) (*Event, error) {
 	var e *Event
@@ -131,9 +131,9 @@ func (b *Base) newEvent(op string, fd int, what What, fn func(int, What), sig *s
 	return e, nil
 }
 
-// Add makes the event wait. It fires with EvTimeout after d, rounded up to
-// microseconds, if nothing else happens before. A negative d means no timeout; a signal
-// takes none. Adding again restarts the timeout.
+// Add makes the event wait. If nothing else happens before, the event fires with EvTimeout
+// after d, rounded up to microseconds. A negative d means no timeout; an event for a signal
+// accepts no other d. To add an event again restarts its timeout.
 // Wraps event_add.
 func (e *Event) Add(d time.Duration) error {
 	const op = "event_add"
@@ -156,8 +156,8 @@ func (e *Event) Add(d time.Duration) error {
 	return err
 }
 
-// Del makes the event stop waiting. If Del is called from another goroutine than the
-// loop's, a closure that the loop is about to call may still start.
+// Del makes the event stop waiting. If Del is called on another goroutine than the loop's,
+// and the loop is about to call the closure, the closure may still start.
 // Wraps event_del.
 func (e *Event) Del() error {
 	if err := e.lock("event_del"); err != nil {
@@ -169,9 +169,10 @@ func (e *Event) Del() error {
 	return err
 }
 
-// Active makes the event fire with what, whether it is added or not. Several calls
-// before the closure runs count as one. When many events were made active since the
-// loop last polled, it fires after the loop has polled again.
+// Active makes the event fire with what, a set of EvTimeout, EvRead, EvWrite and EvSignal,
+// whether the event is added or not. Several calls before the closure runs count as one. If
+// many events were made active since the loop last polled, the event fires after the loop
+// has polled again.
 // Wraps event_active.
 func (e *Event) Active(what What) error {
 	const op = "event_active"
@@ -197,7 +198,7 @@ func (e *Event) Pending(what What) What {
 	return What(C.glev_event_pending(e.c, C.short(what&(EvTimeout|EvRead|EvWrite|EvSignal))))
 }
 
-// FD returns the descriptor, or -1.
+// FD returns the descriptor of the event, or -1 if it has none or is freed.
 // Wraps event_get_fd.
 func (e *Event) FD() int {
 	if err := e.lock("event_get_fd"); err != nil {
@@ -211,8 +212,8 @@ func (e *Event) FD() int {
 // Wraps event_get_base.
 func (e *Event) Base() *Base { return e.base }
 
-// SetPriority sets the priority, from 0 (first) to Config.Priorities minus one. It
-// fails with EBUSY while the event is due.
+// SetPriority sets the priority, from 0 (first) to Config.Priorities minus one. The error is
+// EBUSY while the event is due.
 // Loop goroutine only, or any goroutine while no loop runs or the event is not added.
 // Wraps event_priority_set.
 func (e *Event) SetPriority(priority int) error {
@@ -238,15 +239,15 @@ func (e *Event) Priority() int {
 	return int(C.event_get_priority(e.c.ev))
 }
 
-// CommonTimeout is a timeout that many events of one base have. Such events cost less
-// than others. Make it with Base.NewCommonTimeout; it lives as long as the base.
+// CommonTimeout is a timeout that many events of one base share. It makes adding and deleting
+// those events cheaper. Make it with Base.NewCommonTimeout. It lives as long as the base.
 type CommonTimeout struct {
 	base *Base
 	tv   *C.struct_timeval // libevent's own, with a mark in it
 }
 
-// NewCommonTimeout tells libevent that many events will have the timeout d, rounded up
-// to microseconds. A base takes 256 of them; the next one fails with ENOSPC.
+// NewCommonTimeout tells libevent that many events will have the timeout d, rounded up to
+// microseconds. A base can have 256 common timeouts; for the next one the error is ENOSPC.
 // Wraps event_base_init_common_timeout.
 func (b *Base) NewCommonTimeout(d time.Duration) (*CommonTimeout, error) {
 	const op = "event_base_init_common_timeout"

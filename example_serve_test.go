@@ -85,7 +85,7 @@ func ExampleBufferEvent_Handle() {
 				base.LoopBreak()
 			}
 		},
-		Error: func(_ *libevent.BufferEvent, err error) { fmt.Println(err) },
+		Error: func(_ *libevent.BufferEvent, err error) { fmt.Println(err); base.LoopBreak() },
 	}), client.ConnectTo(nil, "tcp", server.Addr().String()))
 	if err != nil {
 		panic(err)
@@ -94,4 +94,66 @@ func ExampleBufferEvent_Handle() {
 	// Output:
 	// you said "hello"
 	// <nil>
+}
+
+// The connections of this server have a filter that replaces each byte by its complement, in both
+// directions. The handler and its closures get the filter.
+func ExampleServeOptions() {
+	complement := func(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+		p, _ := io.ReadAll(src)
+		if len(p) == 0 {
+			return libevent.FilterNeedMore, nil
+		}
+		for i := range p {
+			p[i] = ^p[i]
+		}
+		return libevent.FilterOK, dst.Add(p)
+	}
+	newSocket := func(base *libevent.Base, fd int, opts libevent.Options) (*libevent.BufferEvent, error) {
+		c, err := base.NewSocket(fd, opts)
+		if err != nil {
+			return nil, err
+		}
+		f, err := libevent.NewFilter(c, complement, complement, opts)
+		if err != nil {
+			c.SetFD(-1) // fd stays open: Serve closes it
+			c.Free()
+			return nil, err
+		}
+		return f, nil
+	}
+	base, err := libevent.NewBase()
+	if err != nil {
+		panic(err)
+	}
+	defer base.Free()
+	server, err := base.Serve("tcp", "127.0.0.1:0", libevent.ServeOptions{NewSocket: newSocket}, func(*libevent.BufferEvent) libevent.Handler {
+		return libevent.Handler{Read: func(c *libevent.BufferEvent) {
+			p, _ := io.ReadAll(c.Input())
+			fmt.Printf("the server reads %q\n", p)
+			c.WriteString("bye")
+		}}
+	})
+	if err != nil {
+		panic(err)
+	}
+	defer server.Close()
+
+	ctx, stop := context.WithCancel(context.Background())
+	go func() { // a client
+		defer stop()
+		conn, err := net.Dial("tcp", server.Addr().String())
+		if err != nil {
+			panic(err)
+		}
+		defer conn.Close()
+		conn.Write([]byte{^byte('h'), ^byte('i')})
+		answer := make([]byte, 3)
+		io.ReadFull(conn, answer)
+		fmt.Println(answer)
+	}()
+	base.Run(ctx)
+	// Output:
+	// the server reads "hi"
+	// [157 134 154]
 }

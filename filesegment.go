@@ -18,15 +18,14 @@ import (
 // FileSegment is a part of a file that can be added to many buffers. Its methods are
 // safe for concurrent use.
 //
-// In the output of a socket bufferevent it goes from the file to the socket by
-// sendfile, without a copy in this process. Until it has been written the front of that
-// output is frozen, even after Unfreeze, and the bytes cannot be looked at: Peek,
-// Pullup and CopyOut return an error that matches errors.ErrUnsupported, and Search
-// finds nothing. That ends when the output has become empty. If the file has become
-// shorter, the bufferevent gets EventEOF|EventWriting. Rate limits do not hold inside
-// such a chain.
+// In the output of a socket bufferevent, sendfile moves the bytes from the file to the
+// socket, without a copy in this process. Until that output has become empty again, its
+// front is frozen, even after Unfreeze, and its bytes cannot be looked at: Peek, Pullup and
+// CopyOut return an error that matches errors.ErrUnsupported, and Search finds nothing. If
+// the file has become shorter meanwhile, the bufferevent gets EventEOF|EventWriting. A rate
+// limit cannot divide a piece of a segment, which is 1 MiB, or a 1024th of a larger file.
 //
-// Any other buffer gets a copy, which is read when the segment is added.
+// For any other buffer, AddFileSegment reads the file and appends a copy.
 type FileSegment struct {
 	usage
 	c       *C.struct_glev_file
@@ -36,12 +35,13 @@ type FileSegment struct {
 	cleanup atomic.Pointer[func()]
 }
 
-// FileSegmentOptions say how a FileSegment gets its bytes.
+// FileSegmentOptions says how a FileSegment gets its bytes. The zero value is right for
+// most files.
 type FileSegmentOptions struct {
-	// DisableSendfile reads the file for sockets, too.
+	// DisableSendfile makes libevent read the file for sockets, too.
 	DisableSendfile bool
-	// Mmap maps the file instead of reading it. The file must not become shorter
-	// while the segment is in use: SIGBUS would kill the process.
+	// Mmap makes libevent map the file instead of reading it. The file must not become
+	// shorter while the segment is in use, because SIGBUS would end the process.
 	Mmap bool
 }
 
@@ -116,7 +116,7 @@ func (s *FileSegment) SetCleanup(fn func()) error {
 	return nil
 }
 
-// Free frees the segment. Buffers keep what they have of it.
+// Free frees the segment. Buffers to which it was added keep their bytes of it.
 // Wraps evbuffer_file_segment_free.
 func (s *FileSegment) Free() {
 	if s.close() {

@@ -14,26 +14,28 @@ import (
 	"syscall"
 )
 
-// FilterFunc takes bytes from src, changes them, and appends the result to dst. The function for
-// the input moves them from the input of the bufferevent below to the filter's input. The
-// function for the output moves them from the filter's output to the output of the bufferevent
-// below. limit is how many bytes dst should get at most; -1 means no limit.
-// With FlushFinished nothing will follow, so the function writes what it still holds. The
-// function for the input is called in this way before the event closure gets EventEOF; what it
-// adds goes to the read closure first. If it then finds that something is missing, a part of a
-// frame for example, it returns FilterError, and the event closure gets EventError instead of
-// EventEOF: a stream that was cut does not look whole.
+// FilterFunc takes bytes from src, changes them, and appends the result to dst. For the function
+// for the input, src is the input of the bufferevent below, and dst the input of the filter. For
+// the function for the output, src is the output of the filter, and dst the output of the
+// bufferevent below. limit is how many bytes dst should get at most; -1 means no limit.
 //
-// The function returns FilterOK if it has moved something. Then it is called again if there is
+// If mode is FlushFinished, no more bytes will follow, so the function appends what it still
+// holds. At the end of the stream the function for the input is called in this way before the
+// event closure gets EventEOF, and what it appends goes to the read closure first. If something
+// is missing then, such as a part of a frame, the function returns FilterError. The event closure
+// gets EventError instead of EventEOF, so that a stream which was cut does not look whole.
+//
+// The function returns FilterOK if it has moved something. It is then called again if there is
 // more, at once or after the loop has served others. It returns FilterNeedMore if it cannot go
-// on before more bytes come. It returns FilterError with an error if the bytes are invalid; the
-// event closure gets EventError then, and Err returns the error.
+// on before more bytes come. It returns FilterError with an error if the bytes are invalid; then
+// the event closure gets EventError, and Err returns that error inside an *Error.
 //
-// libevent needs the result at once, so it calls a FilterFunc while it holds a lock, which it
-// does for no other closure. The function runs on the loop's goroutine, or on the goroutine that
-// writes to the filter. It may use src and dst, but no other object of this package, and must
-// not keep them. It must not wait for another goroutine, which may need the lock. A panic in it
-// comes out of the method that made libevent call it.
+// libevent needs the result at once, so it holds a lock while it calls a FilterFunc. It does so
+// for no other closure. The function runs on the loop's goroutine, or on the goroutine that
+// writes to the filter. It may use src and dst, must not keep them, and must not use any other
+// object of this package. It must not wait for another goroutine, because that may need the
+// lock. A panic in it comes out of the method that made libevent call it, or out of Dispatch,
+// Loop or Run if the loop called it.
 type FilterFunc func(src, dst *Buffer, limit int, mode FlushMode) (FilterResult, error)
 
 // filter is what a BufferEvent has in addition if it is a filter.
@@ -46,13 +48,13 @@ type filter struct {
 
 // NewFilter puts a filter on the bufferevent under. What the program reads from the filter has
 // gone through in, and what it writes to the filter goes through out. If one of them is nil, the
-// bytes of that direction pass as they are.
+// bytes of that direction pass unchanged.
 //
-// Until the filter is freed, the filter uses under. The closures of under are not called
-// meanwhile. These methods of under return errors: SetCallbacks, CloseWrite, FreeAfterFlush,
+// The filter uses under until the filter is freed. Meanwhile the closures of under are not
+// called, and these methods of under return errors: SetCallbacks, CloseWrite, FreeAfterFlush,
 // Trigger, TriggerEvent, and Peek, Pullup and Reserve of its buffers. With OptCloseOnFree, Free
-// of the filter also frees under. Without it, under then calls its closures again. While a
-// function of Peek, Pullup or Reserve sees bytes of under, NewFilter returns ErrLent.
+// of the filter also frees under. Without it, the closures of under are called again after that.
+// While a function of Peek, Pullup or Reserve sees bytes of under, NewFilter returns ErrLent.
 //
 // The filter reads nothing before Enable(EvRead). CloseWrite and FreeAfterFlush of the filter
 // first call out with FlushFinished, and then wait until the bufferevents below have written.

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// What says what an event waits for and why it fired. For bufferevents EvRead and
-// EvWrite are the two directions.
+// What is a set of reasons for an event: those that it waits for, or those for which it has
+// fired. For bufferevents EvRead and EvWrite are the two directions.
 type What int16
 
 const (

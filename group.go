@@ -16,16 +16,15 @@ import (
 	"time"
 )
 
-// Loop is what a Base and a Group have in common. A program that serves or makes connections
-// through a Loop works with one loop and with several. Its methods are safe for concurrent
-// use.
+// Loop is what a Base and a Group have in common, so that one function can serve or make
+// connections on one loop or on several. Its methods are safe for concurrent use.
 type Loop interface {
 	// Next returns the base for the next connection: a Group returns each of its
 	// bases in turn, a Base returns itself.
 	Next() *Base
-	// Listen has accept called for each connection, on the goroutine of the loop
-	// where the connection is to live, which is the loop of l.Base(). See
-	// Base.Listen and Group.Listen.
+	// Listen listens, and calls accept for each connection, on the goroutine of the
+	// loop that the connection is for, which is the loop of l.Base(). See Base.Listen
+	// and Group.Listen.
 	Listen(network, address string, opts ListenOptions, accept func(l *Listener, fd int, remote net.Addr)) (*Listener, error)
 }
 
@@ -34,12 +33,12 @@ var (
 	_ Loop = (*Group)(nil)
 )
 
-// Group is several event loops that run together, each on its own goroutine and OS
-// thread, so that the closures of a program use more than one core. What lives on one
-// of its bases stays there, with all its closures. Closures of different bases run at
-// the same time, so what they share needs atomics or a lock. Closures may use
-// bufferevents of other loops, unless those were made with OptLoopOnly. The methods of
-// a Group are safe for concurrent use.
+// Group is several event loops that run together, each on its own goroutine and OS thread,
+// so that the closures of a program use more than one core. An object stays on the base on
+// which it was made, unless SetBase moves it, and its closures run on the loop of that base.
+// Closures of different bases run at the same time, so data that they share needs atomics or
+// a lock. Closures may use bufferevents of other loops, unless those were made with
+// OptLoopOnly. The methods of a Group are safe for concurrent use.
 type Group struct {
 	bases []*Base
 	turn  atomic.Uint64
@@ -81,10 +80,9 @@ func (g *Group) Len() int { return len(g.bases) }
 // stay the group's: its Run runs them and its Free frees them.
 func (g *Group) Bases() []*Base { return slices.Clone(g.bases) }
 
-// Next returns each base in turn, for a connection that the caller makes, or for a
-// function that any loop may run. It leaves out bases that were freed or whose loops
-// cannot run again, unless none is left. For a Group that NewGroup did not make it
-// returns nil.
+// Next returns each base in turn, for a connection that the caller makes, or for a function
+// that any loop may run. It leaves out bases that were freed or whose loops cannot run again,
+// unless all are. If NewGroup did not make the Group, Next returns nil.
 func (g *Group) Next() *Base {
 	for range g.bases {
 		b := g.bases[(g.turn.Add(1)-1)%uint64(len(g.bases))]
@@ -98,7 +96,7 @@ func (g *Group) Next() *Base {
 	return g.bases[0]
 }
 
-// Next returns b, which is a Loop of one base.
+// Next returns b itself. With it a Base is a Loop.
 func (b *Base) Next() *Base { return b }
 
 // Stats returns the sums of the bases' counters, also after Free.
@@ -109,9 +107,9 @@ func (g *Group) Stats() (sum Stats) {
 	return sum
 }
 
-// PostAll runs fn once on the goroutine of each loop, on several at the same time, and
-// gives it the base. It posts to each base as Base.Post does. If a base's loop cannot
-// run again, the others run fn all the same, and the error says why.
+// PostAll posts fn to each base, as Base.Post does. Each loop runs fn once, on its goroutine,
+// with its base as the argument; several loops may run fn at the same time. If the loop of a
+// base cannot run again, the other loops still run fn, and PostAll returns the error.
 func (g *Group) PostAll(fn func(b *Base)) error {
 	if fn == nil {
 		return badArgument("PostAll", "fn is nil")
@@ -132,14 +130,15 @@ func (g *Group) each(fn func(*Base) error) (err error) {
 	return err
 }
 
-// Listen is Base.Listen that gives the connections to the loops in turn. accept runs on
-// the goroutine of the loop whose turn it is, at the same time as accept for other
-// loops, and l.Base() is the base where the connection is to live. This l is that
-// loop's share of the Listener that Listen returned. It does what that Listener does:
-// Free in a closure, for example, ends accepting for all loops. The loop of one base
-// takes the connections from the backlog, a different one for each Listen; while a
-// closure blocks that loop, no connection is accepted. When the Listener is freed or
-// disabled, connections that are on their way to another loop are closed.
+// Listen is Base.Listen, and gives the connections to the loops in turn. accept runs on the
+// goroutine of the loop whose turn it is, and so at the same time on several loops. l.Base()
+// is the base of that loop, on which accept makes the bufferevent. The methods of l act on the
+// Listener that Listen returned: l.Free, for example, ends accepting for all loops.
+//
+// One of the loops accepts all connections and passes them on; for the next Listen it is
+// another loop. While a closure blocks that loop, no connection is accepted. When the
+// Listener is freed or disabled, connections that are on their way to another loop are
+// closed.
 // Wraps evconnlistener_new_bind.
 func (g *Group) Listen(network, address string, opts ListenOptions, accept func(l *Listener, fd int, remote net.Addr)) (*Listener, error) {
 	b := g.Next()
@@ -149,8 +148,7 @@ func (g *Group) Listen(network, address string, opts ListenOptions, accept func(
 	return b.listen(network, address, opts, accept, g.bases)
 }
 
-// ListenFD is Base.ListenFD that gives the connections to the loops in turn, as Listen
-// does.
+// ListenFD is Base.ListenFD, and gives the connections to the loops in turn, as Listen does.
 // Wraps evconnlistener_new.
 func (g *Group) ListenFD(fd int, opts ListenOptions, accept func(l *Listener, fd int, remote net.Addr)) (*Listener, error) {
 	b := g.Next()
@@ -163,15 +161,15 @@ func (g *Group) ListenFD(fd int, opts ListenOptions, accept func(l *Listener, fd
 // Run runs all loops, each on a goroutine of its own, and returns when all have ended.
 // They run until ctx ends, and Run then returns context.Cause(ctx). They also end when
 // LoopExit or LoopBreak, of the group or of a base, ends one of them: the others then
-// end after the callback that each runs at that moment, and Run returns nil. Unlike the
-// loop of a single base, they do not end when nothing is left to wait for, because work
-// may come from another loop; Finish changes that.
+// end after the callback that each runs at that moment, and Run returns nil. They do not
+// end when nothing is left to wait for, because work may come from another loop; Finish
+// changes that.
 //
-// A panic in a closure ends all loops, and comes out of Run as a *PanicError. Of
-// several panics at the same time the first comes out, and the others are logged. After
-// a Goexit in a closure Run returns ErrLoopAborted: that base cannot run again, and
-// therefore the group cannot either. Run returns ErrRunning if one of the bases runs
-// already, which includes a call inside a closure of the group.
+// A panic in a closure ends all loops, and comes out of Run as a *PanicError. If several
+// closures panic at the same time, the first panic comes out, and the others are logged. After
+// a runtime.Goexit in a closure Run returns ErrLoopAborted: the base of that closure cannot
+// run again, and so the group cannot either. Run returns ErrRunning if one of the bases runs
+// already, and so in a closure of the group.
 // Wraps event_base_loop.
 func (g *Group) Run(ctx context.Context) error {
 	if ctx == nil {
@@ -299,10 +297,10 @@ func (b *Base) turnApart(ctx context.Context, ended chan<- loopEnd) {
 	end.empty, end.err = b.turn("event_base_loop", 0, ctx)
 }
 
-// Finish lets each loop end when nothing is left to wait for on its base, and Run
-// return when all have ended. Free or disable listeners first: what one loop gives to
-// another loop that has ended, connections included, waits for the next Run. If no Run
-// is in progress, Finish has its effect on the next one.
+// Finish lets each loop end when nothing is left to wait for on its base. Run returns when
+// all have ended. Free or disable listeners before: a connection or a function that one loop
+// passes to a loop that has ended waits for the next Run. If no Run is in progress, Finish
+// acts on the next one.
 func (g *Group) Finish() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -314,9 +312,9 @@ func (g *Group) Finish() error {
 	return nil
 }
 
-// LoopExit ends the loops after d: the first base's when the closures that are due on
-// it have run, the others' after the callback that each runs then. If it is called
-// before Run, it ends the next one. A negative d is refused.
+// LoopExit ends the loops after d. The loop of the first base ends when the closures that are
+// due on it have run, the other loops after the callback that each runs at that moment. If it
+// is called before Run, it ends the next Run. A negative d is refused.
 // Wraps event_base_loopexit.
 func (g *Group) LoopExit(d time.Duration) error {
 	if len(g.bases) == 0 {
@@ -332,10 +330,10 @@ func (g *Group) LoopExit(d time.Duration) error {
 // Wraps event_base_loopbreak.
 func (g *Group) LoopBreak() error { return g.each((*Base).LoopBreak) }
 
-// Free frees the bases and everything that still lives on them, as Base.Free does, and
-// closes connections that are on their way between loops. While a Run is in progress,
-// and therefore inside a closure, it returns ErrRunning and does nothing. If a Goexit
-// has aborted the loop of a base, Free frees what it can and returns ErrLoopAborted.
+// Free frees the bases and everything that still lives on them, as Base.Free does, and closes
+// connections that are on their way between loops. While a Run is in progress, and so in a
+// closure, Free returns ErrRunning and does nothing. If a runtime.Goexit has aborted the loop
+// of a base, Free frees what it can and returns ErrLoopAborted.
 // Wraps event_base_free.
 func (g *Group) Free() (err error) {
 	for _, b := range g.bases {

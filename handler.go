@@ -16,40 +16,45 @@ const (
 	flushLimit = 10 * time.Second
 )
 
-// Handler says what happens on a connection. It is what SetCallbacks takes, with a closure
-// for each kind of event. What happens if a closure is nil stands beside it. BufferEvent.Handle
-// sets a Handler, and so does Serve. The closures run on the loop's goroutine.
+// Handler has the closures of a connection: those of SetCallbacks, but with one for each kind of
+// event. All may be nil; the comment of each says what happens then. BufferEvent.Handle sets a
+// Handler, and so does Serve. The closures run on the loop's goroutine.
 //
-// A closure that is set decides alone what becomes of the connection; End, Error and
-// Timeout usually end in a Free.
+// If End, Error or Timeout is set, it decides what becomes of the connection, and usually
+// frees it.
 type Handler struct {
-	// Connected: Connect, ConnectHostname or a TLS handshake has succeeded.
+	// Connected is called when Connect, ConnectHostname or a TLS handshake has succeeded, and
+	// not for a connection that a server has accepted without TLS.
 	Connected func(c *BufferEvent)
-	// Read: bytes have come, and c.Input() has them. If Read is nil, they are dropped.
+	// Read is called when bytes have come; c.Input() has them. If Read is nil, they are
+	// dropped.
 	Read func(c *BufferEvent)
-	// Written: output was written, and at most the low watermark of writing still waits.
+	// Written is called after output was written, when no more than the low watermark of
+	// writing is left.
 	Written func(c *BufferEvent)
-	// End: the peer has ended its stream, and sends no more. If End is nil, the connection
-	// is freed when its output is written, after 10 seconds at the latest.
+	// End is called when the peer has ended its stream. c.Input() still has what Read has
+	// left, a part of a message for example. If End is nil, the connection is freed when its
+	// output is written, after 10 seconds at the latest.
 	End func(c *BufferEvent)
-	// Error: the connection, or the attempt to connect, has failed. If Error is nil, the
-	// connection is freed.
+	// Error is called when the connection, or the attempt to connect, has failed. If Error is
+	// nil, the connection is freed.
 	Error func(c *BufferEvent, err error)
-	// Timeout: a timeout of SetTimeouts has passed in a direction, EvRead or EvWrite, which
-	// is off until it is enabled again. If Timeout is nil, Error gets os.ErrDeadlineExceeded.
+	// Timeout is called when a timeout of SetTimeouts has passed. what is EvRead, EvWrite or
+	// both: the directions that are now off until they are enabled again. If Timeout is nil,
+	// the connection has failed with os.ErrDeadlineExceeded.
 	Timeout func(c *BufferEvent, what What)
 
-	// MaxOutput bounds the output, in bytes: while more is waiting to be written after
-	// Read has returned, the connection is not read from, so that a peer which does not
+	// MaxOutput bounds the output, in bytes. If more is waiting to be written when Read has
+	// returned, the loop stops reading from the connection, so that a peer which does not
 	// read its answers cannot make the program keep ever more of them. Reading goes on when
-	// half of it, or with Written set the low watermark of writing, is left. 0 means 1 MiB,
-	// and a negative number means no bound.
+	// half of MaxOutput is left, and, if Written is set, not before Written has been called.
+	// 0 means 1 MiB, and a negative number means no bound.
 	MaxOutput int
 }
 
-// Handle sets the closures in place of those of SetCallbacks, and enables reading. What is
-// in the input already goes to Read. If Written is nil and the output is bounded, Handle
-// sets the low watermark of writing. A Conn of package openssl starts its handshake.
+// Handle sets the closures of h, in place of those of SetCallbacks, and enables reading. Read is
+// called for what is in the input already. If Written is nil and the output is bounded, Handle
+// sets the low watermark of writing. With TLS, the handshake starts.
 // Stands for bufferevent_setcb.
 func (b *BufferEvent) Handle(h Handler) error {
 	s := newHandling(b, h)

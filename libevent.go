@@ -5,7 +5,7 @@
 //
 // A [Base] is an event loop. [Base.Run] runs it on the calling goroutine. [Base.Serve]
 // listens, and makes a [BufferEvent], which is a socket with an input and an output buffer,
-// for each connection. A [Handler] says what happens on it. An echo server:
+// for each connection. A [Handler] has the closures for it. An echo server:
 //
 //	base, err := libevent.NewBase()
 //	if err != nil {
@@ -30,25 +30,24 @@
 // # Goroutines
 //
 // A loop runs on a goroutine that is locked to its OS thread. Every function and method
-// may be called from any goroutine, unless its doc says "Loop goroutine only", with
-// what else is allowed. Many goroutines may write to one bufferevent. No lock of
-// libevent is held while a closure runs, so a closure may block, panic, free its own
-// object, or wait for a goroutine that uses the same bufferevent. (The one exception is
-// a [FilterFunc].) [Base.Post] runs a function on the loop's goroutine. A busy loop
-// lets Go's scheduler run other goroutines every few milliseconds.
+// may be called from any goroutine, unless its doc says "Loop goroutine only"; such a doc
+// also says whether any goroutine may call it while no loop runs. Many goroutines may write
+// to one bufferevent. No lock of libevent is held while a closure runs, so a closure may
+// block, panic, free its own object, or wait for a goroutine that uses the same bufferevent.
+// (The one exception is a [FilterFunc].) [Base.Post] runs a function on the loop's goroutine.
+// A busy loop lets Go's scheduler run other goroutines every few milliseconds.
 //
 // # Ownership
 //
-// Every object that a function of this package has made has a method Free, which the program
-// must call. The garbage collector frees none of them. Free may be called twice, from any
-// goroutine and from any closure. After Free has returned, no closure of the object starts.
-// Methods of a freed object return [ErrClosed]; methods without an error result do nothing
-// and return the zero value. [Base.Free] frees what still lives on the base. [Live] counts
-// what exists.
+// The garbage collector frees no object of this package. The program calls the method Free of
+// each object that has one, and Shutdown or Close of a [Server]. [Base.Free] frees what still
+// lives on the base. Free may be called twice, from any goroutine and from any closure. After
+// Free has returned, no closure of the object starts. Methods of a freed object return
+// [ErrClosed]; methods without an error result do nothing and return the zero value. [Live]
+// counts what exists.
 //
-// A descriptor that is given to a bufferevent stays the caller's, unless
-// [OptCloseOnFree] is given. The accept closure of a listener owns the descriptor that
-// it gets.
+// A descriptor that is given to a bufferevent stays the caller's, unless [OptCloseOnFree] is
+// given. The accept closure of a listener owns the descriptor that it gets.
 //
 // # Buffers
 //
@@ -62,22 +61,22 @@
 // libevent makes seven system calls for an echo, and reads 4096 bytes at most. On a
 // connected stream socket the binding therefore reads and writes by itself: it reads as
 // much as there is, and it writes without waiting for libevent to report that the
-// socket can be written to. An echo then takes three system calls. Watermarks,
-// timeouts, events and their errors are those of libevent, and an end is told after the
-// bytes before it. The order of closures in a turn of the loop is not: if the read and
-// the write closure of a bufferevent are due in the same turn, libevent calls the read
-// closure first, and the fast path may call the write closure first.
+// socket can be written to. An echo then takes three system calls. Watermarks, timeouts,
+// events and errors are the same as with libevent, and an end is reported after the bytes
+// that came before it. One order differs: if the read and the write closure of a bufferevent
+// are due in the same turn of the loop, libevent calls the read closure first, and the fast
+// path may call the write closure first.
 //
-// libevent does the reading and writing where it has to count or hand on the bytes (rate
-// limits, limits of a single read or write, filters), after [BufferEvent.Pointer], while
-// no loop runs, and with [Config].PlainIO or [OptPlainIO]. [Stats] counts what the fast
-// path does.
+// The fast path is not used where libevent has to count the bytes or to pass them on (rate
+// limits, limits of a single read or write, filters), after [BufferEvent.Pointer], while no
+// loop runs, and with [Config].PlainIO or [OptPlainIO]. [Stats] counts what the fast path
+// does.
 //
 // # Errors
 //
-// Errors match with errors.Is: [ErrClosed] (also net.ErrClosed), io.EOF,
-// os.ErrDeadlineExceeded, and the errno of the system call inside an [*Error]. A panic
-// in a closure ends the loop, and Dispatch, Loop or Run raises it again as a
+// errors.Is matches [ErrClosed] (also net.ErrClosed), io.EOF, os.ErrDeadlineExceeded, and
+// the errno of the system call inside an [*Error]. A wrong argument matches syscall.EINVAL.
+// A panic in a closure ends the loop, and Dispatch, Loop or Run raises it again as a
 // [*PanicError], which has the stack of the closure. The base can run again after that.
 package libevent
 
@@ -120,14 +119,14 @@ var useThreads = sync.OnceValue(func() error {
 
 // Config says what kind of loop NewBaseConfig makes. NewBase uses the zero value.
 type Config struct {
-	// AvoidMethods names backends that are not to be used ("epoll", "poll",
-	// "select", "kqueue"...). Names that this system does not have are ignored.
+	// AvoidMethods names backends that libevent must not use ("epoll", "poll",
+	// "select", "kqueue"...). Names of backends that this system lacks are ignored.
 	AvoidMethods []string
 	// RequireFeatures lists what the backend must be able to do.
 	RequireFeatures Features
-	// Priorities is how many priorities the events of the loop can have, from 1 to 255; 0
-	// means 1. Of the events that are due, the loop runs those with the smallest number
-	// first. A new object has the priority in the middle, Priorities/2.
+	// Priorities is the number of priorities, from 1 to 255; 0 means 1. Of the events
+	// that are due, the loop runs those whose priority is the smallest number first. A
+	// new object has the middle priority, Priorities/2.
 	Priorities int
 	// CoarseTimer saves one system call in each turn of the loop. Timers may then
 	// be a few milliseconds late.
@@ -152,21 +151,21 @@ type Config struct {
 	// Dispatch.
 	OnPanic func(value any, stack []byte)
 
-	// Debug looks for mistakes that are silent otherwise, and tells of them through the
-	// logger of SetLogger, or slog's default logger, with the place where the object was
-	// made: a read closure on a bufferevent whose reading was never enabled; an end
-	// without an event closure; two bufferevents on one descriptor; a closure that runs
-	// for longer than SlowClosure, with its stack; and, when the base is freed, objects
-	// that the program has not freed. It costs time and memory. The environment variable
-	// LIBEVENT_GO_DEBUG turns it on for every base.
+	// Debug logs mistakes that are silent otherwise, to the logger of SetLogger or to
+	// slog's default logger, with the place where the object was made: a read closure on
+	// a bufferevent whose reading was never enabled; an end without an event closure; two
+	// bufferevents on one descriptor; a closure that runs for longer than SlowClosure,
+	// with its stack; and, when the base is freed, objects that the program has not
+	// freed. It costs time and memory. A nonempty environment variable LIBEVENT_GO_DEBUG
+	// turns it on for every base.
 	Debug bool
-	// SlowClosure is how long a closure may run before Debug tells of it; 0 means 100 ms.
+	// SlowClosure is how long a closure may run before Debug logs it; 0 means 100 ms.
 	SlowClosure time.Duration
 
-	// MaxDispatchInterval and MaxDispatchCallbacks bound, unless they are 0, how
-	// long and how many callbacks the loop runs before it looks for new events of a
-	// higher priority. Callbacks whose priority is a smaller number than
-	// MinDispatchPriority are not bounded.
+	// MaxDispatchInterval and MaxDispatchCallbacks, if they are not 0, bound how long the
+	// loop runs callbacks, and how many, before it looks for new events of a higher
+	// priority. Callbacks whose priority is a smaller number than MinDispatchPriority are
+	// not bounded.
 	MaxDispatchInterval  time.Duration
 	MaxDispatchCallbacks int
 	MinDispatchPriority  int

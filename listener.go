@@ -16,18 +16,18 @@ import (
 	"unsafe"
 )
 
-// ListenOptions says how Listen makes its socket. The zero value is right for a server:
-// address reuse is on, and accepted sockets are non-blocking and close-on-exec. Accepted TCP sockets have
-// TCP_NODELAY, because Nagle's algorithm makes the end of a reply wait until the peer has
-// acknowledged what came before, and peers delay that by 40 ms.
+// ListenOptions says how Listen makes its socket. The zero value is right for a server: address
+// reuse is on, and accepted sockets are non-blocking and close-on-exec. Accepted TCP sockets
+// have TCP_NODELAY, because Nagle's algorithm makes the end of a reply wait until the peer has
+// acknowledged what came before, which a peer may delay by 40 ms.
 type ListenOptions struct {
-	Backlog        int  // how many connections may wait to be accepted; 0 means 4096; the system has a limit of its own
+	Backlog        int  // how many connections may wait to be accepted; 0 means 4096; the system may allow fewer
 	Disabled       bool // accept nothing until Enable is called
 	NoReuseAddr    bool // do not set SO_REUSEADDR
 	ReusePort      bool // set SO_REUSEPORT: several sockets share the address
-	IPv6Only       bool // a socket for IPv6 accepts no IPv4
-	IPv4AndIPv6    bool // a socket for IPv6 accepts IPv4, also if the system's default is not to; needs libevent 2.2
-	DeferredAccept bool // accept when the first bytes have come, if the system supports that
+	IPv6Only       bool // a socket for IPv6 does not accept IPv4
+	IPv4AndIPv6    bool // a socket for IPv6 accepts IPv4, too, whatever the system's default is; needs libevent 2.2
+	DeferredAccept bool // accept a connection only when its first bytes have come, if the system supports that
 	NoCloseOnExec  bool // let programs that this process starts inherit the listening and the accepted sockets
 	Blocking       bool // leave the accepted sockets blocking
 	Nagle          bool // leave Nagle's algorithm on: accepted TCP sockets get no TCP_NODELAY
@@ -97,12 +97,12 @@ func (l *Listener) root() *Listener {
 	return l
 }
 
-// Listen makes a listening socket and calls accept on the loop's goroutine for each
-// connection. accept owns fd: it gives fd to NewSocket with OptCloseOnFree, or closes
-// it. network is "tcp", "tcp4", "tcp6" or "unix". An empty host means all addresses of
-// the machine ("tcp": IPv6 and, unless the system has another default, IPv4). A host
-// name is looked up before Listen returns. Port 0 takes a free port, which Addr
-// returns. Free does not remove the file of a unix socket.
+// Listen makes a listening socket, and calls accept on the loop's goroutine for each
+// connection. accept owns fd: it gives fd to NewSocket with OptCloseOnFree, or closes fd.
+// network is "tcp", "tcp4", "tcp6" or "unix". An empty host means all addresses of the
+// machine; with "tcp" these are the IPv6 addresses and, unless the system has another default,
+// the IPv4 addresses. A host name is looked up before Listen returns. Port 0 takes a free
+// port, which Addr returns. Free does not remove the file of a unix socket.
 // Wraps evconnlistener_new_bind.
 func (b *Base) Listen(network, address string, opts ListenOptions, accept func(l *Listener, fd int, remote net.Addr)) (*Listener, error) {
 	return b.listen(network, address, opts, accept, nil)
@@ -140,10 +140,10 @@ func (b *Base) listen(network, address string, opts ListenOptions, accept func(*
 	return l, err
 }
 
-// ListenFD is Listen on a socket that is bound or listening already, for example one of
-// a service manager, or the duplicate that the File method of a net.Listener returns.
-// The options that say how to make the socket have no effect. If err is nil, the
-// listener owns fd and has made it non-blocking; otherwise fd stays the caller's.
+// ListenFD is Listen on a socket that is bound or listening already, for example one that a
+// service manager has passed, or the duplicate that the File method of a net.Listener returns.
+// The options that say how to make the socket have no effect. If err is nil, the listener owns
+// fd and has made it non-blocking; otherwise fd stays the caller's.
 // Wraps evconnlistener_new.
 func (b *Base) ListenFD(fd int, opts ListenOptions, accept func(l *Listener, fd int, remote net.Addr)) (*Listener, error) {
 	return b.listenFD(fd, opts, accept, nil)
@@ -235,9 +235,8 @@ func (l *Listener) FD() int {
 	return int(C.evconnlistener_get_fd(l.c.lev))
 }
 
-// Base returns the base that the listener was made on. For the listener that an accept
-// closure gets, it is the base whose loop runs that closure, also if a Group spreads
-// the connections over several loops.
+// Base returns the base that the listener was made on. For the listener that an accept closure
+// of a Group gets, Base returns the base whose loop runs that closure.
 // Wraps evconnlistener_get_base.
 func (l *Listener) Base() *Base { return l.base }
 
@@ -245,11 +244,11 @@ func (l *Listener) Base() *Base { return l.base }
 // Stands for evconnlistener_get_fd and getsockname.
 func (l *Listener) Addr() net.Addr { return l.root().addr }
 
-// SetErrorFunc sets a function that is called on the loop's goroutine when accepting
-// fails, usually because there are no descriptors left. The listener then pauses, and
-// tries again after 50 ms, later after up to one second. fn is called once until
-// accepting works again. Without fn the error goes to the logger of SetLogger, or to
-// slog's default logger.
+// SetErrorFunc sets a function that the loop calls on its goroutine when accepting fails,
+// most often because the process has no free descriptors. The listener then pauses, and tries
+// again after 50 ms, and after longer pauses of up to one second. fn is not called again before
+// accepting has succeeded. Without fn the error goes to the logger of SetLogger, or to slog's
+// default logger.
 // Wraps evconnlistener_set_error_cb.
 func (l *Listener) SetErrorFunc(fn func(*Listener, error)) {
 	l.root().onErr.Store(&fn)
@@ -260,9 +259,9 @@ func (l *Listener) SetErrorFunc(fn func(*Listener, error)) {
 func (l *Listener) Enable() error { return l.root().enable("evconnlistener_enable", true) }
 
 // Disable stops accepting until Enable is called. After Disable has returned, no accept closure
-// starts, and new connections wait in the backlog. A connection that the loop is just taking
-// from the backlog may be closed. So may connections that a Group is handing from one loop to
-// another.
+// starts, and new connections wait in the backlog. A connection that the loop has just taken
+// from the backlog may be closed, and so may connections that a Group is passing from one loop
+// to another.
 // Wraps evconnlistener_disable.
 func (l *Listener) Disable() error { return l.root().enable("evconnlistener_disable", false) }
 
@@ -288,9 +287,9 @@ func (l *Listener) enable(op string, on bool) error {
 	return err
 }
 
-// Free closes the listening socket. After it has returned no accept closure starts. If
-// it is called on another goroutine while the loop runs, the address becomes free in a
-// later turn of the loop.
+// Free closes the listening socket. After Free has returned, no accept closure starts. If Free
+// is called on another goroutine while the loop runs, the socket is closed, and the address
+// becomes free, in a later turn of the loop.
 // Wraps evconnlistener_free.
 func (l *Listener) Free() {
 	l = l.root()

@@ -22,10 +22,11 @@ var (
 	logging atomic.Pointer[slog.Logger] // nil: libevent writes to stderr itself
 )
 
-// SetLogger sends libevent's messages to l. With nil libevent writes them to standard
-// error, as it does by default. Messages reach l on a goroutine of their own, because
-// libevent logs while it holds its locks. If more than 256 messages wait, the rest is
-// dropped and counted.
+// SetLogger sends libevent's messages to l, and the warnings of this package, which go to
+// slog's default logger otherwise. With nil libevent writes its messages to standard error, as
+// it does by default. libevent's messages reach l on a goroutine of their own, because libevent
+// logs while it holds its locks. If more than 256 of them wait, the rest is dropped and
+// counted.
 // Wraps event_set_log_callback.
 func SetLogger(l *slog.Logger) error {
 	logMu.Lock()

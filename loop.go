@@ -297,12 +297,12 @@ func (q *taskQueue) drop(n int) {
 	}
 }
 
-// Post runs fn on the loop's goroutine in the loop's next turn, after functions that
-// were posted before. It returns at once. If many functions wait, the loop serves sockets
-// and timers after some of them, and so it does before a function that posts itself
-// again. When no loop runs, fn waits for the next run. The loop does not end before fn
-// has run, even if no events are left, unless LoopExit, LoopBreak or the context of Run
-// ends it.
+// Post has the loop run fn on its goroutine in its next turn, after the functions that were
+// posted before. Post returns at once. In one turn the loop runs a bounded number of posted
+// functions before it looks at sockets and timers again, so a function that posts itself again
+// does not keep these waiting. When no loop runs, fn waits for the next run. The loop does not
+// end before fn has run, even if no events are left, unless LoopExit, LoopBreak or the context
+// of Run ends it.
 // Stands for event_base_once.
 func (b *Base) Post(fn func()) error {
 	if fn == nil {

@@ -12,19 +12,20 @@ import (
 // maxPiped bounds what waits for one side of a Pipe.
 const maxPiped = 512 << 10
 
-// Pipe forwards what each of two connections sends to the other one, without a copy, until
-// both have ended, and then frees both. Both are on the same base, and stay the caller's if
-// Pipe returns an error. They may still be connecting, and may speak TLS.
+// Pipe forwards what each of two connections sends to the other one, until both have ended,
+// and then frees both. The bytes are moved, and Go does not see them. Both connections must be
+// on the same base. They may still be connecting, and may speak TLS. If Pipe returns an error,
+// they stay the caller's.
 //
-// While one side does not read, Pipe holds a bounded amount for it, and then stops reading
-// from the other. When one side ends its stream, Pipe forwards what came before and then the
-// end; the other direction goes on. When one side fails, failed is called with its error,
-// unless failed is nil. Then the failed side is freed. The other side is freed, too: after
-// it has got everything if the failed side had ended its stream before, and else at once, so
-// that the peer cannot take a part for the whole.
+// When more than 512 KiB wait for a side that does not read, Pipe stops reading from the other
+// side. When one side ends its stream, Pipe forwards what came before, and then the
+// end; the other direction goes on. When one side fails, Pipe calls failed with its error,
+// unless failed is nil, and frees the side. It also frees the other side: if the failed side
+// had ended its stream before, after everything is written, and otherwise at once, so that
+// the peer does not take a part for the whole.
 //
-// A write timeout of SetTimeouts is such a failure. A read timeout is one only if nothing has
-// moved in the other direction either, so a long transfer in one direction goes on.
+// A write timeout of SetTimeouts is such a failure. A read timeout is a failure only if nothing
+// has moved in the other direction either, so a long transfer in one direction goes on.
 //
 // If the program frees one side, Pipe frees the other side when its output is written.
 // Shutdown and Close of the Server that has made one side end both sides.

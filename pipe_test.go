@@ -144,7 +144,7 @@ func TestPipeEndsWithOneSide(t *testing.T) {
 	}
 }
 
-// Close ends the other side as well, and a Pipe that is made while the server ends is ended, too.
+// Close of a server also ends the side of a Pipe that is not a connection of the server.
 func TestPipeAndClose(t *testing.T) {
 	base := testutil.NewBase(t)
 	target, right := testutil.NewSocket(t, base, 0)

@@ -16,10 +16,11 @@ import (
 	"time"
 )
 
-// RateLimit bounds how many bytes are read and written. In each Tick a direction gains its Rate
-// of bytes to move. What it does not move it saves, up to its Burst, so after a pause it may
-// move Burst bytes at once. A number above 2 GiB - 1 counts as 2 GiB - 1, because libevent keeps
-// it in an int. With TLS a direction without a limit has that number, too.
+// RateLimit bounds how many bytes are read and written. In each Tick ReadRate more bytes may be
+// read, and WriteRate more bytes written. What is not used is saved, up to ReadBurst and
+// WriteBurst, so after a pause that many bytes may be read or written at once. A number above
+// 2 GiB - 1 counts as 2 GiB - 1, because libevent keeps it in an int. With TLS a direction
+// without a limit gets that number as its limit.
 type RateLimit struct {
 	ReadRate   int           // bytes per Tick; 0 means unlimited
 	ReadBurst  int           // bytes, at least ReadRate; 0 means ReadRate
@@ -61,8 +62,9 @@ func (l RateLimit) native(op string) (C.struct_glev_rate, error) {
 	return c, nil
 }
 
-// SetRateLimit limits how fast this bufferevent reads and writes; nil removes the
-// limit. Only sockets can be limited.
+// SetRateLimit limits how fast this bufferevent reads and writes; nil removes the limit. Only
+// sockets can be limited, with TLS or without. Under a limit libevent does the reading and
+// writing, without the fast path.
 // Wraps bufferevent_set_rate_limit, ev_token_bucket_cfg_new.
 func (b *BufferEvent) SetRateLimit(limit *RateLimit) error {
 	const op = "bufferevent_set_rate_limit"
@@ -78,25 +80,25 @@ func (b *BufferEvent) SetRateLimit(limit *RateLimit) error {
 	return err
 }
 
-// ReadLimit returns how many bytes may be read before the next tick. The number is
-// negative if more than the limit was taken, and very large without a limit.
+// ReadLimit returns how many bytes may be read before the next tick. The number is negative
+// if more bytes were read or taken than the limit allows, and very large without a limit.
 // Wraps bufferevent_get_read_limit.
 func (b *BufferEvent) ReadLimit() int { return b.level(C.GLEV_READ_LIMIT) }
 
-// WriteLimit returns how many bytes may be written before the next tick, as ReadLimit
-// does.
+// WriteLimit returns how many bytes may be written before the next tick. The number is
+// negative or very large in the same cases as that of ReadLimit.
 // Wraps bufferevent_get_write_limit.
 func (b *BufferEvent) WriteLimit() int { return b.level(C.GLEV_WRITE_LIMIT) }
 
-// TakeReadLimit subtracts n bytes from what may be read in this tick, for bytes that
-// came by another way. A negative n adds bytes; more than the burst is ERANGE.
+// TakeReadLimit subtracts n bytes from what may be read in this tick, for bytes that came in
+// another way. A negative n adds bytes; if the sum is more than the burst, the error is ERANGE.
 // Wraps bufferevent_decrement_read_limit.
 func (b *BufferEvent) TakeReadLimit(n int) error {
 	return b.take("bufferevent_decrement_read_limit", C.GLEV_READ_LIMIT, n)
 }
 
-// TakeWriteLimit subtracts n bytes from what may be written in this tick. A negative n
-// adds bytes; more than the burst is ERANGE.
+// TakeWriteLimit subtracts n bytes from what may be written in this tick. A negative n adds
+// bytes; if the sum is more than the burst, the error is ERANGE.
 // Wraps bufferevent_decrement_write_limit.
 func (b *BufferEvent) TakeWriteLimit(n int) error {
 	return b.take("bufferevent_decrement_write_limit", C.GLEV_WRITE_LIMIT, n)
@@ -112,9 +114,9 @@ func (b *BufferEvent) MaxToRead() int { return b.level(C.GLEV_MAX_TO_READ) }
 // Wraps bufferevent_get_max_to_write.
 func (b *BufferEvent) MaxToWrite() int { return b.level(C.GLEV_MAX_TO_WRITE) }
 
-// SetMaxSingleRead bounds one read, in bytes; 0 means libevent's default of 16384.
-// libevent 2.1 never reads more than 4096 bytes at once. A rate limit replaces the
-// bound.
+// SetMaxSingleRead bounds one read, in bytes; 0 means libevent's default of 16384. libevent
+// 2.1 never reads more than 4096 bytes at once. SetRateLimit replaces the bound. While a bound
+// is set, libevent does the reading and writing, without the fast path.
 // Wraps bufferevent_set_max_single_read.
 func (b *BufferEvent) SetMaxSingleRead(n int) error {
 	return b.setMaxSingle("bufferevent_set_max_single_read", 1, n)
@@ -124,8 +126,9 @@ func (b *BufferEvent) SetMaxSingleRead(n int) error {
 // Wraps bufferevent_get_max_single_read.
 func (b *BufferEvent) MaxSingleRead() int { return b.level(C.GLEV_MAX_SINGLE_READ) }
 
-// SetMaxSingleWrite bounds one write, in bytes; 0 means libevent's default of 16384. A
-// rate limit replaces the bound.
+// SetMaxSingleWrite bounds one write, in bytes; 0 means libevent's default of 16384.
+// SetRateLimit replaces the bound. While a bound is set, libevent does the reading and writing,
+// without the fast path.
 // Wraps bufferevent_set_max_single_write.
 func (b *BufferEvent) SetMaxSingleWrite(n int) error {
 	return b.setMaxSingle("bufferevent_set_max_single_write", 0, n)
@@ -154,10 +157,9 @@ func (b *BufferEvent) setMaxSingle(op string, reading C.int, n int) error {
 	return err
 }
 
-// RateLimitGroup limits several bufferevents together: they share its rates. A member
-// may also have a limit of its own. The timer of the group keeps the loop running, so
-// Dispatch does not return before Free although no events are left. The methods are
-// safe for concurrent use.
+// RateLimitGroup is a rate limit that several bufferevents of one base share. A member may
+// also have a limit of its own. The group has a timer, so Dispatch does not return before the
+// group is freed. Its methods are safe for concurrent use.
 type RateLimitGroup struct {
 	object
 	c    *C.struct_bufferevent_rate_limit_group
@@ -169,7 +171,7 @@ type RateLimitGroup struct {
 	members map[*BufferEvent]struct{}
 }
 
-// NewRateLimitGroup makes a group without members.
+// NewRateLimitGroup makes a rate limit group without members on this base.
 // Wraps bufferevent_rate_limit_group_new.
 func (b *Base) NewRateLimitGroup(limit RateLimit) (*RateLimitGroup, error) {
 	const op = "bufferevent_rate_limit_group_new"
@@ -196,8 +198,8 @@ func (b *Base) NewRateLimitGroup(limit RateLimit) (*RateLimitGroup, error) {
 	return g, nil
 }
 
-// Add makes bev, a socket on the group's base, a member. A member of another group must
-// be removed from that one first.
+// Add makes bev a member. bev is a socket, with TLS or without, on the base of the group. A
+// member of another group must be removed from that group first.
 // Wraps bufferevent_add_to_rate_limit_group.
 func (g *RateLimitGroup) Add(bev *BufferEvent) error {
 	const op = "bufferevent_add_to_rate_limit_group"
@@ -241,7 +243,7 @@ func (g *RateLimitGroup) add(bev *BufferEvent) (other *RateLimitGroup, rc C.int6
 	return nil, rc
 }
 
-// Remove removes bev from the group. Free of either does so by itself. If it is called
+// Remove removes bev from the group; to free bev or the group does so, too. If Remove is called
 // on another goroutine while the loop runs, it takes effect in a later turn.
 // Wraps bufferevent_remove_from_rate_limit_group.
 func (g *RateLimitGroup) Remove(bev *BufferEvent) error {
@@ -288,9 +290,9 @@ func (g *RateLimitGroup) freeNative() {
 	C.bufferevent_rate_limit_group_free(g.c)
 }
 
-// SetLimit changes the limit of the group, but not its Tick: libevent would take the
-// ticks it has counted for ticks of the new length, and might not refill the group for
-// days.
+// SetLimit changes the limit of the group. The Tick must be that of NewRateLimitGroup: with
+// another one, libevent would misread the ticks that it has counted so far, and might not
+// refill the group for days.
 // Wraps bufferevent_rate_limit_group_set_cfg.
 func (g *RateLimitGroup) SetLimit(limit RateLimit) error {
 	const op = "bufferevent_rate_limit_group_set_cfg"
@@ -313,8 +315,8 @@ func (g *RateLimitGroup) SetLimit(limit RateLimit) error {
 	return err
 }
 
-// SetMinShare sets how many bytes a member gets at least if it gets any, so that many
-// members do not move one byte at a time. libevent's default is 64.
+// SetMinShare sets how many bytes a member may move at least if it may move any, so that a
+// group with many members does not move one byte at a time. libevent's default is 64.
 // Wraps bufferevent_rate_limit_group_set_min_share.
 func (g *RateLimitGroup) SetMinShare(n int) error {
 	const op = "bufferevent_rate_limit_group_set_min_share"
@@ -353,8 +355,8 @@ func (g *RateLimitGroup) ResetTotals() error {
 	return nil
 }
 
-// ReadLimit returns how many bytes the members may read before the next tick. It may be
-// negative.
+// ReadLimit returns how many bytes the members together may read before the next tick. The
+// number may be negative.
 // Wraps bufferevent_rate_limit_group_get_read_limit.
 func (g *RateLimitGroup) ReadLimit() int {
 	if !g.enter() {
@@ -364,8 +366,8 @@ func (g *RateLimitGroup) ReadLimit() int {
 	return int(C.bufferevent_rate_limit_group_get_read_limit(g.c))
 }
 
-// WriteLimit returns how many bytes the members may write before the next tick. It may
-// be negative.
+// WriteLimit returns how many bytes the members together may write before the next tick. The
+// number may be negative.
 // Wraps bufferevent_rate_limit_group_get_write_limit.
 func (g *RateLimitGroup) WriteLimit() int {
 	if !g.enter() {
@@ -375,15 +377,15 @@ func (g *RateLimitGroup) WriteLimit() int {
 	return int(C.bufferevent_rate_limit_group_get_write_limit(g.c))
 }
 
-// TakeReadLimit subtracts n bytes from what the members may read in this tick. A
-// negative n adds bytes; more than the burst is ERANGE.
+// TakeReadLimit subtracts n bytes from what the members may read in this tick. A negative n
+// adds bytes; if the sum is more than the burst, the error is ERANGE.
 // Wraps bufferevent_rate_limit_group_decrement_read.
 func (g *RateLimitGroup) TakeReadLimit(n int) error {
 	return g.take("bufferevent_rate_limit_group_decrement_read", C.GLEV_READ_LIMIT, n)
 }
 
-// TakeWriteLimit subtracts n bytes from what the members may write in this tick. A
-// negative n adds bytes; more than the burst is ERANGE.
+// TakeWriteLimit subtracts n bytes from what the members may write in this tick. A negative n
+// adds bytes; if the sum is more than the burst, the error is ERANGE.
 // Wraps bufferevent_rate_limit_group_decrement_write.
 func (g *RateLimitGroup) TakeWriteLimit(n int) error {
 	return g.take("bufferevent_rate_limit_group_decrement_write", C.GLEV_WRITE_LIMIT, n)
@@ -402,8 +404,9 @@ func (g *RateLimitGroup) take(op string, which C.int, n int) error {
 	return err
 }
 
-// Free removes all members, and frees the group's memory. The members go on without its
-// limit; if the loop runs on another goroutine, from a later turn on.
+// Free removes all members, which go on without the limit of the group, and frees the group's
+// memory. If Free is called on another goroutine while the loop runs, it takes effect in a
+// later turn.
 // Wraps bufferevent_rate_limit_group_free.
 func (g *RateLimitGroup) Free() {
 	if g.close() {

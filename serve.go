@@ -19,12 +19,14 @@ import (
 type ServeOptions struct {
 	// Listen says how the listening socket is made.
 	Listen ListenOptions
-	// Options are those of each connection. OptCloseOnFree is added.
+	// Options are those of each connection's bufferevent. OptCloseOnFree is added.
 	Options Options
-	// NewSocket makes the bufferevent of a connection. nil means Base.NewSocket. The method
-	// Socket of a Context of package openssl makes a server of TLS.
+	// NewSocket makes the bufferevent of a connection, on the loop's goroutine. nil means
+	// Base.NewSocket. The method Socket of a Context of package openssl makes a server of TLS. A
+	// function of the program may put a filter on the socket, and return the filter. opts has
+	// OptCloseOnFree. If NewSocket returns an error, fd must still be open; Serve closes it.
 	NewSocket func(base *Base, fd int, opts Options) (*BufferEvent, error)
-	// ReadTimeout and WriteTimeout are set with SetTimeouts; 0 means none.
+	// ReadTimeout and WriteTimeout are set with SetTimeouts on each connection; 0 means none.
 	ReadTimeout, WriteTimeout time.Duration
 	// Error is called on the loop's goroutine when accepting fails, or when there is no
 	// bufferevent for a connection, which is closed then. If it is nil, the error is logged.
@@ -46,17 +48,21 @@ type Server struct {
 	done      chan struct{} // closed when it is closing and neither socket nor connection is left
 }
 
-// Serve listens, and serves each connection: it makes a bufferevent with OptCloseOnFree, asks
-// handler what to do, and sets that with Handle. handler runs on the loop's goroutine, may
-// set timeouts, watermarks and limits of c, and may free c to refuse the connection. If it
-// sets the closures of c itself, with Pipe for example, what it returns is not used. The
-// loop has to run; Serve returns at once.
+// Serve listens, and serves each connection: it makes a bufferevent c with OptCloseOnFree,
+// calls handler, and passes what handler returns to the method Handle of c. network and address
+// are those of Listen. Serve returns at once; connections are accepted while the loop runs. If
+// the loop runs already, handler may be called before Serve has returned.
+//
+// handler runs on the loop's goroutine. It may set timeouts, watermarks and limits of c, and may
+// free c to refuse the connection. If it sets the closures of c itself, with Pipe for example,
+// the Handler that it returns is not used. It must not put a filter on c; see
+// ServeOptions.NewSocket.
 func (b *Base) Serve(network, address string, opts ServeOptions, handler func(c *BufferEvent) Handler) (*Server, error) {
 	return serve(b, []*Base{b}, network, address, opts, handler)
 }
 
-// Serve is Base.Serve that gives the connections to the loops in turn. handler runs on the
-// loop of the connection, on several loops at the same time.
+// Serve is Base.Serve, and gives the connections to the loops in turn. handler runs on the
+// loop of the connection, and so at the same time on several loops.
 func (g *Group) Serve(network, address string, opts ServeOptions, handler func(c *BufferEvent) Handler) (*Server, error) {
 	return serve(g, g.bases, network, address, opts, handler)
 }
@@ -105,13 +111,15 @@ func serve(loop runner, bases []*Base, network, address string, opts ServeOption
 	return s, nil
 }
 
-// Listener returns the listener, to stop accepting with Disable, and to go on with Enable.
+// Listener returns the listener, whose methods Disable and Enable stop and resume accepting.
 func (s *Server) Listener() *Listener { return s.listener }
 
 // Addr returns the address on which the server listens, also after it has ended.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Conns returns the accepted connections that exist at this moment.
+// Conns returns the accepted connections that exist at this moment, in no particular order. In
+// the handler of Serve, the new connection is among them. Another goroutine or a closure may
+// free any of them meanwhile.
 func (s *Server) Conns() []*BufferEvent {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -205,14 +213,14 @@ func (s *Server) report(err error) {
 	logger().Warn("libevent: a connection is not served", slog.Any("err", err))
 }
 
-// Shutdown ends the server in order: it frees the listener, reads no more, and frees each
-// connection, and the other side of its Pipe, when its output is written. It returns nil when
-// all are freed and the address is free. If ctx ends before, Shutdown frees the rest at once
-// and returns context.Cause(ctx).
+// Shutdown ends the server in order: it frees the listener, stops reading, and frees each
+// connection, with the other side of its Pipe, when its output is written. It returns nil when
+// all connections are freed and the address is free. If ctx ends before, Shutdown frees the
+// rest at once and returns context.Cause(ctx).
 //
-// Shutdown waits for the loop. If the loop does not run, as after a Run that a signal has
-// ended, Shutdown runs it. In a closure of the loop, which would wait for itself, Shutdown
-// returns an error; start a goroutine for it there.
+// Shutdown waits for the loop. If the loop does not run, because a signal has ended Run for
+// example, Shutdown runs it. In a closure of the loop Shutdown would wait for itself, so it
+// returns an error there; a closure starts a goroutine that calls Shutdown.
 func (s *Server) Shutdown(ctx context.Context) error {
 	const op = "Shutdown"
 	if ctx == nil {

@@ -54,8 +54,9 @@ func keepAliveSeconds(d time.Duration) C.int {
 // SetLinger chooses what closing the socket does with bytes that the system has not sent,
 // as net.TCPConn.SetLinger does: with a negative sec the system sends them in the
 // background, with 0 it drops them and resets the connection, and with a positive sec
-// closing, and with it Free, may wait so many seconds. The bytes that are in the output of
-// the bufferevent are not meant; see FreeAfterFlush. The bufferevent needs a descriptor.
+// closing, and so Free, may block for up to sec seconds. Bytes that are still in the output of
+// the bufferevent are not concerned: Free drops them, and FreeAfterFlush writes them. The
+// bufferevent needs a descriptor.
 // Stands for setsockopt(SO_LINGER).
 func (b *BufferEvent) SetLinger(sec int) error {
 	return b.sockopt("setsockopt", func() C.int64_t { return C.glev_bev_set_linger(b.c, C.int(sec)) })

@@ -6,13 +6,13 @@ package libevent
 
 import "sync/atomic"
 
-// Stats are counters of one Base, or sums of several. It is a value, whose methods are
-// safe for concurrent use.
+// Stats has the counters of one Base, or the sums of several. It is a copy, which does not
+// change. Its method is safe for concurrent use.
 type Stats struct {
 	Callbacks uint64 // closures that the loop has run, including posted functions
 
-	FastReads  uint64 // reads from a socket that the fast path made instead of libevent
-	FastWrites uint64 // writes to a socket that the fast path made instead of libevent
+	FastReads  uint64 // reads from sockets that the fast path made in place of libevent
+	FastWrites uint64 // writes to sockets that the fast path made in place of libevent
 	FastSpills uint64 // how often a write left bytes, which libevent then wrote
 
 	Events          int // live Event objects

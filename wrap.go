@@ -25,18 +25,18 @@ type WrapConfig struct {
 	OnPanic func(value any, stack []byte)
 }
 
-// WrapBase makes a Base of an event_base that C made and that stays C's: Free removes
-// what was made here and leaves the rest. C may run the loop, with event_base_dispatch
-// or event_base_loop, or Go may, with Dispatch, Loop or Run. When C runs it, closures
-// run on C's thread, and a panic goes to OnPanic and to Err while the loop goes on. (A
-// runtime.Goexit there, which t.FailNow calls, ends the process: Go cannot unwind a
-// thread that is not its own.)
+// WrapBase makes a Base of an event_base that C made and that stays C's: Free frees what this
+// package has made on it, and leaves the rest to C. Either C runs the loop, with
+// event_base_dispatch or event_base_loop, or Go does, with Dispatch, Loop or Run. When C runs the
+// loop, closures run on C's thread, and a panic goes to OnPanic and to Err while the loop goes
+// on. (A runtime.Goexit there, which t.FailNow calls, ends the process, because Go cannot unwind
+// a thread that is not its own.)
 //
 // C must call evthread_use_pthreads before it makes the base; if it did not, set NoLocks. C must
-// keep the base until Free has taken effect. Free takes effect at once when it is called before
-// C has run the loop, or, outside of closures, on the thread that runs the loop or ran it last;
-// otherwise in the loop's next turn. (After a loop has ended, C makes a turn with event_base_loop and EVLOOP_NONBLOCK; a DNSBase may need
-// several.)
+// keep the base until Free has taken effect. Free takes effect at once if it is called before C
+// has run the loop, or, outside of closures, on the thread that runs the loop or ran it last;
+// otherwise it takes effect in the loop's next turn. (After a loop has ended, C makes a turn with
+// event_base_loop and EVLOOP_NONBLOCK; a DNSBase may need several.)
 //
 // The binding learns that C runs the loop from the first callback. Before C starts the
 // loop, other goroutines must have returned from calls that only the loop's goroutine may
@@ -69,10 +69,10 @@ func WrapBase(base unsafe.Pointer, cfg WrapConfig) (*Base, error) {
 	return b, nil
 }
 
-// WrapBufferEvent borrows a bufferevent that C has made on this base. Until Free, Go closures
-// take the place of C's callbacks, and C must not change the callbacks. Free gives the
-// bufferevent back: it restores C's callbacks and C's rate limit, leaves all other settings as
-// they are, and does not free the bufferevent. C may free the bufferevent before that; then no
+// WrapBufferEvent makes a BufferEvent of a bufferevent that C has made on this base and that
+// stays C's. Until Free, Go closures take the place of C's callbacks, and C must not change the
+// callbacks. Free restores C's callbacks and C's rate limit, leaves all other settings as they
+// are, and does not free the bufferevent. C may free the bufferevent before that; then no
 // closure runs any more.
 //
 // After Free, C's callbacks are called for what comes from then on. They are not called for

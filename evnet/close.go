@@ -14,9 +14,9 @@ import (
 )
 
 // Close closes the connection. Calls that wait return an error that matches net.ErrClosed.
-// Close does not wait: the loop goes on sending what was written, for 30 seconds at most or
-// as long as SetLinger says. A TCP connection that Listen or Dial made is reset if the peer has
-// sent what Read has not returned, as the system does it for package net.
+// Close does not wait: the loop goes on sending what was written, for 30 seconds at most or as
+// long as SetLinger says. If the peer has sent bytes that Read has not returned, a TCP
+// connection of Listen or Dial is reset, as the system does it for package net.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	if c.closed {
@@ -59,8 +59,8 @@ func resetOnClose(bev *libevent.BufferEvent) {
 	_ = syscall.SetsockoptLinger(bottom(bev).FD(), syscall.SOL_SOCKET, syscall.SO_LINGER, &l)
 }
 
-// CloseRead ends reading: Read returns io.EOF, also a Read that waits, and what the peer
-// sends is dropped. The peer does not notice.
+// CloseRead ends reading: Read returns io.EOF, also a Read that is waiting, and what the peer
+// sends is dropped. The peer is not told.
 func (c *Conn) CloseRead() error {
 	return c.whileOpen("close", func() error {
 		if c.plain && c.in.err != nil {

@@ -57,12 +57,12 @@ var (
 	_ syscall.Conn  = (*Conn)(nil)
 )
 
-// NewConn makes a net.Conn of a bufferevent: a socket, connected or not, one end of a
-// pair, a filter or TLS. If err is nil the Conn owns the bufferevent: it replaces closures,
-// watermarks and timeouts, Read returns what is buffered already, and Close frees the
-// bufferevent. Until a socket is connected, Read waits, and written data is kept up to the
-// limit given under Memory. NewConn starts the handshake of TLS. A bufferevent with OptLoopOnly
-// does not work: calls return ErrWrongLoop.
+// NewConn makes a net.Conn of a bufferevent: a socket, connected or not, one end of a pair, a
+// filter, or a bufferevent of package openssl, whose handshake it starts. If err is nil, the
+// Conn owns the bufferevent: it replaces closures, watermarks and timeouts, Read returns what
+// is in the input already, and Close frees the bufferevent. Until a socket is connected, Read
+// waits, and written data is kept, up to the limit given under Memory. A bufferevent with
+// OptLoopOnly does not work: calls return ErrWrongLoop.
 // Safe for concurrent use.
 func NewConn(bev *libevent.BufferEvent) (*Conn, error) {
 	if bev == nil {
@@ -159,13 +159,13 @@ func (c *Conn) locked(fn func() error) error {
 // SetDeadline is SetReadDeadline and SetWriteDeadline.
 func (c *Conn) SetDeadline(t time.Time) error { return c.setDeadline(t, &c.in, &c.out) }
 
-// SetReadDeadline sets when Read stops waiting, also a Read that waits already. A zero t is
-// no deadline. After a deadline has passed, a new one makes Read work again.
+// SetReadDeadline sets the time at which Read stops waiting, also a Read that is waiting now. A
+// zero t means no deadline. After a deadline has passed, a new one makes Read work again.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadline(t, &c.in) }
 
-// SetWriteDeadline sets when Write stops waiting, also a Write that waits already. A zero t
-// is no deadline. After a deadline has passed, a new one makes Write work again. The bytes
-// that Write counted are sent in spite of the deadline.
+// SetWriteDeadline sets the time at which Write stops waiting, also a Write that is waiting
+// now. A zero t means no deadline. After a deadline has passed, a new one makes Write work
+// again. The n bytes of a Write that stopped are still sent.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setDeadline(t, &c.out) }
 
 func (c *Conn) setDeadline(t time.Time, sides ...*side) error {

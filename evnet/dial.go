@@ -54,10 +54,10 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 	return d.DialContext(context.Background(), network, address)
 }
 
-// DialContext connects to an address of "tcp", "tcp4", "tcp6" or "unix" as net.Dialer
-// does, and gives the connection to the loop. The host may be a name, of which all addresses
-// are tried, and the port may be the name of a service. When ctx ends, DialContext returns at
-// once; a connection that it has returned does not depend on ctx. The net.Conn is a *Conn.
+// DialContext connects to an address of "tcp", "tcp4", "tcp6" or "unix", as net.Dialer does,
+// and gives the connection to the loop. If the host is a name, all of its addresses are tried.
+// The port may be the name of a service. When ctx ends, DialContext returns at once. A
+// connection that DialContext has returned does not depend on ctx. The net.Conn is a *Conn.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	c, err := d.dial(ctx, network, address)
 	if err != nil {

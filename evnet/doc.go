@@ -17,21 +17,21 @@
 // # Goroutines
 //
 // Several goroutines may use a [Conn] at a time. Its calls block their callers and never the
-// loop. The program runs the loop, on a goroutine of its own and with a context that can end
-// ([libevent.Base.Run], [libevent.Group.Run]); without such a context the loop returns as
-// soon as it has nothing to wait for. While the loop does not run, no data arrives, and calls
-// wait until it runs again, their deadline passes, or the connection is closed. If other code
-// frees the bufferevent or its base, calls return an error that matches net.ErrClosed. A C
-// program may run the loop instead, if the process ignores SIGPIPE, as C programs with
-// sockets usually do.
+// loop. The program runs the loop on a goroutine of its own, with [libevent.Base.Run] or
+// [libevent.Group.Run], which do not return when the loop has nothing to wait for. While the
+// loop does not run, no data arrives, and calls wait until it runs again, until their deadline
+// passes, or until the connection is closed. If other code frees the bufferevent or its base,
+// calls return an error that matches net.ErrClosed. A C program may run the loop instead, if
+// the process ignores SIGPIPE, as C programs with sockets usually do.
 //
-// A closure runs on the loop's goroutine, and the loop stands still meanwhile. So a call that
-// would have to wait returns [ErrOnLoop] there. Calls that need not wait work in a closure too.
+// While a closure runs, the loop does nothing else. So a call that would have to wait for the
+// loop returns [ErrOnLoop] in a closure. Calls that need not wait work there, too.
 //
 // # Memory
 //
-// A connection holds about 256 KiB of unread input at most, and about as much output that the
-// peer has not taken. At that limit the peer has to wait, or Write does.
+// A connection holds at most about 256 KiB of input that Read has not returned, and about as
+// much output that the socket has not taken. When the input is full, the peer has to wait, and
+// when the output is full, Write waits.
 //
 // # Errors
 //
@@ -44,7 +44,8 @@
 //
 // # Differences from package net
 //
-// docs/evnet.md of the repository says which interfaces and methods of package net's types
-// there are, and what a program can tell. One difference needs care: the garbage collector
-// does not close a connection or a listener that was forgotten.
+// The page docs/evnet.md of the repository says which interfaces and methods of package net's
+// types the types of this package have, and in what else they differ. One difference needs
+// care: the garbage collector does not close a connection or a listener that the program has
+// forgotten.
 package evnet

@@ -80,9 +80,9 @@ var (
 )
 
 // Listen makes a listener for "tcp", "tcp4", "tcp6" or "unix". Its connections run on loop;
-// a Group places them on its bases in turn. address is as in net.Listen. The loop takes the
-// connections, and Accept makes a *Conn of each. While 256 connections wait for Accept, the
-// loop takes no more, and later ones wait in the system's backlog. Close removes the file of
+// a Group places them on its bases in turn. address is as in net.Listen. The loop accepts the
+// connections, and Accept returns each as a *Conn. While 256 connections wait for Accept, the
+// loop accepts no more, and later ones wait in the system's backlog. Close removes the file of
 // a unix socket.
 // Safe for concurrent use.
 func Listen(loop libevent.Loop, network, address string) (net.Listener, error) {
@@ -197,8 +197,8 @@ func (l *Listener) unlink() {
 	}
 }
 
-// SetUnlinkOnClose says whether Close removes the file of a unix socket, as in package net. It
-// does unless it is told not to.
+// SetUnlinkOnClose says whether Close removes the file of a unix socket, as in package net. The
+// default is true.
 func (l *Listener) SetUnlinkOnClose(unlink bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -231,9 +231,9 @@ func (l *Listener) onError(_ *libevent.Listener, err error) {
 	logger.Warn("evnet: accepting is paused", slog.Any("addr", l.Addr()), slog.Any("err", err))
 }
 
-// Accept waits for the next connection and returns it, a *Conn. It goes on waiting when the
-// process has no free descriptors. So it fails only when its deadline passes, or for ever
-// when the listener is closed.
+// Accept waits for the next connection and returns it, as a *Conn. Accept goes on waiting if the
+// process has no free descriptors, so it fails only when its deadline passes, and always when
+// the listener is closed.
 func (l *Listener) Accept() (net.Conn, error) {
 	c, err := l.accept()
 	if err != nil {
@@ -358,8 +358,8 @@ func (l *Listener) onFree() {
 // Addr returns the address of the listener, also after Close.
 func (l *Listener) Addr() net.Addr { return l.addr }
 
-// SetDeadline sets when Accept stops waiting, also an Accept that waits already. A zero t is
-// no deadline. After a deadline has passed, a new one makes Accept work again.
+// SetDeadline sets the time at which Accept stops waiting, also an Accept that is waiting now. A
+// zero t means no deadline. After a deadline has passed, a new one makes Accept work again.
 func (l *Listener) SetDeadline(t time.Time) error {
 	l.mu.Lock()
 	if l.closed {

@@ -50,12 +50,12 @@ func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 	return c.setsockopt(func(fd int) error { return setKeepAliveConfig(fd, config) })
 }
 
-// SetReadBuffer sets the size of the system's buffer for what the peer sends. The loop holds
-// input of its own beside it.
+// SetReadBuffer sets the size, in bytes, of the system's buffer for what the peer sends. The
+// connection has an input of its own in addition; see Memory above.
 func (c *Conn) SetReadBuffer(bytes int) error { return c.setBuffer(syscall.SO_RCVBUF, bytes) }
 
-// SetWriteBuffer sets the size of the system's buffer for what is sent. The loop holds output
-// of its own beside it.
+// SetWriteBuffer sets the size, in bytes, of the system's buffer for what is sent. The
+// connection has an output of its own in addition; see Memory above.
 func (c *Conn) SetWriteBuffer(bytes int) error { return c.setBuffer(syscall.SO_SNDBUF, bytes) }
 
 func (c *Conn) setBuffer(option, bytes int) error {

@@ -11,8 +11,8 @@ import (
 	"github.com/go-libevent/libevent"
 )
 
-// Read waits until the peer has sent something and returns it. After everything that the
-// peer sent it returns io.EOF, or the error that ended the connection.
+// Read waits until the peer has sent something, and returns that. When it has returned
+// everything that the peer sent, it returns io.EOF, or the error that ended the connection.
 func (c *Conn) Read(p []byte) (int, error) {
 	c.in.turn.Lock()
 	n, err := c.read(p)

@@ -11,9 +11,9 @@ import (
 
 var errBrokenPipe = os.NewSyscallError("write", syscall.EPIPE)
 
-// Write sends p at once if the socket takes it, or else copies p to the output, from where
-// the loop sends it. It waits while 256 KiB wait for a slow peer. If Write returns an error,
-// the first n bytes are still sent, unless the connection is broken.
+// Write sends p at once as far as the socket takes it, and copies the rest to the output, from
+// where the loop sends it. If the output would grow beyond 256 KiB, Write waits for the peer. If
+// Write returns an error, the first n bytes are still sent, unless the connection is broken.
 func (c *Conn) Write(p []byte) (n int, err error) {
 	c.out.turn.Lock()
 	n, err = c.write(p)

@@ -8,7 +8,8 @@
 //
 // Clients are bufferevents with Go closures. Each client has a hiredis connection to the
 // server, with events of its own. All of them are on one event loop, which Go runs. SIGINT or
-// SIGTERM ends the gateway.
+// SIGTERM ends the gateway once all clients have read the replies that are there, or after five
+// seconds.
 package main
 
 import (
@@ -16,7 +17,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
+	"log"
 	"net"
 	"os"
 	"os/signal"
@@ -36,36 +37,26 @@ const (
 )
 
 func main() {
-	flags := flag.NewFlagSet("redis", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	addr := flags.String("addr", "127.0.0.1:9596", "host and `port` to listen on")
-	server := flags.String("redis", "127.0.0.1:6379", "the server's literal `address` and port, or the path of its socket")
-	err := flags.Parse(os.Args[1:])
-	if err == nil && flags.NArg() > 0 {
-		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	}
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		flags.SetOutput(os.Stdout)
-		flags.PrintDefaults()
-		return
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "redis:", err)
+	log.SetFlags(0)
+	log.SetPrefix("redis: ")
+	addr := flag.String("addr", "127.0.0.1:9596", "host and `port` to listen on")
+	server := flag.String("redis", "127.0.0.1:6379", "the server's literal `address` and port, or the path of its socket")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		flag.Usage()
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err = serve(ctx, *addr, *server, func(addr net.Addr) { fmt.Println("redis: listening on", addr) })
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "redis:", err)
-		os.Exit(1)
+	if err := serve(ctx, *addr, *server, func(addr net.Addr) { fmt.Println("redis: listening on", addr) }); err != nil {
+		log.Fatal(err)
 	}
 }
 
 // gateway has the clients. Only the loop's goroutine uses it and them.
 type gateway struct {
 	base    *libevent.Base
-	server  string
+	redis   string // the server's address
 	clients map[*client]bool
 }
 
@@ -81,22 +72,25 @@ type client struct {
 
 // serve runs a gateway until ctx ends. It calls ready with the address once clients can
 // connect.
-func serve(ctx context.Context, addr, server string, ready func(net.Addr)) error {
+func serve(ctx context.Context, addr, redis string, ready func(net.Addr)) error {
 	base, err := libevent.NewBase()
 	if err != nil {
 		return err
 	}
 	defer base.Free()
-	g := &gateway{base: base, server: server, clients: map[*client]bool{}}
+	g := &gateway{base: base, redis: redis, clients: map[*client]bool{}}
 	defer g.close() // before base.Free: hiredis clients must end before their base
-	l, err := base.Listen("tcp", addr, libevent.ListenOptions{}, g.accept)
+	server, err := base.Serve("tcp", addr, libevent.ServeOptions{}, g.handler)
 	if err != nil {
-		return fmt.Errorf("cannot listen on %s: %w", addr, err)
+		return err
 	}
-	ready(l.Addr())
+	ready(server.Addr())
 	if err := base.Run(ctx); !errors.Is(err, context.Canceled) {
 		return err
 	}
+	drain, cancel := context.WithTimeout(context.Background(), drainLimit)
+	defer cancel()
+	_ = server.Shutdown(drain) // after the limit it frees the clients that have not read their rest
 	return nil
 }
 
@@ -106,29 +100,25 @@ func (g *gateway) close() {
 	}
 }
 
-func (g *gateway) accept(_ *libevent.Listener, fd int, _ net.Addr) {
-	bev, err := g.base.NewSocket(fd, libevent.OptCloseOnFree)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "redis:", err)
-		_ = syscall.Close(fd)
-		return
-	}
+// handler serves a client that has connected.
+func (g *gateway) handler(bev *libevent.BufferEvent) libevent.Handler {
 	c := &client{gateway: g, bev: bev}
-	c.redis, err = hiredis.Dial(g.base, g.server, nil, c.lost)
+	var err error
+	c.redis, err = hiredis.Dial(g.base, g.redis, nil, c.lost)
 	if err != nil {
 		_, _ = bev.WriteString(line(nil, err))
 		_ = bev.FreeAfterFlush(drainLimit)
-		return
+		return libevent.Handler{}
 	}
 	g.clients[c] = true
-	err = errors.Join(
-		bev.SetCallbacks(c.read, c.read, c.event), // after a write, read goes on if it had stopped
-		bev.SetWatermark(libevent.EvRead, 0, maxLine),
-		bev.SetWatermark(libevent.EvWrite, maxUnread/2, 0),
-		bev.Enable(libevent.EvRead))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "redis:", err)
-		c.drop()
+	_ = bev.SetWatermark(libevent.EvRead, 0, maxLine)
+	_ = bev.SetWatermark(libevent.EvWrite, maxUnread/2, 0)
+	return libevent.Handler{
+		Read:      c.read,
+		Written:   c.read, // goes on if it had stopped
+		End:       func(bev *libevent.BufferEvent) { c.ended = true; c.read(bev) },
+		Error:     func(*libevent.BufferEvent, error) { c.drop() },
+		MaxOutput: -1, // read has a bound of its own, also for the lines that the input has already
 	}
 }
 
@@ -172,15 +162,6 @@ func (c *client) reply(value any, err error) {
 	c.owed--
 	_, _ = c.bev.WriteString(line(value, err))
 	c.read(c.bev)
-}
-
-func (c *client) event(bev *libevent.BufferEvent, what libevent.Events) {
-	if what&libevent.EventEOF == 0 {
-		c.drop()
-		return
-	}
-	c.ended = true
-	c.read(bev)
 }
 
 // lost is called when the connection to the server has ended, also when drop has closed it.

@@ -18,9 +18,9 @@ import (
 // from a socket of libevent: making it, shutting it down, reading and writing, and explaining its
 // events.
 //
-// Event and Dial are Go functions. The others are C functions, because they run inside libevent
-// and while its locks are held; the comment has the type. A field may be nil if the bufferevent
-// does not need it, except Make.
+// Event and Dial are Go functions. The other functions are C functions, because they run inside
+// libevent and while its locks are held; the comment of each has its type. A field may be nil if
+// the bufferevent does not need it, except Make.
 //
 // A C function is called with the lock of the bufferevent held, if the bufferevent has a lock and
 // the comment says nothing else. It must not call a Go function of the user.

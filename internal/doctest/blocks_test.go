@@ -31,7 +31,7 @@ var fence = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
 // blocks returns the blocks of all documents that show Go or C.
 func blocks(t *testing.T, root string) (all []*block) {
 	t.Helper()
-	docs := []string{"README.md", "examples/embed/README.md"} // that of redis shows another module
+	docs := []string{"README.md", "examples/embed/README.md"} // that of redis is tested in its own module
 	found, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	require.NoError(t, err)
 	more, err := filepath.Glob(filepath.Join(root, "docs", "*", "*.md"))

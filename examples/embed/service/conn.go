@@ -4,6 +4,7 @@ package main
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -27,7 +28,20 @@ type conn struct {
 	ended bool // the client sends no more
 }
 
-func (c *conn) read(*libevent.BufferEvent) { c.next() }
+// begin has the loop call the closures, and enables both directions. Lines that C has left in
+// the input are answered, too.
+func (c *conn) begin() error {
+	return errors.Join(c.bev.Handle(libevent.Handler{
+		Read:    func(*libevent.BufferEvent) { c.next() },
+		Written: c.written,
+		End:     func(*libevent.BufferEvent) { c.ended = true; c.next() },
+		Error: func(_ *libevent.BufferEvent, err error) {
+			slog.Warn("embed: Go: connection", "err", err)
+			c.end()
+		},
+		MaxOutput: -1, // next has a stricter bound
+	}), c.bev.Enable(libevent.EvWrite))
+}
 
 func (c *conn) written(*libevent.BufferEvent) {
 	if c.busy {
@@ -35,16 +49,6 @@ func (c *conn) written(*libevent.BufferEvent) {
 	}
 	_ = c.bev.Enable(libevent.EvRead)
 	c.next()
-}
-
-func (c *conn) event(_ *libevent.BufferEvent, what libevent.Events) {
-	if what&libevent.EventEOF != 0 {
-		c.ended = true
-		c.next()
-		return
-	}
-	slog.Warn("embed: Go: connection", "err", c.bev.Err())
-	c.end()
 }
 
 // next answers the next line, once the answer to the line before is written. Until then it

@@ -15,7 +15,6 @@ static void call_returned(service_returned fn, struct bufferevent *bev, void *ar
 import "C"
 
 import (
-	"errors"
 	"fmt"
 	"os/signal"
 	"sync"
@@ -78,16 +77,9 @@ func borrow(native unsafe.Pointer, returned func()) error {
 		bev.Free()
 		return err
 	}
-	return base.Post(c.next) // C may have left lines in the input
+	return nil
 }
 
 func giveBack(returned C.service_returned, bev *C.struct_bufferevent, arg unsafe.Pointer) {
 	C.call_returned(returned, bev, arg)
-}
-
-// begin sets the closures and enables both directions.
-func (c *conn) begin() error {
-	return errors.Join(
-		c.bev.SetCallbacks(c.read, c.written, c.event),
-		c.bev.Enable(libevent.EvRead|libevent.EvWrite))
 }

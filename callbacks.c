@@ -357,13 +357,18 @@ static void relink(struct glev_bev *r, short what)
 }
 
 /* An error is the end of both directions of a door, unless it is that of one attempt of a connect
- * by name: the next attempt needs what is enabled. A door's last words, such as an alert of TLS, may
- * still be in the output of the bottom, and a Free in the closure would drop them. With the locks
- * of the stack. */
+ * by name: the next attempt needs what is enabled. A door that is a filter turns that off when it
+ * is told of the error, so it is kept in held until there is a connection. A door's last words,
+ * such as an alert of TLS, may still be in the output of the bottom, and a Free in the closure
+ * would drop them. With the locks of the stack. */
 static void end_door(struct glev_bev *r)
 {
-	if (glev_bev_dials(glev_bev_bottom(r)))
+	struct glev_bev *carrier = glev_bev_carrier(r);
+
+	if (glev_bev_dials(glev_bev_bottom(r))) {
+		carrier->off.held |= bufferevent_get_enabled(carrier->bev);
 		return;
+	}
 	if (r->door)
 		glev_settle_end(r, EV_READ | EV_WRITE);
 	glev_bev_push(glev_bev_bottom(r));

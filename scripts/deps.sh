@@ -13,15 +13,6 @@ fail() {
 
 step() { printf '==> %s\n' "$*"; }
 
-# at_least succeeds if Go version $1 is $2 or newer.
-at_least() {
-	awk -v have="$1" -v want="$2" 'BEGIN {
-		split(have, h, "."); split(want, w, ".")
-		for (i = 1; i <= 3; i++)
-			if (h[i] + 0 != w[i] + 0) exit !(h[i] + 0 > w[i] + 0)
-	}'
-}
-
 # compiles succeeds if the C program on stdin compiles and links with the given flags.
 compiles() (
 	out=$(mktemp)
@@ -96,19 +87,16 @@ install_missing() {
 	[ -z "$missing" ] || fail "Still missing after the installation: $missing"
 }
 
+# Inside the module go runs the toolchain that go.mod asks for. If go cannot get that toolchain, or is
+# too old to know of toolchains, go list fails.
 check_go() {
 	# Go's own installer puts Go there, and PATH often does not have that folder.
 	command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
-	want=$(awk '$1 == "go" { print $2 }' go.mod)
+	want=$(sed -n 's/^go //p' go.mod)
 	command -v go >/dev/null ||
 		fail "Go $want or newer is needed, and none is on PATH: see https://go.dev/dl/"
-	# Inside the module, go version prints the toolchain that go would build with. If go cannot
-	# get that toolchain, it fails.
-	if found=$(go version 2>&1); then
-		version=${found#go version go}
-		! at_least "${version%% *}" "$want" || return 0
-	fi
-	fail "Go $want or newer is needed: see https://go.dev/dl/ (go version says: $(echo "$found" | tail -n 1))"
+	said=$(go list -m 2>&1) ||
+		fail "Go $want or newer is needed: see https://go.dev/dl/ (go says: $(echo "$said" | tail -n 1))"
 }
 
 check_go

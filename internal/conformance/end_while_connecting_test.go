@@ -6,6 +6,8 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 
@@ -25,16 +27,22 @@ type connectable interface {
 }
 
 // connecting are the ways to begin a connection.
-var connecting = map[string]func(c connectable, port int) error{
-	"Connect": func(c connectable, port int) error {
+var connecting = map[string]func(t *testing.T, base *libevent.Base, c connectable, port int) error{
+	"Connect": func(_ *testing.T, _ *libevent.Base, c connectable, port int) error {
 		return c.Connect("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	},
-	"ConnectHostname address": func(c connectable, port int) error {
+	"ConnectHostname address": func(_ *testing.T, _ *libevent.Base, c connectable, port int) error {
 		return c.ConnectHostname(nil, "tcp", "127.0.0.1", port)
 	},
-	// One of the addresses of the name may refuse the connection.
-	"ConnectHostname name": func(c connectable, port int) error {
+	"ConnectHostname name": func(_ *testing.T, _ *libevent.Base, c connectable, port int) error {
 		return c.ConnectHostname(nil, "tcp", "localhost", port)
+	},
+	// The first address of the name refuses the connection.
+	"ConnectHostname second address": func(t *testing.T, base *libevent.Base, c connectable, port int) error {
+		hosts := filepath.Join(t.TempDir(), "hosts")
+		require.NoError(t, os.WriteFile(hosts, []byte("::1 two.test\n127.0.0.1 two.test\n"), 0o600))
+		dns := testutil.NewDNSBase(t, base, libevent.DNSConfig{NoSystemConfig: true, Hosts: hosts})
+		return c.ConnectHostname(dns, "tcp", "two.test", port)
 	},
 }
 
@@ -64,17 +72,15 @@ var layers = map[string]func(t *testing.T, base *libevent.Base, ctx *openssl.Con
 	},
 	"TLS filter": func(t *testing.T, base *libevent.Base, ctx *openssl.Context) (connectable, *libevent.BufferEvent) {
 		bev := unconnected(t, base)
-		conn, err := ctx.NewFilter(bev, libevent.OptCloseOnFree)
-		require.NoError(t, err)
-		require.NoError(t, conn.SetCallbacks(nil, nil, nil))
-		return bev, conn.BufferEvent
+		return bev, tlsFilter(t, bev, ctx)
+	},
+	"filter on TLS filter": func(t *testing.T, base *libevent.Base, ctx *openssl.Context) (connectable, *libevent.BufferEvent) {
+		bev := unconnected(t, base)
+		return bev, testutil.NewFilter(t, tlsFilter(t, bev, ctx), nil, nil, libevent.OptCloseOnFree)
 	},
 	"TLS filter on filter": func(t *testing.T, base *libevent.Base, ctx *openssl.Context) (connectable, *libevent.BufferEvent) {
 		bev := unconnected(t, base)
-		conn, err := ctx.NewFilter(testutil.NewFilter(t, bev, nil, nil, libevent.OptCloseOnFree), libevent.OptCloseOnFree)
-		require.NoError(t, err)
-		require.NoError(t, conn.SetCallbacks(nil, nil, nil))
-		return bev, conn.BufferEvent
+		return bev, tlsFilter(t, testutil.NewFilter(t, bev, nil, nil, libevent.OptCloseOnFree), ctx)
 	},
 }
 
@@ -91,6 +97,14 @@ func tlsSocket(t *testing.T, base *libevent.Base, ctx *openssl.Context) *openssl
 	require.NoError(t, err)
 	require.NoError(t, conn.SetCallbacks(nil, nil, nil))
 	return conn
+}
+
+func tlsFilter(t *testing.T, under *libevent.BufferEvent, ctx *openssl.Context) *libevent.BufferEvent {
+	t.Helper()
+	conn, err := ctx.NewFilter(under, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	require.NoError(t, conn.SetCallbacks(nil, nil, nil))
+	return conn.BufferEvent
 }
 
 // Each way to end writes first what was written before there was a connection.
@@ -124,7 +138,7 @@ func TestEndWhileConnecting(t *testing.T) {
 					connects, top := make(t, base, ctx)
 					_, err := top.Write(sent)
 					require.NoError(t, err)
-					require.NoError(t, connect(connects, port))
+					require.NoError(t, connect(t, base, connects, port))
 					do(t, top)
 					testutil.Background(t, base)
 					testutil.Same(t, sent, receivedBy(t, ln, layer, cert))

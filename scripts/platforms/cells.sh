@@ -160,7 +160,7 @@ cell_clang() {
 
 cell_oldest_go() {
 	install $needed openssl curl
-	GOTOOLCHAIN=go$(awk '$1 == "go" { print $2 }' go.mod)
+	GOTOOLCHAIN=go$(sed -n 's/^go //p' go.mod)
 	export GOTOOLCHAIN
 	with
 	go vet ./...

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -22,14 +23,20 @@ const Patience = 30 * time.Second
 // PlainIO says whether tests that do not choose run without the fast path.
 var PlainIO = os.Getenv("LIBEVENT_PLAIN_IO") != ""
 
+// oneDump is taken by the first of many goroutines that wait in vain: the stacks of a thousand, a
+// thousand times, fill a disk.
+var oneDump sync.Once
+
 // Receive waits for a value from a channel.
 func Receive[T any](t testing.TB, ch <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-ch:
 	case <-time.After(Patience):
-		buf := make([]byte, 1<<20)
-		t.Logf("%s", buf[:runtime.Stack(buf, true)])
+		oneDump.Do(func() {
+			buf := make([]byte, 1<<20)
+			t.Logf("%s", buf[:runtime.Stack(buf, true)])
+		})
 		require.Fail(t, "waited too long")
 	}
 	return v

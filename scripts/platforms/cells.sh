@@ -117,9 +117,13 @@ cell_debian() {
 
 cell_i386() { cross i386 386 i686-linux-gnu; }
 
-# Under qemu a test that starts its own program starts one that the machine cannot run.
-cell_arm64() { cross arm64 arm64 aarch64-linux-gnu -exec qemu-aarch64 -run 'Buffer|Listen|Connect|RateLimit|Filter|Pair|Verif|Session'; }
-cell_s390x() { cross s390x s390x s390x-linux-gnu -exec qemu-s390x -run 'Buffer|Listen|Connect|RateLimit|Filter|Pair|Verif|Session'; }
+# Under qemu a test that starts its own program starts one that the machine cannot run, and the
+# thousand handshakes of TestManyConnections take minutes.
+emulated() {
+	cross "$1" "$1" "$2" -exec "$3" -run 'Buffer|Listen|Connect|RateLimit|Filter|Pair|Verif|Session' -skip ManyConnections
+}
+cell_arm64() { emulated arm64 aarch64-linux-gnu qemu-aarch64; }
+cell_s390x() { emulated s390x s390x-linux-gnu qemu-s390x; }
 
 cell_musl() {
 	install gcc libc6-dev make pkg-config musl-tools xz-utils

@@ -4,6 +4,7 @@ package libevent_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -250,28 +251,53 @@ func TestReadTimeoutRestartedBeforeItIsTold(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			testutil.BothWays(t, func(t *testing.T, base *libevent.Base) { restartReadTimeout(t, base, c.restart) })
+			testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+				bev, peer := testutil.NewUnixSocket(t, base)
+				restartReadTimeout(t, bev, bev, peer, c.restart)
+			})
 		})
 	}
 }
 
-func restartReadTimeout(t *testing.T, base *libevent.Base, restart func(*libevent.BufferEvent) error) {
-	bev, peer := testutil.NewUnixSocket(t, base)
-	defer func() { bev.Free(); _ = syscall.Close(peer) }()
+// The same of the bufferevent below a filter, which libevent has read again for what is done to the
+// filter.
+func TestReadTimeoutRestartedByAFilter(t *testing.T) {
+	for name, restart := range map[string]func(filter *libevent.BufferEvent) error{
+		"Enable":       func(filter *libevent.BufferEvent) error { return filter.Enable(rd) },
+		"SetWatermark": func(filter *libevent.BufferEvent) error { return filter.SetWatermark(rd, 0, 0) },
+	} {
+		for filters := range 3 {
+			t.Run(fmt.Sprint(name, filters+1), func(t *testing.T) {
+				bev, peer := testutil.NewUnixSocket(t, testutil.NewBase(t))
+				top := bev
+				for range filters + 1 {
+					top = testutil.NewFilter(t, top, nil, nil, libevent.OptCloseOnFree)
+				}
+				restartReadTimeout(t, bev, top, peer, func(top *libevent.BufferEvent) error {
+					return errors.Join(bev.SetTimeouts(0, 0), restart(top))
+				})
+			})
+		}
+	}
+}
+
+func restartReadTimeout(t *testing.T, bev, top *libevent.BufferEvent, peer int, restart func(*libevent.BufferEvent) error) {
+	base := bev.Base()
+	defer func() { top.Free(); _ = syscall.Close(peer) }()
 	testutil.UseEitherWay(t, base)
 	happened := make(chan struct{}, 10)
-	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+	require.NoError(t, top.SetCallbacks(func(b *libevent.BufferEvent) {
 		_ = b.Input().Drain(100)
 		happened <- struct{}{}
 	}, nil, func(*libevent.BufferEvent, libevent.Events) { happened <- struct{}{} }))
 	// It passes before the read timeout, so its closure runs first.
-	timer, err := base.NewTimer(func() { assert.NoError(t, restart(bev)) })
+	timer, err := base.NewTimer(func() { assert.NoError(t, restart(top)) })
 	require.NoError(t, err)
 	defer timer.Free()
 	testutil.Background(t, base)
 	testutil.OnLoop(t, base, func() {
 		assert.NoError(t, bev.SetTimeouts(10*time.Millisecond, 0))
-		assert.NoError(t, bev.Enable(rd))
+		assert.NoError(t, top.Enable(rd))
 		assert.NoError(t, timer.Add(5*time.Millisecond))
 		time.Sleep(30 * time.Millisecond) // sleep: it is tested that a closure keeps the loop busy past both timeouts
 	})

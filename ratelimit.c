@@ -235,10 +235,9 @@ int64_t glev_group_add(struct bufferevent_rate_limit_group *g, struct glev_bev *
 	rc = glev_settle_try(r);
 	if (rc == 0 && bufferevent_add_to_rate_limit_group(r->bev, g) < 0)
 		rc = -ENOMEM;
-	if (rc < 0) {
+	if (rc < 0)
 		r->set.limits &= ~GLEV_LIMIT_GROUP;
-		glev_settle(r);
-	}
+	glev_settle(r); /* libevent may have taken it out of another group, and read again */
 	glev_bev_unlock(r);
 	return rc;
 }

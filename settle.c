@@ -458,20 +458,31 @@ static void read_below(struct glev_bev *r)
 		bufferevent_trigger(under->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 
-/* Adds libevent's own events again if they were dropped (see was_dropped). That also happens when
- * libevent adds them for reasons of its own. The events of a pair or a filter are only timers, and
- * need not be registered. */
-static int add_dropped(struct glev_bev *r)
+static int add_dropped_of(struct glev_bev *r)
 {
 	short again = 0;
 
-	if (r->type != GLEV_SOCKET)
-		return 0;
 	if ((r->set.timed & EV_READ) && was_dropped(&r->bev->ev_read, EV_READ))
 		again |= EV_READ;
 	if ((r->set.timed & EV_WRITE) && was_dropped(&r->bev->ev_write, EV_WRITE))
 		again |= EV_WRITE;
 	return again ? bufferevent_enable(r->bev, again & bufferevent_get_enabled(r->bev)) : 0;
+}
+
+/* Adds libevent's own events again if they were dropped (see was_dropped). That also happens when
+ * libevent adds them for reasons of its own: what is done to a filter may add those of the socket
+ * below. The events of a pair or a filter are only timers, and need not be registered. */
+static int add_dropped(struct glev_bev *r)
+{
+	struct glev_bev *bottom = glev_bev_bottom(r);
+	int rc = 0;
+
+	if (bottom->type == GLEV_SOCKET && bottom->set.timed) {
+		glev_bev_lock(bottom);
+		rc = add_dropped_of(bottom);
+		glev_bev_unlock(bottom);
+	}
+	return rc;
 }
 
 static int enable(struct glev_bev *r, short what)

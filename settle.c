@@ -522,7 +522,7 @@ static int turn_on_below(struct glev_bev *r)
 	for (p = r->stack.under; p && rc == 0; p = p->stack.under) {
 		glev_bev_lock(p);
 		if (bufferevent_get_enabled(p->bev) & EV_READ)
-			rc = enable(p, EV_READ);
+			rc = bufferevent_enable(p->bev, EV_READ);
 		glev_bev_unlock(p);
 	}
 	return rc;
@@ -532,10 +532,12 @@ static int turn_on(struct glev_bev *r, short what)
 {
 	const int now = BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS;
 	struct glev_bev *under = r->stack.under;
-	int rc = enable(r, what);
+	int rc = bufferevent_enable(r->bev, what);
 
 	if (rc == 0 && (what & EV_READ))
 		rc = turn_on_below(r);
+	if (rc == 0)
+		rc = add_dropped(r);
 	if (what & EV_READ)
 		glev_settle_remind(r);
 	if (under && (what & EV_READ)) {
@@ -585,7 +587,7 @@ static short apply(struct glev_bev *r, short asked)
 		bufferevent_disable(r->bev, off);
 	if (on && turn_on(r, on) < 0)
 		failed |= on;
-	else if (add_dropped(r) < 0)
+	else if (!on && add_dropped(r) < 0)
 		failed |= EV_READ | EV_WRITE;
 	if (!r->fast.on)
 		sync_events(r);

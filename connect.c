@@ -95,18 +95,23 @@ static void restore_priority(struct glev_bev *r)
 		bufferevent_priority_set(r->bev, r->set.priority);
 }
 
-/* Called after libevent has got another descriptor. It has left both inner ends of the buffers
- * unfrozen. A CloseWrite was one of the old descriptor. */
-static void enter_descriptor(struct glev_bev *r, int link)
+/* libevent has left both inner ends of the buffers unfrozen. */
+static void stay_at_descriptor(struct glev_bev *r)
 {
-	r->link = (int8_t)link;
 	r->fast.paused = 0;
-	r->stack.started = 1;
-	r->ending.shut = 0;
-	restore_priority(r);
 	glev_buf_refreeze(&r->in);
 	glev_buf_refreeze(&r->out);
 	glev_settle(r);
+}
+
+/* Called after libevent has got another descriptor. A CloseWrite was one of the old descriptor. */
+static void enter_descriptor(struct glev_bev *r, int link)
+{
+	r->link = (int8_t)link;
+	r->stack.started = 1;
+	r->ending.shut = 0;
+	restore_priority(r);
+	stay_at_descriptor(r);
 }
 
 /* Ends an attempt of a connect by name, and closes its socket. If the descriptor is the
@@ -169,8 +174,11 @@ static int64_t set_descriptor(struct glev_bev *r, int fd, int *old)
 	rc = hang_up(r);
 	*old = bufferevent_getfd(r->bev);
 	leave_descriptor(r);
-	if (glev_bev_give_fd(r, fd) < 0)
-		rc = -EIO;
+	if (glev_bev_give_fd(r, fd) < 0) { /* a door in the middle of a renegotiation */
+		stay_at_descriptor(r);
+		glev_bev_unlock(r);
+		return -EBUSY;
+	}
 	if (fd >= 0)
 		r->owed.mute = 0;
 	enter_descriptor(r, link_of(r, stream));
@@ -265,6 +273,12 @@ static void connected_at_once(struct glev_bev *r, int err)
 	    BEV_TRIG_DEFER_CALLBACKS);
 }
 
+/* Whether the outcome of connect(2) is told by an event. */
+static int is_told(int err)
+{
+	return err == 0 || err == EINPROGRESS || err == EINTR || err == ECONNREFUSED;
+}
+
 /*
  * The binding calls connect(2) itself, and gives a connect that takes time to libevent, which
  * waits for its end. If libevent called connect and that succeeded at once (AF_UNIX), libevent
@@ -285,16 +299,16 @@ static int64_t start_connect(struct glev_bev *r, const struct sockaddr *sa, int 
 	}
 	if (!err && connect(fd, sa, (socklen_t)len) < 0)
 		err = errno;
+	if (is_told(err) && glev_bev_give_fd(r, fd) < 0)
+		err = EBUSY; /* a door in the middle of a renegotiation */
 	switch (err) {
 	case EINPROGRESS:
 	case EINTR:
-		glev_bev_give_fd(r, fd);
 		/* With NULL libevent waits for a connect that has begun. It sets the
 		 * descriptor again. */
 		return tell_door(r, bufferevent_socket_connect(r->bev, NULL, 0)) < 0 ? -EIO : 0;
 	case 0:
 	case ECONNREFUSED:
-		glev_bev_give_fd(r, fd);
 		connected_at_once(r, err);
 		return 0;
 	}
@@ -322,8 +336,7 @@ int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a)
 			enter_descriptor(r, GLEV_CONNECTING);
 			glev_bev_start(r, 1);
 		} else {
-			r->fast.paused = 0;
-			glev_settle(r);
+			stay_at_descriptor(r);
 		}
 	}
 	glev_bev_unlock(r);

@@ -77,6 +77,7 @@ void gtls_quiet(struct bufferevent *bev)
 {
 	struct gtls_conn *c = gtls_conn_of(bufferevent_openssl_get_ssl(bev));
 
+	c->freed = 1;
 	gtls_guard_stop(c);
 	gtls_ask_restart(c);
 }
@@ -154,7 +155,7 @@ int64_t gtls_conn_set_fd(struct gtls_conn *c, int fd)
 		return -errno;
 	rc = bufferevent_setfd(c->bev, fd);
 	gtls_socket(c->bev);
-	c->waits = 1;
+	c->unstarted = 1;
 	ERR_clear_error();
 	return rc < 0 ? -EIO : 0;
 }
@@ -169,7 +170,7 @@ void gtls_start(struct bufferevent *bev)
 
 	if (c->open)
 		return;
-	c->waits = 0;
+	c->unstarted = 0;
 	if (c->under.bev)
 		gtls_under_wake(c);
 	else if (bufferevent_getfd(bev) >= 0 && getpeername(bufferevent_getfd(bev), (struct sockaddr *)&peer, &len) == 0)

@@ -36,7 +36,9 @@ import (
 //     not take the connection.
 //   - EventEOF is the peer's close_notify. The package's doc tells of other ends.
 //   - CloseWrite and FreeAfterFlush send close_notify after the last byte.
-//   - SetFD starts a new connection on another socket.
+//   - SetFD starts a new connection on another socket. In the middle of a renegotiation, and
+//     after one that has failed, OpenSSL cannot do that: SetFD and Connect return an error that
+//     matches syscall.EBUSY, and the program makes another Conn.
 //
 // Its own methods are safe for concurrent use unless it was made with libevent.OptLoopOnly. Then
 // they are for the loop's goroutine, or for any goroutine while no loop runs.
@@ -370,6 +372,8 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64
 	switch {
 	case C.gtls_is_unexpected_eof(first) != 0:
 		return io.ErrUnexpectedEOF
+	case C.gtls_lib(first) == C.ERR_LIB_SYS: // OpenSSL 3.5 and newer report the errno of a write this way
+		return &libevent.Error{Op: op, Err: syscall.Errno(C.gtls_reason(first))}
 	case first != 0:
 		return newError(op, first)
 	case state.socket_eof != 0 && state.nothing_received == 0 && what&libevent.EventReading != 0:

@@ -129,11 +129,12 @@ struct gtls_conn {
 	int8_t renegotiates;
 	int8_t open;              /* the first handshake on this socket has ended well */
 	int8_t asks;
-	int8_t waits;             /* it has a socket from the start, and the handshake may not start yet */
+	int8_t unstarted;         /* it was made with a socket, and its handshake may not start yet */
 	int8_t idle;              /* the handshake has started for us, and OpenSSL waits for a byte */
 	int8_t shows;             /* in this handshake it has a certificate that Go has picked */
 	int8_t decided;           /* what Go has said of the finished handshake, or 0 */
 	int8_t failed;            /* an error was reported since the handshake started */
+	int8_t freed;             /* by the user */
 	int8_t shutdown_blocked;  /* close_notify waits for room in the socket */
 	struct gtls_ask ask;
 	struct gtls_wire wire;

@@ -185,7 +185,7 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
 	int ours = c->asks && !c->renegotiates;
 
 	gtls_lock(c);
-	if (!c->waits && ((what & EV_TIMEOUT) || (!is_idle(c, what) && (!ours || handshake(c)))))
+	if (!c->unstarted && ((what & EV_TIMEOUT) || (!is_idle(c, what) && (!ours || handshake(c)))))
 		c->ask.libevents(fd, what, c->ask.arg);
 	gtls_unlock(c);
 }

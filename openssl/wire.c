@@ -305,10 +305,9 @@ static BIO *new_bio(struct gtls_conn *c)
 
 /* --- taking over from libevent, and giving back ------------------------------- */
 
-/* Gives libevent's write event another descriptor. */
-static void assign_writer(struct gtls_conn *c, int fd, short what)
+/* Gives an event of libevent's another descriptor. */
+static void assign(struct event *ev, int fd, short what)
 {
-	struct event *ev = &c->bev->ev_write;
 	event_callback_fn fn = event_get_callback(ev);
 	void *arg = event_get_callback_arg(ev);
 	int priority = event_get_priority(ev);
@@ -340,15 +339,33 @@ static void use_bio(struct gtls_conn *c, BIO *bio)
 	SSL_set_bio(c->ssl, bio, bio);
 }
 
+/* OpenSSL cannot forget a connection in the middle of a renegotiation, so libevent has only
+ * replaced the BIO, and its events still wait for the old descriptor. If the connection is freed,
+ * the descriptor is closed next. */
+static void keep_socket(struct gtls_conn *c)
+{
+	use_bio(c, c->wire.plain);
+	if (!c->freed)
+		return;
+	assign(&c->bev->ev_read, -1, 0);
+	assign(&c->bev->ev_write, -1, 0);
+	c->wire.fd = -1;
+}
+
 /* libevent has made a BIO of its own for the descriptor. */
 void gtls_socket(struct bufferevent *bev)
 {
 	struct gtls_conn *c = conn_of(bev);
 	struct gtls_wire *w = &c->wire;
-	BIO *bio = new_bio(c);
+	BIO *bio;
 
+	if (SSL_renegotiate_pending(c->ssl)) {
+		keep_socket(c);
+		return;
+	}
+	bio = new_bio(c);
 	gtls_conn_offer_session(c);
-	c->open = c->idle = c->waits = 0;
+	c->open = c->idle = c->unstarted = 0;
 	gtls_guard_restart(c);
 	gtls_ask_restart(c);
 	gtls_wire_restart(c);
@@ -382,7 +399,7 @@ int gtls_begin(struct bufferevent *bev)
 	w->unfinished = 0; /* libevent has finished it */
 	use_bio(c, w->fast);
 	SSL_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
-	assign_writer(c, -1, 0);
+	assign(&c->bev->ev_write, -1, 0);
 	return 1;
 }
 
@@ -392,7 +409,7 @@ void gtls_end(struct bufferevent *bev)
 
 	SSL_clear_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
 	use_bio(c, c->wire.plain);
-	assign_writer(c, c->wire.fd, EV_WRITE);
+	assign(&c->bev->ev_write, c->wire.fd, EV_WRITE);
 }
 
 void gtls_wire_restart(struct gtls_conn *c)

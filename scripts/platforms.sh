@@ -89,6 +89,8 @@ inside() {
 		mount -t tmpfs tmpfs "$root/tmp"
 		printf "127.0.0.1 localhost %s\n::1 localhost\n" "$(hostname)" >"$root/etc/hosts"
 		cat /etc/resolv.conf >"$root/etc/resolv.conf"
+		# A mirror may be a snapshot whose date has passed.
+		echo "Acquire::Check-Valid-Until false;" >"$root/etc/apt/apt.conf.d/90snapshot"
 		# The network may have an authority of its own.
 		[ ! -f /etc/ssl/certs/ca-certificates.crt ] || cat /etc/ssl/certs/ca-certificates.crt >"$root/etc/ssl/certs/ca-certificates.crt"
 		mkdir -p "$root/src"

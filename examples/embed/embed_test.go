@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -94,26 +95,38 @@ func (p *program) begin(stderr io.Writer) {
 	stdout, err := p.cmd.StdoutPipe()
 	require.NoError(p.t, err)
 	require.NoError(p.t, p.cmd.Start())
-	watchdog := time.AfterFunc(2*patience, func() { _ = p.cmd.Process.Signal(syscall.SIGABRT) })
 	p.t.Cleanup(func() {
-		watchdog.Stop()
 		_ = p.cmd.Process.Kill()
 		if p.t.Failed() {
 			p.t.Log(p.err.String())
 		}
 	})
 	p.out = bufio.NewReader(stdout)
-	line, err := p.out.ReadString('\n')
-	require.NoError(p.t, err)
+	line := p.line()
 	m := regexp.MustCompile(`^embed: (127\.0\.0\.1:\d+) is C's, (127\.0\.0\.1:\d+) is Go's\n$`).FindStringSubmatch(line)
 	require.NotNil(p.t, m, line)
 	p.c, p.forGo = m[1], m[2]
+}
+
+// watch has the program abort if it is not stopped in time. It bounds a wait for the program.
+func (p *program) watch() *time.Timer {
+	return time.AfterFunc(patience, func() { _ = p.cmd.Process.Signal(syscall.SIGABRT) })
+}
+
+// line returns the next line that the program prints.
+func (p *program) line() string {
+	p.t.Helper()
+	defer p.watch().Stop()
+	line, err := p.out.ReadString('\n')
+	require.NoError(p.t, err)
+	return line
 }
 
 // ends sends a signal, checks that the program ends with status 0, and returns the rest of
 // what it printed.
 func (p *program) ends(sig os.Signal) string {
 	p.t.Helper()
+	defer p.watch().Stop()
 	require.NoError(p.t, p.cmd.Process.Signal(sig))
 	rest, err := io.ReadAll(p.out)
 	require.NoError(p.t, err)
@@ -126,9 +139,7 @@ func (p *program) ends(sig os.Signal) string {
 func (p *program) status() string {
 	p.t.Helper()
 	require.NoError(p.t, p.cmd.Process.Signal(syscall.SIGUSR1))
-	line, err := p.out.ReadString('\n')
-	require.NoError(p.t, err)
-	return line
+	return p.line()
 }
 
 func eventually(t *testing.T, cond func() bool, what string) {
@@ -150,8 +161,26 @@ func dial(t testing.TB, addr string) *client {
 	conn, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
-	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
-	return &client{t, conn.(*net.TCPConn), bufio.NewReader(conn)}
+	c := &client{t: t, TCPConn: conn.(*net.TCPConn)}
+	c.lines = bufio.NewReader(c)
+	return c
+}
+
+// The deadline of Read and Write is that of one call: an answer may be long. When a Read has waited
+// in vain, all later calls fail at once.
+
+func (c *client) Read(p []byte) (int, error) {
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	n, err := c.TCPConn.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		_ = c.Close()
+	}
+	return n, err
+}
+
+func (c *client) Write(p []byte) (int, error) {
+	_ = c.SetWriteDeadline(time.Now().Add(patience))
+	return c.TCPConn.Write(p)
 }
 
 // lend dials C's port and makes C lend the connection to Go.
@@ -379,6 +408,9 @@ func TestSignalsWhileGoRuns(t *testing.T) {
 	wg.Wait()
 	close(stop)
 	<-stopped
+	// At its end the program restores the default action of the signal, which would end it.
+	eventually(t, p.hasHandled(syscall.SIGUSR1), "each thread has handled its signal")
+	defer p.watch().Stop()
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	assert.Equal(t, "embed: the end, after 0 panics\n", <-rest)
 	assert.NoError(t, p.cmd.Wait(), p.err.String())
@@ -393,6 +425,26 @@ func (p *program) signalThreads(sig syscall.Signal) {
 	for _, thread := range threads {
 		tid, _ := strconv.Atoi(thread.Name())
 		_, _, _ = syscall.Syscall(syscall.SYS_TGKILL, uintptr(pid), uintptr(tid), uintptr(sig)) // it may be gone
+	}
+}
+
+// hasHandled returns a function that reports whether the signal waits for no thread of the program.
+func (p *program) hasHandled(sig syscall.Signal) func() bool {
+	return func() bool {
+		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.cmd.Process.Pid))
+		require.NoError(p.t, err)
+		for _, file := range files {
+			status, _ := os.ReadFile(file) // the thread may be gone
+			var pending uint64
+			if _, mask, ok := strings.Cut(string(status), "SigPnd:"); ok {
+				_, err := fmt.Sscanf(mask, "%x", &pending)
+				require.NoError(p.t, err)
+			}
+			if pending&(1<<(sig-1)) != 0 {
+				return false
+			}
+		}
+		return true
 	}
 }
 

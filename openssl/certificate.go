@@ -11,6 +11,7 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/binary"
 	"encoding/pem"
 	"fmt"
@@ -54,6 +55,9 @@ func nativeCertificate(op string, cert *tls.Certificate) (*x509.Certificate, *C.
 	if cert.SupportedSignatureAlgorithms != nil {
 		return nil, nil, badArgument(op, "SupportedSignatureAlgorithms is set, but OpenSSL cannot restrict the algorithms of one certificate")
 	}
+	if len(cert.OCSPStaple) > 0 && !isOCSPResponse(cert.OCSPStaple) {
+		return nil, nil, badArgument(op, "OCSPStaple is not the DER form of an OCSP response")
+	}
 	key, err := marshalKey(cert.PrivateKey)
 	if err != nil {
 		return nil, nil, badArgument(op, "PrivateKey is a %T: OpenSSL needs the bytes of the key, and it does not give them", cert.PrivateKey)
@@ -75,6 +79,20 @@ func nativeCertificate(op string, cert *tls.Certificate) (*x509.Certificate, *C.
 		return nil, nil, &libevent.Error{Op: op, Err: syscall.ENOMEM}
 	}
 	return leaf, native, nil
+}
+
+// isOCSPResponse reports whether der is what OpenSSL 3.6 and newer can parse. They take a response
+// apart before they send it, and a handshake would fail with one that they cannot parse.
+func isOCSPResponse(der []byte) bool {
+	var response struct { // RFC 6960
+		Status asn1.Enumerated
+		Bytes  struct {
+			Type     asn1.ObjectIdentifier
+			Response []byte
+		} `asn1:"optional,explicit,tag:0"`
+	}
+	rest, err := asn1.Unmarshal(der, &response)
+	return err == nil && len(rest) == 0
 }
 
 // timestamps is TLS's form of a list, in which each length has 16 bits.

@@ -219,14 +219,28 @@ func TestManyAuthorities(t *testing.T) {
 	})
 }
 
+// ocspResponse is the outer form of an OCSP response. A TLS library looks no further.
+func ocspResponse(t *testing.T, text string) []byte {
+	type bytes struct {
+		Type     asn1.ObjectIdentifier
+		Response []byte
+	}
+	der, err := asn1.Marshal(struct {
+		Status asn1.Enumerated
+		Bytes  bytes `asn1:"explicit,tag:0"`
+	}{0, bytes{asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 1}, []byte(text)}})
+	require.NoError(t, err)
+	return der
+}
+
 // A server sends what its certificate has, and a client has what the server sends.
 func TestStaple(t *testing.T) {
 	ca := newAuthority(t)
 	stapled := ca.issue(t, "example.test")
-	stapled.OCSPStaple = []byte("an OCSP response")
+	stapled.OCSPStaple = ocspResponse(t, "a response")
 	stapled.SignedCertificateTimestamps = [][]byte{[]byte("one"), []byte("another")}
 	second := ca.issueWith(t, rsaKey(t), nil, "other.test")
-	second.OCSPStaple = []byte("another response")
+	second.OCSPStaple = ocspResponse(t, "another response")
 	plain := ca.issue(t, "example.test")
 	versions(t, func(t *testing.T, version uint16) {
 		for _, cert := range []*tls.Certificate{&stapled, &second, &plain} {

@@ -73,6 +73,8 @@ func TestBadCertificate(t *testing.T) {
 		"no key":            {Certificate: cert.Certificate},
 		"nothing in it":     {},
 		"not a certificate": {Certificate: [][]byte{{1, 2, 3}}, PrivateKey: newKey(t)},
+		"staple":            {Certificate: cert.Certificate, PrivateKey: cert.PrivateKey, OCSPStaple: []byte("an OCSP response")},
+		"long staple":       {Certificate: cert.Certificate, PrivateKey: cert.PrivateKey, OCSPStaple: append(ocspResponse(t, "a response"), 0)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			serverIsRefused(t, &openssl.Config{Certificates: []tls.Certificate{bad}})

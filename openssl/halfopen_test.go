@@ -26,24 +26,26 @@ func taken(t *testing.T, fd int) {
 }
 
 // A client that does not go on with its handshake costs a server little memory. docs/tls.md has
-// the figures for all memory of a connection, and these are the bounds of OpenSSL's part.
+// the figures for all memory of a connection, and these are the bounds of OpenSSL's part. How much
+// OpenSSL needs for an SSL that has not started depends on its version: 9 KB with 3.0, 16 KB with
+// 3.6. A client that sends nothing costs hardly more.
 func TestMemoryOfHalfOpenHandshakes(t *testing.T) {
 	const n = 20
 	ca := newAuthority(t)
 	cert := ca.issue(t, "example.test")
 	for name, c := range map[string]struct {
-		most int // bytes of OpenSSL for a connection
+		most int // bytes of OpenSSL, in addition to those of a connection without a socket
 		say  func(t *testing.T, socket *net.TCPConn, fd int)
 	}{
-		"silent": {16 << 10, func(*testing.T, *net.TCPConn, int) {}},
-		"hello": {64 << 10, func(t *testing.T, socket *net.TCPConn, fd int) {
+		"silent": {1 << 10, func(*testing.T, *net.TCPConn, int) {}},
+		"hello": {48 << 10, func(t *testing.T, socket *net.TCPConn, fd int) {
 			_, err := socket.Write(hello(t))
 			require.NoError(t, err)
 			_, err = io.ReadFull(socket, make([]byte, 100))
 			require.NoError(t, err)
 			taken(t, fd)
 		}},
-		"endless record": {96 << 10, func(t *testing.T, socket *net.TCPConn, fd int) {
+		"endless record": {80 << 10, func(t *testing.T, socket *net.TCPConn, fd int) {
 			said := make([]byte, 16_000)
 			copy(said, []byte{22, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc})
 			_, err := socket.Write(said)
@@ -55,25 +57,27 @@ func TestMemoryOfHalfOpenHandshakes(t *testing.T) {
 			t.Run(name+" "+asks.String(), func(t *testing.T) {
 				ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{cert}, ClientAuth: asks, HandshakeTimeout: -1})
 				base := newLoop(t)
-				before := 0
-				for i := range n + 1 {
-					if i == 1 { // the first one has made what all share
-						before = heap.InUse()
+				grown := func(add func()) int {
+					add() // the first one makes what all share
+					before := heap.InUse()
+					for range n {
+						add()
 					}
+					return (heap.InUse() - before) / n
+				}
+				unstarted := grown(func() { newSocket(t, ctx, base, -1) })
+				each := grown(func() {
 					fd, socket := testutil.TCPPair(t)
 					conn := newSocket(t, ctx, base, fd)
-					defer conn.Free()
+					t.Cleanup(conn.Free)
 					watch(t, conn)
 					for range 3 { // the loop starts the handshake
 						testutil.OnLoop(t, base, func() {})
 					}
 					c.say(t, socket, fd)
-				}
-				testutil.OnLoop(t, base, func() {
-					each := (heap.InUse() - before) / n
-					t.Logf("%d bytes each", each)
-					assert.Less(t, each, c.most)
 				})
+				t.Logf("%d bytes each, and %d without a socket", each, unstarted)
+				assert.Less(t, each, unstarted+c.most)
 			})
 		}
 	}

@@ -35,7 +35,8 @@ import (
 //     with. An address with which the handshake fails counts for ConnectHostname as one that does
 //     not take the connection.
 //   - EventEOF is the peer's close_notify. The package's doc tells of other ends.
-//   - CloseWrite and FreeAfterFlush send close_notify after the last byte.
+//   - CloseWrite and FreeAfterFlush send close_notify after the last byte. In the handshake
+//     FreeAfterFlush frees at once if there is nothing to write, and the peer's handshake fails.
 //   - SetFD starts a new connection on another socket. In the middle of a renegotiation, and
 //     after one that has failed, OpenSSL cannot do that: SetFD and Connect return an error that
 //     matches syscall.EBUSY, and the program makes another Conn.

@@ -79,8 +79,9 @@ func (r *raw) ended(err error) {
 		a.w.fail(e.conn, "side %d: reading has ended for no reason: %v", e.side, err)
 	case got != sent:
 		a.w.fail(e.conn, "side %d: the stream has ended (%v) after %d of %d bytes", e.side, err, got, sent)
-	case !errors.Is(err, io.EOF) && (e.conn.shape.bottom != "unix" || e.out.whole()):
-		// A unix socket that is closed with bytes unread resets its peer, without loss.
+	case !errors.Is(err, io.EOF) && e.conn.ends[1-e.side].connected.Load() && (e.conn.shape.bottom != "unix" || e.out.whole()):
+		// A unix socket that is closed with bytes unread resets its peer, without loss. So does
+		// any socket in a handshake, which nothing waits for if there is no output.
 		a.w.fail(e.conn, "side %d: the stream has all its bytes, but no orderly end: %v", e.side, err)
 	default:
 		a.w.checked.Add(1)

@@ -134,6 +134,7 @@ struct gtls_conn {
 	int8_t shows;             /* in this handshake it has a certificate that Go has picked */
 	int8_t decided;           /* what Go has said of the finished handshake, or 0 */
 	int8_t failed;            /* an error was reported since the handshake started */
+	int8_t told_end;          /* the end of reading was reported since the handshake started */
 	int8_t freed;             /* by the user */
 	int8_t shutdown_blocked;  /* close_notify waits for room in the socket */
 	struct gtls_ask ask;

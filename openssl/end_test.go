@@ -30,12 +30,17 @@ var (
 )
 
 // open makes a connection between a server of this package and a client of crypto/tls.
-func open(t testing.TB, version uint16) (*openssl.Conn, <-chan string, <-chan told, *tls.Conn) {
+func open(t testing.TB, version uint16, opts ...libevent.Options) (*openssl.Conn, <-chan string, <-chan told, *tls.Conn) {
 	t.Helper()
+	all := libevent.OptCloseOnFree
+	for _, o := range opts {
+		all |= o
+	}
 	ca := newAuthority(t)
 	base := newLoop(t)
 	fd, peer := testutil.TCPPair(t)
-	conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version}), base, fd)
+	conn, err := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version}).NewSocket(base, fd, all)
+	require.NoError(t, err)
 	read, events := watch(t, conn)
 	client := tls.Client(peer, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
 	require.NoError(t, client.Handshake())
@@ -102,6 +107,24 @@ func TestCloseNotifyIsEOF(t *testing.T) {
 		assert.Zero(t, n)
 		assert.Equal(t, io.EOF, err)
 	})
+}
+
+// One turn of the loop reads data and close_notify, and the socket stays open.
+func TestDataTogetherWithTheEnd(t *testing.T) {
+	for mode, opts := range map[string]libevent.Options{"fast": 0, "plain": libevent.OptPlainIO} {
+		t.Run(mode, func(t *testing.T) {
+			versions(t, func(t *testing.T, version uint16) {
+				conn, read, events, peer := open(t, version, opts)
+				testutil.OnLoop(t, conn.Base(), func() {
+					_, err := peer.Write([]byte("last"))
+					assert.NoError(t, err)
+					assert.NoError(t, peer.CloseWrite())
+				})
+				assert.Equal(t, "last", take(t, read, 4))
+				assert.Equal(t, endOfFile, testutil.Receive(t, events))
+			})
+		})
+	}
 }
 
 func TestCutIsUnexpectedEOF(t *testing.T) {

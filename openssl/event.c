@@ -59,6 +59,7 @@ void gtls_conn_restart(struct gtls_conn *c)
 {
 	c->code = 0;
 	c->failed = 0;
+	c->told_end = 0;
 	c->shutdown_blocked = 0;
 	c->open = 0;
 	OPENSSL_free(c->scts);
@@ -93,6 +94,8 @@ struct gtls_event gtls_conn_event(struct gtls_conn *c, short what)
 		c->failed = 1;
 	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))
 		gtls_guard_stop(c);
+	if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) && (ended_by(c, what) & EV_READ))
+		c->told_end = 1;
 	turn_off(c, ended_by(c, what));
 	gtls_unlock(c);
 	return e;

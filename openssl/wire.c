@@ -520,11 +520,18 @@ ssize_t gtls_recv(struct bufferevent *bev, void *p, size_t n, void *scratch, siz
 	return total ? total : fail_with(w->read_errno);
 }
 
+/* Whether libevent has read close_notify and has not reported it: libevent 2.2 drops what SSL_read
+ * says after it has read some bytes. */
+static int keeps_end(const struct gtls_conn *c)
+{
+	return !c->told_end && (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN);
+}
+
 int gtls_pending(struct bufferevent *bev, int wake)
 {
 	struct gtls_conn *c = conn_of(bev);
 	const struct gtls_wire *w = &c->wire;
-	int pending = w->ended || unread(w) > 0 || SSL_pending(c->ssl) > 0;
+	int pending = w->ended || unread(w) > 0 || SSL_pending(c->ssl) > 0 || keeps_end(c);
 
 	if (wake && pending) {
 		/* event_add comes first, because it does not register an event that is active

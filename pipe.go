@@ -120,8 +120,8 @@ func (p *piping) side(i int, b *BufferEvent) *handling {
 // takeAlong frees the other side of a Pipe after this one, and has the server of this one end
 // the other side with its connections.
 func (s *handling) takeAlong(other *BufferEvent) {
-	if s.b.server != nil {
-		s.b.server.join(other)
+	if s.b.served != nil {
+		s.b.served.server.join(other)
 	}
 	s.b.AfterFree(func() {
 		if other.isOpen() {

@@ -46,7 +46,8 @@ func Pipe(a, b *BufferEvent, failed func(side *BufferEvent, err error)) error {
 		}
 	}
 	for _, s := range p.sides {
-		if err := s.begin(); err != nil {
+		// The closures are set, so the loop may have piped everything and freed both sides by now.
+		if err := s.begin(); err != nil && !errors.Is(err, ErrClosed) {
 			return err
 		}
 	}

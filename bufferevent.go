@@ -58,7 +58,7 @@ type BufferEvent struct {
 	door     *adopt.Kind  // set if another package made it, see internal/adopt
 
 	endpoints atomic.Pointer[endpoints] // the addresses of a socket that is, or was, connected, or connects
-	server    *Server                   // that has accepted it, or nil
+	served    *served                   // a connection of a Server, or a filter on one; else nil
 	dialing   sync.Mutex
 	dial      *dial // a ConnectHostname that is under way, or nil
 }
@@ -166,8 +166,14 @@ func (b *BufferEvent) complete(opts Options) {
 	b.bypass = C.glev_bev_bypass(b.c)
 	b.in = Buffer{c: C.glev_bev_input(b.c), owner: b}
 	b.out = Buffer{c: C.glev_bev_output(b.c), owner: b}
+	if b.below != nil {
+		b.served = b.below.served
+	}
 	b.base.register(&b.object, b)
 	C.glev_bev_set_known(b.c)
+	if b.served != nil {
+		b.served.put(b)
+	}
 }
 
 // Pointer returns the struct bufferevent, for C code on the loop's thread, or nil after

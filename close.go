@@ -112,6 +112,9 @@ func (b *BufferEvent) freeFlushed() {
 // closed.
 func (b *BufferEvent) quietAndLeave() {
 	defer collect().end()
+	if b.served != nil {
+		b.served.closed(b)
+	}
 	if b.filter != nil && b.filter.closeBelow {
 		defer b.below.Free()
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -24,6 +25,8 @@ type debugging struct {
 
 	goroutine atomic.Pointer[string] // "goroutine 7 ", of the one that runs the loop
 	since     atomic.Int64           // when the closure that runs now began, in Unix nanoseconds, or 0
+
+	accepting atomic.Pointer[Listener] // whose accept closure runs now on the loop's goroutine, or nil
 
 	mu    sync.Mutex
 	made  map[*object]string // where the live objects were made
@@ -55,23 +58,46 @@ func (cfg Config) debugging() *debugging {
 }
 
 func (d *debugging) warn(text string, o *object, attrs ...any) {
-	d.mu.Lock()
-	place := d.made[o]
-	d.mu.Unlock()
-	logger().Warn("libevent: debug: "+text, append(attrs, slog.String("made", place))...)
+	logger().Warn("libevent: debug: "+text, append(attrs, slog.String("made", d.placeOf(o)))...)
 }
 
 // --- objects --------------------------------------------------------------------
 
-// madeHere notes where the caller of the package makes an object.
+// madeHere notes where the program makes an object.
 func (d *debugging) madeHere(o *object) {
 	if d == nil {
 		return
 	}
-	place := callerOutside()
+	place := d.place()
 	d.mu.Lock()
 	d.made[o] = place
 	d.mu.Unlock()
+}
+
+// place returns the place of the caller in the program. Serve makes its connections with no caller
+// but the loop. The program has made the listener, so the place of the listener stands for theirs.
+func (d *debugging) place() string {
+	place, byLoop := callerOutside()
+	if l := d.accepting.Load(); byLoop && l != nil {
+		return "accepted by the listener of " + l.base.debug.placeOf(&l.object)
+	}
+	return place
+}
+
+func (d *debugging) placeOf(o *object) string {
+	if d == nil { // the listener of a Group may be on another base
+		return unknown
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.made[o]
+}
+
+// accepts is called with the listener before an accept closure, and with nil after the closure.
+func (d *debugging) accepts(l *Listener) {
+	if d != nil {
+		d.accepting.Store(l)
+	}
 }
 
 func (d *debugging) freed(o *object) {
@@ -103,19 +129,34 @@ func (d *debugging) left() {
 	}
 }
 
-// callerOutside returns the file and line of the first caller that is not of this package.
-func callerOutside() string {
-	pcs := make([]uintptr, 16)
+const unknown = "unknown"
+
+// callerOutside returns the file and line of the first caller that belongs to the program: not to a
+// package of this module, to cgo or to Go's runtime. If the loop has called this module, and no
+// closure of the program is in between, byLoop is true.
+func callerOutside() (place string, byLoop bool) {
+	pcs := make([]uintptr, 64)
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
-	for {
-		frame, more := frames.Next()
-		if !strings.HasPrefix(frame.Function, "github.com/go-libevent/libevent.") {
-			return fmt.Sprintf("%s:%d", frame.File, frame.Line)
-		}
-		if !more {
-			return "unknown"
+	for more := true; more; {
+		var frame runtime.Frame
+		frame, more = frames.Next()
+		switch {
+		case strings.HasPrefix(frame.Function, "runtime.cgocallback"):
+			return unknown, true
+		case !isOurs(frame.Function) && !strings.HasPrefix(frame.Function, "runtime.") && frame.Function != "" &&
+			filepath.Base(frame.File) != "_cgo_gotypes.go":
+			return fmt.Sprintf("%s:%d", frame.File, frame.Line), false
 		}
 	}
+	return unknown, false
+}
+
+// isOurs reports whether a function is of a package that programs import, and not of a test or an
+// example.
+func isOurs(function string) bool {
+	rest, ok := strings.CutPrefix(function, "github.com/go-libevent/libevent")
+	pkg, _, _ := strings.Cut(rest, ".")
+	return ok && (pkg == "" || pkg == "/openssl" || pkg == "/evnet")
 }
 
 // --- bufferevents -----------------------------------------------------------------

@@ -3,11 +3,11 @@
 package libevent_test
 
 import (
-	"bytes"
+	"fmt"
 	"io"
-	"log/slog"
+	"regexp"
+	"runtime"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -17,37 +17,8 @@ import (
 	"github.com/go-libevent/libevent/internal/testutil"
 )
 
-// told collects what the debug mode tells.
-type told struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *told) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *told) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-// debugged makes a base in debug mode, and what collects its messages. The caller frees the base.
-func debugged(t *testing.T, cfg libevent.Config) (*libevent.Base, *told) {
-	t.Helper()
-	l := &told{}
-	require.NoError(t, libevent.SetLogger(slog.New(slog.NewTextHandler(l, nil))))
-	t.Cleanup(func() { assert.NoError(t, libevent.SetLogger(nil)) })
-	base, err := libevent.NewBaseConfig(cfg)
-	require.NoError(t, err)
-	return base, l
-}
-
 func TestDebugTellsOfMistakes(t *testing.T) {
-	base, l := debugged(t, libevent.Config{Debug: true})
+	base, l := testutil.Debugged(t, libevent.Config{Debug: true})
 	bev, peer := testutil.NewSocket(t, base, 0)
 	require.NoError(t, bev.SetCallbacks(func(*libevent.BufferEvent) {}, nil, nil))
 	testutil.Eventually(t, func() bool { return strings.Contains(l.String(), "reading was never enabled") }, "the message")
@@ -69,7 +40,7 @@ func TestDebugTellsOfMistakes(t *testing.T) {
 }
 
 func TestDebugTellsOfWhatIsLeft(t *testing.T) {
-	base, l := debugged(t, libevent.Config{Debug: true})
+	base, l := testutil.Debugged(t, libevent.Config{Debug: true})
 	_, err := base.NewTimer(func() {})
 	require.NoError(t, err)
 	freed, err := base.NewTimer(func() {})
@@ -81,9 +52,41 @@ func TestDebugTellsOfWhatIsLeft(t *testing.T) {
 	assert.Contains(t, l.String(), "debugmode_test.go")
 }
 
+// What a closure of the program has made is known by the line in the closure, and a connection that
+// Serve has made by the line that calls Serve, on each loop of a Group.
+func TestDebugNamesTheProgram(t *testing.T) {
+	l := testutil.NewLog(t)
+	g, err := libevent.NewGroup(2, libevent.Config{Debug: true})
+	require.NoError(t, err)
+	served := make(chan struct{})
+	_, _, line, _ := runtime.Caller(0)
+	s, err := g.Serve("tcp", "127.0.0.1:0", libevent.ServeOptions{}, func(c *libevent.BufferEvent) libevent.Handler {
+		_, err := c.Base().NewTimer(func() {})
+		assert.NoError(t, err)
+		served <- struct{}{}
+		return libevent.Handler{}
+	})
+	require.NoError(t, err)
+	stop := runGroup(t, g)
+	for range 2 {
+		dialServer(t, s)
+		testutil.Receive(t, served)
+	}
+	_ = stop()
+	require.NoError(t, g.Free())
+	for kind, place := range map[string]string{
+		"Listener":    fmt.Sprintf("\\S*/debugmode_test.go:%d\n", line+1),
+		"BufferEvent": fmt.Sprintf(`"accepted by the listener of \S*/debugmode_test.go:%d"`, line+1),
+		"Event":       fmt.Sprintf("\\S*/debugmode_test.go:%d\n", line+2),
+	} {
+		assert.Regexp(t, "kind="+kind+" made="+place, l)
+		assert.NotContains(t, regexp.MustCompile("kind="+kind+" made="+place).ReplaceAllString(l.String(), ""), "kind="+kind)
+	}
+}
+
 // The message about a slow closure comes while the closure runs, and has its stack.
 func TestDebugTellsOfSlowClosures(t *testing.T) {
-	base, l := debugged(t, libevent.Config{Debug: true, SlowClosure: 1})
+	base, l := testutil.Debugged(t, libevent.Config{Debug: true, SlowClosure: 1})
 	defer func() { assert.NoError(t, base.Free()) }()
 	slow := func() {
 		testutil.Eventually(t, func() bool { return strings.Contains(l.String(), "running for long") }, "the message")
@@ -95,7 +98,7 @@ func TestDebugTellsOfSlowClosures(t *testing.T) {
 
 func TestDebugByTheEnvironment(t *testing.T) {
 	t.Setenv("LIBEVENT_GO_DEBUG", "1")
-	base, l := debugged(t, libevent.Config{})
+	base, l := testutil.Debugged(t, libevent.Config{})
 	_, err := base.NewTimer(func() {})
 	require.NoError(t, err)
 	require.NoError(t, base.Free())
@@ -104,7 +107,7 @@ func TestDebugByTheEnvironment(t *testing.T) {
 
 // A program without mistakes is told nothing.
 func TestDebugIsSilent(t *testing.T) {
-	base, l := debugged(t, libevent.Config{Debug: true, SlowClosure: testutil.Patience})
+	base, l := testutil.Debugged(t, libevent.Config{Debug: true, SlowClosure: testutil.Patience})
 	s, err := base.Serve("tcp", "127.0.0.1:0", libevent.ServeOptions{}, echoHandler)
 	require.NoError(t, err)
 	stop := testutil.Background(t, base)

@@ -24,7 +24,7 @@ var (
 	// ErrWouldBlock is the error of BufferEvent.Read, Receive and ReadFD when there is
 	// nothing to read yet, and of WriteFD when the descriptor takes nothing now. It
 	// matches syscall.EAGAIN.
-	ErrWouldBlock error = &sentinel{"libevent: nothing to read yet", syscall.EAGAIN}
+	ErrWouldBlock error = &sentinel{"libevent: nothing to read yet, or no room to write", syscall.EAGAIN}
 	// ErrWrongLoop is the error of a call that another goroutine has made while the loop
 	// runs, and that only the loop's goroutine may make then. It usually comes inside
 	// an *Error that names the call.

@@ -492,6 +492,7 @@ func TestBufferDescriptors(t *testing.T) {
 		_, err = b.WriteFD(x, -1)
 	}
 	assert.ErrorIs(t, err, libevent.ErrWouldBlock)
+	assert.ErrorContains(t, err, "no room to write")
 	require.NoError(t, syscall.Close(y))
 	_, err = b.WriteFD(x, -1)
 	assert.ErrorIs(t, err, syscall.EPIPE)

@@ -97,8 +97,8 @@ func ExampleBufferEvent_Handle() {
 }
 
 // The connections of this server have a filter that replaces each byte by its complement, in both
-// directions. The handler and its closures get the filter.
-func ExampleServeOptions() {
+// directions. The closures of the Handler get the filter.
+func ExampleBase_Serve_filter() {
 	complement := func(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
 		p, _ := io.ReadAll(src)
 		if len(p) == 0 {
@@ -109,25 +109,16 @@ func ExampleServeOptions() {
 		}
 		return libevent.FilterOK, dst.Add(p)
 	}
-	newSocket := func(base *libevent.Base, fd int, opts libevent.Options) (*libevent.BufferEvent, error) {
-		c, err := base.NewSocket(fd, opts)
-		if err != nil {
-			return nil, err
-		}
-		f, err := libevent.NewFilter(c, complement, complement, opts)
-		if err != nil {
-			c.SetFD(-1) // fd stays open: Serve closes it
-			c.Free()
-			return nil, err
-		}
-		return f, nil
-	}
 	base, err := libevent.NewBase()
 	if err != nil {
 		panic(err)
 	}
 	defer base.Free()
-	server, err := base.Serve("tcp", "127.0.0.1:0", libevent.ServeOptions{NewSocket: newSocket}, func(*libevent.BufferEvent) libevent.Handler {
+	server, err := base.Serve("tcp", "127.0.0.1:0", libevent.ServeOptions{}, func(c *libevent.BufferEvent) libevent.Handler {
+		if _, err := libevent.NewFilter(c, complement, complement, libevent.OptCloseOnFree); err != nil {
+			fmt.Println(err)
+			c.Free()
+		}
 		return libevent.Handler{Read: func(c *libevent.BufferEvent) {
 			p, _ := io.ReadAll(c.Input())
 			fmt.Printf("the server reads %q\n", p)

@@ -152,12 +152,13 @@ type Config struct {
 	OnPanic func(value any, stack []byte)
 
 	// Debug logs mistakes that are silent otherwise, to the logger of SetLogger or to
-	// slog's default logger, with the place where the object was made: a read closure on
-	// a bufferevent whose reading was never enabled; an end without an event closure; two
-	// bufferevents on one descriptor; a closure that runs for longer than SlowClosure,
-	// with its stack; and, when the base is freed, objects that the program has not
-	// freed. It costs time and memory. A nonempty environment variable LIBEVENT_GO_DEBUG
-	// turns it on for every base.
+	// slog's default logger: a read closure on a bufferevent whose reading was never
+	// enabled; an end without an event closure; two bufferevents on one descriptor; a
+	// closure that runs for longer than SlowClosure, with its stack; and, when the base is
+	// freed, objects that the program has not freed. "made" in a message is the line of
+	// the program that has made the object, or, for a connection of Serve, the listener.
+	// Debug costs time and memory. A nonempty environment variable LIBEVENT_GO_DEBUG turns
+	// it on for every base.
 	Debug bool
 	// SlowClosure is how long a closure may run before Debug logs it; 0 means 100 ms.
 	SlowClosure time.Duration

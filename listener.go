@@ -374,6 +374,8 @@ func (l *Listener) deliver(to *Listener, fd int, remote net.Addr) {
 	returned := false
 	defer to.base.ran(&returned)
 	to.base.count()
+	to.base.debug.accepts(l)
+	defer to.base.debug.accepts(nil)
 	l.accept(to, fd, remote)
 	returned = true
 }

@@ -46,7 +46,8 @@ func Pipe(a, b *BufferEvent, failed func(side *BufferEvent, err error)) error {
 		}
 	}
 	for _, s := range p.sides {
-		if err := s.begin(); err != nil {
+		// The closures are set, so the loop may have piped everything and freed both sides by now.
+		if err := s.begin(); err != nil && !errors.Is(err, ErrClosed) {
 			return err
 		}
 	}
@@ -120,8 +121,8 @@ func (p *piping) side(i int, b *BufferEvent) *handling {
 // takeAlong frees the other side of a Pipe after this one, and has the server of this one end
 // the other side with its connections.
 func (s *handling) takeAlong(other *BufferEvent) {
-	if s.b.server != nil {
-		s.b.server.join(other)
+	if s.b.served != nil {
+		s.b.served.server.join(other)
 	}
 	s.b.AfterFree(func() {
 		if other.isOpen() {

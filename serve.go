@@ -22,11 +22,11 @@ type ServeOptions struct {
 	// Options are those of each connection's bufferevent. OptCloseOnFree is added.
 	Options Options
 	// NewSocket makes the bufferevent of a connection, on the loop's goroutine. nil means
-	// Base.NewSocket. The method Socket of a Context of package openssl makes a server of TLS. A
-	// function of the program may put a filter on the socket, and return the filter. opts has
-	// OptCloseOnFree. If NewSocket returns an error, fd must still be open; Serve closes it.
+	// Base.NewSocket. The method Socket of a Context of package openssl makes a server of TLS.
+	// opts has OptCloseOnFree. If NewSocket returns an error, fd must still be open; Serve closes it.
 	NewSocket func(base *Base, fd int, opts Options) (*BufferEvent, error)
-	// ReadTimeout and WriteTimeout are set with SetTimeouts on each connection; 0 means none.
+	// ReadTimeout and WriteTimeout are set with SetTimeouts on each connection; 0 means none. A
+	// filter that is put on the connection later gets them in its place.
 	ReadTimeout, WriteTimeout time.Duration
 	// Error is called on the loop's goroutine when accepting fails, or when there is no
 	// bufferevent for a connection, which is closed then. If it is nil, the error is logged.
@@ -55,8 +55,13 @@ type Server struct {
 //
 // handler runs on the loop's goroutine. It may set timeouts, watermarks and limits of c, and may
 // free c to refuse the connection. If it sets the closures of c itself, with Pipe for example,
-// the Handler that it returns is not used. It must not put a filter on c; see
-// ServeOptions.NewSocket.
+// the Handler that it returns is not used.
+//
+// handler may also put a filter on c, and a closure may do so later. As long as the filter exists,
+// the filter stands for the connection: Conns returns the filter, Shutdown writes its output, and
+// it has the timeouts of opts. A filter that handler puts on c gets the Handler, unless handler has
+// set the closures of the filter. If c is freed, the filter is freed, too. If the filter is freed, c
+// is freed as well, also without OptCloseOnFree, unless c has closures of its own or another filter.
 func (b *Base) Serve(network, address string, opts ServeOptions, handler func(c *BufferEvent) Handler) (*Server, error) {
 	return serve(b, []*Base{b}, network, address, opts, handler)
 }
@@ -117,16 +122,17 @@ func (s *Server) Listener() *Listener { return s.listener }
 // Addr returns the address on which the server listens, also after it has ended.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Conns returns the accepted connections that exist at this moment, in no particular order. In
-// the handler of Serve, the new connection is among them. Another goroutine or a closure may
-// free any of them meanwhile.
+// Conns returns the accepted connections that exist at this moment, in no particular order: of
+// each the topmost filter, or, without filters, the bufferevent that the handler of Serve has got.
+// In the handler, the new connection is among them. Another goroutine or a closure may free any of
+// them meanwhile.
 func (s *Server) Conns() []*BufferEvent {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var conns []*BufferEvent
 	for c, accepted := range s.conns {
 		if accepted {
-			conns = append(conns, c)
+			conns = append(conns, c.served.top())
 		}
 	}
 	return conns
@@ -149,10 +155,10 @@ func (s *Server) accept(l *Listener, fd int, _ net.Addr) {
 	if !s.add(c) {
 		return
 	}
-	_ = c.SetTimeouts(s.opts.ReadTimeout, s.opts.WriteTimeout) // it fails only if c is freed
+	s.setTimeouts(c)
 	h := s.handler(c)
-	if c.isOpen() && c.closures.Load() == &noClosures {
-		if err := c.Handle(h); err != nil { // perhaps another goroutine has freed it
+	if top := c.served.top(); top.isOpen() && top.closures.Load() == &noClosures {
+		if err := top.Handle(h); err != nil { // perhaps another goroutine has freed it
 			if !errors.Is(err, ErrClosed) {
 				s.report(err)
 			}
@@ -170,20 +176,27 @@ func (s *Server) add(c *BufferEvent) bool {
 		return false
 	}
 	s.conns[c] = true
-	c.server = s
+	c.served = &served{server: s, conn: c}
 	c.whenFreed = func() { s.remove(c) }
 	return true
+}
+
+func (s *Server) hasTimeouts() bool { return s.opts.ReadTimeout|s.opts.WriteTimeout != 0 }
+
+func (s *Server) setTimeouts(c *BufferEvent) {
+	_ = c.SetTimeouts(s.opts.ReadTimeout, s.opts.WriteTimeout) // it fails only if c is freed
 }
 
 // join counts the other side of a Pipe until it is freed. If the server is ending already, the
 // Pipe ends that side after the connection.
 func (s *Server) join(other *BufferEvent) {
+	if other.served != nil && other.served.server == s {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.conns[other] {
-		s.conns[other] = false
-		other.AfterFree(func() { s.remove(other) })
-	}
+	s.conns[other] = false
+	other.AfterFree(func() { s.remove(other) })
 }
 
 func (s *Server) remove(c *BufferEvent) {
@@ -246,14 +259,24 @@ func (s *Server) drain(ctx context.Context) {
 		limit = max(time.Until(deadline), 0)
 	}
 	for _, c := range s.close() {
-		free := func() {
-			if c.isOpen() && c.FreeAfterFlush(limit) != nil {
-				c.Free()
-			}
-		}
+		free := func() { c.freeInOrder(limit) }
 		if c.Base().Post(free) != nil {
 			free()
 		}
+	}
+}
+
+// freeInOrder frees a connection with its filters when its output is written.
+func (b *BufferEvent) freeInOrder(limit time.Duration) {
+	top := b
+	if b.served != nil {
+		top = b.served.top()
+	}
+	if top != b {
+		top.AfterFree(b.Free)
+	}
+	if err := top.FreeAfterFlush(limit); err != nil && !errors.Is(err, ErrClosed) {
+		b.Free()
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -77,6 +78,62 @@ func serve(t *testing.T, hosts string) {
 	defer cancel()
 	assert.NoError(t, proxy.Shutdown(limit))
 	assert.NoError(t, echo.Shutdown(limit))
+}
+
+// The handler, or a closure after a word of the client (as with STARTTLS), puts TLS on a connection
+// of plain TCP. Shutdown ends the stream of TLS in order, whoever frees the socket.
+func TestServePutsTLSOnTop(t *testing.T) {
+	for _, word := range []string{"", "STARTTLS"} {
+		for _, opts := range []libevent.Options{0, libevent.OptCloseOnFree} {
+			t.Run(fmt.Sprintf("%s %v", word, opts), func(t *testing.T) { servesTLSOnTop(t, word, opts) })
+		}
+	}
+}
+
+func servesTLSOnTop(t *testing.T, word string, opts libevent.Options) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	group, err := libevent.NewGroup(2, libevent.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, group.Free()) })
+	echo := libevent.Handler{Read: func(c *libevent.BufferEvent) {
+		assert.NotNil(t, openssl.ConnOf(c))
+		testutil.Mirror(c)
+	}}
+	s, err := group.Serve("tcp", "127.0.0.1:0", libevent.ServeOptions{}, func(c *libevent.BufferEvent) libevent.Handler {
+		if word == "" {
+			_, err := ctx.NewFilter(c, opts)
+			assert.NoError(t, err)
+			return echo
+		}
+		return libevent.Handler{Read: func(c *libevent.BufferEvent) {
+			if c.Input().Len() < len(word) {
+				return
+			}
+			testutil.Mirror(c)
+			conn, err := ctx.NewFilter(c, opts)
+			assert.NoError(t, err)
+			assert.NoError(t, conn.Handle(echo))
+		}}
+	})
+	require.NoError(t, err)
+	testutil.Background(t, group)
+	socket := testutil.Dial(t, s.Listener())
+	assert.Equal(t, word, testutil.Say(t, socket, word))
+	conn := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+	assert.Equal(t, "hello", testutil.Say(t, conn, "hello"))
+	conns := s.Conns()
+	require.Len(t, conns, 1)
+	assert.NotNil(t, openssl.ConnOf(conns[0]))
+	end := make(chan error, 1)
+	go func() {
+		_, err := io.ReadAll(conn)
+		end <- err
+	}()
+	limit, cancel := context.WithTimeout(context.Background(), testutil.Patience)
+	defer cancel()
+	require.NoError(t, s.Shutdown(limit))
+	assert.NoError(t, testutil.Receive(t, end), "close_notify came")
 }
 
 func TestConnOfOthers(t *testing.T) {

@@ -50,13 +50,10 @@ func (j *joining) Write(p []byte) (int, error) {
 			out = append(out, record...)
 		default: // ChangeCipherSpec of TLS 1.2, and the client's last message
 			j.finished = true
-			out = append(handshakeRecord(plain), record...)
-			plain = nil
+			out, plain = append(handshakeRecord(plain), record...), nil
 		}
 	}
-	if plain != nil {
-		out = append(out, handshakeRecord(plain)...)
-	}
+	out = append(out, handshakeRecord(plain)...)
 	if sealed != nil {
 		j.finished, r.number = true, 0
 		out = append(out, r.record(22, sealed)...)
@@ -66,6 +63,9 @@ func (j *joining) Write(p []byte) (int, error) {
 }
 
 func handshakeRecord(messages []byte) []byte {
+	if len(messages) == 0 {
+		return nil
+	}
 	return append([]byte{22, 3, 3, byte(len(messages) >> 8), byte(len(messages))}, messages...)
 }
 

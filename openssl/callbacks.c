@@ -77,17 +77,39 @@ static struct gtls_bytes extension(SSL *ssl, unsigned type)
 	return b;
 }
 
-/* Asks Go about a client's first message, and later knows the answer. */
-int gtls_on_hello(SSL *ssl, int *alert, void *arg)
+/* The name in the extension, which has a list with one name. OpenSSL has not checked it yet. */
+static struct gtls_bytes name_in(struct gtls_bytes extension)
+{
+	const unsigned char *p = extension.p;
+	struct gtls_bytes name = {NULL, 0};
+
+	if (extension.n <= 5 || p[2] != TLSEXT_NAMETYPE_host_name || 5 + ((size_t)p[3] << 8 | p[4]) != extension.n ||
+	    extension.n - 5 > TLSEXT_MAXLEN_host_name || memchr(p + 5, 0, extension.n - 5))
+		return name;
+	name.p = p + 5;
+	name.n = extension.n - 5;
+	return name;
+}
+
+/* Go has decided by the first name, so a second ClientHello must have the same. OpenSSL itself does
+ * not compare them, and does not tell the name if a session of TLS 1.2 is resumed. */
+static int keep_name(struct gtls_conn *c, struct gtls_bytes name)
+{
+	if (c->name)
+		return strlen(c->name) == name.n && !memcmp(c->name, name.n ? name.p : (const unsigned char *)"", name.n);
+	c->name = OPENSSL_strndup(name.n ? (const char *)name.p : "", name.n);
+	return c->name != NULL;
+}
+
+static int ask_hello(SSL *ssl)
 {
 	struct gtls_hello hello;
 	int *extensions = NULL, rc;
 
-	(void)arg;
 	memset(&hello, 0, sizeof(hello));
 	hello.legacy_version = (int)SSL_client_hello_get0_legacy_version(ssl);
 	hello.ciphers.n = SSL_client_hello_get0_ciphers(ssl, &hello.ciphers.p);
-	hello.name = extension(ssl, TLSEXT_TYPE_server_name);
+	hello.name = name_in(extension(ssl, TLSEXT_TYPE_server_name));
 	hello.groups = extension(ssl, TLSEXT_TYPE_supported_groups);
 	hello.points = extension(ssl, TLSEXT_TYPE_ec_point_formats);
 	hello.schemes = extension(ssl, TLSEXT_TYPE_signature_algorithms);
@@ -98,8 +120,20 @@ int gtls_on_hello(SSL *ssl, int *alert, void *arg)
 	hello.extensions = extensions;
 	rc = gtls_ask(gtls_conn_of(ssl), GTLS_ASK_HELLO, &hello);
 	OPENSSL_free(extensions);
-	*alert = SSL_AD_INTERNAL_ERROR;
 	return rc > 0 ? SSL_CLIENT_HELLO_SUCCESS : rc < 0 ? SSL_CLIENT_HELLO_RETRY : SSL_CLIENT_HELLO_ERROR;
+}
+
+/* Asks Go about a client's first message, and later knows the answer. */
+int gtls_on_hello(SSL *ssl, int *alert, void *arg)
+{
+	struct gtls_conn *c = gtls_conn_of(ssl);
+
+	(void)arg;
+	*alert = SSL_AD_ILLEGAL_PARAMETER;
+	if (!keep_name(c, name_in(extension(ssl, TLSEXT_TYPE_server_name))))
+		return SSL_CLIENT_HELLO_ERROR;
+	*alert = SSL_AD_INTERNAL_ERROR;
+	return c->ctx->asks_hello ? ask_hello(ssl) : SSL_CLIENT_HELLO_SUCCESS;
 }
 
 static int is_issued_by(const struct gtls_cert *cert, const STACK_OF(X509_NAME) *authorities)

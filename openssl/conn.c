@@ -47,6 +47,7 @@ void gtls_conn_free(struct gtls_conn *c)
 	SSL_free(c->ssl);
 	SSL_SESSION_free(c->session);
 	OPENSSL_free(c->scts);
+	OPENSSL_free(c->name);
 	gtls_wire_free(c);
 	gtls_guard_free(c);
 	free(c);

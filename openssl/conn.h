@@ -41,6 +41,7 @@ struct gtls_ctx {
 	size_t alpn_len;
 	struct gtls_cert **certs;
 	size_t ncerts;
+	int asks_hello; /* Go has functions for the client's hello */
 	int gets_cert; /* Go has a function for the certificate of a client */
 	int asks; /* its connections have questions for Go */
 	struct gtls_tickets *tickets; /* of a server */
@@ -123,6 +124,7 @@ struct gtls_conn {
 	int server;
 	uintptr_t handle;         /* of the Go connection */
 	unsigned long code;       /* OpenSSL's first error that gtls_codes has not taken yet */
+	char *name;               /* that the client has asked this server for; NULL before its hello */
 	unsigned char *scts;      /* the timestamps that the server has sent, */
 	size_t nscts;             /* and their length */
 	SSL_SESSION *session;     /* a client tries to resume it; or NULL */

@@ -46,6 +46,8 @@ static int set_up(struct gtls_ctx *c, int options, int tickets)
 		SSL_CTX_set_options(c->ctx, SSL_OP_NO_TICKET);
 		tickets = 0;
 	}
+	if (c->server)
+		SSL_CTX_set_client_hello_cb(c->ctx, gtls_on_hello, NULL);
 	if (tickets >= 0 && !SSL_CTX_set_num_tickets(c->ctx, (size_t)tickets))
 		return 0;
 	/* A server accepts only sessions of its own context, which has this ID. */
@@ -133,8 +135,7 @@ unsigned long gtls_ctx_add_cert(struct gtls_ctx *c, struct gtls_cert *cert)
 
 void gtls_ctx_ask_hello(struct gtls_ctx *c)
 {
-	c->asks = 1;
-	SSL_CTX_set_client_hello_cb(c->ctx, gtls_on_hello, NULL);
+	c->asks = c->asks_hello = 1;
 	SSL_CTX_set_cert_cb(c->ctx, gtls_on_cert, c);
 }
 

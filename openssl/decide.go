@@ -142,5 +142,5 @@ func (s *shared) mayResume(client *C.struct_stack_st_X509) bool {
 	case len(certs) == 0:
 		return !s.trust.required
 	}
-	return !s.trust.verified || s.trust.expired(&peer{certs: certs}) == nil
+	return !s.trust.verified || s.trust.clients.has(certs[0]) && s.trust.expired(&peer{certs: certs}) == nil
 }

@@ -65,6 +65,8 @@ void gtls_conn_restart(struct gtls_conn *c)
 	OPENSSL_free(c->scts);
 	c->scts = NULL;
 	c->nscts = 0;
+	OPENSSL_free(c->name);
+	c->name = NULL;
 	gtls_guard_restart(c);
 	gtls_ask_restart(c);
 	gtls_wire_restart(c);

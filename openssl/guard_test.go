@@ -36,6 +36,11 @@ type records struct {
 func newRecords(t testing.TB, keyLog string) *records {
 	_, line, found := strings.Cut(keyLog, "CLIENT_TRAFFIC_SECRET_0 ")
 	assert.True(t, found)
+	return recordsOf(t, line)
+}
+
+// recordsOf takes a line of a key log without its label.
+func recordsOf(t testing.TB, line string) *records {
 	secret, err := hex.DecodeString(strings.Fields(line)[1])
 	assert.NoError(t, err)
 	return &records{t: t, secret: secret}
@@ -49,16 +54,31 @@ func (r *records) expand(label string, n int) []byte {
 	return out
 }
 
-func (r *records) record(kind byte, payload []byte) []byte {
+// next has what encrypts or decrypts the next record.
+func (r *records) next() (aead cipher.AEAD, nonce []byte) {
 	block, err := aes.NewCipher(r.expand("key", 16))
 	assert.NoError(r.t, err)
-	aead, err := cipher.NewGCM(block)
+	aead, err = cipher.NewGCM(block)
 	assert.NoError(r.t, err)
-	nonce := r.expand("iv", 12)
+	nonce = r.expand("iv", 12)
 	nonce[11] ^= r.number
 	r.number++
+	return aead, nonce
+}
+
+// open returns the payload of a record.
+func (r *records) open(record []byte) []byte {
+	aead, nonce := r.next()
+	payload, err := aead.Open(nil, nonce, record[5:], record[:5])
+	assert.NoError(r.t, err)
+	return bytes.TrimRight(payload, "\x00")[:len(payload)-1]
+}
+
+func (r *records) record(kind byte, payload []byte) []byte {
+	aead, nonce := r.next()
 	payload = append(bytes.Clone(payload), kind)
-	header := []byte{23, 3, 3, 0, byte(len(payload) + aead.Overhead())}
+	n := len(payload) + aead.Overhead()
+	header := []byte{23, 3, 3, byte(n >> 8), byte(n)}
 	return aead.Seal(bytes.Clone(header), nonce, payload, header)
 }
 

@@ -11,7 +11,10 @@
  *
  * A client rests inside OpenSSL. OpenSSL has no such way for a server that verifies a client:
  * there the certificate passes for the time being, and the wire carries nothing until the
- * answer is there (gated). If the answer is no, the check of the client's signature fails.
+ * answer is there (gated). If the answer is no, the check of the client's signature fails. But a
+ * client may send its signature in the record of its certificate. Then OpenSSL checks the signature
+ * before the answer, and may have made a ticket in which the client counts as verified. So whatever
+ * OpenSSL writes to a refused client fails, except an alert (bio_write in wire.c).
  *
  * On a filter, in a renegotiation, and on a client with OpenSSL 1.1.1, Go answers at once, on
  * the loop's thread.

@@ -131,7 +131,7 @@ func (c *Conn) askHello(hello *C.struct_gtls_hello, id C.uint, mayRest bool) C.i
 func (c *Conn) infoOf(hello *C.struct_gtls_hello) *tls.ClientHelloInfo {
 	info := &tls.ClientHelloInfo{
 		CipherSuites:      list16[uint16](goBytes(hello.ciphers)),
-		ServerName:        serverNameIn(goBytes(hello.name)),
+		ServerName:        string(goBytes(hello.name)),
 		SupportedCurves:   list16[tls.CurveID](skip(goBytes(hello.groups), 2)),
 		SupportedPoints:   skip(goBytes(hello.points), 1),
 		SignatureSchemes:  list16[tls.SignatureScheme](skip(goBytes(hello.schemes), 2)),
@@ -167,14 +167,6 @@ func list16[T ~uint16](b []byte) (list []T) {
 		list = append(list, T(b[0])<<8|T(b[1]))
 	}
 	return list
-}
-
-// serverNameIn returns the name in the extension, which has a list with one name.
-func serverNameIn(b []byte) string {
-	if len(b) < 5 || b[2] != 0 || len(b) < 5+int(b[3])<<8+int(b[4]) {
-		return ""
-	}
-	return string(b[5 : 5+int(b[3])<<8+int(b[4])])
 }
 
 func protosIn(b []byte) (protos []string) {

@@ -3,6 +3,7 @@
 package openssl_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
@@ -325,5 +326,72 @@ func TestFunctionsForTheOtherSide(t *testing.T) {
 		{GetConfigForClient: func(*tls.ClientHelloInfo) (*openssl.Context, error) { return nil, nil }}} {
 		_, err := openssl.NewClientContext(cfg)
 		assert.ErrorIs(t, err, syscall.EINVAL)
+	}
+}
+
+// same is a cache that returns the last session for every server.
+type same struct{ tls.ClientSessionCache }
+
+func (s same) Get(string) (*tls.ClientSessionState, bool)    { return s.ClientSessionCache.Get("") }
+func (s same) Put(_ string, session *tls.ClientSessionState) { s.ClientSessionCache.Put("", session) }
+
+// The name is the one that the client has asked for, also if it resumes a session, and also if that
+// was a session with another name.
+func TestServerNameOfAResumedSession(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		confirmed := make(chan string, 1)
+		ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "one.test", "two.test")}, MaxVersion: version,
+			VerifyConnection: func(s openssl.ConnectionState) error { confirmed <- s.ServerName; return nil }})
+		cfg := &tls.Config{RootCAs: ca.pool(), ClientSessionCache: same{tls.NewLRUClientSessionCache(1)}}
+		for i, name := range []string{"one.test", "one.test", "two.test"} {
+			fd, socket := testutil.TCPPair(t)
+			conn := newSocket(t, ctx, newLoop(t), fd)
+			_, events := watch(t, conn)
+			cfg.ServerName = name
+			got := bytesOf(tls.Client(socket, cfg))
+			require.Equal(t, connected, testutil.Receive(t, events))
+			assert.Equal(t, i > 0, conn.ConnectionState().DidResume)
+			assert.Equal(t, name, conn.ConnectionState().ServerName)
+			assert.Equal(t, name, testutil.Receive(t, confirmed))
+			_, err := conn.WriteString("hello") // in TLS 1.3 the ticket comes before it
+			require.NoError(t, err)
+			require.NoError(t, conn.FreeAfterFlush(testutil.Patience))
+			assert.Equal(t, "hello", testutil.Receive(t, got))
+		}
+	})
+}
+
+// renaming is the socket of a client that asks for another server in its second message.
+type renaming struct {
+	net.Conn
+	said bool
+}
+
+func (r *renaming) Write(p []byte) (int, error) {
+	if r.said {
+		p = bytes.ReplaceAll(p, []byte("one.test"), []byte("two.test"))
+	}
+	r.said = true
+	return r.Conn.Write(p)
+}
+
+// A server that has chosen by the name in the client's first message does not accept another name
+// in the second.
+func TestAnotherNameInTheSecondHello(t *testing.T) {
+	ca := newAuthority(t)
+	for _, choose := range []bool{false, true} {
+		cfg := &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "one.test", "two.test")}, CurvePreferences: []tls.CurveID{tls.CurveP256}}
+		if choose {
+			cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*openssl.Context, error) { return nil, nil }
+		}
+		fd, socket := testutil.TCPPair(t)
+		conn := newSocket(t, server(t, cfg), newLoop(t), fd)
+		_, events := watch(t, conn)
+		peer := tls.Client(&renaming{Conn: socket}, &tls.Config{RootCAs: ca.pool(), ServerName: "one.test", CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256}})
+		assert.ErrorContains(t, peer.Handshake(), "illegal parameter")
+		what := testutil.Receive(t, events)
+		assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
+		conn.Free()
 	}
 }

@@ -152,7 +152,8 @@ enum { GTLS_LATER = -1, GTLS_YES = 1, GTLS_NO = 2 };
 /* What a client has said in its first message. Only for the question. */
 struct gtls_hello {
 	struct gtls_bytes ciphers;
-	struct gtls_bytes name, groups, points, schemes, protos, versions; /* bodies of extensions */
+	struct gtls_bytes name; /* of the server that it wants */
+	struct gtls_bytes groups, points, schemes, protos, versions; /* bodies of extensions */
 	const int *extensions; /* all of them */
 	size_t nextensions;
 	int legacy_version;

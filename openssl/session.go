@@ -9,8 +9,34 @@ import "C"
 
 import (
 	"container/list"
+	"crypto/sha256"
+	"crypto/x509"
 	"sync"
 )
+
+// clients remembers the certificates of clients that a server has verified. Another server may have
+// the same ticket keys, and authorities with the same names, so a certificate in a ticket proves
+// nothing. When there are too many, it starts again, and the clients get full handshakes.
+type clients struct {
+	mu   sync.Mutex
+	seen map[[sha256.Size]byte]bool
+}
+
+func (c *clients) add(cert *x509.Certificate) {
+	const most = 10000
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.seen == nil || len(c.seen) >= most {
+		c.seen = map[[sha256.Size]byte]bool{}
+	}
+	c.seen[sha256.Sum256(cert.Raw)] = true
+}
+
+func (c *clients) has(cert *x509.Certificate) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.seen[sha256.Sum256(cert.Raw)]
+}
 
 // sessionCache has the last session with each of the most recently used servers. It holds a
 // reference to each session.

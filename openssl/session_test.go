@@ -174,3 +174,32 @@ func TestSetSessionTicketKeys(t *testing.T) {
 	freed.Free()
 	assert.ErrorIs(t, freed.SetSessionTicketKeys([][32]byte{{}}), libevent.ErrClosed)
 }
+
+// Two servers share keys, and their authorities have the same name. A server resumes the session of
+// a client that another server has verified only after it has verified the client itself.
+func TestSessionOfAnotherAuthority(t *testing.T) {
+	ca, namesake := newAuthority(t), newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		serve := func(by *authority) string {
+			ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}, MaxVersion: version,
+				ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: by.pool()})
+			require.NoError(t, ctx.SetSessionTicketKeys([][32]byte{{1}}))
+			return accept(t, newLoop(t), ctx, func(conn *openssl.Conn) { echo(t, conn) }).String()
+		}
+		one, other, strange := serve(ca), serve(ca), serve(namesake)
+		cfg := &tls.Config{RootCAs: ca.pool(), ServerName: "127.0.0.1", ClientSessionCache: tls.NewLRUClientSessionCache(1),
+			Certificates: []tls.Certificate{ca.issue(t, "client")}}
+		assert.False(t, resumes(t, one, cfg))
+		assert.True(t, resumes(t, one, cfg))
+		assert.False(t, resumes(t, other, cfg))
+		assert.True(t, resumes(t, one, cfg))
+		assert.True(t, resumes(t, other, cfg))
+		conn, err := tls.Dial("tcp", strange, cfg)
+		if err == nil { // in TLS 1.3 the refusal comes after the client's handshake
+			_, _ = conn.Write([]byte("x")) // a server that accepts the client sends it back
+			_, err = conn.Read(make([]byte, 1))
+			_ = conn.Close()
+		}
+		assert.Error(t, err)
+	})
+}

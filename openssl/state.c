@@ -47,7 +47,6 @@ static void read_state(const struct gtls_conn *c, const SSL_CIPHER *cipher, stru
 {
 	SSL *ssl = c->ssl;
 	const unsigned char *proto;
-	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 
 	s->version = SSL_version(ssl);
 	s->cipher = SSL_CIPHER_get_protocol_id(cipher);
@@ -56,8 +55,8 @@ static void read_state(const struct gtls_conn *c, const SSL_CIPHER *cipher, stru
 	s->resumed = SSL_session_reused(ssl);
 	SSL_get0_alpn_selected(ssl, &proto, &s->alpn_len);
 	memcpy(s->alpn, proto, s->alpn_len);
-	if (name)
-		strncpy(s->name, name, sizeof(s->name) - 1);
+	if (c->name)
+		strncpy(s->name, c->name, sizeof(s->name) - 1);
 	s->peer = peer_of(ssl);
 	read_staple(c, s);
 }

@@ -133,12 +133,13 @@ static int init_mac(mac_ctx *mac, struct gtls_ticket_key *key)
 }
 #endif
 
-/* Returns 1 for a key, 2 for one whose ticket is to be replaced, 0 for none, -1 for a failure. */
+/* Returns 1 for a key, 2 for one whose ticket is to be replaced, 0 for none, -1 for a failure. A client
+ * that is refused gets no ticket. */
 static int on_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, mac_ctx *mac, int sealing)
 {
-	struct gtls_ctx *c = gtls_conn_of(ssl)->ctx;
+	const struct gtls_conn *c = gtls_conn_of(ssl);
 	struct gtls_ticket_key key;
-	int ok, place = find(c, sealing ? NULL : name, &key);
+	int ok, place = c->ask.refused ? -1 : find(c->ctx, sealing ? NULL : name, &key);
 
 	if (place < 0)
 		return sealing ? -1 : 0;

@@ -27,6 +27,7 @@ type trust struct {
 	usage    x509.ExtKeyUsage
 	revoked  revocations
 	now      func() time.Time
+	clients  *clients // that have been verified
 
 	// functions of the user, or nil
 	verifyPeer       func([][]byte, [][]*x509.Certificate) error
@@ -35,7 +36,7 @@ type trust struct {
 
 // setTrust sets what the context demands of its peers.
 func (s *shared) setTrust(op string, cfg *Config) error {
-	s.trust = trust{asked: true, required: true, verified: !cfg.InsecureSkipVerify, usage: x509.ExtKeyUsageServerAuth, now: time.Now}
+	s.trust = trust{asked: true, required: true, verified: !cfg.InsecureSkipVerify, usage: x509.ExtKeyUsageServerAuth, now: time.Now, clients: new(clients)}
 	pool, certs := cfg.RootCAs, cfg.RootCertificates
 	if s.server {
 		pool, certs = cfg.ClientCAs, cfg.ClientCACertificates

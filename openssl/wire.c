@@ -250,6 +250,10 @@ static int bio_write(BIO *bio, const char *p, int n)
 		return n;
 	BIO_clear_retry_flags(bio);
 	w->blocked = 1;
+	if (c->ask.refused && !has_failed(c)) {
+		errno = EPROTO;
+		return -1;
+	}
 	if ((c->ask.gated || wrote_enough(w, bio, n)) && !has_failed(c))
 		return come_again(bio, BIO_FLAGS_WRITE);
 	done = write_late(w) < 0 ? -1 : write_socket(w, p, (size_t)n);

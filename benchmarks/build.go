@@ -30,9 +30,9 @@ func build(dir string) error {
 	}
 	libevent := strings.Fields(flags)
 	openssl := []string{"-lssl", "-lcrypto"}
-	for name, flags := range map[string][]string{"c-book": append(openssl, "-levent_openssl"), "c-epoll": nil} {
+	for name, flags := range map[string][]string{"c-book": append(openssl, "-levent_openssl"), "c-epoll": openssl} {
 		flags = append(flags, libevent...)
-		if err := cBuild(dir, name, flags, "contestants/c/server.c", "contestants/"+name+"/main.c"); err != nil {
+		if err := cBuild(dir, name, flags, "contestants/c/server.c", "contestants/c/tls.c", "contestants/"+name+"/main.c"); err != nil {
 			return err
 		}
 	}

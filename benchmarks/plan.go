@@ -52,6 +52,7 @@ var pairs = []contestant{
 // tlsServers are the contestants with TLS. All of them set TCP_NODELAY.
 var tlsServers = []contestant{
 	{"c-book-nodelay", "c-book", []string{"-nodelay"}},
+	{"c-epoll", "c-epoll", []string{"-nodelay"}},
 	{"libevent-move", "libevent", []string{"-nodelay"}},
 	{"libevent-copy", "libevent", []string{"-nodelay", "-copy"}},
 	{"net", "net", nil},

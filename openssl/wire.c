@@ -399,7 +399,7 @@ int gtls_begin(struct bufferevent *bev)
 		return 0;
 	if (!w->fast && !(w->fast = new_bio(c)))
 		return 0;
-	ERR_clear_error();
+	gtls_clear_errors();
 	w->unfinished = 0; /* libevent has finished it */
 	use_bio(c, w->fast);
 	SSL_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
@@ -452,7 +452,7 @@ static int ssl_errno(struct gtls_conn *c, int rc)
 	case SSL_ERROR_ZERO_RETURN: /* of a write, after the peer's close_notify */
 	case SSL_ERROR_SYSCALL:
 		if (err) {
-			ERR_clear_error();
+			gtls_clear_errors();
 			return err;
 		}
 		if (c->wire.eof && !ERR_peek_error())
@@ -477,7 +477,7 @@ static ssize_t read_records(struct gtls_conn *c, char *p, size_t n)
 	size_t total = 0;
 	int rc;
 
-	ERR_clear_error();
+	gtls_clear_errors();
 	while (total < n) {
 		if (total && c->wire.drained && !unread(&c->wire) && !SSL_pending(c->ssl))
 			break; /* SSL_read would only say that there is no more */
@@ -579,7 +579,7 @@ ssize_t gtls_send(struct bufferevent *bev, size_t most)
 	size_t total = 0;
 	int rc, err = 0;
 
-	ERR_clear_error();
+	gtls_clear_errors();
 	while (total < most) {
 		c->wire.more_follows = most - total > GTLS_RECORD;
 		rc = write_record(c, out, most - total);

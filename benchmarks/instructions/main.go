@@ -51,7 +51,7 @@ var contestants = []contestant{
 	{name: "libevent-receive", program: "libevent", args: []string{"-nodelay", "-receive"}},
 	{name: "evnet", program: "evnet"},
 	{name: "c-book", program: "c-book", args: []string{"-nodelay"}, libs: bookLibs},
-	{name: "c-epoll", program: "c-epoll", args: []string{"-nodelay"}, libs: []string{"libevent_core"}},
+	{name: "c-epoll", program: "c-epoll", args: []string{"-nodelay"}, libs: tlsLibs},
 	{name: "net", program: "net"},
 	{name: "gnet", program: "gnet"},
 	{name: "netpoll", program: "netpoll"},
@@ -59,10 +59,14 @@ var contestants = []contestant{
 	{name: "libevent-move-tls", program: "libevent", args: []string{"-nodelay"}, tls: true},
 	{name: "libevent-copy-tls", program: "libevent", args: []string{"-nodelay", "-copy"}, tls: true},
 	{name: "c-book-tls", program: "c-book", args: []string{"-nodelay"}, libs: bookLibs, tls: true},
+	{name: "c-epoll-tls", program: "c-epoll", args: []string{"-nodelay"}, libs: tlsLibs, tls: true},
 	{name: "net-tls", program: "net", tls: true},
 }
 
-var bookLibs = []string{"libevent_core", "libevent_openssl", "openssl"}
+var (
+	tlsLibs  = []string{"libevent_core", "openssl"}
+	bookLibs = []string{"libevent_core", "libevent_openssl", "openssl"}
+)
 
 // point is a size of messages, in bytes, and a number of connections.
 type point struct{ size, conns int }

@@ -142,7 +142,7 @@ func build(ctx context.Context, tree, dir string, c contestant) (server, error) 
 			return s, err
 		}
 		args = append(strings.Fields(cc), "-O2", "-g", "-pthread", "-o", s.file,
-			"contestants/c/server.c", "contestants/"+c.program+"/main.c")
+			"contestants/c/server.c", "contestants/c/tls.c", "contestants/"+c.program+"/main.c")
 		args = append(args, strings.Fields(flags)...)
 	}
 	_, err := output(ctx, tree, args...)

@@ -3,6 +3,7 @@
 // bufferevent whose read callback moves the input to the output. With TLS the
 // bufferevents are those of bufferevent_openssl.
 #include "../c/server.h"
+#include "../c/tls.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -12,9 +13,6 @@
 #include <event2/bufferevent_ssl.h>
 #include <event2/event.h>
 #include <event2/listener.h>
-#include <openssl/ssl.h>
-
-static SSL_CTX *context;
 
 static void on_echo(struct bufferevent *bev, void *arg)
 {
@@ -44,8 +42,8 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
 {
 	(void)addr, (void)len, (void)arg;
 	struct event_base *base = evconnlistener_get_base(l);
-	struct bufferevent *bev = !context ? bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE) :
-		bufferevent_openssl_socket_new(base, fd, SSL_new(context), BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE);
+	struct bufferevent *bev = !server.tls ? bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE) :
+		bufferevent_openssl_socket_new(base, fd, new_tls(), BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE);
 	uint64_t *total = server.sink ? calloc(1, sizeof *total) : NULL;
 	if (!bev || (server.sink && !total))
 		fail("bufferevent_socket_new");
@@ -63,19 +61,8 @@ static void loop(int listener)
 	fail("event_base_dispatch");
 }
 
-static void use_tls(void)
-{
-	context = SSL_CTX_new(TLS_server_method());
-	if (!context || !SSL_CTX_use_certificate_chain_file(context, server.tls) ||
-		!SSL_CTX_use_PrivateKey_file(context, server.tls, SSL_FILETYPE_PEM))
-		fail(server.tls);
-	SSL_CTX_set_num_tickets(context, 0); // no client resumes a session
-}
-
 int main(int argc, char **argv)
 {
 	parse(argc, argv);
-	if (server.tls)
-		use_tls();
 	return serve(loop);
 }

@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 // Epoll without a library, as a lower limit of what an echo costs. The server writes what it
 // has read at once, from a buffer that all connections share. It keeps only the bytes that a
-// socket does not take, and reads no more from that connection until these are written.
+// socket does not take, and reads no more from that connection until these are written. With TLS,
+// OpenSSL reads and writes the socket itself.
 #define _GNU_SOURCE
 #include "../c/server.h"
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "../c/tls.h"
 
 // Size of the shared buffer. This size measured best. It is larger than any other contestant's,
 // which is cheap, because a loop has only one.
@@ -21,6 +25,7 @@
 
 struct conn {
 	int fd;
+	SSL *ssl;       // or NULL
 	uint64_t total; // of a sink
 	char *kept;     // kept[from:to] is not written yet
 	size_t from, to;
@@ -33,8 +38,48 @@ static void watch(int ep, int how, struct conn *c, uint32_t events)
 		fail("epoll_ctl");
 }
 
+// again sets errno as recv and send do, for a call of OpenSSL that has failed.
+static ssize_t again(struct conn *c, int rc, int want)
+{
+	int why = SSL_get_error(c->ssl, rc);
+	errno = why == want ? EAGAIN : EPROTO;
+	ERR_clear_error();
+	return why == SSL_ERROR_ZERO_RETURN ? 0 : -1;
+}
+
+// get is recv. A record has at most 16 KiB, so with TLS it collects what is there.
+static ssize_t get(struct conn *c, char *p, size_t n)
+{
+	if (!c->ssl)
+		return recv(c->fd, p, n, 0);
+	size_t total = 0, got;
+	while (total < n) {
+		int rc = SSL_read_ex(c->ssl, p + total, n - total, &got);
+		if (rc <= 0)
+			return total ? (ssize_t)total : again(c, rc, SSL_ERROR_WANT_READ);
+		total += got;
+	}
+	return (ssize_t)total;
+}
+
+// put is send.
+static ssize_t put(struct conn *c, const char *p, size_t n)
+{
+	if (!c->ssl)
+		return send(c->fd, p, n, MSG_NOSIGNAL);
+	size_t total = 0, done;
+	while (total < n) {
+		int rc = SSL_write_ex(c->ssl, p + total, n - total, &done);
+		if (rc <= 0)
+			return total ? (ssize_t)total : again(c, rc, SSL_ERROR_WANT_WRITE);
+		total += done;
+	}
+	return (ssize_t)total;
+}
+
 static void drop(struct conn *c)
 {
+	SSL_free(c->ssl);
 	close(c->fd);
 	free(c->kept);
 	free(c);
@@ -52,6 +97,7 @@ static void accept_all(int ep, int listener)
 		if (!c)
 			fail("accept");
 		c->fd = fd;
+		c->ssl = server.tls ? accept_tls(fd) : NULL;
 		watch(ep, EPOLL_CTL_ADD, c, EPOLLIN);
 	}
 }
@@ -60,7 +106,7 @@ static void accept_all(int ep, int listener)
 // closed the connection.
 static int give(int ep, struct conn *c, const char *p, size_t n)
 {
-	ssize_t done = send(c->fd, p, n, MSG_NOSIGNAL);
+	ssize_t done = put(c, p, n);
 	if (done < 0 && errno != EAGAIN) {
 		drop(c);
 		return 0;
@@ -81,7 +127,7 @@ static int give(int ep, struct conn *c, const char *p, size_t n)
 static void readable(int ep, struct conn *c, char *room)
 {
 	for (size_t read = 0; read < TURN && !c->kept;) {
-		ssize_t n = recv(c->fd, room, ROOM, 0);
+		ssize_t n = get(c, room, ROOM);
 		if (n < 0 && errno == EAGAIN)
 			return;
 		if (n <= 0) {
@@ -99,7 +145,7 @@ static void readable(int ep, struct conn *c, char *room)
 
 static void writable(int ep, struct conn *c)
 {
-	ssize_t n = send(c->fd, c->kept + c->from, c->to - c->from, MSG_NOSIGNAL);
+	ssize_t n = put(c, c->kept + c->from, c->to - c->from);
 	if (n < 0 && errno == EAGAIN)
 		return;
 	if (n < 0) {
@@ -141,5 +187,6 @@ static void loop(int listener)
 int main(int argc, char **argv)
 {
 	parse(argc, argv);
+	signal(SIGPIPE, SIG_IGN); // OpenSSL writes without MSG_NOSIGNAL
 	return serve(loop);
 }

@@ -58,6 +58,9 @@ type filter struct {
 //
 // The filter reads nothing before Enable(EvRead). CloseWrite and FreeAfterFlush of the filter
 // first call out with FlushFinished, and then wait until the bufferevents below have written.
+//
+// When a timeout of under passes, libevent turns that direction of under off, and the filter's
+// event closure gets EventTimeout. To go on, it calls Enable of under.
 // Wraps bufferevent_filter_new.
 func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEvent, error) {
 	const op = "bufferevent_filter_new"

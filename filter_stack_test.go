@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -306,4 +307,28 @@ func TestFilterHearsOfAnEndWhileItIsMade(t *testing.T) {
 		partner.Free()
 	}
 	assert.Equal(t, stale, libevent.StaleCallbacks(), "callbacks that came before the filter was complete")
+}
+
+// A timeout below a filter turns reading off there, and the filter's event closure turns it on.
+func TestTimeoutBelowAFilter(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewUnixSocket(t, base)
+	require.NoError(t, bev.SetTimeouts(time.Millisecond, 0))
+	top := testutil.NewFilter(t, bev, nil, nil, libevent.OptCloseOnFree)
+	timeouts := 0
+	require.NoError(t, top.SetCallbacks(func(top *libevent.BufferEvent) {
+		assert.Equal(t, 5, top.Input().Len())
+		assert.NoError(t, base.LoopBreak())
+	}, nil, func(_ *libevent.BufferEvent, what libevent.Events) {
+		if assert.Equal(t, libevent.EventTimeout|libevent.EventReading, what); timeouts == 0 {
+			_, err := syscall.Write(peer, []byte("hello"))
+			assert.NoError(t, err)
+		}
+		timeouts++
+		assert.Zero(t, bev.Enabled()&rd)
+		assert.NoError(t, bev.Enable(rd))
+	}))
+	require.NoError(t, top.Enable(rd))
+	testutil.Dispatch(t, base)
+	assert.NotZero(t, timeouts)
 }

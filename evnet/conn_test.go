@@ -566,7 +566,7 @@ func TestNewConnWhileConnecting(t *testing.T) {
 	c, err = evnet.NewConn(bev)
 	require.NoError(t, err)
 	read := async(func() (int, error) { return c.Read(make([]byte, 1)) })
-	require.NoError(t, bev.Connect("tcp", l.Addr().String()))
+	require.NoError(t, bev.Connect("tcp", testutil.Refusing(t).String()))
 	assertOp(t, testutil.Receive(t, read).err, "read", syscall.ECONNREFUSED)
 	_, err = c.Write([]byte("x"))
 	assertOp(t, err, "write", syscall.ECONNREFUSED)

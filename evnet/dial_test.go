@@ -53,6 +53,32 @@ func hello(t testing.TB, network, address string) net.Listener {
 	return l
 }
 
+// helloOnOneFamily makes a hello server at the loopback address of one family. The same port of the
+// other family refuses, and is kept taken.
+func helloOnOneFamily(t testing.TB, six bool) net.Listener {
+	t.Helper()
+	for {
+		address, family := "127.0.0.1:0", syscall.AF_INET6
+		if six {
+			address, family = "[::1]:0", syscall.AF_INET
+		}
+		l := hello(t, "tcp", address)
+		var other syscall.Sockaddr = &syscall.SockaddrInet6{Port: l.Addr().(*net.TCPAddr).Port, Addr: [16]byte{15: 1}}
+		if six {
+			other = &syscall.SockaddrInet4{Port: l.Addr().(*net.TCPAddr).Port, Addr: [4]byte{127, 0, 0, 1}}
+		}
+		fd, err := syscall.Socket(family, syscall.SOCK_STREAM, 0)
+		if errors.Is(err, syscall.EAFNOSUPPORT) {
+			return l
+		}
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = syscall.Close(fd) })
+		if err := syscall.Bind(fd, other); err == nil || errors.Is(err, syscall.EADDRNOTAVAIL) {
+			return l
+		}
+	}
+}
+
 // greeting checks the greeting of a hello server and returns the server's address.
 func greeting(t testing.TB, c net.Conn, err error) string {
 	t.Helper()
@@ -90,8 +116,8 @@ func TestDialFallsBack(t *testing.T) {
 	require.NoError(t, dns.LoadHosts(hosts))
 	for _, delay := range []time.Duration{0, -1} {
 		d := evnet.Dialer{Loop: base, Timeout: testutil.Patience, DNS: dns, FallbackDelay: delay}
-		for _, listen := range []string{"127.0.0.1:0", "[::1]:0"} {
-			l := hello(t, "tcp", listen)
+		for _, six := range []bool{false, true} {
+			l := helloOnOneFamily(t, six)
 			_, port, err := net.SplitHostPort(l.Addr().String())
 			require.NoError(t, err)
 			c, err := d.Dial("tcp", net.JoinHostPort("both.test", port))
@@ -110,10 +136,7 @@ func TestDialFallsBack(t *testing.T) {
 
 func TestDialErrors(t *testing.T) {
 	base := running(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	refused := l.Addr().String()
-	require.NoError(t, l.Close())
+	refused := testutil.Refusing(t).String()
 	d := evnet.Dialer{Loop: base}
 	for _, c := range []struct {
 		network, address string
@@ -131,7 +154,7 @@ func TestDialErrors(t *testing.T) {
 		_, err := d.Dial("tcp", address)
 		assertOp(t, err, "dial", err)
 	}
-	_, err = (&evnet.Dialer{}).Dial("tcp", refused)
+	_, err := (&evnet.Dialer{}).Dial("tcp", refused)
 	assert.Error(t, err)
 	nothingLeft(t, base)
 }

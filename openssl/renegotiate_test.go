@@ -4,6 +4,7 @@ package openssl_test
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"syscall"
@@ -101,4 +102,24 @@ func TestRefusedRenegotiationAsksNothing(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The context of GetConfigForClient does not turn renegotiation on: the fast path reads and writes.
+func TestRenegotiationOfAFollowedContext(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issue(t, "example.test")
+	followed := server(t, &openssl.Config{Certificates: []tls.Certificate{cert}, MaxVersion: tls.VersionTLS12, Renegotiation: true})
+	first := server(t, &openssl.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*openssl.Context, error) { return followed, nil }})
+	a, b := testutil.Socketpair(t)
+	accepted := newSocket(t, first, newLoop(t), a)
+	peer := newSocket(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", Renegotiation: true}), newLoop(t), b)
+	_, open := watch(t, accepted)
+	_, shaken := watch(t, peer)
+	require.Equal(t, connected, testutil.Receive(t, open))
+	require.Equal(t, connected, testutil.Receive(t, shaken))
+	assert.ErrorIs(t, accepted.Renegotiate(), errors.ErrUnsupported)
+	require.NoError(t, peer.Renegotiate())
+	assert.ErrorContains(t, testutil.Receive(t, shaken).err, "no renegotiation")
+	accepted.Free()
+	peer.Free()
 }

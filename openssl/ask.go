@@ -168,7 +168,7 @@ func (e *examination) conclude() C.int {
 		e.conn.failed.Store(&e.err)
 	} else {
 		e.conn.peer.Store(e.peer)
-		if e.conn.ctx.server && e.trust.verified && len(e.peer.certs) > 0 {
+		if e.conn.ctx.server && e.trust.examines() && len(e.peer.certs) > 0 {
 			e.trust.clients.add(e.peer.certs[0])
 		}
 	}

@@ -203,8 +203,10 @@ void gtls_on_info(const SSL *ssl, int where, int ret)
 		gtls_conn_restart(c);
 		gtls_guard_start(c);
 	}
-	/* In TLS 1.3 a message after the handshake is said to start one. */
-	if ((where & SSL_CB_HANDSHAKE_START) && SSL_version(ssl) < TLS1_3_VERSION)
+	/* In TLS 1.3 a message after the handshake is said to start one, and before TLS 1.3 a message that
+	 * asks for a renegotiation, also if OpenSSL refuses it and says at once that the handshake is done. */
+	if ((where & SSL_CB_HANDSHAKE_START) && SSL_version(ssl) < TLS1_3_VERSION &&
+	    !(SSL_get_options(ssl) & SSL_OP_NO_RENEGOTIATION))
 		gtls_ask_restart(c);
 	if ((where & SSL_CB_HANDSHAKE_DONE) && !c->ask.may_rest)
 		gtls_handshake_done(c);

@@ -141,6 +141,8 @@ func (s *shared) mayResume(client *C.struct_stack_st_X509) bool {
 		return false
 	case len(certs) == 0:
 		return !s.trust.required
+	case s.trust.examines() && !s.trust.clients.has(certs[0]):
+		return false
 	}
-	return !s.trust.verified || s.trust.clients.has(certs[0]) && s.trust.expired(&peer{certs: certs}) == nil
+	return !s.trust.verified || s.trust.expired(&peer{certs: certs}) == nil
 }

@@ -251,6 +251,8 @@ int gtls_conn_show(struct gtls_conn *c, const struct gtls_cert *cert)
 	return ok;
 }
 
+/* A connection that was made without renegotiation keeps so: only libevent can do that, and the fast path
+ * reads and writes. */
 int gtls_conn_follow(struct gtls_conn *c, struct gtls_ctx *ctx)
 {
 	int ok;
@@ -262,7 +264,7 @@ int gtls_conn_follow(struct gtls_conn *c, struct gtls_ctx *ctx)
 	    SSL_set_max_proto_version(c->ssl, (int)SSL_CTX_get_max_proto_version(ctx->ctx));
 	SSL_set_verify(c->ssl, SSL_CTX_get_verify_mode(ctx->ctx), NULL);
 	SSL_clear_options(c->ssl, SSL_get_options(c->ssl));
-	SSL_set_options(c->ssl, SSL_CTX_get_options(ctx->ctx));
+	SSL_set_options(c->ssl, SSL_CTX_get_options(ctx->ctx) | (c->renegotiates ? 0 : SSL_OP_NO_RENEGOTIATION));
 	ERR_clear_error();
 	gtls_unlock(c);
 	return ok;

@@ -175,16 +175,22 @@ func TestSetSessionTicketKeys(t *testing.T) {
 	assert.ErrorIs(t, freed.SetSessionTicketKeys([][32]byte{{}}), libevent.ErrClosed)
 }
 
+// sharing starts a server whose ticket keys other servers have as well.
+func sharing(t *testing.T, ca *authority, cfg *openssl.Config) (addr string) {
+	t.Helper()
+	cfg.Certificates = []tls.Certificate{ca.issue(t, "127.0.0.1")}
+	ctx := server(t, cfg)
+	require.NoError(t, ctx.SetSessionTicketKeys([][32]byte{{1}}))
+	return accept(t, newLoop(t), ctx, func(conn *openssl.Conn) { echo(t, conn) }).String()
+}
+
 // Two servers share keys, and their authorities have the same name. A server resumes the session of
 // a client that another server has verified only after it has verified the client itself.
 func TestSessionOfAnotherAuthority(t *testing.T) {
 	ca, namesake := newAuthority(t), newAuthority(t)
 	versions(t, func(t *testing.T, version uint16) {
 		serve := func(by *authority) string {
-			ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}, MaxVersion: version,
-				ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: by.pool()})
-			require.NoError(t, ctx.SetSessionTicketKeys([][32]byte{{1}}))
-			return accept(t, newLoop(t), ctx, func(conn *openssl.Conn) { echo(t, conn) }).String()
+			return sharing(t, ca, &openssl.Config{MaxVersion: version, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: by.pool()})
 		}
 		one, other, strange := serve(ca), serve(ca), serve(namesake)
 		cfg := &tls.Config{RootCAs: ca.pool(), ServerName: "127.0.0.1", ClientSessionCache: tls.NewLRUClientSessionCache(1),
@@ -194,12 +200,38 @@ func TestSessionOfAnotherAuthority(t *testing.T) {
 		assert.False(t, resumes(t, other, cfg))
 		assert.True(t, resumes(t, one, cfg))
 		assert.True(t, resumes(t, other, cfg))
-		conn, err := tls.Dial("tcp", strange, cfg)
-		if err == nil { // in TLS 1.3 the refusal comes after the client's handshake
-			_, _ = conn.Write([]byte("x")) // a server that accepts the client sends it back
-			_, err = conn.Read(make([]byte, 1))
-			_ = conn.Close()
-		}
-		assert.Error(t, err)
+		assert.Error(t, refusedBy(strange, cfg))
 	})
+}
+
+// Two servers share keys, and VerifyPeerCertificate is all that they verify. A server resumes the session
+// of a client that the other one has accepted only after it has accepted the client itself.
+func TestSessionThatVerifyPeerCertificateHasNotSeen(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		serve := func(result error) string {
+			return sharing(t, ca, &openssl.Config{MaxVersion: version, ClientAuth: tls.RequireAnyClientCert,
+				VerifyPeerCertificate: func([][]byte, [][]*x509.Certificate) error { return result }})
+		}
+		one, other, refusing := serve(nil), serve(nil), serve(errUnwanted)
+		cfg := &tls.Config{RootCAs: ca.pool(), ServerName: "127.0.0.1", ClientSessionCache: tls.NewLRUClientSessionCache(1),
+			Certificates: []tls.Certificate{ca.issue(t, "client")}}
+		assert.False(t, resumes(t, one, cfg))
+		assert.True(t, resumes(t, one, cfg))
+		assert.False(t, resumes(t, other, cfg))
+		assert.True(t, resumes(t, other, cfg))
+		assert.Error(t, refusedBy(refusing, cfg))
+	})
+}
+
+// refusedBy returns the error with which a server ends the connection of a client, or nil.
+func refusedBy(addr string, cfg *tls.Config) error {
+	conn, err := tls.Dial("tcp", addr, cfg)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, _ = conn.Write([]byte("x"))      // a server that accepts the client sends it back
+	_, err = conn.Read(make([]byte, 1)) // in TLS 1.3 the refusal comes after the client's handshake
+	return err
 }

@@ -17,9 +17,9 @@ import (
 // SetSessionTicketKeys sets the keys of a server's tickets. The first encrypts new tickets, and all
 // decrypt. Servers that share their keys resume each other's sessions, if they also demand the same
 // of their clients: their ClientAuth and the names of their authorities must be equal. A server that
-// verifies clients resumes a client's session when it has verified the client's certificate itself
-// once. Without keys of the user a context makes a key of its own each day, and decrypts with a key for a week. Once
-// there are keys of the user, the user replaces them.
+// verifies clients, or has a VerifyPeerCertificate, resumes a client's session when it has accepted the
+// client's certificate itself once. Without keys of the user a context makes a key of its own each day,
+// and decrypts with a key for a week. Once there are keys of the user, the user replaces them.
 func (c *Context) SetSessionTicketKeys(keys [][32]byte) error {
 	const op = "SetSessionTicketKeys"
 	if !c.server {

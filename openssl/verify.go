@@ -34,6 +34,9 @@ type trust struct {
 	verifyConnection func(ConnectionState) error
 }
 
+// examines reports whether the context does not take every certificate.
+func (t *trust) examines() bool { return t.verified || t.verifyPeer != nil }
+
 // setTrust sets what the context demands of its peers.
 func (s *shared) setTrust(op string, cfg *Config) error {
 	s.trust = trust{asked: true, required: true, verified: !cfg.InsecureSkipVerify, usage: x509.ExtKeyUsageServerAuth, now: time.Now, clients: new(clients)}

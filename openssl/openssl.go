@@ -26,9 +26,9 @@
 // the name that the client connects to. A failure is EventError. In its cause errors.As finds
 // a [*tls.CertificateVerificationError] and the error of crypto/x509 for the reason:
 // [x509.HostnameError], [x509.UnknownAuthorityError], [x509.CertificateInvalidError]. The server
-// gets the matching alert, and a client that a server refuses gets handshake_failure, or perhaps no
-// alert if it sends its signature in the same record as its certificate. TLS 1.2 is the lowest
-// version, unless Config says otherwise.
+// gets the matching alert, and a client that a server refuses gets handshake_failure. If the client
+// sends its signature in the same record as its certificate, it gets internal_error or no alert.
+// TLS 1.2 is the lowest version, unless Config says otherwise.
 //
 // A certificate that crypto/x509 does not parse is refused everywhere, also where certificates are
 // not verified, and so are RSA keys above 8192 bits, more than 10 certificates, and more than

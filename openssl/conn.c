@@ -81,6 +81,7 @@ void gtls_quiet(struct bufferevent *bev)
 	c->freed = 1;
 	gtls_guard_stop(c);
 	gtls_ask_restart(c);
+	gtls_wire_quiet(c);
 }
 
 /* libevent has destroyed the bufferevent, but not its output yet. */
@@ -198,6 +199,7 @@ int64_t gtls_conn_renegotiate(struct gtls_conn *c, int begin)
 	if (begin && rc == 0) {
 		gtls_under_intercept(c);
 		gtls_under_wake(c);
+		gtls_renegotiate_intercept(c);
 	}
 	ERR_clear_error();
 	gtls_unlock(c);

@@ -74,10 +74,11 @@ struct gtls_wire {
 	int reads;              /* of OpenSSL in a row */
 	size_t unfinished;      /* length of the write that OpenSSL wants to repeat, or 0 */
 	int read_errno;         /* why the last read stopped: an errno, or 0 for close_notify */
-	/* Answers to KeyUpdates that wait for room in the socket: late[late_at] up to
-	 * late[late_end], or NULL. */
+	/* Answers to KeyUpdates, and messages of a renegotiation, that wait for room in the
+	 * socket: late[late_at] up to late[late_end], or NULL. */
 	unsigned char *late;
 	size_t late_at, late_end;
+	struct event flight; /* is pending while messages of a renegotiation wait */
 	int8_t blocked;         /* a record is written in part, and waits for room in the socket */
 	int8_t ended;           /* nothing more can be read */
 	int8_t drained;         /* the last read has emptied the socket */
@@ -123,6 +124,12 @@ struct gtls_ask {
 	void *arg;
 };
 
+/* renegotiate.c: libevent's callbacks for the events of the socket, which ours call. */
+struct gtls_again {
+	event_callback_fn read, write;
+	void *arg;
+};
+
 /* One connection. It lives as long as its bufferevent. */
 struct gtls_conn {
 	SSL *ssl;
@@ -147,6 +154,7 @@ struct gtls_conn {
 	int8_t freed;             /* by the user */
 	int8_t shutdown_blocked;  /* close_notify waits for room in the socket */
 	struct gtls_ask ask;
+	struct gtls_again again;
 	struct gtls_wire wire;
 	struct gtls_under under;
 	struct gtls_guard guard;
@@ -182,6 +190,11 @@ void gtls_conn_opened(struct gtls_conn *c);
 
 /* --- handshake.c ----------------------------------------------------------- */
 
+/* Adds an event with a timeout, which may be zero for none. */
+int gtls_add(struct event *ev, const struct timeval *timeout);
+/* Puts a callback of ours in the place of that of an event of libevent's, which it returns together
+ * with its argument. Locked. */
+event_callback_fn gtls_stand_before(struct gtls_conn *c, struct event *ev, const struct timeval *timeout, event_callback_fn ours, void **arg);
 /* The connection has another socket. Locked. */
 void gtls_handshake_intercept(struct gtls_conn *c);
 /* Forgets the questions of the handshake before. Locked. */
@@ -195,6 +208,17 @@ int gtls_ask(struct gtls_conn *c, int kind, const void *what);
 void gtls_handshake_done(struct gtls_conn *c);
 /* Lets a server refuse a client after its certificate has passed. */
 void gtls_ctx_can_refuse(struct gtls_ctx *c);
+
+/* --- renegotiate.c ---------------------------------------------------------- */
+
+/* Puts our callbacks in place of libevent's on a socket that may renegotiate. Locked. */
+void gtls_renegotiate_intercept(struct gtls_conn *c);
+/* Puts libevent's back. Locked. */
+void gtls_renegotiate_leave(struct gtls_conn *c);
+/* Whether an open connection is in a handshake. Locked. */
+int gtls_renegotiates_now(const struct gtls_conn *c);
+/* That handshake has ended, or it was the first one: libevent writes again. Locked. */
+void gtls_renegotiated(struct gtls_conn *c);
 
 /* --- ticket.c -------------------------------------------------------------- */
 
@@ -210,6 +234,8 @@ int gtls_ctx_use_staples(struct gtls_ctx *c);
 /* --- wire.c ---------------------------------------------------------------- */
 
 void gtls_wire_restart(struct gtls_conn *c);
+/* The bufferevent is freed: what is registered is removed. */
+void gtls_wire_quiet(struct gtls_conn *c);
 void gtls_wire_free(struct gtls_conn *c);
 
 /* --- guard.c --------------------------------------------------------------- */

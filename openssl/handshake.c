@@ -28,7 +28,7 @@
 
 /* --- the events of the socket -------------------------------------------------- */
 
-static int add(struct event *ev, const struct timeval *timeout)
+int gtls_add(struct event *ev, const struct timeval *timeout)
 {
 	return event_add(ev, evutil_timerisset(timeout) ? timeout : NULL);
 }
@@ -39,9 +39,9 @@ static int wait_for(struct gtls_conn *c, int reading)
 
 	event_del(reading ? &bev->ev_write : &bev->ev_read);
 	if (reading)
-		add(&bev->ev_read, &bev->timeout_read);
+		gtls_add(&bev->ev_read, &bev->timeout_read);
 	else
-		add(&bev->ev_write, &bev->timeout_write);
+		gtls_add(&bev->ev_write, &bev->timeout_write);
 	return 0;
 }
 
@@ -114,6 +114,7 @@ void gtls_handshake_done(struct gtls_conn *c)
 	decide(c);
 	if (c->decided == GTLS_YES) {
 		gtls_conn_opened(c);
+		gtls_renegotiated(c);
 		return;
 	}
 	SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
@@ -193,17 +194,18 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
 	gtls_unlock(c);
 }
 
-static void stand_before(struct gtls_conn *c, struct event *ev, const struct timeval *timeout)
+event_callback_fn gtls_stand_before(struct gtls_conn *c, struct event *ev, const struct timeval *timeout, event_callback_fn ours, void **arg)
 {
 	int priority = event_get_priority(ev), pending = event_pending(ev, EV_READ | EV_WRITE, NULL);
+	event_callback_fn libevents = event_get_callback(ev);
 
-	c->ask.libevents = event_get_callback(ev);
-	c->ask.arg = event_get_callback_arg(ev);
+	*arg = event_get_callback_arg(ev);
 	event_del(ev);
-	event_assign(ev, event_get_base(ev), event_get_fd(ev), event_get_events(ev), on_ready, c);
+	event_assign(ev, event_get_base(ev), event_get_fd(ev), event_get_events(ev), ours, c);
 	event_priority_set(ev, priority);
 	if (pending)
-		add(ev, timeout);
+		gtls_add(ev, timeout);
+	return libevents;
 }
 
 void gtls_handshake_intercept(struct gtls_conn *c)
@@ -212,8 +214,8 @@ void gtls_handshake_intercept(struct gtls_conn *c)
 		gtls_conn_follow(c, c->ctx);
 	if (c->under.bev || c->wire.fd < 0)
 		return;
-	stand_before(c, &c->bev->ev_read, &c->bev->timeout_read);
-	stand_before(c, &c->bev->ev_write, &c->bev->timeout_write);
+	gtls_stand_before(c, &c->bev->ev_read, &c->bev->timeout_read, on_ready, &c->ask.arg);
+	c->ask.libevents = gtls_stand_before(c, &c->bev->ev_write, &c->bev->timeout_write, on_ready, &c->ask.arg);
 }
 
 /* --- questions and answers ------------------------------------------------------ */
@@ -320,7 +322,7 @@ void gtls_conn_answer(struct gtls_conn *c, unsigned id, int kind, int answer)
 			c->decided = (int8_t)answer;
 		stop_resting(c);
 		/* As in gtls_pending, event_add comes first. */
-		add(&c->bev->ev_write, &c->bev->timeout_write);
+		gtls_add(&c->bev->ev_write, &c->bev->timeout_write);
 		event_active(&c->bev->ev_write, EV_WRITE, 0);
 	}
 	gtls_unlock(c);

@@ -39,6 +39,7 @@ enum {
 	OVERHEAD = 512, /* what a record has on the wire in addition to its plaintext, at most */
 	MOST_READS = 256, /* of OpenSSL from the BIO in a row; it makes two for a record */
 	MOST_LATE = 4096, /* of answers to KeyUpdates, in bytes */
+	MOST_FLIGHT = 256 * 1024, /* of messages of a renegotiation, in bytes */
 	MOST_WRITTEN = 256 * 1024, /* by libevent in a row, in bytes */
 };
 
@@ -190,6 +191,7 @@ static ssize_t write_socket(struct gtls_wire *w, const void *p, size_t n)
  *
  *  - The answer to a KeyUpdate is kept until something else is written. A peer that goes on asking,
  *    and reads no answer, is cut off.
+ *  - Messages of a renegotiation are kept until the socket has room.
  *  - The alert of a failure is dropped. No call of OpenSSL would write it later: after a failure
  *    SSL_read and SSL_do_handshake say for ever that they wait. So nothing but the socket makes
  *    the alert wait.
@@ -199,26 +201,17 @@ static int has_failed(const struct gtls_conn *c)
 	return strcmp(SSL_state_string(c->ssl), "SSLERR") == 0;
 }
 
-static int keeps_answer(struct gtls_conn *c, const void *p, size_t n)
+static int is_key_update(const struct gtls_conn *c)
 {
-	struct gtls_wire *w = &c->wire;
 	OSSL_HANDSHAKE_STATE state = SSL_get_state(c->ssl);
 
-	if (state != TLS_ST_SW_KEY_UPDATE && state != TLS_ST_CW_KEY_UPDATE)
-		return 0;
-	if (!w->late)
-		w->late = malloc(MOST_LATE);
-	if (!w->late || n > MOST_LATE - w->late_end) {
-		errno = ENOBUFS;
-		return 0;
-	}
-	memcpy(w->late + w->late_end, p, n);
-	w->late_end += n;
-	return 1;
+	return state == TLS_ST_SW_KEY_UPDATE || state == TLS_ST_CW_KEY_UPDATE;
 }
 
 static void forget_late(struct gtls_wire *w)
 {
+	if (event_initialized(&w->flight))
+		event_del(&w->flight);
 	free(w->late);
 	w->late = NULL;
 	w->late_at = w->late_end = 0;
@@ -240,6 +233,51 @@ static int write_late(struct gtls_wire *w)
 	return 0;
 }
 
+/* If the socket is broken, what reads it says so. */
+static void on_room(evutil_socket_t fd, short what, void *arg)
+{
+	struct gtls_conn *c = arg;
+
+	(void)fd;
+	(void)what;
+	gtls_lock(c);
+	if (write_late(&c->wire) < 0 && is_transient(errno))
+		event_add(&c->wire.flight, NULL);
+	gtls_unlock(c);
+}
+
+static void await_room(struct gtls_conn *c)
+{
+	struct gtls_wire *w = &c->wire;
+
+	if (event_initialized(&w->flight) && event_pending(&w->flight, EV_WRITE, NULL))
+		return;
+	event_assign(&w->flight, c->bev->ev_base, w->fd, EV_WRITE | EV_FINALIZE, on_room, c);
+	event_add(&w->flight, NULL);
+}
+
+static int keeps_answer(struct gtls_conn *c, const void *p, size_t n)
+{
+	struct gtls_wire *w = &c->wire;
+	int again = gtls_renegotiates_now(c);
+	size_t most = again ? MOST_FLIGHT : MOST_LATE;
+	unsigned char *late;
+
+	if (!again && !is_key_update(c))
+		return 0;
+	late = w->late_end + n <= most ? realloc(w->late, w->late_end + n) : NULL;
+	if (!late) {
+		errno = ENOBUFS;
+		return 0;
+	}
+	w->late = late;
+	memcpy(w->late + w->late_end, p, n);
+	w->late_end += n;
+	if (again)
+		await_room(c);
+	return 1;
+}
+
 static int bio_write(BIO *bio, const char *p, int n)
 {
 	struct gtls_conn *c = BIO_get_data(bio);
@@ -254,7 +292,7 @@ static int bio_write(BIO *bio, const char *p, int n)
 		errno = EPROTO;
 		return -1;
 	}
-	if ((c->ask.gated || wrote_enough(w, bio, n)) && !has_failed(c))
+	if ((c->ask.gated || wrote_enough(w, bio, n)) && !has_failed(c) && !gtls_renegotiates_now(c))
 		return come_again(bio, BIO_FLAGS_WRITE);
 	done = write_late(w) < 0 ? -1 : write_socket(w, p, (size_t)n);
 	if (done < 0 && is_transient(errno) && (has_failed(c) || keeps_answer(c, p, (size_t)n)))
@@ -351,6 +389,7 @@ static void keep_socket(struct gtls_conn *c)
 	use_bio(c, c->wire.plain);
 	if (!c->freed)
 		return;
+	gtls_renegotiate_leave(c);
 	assign(&c->bev->ev_read, -1, 0);
 	assign(&c->bev->ev_write, -1, 0);
 	c->wire.fd = -1;
@@ -384,6 +423,7 @@ void gtls_socket(struct bufferevent *bev)
 	w->plain = bio;
 	use_bio(c, bio);
 	gtls_handshake_intercept(c);
+	gtls_renegotiate_intercept(c);
 }
 
 /* Not in the middle of a write of libevent's: OpenSSL wants libevent's arguments again. Whether
@@ -426,6 +466,11 @@ void gtls_wire_restart(struct gtls_conn *c)
 	w->at = w->end = w->unfinished = 0;
 	w->read_errno = 0;
 	w->ended = w->drained = w->eof = w->met_epipe = w->reset = w->blocked = 0;
+}
+
+void gtls_wire_quiet(struct gtls_conn *c)
+{
+	forget_late(&c->wire);
 }
 
 void gtls_wire_free(struct gtls_conn *c)

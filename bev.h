@@ -72,7 +72,7 @@ struct glev_settings {
 	short priority;               /* or -1 */
 	int8_t limits;                /* GLEV_LIMIT_ bits: what libevent must count */
 	int8_t was_limited;           /* it has, or had, a limit, whose timer libevent keeps */
-	int8_t timed;                 /* directions that have, or had, a timeout */
+	int8_t timed;                 /* directions that have, or had, a timeout; set atomically */
 	int8_t write_timed;           /* there is a write timeout */
 	int8_t nagle;                 /* the sockets that connecting makes get no TCP_NODELAY */
 };

@@ -266,7 +266,7 @@ static struct timeval native_timeout(struct glev_bev *r, short what, const struc
 	int set = tv->tv_sec || tv->tv_usec;
 
 	if (set)
-		r->set.timed |= what;
+		__atomic_fetch_or(&r->set.timed, what, __ATOMIC_RELAXED);
 	return !set && (r->set.timed & what) ? years : *tv;
 }
 
@@ -471,13 +471,16 @@ static int add_dropped_of(struct glev_bev *r)
 
 /* Adds libevent's own events again if they were dropped (see was_dropped). That also happens when
  * libevent adds them for reasons of its own: what is done to a filter may add those of the socket
- * below. The events of a pair or a filter are only timers, and need not be registered. */
+ * below. The events of a pair or a filter are only timers, and need not be registered.
+ *
+ * The look at timed needs no lock of the socket below. What was just done to the filter has taken
+ * that lock if it has added an event, and a timeout that was set later has dropped nothing. */
 static int add_dropped(struct glev_bev *r)
 {
 	struct glev_bev *bottom = glev_bev_bottom(r);
 	int rc = 0;
 
-	if (bottom->type == GLEV_SOCKET && bottom->set.timed) {
+	if (bottom->type == GLEV_SOCKET && __atomic_load_n(&bottom->set.timed, __ATOMIC_RELAXED)) {
 		glev_bev_lock(bottom);
 		rc = add_dropped_of(bottom);
 		glev_bev_unlock(bottom);

@@ -36,6 +36,7 @@ static struct glev_buf *either(struct bev *b)
 /* --- on a bufferevent ---------------------------------------------------------------- */
 
 static int64_t do_write(struct bev *b) { return glev_bev_write(b->c, bytes, size()); }
+static int64_t do_write_little(struct bev *b) { return glev_bev_write(b->c, bytes, 1 + chance(100)); }
 static int64_t do_write_buffer(struct bev *b) { return glev_bev_write_buffer(b->c, buffer()); }
 static int64_t do_read_buffer(struct bev *b) { return glev_bev_read_buffer(b->c, buffer()); }
 static int64_t do_enable(struct bev *b) { return glev_bev_enable(b->c, EV_READ | EV_WRITE); }
@@ -171,6 +172,7 @@ static int64_t do_set_base(struct bev *b)
 
 static int64_t do_len(struct bev *b) { return glev_buf_len(either(b)); }
 static int64_t do_add(struct bev *b) { return glev_buf_add(either(b), bytes, size()); }
+static int64_t do_add_little(struct bev *b) { return glev_buf_add(glev_bev_output(b->c), bytes, 1 + chance(100)); }
 static int64_t do_prepend(struct bev *b) { return glev_buf_prepend(either(b), bytes, 1 + chance(100)); }
 static int64_t do_drain(struct bev *b) { return glev_buf_drain(either(b), chance(10000)); }
 static int64_t do_move(struct bev *b) { return glev_buf_remove_buffer(either(b), buffer(), chance(10000)); }
@@ -269,8 +271,12 @@ static const act_fn acts[] = {
 	do_copyout, do_readln, do_peek, do_reserve, do_reference, do_file, do_callback,
 };
 
-static act_fn any_act(void)
+static const act_fn calm_acts[] = {do_write_little, do_write_little, do_add_little, do_len, do_read, do_enabled, do_echo};
+
+static act_fn any_act(const struct bev *b)
 {
+	if (b->calm && chance(300))
+		return calm_acts[chance(sizeof(calm_acts) / sizeof(calm_acts[0]))];
 	return acts[chance(sizeof(acts) / sizeof(acts[0]))];
 }
 
@@ -290,7 +296,7 @@ static void run_entered(struct bev *b, act_fn fn);
 
 static void act_posted(void *arg)
 {
-	run_entered(arg, any_act());
+	run_entered(arg, any_act(arg));
 }
 
 /* As BufferEvent.do. What only the loop's thread may do is posted to it instead. */
@@ -309,19 +315,20 @@ static void run_entered(struct bev *b, act_fn fn)
 void act(struct bev *b)
 {
 	if (enter(&b->o))
-		run_entered(b, any_act());
+		run_entered(b, any_act(b));
 }
 
 void closure(struct bev *b)
 {
 	int n = (int)chance(3);
 
-	do_read(b);
+	if (!b->calm || chance(2))
+		do_read(b);
 	if (chance(2))
 		do_echo(b);
 	while (n--)
 		act(b);
-	if (chance(3) == 0)
+	if (!b->calm && chance(3) == 0)
 		act(any_bev());
 }
 

@@ -95,6 +95,7 @@ struct bev {
 	struct bev *under; /* of a filter */
 	int loop_only;
 	int borrowed;
+	int calm;          /* what threads do with it leaves the bypass of its closure open most of the time */
 	int flushing;      /* atomic */
 	int filtering;     /* a filter function runs; atomic */
 	struct group *group; /* atomic */

@@ -104,6 +104,14 @@ static void fast_sockets(void)
 	sockets(s, 0);
 }
 
+static void calm_sockets(void)
+{
+	struct bev *s[2];
+
+	sockets(s, 0);
+	s[0]->calm = s[1]->calm = 1;
+}
+
 static void plain_sockets(void)
 {
 	struct bev *s[2];
@@ -187,7 +195,7 @@ static void connecting(void)
 	}
 }
 
-static void (*const worlds[])(void) = {fast_sockets, plain_sockets, pairs, filters, filters_on_pair, connecting, loop_only, wrapped};
+static void (*const worlds[])(void) = {fast_sockets, calm_sockets, plain_sockets, pairs, filters, filters_on_pair, connecting, loop_only, wrapped};
 
 /* --- what is there in all rounds --------------------------------------------------------- */
 

@@ -400,7 +400,7 @@ static int finish_input(struct glev_bev *r)
 static short before_end(struct glev_bev *r, short what)
 {
 	size_t before, len;
-	int whole;
+	int whole, due;
 
 	if (r->type != GLEV_FILTER || !(what & BEV_EVENT_EOF) || (what & BEV_EVENT_ERROR))
 		return what;
@@ -408,8 +408,9 @@ static short before_end(struct glev_bev *r, short what)
 	before = evbuffer_get_length(r->in.evb);
 	whole = finish_input(r);
 	len = evbuffer_get_length(r->in.evb);
+	due = len > before && len >= r->mark.low;
 	glev_stack_unlock(r);
-	if (len > before && len >= r->mark.low)
+	if (due)
 		read_closure(r);
 	return whole ? what : (what & ~BEV_EVENT_EOF) | BEV_EVENT_ERROR;
 }

@@ -533,6 +533,10 @@ static int ask_filter(struct glev_bev *r, int out, ev_ssize_t limit, int mode)
 
 	if (r->ending.finishing && mode == BEV_FLUSH)
 		mode = BEV_FINISHED;
+	/* The limit is the mark less what the other buffer has. Another thread may have changed these
+	 * since libevent has looked whether there is room. */
+	if (limit < -1)
+		limit = 0;
 	glev_filter_begin();
 	rc = glevFilter(r->handle, r->bev, out, limit, mode);
 	glev_filter_end();

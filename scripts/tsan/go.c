@@ -629,12 +629,13 @@ int glevFilter(uintptr_t h, struct bufferevent *bev, int out, int64_t limit, int
 
 /* --- groups ------------------------------------------------------------------------- */
 
+/* The caller has entered the group, which may be closed already. */
 void group_add(struct group *g, struct bev *b)
 {
 	pthread_mutex_lock(&g->mu);
 	if (!__atomic_load_n(&b->group, __ATOMIC_SEQ_CST) && b->o.base == g->o.base &&
 	    glev_group_add(g->c, b->c) == 0) {
-		enter(&g->o);
+		join(&g->o);
 		__atomic_store_n(&b->group, g, __ATOMIC_SEQ_CST);
 	}
 	pthread_mutex_unlock(&g->mu);

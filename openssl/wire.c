@@ -79,17 +79,41 @@ static int is_transient(int err)
 	return err == EAGAIN || err == EWOULDBLOCK || err == EINTR;
 }
 
-/* The system tells of a reset once. If that was to a write, a read finds an end. */
+/* The system tells once why a connection has broken. Later a read finds an end, and a write EPIPE. */
+static void keep_error(struct gtls_wire *w, int err)
+{
+	if (err && err != EPIPE && !is_transient(err))
+		w->broken = err;
+}
+
+/* In a handshake libevent 2.2 takes the error of the socket away, and reports it without its cause.
+ * So the error is taken before. */
+void gtls_wire_keep_error(struct gtls_conn *c)
+{
+#if LIBEVENT_VERSION_NUMBER >= 0x02020000
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	if (getsockopt(c->wire.fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0)
+		keep_error(&c->wire, err);
+#else
+	(void)c;
+#endif
+}
+
 static int read_socket(BIO *bio, struct gtls_wire *w, void *p, size_t n)
 {
 	ssize_t got = recv(w->fd, p, n, MSG_DONTWAIT);
 
-	if (got == 0 && w->reset) {
-		errno = ECONNRESET;
+	if (got == 0 && w->broken) {
+		errno = w->broken;
 		return -1;
 	}
-	if (got < 0 && is_transient(errno))
-		BIO_set_retry_read(bio);
+	if (got < 0) {
+		keep_error(w, errno);
+		if (is_transient(errno))
+			BIO_set_retry_read(bio);
+	}
 	w->eof = got == 0;
 	return (int)got;
 }
@@ -148,19 +172,6 @@ static int bio_read(BIO *bio, char *p, int n)
 	return n;
 }
 
-/* Whether a write that failed with EPIPE is to be tried again. When a connect has failed,
- * libevent 2.2 takes the cause from the socket and reports it, and in the same turn starts
- * the handshake nevertheless. The EPIPE of the handshake's first write must not replace that
- * cause, so only the second one counts. (A server does not need this: for OpenSSL a server's
- * handshake is complete even if its session tickets meet EPIPE.) */
-static int hides_epipe(struct gtls_conn *c)
-{
-	int hide = !c->server && !c->wire.met_epipe && !SSL_is_init_finished(c->ssl);
-
-	c->wire.met_epipe = 1;
-	return hide;
-}
-
 /* libevent writes as long as the peer takes what it writes. The socket can still be written
  * to, so libevent goes on in the next turn. */
 static int wrote_enough(struct gtls_wire *w, const BIO *bio, int n)
@@ -179,8 +190,11 @@ static ssize_t write_socket(struct gtls_wire *w, const void *p, size_t n)
 {
 	ssize_t done = send(w->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL | (w->more_follows ? MSG_MORE : 0));
 
-	if (done < 0 && errno == ECONNRESET)
-		w->reset = 1;
+	if (done < 0) {
+		keep_error(w, errno);
+		if (errno == EPIPE && w->broken)
+			errno = w->broken;
+	}
 	return done;
 }
 
@@ -297,7 +311,7 @@ static int bio_write(BIO *bio, const char *p, int n)
 	done = write_late(w) < 0 ? -1 : write_socket(w, p, (size_t)n);
 	if (done < 0 && is_transient(errno) && (has_failed(c) || keeps_answer(c, p, (size_t)n)))
 		done = n;
-	if (done < 0 && (is_transient(errno) || (errno == EPIPE && !has_failed(c) && hides_epipe(c))))
+	if (done < 0 && is_transient(errno))
 		BIO_set_retry_write(bio);
 	w->blocked = done != n;
 	return (int)done;
@@ -415,6 +429,7 @@ void gtls_socket(struct bufferevent *bev)
 	if (!bio) /* libevent's BIO stays, and with it there is no fast path */
 		return;
 	w->fd = bufferevent_getfd(bev);
+	w->broken = 0;
 	if (w->fd >= 0)
 		gtlsAnother(c->handle);
 	count_on(w, bio, w->plain);
@@ -465,7 +480,7 @@ void gtls_wire_restart(struct gtls_conn *c)
 	w->kept = w->data = NULL;
 	w->at = w->end = w->unfinished = 0;
 	w->read_errno = 0;
-	w->ended = w->drained = w->eof = w->met_epipe = w->reset = w->blocked = 0;
+	w->ended = w->drained = w->eof = w->blocked = 0;
 }
 
 void gtls_wire_quiet(struct gtls_conn *c)

@@ -70,7 +70,7 @@ struct gtls_wire {
 	unsigned char *kept;    /* holds them between two calls of gtls_recv */
 	unsigned char *scratch; /* holds them during a call */
 	size_t room;            /* size of scratch; 0 outside of gtls_recv */
-	size_t written;         /* by libevent since it last had to wait */
+	size_t read, written;   /* by libevent since it last had to wait */
 	int reads;              /* of OpenSSL in a row */
 	size_t unfinished;      /* length of the write that OpenSSL wants to repeat, or 0 */
 	int read_errno;         /* why the last read stopped: an errno, or 0 for close_notify */

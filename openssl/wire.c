@@ -37,6 +37,7 @@
 
 enum {
 	OVERHEAD = 512, /* what a record has on the wire in addition to its plaintext, at most */
+	MOST_READ = 256 * 1024, /* by libevent in a row, in bytes */
 	MOST_READS = 256, /* of OpenSSL from the BIO in a row; it makes two for a record */
 	MOST_LATE = 4096, /* of answers to KeyUpdates, in bytes */
 	MOST_FLIGHT = 256 * 1024, /* of messages of a renegotiation, in bytes */
@@ -126,16 +127,33 @@ static int come_again(BIO *bio, int how)
 	return -1;
 }
 
+/* How many bytes libevent may read in a row. libevent 2.1 stops after a record by itself, and 2.2
+ * when its memory happens to be full at the end of a record, whatever the high mark is. */
+static size_t most_read(const struct gtls_conn *c)
+{
+	size_t most = MOST_READ, high = c->bev->wm_read.high, n;
+
+	if (LIBEVENT_VERSION_NUMBER < 0x02020000)
+		return SIZE_MAX;
+	n = evbuffer_get_length(bufferevent_get_input(c->bev));
+	if (high && high < n + most)
+		most = high > n ? high - n : 0;
+	return most;
+}
+
 /* Whether the loop has to do something else first. OpenSSL reads on as long as records come
  * that have no data, and a peer can send as many of those as it likes. What is left is read
  * in a later turn: if it is in the socket, the socket is still readable, and if it is here,
  * the root package asks gtls_pending. */
-static int read_enough(struct gtls_wire *w)
+static int read_enough(struct gtls_conn *c)
 {
-	if (++w->reads <= MOST_READS)
+	struct gtls_wire *w = &c->wire;
+
+	if (++w->reads <= MOST_READS && (w->room || w->read <= most_read(c)))
 		return 0;
 	if (!w->room) /* gtls_recv starts a new count itself */
 		w->reads = 0;
+	w->read = 0;
 	return 1;
 }
 
@@ -150,10 +168,13 @@ static int bio_read(BIO *bio, char *p, int n)
 	if (w->counting)
 		return n;
 	BIO_clear_retry_flags(bio);
-	if (c->ask.gated || read_enough(w))
+	if (c->ask.gated || read_enough(c))
 		return come_again(bio, BIO_FLAGS_READ);
-	if (unread(w) == 0 && !w->room)
-		return read_socket(bio, w, p, (size_t)n);
+	if (unread(w) == 0 && !w->room) {
+		got = read_socket(bio, w, p, (size_t)n);
+		w->read = got > 0 ? w->read + (size_t)got : 0;
+		return got;
+	}
 	if (unread(w) == 0) {
 		if (w->drained)
 			return come_again(bio, BIO_FLAGS_READ);
@@ -467,6 +488,7 @@ void gtls_end(struct bufferevent *bev)
 	struct gtls_conn *c = conn_of(bev);
 
 	SSL_clear_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
+	c->wire.read = 0;
 	use_bio(c, c->wire.plain);
 	assign(&c->bev->ev_write, c->wire.fd, EV_WRITE);
 }

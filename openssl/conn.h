@@ -70,10 +70,11 @@ struct gtls_wire {
 	unsigned char *kept;    /* holds them between two calls of gtls_recv */
 	unsigned char *scratch; /* holds them during a call */
 	size_t room;            /* size of scratch; 0 outside of gtls_recv */
-	size_t written;         /* by libevent since it last had to wait */
+	size_t read, written;   /* by libevent since it last had to wait */
 	int reads;              /* of OpenSSL in a row */
 	size_t unfinished;      /* length of the write that OpenSSL wants to repeat, or 0 */
 	int read_errno;         /* why the last read stopped: an errno, or 0 for close_notify */
+	int broken;             /* why the connection of the socket has broken: an errno, or 0 */
 	/* Answers to KeyUpdates, and messages of a renegotiation, that wait for room in the
 	 * socket: late[late_at] up to late[late_end], or NULL. */
 	unsigned char *late;
@@ -84,8 +85,6 @@ struct gtls_wire {
 	int8_t drained;         /* the last read has emptied the socket */
 	int8_t eof;             /* the socket has ended */
 	int8_t more_follows;    /* another record will be written at once */
-	int8_t met_epipe;       /* a write of this socket has failed with EPIPE */
-	int8_t reset;           /* a write of this socket has failed with ECONNRESET */
 	int8_t counting;        /* the BIOs only count bytes, and leave the socket alone */
 };
 
@@ -236,6 +235,8 @@ int gtls_ctx_use_staples(struct gtls_ctx *c);
 void gtls_wire_restart(struct gtls_conn *c);
 /* The bufferevent is freed: what is registered is removed. */
 void gtls_wire_quiet(struct gtls_conn *c);
+/* Called before libevent's callback of a handshake. Locked. */
+void gtls_wire_keep_error(struct gtls_conn *c);
 void gtls_wire_free(struct gtls_conn *c);
 
 /* --- guard.c --------------------------------------------------------------- */

@@ -181,16 +181,24 @@ static int is_idle(struct gtls_conn *c, short what)
 
 /* --- in front of libevent ------------------------------------------------------ */
 
+/* Without questions libevent's own handshake would do, but libevent 2.2 takes the error of the socket
+ * away before OpenSSL looks, and reports it without its cause. */
+static int is_ours(const struct gtls_conn *c)
+{
+	return !c->renegotiates && (c->asks || LIBEVENT_VERSION_NUMBER >= 0x02020000);
+}
+
 /* libevent enables the connection for a moment when a filter is put on it, also if the handshake
  * may not start yet. */
 static void on_ready(evutil_socket_t fd, short what, void *arg)
 {
 	struct gtls_conn *c = arg;
-	int ours = c->asks && !c->renegotiates;
 
 	gtls_lock(c);
-	if (!c->unstarted && ((what & EV_TIMEOUT) || (!is_idle(c, what) && (!ours || handshake(c)))))
+	if (!c->unstarted && ((what & EV_TIMEOUT) || (!is_idle(c, what) && (!is_ours(c) || handshake(c))))) {
+		gtls_wire_keep_error(c);
 		c->ask.libevents(fd, what, c->ask.arg);
+	}
 	gtls_unlock(c);
 }
 

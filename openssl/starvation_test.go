@@ -127,6 +127,27 @@ func TestStarveAtTheHighMark(t *testing.T) {
 	})
 }
 
+// Where libevent reads, at most a record gets past the high mark, and on a filter also what the socket
+// below has read in one turn.
+func TestInputPastTheHighMark(t *testing.T) {
+	const mark, record, turn = 100, 16384, 4096
+	modes(t, &tls.Config{}, func(t *testing.T, o *offender) {
+		left := 200
+		require.NoError(t, o.conn.SetWatermark(rd, 0, mark))
+		require.NoError(t, o.conn.SetCallbacks(func(b *libevent.BufferEvent) {
+			n := b.Input().Len()
+			if left--; left == 0 || !assert.LessOrEqual(t, n, mark+record+turn) {
+				assert.NoError(t, o.base.LoopBreak())
+			}
+			assert.NoError(t, b.Input().Drain(n))
+		}, nil, nil))
+		require.NoError(t, o.conn.Enable(rd))
+		o.shake(t, func() { o.flood(64 << 10) })
+		testutil.Dispatch(t, o.base)
+		assert.Zero(t, left)
+	})
+}
+
 // A record costs the same, however few bytes it has.
 func TestStarveBySmallRecords(t *testing.T) {
 	modes(t, &tls.Config{}, func(t *testing.T, o *offender) {

@@ -12,6 +12,8 @@
 
 #include "conn.h"
 
+enum { MOST_READ = 4096 }; /* from a socket in one turn, in bytes; libevent 2.1 has the same bound */
+
 /* --- callbacks ------------------------------------------------------------------ */
 
 static void on_read(struct bufferevent *bev, void *arg)
@@ -96,12 +98,26 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 
 /* --- making, freeing, handshake -------------------------------------------------- */
 
+/* libevent decrypts all that is in the input below before the loop goes on. libevent 2.2 reads more
+ * from a socket than 2.1, and that is many records if they are short. */
+static void read_little(struct bufferevent *bev)
+{
+#if LIBEVENT_VERSION_NUMBER >= 0x02020000
+	for (; bev; bev = bufferevent_get_underlying(bev))
+		if (evbuffer_get_max_read(bufferevent_get_input(bev)) > MOST_READ)
+			evbuffer_set_max_read(bufferevent_get_input(bev), MOST_READ);
+#else
+	(void)bev;
+#endif
+}
+
 int gtls_under_init(struct gtls_conn *c, struct bufferevent *under)
 {
 	c->under.in_cb = evbuffer_add_cb(bufferevent_get_input(under), on_input, c);
 	if (!c->under.in_cb)
 		return -1;
 	c->under.bev = under;
+	read_little(under);
 	gtls_under_intercept(c);
 	/* The handshake must not start yet. What starts it enables both again. */
 	bufferevent_disable(under, EV_READ | EV_WRITE);

@@ -37,6 +37,7 @@
 
 enum {
 	OVERHEAD = 512, /* what a record has on the wire in addition to its plaintext, at most */
+	MOST_READ = 256 * 1024, /* by libevent in a row, in bytes */
 	MOST_READS = 256, /* of OpenSSL from the BIO in a row; it makes two for a record */
 	MOST_LATE = 4096, /* of answers to KeyUpdates, in bytes */
 	MOST_FLIGHT = 256 * 1024, /* of messages of a renegotiation, in bytes */
@@ -79,17 +80,41 @@ static int is_transient(int err)
 	return err == EAGAIN || err == EWOULDBLOCK || err == EINTR;
 }
 
-/* The system tells of a reset once. If that was to a write, a read finds an end. */
+/* The system tells once why a connection has broken. Later a read finds an end, and a write EPIPE. */
+static void keep_error(struct gtls_wire *w, int err)
+{
+	if (err && err != EPIPE && !is_transient(err))
+		w->broken = err;
+}
+
+/* In a handshake libevent 2.2 takes the error of the socket away, and reports it without its cause.
+ * So the error is taken before. */
+void gtls_wire_keep_error(struct gtls_conn *c)
+{
+#if LIBEVENT_VERSION_NUMBER >= 0x02020000
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	if (getsockopt(c->wire.fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0)
+		keep_error(&c->wire, err);
+#else
+	(void)c;
+#endif
+}
+
 static int read_socket(BIO *bio, struct gtls_wire *w, void *p, size_t n)
 {
 	ssize_t got = recv(w->fd, p, n, MSG_DONTWAIT);
 
-	if (got == 0 && w->reset) {
-		errno = ECONNRESET;
+	if (got == 0 && w->broken) {
+		errno = w->broken;
 		return -1;
 	}
-	if (got < 0 && is_transient(errno))
-		BIO_set_retry_read(bio);
+	if (got < 0) {
+		keep_error(w, errno);
+		if (is_transient(errno))
+			BIO_set_retry_read(bio);
+	}
 	w->eof = got == 0;
 	return (int)got;
 }
@@ -102,16 +127,33 @@ static int come_again(BIO *bio, int how)
 	return -1;
 }
 
+/* How many bytes libevent may read in a row. libevent 2.1 stops after a record by itself, and 2.2
+ * when its memory happens to be full at the end of a record, whatever the high mark is. */
+static size_t most_read(const struct gtls_conn *c)
+{
+	size_t most = MOST_READ, high = c->bev->wm_read.high, n;
+
+	if (LIBEVENT_VERSION_NUMBER < 0x02020000)
+		return SIZE_MAX;
+	n = evbuffer_get_length(bufferevent_get_input(c->bev));
+	if (high && high < n + most)
+		most = high > n ? high - n : 0;
+	return most;
+}
+
 /* Whether the loop has to do something else first. OpenSSL reads on as long as records come
  * that have no data, and a peer can send as many of those as it likes. What is left is read
  * in a later turn: if it is in the socket, the socket is still readable, and if it is here,
  * the root package asks gtls_pending. */
-static int read_enough(struct gtls_wire *w)
+static int read_enough(struct gtls_conn *c)
 {
-	if (++w->reads <= MOST_READS)
+	struct gtls_wire *w = &c->wire;
+
+	if (++w->reads <= MOST_READS && (w->room || w->read <= most_read(c)))
 		return 0;
 	if (!w->room) /* gtls_recv starts a new count itself */
 		w->reads = 0;
+	w->read = 0;
 	return 1;
 }
 
@@ -126,10 +168,13 @@ static int bio_read(BIO *bio, char *p, int n)
 	if (w->counting)
 		return n;
 	BIO_clear_retry_flags(bio);
-	if (c->ask.gated || read_enough(w))
+	if (c->ask.gated || read_enough(c))
 		return come_again(bio, BIO_FLAGS_READ);
-	if (unread(w) == 0 && !w->room)
-		return read_socket(bio, w, p, (size_t)n);
+	if (unread(w) == 0 && !w->room) {
+		got = read_socket(bio, w, p, (size_t)n);
+		w->read = got > 0 ? w->read + (size_t)got : 0;
+		return got;
+	}
 	if (unread(w) == 0) {
 		if (w->drained)
 			return come_again(bio, BIO_FLAGS_READ);
@@ -146,19 +191,6 @@ static int bio_read(BIO *bio, char *p, int n)
 	memcpy(p, w->data + w->at, (size_t)n);
 	w->at += (size_t)n;
 	return n;
-}
-
-/* Whether a write that failed with EPIPE is to be tried again. When a connect has failed,
- * libevent 2.2 takes the cause from the socket and reports it, and in the same turn starts
- * the handshake nevertheless. The EPIPE of the handshake's first write must not replace that
- * cause, so only the second one counts. (A server does not need this: for OpenSSL a server's
- * handshake is complete even if its session tickets meet EPIPE.) */
-static int hides_epipe(struct gtls_conn *c)
-{
-	int hide = !c->server && !c->wire.met_epipe && !SSL_is_init_finished(c->ssl);
-
-	c->wire.met_epipe = 1;
-	return hide;
 }
 
 /* libevent writes as long as the peer takes what it writes. The socket can still be written
@@ -179,8 +211,11 @@ static ssize_t write_socket(struct gtls_wire *w, const void *p, size_t n)
 {
 	ssize_t done = send(w->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL | (w->more_follows ? MSG_MORE : 0));
 
-	if (done < 0 && errno == ECONNRESET)
-		w->reset = 1;
+	if (done < 0) {
+		keep_error(w, errno);
+		if (errno == EPIPE && w->broken)
+			errno = w->broken;
+	}
 	return done;
 }
 
@@ -297,7 +332,7 @@ static int bio_write(BIO *bio, const char *p, int n)
 	done = write_late(w) < 0 ? -1 : write_socket(w, p, (size_t)n);
 	if (done < 0 && is_transient(errno) && (has_failed(c) || keeps_answer(c, p, (size_t)n)))
 		done = n;
-	if (done < 0 && (is_transient(errno) || (errno == EPIPE && !has_failed(c) && hides_epipe(c))))
+	if (done < 0 && is_transient(errno))
 		BIO_set_retry_write(bio);
 	w->blocked = done != n;
 	return (int)done;
@@ -415,6 +450,7 @@ void gtls_socket(struct bufferevent *bev)
 	if (!bio) /* libevent's BIO stays, and with it there is no fast path */
 		return;
 	w->fd = bufferevent_getfd(bev);
+	w->broken = 0;
 	if (w->fd >= 0)
 		gtlsAnother(c->handle);
 	count_on(w, bio, w->plain);
@@ -452,6 +488,7 @@ void gtls_end(struct bufferevent *bev)
 	struct gtls_conn *c = conn_of(bev);
 
 	SSL_clear_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
+	c->wire.read = 0;
 	use_bio(c, c->wire.plain);
 	assign(&c->bev->ev_write, c->wire.fd, EV_WRITE);
 }
@@ -465,7 +502,7 @@ void gtls_wire_restart(struct gtls_conn *c)
 	w->kept = w->data = NULL;
 	w->at = w->end = w->unfinished = 0;
 	w->read_errno = 0;
-	w->ended = w->drained = w->eof = w->met_epipe = w->reset = w->blocked = 0;
+	w->ended = w->drained = w->eof = w->blocked = 0;
 }
 
 void gtls_wire_quiet(struct gtls_conn *c)

@@ -57,7 +57,7 @@ func (c *Conn) choose(fn func(*choice) error, id C.uint, kind C.int, mayRest boo
 		run()
 		return conclude()
 	}
-	calling.do(func() { defer c.answer(id, kind, conclude); run() })
+	c.later(&calling, func() { defer c.answer(id, kind, conclude); run() })
 	return C.GTLS_LATER
 }
 

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"io"
 	"net"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -61,6 +62,30 @@ func TestClientHelloInfo(t *testing.T) {
 			assert.Equal(t, peer.LocalAddr().String(), got.Conn.RemoteAddr().String())
 			assert.NoError(t, got.SupportsCertificate(&cert))
 		})
+	}
+}
+
+// A client may say that it knows any version.
+func TestVersionsOfAnOldHello(t *testing.T) {
+	cert := newAuthority(t).issue(t, "example.test")
+	for version, want := range map[string][]uint16{
+		"\x02\x00": nil,
+		"\x03\x02": {tls.VersionTLS11, tls.VersionTLS10},
+		"\x03\x03": {tls.VersionTLS12, tls.VersionTLS11, tls.VersionTLS10},
+		"\xff\xff": {tls.VersionTLS13, tls.VersionTLS12, tls.VersionTLS11, tls.VersionTLS10},
+	} {
+		infos := make(chan *tls.ClientHelloInfo, 1)
+		fd, socket := testutil.TCPPair(t)
+		conn := newSocket(t, server(t, &openssl.Config{GetCertificate: func(info *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			infos <- info
+			return &cert, nil
+		}}), newLoop(t), fd)
+		watch(t, conn)
+		hello := version + strings.Repeat("r", 32) + "\x00\x00\x02\xc0\x2b\x01\x00"
+		_, err := socket.Write([]byte("\x16\x03\x01\x00\x2d\x01\x00\x00\x29" + hello))
+		require.NoError(t, err)
+		assert.Equal(t, want, testutil.Receive(t, infos).SupportedVersions)
+		conn.Free()
 	}
 }
 

@@ -206,15 +206,29 @@ func (c *Conn) askConfirm(id C.uint, mayRest bool) C.int {
 		return C.GTLS_YES
 	}
 	if !mayRest {
-		t.confirm(&err, s)
+		t.confirmLast(&err, s)
 		return conclude()
 	}
-	c.later(&calling, func() { defer c.answer(id, C.GTLS_ASK_CONFIRM, conclude); t.confirm(&err, s) })
+	c.later(&calling, func() { defer c.answer(id, C.GTLS_ASK_CONFIRM, conclude); t.confirmLast(&err, s) })
 	return C.GTLS_LATER
 }
 
-// mustConfirm reports whether VerifyConnection is still to be called. If the peer has shown
+// mustConfirm reports whether functions of the user are still to be called. If the peer has shown
 // certificates, that was done with them.
 func (t *trust) mustConfirm(s *ConnectionState) bool {
-	return t.verifyConnection != nil && (s.DidResume || len(s.PeerCertificates) == 0)
+	return t.hasShownNone(s) && t.verifyPeer != nil || t.verifyConnection != nil && (s.DidResume || len(s.PeerCertificates) == 0)
+}
+
+// hasShownNone reports whether the peer was asked for its certificate and has none.
+func (t *trust) hasShownNone(s *ConnectionState) bool {
+	return t.asked && !s.DidResume && len(s.PeerCertificates) == 0
+}
+
+func (t *trust) confirmLast(err *error, s *ConnectionState) {
+	if t.verifyPeer != nil && t.hasShownNone(s) {
+		caught(err, "VerifyPeerCertificate", func() error { return t.verifyPeer(nil, nil) })
+	}
+	if *err == nil && t.verifyConnection != nil {
+		t.confirm(err, s)
+	}
 }

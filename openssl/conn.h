@@ -241,6 +241,8 @@ void gtls_wire_restart(struct gtls_conn *c);
 /* The bufferevent is freed: what is registered is removed. */
 void gtls_wire_quiet(struct gtls_conn *c);
 void gtls_wire_free(struct gtls_conn *c);
+/* Whether OpenSSL has given the connection up: for a fatal alert, of the peer or its own. Locked. */
+int gtls_has_failed(const struct gtls_conn *c);
 
 /* --- guard.c --------------------------------------------------------------- */
 

@@ -91,3 +91,80 @@ func TestAlertsInAHandshake(t *testing.T) {
 		}
 	})
 }
+
+// hasty is the socket of a client that fails before it has heard the end of the handshake. What it writes
+// after its first message is held.
+type hasty struct {
+	net.Conn
+	said bool
+	held []byte
+}
+
+func (h *hasty) Write(p []byte) (int, error) {
+	if !h.said {
+		h.said = true
+		return h.Conn.Write(p)
+	}
+	h.held = append(h.held, p...)
+	return len(p), nil
+}
+
+func (h *hasty) Read(p []byte) (int, error) {
+	if len(h.held) == 0 {
+		return h.Conn.Read(p)
+	}
+	return copy(p, []byte{23, 3, 3, 0, 1, 0}), nil
+}
+
+// connIn makes a connection that the fast path carries, or libevent, or that is a filter.
+func connIn(t testing.TB, ctx *openssl.Context, base *libevent.Base, fd int, mode string) *openssl.Conn {
+	t.Helper()
+	if mode != "plain" {
+		return newConn(t, ctx, base, fd, mode == "filter")
+	}
+	conn, err := ctx.NewSocket(base, fd, libevent.OptCloseOnFree|libevent.OptPlainIO)
+	require.NoError(t, err)
+	return conn
+}
+
+// A fatal alert is not the end of the peer's data, also if it comes together with the end of the handshake,
+// and the program writes when it hears of the connection.
+func TestFatalAlertIsNoEnd(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version})
+		base := newLoop(t)
+		for _, mode := range []string{"fast", "plain", "filter"} {
+			t.Run(mode, func(t *testing.T) {
+				fd, socket := testutil.TCPPair(t)
+				conn := connIn(t, ctx, base, fd, mode)
+				events := make(chan told, 10)
+				require.NoError(t, conn.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+					events <- told{what, b.Err()}
+					if what == libevent.EventConnected {
+						_, err := b.WriteString("hello")
+						assert.NoError(t, err)
+					}
+				}))
+				require.NoError(t, conn.Enable(rd))
+				h := &hasty{Conn: socket}
+				peer := tls.Client(h, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+				if peer.Handshake() == nil { // in TLS 1.3 the client's own message is the last one
+					_, err := peer.Write([]byte("half of the dat"))
+					require.NoError(t, err)
+					_, err = peer.Read(make([]byte, 1))
+					require.Error(t, err)
+				}
+				_, err := socket.Write(h.held)
+				require.NoError(t, err)
+				require.Equal(t, connected, testutil.Receive(t, events))
+				what := testutil.Receive(t, events)
+				assert.NotZero(t, what.what&libevent.EventError)
+				assert.Zero(t, what.what&libevent.EventEOF)
+				assert.ErrorAs(t, what.err, new(tls.AlertError))
+				conn.Free()
+				assert.Empty(t, events)
+			})
+		}
+	})
+}

@@ -63,6 +63,17 @@ func (w *crew) next() {
 	w.waiting = w.waiting[1:]
 }
 
+// later has a crew work for a handshake of the connection. While the work waits for its turn, the
+// connection may be freed, for example when the handshake has timed out. Then there is no work to do,
+// and the next handshakes do not wait for it.
+func (c *Conn) later(w *crew, work func()) {
+	w.do(func() {
+		if !c.gone.Load() {
+			work()
+		}
+	})
+}
+
 // caught runs a function and sets *err to its result. It makes an error of a panic, and of
 // runtime.Goexit, which the methods of testing.T call that end a test.
 func caught(err *error, what string, fn func() error) {
@@ -110,9 +121,9 @@ func (c *Conn) askVerify(ders [][]byte, id C.uint, mayRest bool) C.int {
 	then := func() { c.answer(id, C.GTLS_ASK_VERIFY, work.conclude) }
 	if calls {
 		answer := then
-		then = func() { calling.do(func() { defer answer(); work.call() }) }
+		then = func() { c.later(&calling, func() { defer answer(); work.call() }) }
 	}
-	verifying.do(func() { defer then(); work.verify() })
+	c.later(&verifying, func() { defer then(); work.verify() })
 	return C.GTLS_LATER
 }
 
@@ -195,15 +206,29 @@ func (c *Conn) askConfirm(id C.uint, mayRest bool) C.int {
 		return C.GTLS_YES
 	}
 	if !mayRest {
-		t.confirm(&err, s)
+		t.confirmLast(&err, s)
 		return conclude()
 	}
-	calling.do(func() { defer c.answer(id, C.GTLS_ASK_CONFIRM, conclude); t.confirm(&err, s) })
+	c.later(&calling, func() { defer c.answer(id, C.GTLS_ASK_CONFIRM, conclude); t.confirmLast(&err, s) })
 	return C.GTLS_LATER
 }
 
-// mustConfirm reports whether VerifyConnection is still to be called. If the peer has shown
+// mustConfirm reports whether functions of the user are still to be called. If the peer has shown
 // certificates, that was done with them.
 func (t *trust) mustConfirm(s *ConnectionState) bool {
-	return t.verifyConnection != nil && (s.DidResume || len(s.PeerCertificates) == 0)
+	return t.hasShownNone(s) && t.verifyPeer != nil || t.verifyConnection != nil && (s.DidResume || len(s.PeerCertificates) == 0)
+}
+
+// hasShownNone reports whether the peer was asked for its certificate and has none.
+func (t *trust) hasShownNone(s *ConnectionState) bool {
+	return t.asked && !s.DidResume && len(s.PeerCertificates) == 0
+}
+
+func (t *trust) confirmLast(err *error, s *ConnectionState) {
+	if t.verifyPeer != nil && t.hasShownNone(s) {
+		caught(err, "VerifyPeerCertificate", func() error { return t.verifyPeer(nil, nil) })
+	}
+	if *err == nil && t.verifyConnection != nil {
+		t.confirm(err, s)
+	}
 }

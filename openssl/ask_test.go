@@ -226,6 +226,50 @@ func TestBoundedVerifications(t *testing.T) {
 	assert.EqualValues(t, most, slow.most.Load())
 }
 
+// A connection that is freed while its verification waits for its turn does not have the next ones wait.
+func TestVerificationsOfFreedConnections(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issue(t, "example.test")
+	slow := newSlowly()
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool(),
+		SessionTicketsDisabled: true, Time: slow.time})
+	base := newLoop(t)
+	connect := func() (*openssl.Conn, <-chan told) {
+		fd, socket := testutil.TCPPair(t)
+		conn := newSocket(t, ctx, base, fd)
+		_, events := watch(t, conn)
+		// In TLS 1.3 the client's handshake ends before the server asks about the client.
+		peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", Certificates: []tls.Certificate{cert}})
+		require.NoError(t, testutil.Receive(t, handshakeOf(peer)))
+		return conn, events
+	}
+	most := max(processors, 2)
+	var first []<-chan told
+	for range most {
+		_, events := connect()
+		testutil.Receive(t, slow.called)
+		first = append(first, events)
+	}
+	var freed []*openssl.Conn
+	for range 10 {
+		conn, _ := connect()
+		freed = append(freed, conn)
+	}
+	for range 3 { // turns, in which the questions are asked
+		testutil.OnLoop(t, base, func() {})
+	}
+	for _, conn := range freed {
+		conn.Free()
+	}
+	testutil.Eventually(t, func() bool { return openssl.Live().Conns == int64(most) }, "they are given back")
+	_, last := connect()
+	close(slow.may)
+	for _, events := range append(first, last) {
+		require.Equal(t, connected, testutil.Receive(t, events))
+	}
+	assert.Len(t, slow.called, 1, "only the last one was verified")
+}
+
 // A panic in a function of the user is the connection's failure.
 func TestPanicWhileVerifying(t *testing.T) {
 	ca := newAuthority(t)

@@ -101,8 +101,37 @@ static int keep_name(struct gtls_conn *c, struct gtls_bytes name)
 	return c->name != NULL;
 }
 
-static int ask_hello(SSL *ssl)
+static int digest_of(const struct gtls_hello *h, unsigned char digest[SHA256_DIGEST_LENGTH])
 {
+	const struct gtls_bytes all[] = {h->ciphers, h->name, h->groups, h->points, h->schemes, h->protos, h->versions};
+	EVP_MD_CTX *md = EVP_MD_CTX_new();
+	int ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL);
+	size_t i;
+
+	for (i = 0; ok && i < sizeof(all) / sizeof(*all); i++)
+		ok = EVP_DigestUpdate(md, &all[i].n, sizeof(all[i].n)) && EVP_DigestUpdate(md, all[i].p, all[i].n);
+	ok = ok && EVP_DigestFinal_ex(md, digest, NULL);
+	EVP_MD_CTX_free(md);
+	return ok;
+}
+
+/* Go decides by what it is told of the first ClientHello. The second one after a HelloRetryRequest counts
+ * for OpenSSL, for the protocol of ALPN for example. So it must say the same, which OpenSSL does not check. */
+static int keep_hello(struct gtls_conn *c, const struct gtls_hello *hello)
+{
+	unsigned char digest[SHA256_DIGEST_LENGTH];
+
+	if (!digest_of(hello, c->ask.knows_hello ? digest : c->ask.hello))
+		return 0;
+	if (c->ask.knows_hello)
+		return !memcmp(c->ask.hello, digest, sizeof(digest));
+	c->ask.knows_hello = 1;
+	return 1;
+}
+
+static int ask_hello(SSL *ssl, int *alert)
+{
+	struct gtls_conn *c = gtls_conn_of(ssl);
 	struct gtls_hello hello;
 	int *extensions = NULL, rc;
 
@@ -115,10 +144,13 @@ static int ask_hello(SSL *ssl)
 	hello.schemes = extension(ssl, TLSEXT_TYPE_signature_algorithms);
 	hello.protos = extension(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation);
 	hello.versions = extension(ssl, TLSEXT_TYPE_supported_versions);
+	if (!keep_hello(c, &hello))
+		return SSL_CLIENT_HELLO_ERROR;
 	if (!SSL_client_hello_get1_extensions_present(ssl, &extensions, &hello.nextensions))
 		hello.nextensions = 0;
 	hello.extensions = extensions;
-	rc = gtls_ask(gtls_conn_of(ssl), GTLS_ASK_HELLO, &hello);
+	*alert = SSL_AD_INTERNAL_ERROR;
+	rc = gtls_ask(c, GTLS_ASK_HELLO, &hello);
 	OPENSSL_free(extensions);
 	return rc > 0 ? SSL_CLIENT_HELLO_SUCCESS : rc < 0 ? SSL_CLIENT_HELLO_RETRY : SSL_CLIENT_HELLO_ERROR;
 }
@@ -132,8 +164,7 @@ int gtls_on_hello(SSL *ssl, int *alert, void *arg)
 	*alert = SSL_AD_ILLEGAL_PARAMETER;
 	if (!keep_name(c, name_in(extension(ssl, TLSEXT_TYPE_server_name))))
 		return SSL_CLIENT_HELLO_ERROR;
-	*alert = SSL_AD_INTERNAL_ERROR;
-	return c->ctx->asks_hello ? ask_hello(ssl) : SSL_CLIENT_HELLO_SUCCESS;
+	return c->ctx->asks_hello ? ask_hello(ssl, alert) : SSL_CLIENT_HELLO_SUCCESS;
 }
 
 static int is_issued_by(const struct gtls_cert *cert, const STACK_OF(X509_NAME) *authorities)

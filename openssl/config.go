@@ -57,9 +57,9 @@ type Config struct {
 	// checked.
 	CRLs []*x509.RevocationList
 
-	// VerifyPeerCertificate is called in a full handshake in which the peer has shown
-	// certificates, after they have been verified. VerifyConnection is called in every
-	// handshake, also in one that resumes a session. If one of them returns an error, the
+	// VerifyPeerCertificate is called in a full handshake, after the certificates of the peer have
+	// been verified, or without certificates if a client that was asked for some has shown none.
+	// VerifyConnection is called in every handshake, also in one that resumes a session. If one of them returns an error, the
 	// handshake fails with it. They may block: they run on goroutines of their own, and the
 	// handshake waits for them, but the loop does not. On a filter, in a renegotiation, and on
 	// a client with OpenSSL 1.1.1, they run on the loop's goroutine, and must not use the

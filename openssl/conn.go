@@ -333,7 +333,10 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 	}
 	err := c.causeOf(what, errno, codes, state)
 	if err != io.ErrUnexpectedEOF {
-		return native, err
+		if what&libevent.EventError != 0 { // after a fatal alert OpenSSL says that the peer has closed
+			what &^= libevent.EventEOF
+		}
+		return int(what), err
 	}
 	if c.dirty.Load() {
 		return int(timeout | libevent.EventReading | libevent.EventEOF), err

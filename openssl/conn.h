@@ -13,6 +13,8 @@
 #include <event2/bufferevent_struct.h>
 #include <event2/event_struct.h>
 
+#include <openssl/sha.h>
+
 #include "native.h"
 
 /* The most bytes of plaintext that a TLS record can have. */
@@ -116,6 +118,8 @@ struct gtls_ask {
 	int8_t may_rest;   /* the handshake can wait for an answer now */
 	_Atomic int8_t pending; /* it waits */
 	int8_t gated;      /* meanwhile nothing is read or written */
+	int8_t knows_hello; /* Go was told of the client's first message, */
+	unsigned char hello[SHA256_DIGEST_LENGTH]; /* and this is the digest of what it was told */
 	int8_t refused;    /* a server does not accept the client's certificate */
 	struct event rest; /* is pending while the handshake waits */
 	/* libevent's callback for the events of the socket, which ours calls */
@@ -238,6 +242,8 @@ void gtls_wire_quiet(struct gtls_conn *c);
 /* Called before libevent's callback of a handshake. Locked. */
 void gtls_wire_keep_error(struct gtls_conn *c);
 void gtls_wire_free(struct gtls_conn *c);
+/* Whether OpenSSL has given the connection up: for a fatal alert, of the peer or its own. Locked. */
+int gtls_has_failed(const struct gtls_conn *c);
 
 /* --- guard.c --------------------------------------------------------------- */
 

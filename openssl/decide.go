@@ -139,8 +139,8 @@ func (s *shared) mayResume(client *C.struct_stack_st_X509) bool {
 	switch {
 	case err != nil:
 		return false
-	case len(certs) == 0:
-		return !s.trust.required
+	case len(certs) == 0: // VerifyPeerCertificate may accept a client that has none, or refuse it
+		return !s.trust.required && (!s.trust.asked || s.trust.verifyPeer == nil)
 	case s.trust.examines() && !s.trust.clients.has(certs[0]):
 		return false
 	}

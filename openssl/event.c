@@ -85,7 +85,8 @@ struct gtls_event gtls_conn_event(struct gtls_conn *c, short what)
 
 	gtls_lock(c);
 	bio = SSL_get_rbio(c->ssl);
-	e.close_notify = (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
+	/* OpenSSL also sets this for a fatal alert. */
+	e.close_notify = (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN) && !gtls_has_failed(c);
 	e.open = c->open;
 	e.nothing_received = !c->open && (SSL_in_before(c->ssl) || BIO_number_read(bio) == c->wire.read_before);
 	e.flooded = c->guard.flooded;

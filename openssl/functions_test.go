@@ -120,6 +120,50 @@ func TestFunctionThatBlocks(t *testing.T) {
 	})
 }
 
+// VerifyPeerCertificate is also asked about a client that has no certificate, each time that it comes,
+// but not if the server wants no certificates.
+func TestVerifyPeerCertificateWithoutCertificates(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		for _, auth := range []tls.ClientAuthType{tls.NoClientCert, tls.RequestClientCert, tls.VerifyClientCertIfGiven} {
+			var result error
+			var calls atomic.Int32
+			ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version, ClientAuth: auth,
+				VerifyPeerCertificate: func(raw [][]byte, chains [][]*x509.Certificate) error {
+					assert.Empty(t, raw)
+					assert.Empty(t, chains)
+					calls.Add(1)
+					return result
+				}})
+			cache := tls.NewLRUClientSessionCache(1)
+			for _, result = range []error{nil, errUnwanted, errUnwanted, nil} {
+				calls.Store(0)
+				fd, socket := testutil.TCPPair(t)
+				conn := newSocket(t, ctx, newLoop(t), fd)
+				_, events := watch(t, conn)
+				got := bytesOf(tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", ClientSessionCache: cache}))
+				what := testutil.Receive(t, events)
+				if auth == tls.NoClientCert {
+					assert.Equal(t, connected, what)
+					assert.Zero(t, calls.Load())
+				} else {
+					assert.Equal(t, result == nil, what == connected)
+					assert.ErrorIs(t, what.err, result)
+					assert.EqualValues(t, 1, calls.Load())
+				}
+				if what == connected {
+					_, err := conn.WriteString("hello") // in TLS 1.3 the ticket comes before it
+					require.NoError(t, err)
+					require.NoError(t, conn.FreeAfterFlush(testutil.Patience))
+				} else {
+					conn.Free()
+				}
+				testutil.Receive(t, got)
+			}
+		}
+	})
+}
+
 // VerifyConnection is called for a resumed session, and for a client without a certificate.
 func TestVerifyConnectionWithoutCertificates(t *testing.T) {
 	ca := newAuthority(t)

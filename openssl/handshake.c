@@ -338,7 +338,7 @@ void gtls_conn_answer(struct gtls_conn *c, unsigned id, int kind, int answer)
 
 void gtls_ask_restart(struct gtls_conn *c)
 {
-	c->ask.pending = c->ask.gated = c->ask.refused = 0;
+	c->ask.pending = c->ask.gated = c->ask.refused = c->ask.knows_hello = 0;
 	c->ask.kind = 0;
 	c->decided = c->shows = 0;
 	stop_resting(c);

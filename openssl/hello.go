@@ -57,7 +57,7 @@ func (c *Conn) choose(fn func(*choice) error, id C.uint, kind C.int, mayRest boo
 		run()
 		return conclude()
 	}
-	calling.do(func() { defer c.answer(id, kind, conclude); run() })
+	c.later(&calling, func() { defer c.answer(id, kind, conclude); run() })
 	return C.GTLS_LATER
 }
 
@@ -143,7 +143,7 @@ func (c *Conn) infoOf(hello *C.struct_gtls_hello) *tls.ClientHelloInfo {
 		info.Extensions = append(info.Extensions, uint16(id))
 	}
 	if info.SupportedVersions == nil {
-		for v := uint16(hello.legacy_version); v >= tls.VersionTLS10; v-- {
+		for v := min(uint16(hello.legacy_version), tls.VersionTLS13); v >= tls.VersionTLS10; v-- {
 			info.SupportedVersions = append(info.SupportedVersions, v)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"io"
 	"net"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -61,6 +62,30 @@ func TestClientHelloInfo(t *testing.T) {
 			assert.Equal(t, peer.LocalAddr().String(), got.Conn.RemoteAddr().String())
 			assert.NoError(t, got.SupportsCertificate(&cert))
 		})
+	}
+}
+
+// A client may say that it knows any version.
+func TestVersionsOfAnOldHello(t *testing.T) {
+	cert := newAuthority(t).issue(t, "example.test")
+	for version, want := range map[string][]uint16{
+		"\x02\x00": nil,
+		"\x03\x02": {tls.VersionTLS11, tls.VersionTLS10},
+		"\x03\x03": {tls.VersionTLS12, tls.VersionTLS11, tls.VersionTLS10},
+		"\xff\xff": {tls.VersionTLS13, tls.VersionTLS12, tls.VersionTLS11, tls.VersionTLS10},
+	} {
+		infos := make(chan *tls.ClientHelloInfo, 1)
+		fd, socket := testutil.TCPPair(t)
+		conn := newSocket(t, server(t, &openssl.Config{GetCertificate: func(info *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			infos <- info
+			return &cert, nil
+		}}), newLoop(t), fd)
+		watch(t, conn)
+		hello := version + strings.Repeat("r", 32) + "\x00\x00\x02\xc0\x2b\x01\x00"
+		_, err := socket.Write([]byte("\x16\x03\x01\x00\x2d\x01\x00\x00\x29" + hello))
+		require.NoError(t, err)
+		assert.Equal(t, want, testutil.Receive(t, infos).SupportedVersions)
+		conn.Free()
 	}
 }
 
@@ -362,36 +387,51 @@ func TestServerNameOfAResumedSession(t *testing.T) {
 	})
 }
 
-// renaming is the socket of a client that asks for another server in its second message.
-type renaming struct {
+// changing is the socket of a client that says something else in its second message.
+type changing struct {
 	net.Conn
-	said bool
+	from, to string
+	said     bool
 }
 
-func (r *renaming) Write(p []byte) (int, error) {
-	if r.said {
-		p = bytes.ReplaceAll(p, []byte("one.test"), []byte("two.test"))
+func (c *changing) Write(p []byte) (int, error) {
+	if c.said {
+		p = bytes.ReplaceAll(p, []byte(c.from), []byte(c.to))
 	}
-	r.said = true
-	return r.Conn.Write(p)
+	c.said = true
+	return c.Conn.Write(p)
 }
 
-// A server that has chosen by the name in the client's first message does not accept another name
-// in the second.
-func TestAnotherNameInTheSecondHello(t *testing.T) {
+// A server that has chosen by the client's first message does not accept a second one in which the
+// client asks for another server or other protocols, or can do something else.
+func TestAnotherSecondHello(t *testing.T) {
 	ca := newAuthority(t)
-	for _, choose := range []bool{false, true} {
-		cfg := &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "one.test", "two.test")}, CurvePreferences: []tls.CurveID{tls.CurveP256}}
-		if choose {
-			cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*openssl.Context, error) { return nil, nil }
-		}
-		fd, socket := testutil.TCPPair(t)
-		conn := newSocket(t, server(t, cfg), newLoop(t), fd)
-		_, events := watch(t, conn)
-		peer := tls.Client(&renaming{Conn: socket}, &tls.Config{RootCAs: ca.pool(), ServerName: "one.test", CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256}})
-		assert.ErrorContains(t, peer.Handshake(), "illegal parameter")
-		what := testutil.Receive(t, events)
-		assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
-		conn.Free()
+	for name, test := range map[string]struct {
+		from, to string
+		chooses  bool
+	}{
+		"name":                {"one.test", "two.test", false},
+		"name after a choice": {"one.test", "two.test", true},
+		"protocol":            {"\x06proto1", "\x06proto2", true},
+		"no protocol":         {"\x00\x10\x00\x09\x00\x07\x06proto1", "\xff\xff\x00\x09\x00\x07\x06proto1", true},
+		"version":             {"\x00\x2b\x00\x05\x04\x03\x04\x03\x03", "\x00\x2b\x00\x05\x04\x03\x04\x03\x02", true},
+		"group":               {"\x00\x0a\x00\x06\x00\x04\x00\x1d\x00\x17", "\x00\x0a\x00\x06\x00\x04\x00\x18\x00\x17", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "one.test", "two.test")}, CurvePreferences: []tls.CurveID{tls.CurveP256},
+				NextProtos: []string{"proto1", "proto2"}}
+			if test.chooses {
+				cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*openssl.Context, error) { return nil, nil }
+			}
+			fd, socket := testutil.TCPPair(t)
+			conn := newSocket(t, server(t, cfg), newLoop(t), fd)
+			_, events := watch(t, conn)
+			peer := tls.Client(&changing{Conn: socket, from: test.from, to: test.to}, &tls.Config{RootCAs: ca.pool(), ServerName: "one.test",
+				NextProtos: []string{"proto1"}, CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256}})
+			assert.ErrorContains(t, peer.Handshake(), "illegal parameter")
+			what := testutil.Receive(t, events)
+			assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
+			conn.Free()
+		})
 	}
 }

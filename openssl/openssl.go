@@ -59,7 +59,8 @@
 //	GetClientCertificate           the same
 //	ClientHelloInfo,               the same                  Context returns nil, because only crypto/tls can set it;
 //	CertificateRequestInfo                                   HelloRetryRequest is false, as there is one call
-//	VerifyPeerCertificate          the same                  not called for a client without a certificate
+//	VerifyPeerCertificate          the same                  for a client without a certificate it is called at the end, as
+//	                                                         VerifyConnection is, and such a client does not resume sessions
 //	VerifyConnection               the same                  gets a ConnectionState of this package; without a certificate in
 //	                                                         the handshake it is called at the end, when the peer's handshake
 //	                                                         may have ended, and a refusal sends no alert; with TLS 1.2

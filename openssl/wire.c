@@ -231,7 +231,7 @@ static ssize_t write_socket(struct gtls_wire *w, const void *p, size_t n)
  *    SSL_read and SSL_do_handshake say for ever that they wait. So nothing but the socket makes
  *    the alert wait.
  */
-static int has_failed(const struct gtls_conn *c)
+int gtls_has_failed(const struct gtls_conn *c)
 {
 	return strcmp(SSL_state_string(c->ssl), "SSLERR") == 0;
 }
@@ -323,14 +323,14 @@ static int bio_write(BIO *bio, const char *p, int n)
 		return n;
 	BIO_clear_retry_flags(bio);
 	w->blocked = 1;
-	if (c->ask.refused && !has_failed(c)) {
+	if (c->ask.refused && !gtls_has_failed(c)) {
 		errno = EPROTO;
 		return -1;
 	}
-	if ((c->ask.gated || wrote_enough(w, bio, n)) && !has_failed(c) && !gtls_renegotiates_now(c))
+	if ((c->ask.gated || wrote_enough(w, bio, n)) && !gtls_has_failed(c) && !gtls_renegotiates_now(c))
 		return come_again(bio, BIO_FLAGS_WRITE);
 	done = write_late(w) < 0 ? -1 : write_socket(w, p, (size_t)n);
-	if (done < 0 && is_transient(errno) && (has_failed(c) || keeps_answer(c, p, (size_t)n)))
+	if (done < 0 && is_transient(errno) && (gtls_has_failed(c) || keeps_answer(c, p, (size_t)n)))
 		done = n;
 	if (done < 0 && is_transient(errno))
 		BIO_set_retry_write(bio);

@@ -56,48 +56,65 @@ func TestServerExpiresBeforeItsSession(t *testing.T) {
 	})
 }
 
-// A session does not outlive the certificate of its client. The client gets a full handshake.
+// A session does not outlive the certificate of its client. The client gets a full handshake, which
+// refuses the certificate if it is verified.
 func TestClientExpiresBeforeItsSession(t *testing.T) {
-	ca := newAuthority(t)
-	versions(t, func(t *testing.T, version uint16) {
-		var clock clock
-		events := make(chan told, 100)
-		addr := accept(t, newLoop(t), server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}, MaxVersion: version,
-			ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: ca.pool(), Time: clock.time}), func(conn *openssl.Conn) {
-			read, told := watch(t, conn)
-			go func() {
-				what := <-told
-				events <- what
-				if what == connected {
-					_, _ = conn.WriteString(<-read)
-				}
-			}()
+	for _, auth := range []tls.ClientAuthType{tls.VerifyClientCertIfGiven, tls.RequestClientCert, tls.RequireAnyClientCert} {
+		t.Run(auth.String(), func(t *testing.T) {
+			versions(t, func(t *testing.T, version uint16) { clientExpires(t, version, auth) })
 		})
-		cfg := &tls.Config{RootCAs: ca.pool(), ClientSessionCache: tls.NewLRUClientSessionCache(1), Certificates: []tls.Certificate{ca.issue(t, "client")}}
-		dial := func() (*tls.Conn, error) {
-			conn, err := tls.Dial("tcp", addr.String(), cfg)
-			if err != nil {
-				return nil, err
+	}
+}
+
+func clientExpires(t *testing.T, version uint16, auth tls.ClientAuthType) {
+	ca := newAuthority(t)
+	var clock clock
+	events := make(chan told, 100)
+	accepting := &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}, MaxVersion: version, ClientAuth: auth, Time: clock.time}
+	verified := auth == tls.VerifyClientCertIfGiven
+	if verified {
+		accepting.ClientCAs = ca.pool()
+	}
+	addr := accept(t, newLoop(t), server(t, accepting), func(conn *openssl.Conn) {
+		read, told := watch(t, conn)
+		go func() {
+			what := <-told
+			events <- what
+			if what == connected {
+				_, _ = conn.WriteString(<-read)
 			}
-			t.Cleanup(func() { _ = conn.Close() })
-			if _, err = conn.Write([]byte("hello")); err != nil {
-				return nil, err
-			}
-			_, err = io.ReadFull(conn, make([]byte, 5))
-			return conn, err
-		}
-		for i := range 3 {
-			conn, err := dial()
-			require.NoError(t, err)
-			assert.Equal(t, i > 0, conn.ConnectionState().DidResume)
-			require.Equal(t, connected, testutil.Receive(t, events))
-		}
-		clock.ahead.Store(int64(2 * time.Hour))
-		_, err := dial()
-		assert.Error(t, err)
-		what := testutil.Receive(t, events)
-		assert.True(t, invalid(x509.Expired)(what.err), "%v", what)
+		}()
 	})
+	cfg := &tls.Config{RootCAs: ca.pool(), ClientSessionCache: tls.NewLRUClientSessionCache(1), Certificates: []tls.Certificate{ca.issue(t, "client")}}
+	dial := func() (*tls.Conn, error) {
+		conn, err := tls.Dial("tcp", addr.String(), cfg)
+		if err != nil {
+			return nil, err
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if _, err = conn.Write([]byte("hello")); err != nil {
+			return nil, err
+		}
+		_, err = io.ReadFull(conn, make([]byte, 5))
+		return conn, err
+	}
+	for i := range 3 {
+		conn, err := dial()
+		require.NoError(t, err)
+		assert.Equal(t, i > 0, conn.ConnectionState().DidResume)
+		require.Equal(t, connected, testutil.Receive(t, events))
+	}
+	clock.ahead.Store(int64(2 * time.Hour))
+	conn, err := dial()
+	what := testutil.Receive(t, events)
+	if verified {
+		assert.Error(t, err)
+		assert.True(t, invalid(x509.Expired)(what.err), "%v", what)
+		return
+	}
+	require.NoError(t, err)
+	assert.False(t, conn.ConnectionState().DidResume)
+	assert.Equal(t, connected, what)
 }
 
 // resumes reports whether a client of crypto/tls resumes its session with a server.

@@ -16,7 +16,8 @@ func (e *RevokedError) Error() string {
 	return fmt.Sprintf("openssl: the certificate with the serial number %v is revoked", e.Cert.SerialNumber)
 }
 
-// revocations are the lists of a context, by the names of their issuers.
+// revocations are the lists of a context, by the names of their issuers as text: an authority may
+// write its name as another type of string in its lists than in its certificates.
 type revocations map[string][]*revocationList
 
 type revocationList struct {
@@ -37,7 +38,7 @@ func newRevocations(op string, lists []*x509.RevocationList) (revocations, error
 		for _, entry := range list.RevokedCertificateEntries {
 			l.serials[entry.SerialNumber.String()] = true
 		}
-		r[string(list.RawIssuer)] = append(r[string(list.RawIssuer)], l)
+		r[list.Issuer.String()] = append(r[list.Issuer.String()], l)
 	}
 	return r, nil
 }
@@ -58,7 +59,7 @@ func (l *revocationList) isSignedBy(issuer *x509.Certificate) bool {
 // check looks a certificate up in the lists of its issuer. If the issuer is nil, its name decides
 // alone which lists are its.
 func (r revocations) check(cert, issuer *x509.Certificate, now time.Time) error {
-	for _, list := range r[string(cert.RawIssuer)] {
+	for _, list := range r[cert.Issuer.String()] {
 		switch {
 		case issuer != nil && !list.isSignedBy(issuer):
 		case list.serials[cert.SerialNumber.String()]:

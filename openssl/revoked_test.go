@@ -3,9 +3,11 @@
 package openssl_test
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/asn1"
 	"math/big"
 	"syscall"
 	"testing"
@@ -48,6 +50,7 @@ func TestCRLs(t *testing.T) {
 		"bad":                  {bad, ca.revoke(t, bad.Leaf), as[*openssl.RevokedError]},
 		"intermediate":         {under, ca.revoke(t, below.cert), as[*openssl.RevokedError]},
 		"list of another":      {bad, newAuthorityNamed(t, "another").revoke(t, bad.Leaf), nil},
+		"name as UTF8String":   {bad, asUTF8String(t, ca).revoke(t, bad.Leaf), as[*openssl.RevokedError]},
 		"list with this name":  {bad, newAuthorityNamed(t, "root with lists").revoke(t, bad.Leaf), nil},
 		"list that is too old": {good, oldList(t, ca), func(err error) bool { return err != nil }},
 	} {
@@ -67,6 +70,17 @@ func TestCRLs(t *testing.T) {
 	serverIsRefused(t, &openssl.Config{Certificates: []tls.Certificate{good}, CRLs: []*x509.RevocationList{nil}})
 	_, err := openssl.NewClientContext(&openssl.Config{CRLs: []*x509.RevocationList{nil}})
 	assert.ErrorIs(t, err, syscall.EINVAL)
+}
+
+// asUTF8String returns the same authority, with another type of string in its name.
+func asUTF8String(t *testing.T, a *authority) *authority {
+	other := *a
+	cert := *a.cert
+	cert.RawSubject = bytes.Replace(a.cert.RawSubject, []byte{asn1.TagPrintableString, byte(len(cert.Subject.CommonName))},
+		[]byte{asn1.TagUTF8String, byte(len(cert.Subject.CommonName))}, 1)
+	require.NotEqual(t, a.cert.RawSubject, cert.RawSubject)
+	other.cert = &cert
+	return &other
 }
 
 func oldList(t *testing.T, a *authority) *x509.RevocationList {

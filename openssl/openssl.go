@@ -72,7 +72,8 @@
 //	NextProtos                     the same                  a server of h2 only refuses a client of http/1.1 only
 //	CipherSuites                   the same                  also for TLS 1.3, and the order matters; CipherList has OpenSSL's format
 //	PreferServerCipherSuites       none                      a server always prefers its own order
-//	CurvePreferences               the same                  the order matters; what OpenSSL does not have is left out
+//	CurvePreferences               the same                  the order matters; what OpenSSL does not have is left out; with
+//	                                                         TLS 1.2 it must have the curve of an ECDSA certificate
 //	MinVersion, MaxVersion         the same                  0 is TLS 1.2, and what openssl.cnf says
 //	SessionTicketsDisabled         the same
 //	SessionTicketKey               none                      deprecated; SetSessionTicketKeys is there

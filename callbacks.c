@@ -457,7 +457,7 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 
 	if (is_for_host(r, what, err) || comes_too_early(r, what, err))
 		return;
-	if ((what & BEV_EVENT_ERROR) && carrier->door && carrier->door->codes)
+	if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) && carrier->door && carrier->door->codes)
 		ncodes = carrier->door->codes(carrier->bev, codes, GLEV_CODES);
 	glev_stack_lock(r);
 	r->owed.err = 0;

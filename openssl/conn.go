@@ -333,8 +333,8 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 	}
 	err := c.causeOf(what, errno, codes, state)
 	if err != io.ErrUnexpectedEOF {
-		if what&libevent.EventError != 0 { // after a fatal alert OpenSSL says that the peer has closed
-			what &^= libevent.EventEOF
+		if what&libevent.EventEOF != 0 { // not close_notify, but what libevent makes of a fatal alert
+			what = what&^libevent.EventEOF | libevent.EventError
 		}
 		return int(what), err
 	}

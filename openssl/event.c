@@ -82,11 +82,16 @@ struct gtls_event gtls_conn_event(struct gtls_conn *c, short what)
 {
 	struct gtls_event e;
 	BIO *bio;
+	int failed;
 
 	gtls_lock(c);
 	bio = SSL_get_rbio(c->ssl);
-	/* OpenSSL also sets this for a fatal alert. */
-	e.close_notify = (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN) && !gtls_has_failed(c);
+	/* After a fatal alert OpenSSL says of the next write that the peer has closed the connection, and
+	 * libevent 2.2 may report only that. */
+	failed = gtls_has_failed(c);
+	if (failed && (what & BEV_EVENT_EOF))
+		what |= BEV_EVENT_ERROR;
+	e.close_notify = (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN) && !failed;
 	e.open = c->open;
 	e.nothing_received = !c->open && (SSL_in_before(c->ssl) || BIO_number_read(bio) == c->wire.read_before);
 	e.flooded = c->guard.flooded;

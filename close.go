@@ -33,11 +33,12 @@ func (b *BufferEvent) Free() {
 }
 
 // FreeAfterFlush returns at once. The loop frees the bufferevent when its output has been
-// written, when writing fails, or when limit has passed, whichever is first. limit counts from
-// the call, also if writing makes progress; with 0 it passes in the loop's next turn. After
-// FreeAfterFlush has returned, no closure starts, the program gets no more input, and methods
-// return ErrClosed. Free ends the wait at once. If the bufferevent is still connecting and there
-// is something to write, the wait includes the connecting.
+// written, when writing fails, when a timeout of it or of a bufferevent below it passes, or when
+// limit has passed, whichever is first. limit counts from the call, also if writing makes
+// progress; with 0 it passes in the loop's next turn. After FreeAfterFlush has returned, no
+// closure starts, the program gets no more input, and methods return ErrClosed. Free ends the
+// wait at once. If the bufferevent is still connecting and there is something to write, the wait
+// includes the connecting.
 //
 // If limit passes first, the rest of the output is dropped. With OptCloseOnFree a TCP connection
 // is then reset, so that the peer does not take a part for the whole; the other end of a pair

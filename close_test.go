@@ -241,6 +241,28 @@ func TestFreeAfterFlushEndsWithAnError(t *testing.T) {
 	assert.Zero(t, base.Stats().BufferEvents)
 }
 
+// The peer reads nothing, so only the timeout ends the flush: one that was set before, or one of the
+// socket below a filter, which is set when the filter is flushing already.
+func TestFreeAfterFlushEndsWithATimeout(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, _ := testutil.NewSocket(t, base, 0)
+	require.NoError(t, bev.SetTimeouts(0, 10*time.Millisecond))
+	_, err := bev.Write(make([]byte, 32<<20))
+	require.NoError(t, err)
+	require.NoError(t, bev.FreeAfterFlush(time.Hour))
+	testutil.Dispatch(t, base)
+	assert.Zero(t, base.Stats().BufferEvents)
+
+	under, _ := testutil.NewSocket(t, base, 0)
+	top := testutil.NewFilter(t, under, nil, nil, libevent.OptCloseOnFree)
+	_, err = top.Write(make([]byte, 32<<20))
+	require.NoError(t, err)
+	require.NoError(t, top.FreeAfterFlush(time.Hour))
+	require.NoError(t, under.SetTimeouts(0, 10*time.Millisecond))
+	testutil.Dispatch(t, base)
+	assert.Zero(t, base.Stats().BufferEvents)
+}
+
 func TestFreeAfterFlushAfterAnErrorBelowAFilter(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := testutil.NewSocket(t, base, 0)

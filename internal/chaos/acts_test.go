@@ -208,6 +208,7 @@ func (a *actor) timeouts(e *end) {
 	}
 	few := func() time.Duration { return time.Duration(pick(a, 0, 0, 1, 5, 50)) * time.Millisecond }
 	l.timed.Store(true)
+	e.mayEndFlush()
 	a.w.expect(e, "SetTimeouts", l.bev.SetTimeouts(few(), few()), mayFail...)
 }
 
@@ -259,6 +260,7 @@ func (a *actor) trigger(e *end) {
 // triggerEvent says something that has no consequences.
 func (a *actor) triggerEvent(e *end) {
 	e.events.Store(true)
+	e.mayEndFlush()
 	a.w.expect(e, "TriggerEvent", e.top().bev.TriggerEvent(libevent.EventTimeout), mayFail...)
 }
 
@@ -573,6 +575,7 @@ func (e *end) freeAfterFlush(a *actor, limit time.Duration) {
 		return
 	}
 	a.note(e, "FreeAfterFlush %v", limit)
+	e.freed.Store(true) // before mayTimeOut: an actor that sees false here leaves its mark for that
 	e.fdMu.Lock()
 	if e.away.Load() >= 0 || limit < patient || e.mayTimeOut() {
 		e.out.cut("FreeAfterFlush had a limit, or no descriptor, or an event that ends it was due")
@@ -580,7 +583,6 @@ func (e *end) freeAfterFlush(a *actor, limit time.Duration) {
 	e.fdMu.Unlock()
 	e.in.cut("its reader was freed after a flush")
 	e.out.fin.Store(true)
-	e.freed.Store(true)
 	err := e.top().bev.FreeAfterFlush(limit)
 	if err != nil {
 		e.out.cut("FreeAfterFlush failed")
@@ -588,6 +590,14 @@ func (e *end) freeAfterFlush(a *actor, limit time.Duration) {
 	}
 	e.giveBack(a)
 	e.freeBelow(len(e.layers())-1, limit)
+}
+
+// mayEndFlush is called when a timeout was set, or an event triggered. The layers below a top that is
+// flushing can still be used, and what they are told ends the flush.
+func (e *end) mayEndFlush() {
+	if e.freed.Load() {
+		e.out.cut("a timeout or an event ended FreeAfterFlush")
+	}
 }
 
 func (e *end) mayTimeOut() bool {

@@ -79,7 +79,9 @@ func (e *end) restore(a *actor) (did []string) {
 // enable turns on what has to be on in a layer and is not.
 func (e *end) enable(l *layer) libevent.What {
 	want := libevent.What(0)
-	handshakes := !e.connected.Load() // in both directions, also for a stream in one
+	// In both directions, also for a stream in one. The end whose handshake is done first may still
+	// have the last message of it in its output.
+	handshakes := !e.connected.Load() || !e.conn.ends[1-e.side].connected.Load()
 	if handshakes || !e.in.ended.Load() && e.in.whole() {
 		want |= rd
 	}

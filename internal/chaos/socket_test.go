@@ -72,9 +72,9 @@ func newContexts(t testing.TB) (all []contexts) {
 	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
 	require.NoError(t, err)
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		server, err := openssl.NewServerContext(&openssl.Config{Certificates: []tls.Certificate{cert}, MaxVersion: version})
+		server, err := openssl.NewServerContext(&openssl.Config{Certificates: []tls.Certificate{cert}, MaxVersion: version, HandshakeTimeout: patient})
 		require.NoError(t, err)
-		client, err := openssl.NewClientContext(&openssl.Config{RootCAs: pool, ServerName: "localhost", MaxVersion: version})
+		client, err := openssl.NewClientContext(&openssl.Config{RootCAs: pool, ServerName: "localhost", MaxVersion: version, HandshakeTimeout: patient})
 		require.NoError(t, err)
 		all = append(all, contexts{
 			server, client,

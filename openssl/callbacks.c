@@ -253,7 +253,7 @@ void gtls_on_info(const SSL *ssl, int where, int ret)
 		c->code = ERR_peek_error();
 }
 
-/* Tells of the records that come. In TLS 1.3 their headers do not say of which type they are. */
+/* Tells of the records and messages that come. In TLS 1.3 their headers do not say of which type they are. */
 void gtls_on_message(int write, int version, int type, const void *p, size_t n, SSL *ssl, void *arg)
 {
 	const unsigned char *byte = p;
@@ -264,4 +264,6 @@ void gtls_on_message(int write, int version, int type, const void *p, size_t n, 
 		return;
 	if (type == SSL3_RT_INNER_CONTENT_TYPE || (type == SSL3_RT_HEADER && SSL_version(ssl) < TLS1_3_VERSION))
 		gtls_guard_record(gtls_conn_of(ssl), *byte);
+	else if (type == SSL3_RT_HANDSHAKE)
+		gtls_guard_message(gtls_conn_of(ssl));
 }

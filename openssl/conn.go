@@ -300,7 +300,10 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 		if state.refused != 0 { // EventError follows
 			return 0, nil
 		}
-		c.state.Store(c.next.Swap(nil))
+		// OpenSSL puts off a renegotiation if the peer is in the middle of a record, and libevent reports it as done.
+		if s := c.next.Swap(nil); s != nil {
+			c.state.Store(s)
+		}
 		c.ended.Store(false)
 		return native, nil
 	case what&(libevent.EventEOF|libevent.EventError) == 0:

@@ -106,7 +106,8 @@ struct gtls_under {
 struct gtls_guard {
 	struct timeval limit;   /* of a handshake; 0 for none */
 	struct event *deadline; /* its end, or NULL */
-	int without_data;       /* records in a row since the last one with data */
+	int without_data;       /* records and messages in a row since the last record with data */
+	int messages;           /* that have ended in the present record */
 	int8_t flooded;         /* there were too many */
 };
 
@@ -256,6 +257,8 @@ void gtls_guard_start(struct gtls_conn *c);
 void gtls_guard_stop(struct gtls_conn *c);
 /* A record of this type has come (SSL3_RT_). */
 void gtls_guard_record(struct gtls_conn *c, int type);
+/* A message of a handshake has come as a whole. */
+void gtls_guard_message(struct gtls_conn *c);
 
 /* --- output.c -------------------------------------------------------------- */
 

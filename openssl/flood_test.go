@@ -20,6 +20,7 @@ import (
 
 	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/internal/testutil"
+	"github.com/go-libevent/libevent/openssl"
 )
 
 // hellos keeps the random numbers with which a handshake of TLS 1.2 begins.
@@ -118,4 +119,91 @@ func TestFloodOfClientHellos(t *testing.T) {
 		assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
 		assert.ErrorContains(t, what.err, "too many non-advancing records")
 	})
+}
+
+// A message costs as much as a record, also if there are many in one record. What comes after them is not
+// read.
+func TestFloodOfMessagesInARecord(t *testing.T) {
+	var keyLog bytes.Buffer
+	cfg := &tls.Config{
+		KeyLogWriter: &keyLog, MaxVersion: tls.VersionTLS12,
+		CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
+	}
+	modes(t, cfg, func(t *testing.T, o *offender) {
+		keyLog.Reset()
+		testutil.Background(t, o.base)
+		read, events := watch(t, o.conn)
+		h := &hellos{Conn: o.socket}
+		require.NoError(t, tls.Client(h, o.cfg).Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		r := newRecords12(t, keyLog.String(), h)
+		send := func(n int) {
+			_, err := o.socket.Write(append(r.record(22, bytes.Repeat([]byte{1, 0, 0, 0}, n)), r.record(23, []byte("x"))...))
+			require.NoError(t, err)
+		}
+		send(16)
+		assert.Equal(t, "x", testutil.Receive(t, read))
+		send(16)
+		assert.Equal(t, "x", testutil.Receive(t, read))
+		send(17)
+		what := testutil.Receive(t, events)
+		assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
+		assert.ErrorContains(t, what.err, "too many non-advancing records")
+		if o.conn.Underlying() == nil { // libevent has passed a filter what the socket below had
+			assert.Empty(t, read)
+		}
+		testutil.OnLoop(t, o.base, func() {})
+		assert.Empty(t, events)
+	})
+}
+
+// Tickets are messages, too. A server sends a client many in one record.
+func TestFloodOfTickets(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issue(t, "example.test")
+	ticket := []byte{4, 0, 0, 14, 0, 0, 1, 0, 1, 2, 3, 4, 0, 0, 1, 7, 0, 0}
+	ctx := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", SessionCache: 1, CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256}})
+	for _, mode := range []string{"fast", "plain", "filter"} {
+		t.Run(mode, func(t *testing.T) {
+			var keyLog bytes.Buffer
+			fd, socket := testutil.TCPPair(t)
+			conn := connIn(t, ctx, newLoop(t), fd, mode)
+			read, events := watch(t, conn)
+			require.NoError(t, tls.Server(socket, &tls.Config{Certificates: []tls.Certificate{cert}, SessionTicketsDisabled: true, KeyLogWriter: &keyLog}).Handshake())
+			require.Equal(t, connected, testutil.Receive(t, events))
+			_, line, _ := strings.Cut(keyLog.String(), "SERVER_TRAFFIC_SECRET_0 ")
+			r := recordsOf(t, line)
+			for _, n := range []int{16, 17} {
+				_, err := socket.Write(append(r.record(22, bytes.Repeat(ticket, n)), r.data("x")...))
+				require.NoError(t, err)
+				if n == 16 {
+					assert.Equal(t, "x", testutil.Receive(t, read))
+				}
+			}
+			what := testutil.Receive(t, events)
+			assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
+			assert.ErrorContains(t, what.err, "too many non-advancing records")
+			conn.Free()
+		})
+	}
+}
+
+// A client skips a server's requests for a renegotiation in a handshake.
+func TestFloodOfRequestsInAHandshake(t *testing.T) {
+	ctx := client(t, &openssl.Config{InsecureSkipVerify: true})
+	for _, mode := range []string{"fast", "plain", "filter"} {
+		t.Run(mode, func(t *testing.T) {
+			fd, socket := testutil.TCPPair(t)
+			conn := connIn(t, ctx, newLoop(t), fd, mode)
+			_, events := watch(t, conn)
+			_, err := socket.Write(append([]byte{22, 3, 3, 0, 4 * 18}, make([]byte, 4*18)...))
+			require.NoError(t, err)
+			what := testutil.Receive(t, events)
+			assert.NotZero(t, what.what&libevent.EventError)
+			assert.ErrorContains(t, what.err, "too many non-advancing records")
+			testutil.OnLoop(t, conn.Base(), func() {})
+			assert.Empty(t, events)
+			conn.Free()
+		})
+	}
 }

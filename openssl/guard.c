@@ -6,7 +6,10 @@
  * open for ever. A timer bounds the handshake as a whole.
  *
  * A record without data costs OpenSSL as much as one with data, and the closures never learn
- * of it. A peer needs few of them: after MOST_WITHOUT_DATA in a row the connection ends.
+ * of it. A peer needs few of them: after MOST_WITHOUT_DATA in a row the connection ends. A record
+ * may contain thousands of messages, such as requests for a renegotiation or tickets, and OpenSSL
+ * answers each. So a message costs as much as a record. Nothing more is read or written then
+ * (wire.c), because OpenSSL would read on.
  */
 
 #include <openssl/ssl3.h>
@@ -60,16 +63,29 @@ void gtls_guard_stop(struct gtls_conn *c)
 		event_del(c->guard.deadline);
 }
 
-void gtls_guard_record(struct gtls_conn *c, int type)
+static void count(struct gtls_conn *c)
 {
 	struct gtls_guard *g = &c->guard;
 
-	if (!c->open || type == SSL3_RT_APPLICATION_DATA) {
-		g->without_data = 0;
-		return;
-	}
 	if (++g->without_data <= MOST_WITHOUT_DATA || g->flooded)
 		return;
 	g->flooded = 1;
 	bufferevent_trigger_event(c->bev, BEV_EVENT_ERROR | BEV_EVENT_READING, BEV_TRIG_DEFER_CALLBACKS);
+}
+
+void gtls_guard_record(struct gtls_conn *c, int type)
+{
+	c->guard.messages = 0;
+	if (!c->open || type == SSL3_RT_APPLICATION_DATA)
+		c->guard.without_data = 0;
+	else
+		count(c);
+}
+
+/* The first message of a record was counted as the record. Clients skip requests for a renegotiation
+ * in a handshake, so messages also count there, but no handshake has so many in one record. */
+void gtls_guard_message(struct gtls_conn *c)
+{
+	if (c->guard.messages++)
+		count(c);
 }

@@ -5,6 +5,7 @@ package openssl_test
 import (
 	"crypto/tls"
 	"io"
+	"net"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -106,6 +107,73 @@ func TestAnotherPeerInARenegotiation(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "one", take(t, read, 3))
 	require.NoError(t, peer.Renegotiate())
+	what := testutil.Receive(t, events)
+	assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
+	assert.ErrorContains(t, what.err, "another certificate in a renegotiation")
+	assert.Empty(t, read)
+	accepted.Free()
+	peer.Free()
+}
+
+// A server asks for a renegotiation while its client has sent the start of a record. libevent says that
+// the renegotiation is done, and OpenSSL puts it off. The server still knows its client, so that the client cannot
+// show another certificate in a renegotiation of its own.
+func TestAnotherPeerInAPutOffRenegotiation(t *testing.T) {
+	ca := newAuthority(t)
+	shown := []tls.Certificate{ca.issue(t, "one"), ca.issue(t, "two")}
+	calls := 0
+	accepting := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: tls.VersionTLS12,
+		Renegotiation: true, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool()})
+	connecting := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", Renegotiation: true,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			calls++
+			return &shown[calls-1], nil
+		}})
+	a, toServer := testutil.Socketpair(t)
+	b, toClient := testutil.Socketpair(t)
+	near, far := fileConn(t, toServer), fileConn(t, toClient)
+	accepted, peer := newSocket(t, accepting, newLoop(t), a), newSocket(t, connecting, newLoop(t), b)
+	read, events := watch(t, accepted)
+	_, shaken := watch(t, peer)
+	forward := func(to, from net.Conn) { _, _ = io.Copy(to, from) }
+	go forward(far, near)
+	first := make(chan struct{})
+	split, rest := make(chan struct{}), make(chan struct{})
+	go func() {
+		for p := make([]byte, 64<<10); ; {
+			n, err := far.Read(p)
+			if err != nil {
+				return
+			}
+			start := p[:n]
+			select {
+			case <-first:
+				start = p[:7]
+			default:
+			}
+			_, _ = near.Write(start)
+			if len(start) < n {
+				close(split)
+				<-rest
+				_, _ = near.Write(p[7:n])
+				forward(near, far)
+				return
+			}
+		}
+	}()
+	require.Equal(t, connected, testutil.Receive(t, events))
+	require.Equal(t, connected, testutil.Receive(t, shaken))
+	before := accepted.ConnectionState()
+	close(first)
+	require.NoError(t, peer.Renegotiate())
+	testutil.Receive(t, split)
+	for range 3 {
+		testutil.OnLoop(t, accepted.Base(), func() {}) // the server reads the start
+	}
+	require.NoError(t, accepted.Renegotiate())
+	require.Equal(t, connected, testutil.Receive(t, events))
+	assert.Equal(t, before, accepted.ConnectionState())
+	close(rest)
 	what := testutil.Receive(t, events)
 	assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
 	assert.ErrorContains(t, what.err, "another certificate in a renegotiation")

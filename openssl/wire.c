@@ -168,6 +168,10 @@ static int bio_read(BIO *bio, char *p, int n)
 	if (w->counting)
 		return n;
 	BIO_clear_retry_flags(bio);
+	if (c->guard.flooded) {
+		errno = EPROTO;
+		return -1;
+	}
 	if (c->ask.gated || read_enough(c))
 		return come_again(bio, BIO_FLAGS_READ);
 	if (unread(w) == 0 && !w->room) {
@@ -323,7 +327,7 @@ static int bio_write(BIO *bio, const char *p, int n)
 		return n;
 	BIO_clear_retry_flags(bio);
 	w->blocked = 1;
-	if (c->ask.refused && !gtls_has_failed(c)) {
+	if (c->guard.flooded || (c->ask.refused && !gtls_has_failed(c))) {
 		errno = EPROTO;
 		return -1;
 	}

@@ -82,6 +82,7 @@ void gtls_quiet(struct bufferevent *bev)
 	gtls_guard_stop(c);
 	gtls_ask_restart(c);
 	gtls_wire_quiet(c);
+	gtls_renegotiate_quiet(c);
 }
 
 /* libevent has destroyed the bufferevent, but not its output yet. */

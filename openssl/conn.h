@@ -132,6 +132,7 @@ struct gtls_ask {
 struct gtls_again {
 	event_callback_fn read, write;
 	void *arg;
+	struct event message; /* is pending while writing waits for the end of a handshake */
 };
 
 /* One connection. It lives as long as its bufferevent. */
@@ -221,6 +222,8 @@ void gtls_renegotiate_intercept(struct gtls_conn *c);
 void gtls_renegotiate_leave(struct gtls_conn *c);
 /* Whether an open connection is in a handshake. Locked. */
 int gtls_renegotiates_now(const struct gtls_conn *c);
+/* Nothing is registered any more. Locked. */
+void gtls_renegotiate_quiet(struct gtls_conn *c);
 /* That handshake has ended, or it was the first one: libevent writes again. Locked. */
 void gtls_renegotiated(struct gtls_conn *c);
 
@@ -243,6 +246,8 @@ void gtls_wire_quiet(struct gtls_conn *c);
 /* Called before libevent's callback of a handshake. Locked. */
 void gtls_wire_keep_error(struct gtls_conn *c);
 void gtls_wire_free(struct gtls_conn *c);
+/* libevent waits until this descriptor has room, or with -1 only until a timeout. Locked. */
+void gtls_wire_watch(struct gtls_conn *c, int fd);
 /* Whether OpenSSL has given the connection up: for a fatal alert, of the peer or its own. Locked. */
 int gtls_has_failed(const struct gtls_conn *c);
 

@@ -70,6 +70,7 @@ void gtls_conn_restart(struct gtls_conn *c)
 	gtls_guard_restart(c);
 	gtls_ask_restart(c);
 	gtls_wire_restart(c);
+	gtls_renegotiate_quiet(c);
 }
 
 void gtls_conn_opened(struct gtls_conn *c)

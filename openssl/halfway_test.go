@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"net"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -151,4 +152,50 @@ func TestReadLimitInARenegotiation(t *testing.T) {
 	require.Equal(t, connected, testutil.Receive(t, h.shaken))
 	h.conn.Free()
 	h.peer.Free()
+}
+
+// The server does not read when it has something to write in the middle of a renegotiation.
+func TestWriteWithoutReadingInARenegotiation(t *testing.T) {
+	for _, flush := range []bool{false, true} {
+		h := newHalfway(t, false)
+		_, err := h.conn.WriteString("before")
+		require.NoError(t, err)
+		h.turns(t)
+		if flush {
+			require.NoError(t, h.conn.FreeAfterFlush(testutil.Patience))
+		} else {
+			require.NoError(t, h.conn.Disable(rd))
+		}
+		h.turns(t)
+		h.release()
+		assert.Equal(t, "before", take(t, h.read, 6))
+		if flush {
+			require.Equal(t, connected, testutil.Receive(t, h.shaken))
+			assert.Equal(t, endOfFile, testutil.Receive(t, h.shaken))
+		}
+		assert.Empty(t, h.events)
+		h.conn.Free()
+		h.peer.Free()
+	}
+}
+
+// The client does not go on with a renegotiation. The server's timeout of writing passes, also if it does not read.
+func TestWriteTimeoutInARenegotiation(t *testing.T) {
+	for _, reads := range []bool{false, true} {
+		h := newHalfway(t, false)
+		if !reads {
+			require.NoError(t, h.conn.Disable(rd))
+		}
+		_, err := h.conn.WriteString("before")
+		require.NoError(t, err)
+		h.turns(t)
+		require.NoError(t, h.conn.SetTimeouts(0, 10*time.Millisecond))
+		assert.Equal(t, told{libevent.EventWriting | libevent.EventTimeout, os.ErrDeadlineExceeded}, testutil.Receive(t, h.events))
+		require.NoError(t, h.conn.SetTimeouts(0, 0))
+		require.NoError(t, h.conn.Enable(rd|wr))
+		h.release()
+		assert.Equal(t, "before", take(t, h.read, 6))
+		h.conn.Free()
+		h.peer.Free()
+	}
 }

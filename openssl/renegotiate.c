@@ -7,11 +7,15 @@
  * read, until it succeeds, and does so for ever in one call if meanwhile the output was drained
  * or a rate limit has stopped writing. It does the same for an SSL_read that waits for room in
  * the socket. So on a socket libevent does not write during such a handshake, and what OpenSSL
- * has to send does not wait for room (wire.c).
+ * has to send does not wait for room (wire.c). ev_write has no descriptor meanwhile, so that
+ * libevent's timeout of writing goes on. If reading is off as well, an event of ours has
+ * OpenSSL go on with the handshake, because what is to be written would wait for ever.
  *
  * libevent puts its own callbacks back when a handshake ends, so callbacks of ours stand before
  * them again after each call.
  */
+
+#include <errno.h>
 
 #include "conn.h"
 
@@ -27,13 +31,74 @@ static void pass(struct gtls_conn *c, event_callback_fn libevents, int fd, short
 	gtls_renegotiate_intercept(c);
 }
 
+/* Writing waits for the end of the handshake. */
+static void await_message(struct gtls_conn *c)
+{
+	if (!c->freed && under_way(c) && event_get_fd(&c->bev->ev_write) < 0)
+		event_add(&c->again.message, NULL);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct gtls_conn *c = arg;
 
 	gtls_lock(c);
 	pass(c, c->again.read, fd, what);
+	await_message(c);
 	gtls_unlock(c);
+}
+
+/* Data of the peer stays where it is, and then only libevent's reading can go on. */
+static int go_on(struct gtls_conn *c)
+{
+	char byte;
+	int rc, err;
+
+	ERR_clear_error();
+	errno = 0;
+	rc = SSL_peek(c->ssl, &byte, 1);
+	err = errno;
+	if (rc > 0)
+		return 0;
+	switch (SSL_get_error(c->ssl, rc)) {
+	case SSL_ERROR_WANT_READ:
+	case SSL_ERROR_WANT_WRITE:
+		return 1;
+	case SSL_ERROR_ZERO_RETURN:
+		return 0;
+	}
+	ERR_clear_error();
+	errno = err;
+	bufferevent_trigger_event(c->bev, BEV_EVENT_ERROR | BEV_EVENT_READING, BEV_TRIG_DEFER_CALLBACKS);
+	return 0;
+}
+
+/* If a limit has stopped libevent's reading, the limit ends by itself. */
+static void on_message(evutil_socket_t fd, short what, void *arg)
+{
+	struct gtls_conn *c = arg;
+	struct bufferevent *bev = c->bev;
+
+	(void)fd;
+	(void)what;
+	gtls_lock(c);
+	if (!c->freed && under_way(c) &&
+	    (bufferevent_get_enabled(bev) & EV_READ ? event_pending(&bev->ev_read, EV_READ, NULL) : go_on(c)))
+		await_message(c);
+	gtls_unlock(c);
+}
+
+/* Both events on the socket have the same priority, so that neither starves the other. */
+static void hold_writing(struct gtls_conn *c)
+{
+	struct event *message = &c->again.message;
+
+	gtls_wire_watch(c, -1);
+	gtls_add(&c->bev->ev_write, &c->bev->timeout_write);
+	gtls_renegotiate_quiet(c);
+	event_assign(message, c->bev->ev_base, c->wire.fd, EV_READ | EV_FINALIZE, on_message, c);
+	event_priority_set(message, event_get_priority(&c->bev->ev_read));
+	await_message(c);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
@@ -41,10 +106,12 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 	struct gtls_conn *c = arg;
 
 	gtls_lock(c);
-	if (!(what & EV_TIMEOUT) && under_way(c))
+	if ((what & EV_TIMEOUT) || !under_way(c))
+		pass(c, c->again.write, fd, what);
+	else if (c->freed)
 		event_del(&c->bev->ev_write);
 	else
-		pass(c, c->again.write, fd, what);
+		hold_writing(c);
 	gtls_unlock(c);
 }
 
@@ -83,11 +150,21 @@ int gtls_renegotiates_now(const struct gtls_conn *c)
 	return c->renegotiates && c->open && SSL_in_init(c->ssl) && SSL_version(c->ssl) < TLS1_3_VERSION;
 }
 
+void gtls_renegotiate_quiet(struct gtls_conn *c)
+{
+	if (event_initialized(&c->again.message))
+		event_del(&c->again.message);
+}
+
 void gtls_renegotiated(struct gtls_conn *c)
 {
 	struct bufferevent *bev = c->bev;
 
-	if (c->renegotiates && !c->under.bev && (bufferevent_get_enabled(bev) & EV_WRITE) &&
-	    evbuffer_get_length(bufferevent_get_output(bev)))
+	if (!c->renegotiates || c->under.bev)
+		return;
+	gtls_renegotiate_quiet(c);
+	if (event_get_fd(&bev->ev_write) < 0)
+		gtls_wire_watch(c, c->wire.fd);
+	if ((bufferevent_get_enabled(bev) & EV_WRITE) && evbuffer_get_length(bufferevent_get_output(bev)))
 		gtls_add(&bev->ev_write, &bev->timeout_write);
 }

@@ -398,6 +398,11 @@ static void assign(struct event *ev, int fd, short what)
 	event_priority_set(ev, priority);
 }
 
+void gtls_wire_watch(struct gtls_conn *c, int fd)
+{
+	assign(&c->bev->ev_write, fd, EV_WRITE);
+}
+
 /* Has a BIO count as many bytes as another one has counted. */
 static void count_on(struct gtls_wire *w, BIO *bio, BIO *from)
 {
@@ -494,7 +499,7 @@ void gtls_end(struct bufferevent *bev)
 	SSL_clear_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
 	c->wire.read = 0;
 	use_bio(c, c->wire.plain);
-	assign(&c->bev->ev_write, c->wire.fd, EV_WRITE);
+	gtls_wire_watch(c, c->wire.fd);
 }
 
 void gtls_wire_restart(struct gtls_conn *c)

@@ -114,7 +114,8 @@ type Config struct {
 	// below. It is for peers that are trusted: if the peer of a filter starts a handshake and
 	// does not go on with it, and meanwhile the output is drained, or a rate limit or a filter
 	// stops writing, libevent may loop for ever in one call, and the loop stands still. Sockets
-	// do not have this fault. The context of GetConfigForClient may forbid it, but cannot allow it.
+	// do not have this fault. HandshakeTimeout does not limit it, but SetTimeouts does. The context
+	// of GetConfigForClient may forbid it, but cannot allow it.
 	Renegotiation bool
 
 	// KeyLogWriter gets the secrets of the connections in the format of SSLKEYLOGFILE, for

@@ -230,6 +230,9 @@ func (e *end) broke(a *actor, b *libevent.BufferEvent, what libevent.Events, cau
 	if e.in.whole() && e.out.whole() && !e.in.fin.Load() {
 		a.w.fail(e.conn, "side %d: %v: %v, for no reason", e.side, what, cause)
 	}
+	if what&libevent.EventTimeout != 0 && what&libevent.EventWriting != 0 {
+		e.in.cut("a timeout of reading and a failed write may have come as one event")
+	}
 	if what&libevent.EventReading != 0 {
 		e.endOfStream(a, b, cause)
 	}

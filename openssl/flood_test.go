@@ -87,8 +87,8 @@ func (r *records12) record(kind byte, payload []byte) []byte {
 	return append(append(out, number...), sealed...)
 }
 
-// A client that asks for renegotiation again and again is refused each time, and then cut off.
-func TestFloodOfClientHellos(t *testing.T) {
+// modes12 calls test, in all modes, with a client of TLS 1.2 whose handshake is done and that makes its records itself.
+func modes12(t *testing.T, test func(t *testing.T, o *offender, r *records12, read <-chan string, events <-chan told)) {
 	var keyLog bytes.Buffer
 	cfg := &tls.Config{
 		KeyLogWriter: &keyLog, MaxVersion: tls.VersionTLS12,
@@ -102,6 +102,13 @@ func TestFloodOfClientHellos(t *testing.T) {
 		require.NoError(t, tls.Client(h, o.cfg).Handshake())
 		require.Equal(t, connected, testutil.Receive(t, events))
 		r := newRecords12(t, keyLog.String(), h)
+		test(t, o, r, read, events)
+	})
+}
+
+// A client that asks for renegotiation again and again is refused each time, and then cut off.
+func TestFloodOfClientHellos(t *testing.T) {
+	modes12(t, func(t *testing.T, o *offender, r *records12, read <-chan string, events <-chan told) {
 		send := func(n int) {
 			var all []byte
 			for range n {
@@ -124,19 +131,7 @@ func TestFloodOfClientHellos(t *testing.T) {
 // A message costs as much as a record, also if there are many in one record. What comes after them is not
 // read.
 func TestFloodOfMessagesInARecord(t *testing.T) {
-	var keyLog bytes.Buffer
-	cfg := &tls.Config{
-		KeyLogWriter: &keyLog, MaxVersion: tls.VersionTLS12,
-		CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
-	}
-	modes(t, cfg, func(t *testing.T, o *offender) {
-		keyLog.Reset()
-		testutil.Background(t, o.base)
-		read, events := watch(t, o.conn)
-		h := &hellos{Conn: o.socket}
-		require.NoError(t, tls.Client(h, o.cfg).Handshake())
-		require.Equal(t, connected, testutil.Receive(t, events))
-		r := newRecords12(t, keyLog.String(), h)
+	modes12(t, func(t *testing.T, o *offender, r *records12, read <-chan string, events <-chan told) {
 		send := func(n int) {
 			_, err := o.socket.Write(append(r.record(22, bytes.Repeat([]byte{1, 0, 0, 0}, n)), r.record(23, []byte("x"))...))
 			require.NoError(t, err)

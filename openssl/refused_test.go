@@ -77,6 +77,19 @@ func TestNothingIsFlushedToARefusedPeer(t *testing.T) {
 	})
 }
 
+// renegotiating makes contexts that may renegotiate, and whose client shows another certificate in each handshake.
+func renegotiating(t *testing.T, ca *authority, shown ...tls.Certificate) (accepting, connecting *openssl.Context) {
+	calls := 0
+	accepting = server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: tls.VersionTLS12,
+		Renegotiation: true, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool()})
+	connecting = client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", Renegotiation: true,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			calls++
+			return &shown[calls-1], nil
+		}})
+	return accepting, connecting
+}
+
 // In a renegotiation a client shows another certificate than in its first handshake. The
 // server would accept that certificate on a new connection, but has already told its user who the
 // client is.
@@ -84,14 +97,7 @@ func TestAnotherPeerInARenegotiation(t *testing.T) {
 	ca := newAuthority(t)
 	shown := []tls.Certificate{ca.issue(t, "one"), ca.issue(t, "one"), ca.issue(t, "two")}
 	shown[1] = shown[0]
-	calls := 0
-	accepting := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: tls.VersionTLS12,
-		Renegotiation: true, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool()})
-	connecting := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", Renegotiation: true,
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			calls++
-			return &shown[calls-1], nil
-		}})
+	accepting, connecting := renegotiating(t, ca, shown...)
 	a, b := testutil.Socketpair(t)
 	accepted, peer := newSocket(t, accepting, newLoop(t), a), newSocket(t, connecting, newLoop(t), b)
 	read, events := watch(t, accepted)
@@ -121,14 +127,7 @@ func TestAnotherPeerInARenegotiation(t *testing.T) {
 func TestAnotherPeerInAPutOffRenegotiation(t *testing.T) {
 	ca := newAuthority(t)
 	shown := []tls.Certificate{ca.issue(t, "one"), ca.issue(t, "two")}
-	calls := 0
-	accepting := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: tls.VersionTLS12,
-		Renegotiation: true, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool()})
-	connecting := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", Renegotiation: true,
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			calls++
-			return &shown[calls-1], nil
-		}})
+	accepting, connecting := renegotiating(t, ca, shown...)
 	a, toServer := testutil.Socketpair(t)
 	b, toClient := testutil.Socketpair(t)
 	near, far := fileConn(t, toServer), fileConn(t, toClient)

@@ -228,19 +228,24 @@ func (g *RateLimitGroup) Add(bev *BufferEvent) error {
 	return err
 }
 
-// add makes bev a member, unless bev is in a group already, which add then returns. The
-// caller may hold own or not, so nothing that waits for own is called with mu locked.
+// add makes bev a member, unless bev is in a group already, which add then returns. Another
+// group, with a mutex of its own, may do the same at this moment, so the field of bev decides
+// which of the two gets bev. The caller may hold own or not, so nothing that waits for own is
+// called with mu locked.
 func (g *RateLimitGroup) add(bev *BufferEvent) (other *RateLimitGroup, rc C.int64_t) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if other = bev.group.Load(); other != nil {
-		return other, 0
+	for !bev.group.CompareAndSwap(nil, g) {
+		if other = bev.group.Load(); other != nil {
+			return other, 0
+		}
 	}
-	if rc = C.glev_group_add(g.c, bev.c); rc == 0 {
-		bev.group.Store(g)
-		g.members[bev] = struct{}{}
+	if rc = C.glev_group_add(g.c, bev.c); rc != 0 {
+		bev.group.Store(nil)
+		return nil, rc
 	}
-	return nil, rc
+	g.members[bev] = struct{}{}
+	return nil, 0
 }
 
 // Remove removes bev from the group; to free bev or the group does so, too. If Remove is called
@@ -272,9 +277,14 @@ func (g *RateLimitGroup) drop(bev *BufferEvent) {
 	defer g.mu.Unlock()
 	if _, ok := g.members[bev]; ok {
 		delete(g.members, bev)
-		bev.group.Store(nil)
-		C.glev_group_remove(bev.c)
+		release(bev)
 	}
+}
+
+// release lets another group have bev, once libevent has taken it out of its group.
+func release(bev *BufferEvent) {
+	C.glev_group_remove(bev.c)
+	bev.group.Store(nil)
 }
 
 // freeNative removes all members and frees the group's memory.
@@ -283,8 +293,7 @@ func (g *RateLimitGroup) freeNative() {
 	members := g.members
 	g.members = nil
 	for bev := range members {
-		bev.group.Store(nil)
-		C.glev_group_remove(bev.c)
+		release(bev)
 	}
 	g.mu.Unlock()
 	C.bufferevent_rate_limit_group_free(g.c)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -220,6 +221,65 @@ func TestRateLimitGroupMembersComeAndGo(t *testing.T) {
 	group.Free()
 	assert.Zero(t, base.Stats().RateLimitGroups)
 	assert.Zero(t, base.Stats().BufferEvents)
+}
+
+// Two groups that want a bufferevent at the same moment: one of them gets it.
+func TestRateLimitGroupsWantOneMember(t *testing.T) {
+	base := testutil.NewBase(t)
+	var groups [2]*libevent.RateLimitGroup
+	for i := range groups {
+		var err error
+		groups[i], err = base.NewRateLimitGroup(libevent.RateLimit{ReadRate: 1000})
+		require.NoError(t, err)
+	}
+	for range 2000 {
+		bev, err := base.NewSocket(-1, 0)
+		require.NoError(t, err)
+		var start, added sync.WaitGroup
+		var members atomic.Int32
+		start.Add(len(groups))
+		for _, g := range groups {
+			added.Go(func() {
+				start.Done()
+				start.Wait()
+				if err := g.Add(bev); err == nil {
+					members.Add(1)
+				} else {
+					assert.ErrorIs(t, err, syscall.EINVAL)
+				}
+			})
+		}
+		added.Wait()
+		require.EqualValues(t, 1, members.Load(), "groups that have the bufferevent")
+		bev.Free()
+	}
+	for _, g := range groups {
+		g.Free()
+	}
+}
+
+// While one group lets a bufferevent go, another one takes it, and keeps it.
+func TestRateLimitGroupTakesOver(t *testing.T) {
+	base := testutil.NewBase(t)
+	from, err := base.NewRateLimitGroup(libevent.RateLimit{ReadRate: 2000})
+	require.NoError(t, err)
+	to, err := base.NewRateLimitGroup(libevent.RateLimit{ReadRate: 1000})
+	require.NoError(t, err)
+	for range 2000 {
+		bev, err := base.NewSocket(-1, 0)
+		require.NoError(t, err)
+		require.NoError(t, from.Add(bev))
+		var both sync.WaitGroup
+		both.Go(func() { assert.NoError(t, from.Remove(bev)) })
+		both.Go(func() {
+			for err := to.Add(bev); err != nil; err = to.Add(bev) {
+				assert.ErrorIs(t, err, syscall.EINVAL)
+			}
+		})
+		both.Wait()
+		require.Equal(t, 1000, bev.MaxToRead())
+		bev.Free()
+	}
 }
 
 // Members come and go from many goroutines while the loop runs and bytes flow.

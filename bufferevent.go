@@ -70,6 +70,17 @@ type closures struct {
 
 var noClosures closures
 
+// set says which of the closures for data there are.
+func (c *closures) set() (set C.int) {
+	if c.read != nil {
+		set |= C.GLEV_CB_READ
+	}
+	if c.write != nil {
+		set |= C.GLEV_CB_WRITE
+	}
+	return set
+}
+
 // NewSocket makes a bufferevent for a connected stream socket or a pipe, or, with fd -1, for
 // a socket that Connect makes or SetFD brings. Datagram sockets and listening sockets are
 // refused. If err is nil, NewSocket has made fd non-blocking. With OptCloseOnFree the
@@ -200,13 +211,6 @@ func (b *BufferEvent) Pointer() unsafe.Pointer {
 // callback that was queued for the old closures goes to the new ones.
 // Wraps bufferevent_setcb.
 func (b *BufferEvent) SetCallbacks(read, write func(*BufferEvent), event func(*BufferEvent, Events)) error {
-	set := C.int(0)
-	if read != nil {
-		set |= C.GLEV_CB_READ
-	}
-	if write != nil {
-		set |= C.GLEV_CB_WRITE
-	}
 	_, err := b.do("bufferevent_setcb", func() C.int64_t {
 		if rc := C.glev_bev_check(b.c); rc != 0 {
 			return rc
@@ -216,9 +220,21 @@ func (b *BufferEvent) SetCallbacks(read, write func(*BufferEvent), event func(*B
 		if read != nil {
 			b.base.debug.watchReading(b)
 		}
-		return C.glev_bev_set_closures(b.c, set)
+		return b.tellClosures()
 	})
 	return err
+}
+
+// tellClosures tells C which closures there are. If another goroutine has set other ones
+// meanwhile, C may have learned of those first, and is told again.
+func (b *BufferEvent) tellClosures() C.int64_t {
+	for {
+		told := b.closures.Load()
+		rc := C.glev_bev_set_closures(b.c, told.set())
+		if b.closures.Load() == told {
+			return rc
+		}
+	}
 }
 
 // number is the record as C's glev_quick functions take it.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -143,6 +144,35 @@ func TestSetCallbacksAgain(t *testing.T) {
 	require.NoError(t, a.CloseWrite())
 	testutil.Dispatch(t, base)
 	assert.ErrorIs(t, b.Err(), io.EOF)
+}
+
+// Of two goroutines that set closures at the same moment, one is the last, and all its closures are
+// called.
+func TestSetCallbacksAtOnce(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, _ := testutil.NewPair(t, base)
+	require.NoError(t, bev.Enable(rd|wr))
+	testutil.Dispatch(t, base)
+	for range 50_000 {
+		var read, readOnly, written int
+		var start, set sync.WaitGroup
+		start.Add(2)
+		set.Go(func() {
+			start.Done()
+			start.Wait()
+			assert.NoError(t, bev.SetCallbacks(func(*libevent.BufferEvent) { read++ }, func(*libevent.BufferEvent) { written++ }, nil))
+		})
+		set.Go(func() {
+			start.Done()
+			start.Wait()
+			assert.NoError(t, bev.SetCallbacks(func(*libevent.BufferEvent) { readOnly++ }, nil, nil))
+		})
+		set.Wait()
+		require.NoError(t, bev.Trigger(rd|wr, libevent.TriggerIgnoreWatermarks))
+		testutil.Dispatch(t, base)
+		require.Equal(t, 1, read+readOnly)
+		require.Equal(t, read, written, "calls of the write closure that goes with the read closure")
+	}
 }
 
 func TestOptLoopOnlyFromElsewhere(t *testing.T) {

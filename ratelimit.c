@@ -261,16 +261,30 @@ void glev_group_totals(struct bufferevent_rate_limit_group *g, uint64_t *read, u
 	*written = w;
 }
 
+static ev_ssize_t group_level(struct bufferevent_rate_limit_group *g, int reading)
+{
+	return reading ? bufferevent_rate_limit_group_get_read_limit(g)
+	               : bufferevent_rate_limit_group_get_write_limit(g);
+}
+
+static int group_take(struct bufferevent_rate_limit_group *g, int reading, ev_ssize_t n)
+{
+	return reading ? bufferevent_rate_limit_group_decrement_read(g, n)
+	               : bufferevent_rate_limit_group_decrement_write(g, n);
+}
+
+/* The loop fills the bucket under a lock that only libevent has, so it may do that between the
+ * question for the level and what is put in. What is then above the burst is taken out again. */
 int64_t glev_group_take(struct bufferevent_rate_limit_group *g, int which, int64_t n, size_t most)
 {
-	int reading = which == GLEV_READ_LIMIT;
-	ev_ssize_t level = reading ? bufferevent_rate_limit_group_get_read_limit(g)
-	                           : bufferevent_rate_limit_group_get_write_limit(g);
-	int rc;
+	int reading = which == GLEV_READ_LIMIT, rc;
+	size_t burst = most ? most : EV_RATE_LIMIT_MAX;
+	ev_ssize_t level;
 
-	if (!in_range(level, n, most ? most : EV_RATE_LIMIT_MAX))
+	if (!in_range(group_level(g, reading), n, burst))
 		return -ERANGE;
-	rc = reading ? bufferevent_rate_limit_group_decrement_read(g, n)
-	             : bufferevent_rate_limit_group_decrement_write(g, n);
+	rc = group_take(g, reading, n);
+	while (rc == 0 && (level = group_level(g, reading)) > (ev_ssize_t)burst)
+		rc = group_take(g, reading, level - (ev_ssize_t)burst);
 	return rc < 0 ? -EIO : 0;
 }

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"math"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -162,12 +161,10 @@ func (b *BufferEvent) setMaxSingle(op string, reading C.int, n int) error {
 // group is freed. Its methods are safe for concurrent use.
 type RateLimitGroup struct {
 	object
-	c    *C.struct_bufferevent_rate_limit_group
-	tick C.int64_t // milliseconds
-
-	limit atomic.Pointer[C.struct_glev_rate]
+	c *C.struct_bufferevent_rate_limit_group
 
 	mu      sync.Mutex
+	limit   C.struct_glev_rate
 	members map[*BufferEvent]struct{}
 }
 
@@ -185,10 +182,9 @@ func (b *Base) NewRateLimitGroup(limit RateLimit) (*RateLimitGroup, error) {
 	defer b.leave()
 	g := &RateLimitGroup{
 		object:  object{base: b, kind: kindGroup},
-		tick:    c.tick_msec,
+		limit:   c,
 		members: map[*BufferEvent]struct{}{},
 	}
-	g.limit.Store(&c)
 	g.c = C.glev_group_new(b.c, &c)
 	if g.c == nil {
 		return nil, &Error{Op: op, Err: syscall.ENOMEM}
@@ -309,16 +305,18 @@ func (g *RateLimitGroup) SetLimit(limit RateLimit) error {
 	if err != nil {
 		return err
 	}
-	if c.tick_msec != g.tick {
-		return badArgument(op, "Tick is %v, not the %v that the group was made with", limit.Tick, time.Duration(g.tick)*time.Millisecond)
-	}
 	if !g.enter() {
 		return ErrClosed
 	}
 	defer g.leave()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if tick := g.limit.tick_msec; c.tick_msec != tick {
+		return badArgument(op, "Tick is %v, not the %v that the group was made with", limit.Tick, time.Duration(tick)*time.Millisecond)
+	}
 	rc := C.glev_group_set(g.c, &c)
 	if rc == 0 {
-		g.limit.Store(&c)
+		g.limit = c
 	}
 	_, err = result(op, rc)
 	return err
@@ -405,9 +403,11 @@ func (g *RateLimitGroup) take(op string, which C.int, n int) error {
 		return ErrClosed
 	}
 	defer g.leave()
-	burst := g.limit.Load().read_burst
+	g.mu.Lock() // the limit stays, and no other goroutine takes meanwhile
+	defer g.mu.Unlock()
+	burst := g.limit.read_burst
 	if which == C.GLEV_WRITE_LIMIT {
-		burst = g.limit.Load().write_burst
+		burst = g.limit.write_burst
 	}
 	_, err := result(op, C.glev_group_take(g.c, which, C.int64_t(n), burst))
 	return err

@@ -379,6 +379,27 @@ func sum(v []float64) (s float64) {
 // TestRateLimitRates measures how well the rates are kept. The ordinary run has one short
 // case with wide bounds. With scripts/ratelimit.sh the bounds are those that libevent
 // holds its own program to.
+// The loop fills the bucket while bytes are taken and given back. A bucket above its burst would be
+// filled for ever.
+func TestRateLimitGroupTakesWhileItFills(t *testing.T) {
+	const burst = 1000
+	base := testutil.NewBase(t)
+	g, err := base.NewRateLimitGroup(libevent.RateLimit{ReadRate: burst, Tick: time.Millisecond})
+	require.NoError(t, err)
+	testutil.Background(t, base)
+	for ticks := 0; ticks < 200; {
+		require.NoError(t, g.TakeReadLimit(burst))
+		if g.ReadLimit() > 0 { // filled between the two calls
+			ticks++
+		}
+		if err := g.TakeReadLimit(-burst); err != nil {
+			require.ErrorIs(t, err, syscall.ERANGE)
+		}
+		require.LessOrEqual(t, g.ReadLimit(), burst)
+	}
+	g.Free()
+}
+
 func TestRateLimitRates(t *testing.T) {
 	if os.Getenv("LIBEVENT_RATELIMIT") == "" {
 		// A busy machine may spoil one try, but not all of them.

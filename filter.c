@@ -46,11 +46,13 @@ void glev_filter_end_put(struct glev_bev *under, int succeeded)
 	if (!succeeded)
 		under->stack.above = NULL;
 	/* libevent has enabled the bufferevent below, but does not move what has been waiting for
-	 * that, unless one of the two is TLS, which does so. */
+	 * that, unless one of the two is TLS, which does so. But TLS on a socket does not read what
+	 * OpenSSL has already. */
 	if (succeeded && !under->door && !under->stack.above->door)
 		glev_settle_on(under, EV_READ | EV_WRITE);
 	else
 		glev_settle(under);
+	glev_settle_remind(under);
 	glev_bev_start(under, 1);
 	glev_bev_unlock(under);
 }

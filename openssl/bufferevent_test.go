@@ -85,6 +85,42 @@ func TestFilterStartsTheHandshake(t *testing.T) {
 	assert.Nil(t, openssl.ConnOf(testutil.NewFilter(t, mustPair(t), pass, pass, libevent.OptCloseOnFree)))
 }
 
+// Reading stopped in the middle of a record, whose rest is with OpenSSL. A filter that is put on the
+// connection then gets the rest, although nothing more comes to the socket.
+func TestFilterReadsTheRestOfARecord(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	base := newLoop(t)
+	fd, peer := testutil.TCPPair(t)
+	conn := newSocket(t, ctx, base, fd)
+	first := make(chan string, 10)
+	require.NoError(t, conn.SetWatermark(rd, 0, 100))
+	require.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
+		assert.NoError(t, b.Disable(rd))
+		p, err := io.ReadAll(b.Input())
+		assert.NoError(t, err)
+		first <- string(p)
+	}, nil, ignore))
+	require.NoError(t, conn.Enable(rd))
+	client := tls.Client(peer, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+	want := testutil.Noise(16_000)
+	_, err := client.Write(want)
+	require.NoError(t, err)
+	begin := testutil.Receive(t, first)
+	require.NoError(t, conn.SetWatermark(rd, 0, 0))
+	read := make(chan string, 100)
+	top := testutil.NewFilter(t, conn.BufferEvent, pass, pass, libevent.OptCloseOnFree)
+	require.NoError(t, top.SetCallbacks(func(b *libevent.BufferEvent) {
+		p, err := io.ReadAll(b.Input())
+		assert.NoError(t, err)
+		read <- string(p)
+	}, nil, ignore))
+	require.NoError(t, top.Enable(rd))
+	assert.True(t, begin+take(t, read, len(want)-len(begin)) == string(want))
+	assert.Empty(t, first)
+	top.Free()
+}
+
 func mustPair(t *testing.T) *libevent.BufferEvent {
 	a, b := testutil.NewPair(t, newLoop(t))
 	t.Cleanup(b.Free)

@@ -281,19 +281,68 @@ func TestReadTimeoutRestartedByAFilter(t *testing.T) {
 	}
 }
 
+// A read timeout has passed, and is taken away before it is told. It does not come back when more is
+// read.
+func TestReadTimeoutTakenAwayBeforeItIsTold(t *testing.T) {
+	for name, again := range map[string]func(bev *libevent.BufferEvent) error{
+		"at once":       func(*libevent.BufferEvent) error { return nil },
+		"off and on":    func(bev *libevent.BufferEvent) error { return errors.Join(bev.Disable(rd), bev.Enable(rd)) },
+		"on once again": func(bev *libevent.BufferEvent) error { return bev.Enable(rd) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+				bev, peer := testutil.NewUnixSocket(t, base)
+				defer func() { bev.Free(); _ = syscall.Close(peer) }()
+				read, told := make(chan struct{}, 10), 0
+				require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+					_ = b.Input().Drain(100)
+					read <- struct{}{}
+				}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+					told++
+					assert.Equal(t, libevent.EventReading|libevent.EventTimeout, what)
+					assert.NoError(t, b.Enable(rd))
+				}))
+				passReadTimeout(t, bev, bev, func(bev *libevent.BufferEvent) error {
+					return errors.Join(bev.SetTimeouts(0, 0), again(bev))
+				})
+				testutil.OnLoop(t, base, func() { told = 0 }) // the timeout that has passed may have been told
+				_, err := syscall.Write(peer, []byte("x"))
+				require.NoError(t, err)
+				testutil.Receive(t, read)
+				late := make(chan struct{})
+				timer, err := base.NewTimer(func() { close(late) })
+				require.NoError(t, err)
+				require.NoError(t, timer.Add(30*time.Millisecond))
+				testutil.Receive(t, late)
+				testutil.OnLoop(t, base, func() { timer.Free(); assert.Zero(t, told) })
+			})
+		})
+	}
+}
+
 func restartReadTimeout(t *testing.T, bev, top *libevent.BufferEvent, peer int, restart func(*libevent.BufferEvent) error) {
-	base := bev.Base()
 	defer func() { top.Free(); _ = syscall.Close(peer) }()
-	testutil.UseEitherWay(t, base)
 	happened := make(chan struct{}, 10)
 	require.NoError(t, top.SetCallbacks(func(b *libevent.BufferEvent) {
 		_ = b.Input().Drain(100)
 		happened <- struct{}{}
 	}, nil, func(*libevent.BufferEvent, libevent.Events) { happened <- struct{}{} }))
-	// It passes before the read timeout, so its closure runs first.
-	timer, err := base.NewTimer(func() { assert.NoError(t, restart(top)) })
+	passReadTimeout(t, bev, top, restart)
+	_, err := syscall.Write(peer, []byte("x"))
 	require.NoError(t, err)
-	defer timer.Free()
+	testutil.Receive(t, happened)
+}
+
+// passReadTimeout runs the loop in the background. A read timeout of bev passes, and before it is told
+// the loop calls before.
+func passReadTimeout(t *testing.T, bev, top *libevent.BufferEvent, before func(*libevent.BufferEvent) error) {
+	t.Helper()
+	base := bev.Base()
+	testutil.UseEitherWay(t, base)
+	// It passes before the read timeout, so its closure runs first.
+	called := make(chan struct{})
+	timer, err := base.NewTimer(func() { defer close(called); assert.NoError(t, before(top)) })
+	require.NoError(t, err)
 	testutil.Background(t, base)
 	testutil.OnLoop(t, base, func() {
 		assert.NoError(t, bev.SetTimeouts(10*time.Millisecond, 0))
@@ -301,8 +350,6 @@ func restartReadTimeout(t *testing.T, bev, top *libevent.BufferEvent, peer int, 
 		assert.NoError(t, timer.Add(5*time.Millisecond))
 		time.Sleep(30 * time.Millisecond) // sleep: it is tested that a closure keeps the loop busy past both timeouts
 	})
-	testutil.OnLoop(t, base, func() {})
-	_, err = syscall.Write(peer, []byte("x"))
-	require.NoError(t, err)
-	testutil.Receive(t, happened)
+	testutil.Receive(t, called)
+	testutil.OnLoop(t, base, timer.Free)
 }

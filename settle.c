@@ -826,36 +826,43 @@ void glev_settle_overfill(struct glev_bev *r)
 	r->bev->wm_read.high = (size_t)-1;
 }
 
-static void restart_timeout(struct event *ev, short what, struct timeval *tv)
+/* libevent remembers a timeout until the event is assigned, and adds it again with each callback. Only
+ * event_remove_timer makes libevent forget it, but not while the timeout has passed and is not told. */
+static int restart_timeout(struct glev_bev *r, struct event *ev, short what, struct timeval *tv)
 {
-	if (!set_or_null(tv)) {
-		event_remove_timer(ev);
-		return;
-	}
-	event_add(ev, tv);
-	if (was_dropped(ev, what))
+	tv = set_or_null(tv);
+	if (tv)
 		event_add(ev, tv);
+	else
+		event_remove_timer(ev);
+	if (!was_dropped(ev, what))
+		return 0;
+	(what == EV_READ ? assign_reader : assign_writer)(r);
+	return event_add(ev, tv);
 }
 
-/* An event that is not added keeps its old timeout, so it is assigned again. */
 int glev_settle_set_timeouts(struct glev_bev *r, const struct timeval *rd, const struct timeval *wr)
 {
 	static const struct timeval none;
 	struct glev_writer *w = r->fast.writer;
+	short failed = 0;
 
 	r->set.read_timeout = *rd;
 	r->set.write_timed = wr->tv_sec || wr->tv_usec;
+	errno = 0;
 	if (r->fast.reading)
-		restart_timeout(r->fast.reader, EV_READ, &r->set.read_timeout);
+		failed = restart_timeout(r, r->fast.reader, EV_READ, &r->set.read_timeout) < 0 ? EV_READ : 0;
 	else if (r->fast.on && r->fast.reader)
 		assign_reader(r);
 	if (w) {
 		w->timeout = *wr;
 		if (w->writing)
-			restart_timeout(glev_fast_writer_event(r), EV_WRITE, &w->timeout);
+			failed |= restart_timeout(r, glev_fast_writer_event(r), EV_WRITE, &w->timeout) < 0 ? EV_WRITE : 0;
 		else if (r->fast.on)
 			assign_writer(r);
 	}
+	if (failed)
+		fail(r, failed);
 	return set_native_timeouts(r, rd, r->fast.on && w ? &none : wr);
 }
 

@@ -629,10 +629,10 @@ int gtls_pending(struct bufferevent *bev, int wake)
 	int pending = w->ended || unread(w) > 0 || SSL_pending(c->ssl) > 0 || keeps_end(c);
 
 	if (wake && pending) {
-		/* event_add comes first, because it does not register an event that is active
+		/* gtls_add comes first, because event_add does not register an event that is active
 		 * already: libevent would then wait for a descriptor that is not watched. If
 		 * libevent does not want to read, it deletes the event in its callback. */
-		event_add(&bev->ev_read, NULL);
+		gtls_add(&bev->ev_read, &bev->timeout_read);
 		event_active(&bev->ev_read, EV_READ, 0);
 	}
 	return pending;

@@ -333,20 +333,56 @@ func restartReadTimeout(t *testing.T, bev, top *libevent.BufferEvent, peer int, 
 	testutil.Receive(t, happened)
 }
 
+// A write timeout has passed, and the program takes it away and writes more before it is told. Then the
+// bufferevent still writes, or the timeout is told.
+func TestWriteTimeoutPassedAndMoreWritten(t *testing.T) {
+	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
+		bev, peer := testutil.NewUnixSocket(t, base)
+		defer func() { bev.Free(); _ = syscall.Close(peer) }()
+		require.NoError(t, bev.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+			assert.Equal(t, libevent.EventWriting|libevent.EventTimeout, what)
+			assert.NoError(t, errors.Join(b.SetTimeouts(0, 0), b.Enable(wr)))
+		}))
+		much := make([]byte, 1<<20) // more than the socket takes
+		write := func() {
+			_, err := bev.Write(much)
+			assert.NoError(t, err)
+		}
+		testutil.OnceOnLoop(t, base, write)
+		pass(t, base, func() { assert.NoError(t, bev.SetTimeouts(0, 10*time.Millisecond)) }, func() {
+			assert.NoError(t, bev.SetTimeouts(0, 0))
+			write()
+		})
+		for got, p := 0, make([]byte, 1<<16); got < 2*len(much); {
+			n, err := syscall.Read(peer, p)
+			require.NoError(t, err)
+			got += n
+		}
+	})
+}
+
 // passReadTimeout runs the loop in the background. A read timeout of bev passes, and before it is told
 // the loop calls before.
 func passReadTimeout(t *testing.T, bev, top *libevent.BufferEvent, before func(*libevent.BufferEvent) error) {
 	t.Helper()
-	base := bev.Base()
+	pass(t, bev.Base(), func() {
+		assert.NoError(t, bev.SetTimeouts(10*time.Millisecond, 0))
+		assert.NoError(t, top.Enable(rd))
+	}, func() { assert.NoError(t, before(top)) })
+}
+
+// pass runs the loop in the background. The loop calls set, which sets a timeout of 10 ms, and calls
+// before when that has passed and is not told yet.
+func pass(t *testing.T, base *libevent.Base, set, before func()) {
+	t.Helper()
 	testutil.UseEitherWay(t, base)
-	// It passes before the read timeout, so its closure runs first.
+	// It passes before the timeout, so its closure runs first.
 	called := make(chan struct{})
-	timer, err := base.NewTimer(func() { defer close(called); assert.NoError(t, before(top)) })
+	timer, err := base.NewTimer(func() { defer close(called); before() })
 	require.NoError(t, err)
 	testutil.Background(t, base)
 	testutil.OnLoop(t, base, func() {
-		assert.NoError(t, bev.SetTimeouts(10*time.Millisecond, 0))
-		assert.NoError(t, top.Enable(rd))
+		set()
 		assert.NoError(t, timer.Add(5*time.Millisecond))
 		time.Sleep(30 * time.Millisecond) // sleep: it is tested that a closure keeps the loop busy past both timeouts
 	})

@@ -330,7 +330,7 @@ void glev_fast_unsent(struct glev_bev *r)
 
 	r->owed.touched = 1;
 	glev_bypass_make_late(r);
-	if (!r->fast.on)
+	if (!r->fast.on || r->fast.spilled)
 		glev_settle_unsent(r);
 	if (!r->fast.on || r->fast.spilled || r->fast.direct || r->fast.unsent || !(r->off.held & EV_WRITE))
 		return;

@@ -775,11 +775,16 @@ void glev_settle_spill(struct glev_bev *r)
 }
 
 /* libevent's own callback of the output, which runs after ours, begins to wait for the socket, and
- * does not tell if that fails. So this begins to wait before. */
+ * does not tell if that has failed. Nor does it notice if it has dropped a timeout that had passed and
+ * was not told (see was_dropped). So this begins to wait before. */
 void glev_settle_unsent(struct glev_bev *r)
 {
-	if (!r->fast.reader || r->door || !(bufferevent_get_enabled(r->bev) & EV_WRITE) ||
-	    event_pending(&r->bev->ev_write, EV_WRITE, NULL))
+	int pending;
+
+	if (!r->fast.reader || !(bufferevent_get_enabled(r->bev) & EV_WRITE))
+		return;
+	pending = event_pending(&r->bev->ev_write, EV_WRITE | EV_TIMEOUT, NULL);
+	if (r->door ? pending != EV_TIMEOUT : pending & EV_WRITE)
 		return;
 	errno = 0;
 	if (enable(r, EV_WRITE) < 0)

@@ -356,21 +356,23 @@ static void relink(struct glev_bev *r, short what)
 	glev_bev_try_shut(r);
 }
 
-/* An error is the end of both directions of a door, unless it is that of one attempt of a connect
- * by name: the next attempt needs what is enabled. A door that is a filter turns that off when it
+/* An error is the end of both directions of a door, unless the peer only takes no more, or it is that of
+ * one attempt of a connect by name: the next attempt needs what is enabled. A door that is a filter turns that off when it
  * is told of the error, so it is kept in held until there is a connection. A door's last words,
  * such as an alert of TLS, may still be in the output of the bottom, and a Free in the closure
  * would drop them. With the locks of the stack. */
-static void end_door(struct glev_bev *r)
+static void end_door(struct glev_bev *r, short what, int err)
 {
+	const short both = BEV_EVENT_READING | BEV_EVENT_WRITING;
 	struct glev_bev *carrier = glev_bev_carrier(r);
+	int reads_on = err == EPIPE && (what & both) == BEV_EVENT_WRITING;
 
 	if (glev_bev_dials(glev_bev_bottom(r))) {
 		carrier->off.held |= bufferevent_get_enabled(carrier->bev);
 		return;
 	}
 	if (r->door)
-		glev_settle_end(r, EV_READ | EV_WRITE);
+		glev_settle_end(r, reads_on ? EV_WRITE : EV_READ | EV_WRITE);
 	glev_bev_push(glev_bev_bottom(r));
 }
 
@@ -468,7 +470,7 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	what = told;
 	glev_settle_told(r, what);
 	if ((what & BEV_EVENT_ERROR) && carrier->door)
-		end_door(r);
+		end_door(r, what, err);
 	relink(r, what);
 	glev_stack_unlock(r);
 	if (what == 0)

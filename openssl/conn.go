@@ -291,7 +291,11 @@ const directions = libevent.EventReading | libevent.EventWriting
 
 // onEvent corrects what libevent reports of TLS, and finds the cause.
 func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, error) {
-	state := C.gtls_conn_event(c.c, C.short(native))
+	first := firstOf(codes)
+	if C.gtls_lib(first) == C.ERR_LIB_SYS { // OpenSSL 3.5 and newer report the errno of a write this way
+		errno, first = syscall.Errno(C.gtls_reason(first)), 0
+	}
+	state := C.gtls_conn_event(c.c, C.short(native), C.int(errno))
 	what := libevent.Events(native)
 	// A timeout may come together with an end or an error, which is then the cause.
 	timeout := what & libevent.EventTimeout
@@ -312,7 +316,7 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 		}
 		return native, nil
 	case state.refused != 0 && state.failed_before == 0: // OpenSSL's own end of it means nothing
-		return int(timeout | libevent.EventReading | libevent.EventError), c.causeOf(what, errno, codes, state)
+		return int(timeout | libevent.EventReading | libevent.EventError), c.causeOf(what, errno, first, state)
 	case state.close_notify != 0 && state.refused == 0 && what&libevent.EventEOF != 0:
 		// EventWriting says that a write has failed as well, because the peer has gone, or
 		// that the timeout is one of writing.
@@ -334,7 +338,7 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 		}
 		return native &^ int(libevent.EventEOF|libevent.EventError), os.ErrDeadlineExceeded
 	}
-	err := c.causeOf(what, errno, codes, state)
+	err := c.causeOf(what, errno, first, state)
 	if err != io.ErrUnexpectedEOF {
 		if what&libevent.EventEOF != 0 { // not close_notify, but what libevent makes of a fatal alert
 			what = what&^libevent.EventEOF | libevent.EventError
@@ -350,11 +354,21 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 // errFlood has the words of crypto/tls.
 var errFlood = errors.New("openssl: read: too many non-advancing records")
 
-// causeOf returns why the connection failed. libevent gives OpenSSL's codes in reverse order, and
-// then their class, an SSL_ERROR_, which belongs to no library. So the last code with a library
-// is OpenSSL's first error. When the bufferevent below a filter ends, libevent reports only
-// EventError, and errno has no meaning then.
-func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64, state C.struct_gtls_event) error {
+// firstOf returns OpenSSL's first error. libevent gives OpenSSL's codes in reverse order, and then their
+// class, an SSL_ERROR_, which belongs to no library.
+func firstOf(codes []uint64) (first C.ulong) {
+	for _, code := range codes {
+		if C.gtls_lib(C.ulong(code)) != 0 {
+			first = C.ulong(code)
+		}
+	}
+	return first
+}
+
+// causeOf returns why the connection failed; first is OpenSSL's first error, or 0. When the bufferevent
+// below a filter ends, libevent reports only EventError, and errno has no meaning then. Nor has it if
+// a timeout has come with a failed write.
+func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, first C.ulong, state C.struct_gtls_event) error {
 	if failed := c.failed.Swap(nil); failed != nil {
 		return *failed
 	}
@@ -370,21 +384,15 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64
 	case what&libevent.EventWriting != 0:
 		op = "write"
 	}
-	var first C.ulong
-	for _, code := range codes {
-		if C.gtls_lib(C.ulong(code)) != 0 {
-			first = C.ulong(code)
-		}
-	}
 	switch {
 	case C.gtls_is_unexpected_eof(first) != 0:
 		return io.ErrUnexpectedEOF
-	case C.gtls_lib(first) == C.ERR_LIB_SYS: // OpenSSL 3.5 and newer report the errno of a write this way
-		return &libevent.Error{Op: op, Err: syscall.Errno(C.gtls_reason(first))}
 	case first != 0:
 		return newError(op, first)
 	case state.socket_eof != 0 && state.nothing_received == 0 && what&libevent.EventReading != 0:
 		return io.ErrUnexpectedEOF
+	case op == "write" && (errno == 0 || errno == syscall.EAGAIN):
+		errno = syscall.EPIPE
 	case errno == 0 || errno == syscall.EAGAIN || errno == syscall.EINPROGRESS || what == libevent.EventError && state.nothing_received == 0:
 		return io.ErrUnexpectedEOF
 	}

@@ -3,6 +3,8 @@
  * event.c: what a connection knows of an event that libevent reports.
  */
 
+#include <errno.h>
+
 #include "conn.h"
 
 /* bufferevent_get_openssl_error gives the last code first, and at the end the class of the
@@ -23,8 +25,14 @@ int gtls_codes(struct bufferevent *bev, unsigned long *codes, int n)
 	return i;
 }
 
+/* Whether a write has failed because the peer takes no more. What the peer had sent before can be read. */
+static int is_failed_write(const struct gtls_conn *c, short what, int err)
+{
+	return err == EPIPE && c->open && (what & BEV_EVENT_WRITING) && !(what & BEV_EVENT_READING) && !gtls_has_failed(c);
+}
+
 /* The directions that an event has ended. */
-static short ended_by(const struct gtls_conn *c, short what)
+static short ended_by(const struct gtls_conn *c, short what, int err)
 {
 	short off = 0;
 
@@ -33,7 +41,7 @@ static short ended_by(const struct gtls_conn *c, short what)
 	if ((what & BEV_EVENT_EOF) && !(what & BEV_EVENT_WRITING))
 		return EV_READ;
 	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
-		return EV_READ | EV_WRITE;
+		return is_failed_write(c, what, err) ? EV_WRITE : EV_READ | EV_WRITE;
 	if (!(what & BEV_EVENT_TIMEOUT))
 		return 0;
 	if (what & BEV_EVENT_READING)
@@ -44,15 +52,20 @@ static short ended_by(const struct gtls_conn *c, short what)
 	return off || c->open ? off : EV_READ | EV_WRITE;
 }
 
-/* libevent leaves directions on that have ended, and stops writing when reading has ended.
- * This turns off what has ended, and has libevent write on. */
+/* libevent leaves directions on that have ended, and stops the other one as well. This turns off what
+ * has ended, and has libevent read or write on. */
 static void turn_off(struct gtls_conn *c, short off)
 {
-	if (off)
-		bufferevent_disable(c->bev, off);
-	if (off == EV_READ && (bufferevent_get_enabled(c->bev) & EV_WRITE) &&
-	    evbuffer_get_length(bufferevent_get_output(c->bev)))
-		bufferevent_enable(c->bev, EV_WRITE);
+	short on = (EV_READ | EV_WRITE) & ~off;
+
+	if (!off)
+		return;
+	bufferevent_disable(c->bev, off);
+	if (!evbuffer_get_length(bufferevent_get_output(c->bev)))
+		on &= ~EV_WRITE;
+	on &= bufferevent_get_enabled(c->bev);
+	if (on)
+		bufferevent_enable(c->bev, on);
 }
 
 void gtls_conn_restart(struct gtls_conn *c)
@@ -79,7 +92,7 @@ void gtls_conn_opened(struct gtls_conn *c)
 	gtls_guard_stop(c);
 }
 
-struct gtls_event gtls_conn_event(struct gtls_conn *c, short what)
+struct gtls_event gtls_conn_event(struct gtls_conn *c, short what, int err)
 {
 	struct gtls_event e;
 	BIO *bio;
@@ -99,13 +112,14 @@ struct gtls_event gtls_conn_event(struct gtls_conn *c, short what)
 	e.failed_before = c->failed;
 	e.refused = c->decided == GTLS_NO;
 	e.socket_eof = BIO_eof(bio) > 0;
-	if ((what & (e.refused ? BEV_EVENT_EOF | BEV_EVENT_ERROR : BEV_EVENT_ERROR)) && !SSL_in_before(c->ssl))
+	if ((what & (e.refused ? BEV_EVENT_EOF | BEV_EVENT_ERROR : BEV_EVENT_ERROR)) && !SSL_in_before(c->ssl) &&
+	    !is_failed_write(c, what, err))
 		c->failed = 1;
 	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))
 		gtls_guard_stop(c);
-	if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) && (ended_by(c, what) & EV_READ))
+	if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) && (ended_by(c, what, err) & EV_READ))
 		c->told_end = 1;
-	turn_off(c, ended_by(c, what));
+	turn_off(c, ended_by(c, what, err));
 	gtls_unlock(c);
 	return e;
 }

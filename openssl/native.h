@@ -136,7 +136,7 @@ struct gtls_event {
 };
 
 /* Turns off the directions that the event has ended. */
-struct gtls_event gtls_conn_event(struct gtls_conn *c, short what);
+struct gtls_event gtls_conn_event(struct gtls_conn *c, short what, int err);
 
 /* --- handshake.c ----------------------------------------------------------- */
 

@@ -3,6 +3,7 @@
 package chaos_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -237,7 +238,7 @@ func (e *end) broke(a *actor, b *libevent.BufferEvent, what libevent.Events, cau
 		e.endOfStream(a, b, cause)
 	}
 	e.out.cut("its writer was told of an error")
-	if e.speaksTLS() { // the end of both directions
+	if e.speaksTLS() && !errors.Is(cause, syscall.EPIPE) { // the end of both directions
 		e.in.cut("its reader was told of an error, which is the end of TLS")
 	}
 }

@@ -112,6 +112,10 @@ int glev_filter_within(void);
 /* Adds a timer of which the loop must not lose sight. If there is no memory for it, it fires
  * in this turn of the loop. */
 void glev_timer_add(struct event *ev, const struct timeval *tv);
+/* When a timeout passes, libevent deletes the event and makes it active. If the event is added
+ * before the timeout is told, libevent drops the timeout, and does not register the event. This
+ * is called after an event for `what` was added. If it returns 1, the event has to be added again. */
+int glev_event_was_dropped(struct event *ev, short what);
 
 /* --- due.c --------------------------------------------------------------- */
 

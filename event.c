@@ -45,12 +45,27 @@ struct glev_event *glev_event_new(struct glev_base *b, int fd, short what, uintp
 	return e;
 }
 
+int glev_event_was_dropped(struct event *ev, short what)
+{
+	return event_pending(ev, what | EV_TIMEOUT, NULL) == EV_TIMEOUT && event_del(ev) == 0;
+}
+
+static int add(struct event *ev, const struct timeval *tv)
+{
+	short what = event_get_events(ev) & (EV_READ | EV_WRITE);
+	int rc = event_add(ev, tv);
+
+	if (rc == 0 && what && glev_event_was_dropped(ev, what))
+		rc = event_add(ev, tv);
+	return rc;
+}
+
 int glev_event_add(struct glev_event *e, int64_t usec)
 {
 	struct timeval tv = {usec / 1000000, usec % 1000000};
 
 	errno = 0;
-	if (event_add(e->ev, usec < 0 ? NULL : &tv) < 0)
+	if (add(e->ev, usec < 0 ? NULL : &tv) < 0)
 		return -(errno ? errno : EINVAL);
 	return 0;
 }

@@ -3,6 +3,7 @@
 package libevent_test
 
 import (
+	"errors"
 	"os"
 	"os/signal"
 	"runtime"
@@ -66,6 +67,31 @@ func TestEventPersistAndTimeout(t *testing.T) {
 	require.NoError(t, e.Add(10*time.Millisecond))
 	testutil.Dispatch(t, base)
 	assert.Equal(t, []libevent.What{libevent.EvTimeout, libevent.EvTimeout, rd}, fired)
+}
+
+// The timeout of an event has passed, and the event is added again before that is told. Then it still
+// waits for its descriptor.
+func TestEventAddedAgainBeforeItsTimeoutIsTold(t *testing.T) {
+	for _, kind := range []libevent.What{rd, rd | libevent.EvPersist} {
+		base := testutil.NewBase(t)
+		a, b := testutil.Socketpair(t)
+		readable := make(chan struct{}, 1)
+		e, err := base.NewEvent(a, kind, func(fd int, what libevent.What) {
+			if what&rd != 0 {
+				_, err := syscall.Read(fd, make([]byte, 1))
+				assert.NoError(t, err)
+				readable <- struct{}{}
+			}
+		})
+		require.NoError(t, err)
+		pass(t, base, func() { assert.NoError(t, e.Add(10*time.Millisecond)) },
+			func() { assert.NoError(t, e.Add(time.Hour)) })
+		_, err = syscall.Write(b, []byte("x"))
+		require.NoError(t, err)
+		testutil.Receive(t, readable)
+		testutil.OnLoop(t, base, e.Free)
+		require.NoError(t, errors.Join(syscall.Close(a), syscall.Close(b)))
+	}
 }
 
 func TestEdgeTriggered(t *testing.T) {

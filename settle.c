@@ -181,14 +181,6 @@ void glev_settle_remind(struct glev_bev *r)
 	}
 }
 
-/* When a timeout passes, libevent deletes the event and makes it active. If the event is added
- * before the timeout is told, libevent drops the timeout, and does not register the event. This
- * is called after an event was added. If it returns 1, the event has to be added again. */
-static int was_dropped(struct event *ev, short what)
-{
-	return event_pending(ev, what | EV_TIMEOUT, NULL) == EV_TIMEOUT && event_del(ev) == 0;
-}
-
 /* Adds the reader's event, or restarts its timeout. */
 static int add_reader(struct glev_bev *r)
 {
@@ -197,7 +189,7 @@ static int add_reader(struct glev_bev *r)
 
 	if (event_add(ev, tv) < 0)
 		return -1;
-	if ((r->set.timed & EV_READ) && was_dropped(ev, EV_READ) && event_add(ev, tv) < 0)
+	if ((r->set.timed & EV_READ) && glev_event_was_dropped(ev, EV_READ) && event_add(ev, tv) < 0)
 		return -1;
 	r->fast.reading = 1;
 	glev_fast_again(r);
@@ -462,14 +454,14 @@ static int add_dropped_of(struct glev_bev *r)
 {
 	short again = 0;
 
-	if ((r->set.timed & EV_READ) && was_dropped(&r->bev->ev_read, EV_READ))
+	if ((r->set.timed & EV_READ) && glev_event_was_dropped(&r->bev->ev_read, EV_READ))
 		again |= EV_READ;
-	if ((r->set.timed & EV_WRITE) && was_dropped(&r->bev->ev_write, EV_WRITE))
+	if ((r->set.timed & EV_WRITE) && glev_event_was_dropped(&r->bev->ev_write, EV_WRITE))
 		again |= EV_WRITE;
 	return again ? bufferevent_enable(r->bev, again & bufferevent_get_enabled(r->bev)) : 0;
 }
 
-/* Adds libevent's own events again if they were dropped (see was_dropped). That also happens when
+/* Adds libevent's own events again if they were dropped (see glev_event_was_dropped). That also happens when
  * libevent adds them for reasons of its own: what is done to a filter may add those of the socket
  * below. The events of a pair or a filter are only timers, and need not be registered.
  *
@@ -776,7 +768,7 @@ void glev_settle_spill(struct glev_bev *r)
 
 /* libevent's own callback of the output, which runs after ours, begins to wait for the socket, and
  * does not tell if that has failed. Nor does it notice if it has dropped a timeout that had passed and
- * was not told (see was_dropped). So this begins to wait before. */
+ * was not told (see glev_event_was_dropped). So this begins to wait before. */
 void glev_settle_unsent(struct glev_bev *r)
 {
 	int pending;
@@ -840,7 +832,7 @@ static int restart_timeout(struct glev_bev *r, struct event *ev, short what, str
 		event_add(ev, tv);
 	else
 		event_remove_timer(ev);
-	if (!was_dropped(ev, what))
+	if (!glev_event_was_dropped(ev, what))
 		return 0;
 	(what == EV_READ ? assign_reader : assign_writer)(r);
 	return event_add(ev, tv);

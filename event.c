@@ -50,24 +50,23 @@ int glev_event_was_dropped(struct event *ev, short what)
 	return event_pending(ev, what | EV_TIMEOUT, NULL) == EV_TIMEOUT && event_del(ev) == 0;
 }
 
-static int add(struct event *ev, const struct timeval *tv)
+int64_t glev_event_add_common(struct glev_event *e, const struct timeval *tv)
 {
-	short what = event_get_events(ev) & (EV_READ | EV_WRITE);
-	int rc = event_add(ev, tv);
+	short what = event_get_events(e->ev) & (EV_READ | EV_WRITE);
+	int rc;
 
-	if (rc == 0 && what && glev_event_was_dropped(ev, what))
-		rc = event_add(ev, tv);
-	return rc;
+	errno = 0;
+	rc = event_add(e->ev, tv);
+	if (rc == 0 && what && glev_event_was_dropped(e->ev, what))
+		rc = event_add(e->ev, tv);
+	return rc < 0 ? -(errno ? errno : EINVAL) : 0;
 }
 
-int glev_event_add(struct glev_event *e, int64_t usec)
+int64_t glev_event_add(struct glev_event *e, int64_t usec)
 {
 	struct timeval tv = {usec / 1000000, usec % 1000000};
 
-	errno = 0;
-	if (add(e->ev, usec < 0 ? NULL : &tv) < 0)
-		return -(errno ? errno : EINVAL);
-	return 0;
+	return glev_event_add_common(e, usec < 0 ? NULL : &tv);
 }
 
 int glev_event_del(struct glev_event *e)

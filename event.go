@@ -152,7 +152,7 @@ func (e *Event) Add(d time.Duration) error {
 	if d >= 0 {
 		us = microseconds(d)
 	}
-	_, err := result(op, C.int64_t(C.glev_event_add(e.c, C.int64_t(us))))
+	_, err := result(op, C.glev_event_add(e.c, C.int64_t(us)))
 	return err
 }
 
@@ -280,7 +280,7 @@ func (e *Event) AddCommon(timeout *CommonTimeout) error {
 		return err
 	}
 	defer e.unlock()
-	_, err := result(op, C.int64_t(C.event_add(e.c.ev, timeout.tv)))
+	_, err := result(op, C.glev_event_add_common(e.c, timeout.tv))
 	return err
 }
 

@@ -72,8 +72,10 @@ func TestEventPersistAndTimeout(t *testing.T) {
 // The timeout of an event has passed, and the event is added again before that is told. Then it still
 // waits for its descriptor.
 func TestEventAddedAgainBeforeItsTimeoutIsTold(t *testing.T) {
-	for _, kind := range []libevent.What{rd, rd | libevent.EvPersist} {
+	for i, kind := range []libevent.What{rd, rd | libevent.EvPersist, rd} {
 		base := testutil.NewBase(t)
+		common, err := base.NewCommonTimeout(time.Hour)
+		require.NoError(t, err)
 		a, b := testutil.Socketpair(t)
 		readable := make(chan struct{}, 1)
 		e, err := base.NewEvent(a, kind, func(fd int, what libevent.What) {
@@ -85,7 +87,13 @@ func TestEventAddedAgainBeforeItsTimeoutIsTold(t *testing.T) {
 		})
 		require.NoError(t, err)
 		pass(t, base, func() { assert.NoError(t, e.Add(10*time.Millisecond)) },
-			func() { assert.NoError(t, e.Add(time.Hour)) })
+			func() {
+				if i == 2 {
+					assert.NoError(t, e.AddCommon(common))
+				} else {
+					assert.NoError(t, e.Add(time.Hour))
+				}
+			})
 		_, err = syscall.Write(b, []byte("x"))
 		require.NoError(t, err)
 		testutil.Receive(t, readable)

@@ -155,7 +155,9 @@ struct glev_event {
 };
 
 struct glev_event *glev_event_new(struct glev_base *b, int fd, short what, uintptr_t handle);
-int glev_event_add(struct glev_event *e, int64_t usec);
+int64_t glev_event_add(struct glev_event *e, int64_t usec);
+/* tv is NULL, a timeout, or a common timeout of the base. */
+int64_t glev_event_add_common(struct glev_event *e, const struct timeval *tv);
 int glev_event_del(struct glev_event *e);
 void glev_event_active(struct glev_event *e, short what);
 int glev_event_pending(struct glev_event *e, short what);

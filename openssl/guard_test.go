@@ -207,26 +207,53 @@ func (h *half) Read(p []byte) (int, error) {
 // A peer that asks for answers to KeyUpdates and reads none is cut off.
 func TestTooManyAnswersToKeyUpdates(t *testing.T) {
 	ca := newAuthority(t)
-	var keyLog bytes.Buffer
 	base := newLoop(t)
 	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256}})
-	a, b := testutil.Socketpair(t)
-	conn := newSocket(t, ctx, base, a)
-	read, events := watch(t, conn)
-	socket := fileConn(t, b)
-	require.NoError(t, tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", KeyLogWriter: &keyLog}).Handshake())
-	require.Equal(t, connected, testutil.Receive(t, events))
-	testutil.OnLoop(t, base, func() { fill(t, a) })
-	r := newRecords(t, keyLog.String())
-	for range 100 {
-		_, err := socket.Write(append(append(r.keyUpdate(true), r.keyUpdate(true)...), r.data("x")...))
-		require.NoError(t, err)
+	for _, filter := range []bool{false, true} {
+		var keyLog bytes.Buffer
+		a, b := testutil.Socketpair(t)
+		conn := newConn(t, ctx, base, a, filter)
+		read, events := watch(t, conn)
+		socket := fileConn(t, b)
+		require.NoError(t, tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", KeyLogWriter: &keyLog}).Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		testutil.OnLoop(t, base, func() { fill(t, a) })
+		r := newRecords(t, keyLog.String())
+		for range 100 {
+			_, err := socket.Write(append(append(r.keyUpdate(true), r.keyUpdate(true)...), r.data("x")...))
+			require.NoError(t, err)
+		}
+		assert.Equal(t, "x", testutil.Receive(t, read)[:1])
+		what := testutil.Receive(t, events)
+		assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
+		assert.ErrorIs(t, what.err, syscall.ENOBUFS)
+		conn.Free()
 	}
-	assert.Equal(t, "x", testutil.Receive(t, read)[:1])
-	what := testutil.Receive(t, events)
-	assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
-	assert.ErrorIs(t, what.err, syscall.ENOBUFS)
-	conn.Free()
+}
+
+// A peer that reads the answers may ask for as many as it likes.
+func TestManyAnswersToKeyUpdates(t *testing.T) {
+	ca := newAuthority(t)
+	base := newLoop(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256}})
+	for _, filter := range []bool{false, true} {
+		var keyLog bytes.Buffer
+		a, b := testutil.Socketpair(t)
+		conn := newConn(t, ctx, base, a, filter)
+		read, events := watch(t, conn)
+		socket := fileConn(t, b)
+		require.NoError(t, tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", KeyLogWriter: &keyLog}).Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		testutil.ReadAll(socket)
+		r := newRecords(t, keyLog.String())
+		for range 300 {
+			_, err := socket.Write(append(append(r.keyUpdate(true), r.keyUpdate(true)...), r.data("x")...))
+			require.NoError(t, err)
+			assert.Equal(t, "x", testutil.Receive(t, read))
+		}
+		assert.Empty(t, events)
+		conn.Free()
+	}
 }
 
 // fill writes to a socket until it has no room.

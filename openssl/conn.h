@@ -276,6 +276,8 @@ void gtls_guard_message(struct gtls_conn *c);
 /* -1 if there is no memory. */
 int gtls_output_init(struct gtls_conn *c);
 void gtls_output_free(struct gtls_conn *c);
+/* A record with data of a filter is written, so libevent drains the output next. Locked. */
+void gtls_output_may_drain(struct gtls_conn *c);
 
 /* --- under.c --------------------------------------------------------------- */
 

@@ -164,3 +164,39 @@ func TestAlertWithoutRoomBelow(t *testing.T) {
 	assert.ErrorContains(t, err, "bad record MAC")
 	c.top.Free()
 }
+
+func TestRenegotiationWithoutRoomBelow(t *testing.T) {
+	h := newHalfway(t, true, large)
+	c := &crowd{conn: h.conn, top: testutil.NewFilter(t, h.conn.BufferEvent, pass, pass, 0)}
+	c.stop(t)
+	h.release()
+	require.Equal(t, connected, testutil.Receive(t, h.shaken))
+	_, err := c.top.WriteString("after")
+	require.NoError(t, err)
+	assert.Equal(t, "after", take(t, h.read, 5))
+	c.top.Free()
+	h.conn.Free()
+	h.peer.Free()
+}
+
+// The bytes wait for the end of the handshake, and meanwhile libevent writes them again and again. If
+// they were gone, libevent would do so for ever in one call.
+func TestDrainInAHandshake(t *testing.T) {
+	versions(t, func(t *testing.T, version uint16) {
+		ca := newAuthority(t)
+		base := newLoop(t)
+		a, b := testutil.Socketpair(t)
+		conn := newConn(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version}), base, a, true)
+		_, events := watch(t, conn)
+		_, err := conn.WriteString("hello")
+		require.NoError(t, err)
+		require.NoError(t, conn.Enable(wr))
+		assert.ErrorIs(t, conn.Output().Drain(5), libevent.ErrFrozen)
+		peer := tls.Client(fileConn(t, b), &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+		require.NoError(t, peer.Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		takesAll(t, peer, []byte("hello"))
+		assert.ErrorIs(t, conn.Output().Prepend([]byte("x")), libevent.ErrFrozen)
+		conn.Free()
+	})
+}

@@ -64,6 +64,8 @@ int gtls_under_write(struct gtls_conn *c, BIO *bio, const void *p, int n)
 	}
 	if (is_data && high && (size_t)n > high - waiting)
 		n = (int)(high - waiting);
+	else if (is_data)
+		gtls_output_may_drain(c);
 	return evbuffer_add(out, p, (size_t)n) < 0 ? -1 : n;
 }
 

@@ -10,8 +10,10 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
+	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -162,6 +164,52 @@ func TestAnswerToAKeyUpdateDoesNotStopTheLoop(t *testing.T) {
 	go func() { _ = testutil.ReadAll(socket) }()
 	testutil.Eventually(t, func() bool { return conn.Output().Len() == 0 }, "the answer is written")
 	testutil.OnLoop(t, base, func() {})
+	conn.Free()
+}
+
+// A KeyUpdate is to be answered when libevent has written as much as it may in a row, and then a limit
+// stops the reading. The loop goes on.
+func TestAnswerToAKeyUpdateAfterALongWrite(t *testing.T) {
+	ca := newAuthority(t)
+	var keyLog bytes.Buffer
+	base := newLoop(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256}})
+	a, b := testutil.Socketpair(t)
+	conn, err := ctx.NewSocket(base, a, libevent.OptCloseOnFree|libevent.OptPlainIO)
+	require.NoError(t, err)
+	const first = 5000 // then what follows needs another piece of memory
+	read, events := make(chan int, 10), make(chan told, 10)
+	require.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
+		n := b.Input().Len()
+		if n > first {
+			assert.NoError(t, b.TakeReadLimit(2<<20))
+		}
+		read <- n
+	}, nil, func(b *libevent.BufferEvent, what libevent.Events) { events <- told{what, b.Err()} }))
+	require.NoError(t, conn.Enable(rd))
+	socket := fileConn(t, b)
+	require.NoError(t, tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", KeyLogWriter: &keyLog}).Handshake())
+	require.Equal(t, connected, testutil.Receive(t, events))
+	require.NoError(t, conn.SetRateLimit(&libevent.RateLimit{ReadRate: 1 << 20, Tick: time.Hour}))
+	for range 4 { // the socket has room for each
+		_, err := conn.Write(make([]byte, 64<<10))
+		require.NoError(t, err)
+		_, err = io.ReadFull(socket, make([]byte, 64<<10))
+		require.NoError(t, err)
+	}
+	testutil.Eventually(t, func() bool { return conn.Output().Len() == 0 }, "all is written")
+	r := newRecords(t, keyLog.String())
+	send := func(p []byte) int {
+		_, err := socket.Write(p)
+		require.NoError(t, err)
+		return testutil.Receive(t, read)
+	}
+	assert.Equal(t, first, send(r.data(strings.Repeat("x", first))))
+	assert.Equal(t, first+1, send(slices.Concat(r.data("x"), r.keyUpdate(true), r.keyUpdate(true))))
+	for range 3 {
+		testutil.OnLoop(t, base, func() {})
+	}
+	assert.Empty(t, events)
 	conn.Free()
 }
 

@@ -200,7 +200,8 @@ static int bio_read(BIO *bio, char *p, int n)
 }
 
 /* libevent writes as long as the peer takes what it writes. The socket can still be written
- * to, so libevent goes on in the next turn. */
+ * to, so libevent goes on in the next turn. This is only asked about data: what OpenSSL writes on
+ * its own must not wait. */
 static int wrote_enough(struct gtls_wire *w, const BIO *bio, int n)
 {
 	if (bio != w->plain)
@@ -339,7 +340,7 @@ static int bio_write(BIO *bio, const char *p, int n)
 	}
 	if (c->under.bev)
 		return gtls_under_write(c, bio, p, n);
-	if ((c->ask.gated || wrote_enough(w, bio, n)) && !gtls_has_failed(c) && !gtls_renegotiates_now(c))
+	if ((c->ask.gated && !gtls_has_failed(c)) || (!SSL_in_init(c->ssl) && wrote_enough(w, bio, n)))
 		return come_again(bio, BIO_FLAGS_WRITE);
 	done = write_late(w) < 0 ? -1 : write_socket(w, p, (size_t)n);
 	if (done < 0 && is_transient(errno) && (gtls_has_failed(c) || keeps_answer(c, p, (size_t)n)))

@@ -111,11 +111,9 @@ type Config struct {
 	HandshakeTimeout time.Duration
 
 	// Renegotiation allows either side a new handshake on an open connection of TLS 1.2 or
-	// below. It is for peers that are trusted: if the peer of a filter starts a handshake and
-	// does not go on with it, and meanwhile the output is drained, or a rate limit or a filter
-	// stops writing, libevent may loop for ever in one call, and the loop stands still. Sockets
-	// do not have this fault. HandshakeTimeout does not limit it, but SetTimeouts does. The context
-	// of GetConfigForClient may forbid it, but cannot allow it.
+	// below. It is for peers that are trusted: a peer may start as many handshakes as it likes, and
+	// each costs as much as the first one. HandshakeTimeout does not limit it, but SetTimeouts does.
+	// The context of GetConfigForClient may forbid it, but cannot allow it.
 	Renegotiation bool
 
 	// KeyLogWriter gets the secrets of the connections in the format of SSLKEYLOGFILE, for

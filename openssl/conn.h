@@ -100,6 +100,8 @@ struct gtls_under {
 	struct evbuffer_cb_entry *in_cb;
 	short end;               /* the end of its reading, which waits until its input is read, or 0 */
 	int end_err;             /* the errno of that */
+	size_t own;              /* bytes of OpenSSL's own that may still wait there */
+	int64_t own_from;        /* how many bytes had been written before the first of them */
 };
 
 /* guard.c: what the peer may cost. */
@@ -241,6 +243,8 @@ int gtls_ctx_use_staples(struct gtls_ctx *c);
 /* --- wire.c ---------------------------------------------------------------- */
 
 void gtls_wire_restart(struct gtls_conn *c);
+/* Gives a filter its BIO, which leads to the bufferevent below (under.c). -1 if there is no memory. */
+int gtls_wire_stand_on(struct gtls_conn *c);
 /* The bufferevent is freed: what is registered is removed. */
 void gtls_wire_quiet(struct gtls_conn *c);
 /* Called before libevent's callback of a handshake. Locked. */
@@ -250,6 +254,8 @@ void gtls_wire_free(struct gtls_conn *c);
 void gtls_wire_watch(struct gtls_conn *c, int fd);
 /* Whether OpenSSL has given the connection up: for a fatal alert, of the peer or its own. Locked. */
 int gtls_has_failed(const struct gtls_conn *c);
+/* How many bytes of what OpenSSL writes on its own may wait for room. Locked. */
+size_t gtls_most_late(const struct gtls_conn *c);
 
 /* --- guard.c --------------------------------------------------------------- */
 
@@ -270,6 +276,8 @@ void gtls_guard_message(struct gtls_conn *c);
 /* -1 if there is no memory. */
 int gtls_output_init(struct gtls_conn *c);
 void gtls_output_free(struct gtls_conn *c);
+/* A record with data of a filter is written, so libevent drains the output next. Locked. */
+void gtls_output_may_drain(struct gtls_conn *c);
 
 /* --- under.c --------------------------------------------------------------- */
 
@@ -278,6 +286,9 @@ int gtls_under_init(struct gtls_conn *c, struct bufferevent *under);
 void gtls_under_free(struct gtls_conn *c);
 /* Puts our callbacks in place of libevent's, if libevent has set its own. Locked. */
 void gtls_under_intercept(struct gtls_conn *c);
+/* What the BIO of a filter does. Locked. */
+int gtls_under_read(struct gtls_conn *c, BIO *bio, void *p, int n);
+int gtls_under_write(struct gtls_conn *c, BIO *bio, const void *p, int n);
 /* Has libevent start or continue the handshake of a filter, in the loop's next turn. */
 void gtls_under_wake(struct gtls_conn *c);
 

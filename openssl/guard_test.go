@@ -10,8 +10,10 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
+	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -165,6 +167,52 @@ func TestAnswerToAKeyUpdateDoesNotStopTheLoop(t *testing.T) {
 	conn.Free()
 }
 
+// A KeyUpdate is to be answered when libevent has written as much as it may in a row, and then a limit
+// stops the reading. The loop goes on.
+func TestAnswerToAKeyUpdateAfterALongWrite(t *testing.T) {
+	ca := newAuthority(t)
+	var keyLog bytes.Buffer
+	base := newLoop(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256}})
+	a, b := testutil.Socketpair(t)
+	conn, err := ctx.NewSocket(base, a, libevent.OptCloseOnFree|libevent.OptPlainIO)
+	require.NoError(t, err)
+	const first = 5000 // then what follows needs another piece of memory
+	read, events := make(chan int, 10), make(chan told, 10)
+	require.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
+		n := b.Input().Len()
+		if n > first {
+			assert.NoError(t, b.TakeReadLimit(2<<20))
+		}
+		read <- n
+	}, nil, func(b *libevent.BufferEvent, what libevent.Events) { events <- told{what, b.Err()} }))
+	require.NoError(t, conn.Enable(rd))
+	socket := fileConn(t, b)
+	require.NoError(t, tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", KeyLogWriter: &keyLog}).Handshake())
+	require.Equal(t, connected, testutil.Receive(t, events))
+	require.NoError(t, conn.SetRateLimit(&libevent.RateLimit{ReadRate: 1 << 20, Tick: time.Hour}))
+	for range 4 { // the socket has room for each
+		_, err := conn.Write(make([]byte, 64<<10))
+		require.NoError(t, err)
+		_, err = io.ReadFull(socket, make([]byte, 64<<10))
+		require.NoError(t, err)
+	}
+	testutil.Eventually(t, func() bool { return conn.Output().Len() == 0 }, "all is written")
+	r := newRecords(t, keyLog.String())
+	send := func(p []byte) int {
+		_, err := socket.Write(p)
+		require.NoError(t, err)
+		return testutil.Receive(t, read)
+	}
+	assert.Equal(t, first, send(r.data(strings.Repeat("x", first))))
+	assert.Equal(t, first+1, send(slices.Concat(r.data("x"), r.keyUpdate(true), r.keyUpdate(true))))
+	for range 3 {
+		testutil.OnLoop(t, base, func() {})
+	}
+	assert.Empty(t, events)
+	conn.Free()
+}
+
 // A connection fails while the socket is full, so that the alert cannot be written. Reading is
 // enabled again, and a filter stops it. The loop goes on.
 func TestAlertDoesNotStopTheLoop(t *testing.T) {
@@ -207,26 +255,53 @@ func (h *half) Read(p []byte) (int, error) {
 // A peer that asks for answers to KeyUpdates and reads none is cut off.
 func TestTooManyAnswersToKeyUpdates(t *testing.T) {
 	ca := newAuthority(t)
-	var keyLog bytes.Buffer
 	base := newLoop(t)
 	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256}})
-	a, b := testutil.Socketpair(t)
-	conn := newSocket(t, ctx, base, a)
-	read, events := watch(t, conn)
-	socket := fileConn(t, b)
-	require.NoError(t, tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", KeyLogWriter: &keyLog}).Handshake())
-	require.Equal(t, connected, testutil.Receive(t, events))
-	testutil.OnLoop(t, base, func() { fill(t, a) })
-	r := newRecords(t, keyLog.String())
-	for range 100 {
-		_, err := socket.Write(append(append(r.keyUpdate(true), r.keyUpdate(true)...), r.data("x")...))
-		require.NoError(t, err)
+	for _, filter := range []bool{false, true} {
+		var keyLog bytes.Buffer
+		a, b := testutil.Socketpair(t)
+		conn := newConn(t, ctx, base, a, filter)
+		read, events := watch(t, conn)
+		socket := fileConn(t, b)
+		require.NoError(t, tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", KeyLogWriter: &keyLog}).Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		testutil.OnLoop(t, base, func() { fill(t, a) })
+		r := newRecords(t, keyLog.String())
+		for range 100 {
+			_, err := socket.Write(append(append(r.keyUpdate(true), r.keyUpdate(true)...), r.data("x")...))
+			require.NoError(t, err)
+		}
+		assert.Equal(t, "x", testutil.Receive(t, read)[:1])
+		what := testutil.Receive(t, events)
+		assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
+		assert.ErrorIs(t, what.err, syscall.ENOBUFS)
+		conn.Free()
 	}
-	assert.Equal(t, "x", testutil.Receive(t, read)[:1])
-	what := testutil.Receive(t, events)
-	assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
-	assert.ErrorIs(t, what.err, syscall.ENOBUFS)
-	conn.Free()
+}
+
+// A peer that reads the answers may ask for as many as it likes.
+func TestManyAnswersToKeyUpdates(t *testing.T) {
+	ca := newAuthority(t)
+	base := newLoop(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256}})
+	for _, filter := range []bool{false, true} {
+		var keyLog bytes.Buffer
+		a, b := testutil.Socketpair(t)
+		conn := newConn(t, ctx, base, a, filter)
+		read, events := watch(t, conn)
+		socket := fileConn(t, b)
+		require.NoError(t, tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", KeyLogWriter: &keyLog}).Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		testutil.ReadAll(socket)
+		r := newRecords(t, keyLog.String())
+		for range 300 {
+			_, err := socket.Write(append(append(r.keyUpdate(true), r.keyUpdate(true)...), r.data("x")...))
+			require.NoError(t, err)
+			assert.Equal(t, "x", testutil.Receive(t, read))
+		}
+		assert.Empty(t, events)
+		conn.Free()
+	}
 }
 
 // fill writes to a socket until it has no room.

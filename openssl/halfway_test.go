@@ -5,8 +5,6 @@ package openssl_test
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"net"
 	"os"
 	"syscall"
@@ -32,24 +30,23 @@ type halfway struct {
 	release    func()        // the client's loop
 }
 
-func newHalfway(t *testing.T, large bool) *halfway {
+func newHalfway(t *testing.T, filter bool, change func(*x509.Certificate)) *halfway {
 	t.Helper()
 	ca := newAuthority(t)
-	cert := ca.issueWith(t, newKey(t), func(c *x509.Certificate) {
-		if large {
-			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 99999, 1}, Value: make([]byte, 60<<10)}}
-		}
-	}, "example.test")
+	cert := ca.issueWith(t, newKey(t), change, "example.test")
 	a, b := testutil.Socketpair(t)
 	h := &halfway{fd: a}
-	h.conn = newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{cert}, MaxVersion: tls.VersionTLS12, Renegotiation: true}), newLoop(t), a)
+	h.conn = newConn(t, server(t, &openssl.Config{Certificates: []tls.Certificate{cert}, MaxVersion: tls.VersionTLS12, Renegotiation: true}), newLoop(t), a, filter)
 	h.peer = newSocket(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", Renegotiation: true}), newLoop(t), b)
 	_, h.events = watch(t, h.conn)
 	h.read, h.shaken = watch(t, h.peer)
 	require.Equal(t, connected, testutil.Receive(t, h.events))
 	require.Equal(t, connected, testutil.Receive(t, h.shaken))
-	if large { // what the server answers does not fit
+	if change != nil { // what the server answers does not fit
 		require.NoError(t, syscall.SetsockoptInt(a, syscall.SOL_SOCKET, syscall.SO_SNDBUF, 8<<10))
+		if filter {
+			require.NoError(t, h.conn.Underlying().SetWatermark(wr, 0, 600))
+		}
 	}
 	begun, may := make(chan struct{}), make(chan struct{})
 	testutil.OnLoop(t, h.conn.Base(), func() { // a quick answer would be read at once
@@ -69,10 +66,12 @@ func newHalfway(t *testing.T, large bool) *halfway {
 // arrives waits until there is something to read in a socket.
 func arrives(t *testing.T, fd int) {
 	t.Helper()
-	testutil.Eventually(t, func() bool {
-		n, _, _ := syscall.Recvfrom(fd, make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		return n > 0
-	}, "the peer answers")
+	testutil.Eventually(t, func() bool { return readable(fd) }, "the peer answers")
+}
+
+func readable(fd int) bool {
+	n, _, _ := syscall.Recvfrom(fd, make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	return n > 0
 }
 
 // turns waits for some turns of the server's loop.
@@ -107,25 +106,33 @@ func exhaust(t *testing.T, h *halfway) *libevent.RateLimitGroup {
 	return group
 }
 
-// What the server wanted to write in the middle of a renegotiation is taken back.
+// What the server wanted to write in the middle of a renegotiation is taken back. On a filter it cannot be.
 func TestDrainInARenegotiation(t *testing.T) {
-	h := newHalfway(t, false)
-	_, err := h.conn.WriteString("taken back")
-	require.NoError(t, err)
-	h.turns(t)
-	require.NoError(t, h.conn.Output().Drain(h.conn.Output().Len()))
-	h.release()
-	require.Equal(t, connected, testutil.Receive(t, h.shaken))
-	_, err = h.conn.WriteString("after")
-	require.NoError(t, err)
-	assert.Equal(t, "after", take(t, h.read, 5))
-	h.conn.Free()
-	h.peer.Free()
+	for _, filter := range []bool{false, true} {
+		h, want := newHalfway(t, filter, nil), "after"
+		_, err := h.conn.WriteString("taken back")
+		require.NoError(t, err)
+		h.turns(t)
+		err = h.conn.Output().Drain(h.conn.Output().Len())
+		if filter {
+			assert.ErrorIs(t, err, libevent.ErrFrozen)
+			want = "taken backafter"
+		} else {
+			assert.NoError(t, err)
+		}
+		h.release()
+		require.Equal(t, connected, testutil.Receive(t, h.shaken))
+		_, err = h.conn.WriteString("after")
+		require.NoError(t, err)
+		assert.Equal(t, want, take(t, h.read, len(want)))
+		h.conn.Free()
+		h.peer.Free()
+	}
 }
 
 // The server may not write any more when it has something to write in the middle of a renegotiation.
 func TestWriteLimitInARenegotiation(t *testing.T) {
-	h := newHalfway(t, false)
+	h := newHalfway(t, false, nil)
 	_, err := h.conn.WriteString("before")
 	require.NoError(t, err)
 	h.turns(t)
@@ -142,7 +149,7 @@ func TestWriteLimitInARenegotiation(t *testing.T) {
 
 // The server may not read any more when its part of a renegotiation finds no room in the socket.
 func TestReadLimitInARenegotiation(t *testing.T) {
-	h := newHalfway(t, true)
+	h := newHalfway(t, false, large)
 	group := exhaust(t, h)
 	h.turns(t)
 	h.release()
@@ -157,7 +164,7 @@ func TestReadLimitInARenegotiation(t *testing.T) {
 // The server does not read when it has something to write in the middle of a renegotiation.
 func TestWriteWithoutReadingInARenegotiation(t *testing.T) {
 	for _, flush := range []bool{false, true} {
-		h := newHalfway(t, false)
+		h := newHalfway(t, false, nil)
 		_, err := h.conn.WriteString("before")
 		require.NoError(t, err)
 		h.turns(t)
@@ -182,7 +189,7 @@ func TestWriteWithoutReadingInARenegotiation(t *testing.T) {
 // The client does not go on with a renegotiation. The server's timeout of writing passes, also if it does not read.
 func TestWriteTimeoutInARenegotiation(t *testing.T) {
 	for _, reads := range []bool{false, true} {
-		h := newHalfway(t, false)
+		h := newHalfway(t, false, nil)
 		if !reads {
 			require.NoError(t, h.conn.Disable(rd))
 		}

@@ -9,7 +9,8 @@
  * the socket. So on a socket libevent does not write during such a handshake, and what OpenSSL
  * has to send does not wait for room (wire.c). ev_write has no descriptor meanwhile, so that
  * libevent's timeout of writing goes on. If reading is off as well, an event of ours has
- * OpenSSL go on with the handshake, because what is to be written would wait for ever.
+ * OpenSSL go on with the handshake, because what is to be written would wait for ever. On a filter
+ * output.c and under.c prevent both.
  *
  * libevent puts its own callbacks back when a handshake ends, so callbacks of ours stand before
  * them again after each call.

@@ -14,6 +14,61 @@
 
 enum { MOST_READ = 4096 }; /* from a socket in one turn, in bytes; libevent 2.1 has the same bound */
 
+/* --- the BIO -------------------------------------------------------------------- */
+
+int gtls_under_read(struct gtls_conn *c, BIO *bio, void *p, int n)
+{
+	struct evbuffer *in = bufferevent_get_input(c->under.bev);
+
+	if (evbuffer_get_length(in))
+		return evbuffer_remove(in, p, (size_t)n);
+	BIO_set_retry_read(bio);
+	return -1;
+}
+
+/* Whether too much of what OpenSSL writes on its own would wait below: more was written since bytes that
+ * are still there. A first handshake and an alert come once. */
+static int owns_too_much(struct gtls_conn *c, size_t n, int64_t written, size_t waiting)
+{
+	struct gtls_under *u = &c->under;
+
+	if (!c->open || gtls_has_failed(c))
+		return 0;
+	if (written - (int64_t)waiting >= u->own_from) {
+		u->own = 0;
+		u->own_from = written;
+	}
+	u->own += n;
+	return u->own > gtls_most_late(c);
+}
+
+/*
+ * Data waits for room below, if there is a high mark. What OpenSSL writes on its own does not: messages
+ * of a handshake, answers to KeyUpdates, alerts. An SSL_read may have to write these. While libevent
+ * waits until they can be written, and a filter above or a high mark has stopped its reading, libevent
+ * loops for ever in one call. libevent's own BIO has them wait, too.
+ */
+int gtls_under_write(struct gtls_conn *c, BIO *bio, const void *p, int n)
+{
+	struct evbuffer *out = bufferevent_get_output(c->under.bev);
+	size_t high = c->under.bev->wm_write.high, waiting = evbuffer_get_length(out);
+	int is_data = !SSL_in_init(c->ssl);
+
+	if (is_data && high && high <= waiting) {
+		BIO_set_retry_write(bio);
+		return -1;
+	}
+	if (!is_data && owns_too_much(c, (size_t)n, (int64_t)BIO_number_written(bio), waiting)) {
+		errno = ENOBUFS;
+		return -1;
+	}
+	if (is_data && high && (size_t)n > high - waiting)
+		n = (int)(high - waiting);
+	else if (is_data)
+		gtls_output_may_drain(c);
+	return evbuffer_add(out, p, (size_t)n) < 0 ? -1 : n;
+}
+
 /* --- callbacks ------------------------------------------------------------------ */
 
 static void on_read(struct bufferevent *bev, void *arg)
@@ -113,6 +168,8 @@ static void read_little(struct bufferevent *bev)
 
 int gtls_under_init(struct gtls_conn *c, struct bufferevent *under)
 {
+	if (gtls_wire_stand_on(c) < 0)
+		return -1;
 	c->under.in_cb = evbuffer_add_cb(bufferevent_get_input(under), on_input, c);
 	if (!c->under.in_cb)
 		return -1;

@@ -172,6 +172,8 @@ static int bio_read(BIO *bio, char *p, int n)
 		errno = EPROTO;
 		return -1;
 	}
+	if (c->under.bev)
+		return gtls_under_read(c, bio, p, n);
 	if (c->ask.gated || read_enough(c))
 		return come_again(bio, BIO_FLAGS_READ);
 	if (unread(w) == 0 && !w->room) {
@@ -198,7 +200,8 @@ static int bio_read(BIO *bio, char *p, int n)
 }
 
 /* libevent writes as long as the peer takes what it writes. The socket can still be written
- * to, so libevent goes on in the next turn. */
+ * to, so libevent goes on in the next turn. This is only asked about data: what OpenSSL writes on
+ * its own must not wait. */
 static int wrote_enough(struct gtls_wire *w, const BIO *bio, int n)
 {
 	if (bio != w->plain)
@@ -295,16 +298,20 @@ static void await_room(struct gtls_conn *c)
 	event_add(&w->flight, NULL);
 }
 
+size_t gtls_most_late(const struct gtls_conn *c)
+{
+	return gtls_renegotiates_now(c) ? MOST_FLIGHT : MOST_LATE;
+}
+
 static int keeps_answer(struct gtls_conn *c, const void *p, size_t n)
 {
 	struct gtls_wire *w = &c->wire;
 	int again = gtls_renegotiates_now(c);
-	size_t most = again ? MOST_FLIGHT : MOST_LATE;
 	unsigned char *late;
 
 	if (!again && !is_key_update(c))
 		return 0;
-	late = w->late_end + n <= most ? realloc(w->late, w->late_end + n) : NULL;
+	late = w->late_end + n <= gtls_most_late(c) ? realloc(w->late, w->late_end + n) : NULL;
 	if (!late) {
 		errno = ENOBUFS;
 		return 0;
@@ -331,7 +338,9 @@ static int bio_write(BIO *bio, const char *p, int n)
 		errno = EPROTO;
 		return -1;
 	}
-	if ((c->ask.gated || wrote_enough(w, bio, n)) && !gtls_has_failed(c) && !gtls_renegotiates_now(c))
+	if (c->under.bev)
+		return gtls_under_write(c, bio, p, n);
+	if ((c->ask.gated && !gtls_has_failed(c)) || (!SSL_in_init(c->ssl) && wrote_enough(w, bio, n)))
 		return come_again(bio, BIO_FLAGS_WRITE);
 	done = write_late(w) < 0 ? -1 : write_socket(w, p, (size_t)n);
 	if (done < 0 && is_transient(errno) && (gtls_has_failed(c) || keeps_answer(c, p, (size_t)n)))
@@ -423,6 +432,16 @@ static void use_bio(struct gtls_conn *c, BIO *bio)
 {
 	BIO_up_ref(bio);
 	SSL_set_bio(c->ssl, bio, bio);
+}
+
+int gtls_wire_stand_on(struct gtls_conn *c)
+{
+	c->wire.fd = -1;
+	c->wire.plain = new_bio(c);
+	if (!c->wire.plain)
+		return -1;
+	use_bio(c, c->wire.plain);
+	return 0;
 }
 
 /* OpenSSL cannot forget a connection in the middle of a renegotiation, so libevent has only

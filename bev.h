@@ -493,6 +493,8 @@ void glev_fast_finish(struct glev_bev *r);
 int glev_fast_receives(struct glev_bev *r);
 /* The writer was called. */
 void glev_fast_writable(struct glev_bev *r, short what);
+/* The timer of glev_settle_remind. */
+void glev_fast_remind(struct glev_bev *r);
 /* Writes what callbacks have appended to outputs. */
 void glev_base_flush(struct glev_base *b);
 /* Takes the record off the list of those outputs. */

@@ -220,6 +220,13 @@ void glev_on_writable(evutil_socket_t fd, short what, void *arg)
 	glev_fast_writable(arg, what);
 }
 
+void glev_on_reminder(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	glev_fast_remind(arg);
+}
+
 /* Under the lock, on the thread that changed the input. */
 void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 {

@@ -29,6 +29,7 @@ enum bufferevent_filter_result glev_on_filter_out(struct evbuffer *src, struct e
 void glev_on_filter_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_readable(evutil_socket_t fd, short what, void *arg);
 void glev_on_writable(evutil_socket_t fd, short what, void *arg);
+void glev_on_reminder(evutil_socket_t fd, short what, void *arg);
 void glev_on_unsent(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);

@@ -263,7 +263,7 @@ int glev_fast_read(struct glev_bev *r, short what)
 	glev_bev_lock_past(r);
 	/* Another thread may have turned reading off while this one waited for the lock. */
 	if (r->fast.reading && !r->in.lent) {
-		if (what == EV_TIMEOUT && !glev_fast_pending(r)) {
+		if (what == EV_TIMEOUT && evutil_timerisset(&r->set.read_timeout) && !glev_fast_pending(r)) {
 			end_of_reading(r, BEV_EVENT_TIMEOUT, 0);
 		} else {
 			total = read_turn(r, &last);
@@ -532,27 +532,33 @@ void glev_fast_write(struct glev_bev *r)
 		write_out(r, len);
 }
 
-/* The writer may also have been added with nothing to write, because WRITE was enabled. */
+/* The writer may also have been added with nothing to write, because WRITE was enabled. Another thread may
+ * have written, or taken the timeout away, while this one waited for the lock. */
 void glev_fast_writable(struct glev_bev *r, short what)
 {
+	struct glev_writer *w = r->fast.writer;
 	size_t len;
 
 	glev_bev_lock(r);
 	len = evbuffer_get_length(r->out.evb);
-	if (!r->fast.on && (bufferevent_get_enabled(r->bev) & EV_READ)) {
-		glev_settle_remind(r);
-	} else if (!r->fast.writer->writing) {
-		/* Another thread has written meanwhile. */
-	} else if (what == EV_TIMEOUT) {
+	if (w->writing && what == EV_TIMEOUT && evutil_timerisset(&w->timeout)) {
 		glev_settle_end(r, EV_WRITE);
 		glev_settle_tell(r, BEV_EVENT_TIMEOUT | BEV_EVENT_WRITING, 0);
-	} else if (len) {
+	} else if (w->writing && len) {
 		write_out(r, len);
-	} else {
+	} else if (w->writing) {
 		glev_settle_output(r);
 		if (glev_bev_wants(r, GLEV_CB_WRITE))
 			bufferevent_trigger(r->bev, EV_WRITE, BEV_TRIG_DEFER_CALLBACKS);
 	}
+	glev_bev_unlock(r);
+}
+
+void glev_fast_remind(struct glev_bev *r)
+{
+	glev_bev_lock(r);
+	if (bufferevent_get_enabled(r->bev) & EV_READ)
+		glev_settle_remind(r);
 	glev_bev_unlock(r);
 }
 

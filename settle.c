@@ -94,10 +94,11 @@ struct event *glev_fast_writer_event(struct glev_bev *r)
 	return (struct event *)(r->fast.writer + 1);
 }
 
-/* While libevent writes, the writer's event is a timer; see glev_settle_remind. */
+/* While libevent writes, the writer's event is a timer; see glev_settle_remind. It has a callback of its
+ * own: when the callback gets the lock, the event may be the writer's again. */
 static void be_reminder(struct glev_bev *r)
 {
-	event_assign(glev_fast_writer_event(r), r->base->base, -1, EV_FINALIZE, glev_on_writable, r);
+	event_assign(glev_fast_writer_event(r), r->base->base, -1, EV_FINALIZE, glev_on_reminder, r);
 	watch_input(r);
 }
 

@@ -108,6 +108,7 @@ struct gtls_under {
 struct gtls_guard {
 	struct timeval limit;   /* of a handshake; 0 for none */
 	struct event *deadline; /* its end, or NULL */
+	int8_t running;         /* the handshake has begun, and is to end before that */
 	int without_data;       /* records and messages in a row since the last record with data */
 	int messages;           /* that have ended in the present record */
 	int8_t flooded;         /* there were too many */

@@ -25,7 +25,8 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	gtls_lock(c);
-	if (!c->open)
+	/* While this waited for the lock, another thread may have stopped the timer, and started it again. */
+	if (!c->open && c->guard.running && !event_pending(c->guard.deadline, EV_TIMEOUT, NULL))
 		bufferevent_trigger_event(c->bev, BEV_EVENT_TIMEOUT, BEV_TRIG_DEFER_CALLBACKS);
 	gtls_unlock(c);
 }
@@ -53,14 +54,17 @@ void gtls_guard_restart(struct gtls_conn *c)
 
 void gtls_guard_start(struct gtls_conn *c)
 {
-	if (c->guard.deadline)
-		event_add(c->guard.deadline, &c->guard.limit);
+	if (!c->guard.deadline)
+		return;
+	event_add(c->guard.deadline, &c->guard.limit);
+	c->guard.running = 1;
 }
 
 void gtls_guard_stop(struct gtls_conn *c)
 {
 	if (c->guard.deadline)
 		event_del(c->guard.deadline);
+	c->guard.running = 0;
 }
 
 static void count(struct gtls_conn *c)

@@ -66,7 +66,10 @@ int gtls_under_write(struct gtls_conn *c, BIO *bio, const void *p, int n)
 		n = (int)(high - waiting);
 	else if (is_data)
 		gtls_output_may_drain(c);
-	return evbuffer_add(out, p, (size_t)n) < 0 ? -1 : n;
+	if (evbuffer_add(out, p, (size_t)n) == 0)
+		return n;
+	errno = ENOMEM;
+	return -1;
 }
 
 /* --- callbacks ------------------------------------------------------------------ */

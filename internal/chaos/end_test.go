@@ -238,7 +238,8 @@ func (e *end) broke(a *actor, b *libevent.BufferEvent, what libevent.Events, cau
 		e.endOfStream(a, b, cause)
 	}
 	e.out.cut("its writer was told of an error")
-	if e.speaksTLS() && !errors.Is(cause, syscall.EPIPE) { // the end of both directions
+	failedWrite := what&libevent.EventWriting != 0 && errors.Is(cause, syscall.EPIPE)
+	if e.speaksTLS() && !failedWrite { // the end of both directions
 		e.in.cut("its reader was told of an error, which is the end of TLS")
 	}
 }

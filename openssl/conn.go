@@ -348,7 +348,10 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 }
 
 // errFlood has the words of crypto/tls.
-var errFlood = errors.New("openssl: read: too many non-advancing records")
+var (
+	errFlood = errors.New("openssl: read: too many non-advancing records")
+	errHalt  = errors.New("openssl: write: the peer has sent only a part of a handshake message")
+)
 
 // causeOf returns why the connection failed. libevent gives OpenSSL's codes in reverse order, and
 // then their class, an SSL_ERROR_, which belongs to no library. So the last code with a library
@@ -358,8 +361,11 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64
 	if failed := c.failed.Swap(nil); failed != nil {
 		return *failed
 	}
-	if state.flooded != 0 {
+	switch state.gave_up {
+	case C.GTLS_FLOODED:
 		return errFlood
+	case C.GTLS_HALTED:
+		return errHalt
 	}
 	op := "read"
 	switch {

@@ -109,7 +109,8 @@
 // EventEOF with io.EOF means that the peer has ended the connection with close_notify, TLS's
 // own message for that. A connection that ends without it is EventError with
 // io.ErrUnexpectedEOF, whether the peer or an attacker has cut it. A connection that is reset
-// is EventError with ECONNRESET. CloseWrite sends close_notify when the output is written, and
+// is EventError with ECONNRESET. OpenSSL cannot write while it has only a part of a KeyUpdate, or
+// of another message of TLS 1.3. If there is something to write then, that is EventError, too. CloseWrite sends close_notify when the output is written, and
 // reading goes on. FreeAfterFlush does the same and then frees, without blocking the loop. Free
 // sends nothing, so to the peer the connection is cut.
 package openssl

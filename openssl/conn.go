@@ -351,6 +351,7 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 var (
 	errFlood = errors.New("openssl: read: too many non-advancing records")
 	errHalt  = errors.New("openssl: write: the peer has sent only a part of a handshake message")
+	errShare = errors.New("openssl: handshake: the client offers more than 16 key shares")
 )
 
 // causeOf returns why the connection failed. libevent gives OpenSSL's codes in reverse order, and
@@ -366,6 +367,8 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, codes []uint64
 		return errFlood
 	case C.GTLS_HALTED:
 		return errHalt
+	case C.GTLS_TOO_MANY_SHARES:
+		return errShare
 	}
 	op := "read"
 	switch {

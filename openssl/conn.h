@@ -108,7 +108,7 @@ struct gtls_guard {
 	struct event *deadline; /* its end, or NULL */
 	int without_data;       /* records and messages in a row since the last record with data */
 	int messages;           /* that have ended in the present record */
-	int8_t gave_up;         /* the peer has cost too much: GTLS_FLOODED, GTLS_HALTED or 0 */
+	int8_t gave_up;         /* what the peer has done, a GTLS_ of native.h, or 0 */
 };
 
 /* handshake.c: a question to Go that a handshake has. */

@@ -128,6 +128,7 @@ SSL *gtls_conn_ssl(struct gtls_conn *c);
 enum {
 	GTLS_FLOODED = 1, /* it has sent too many records without data */
 	GTLS_HALTED,      /* it has sent a part of a message of a handshake, and a write waits for the rest */
+	GTLS_TOO_MANY_SHARES, /* it offers too many key shares */
 };
 
 /* What the connection knows when libevent reports an event. */
@@ -135,7 +136,7 @@ struct gtls_event {
 	int close_notify;     /* the peer has sent close_notify */
 	int open;             /* the handshake is done */
 	int nothing_received; /* it is not, and the peer has not sent a byte */
-	int gave_up;          /* why the connection ends: GTLS_FLOODED, GTLS_HALTED, or 0 */
+	int gave_up;          /* why the connection ends: one of these, or 0 */
 	int failed_before;    /* an error of this connection was reported already */
 	int socket_eof;       /* the socket has ended */
 	int refused;          /* Go has said that the connection must not be reported */

@@ -327,7 +327,7 @@ static int bio_write(BIO *bio, const char *p, int n)
 		return n;
 	BIO_clear_retry_flags(bio);
 	w->blocked = 1;
-	if (c->guard.gave_up || (c->ask.refused && !gtls_has_failed(c))) {
+	if ((c->guard.gave_up || c->ask.refused) && !gtls_has_failed(c)) {
 		errno = EPROTO;
 		return -1;
 	}

@@ -155,6 +155,19 @@ static int ask_hello(SSL *ssl, int *alert)
 	return rc > 0 ? SSL_CLIENT_HELLO_SUCCESS : rc < 0 ? SSL_CLIENT_HELLO_RETRY : SSL_CLIENT_HELLO_ERROR;
 }
 
+/* OpenSSL looks for the group of each key share among all groups of the client, which can be 10,000
+ * of both. Clients send one to three shares. */
+static int has_few_shares(SSL *ssl)
+{
+	enum { MOST_SHARES = 16 };
+	struct gtls_bytes shares = extension(ssl, TLSEXT_TYPE_key_share);
+	size_t at, count = 0;
+
+	for (at = 2; at + 4 <= shares.n && count <= MOST_SHARES; count++)
+		at += 4 + ((size_t)shares.p[at + 2] << 8 | shares.p[at + 3]);
+	return count <= MOST_SHARES;
+}
+
 /* Asks Go about a client's first message, and later knows the answer. */
 int gtls_on_hello(SSL *ssl, int *alert, void *arg)
 {
@@ -162,6 +175,10 @@ int gtls_on_hello(SSL *ssl, int *alert, void *arg)
 
 	(void)arg;
 	*alert = SSL_AD_ILLEGAL_PARAMETER;
+	if (!has_few_shares(ssl)) {
+		c->guard.gave_up = GTLS_TOO_MANY_SHARES;
+		return SSL_CLIENT_HELLO_ERROR;
+	}
 	if (!keep_name(c, name_in(extension(ssl, TLSEXT_TYPE_server_name))))
 		return SSL_CLIENT_HELLO_ERROR;
 	return c->ctx->asks_hello ? ask_hello(ssl, alert) : SSL_CLIENT_HELLO_SUCCESS;
@@ -241,6 +258,8 @@ void gtls_on_info(const SSL *ssl, int where, int ret)
 		gtls_ask_restart(c);
 	if ((where & SSL_CB_HANDSHAKE_DONE) && !c->ask.may_rest)
 		gtls_handshake_done(c);
+	if ((where & SSL_CB_EXIT) && ret <= 0)
+		gtls_guard_halt(c);
 	if (c->code)
 		return;
 	if (!(where & SSL_CB_ALERT))

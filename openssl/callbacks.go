@@ -74,7 +74,7 @@ func gtlsPick(handle C.uintptr_t, name *C.char, picked *C.int) (n C.int) {
 func gtlsSession(handle C.uintptr_t, session *C.SSL_SESSION) {
 	defer guard()
 	c := cgo.Handle(handle).Value().(*Conn)
-	c.ctx.sessions.put(c.serverName(), session, c.peer.Load())
+	c.ctx.sessions.put(c.serverName(), session, c.stapledPeer())
 }
 
 //export gtlsKey

@@ -214,6 +214,13 @@ SSL *gtls_conn_ssl(struct gtls_conn *c)
 
 /* --- the end -------------------------------------------------------------------- */
 
+/* Whether OpenSSL is in the middle of a renegotiation, or of a message of TLS 1.3. The peer decides
+ * when that ends. OpenSSL does not send close_notify meanwhile. */
+static int is_busy(const struct gtls_conn *c)
+{
+	return c->open && SSL_in_init(c->ssl) && !gtls_has_failed(c) && !c->told_end && !c->guard.gave_up;
+}
+
 /* Once close_notify is written, another call of SSL_shutdown would read. So it is called
  * again only while close_notify waits for room in the socket. */
 int gtls_shutdown(struct bufferevent *bev)
@@ -223,7 +230,7 @@ int gtls_shutdown(struct bufferevent *bev)
 	int rc, err;
 
 	if (!SSL_is_init_finished(ssl))
-		return -ENOTCONN;
+		return is_busy(c) ? 1 : -ENOTCONN;
 	if ((SSL_get_shutdown(ssl) & SSL_SENT_SHUTDOWN) && !c->shutdown_blocked)
 		return 0;
 	ERR_clear_error();

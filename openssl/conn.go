@@ -351,8 +351,12 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 	return int(timeout | libevent.EventReading | libevent.EventError), err
 }
 
-// errFlood has the words of crypto/tls.
-var errFlood = errors.New("openssl: read: too many non-advancing records")
+// What a peer has done that the connection does not bear. errFlood has the words of crypto/tls.
+var (
+	errFlood = errors.New("openssl: read: too many non-advancing records")
+	errHalt  = errors.New("openssl: write: the peer has sent only a part of a handshake message")
+	errShare = errors.New("openssl: handshake: the client offers more than 16 key shares")
+)
 
 // firstOf returns OpenSSL's first error. libevent gives OpenSSL's codes in reverse order, and then their
 // class, an SSL_ERROR_, which belongs to no library.
@@ -372,8 +376,13 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, first C.ulong,
 	if failed := c.failed.Swap(nil); failed != nil {
 		return *failed
 	}
-	if state.flooded != 0 {
+	switch state.gave_up {
+	case C.GTLS_FLOODED:
 		return errFlood
+	case C.GTLS_HALTED:
+		return errHalt
+	case C.GTLS_TOO_MANY_SHARES:
+		return errShare
 	}
 	op := "read"
 	switch {

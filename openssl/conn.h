@@ -111,7 +111,7 @@ struct gtls_guard {
 	int8_t running;         /* the handshake has begun, and is to end before that */
 	int without_data;       /* records and messages in a row since the last record with data */
 	int messages;           /* that have ended in the present record */
-	int8_t flooded;         /* there were too many */
+	int8_t gave_up;         /* what the peer has done, a GTLS_ of native.h, or 0 */
 };
 
 /* handshake.c: a question to Go that a handshake has. */
@@ -271,6 +271,8 @@ void gtls_guard_stop(struct gtls_conn *c);
 void gtls_guard_record(struct gtls_conn *c, int type);
 /* A message of a handshake has come as a whole. */
 void gtls_guard_message(struct gtls_conn *c);
+/* OpenSSL has left its handshake without finishing it, within the call that is in progress. Locked. */
+void gtls_guard_halt(struct gtls_conn *c);
 
 /* --- output.c -------------------------------------------------------------- */
 

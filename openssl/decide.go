@@ -80,6 +80,12 @@ func (c *Conn) checkPeer(s *ConnectionState) error {
 		return errNotVerified
 	}
 	s.PeerCertificates, s.VerifiedChains = p.certs, p.chains
+	if s.DidResume {
+		s.OCSPResponse = p.ocsp
+		if len(s.SignedCertificateTimestamps) == 0 { // with TLS 1.2 the server sends them again
+			s.SignedCertificateTimestamps = p.scts
+		}
+	}
 	c.peer.Store(p)
 	return nil
 }

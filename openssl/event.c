@@ -108,7 +108,7 @@ struct gtls_event gtls_conn_event(struct gtls_conn *c, short what, int err)
 	e.close_notify = (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN) && !failed;
 	e.open = c->open;
 	e.nothing_received = !c->open && (SSL_in_before(c->ssl) || BIO_number_read(bio) == c->wire.read_before);
-	e.flooded = c->guard.flooded;
+	e.gave_up = c->guard.gave_up;
 	e.failed_before = c->failed;
 	e.refused = c->decided == GTLS_NO;
 	e.socket_eof = BIO_eof(bio) > 0;

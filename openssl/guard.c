@@ -10,11 +10,21 @@
  * may contain thousands of messages, such as requests for a renegotiation or tickets, and OpenSSL
  * answers each. So a message costs as much as a record. Nothing more is read or written then
  * (wire.c), because OpenSSL would read on.
+ *
+ * A peer may also send a part of a message, and not the rest. In TLS 1.3 OpenSSL then lets no
+ * SSL_write through until the rest has come. The socket has room, so whoever wants to write would
+ * try again and again. libevent would even do so in one call, for ever, if meanwhile the output was
+ * drained or a limit has stopped writing. So if there is something to write, the call of OpenSSL
+ * fails.
  */
 
 #include <openssl/ssl3.h>
 
 #include "conn.h"
+
+#if OPENSSL_VERSION_NUMBER < 0x30000000L
+#define ERR_raise(lib, reason) ERR_put_error(lib, 0, reason, __FILE__, __LINE__)
+#endif
 
 enum { MOST_WITHOUT_DATA = 16 };
 
@@ -48,7 +58,7 @@ void gtls_guard_free(struct gtls_conn *c)
 void gtls_guard_restart(struct gtls_conn *c)
 {
 	c->guard.without_data = 0;
-	c->guard.flooded = 0;
+	c->guard.gave_up = 0;
 	gtls_guard_stop(c);
 }
 
@@ -71,9 +81,9 @@ static void count(struct gtls_conn *c)
 {
 	struct gtls_guard *g = &c->guard;
 
-	if (++g->without_data <= MOST_WITHOUT_DATA || g->flooded)
+	if (++g->without_data <= MOST_WITHOUT_DATA || g->gave_up)
 		return;
-	g->flooded = 1;
+	g->gave_up = GTLS_FLOODED;
 	bufferevent_trigger_event(c->bev, BEV_EVENT_ERROR | BEV_EVENT_READING, BEV_TRIG_DEFER_CALLBACKS);
 }
 
@@ -92,4 +102,14 @@ void gtls_guard_message(struct gtls_conn *c)
 {
 	if (c->guard.messages++)
 		count(c);
+}
+
+/* With an error in its queue, OpenSSL does not say that the caller has to wait. */
+void gtls_guard_halt(struct gtls_conn *c)
+{
+	if (!c->open || SSL_version(c->ssl) < TLS1_3_VERSION || !SSL_in_init(c->ssl) || !SSL_want_read(c->ssl) ||
+	    evbuffer_get_length(bufferevent_get_output(c->bev)) == 0)
+		return;
+	c->guard.gave_up = GTLS_HALTED;
+	ERR_raise(ERR_LIB_SSL, SSL_R_UNEXPECTED_MESSAGE);
 }

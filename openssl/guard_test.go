@@ -97,6 +97,86 @@ func (r *records) keyUpdate(requests bool) []byte {
 	return out
 }
 
+// keyUpdateInParts makes two records of one message. After the first OpenSSL waits for the second.
+func (r *records) keyUpdateInParts() (first, second []byte) {
+	message := []byte{24, 0, 0, 1, 0}
+	first, second = r.record(22, message[:4]), r.record(22, message[4:])
+	r.secret, r.number = r.expand("traffic upd", 32), 0
+	return first, second
+}
+
+// partly calls test, in all modes, when the server has read the first part of a KeyUpdate.
+func partly(t *testing.T, test func(t *testing.T, o *offender, send func(...[]byte), second []byte, r *records, read <-chan string, events <-chan told)) {
+	var keyLog bytes.Buffer
+	modes(t, &tls.Config{KeyLogWriter: &keyLog, MinVersion: tls.VersionTLS13}, func(t *testing.T, o *offender) {
+		keyLog.Reset()
+		testutil.Background(t, o.base)
+		read, events := watch(t, o.conn)
+		require.NoError(t, o.peer.Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		r := newRecords(t, keyLog.String())
+		send := func(records ...[]byte) {
+			_, err := o.socket.Write(bytes.Join(records, nil))
+			require.NoError(t, err)
+		}
+		before := r.data("before")
+		first, second := r.keyUpdateInParts()
+		send(before, first)
+		assert.Equal(t, "before", testutil.Receive(t, read))
+		for range 3 {
+			testutil.OnLoop(t, o.base, func() {}) // the loop reads what is left
+		}
+		test(t, o, send, second, r, read, events)
+	})
+}
+
+// As long as a message has come in part, OpenSSL does not write. The server does not try again and
+// again: if it has something to write, the connection ends. The loop goes on, also if the output is
+// taken back before the rest comes.
+func TestWriteInTheMiddleOfAMessage(t *testing.T) {
+	partly(t, func(t *testing.T, o *offender, send func(...[]byte), second []byte, r *records, _ <-chan string, events <-chan told) {
+		_, err := o.conn.WriteString("an answer")
+		require.NoError(t, err)
+		what := testutil.Receive(t, events)
+		assert.Equal(t, libevent.EventWriting|libevent.EventError, what.what)
+		assert.ErrorContains(t, what.err, "only a part of a handshake message")
+		assert.Zero(t, o.conn.Enabled())
+		_ = o.conn.Output().Drain(o.conn.Output().Len())
+		require.NoError(t, o.conn.Enable(rd|wr))
+		send(second, r.data("after"))
+		for range 3 {
+			testutil.OnLoop(t, o.base, func() {})
+		}
+		assert.Empty(t, events)
+	})
+}
+
+// A message in two records is as good as in one, if there is nothing to write meanwhile.
+func TestMessageInTwoRecords(t *testing.T) {
+	partly(t, func(t *testing.T, o *offender, send func(...[]byte), second []byte, r *records, read <-chan string, events <-chan told) {
+		send(second, r.data("after"))
+		assert.Equal(t, "after", testutil.Receive(t, read))
+		_, err := o.conn.WriteString("an answer")
+		require.NoError(t, err)
+		answer := make([]byte, 9)
+		_, err = io.ReadFull(o.peer, answer)
+		require.NoError(t, err)
+		assert.Equal(t, "an answer", string(answer))
+		assert.Empty(t, events)
+	})
+}
+
+// The end waits for the rest of the message.
+func TestCloseWriteInTheMiddleOfAMessage(t *testing.T) {
+	partly(t, func(t *testing.T, o *offender, send func(...[]byte), second []byte, _ *records, _ <-chan string, events <-chan told) {
+		require.NoError(t, o.conn.CloseWrite())
+		send(second)
+		_, err := o.peer.Read(make([]byte, 1))
+		assert.Equal(t, io.EOF, err)
+		assert.Empty(t, events)
+	})
+}
+
 // A peer that sends record after record without data is cut off.
 func TestFloodOfKeyUpdates(t *testing.T) {
 	var keyLog bytes.Buffer

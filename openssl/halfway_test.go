@@ -186,6 +186,23 @@ func TestWriteWithoutReadingInARenegotiation(t *testing.T) {
 	}
 }
 
+// The server has nothing more to write in the middle of a renegotiation. The client is told of the end after it.
+func TestCloseWriteInARenegotiation(t *testing.T) {
+	for _, flush := range []bool{false, true} {
+		h := newHalfway(t, false, nil)
+		if flush {
+			require.NoError(t, h.conn.FreeAfterFlush(testutil.Patience))
+		} else {
+			require.NoError(t, h.conn.CloseWrite())
+		}
+		h.release()
+		require.Equal(t, connected, testutil.Receive(t, h.shaken))
+		assert.Equal(t, endOfFile, testutil.Receive(t, h.shaken))
+		h.conn.Free()
+		h.peer.Free()
+	}
+}
+
 // The client does not go on with a renegotiation. The server's timeout of writing passes, also if it does not read.
 func TestWriteTimeoutInARenegotiation(t *testing.T) {
 	for _, reads := range []bool{false, true} {

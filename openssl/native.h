@@ -124,12 +124,19 @@ SSL *gtls_conn_ssl(struct gtls_conn *c);
 
 /* --- event.c --------------------------------------------------------------- */
 
+/* What a peer has done that the connection does not bear. */
+enum {
+	GTLS_FLOODED = 1, /* it has sent too many records without data */
+	GTLS_HALTED,      /* it has sent a part of a message of a handshake, and a write waits for the rest */
+	GTLS_TOO_MANY_SHARES, /* it offers too many key shares */
+};
+
 /* What the connection knows when libevent reports an event. */
 struct gtls_event {
 	int close_notify;     /* the peer has sent close_notify */
 	int open;             /* the handshake is done */
 	int nothing_received; /* it is not, and the peer has not sent a byte */
-	int flooded;          /* the peer has sent too many records without data */
+	int gave_up;          /* why the connection ends: one of these, or 0 */
 	int failed_before;    /* an error of this connection was reported already */
 	int socket_eof;       /* the socket has ended */
 	int refused;          /* Go has said that the connection must not be reported */

@@ -32,8 +32,9 @@
 //
 // A certificate that crypto/x509 does not parse is refused everywhere, also where certificates are
 // not verified, and so are RSA keys above 8192 bits, more than 10 certificates, and more than
-// 100 KB. When the handshake is done, everything is checked once more that the Config demands,
-// also if the handshake has resumed a session. Only then EventConnected is reported.
+// 100 KB. A server also refuses a client that offers more than 16 key shares. When the handshake is
+// done, everything is checked once more that the Config demands, also if the handshake has resumed a
+// session. Only then EventConnected is reported.
 //
 // Verification and the functions of a Config run on goroutines of their own. The handshake waits
 // for them meanwhile, and the loop does not. There are at most GOMAXPROCS verifications and 1000
@@ -109,9 +110,10 @@
 // EventEOF with io.EOF means that the peer has ended the connection with close_notify, TLS's
 // own message for that. A connection that ends without it is EventError with
 // io.ErrUnexpectedEOF, whether the peer or an attacker has cut it. A connection that is reset
-// is EventError with ECONNRESET. Each of these errors is the end of both directions. Only after a
-// write that the peer does not take any more, which is EventWriting|EventError with EPIPE, does
-// reading go on, until the peer's end.
+// is EventError with ECONNRESET. It is also EventError if there is something to write while the peer has sent only a part of a
+// message of TLS 1.3, such as a KeyUpdate, because OpenSSL then writes nothing. Each of these errors
+// is the end of both directions. Only after a write that the peer does not take any more, which is
+// EventWriting|EventError with EPIPE, does reading go on, until the peer's end.
 //
 // CloseWrite sends close_notify when the output is written, and reading goes on. FreeAfterFlush does
 // the same and then frees, without blocking the loop. Free sends nothing, so to the peer the

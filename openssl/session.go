@@ -58,6 +58,16 @@ func newSessionCache(most int) *sessionCache {
 	return &sessionCache{most: most, used: list.New(), byName: map[string]*list.Element{}}
 }
 
+// stapledPeer returns the server with what it has sent along with its certificate. It sends that only in a
+// full handshake.
+func (c *Conn) stapledPeer() *peer {
+	p := c.peer.Load()
+	if s, err := c.readState(); p != nil && err == nil && !s.DidResume {
+		p = &peer{p.certs, p.chains, s.OCSPResponse, s.SignedCertificateTimestamps}
+	}
+	return p
+}
+
 // put makes session the last one with a server. It takes the reference.
 func (s *sessionCache) put(name string, session *C.SSL_SESSION, p *peer) {
 	live.sessions.Add(1)

@@ -24,6 +24,46 @@ type clock struct{ ahead atomic.Int64 }
 
 func (c *clock) time() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
 
+// A client that resumes a session knows what the server has sent along with its certificate.
+func TestStapleOfAResumedSession(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issue(t, "127.0.0.1")
+	cert.OCSPStaple = ocspResponse(t, "a response")
+	cert.SignedCertificateTimestamps = [][]byte{[]byte("one"), []byte("another")}
+	versions(t, func(t *testing.T, version uint16) {
+		addr := listen(t, &tls.Config{Certificates: []tls.Certificate{cert}, MaxVersion: version}, sendBack)
+		ctx := client(t, &openssl.Config{RootCAs: ca.pool(), SessionCache: 1})
+		for i := range 3 {
+			conn := newSocket(t, ctx, newLoop(t), -1)
+			read, events := watch(t, conn)
+			require.NoError(t, conn.Connect("tcp", addr.String()))
+			require.Equal(t, connected, testutil.Receive(t, events))
+			_, err := conn.WriteString("hello") // in TLS 1.3 the ticket comes with the answer
+			require.NoError(t, err)
+			assert.Equal(t, "hello", take(t, read, 5))
+			state := conn.ConnectionState()
+			assert.Equal(t, i > 0, state.DidResume)
+			assert.Equal(t, cert.OCSPStaple, state.OCSPResponse)
+			assert.Equal(t, cert.SignedCertificateTimestamps, state.SignedCertificateTimestamps)
+			conn.Free()
+		}
+	})
+}
+
+// A client refuses timestamps that are no list.
+func TestTimestampsThatAreNoList(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issue(t, "example.test")
+	cert.SignedCertificateTimestamps = [][]byte{[]byte("one"), {}} // crypto/tls sends it as it is
+	versions(t, func(t *testing.T, version uint16) {
+		conn, what, err := handshake(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", MaxVersion: version}),
+			&tls.Config{Certificates: []tls.Certificate{cert}})
+		assert.Error(t, err)
+		assert.ErrorContains(t, what.err, "bad extension")
+		conn.Free()
+	})
+}
+
 // A session does not outlive the certificate of its server.
 func TestServerExpiresBeforeItsSession(t *testing.T) {
 	ca := newAuthority(t)

@@ -97,6 +97,21 @@ static int add_scts(SSL *ssl, unsigned type, unsigned context, const unsigned ch
 	return 1;
 }
 
+/* Whether n bytes are a list of timestamps with a length before it and before each of them. */
+static int are_scts(const unsigned char *p, size_t n)
+{
+	size_t at = 2, length;
+
+	if (n <= 2 || ((size_t)p[0] << 8 | p[1]) != n - 2)
+		return 0;
+	for (; n - at >= 2; at += 2 + length) {
+		length = (size_t)p[at] << 8 | p[at + 1];
+		if (length == 0 || length > n - at - 2)
+			return 0;
+	}
+	return at == n;
+}
+
 static int parse_scts(SSL *ssl, unsigned type, unsigned context, const unsigned char *in, size_t n, X509 *x, size_t place, int *alert, void *arg)
 {
 	struct gtls_conn *c = gtls_conn_of(ssl);
@@ -106,10 +121,14 @@ static int parse_scts(SSL *ssl, unsigned type, unsigned context, const unsigned 
 	(void)arg;
 	if (context == SSL_EXT_CLIENT_HELLO || place > 0 || SSL_is_server(ssl))
 		return 1;
+	if (!are_scts(in, n)) {
+		*alert = SSL_AD_DECODE_ERROR;
+		return 0;
+	}
 	OPENSSL_free(c->scts);
 	c->nscts = 0;
 	c->scts = OPENSSL_memdup(in, n);
-	if (n && !c->scts) {
+	if (!c->scts) {
 		*alert = SSL_AD_INTERNAL_ERROR;
 		return 0;
 	}

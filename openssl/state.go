@@ -35,7 +35,8 @@ type ConnectionState struct {
 	PeerCertificates []*x509.Certificate
 	VerifiedChains   [][]*x509.Certificate
 	// OCSPResponse and SignedCertificateTimestamps are what a server has sent along with its
-	// certificate. They are not verified.
+	// certificate. They are not verified. A client that resumes a session has those of the handshake
+	// in which the session began.
 	OCSPResponse                []byte
 	SignedCertificateTimestamps [][]byte
 }

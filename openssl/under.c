@@ -79,7 +79,8 @@ static void on_read(struct bufferevent *bev, void *arg)
 	struct gtls_conn *c = arg;
 
 	gtls_lock(c);
-	c->under.read(bev, c->under.arg);
+	if (!c->guard.gave_up)
+		c->under.read(bev, c->under.arg);
 	gtls_under_intercept(c);
 	gtls_unlock(c);
 }

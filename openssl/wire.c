@@ -168,7 +168,7 @@ static int bio_read(BIO *bio, char *p, int n)
 	if (w->counting)
 		return n;
 	BIO_clear_retry_flags(bio);
-	if (c->guard.flooded) {
+	if (c->guard.gave_up) {
 		errno = EPROTO;
 		return -1;
 	}
@@ -334,7 +334,7 @@ static int bio_write(BIO *bio, const char *p, int n)
 		return n;
 	BIO_clear_retry_flags(bio);
 	w->blocked = 1;
-	if (c->guard.flooded || (c->ask.refused && !gtls_has_failed(c))) {
+	if ((c->guard.gave_up || c->ask.refused) && !gtls_has_failed(c)) {
 		errno = EPROTO;
 		return -1;
 	}

@@ -100,7 +100,7 @@ func (c *Conn) handleEvent(what libevent.Events, err error) {
 		default:
 			c.endReading(readError(err))
 		}
-		// A socket can still be read after a failed write. TLS cannot: libevent has turned reading off.
+		// After a failed write reading goes on, unless the failure has ended both directions of TLS.
 		if what&libevent.EventError != 0 && c.bev.Enabled()&libevent.EvRead == 0 {
 			c.endReading(err)
 		}

@@ -68,7 +68,7 @@ type Config struct {
 	VerifyConnection      func(ConnectionState) error
 
 	// Time returns the time at which certificates must be valid. If it is nil, that is
-	// time.Now. It may be called with a lock of the connection held.
+	// time.Now. It may be called with a lock of the connection held, and must not use the connection.
 	Time func() time.Time
 
 	// MinVersion and MaxVersion bound the version of TLS. For MinVersion 0 means TLS 1.2, or

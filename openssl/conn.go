@@ -414,7 +414,8 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, first C.ulong,
 // allows it. On the loop's goroutine it starts at once, and elsewhere in the loop's next turn,
 // because libevent aborts when another thread starts it. The event closure is told
 // EventConnected again at the end of the handshake, or EventError if it fails. With TLS 1.3, or
-// if the context does not allow it, the error matches errors.ErrUnsupported.
+// if the context does not allow it, the error matches errors.ErrUnsupported. If the two ends are
+// sending data when it starts, OpenSSL may end the connection with "unexpected record".
 // Wraps bufferevent_ssl_renegotiate.
 func (c *Conn) Renegotiate() error {
 	const op = "bufferevent_ssl_renegotiate"

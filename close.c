@@ -342,6 +342,16 @@ static void cut_off(struct glev_bev *r)
 		setsockopt(bufferevent_getfd(bottom->bev), SOL_SOCKET, SO_LINGER, &none, sizeof(none));
 }
 
+int64_t glev_bev_may_flush(struct glev_bev *r)
+{
+	int64_t rc;
+
+	GLEV_ENTER(r);
+	rc = r->stack.above ? GLEV_FILTERED : 0;
+	glev_bev_unlock(r);
+	return rc;
+}
+
 int64_t glev_bev_free_after_flush(struct glev_bev *r, int64_t usec)
 {
 	int64_t rc;

@@ -8,6 +8,7 @@ package libevent
 import "C"
 
 import (
+	"errors"
 	"syscall"
 	"time"
 )
@@ -50,7 +51,9 @@ func (b *BufferEvent) Free() {
 // drops what the peer sends until the peer has ended its stream or has received everything, or
 // until limit passes. Then the socket is closed.
 //
-// FreeAfterFlush refuses a bufferevent of WrapBufferEvent, because only C may free that one.
+// FreeAfterFlush refuses a bufferevent of WrapBufferEvent, because only C may free that one, and one
+// that has a filter on top, which is to be freed instead. A filter that was freed is on top until
+// its AfterFree. What was refused stays open.
 // Stands for bufferevent_free after the last write callback.
 func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	const op = "FreeAfterFlush"
@@ -60,10 +63,9 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	if b.wrapped && b.isOpen() {
 		return badArgument(op, "it is C's: Free gives it back")
 	}
-	if b.loopOnly { // refuse it before anything changes
-		if _, err := b.do(op, func() C.int64_t { return C.glev_bev_check(b.c) }); err != nil {
-			return err
-		}
+	// A refusal comes before anything changes.
+	if _, err := b.do(op, func() C.int64_t { return C.glev_bev_may_flush(b.c) }); err != nil && err != ErrClosed && !errors.Is(err, ErrLoopAborted) {
+		return err
 	}
 	c := b.begin()
 	defer c.end()

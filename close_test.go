@@ -229,6 +229,28 @@ func TestFreeAfterFlushEndsAtItsLimit(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.ECONNRESET)
 }
 
+// A filter is on top, or was freed and is not gone yet. The refusal changes nothing, so that no output
+// is lost.
+func TestFreeAfterFlushBelowAFilter(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewSocket(t, base, libevent.OptCloseOnFree)
+	filter := testutil.NewFilter(t, bev, nil, nil, 0)
+	_, err := filter.WriteString("all of it")
+	require.NoError(t, err)
+	assert.ErrorIs(t, bev.FreeAfterFlush(testutil.Patience), syscall.EINVAL)
+	flushed := make(chan error, 1)
+	filter.AfterFree(func() { flushed <- bev.FreeAfterFlush(testutil.Patience) })
+	testutil.Background(t, base)
+	testutil.OnLoop(t, base, func() {
+		filter.Free()
+		assert.ErrorIs(t, bev.FreeAfterFlush(testutil.Patience), syscall.EINVAL)
+	})
+	require.NoError(t, testutil.Receive(t, flushed))
+	got, err := io.ReadAll(peer)
+	require.NoError(t, err)
+	assert.Equal(t, "all of it", string(got))
+}
+
 func TestFreeAfterFlushEndsWithAnError(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := testutil.NewSocket(t, base, 0)

@@ -379,6 +379,8 @@ int64_t glev_bev_set_linger(struct glev_bev *r, int seconds);
 int64_t glev_bev_close_write(struct glev_bev *r);
 /* Writes the output, and then has glevBevFlushEnds called, after usec
  * microseconds at the latest. Returns 1 if there is nothing to wait for. */
+/* Refuses what glev_bev_free_after_flush would refuse. */
+int64_t glev_bev_may_flush(struct glev_bev *r);
 int64_t glev_bev_free_after_flush(struct glev_bev *r, int64_t usec);
 /* For a wrapped bufferevent whose Free has to wait for the loop's thread: what
  * comes until then is for C's callbacks. */

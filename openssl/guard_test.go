@@ -372,12 +372,14 @@ func TestManyAnswersToKeyUpdates(t *testing.T) {
 		socket := fileConn(t, b)
 		require.NoError(t, tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", KeyLogWriter: &keyLog}).Handshake())
 		require.Equal(t, connected, testutil.Receive(t, events))
-		testutil.ReadAll(socket)
 		r := newRecords(t, keyLog.String())
 		for range 300 {
-			_, err := socket.Write(append(append(r.keyUpdate(true), r.keyUpdate(true)...), r.data("x")...))
+			updates := append(r.keyUpdate(true), r.keyUpdate(true)...)
+			_, err := socket.Write(append(bytes.Clone(updates), r.data("x")...))
 			require.NoError(t, err)
 			assert.Equal(t, "x", testutil.Receive(t, read))
+			_, err = io.ReadFull(socket, updates) // the answers are as long
+			require.NoError(t, err)
 		}
 		assert.Empty(t, events)
 		conn.Free()

@@ -10,7 +10,8 @@
  *
  * Meanwhile the SSL does not have libevent's BIO, and libevent's ev_write has no descriptor,
  * because libevent adds that event whenever something is appended to the output. The BIO
- * that libevent uses is also one of ours: it can give libevent what is left of a read.
+ * that libevent uses is also one of ours: it can give libevent what is left of a read. That of a
+ * filter is ours as well, and leads to the bufferevent below (under.c).
  *
  * libevent charges rate limits with the number of bytes that its BIO has counted. If that
  * number became smaller, libevent would take the difference for a credit, and its buckets

@@ -34,6 +34,7 @@ struct glev_event *glev_event_new(struct glev_base *b, int fd, short what, uintp
 		return NULL;
 	e->base = b;
 	e->handle = handle;
+	e->waits = what & (EV_READ | EV_WRITE);
 	e->later.run = become_active;
 	/* EV_FINALIZE: without it event_del from another thread waits for a
 	 * running callback, which may be waiting for the caller. */
@@ -52,12 +53,11 @@ int glev_event_was_dropped(struct event *ev, short what)
 
 int64_t glev_event_add_common(struct glev_event *e, const struct timeval *tv)
 {
-	short what = event_get_events(e->ev) & (EV_READ | EV_WRITE);
 	int rc;
 
 	errno = 0;
 	rc = event_add(e->ev, tv);
-	if (rc == 0 && what && glev_event_was_dropped(e->ev, what))
+	if (rc == 0 && e->waits && glev_event_was_dropped(e->ev, e->waits))
 		rc = event_add(e->ev, tv);
 	return rc < 0 ? -(errno ? errno : EINVAL) : 0;
 }

@@ -152,6 +152,7 @@ struct glev_event {
 	uintptr_t handle;
 	struct glev_later later;
 	short active; /* what it will fire with in the next turn; atomic */
+	short waits;  /* EV_READ and EV_WRITE, as it was made with */
 };
 
 struct glev_event *glev_event_new(struct glev_base *b, int fd, short what, uintptr_t handle);

@@ -283,6 +283,9 @@ void gtls_on_message(int write, int version, int type, const void *p, size_t n, 
 		return;
 	if (type == SSL3_RT_INNER_CONTENT_TYPE || (type == SSL3_RT_HEADER && SSL_version(ssl) < TLS1_3_VERSION))
 		gtls_guard_record(gtls_conn_of(ssl), *byte);
-	else if (type == SSL3_RT_HANDSHAKE)
+	else if (type == SSL3_RT_HANDSHAKE) {
 		gtls_guard_message(gtls_conn_of(ssl));
+		if (*byte == SSL3_MT_CERTIFICATE && n > SSL3_HM_HEADER_LENGTH)
+			gtls_chain_check(gtls_conn_of(ssl), byte + SSL3_HM_HEADER_LENGTH, n - SSL3_HM_HEADER_LENGTH);
+	}
 }

@@ -101,7 +101,7 @@ func TestBoundsOfAChain(t *testing.T) {
 		for len(cert.Certificate) < 11 {
 			cert.Certificate = append(cert.Certificate, ca.cert.Raw)
 		}
-		refuses(t, ca, cert, "11 certificates")
+		refuses(t, ca, cert, "more than 10 certificates")
 	})
 	t.Run("bytes", func(t *testing.T) {
 		cert := ca.issueWith(t, newKey(t), func(c *x509.Certificate) {
@@ -109,6 +109,52 @@ func TestBoundsOfAChain(t *testing.T) {
 		}, "example.test")
 		refuses(t, ca, cert, "excessive message size")
 	})
+}
+
+// withCurve makes a certificate whose key says that it is a point on a curve.
+func withCurve(t *testing.T, der []byte, curve any, point []byte) []byte {
+	t.Helper()
+	marshal := func(v any) asn1.RawValue {
+		b, err := asn1.Marshal(v)
+		require.NoError(t, err)
+		return asn1.RawValue{FullBytes: b}
+	}
+	ecPublicKey := marshal(asn1.ObjectIdentifier{1, 2, 840, 10045, 2, 1})
+	var cert, tbs []asn1.RawValue
+	_, err := asn1.Unmarshal(der, &cert)
+	require.NoError(t, err)
+	_, err = asn1.Unmarshal(cert[0].FullBytes, &tbs)
+	require.NoError(t, err)
+	algorithm := marshal([]asn1.RawValue{ecPublicKey, marshal(curve)})
+	tbs[6] = marshal([]asn1.RawValue{algorithm, marshal(asn1.BitString{Bytes: point, BitLength: 8 * len(point)})})
+	cert[0] = marshal(tbs)
+	return marshal(cert).FullBytes
+}
+
+// OpenSSL decodes keys on the loop's thread before Go is asked about the certificates. A key with parameters of
+// its own can keep OpenSSL busy for half a second, and so can many compressed points. Such certificates are refused first.
+func TestKeysThatKeepOpenSSLBusy(t *testing.T) {
+	ca := newAuthority(t)
+	leaf := ca.issue(t, "example.test")
+	key, err := newKey(t).PublicKey.ECDH()
+	require.NoError(t, err)
+	point := key.Bytes()
+	compressed := append([]byte{2 | point[64]&1}, point[1:33]...)
+	p256 := asn1.ObjectIdentifier{1, 2, 840, 10045, 3, 1, 7}
+	for name, der := range map[string][]byte{
+		"parameters":       withCurve(t, leaf.Certificate[0], []int{1, 2, 3}, point),
+		"unknown curve":    withCurve(t, leaf.Certificate[0], asn1.ObjectIdentifier{1, 3, 132, 0, 10}, point),
+		"compressed point": withCurve(t, leaf.Certificate[0], p256, compressed),
+		"no point":         withCurve(t, leaf.Certificate[0], p256, nil),
+	} {
+		t.Run(name, func(t *testing.T) {
+			cert := leaf
+			cert.Certificate = [][]byte{leaf.Certificate[0], der}
+			refuses(t, ca, cert, "a key that crypto/x509 does not take")
+		})
+	}
+	_, err = x509.ParseCertificate(withCurve(t, leaf.Certificate[0], p256, point))
+	assert.NoError(t, err, "the certificates above differ from this one only in what they are refused for")
 }
 
 // A chain at the bounds is accepted.

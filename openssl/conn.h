@@ -230,6 +230,12 @@ void gtls_renegotiate_quiet(struct gtls_conn *c);
 /* That handshake has ended, or it was the first one: libevent writes again. Locked. */
 void gtls_renegotiated(struct gtls_conn *c);
 
+/* --- chain.c --------------------------------------------------------------- */
+
+/* Refuses certificates that would keep OpenSSL busy: this is the message in which the peer has sent them, and
+ * OpenSSL has not looked at it yet. Locked. */
+void gtls_chain_check(struct gtls_conn *c, const unsigned char *p, size_t n);
+
 /* --- ticket.c -------------------------------------------------------------- */
 
 /* Gives a server's tickets their keys, and has Go check the sessions in them. 0 if that fails. */

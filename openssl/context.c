@@ -29,6 +29,9 @@ static int set_up(struct gtls_ctx *c, int options, int tickets)
 	else
 		SSL_CTX_set_options(c->ctx, SSL_OP_ALLOW_CLIENT_RENEGOTIATION);
 #endif
+#ifdef SSL_OP_NO_RX_CERTIFICATE_COMPRESSION /* chain.c could not look into them */
+	SSL_CTX_set_options(c->ctx, SSL_OP_NO_RX_CERTIFICATE_COMPRESSION);
+#endif
 	/* Only a CipherList can ask for DHE, which needs parameters on a server. */
 	SSL_CTX_set_dh_auto(c->ctx, 1);
 	SSL_CTX_set_max_cert_list(c->ctx, GTLS_MAX_CHAIN_BYTES);

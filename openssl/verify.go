@@ -119,9 +119,6 @@ type peer struct {
 // such a certificate could not be told from none.
 func parsePeer(ders [][]byte) (*peer, error) {
 	p := &peer{}
-	if len(ders) > C.GTLS_MAX_CHAIN {
-		return p, fmt.Errorf("openssl: the peer has sent %d certificates: at most %d are accepted", len(ders), C.GTLS_MAX_CHAIN)
-	}
 	for _, der := range ders {
 		cert, err := x509.ParseCertificate(der)
 		if err != nil {

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * chain.c: what a peer's certificates may be before OpenSSL decodes them.
+ *
+ * OpenSSL decodes all certificates of a message, and their keys, before it asks whether they are valid, and does
+ * so on the loop's thread. A key with explicit parameters of its curve, in a certificate of 400 bytes, can need
+ * half a second, because the peer chooses how hard a root in the field is. crypto/x509 knows only named curves and
+ * points that are not compressed, so the other certificates would be refused later in any case. libssl has no
+ * function that refuses a message. But it shows each message before it takes it apart, in its own buffer. There
+ * the start of a message that is refused is overwritten, so that libssl finds no list of certificates in it.
+ */
+
+#include <string.h>
+
+#include "conn.h"
+
+static int take(struct gtls_bytes *from, size_t n, struct gtls_bytes *out)
+{
+	if (from->n < n)
+		return 0;
+	out->p = from->p;
+	out->n = n;
+	from->p += n;
+	from->n -= n;
+	return 1;
+}
+
+/* Takes bytes that have their number before them, in so many bytes. */
+static int take_counted(struct gtls_bytes *from, size_t size, struct gtls_bytes *out)
+{
+	struct gtls_bytes number;
+	size_t i, n = 0;
+
+	if (!take(from, size, &number))
+		return 0;
+	for (i = 0; i < size; i++)
+		n = n << 8 | number.p[i];
+	return take(from, n, out);
+}
+
+/* Takes an element of DER with this tag. */
+static int take_element(struct gtls_bytes *from, unsigned char tag, struct gtls_bytes *out)
+{
+	struct gtls_bytes head;
+
+	if (!take(from, 2, &head) || head.p[0] != tag)
+		return 0;
+	if (head.p[1] < 0x80)
+		return take(from, head.p[1], out);
+	return head.p[1] > 0x80 && head.p[1] <= 0x83 && take_counted(from, head.p[1] & 0x7f, out);
+}
+
+static int is(struct gtls_bytes b, const char *s, size_t n)
+{
+	return b.n == n && !memcmp(b.p, s, n);
+}
+
+#define IS(b, literal) is(b, literal, sizeof(literal) - 1)
+
+enum { SEQUENCE = 0x30, INTEGER = 2, OID = 6, BIT_STRING = 3, VERSION = 0xa0, UNCOMPRESSED = 4 };
+
+/* What is not an elliptic curve costs little. */
+static int is_cheap_key(struct gtls_bytes key)
+{
+	struct gtls_bytes algorithm, oid, curve, bits;
+
+	if (!take_element(&key, SEQUENCE, &algorithm) || !take_element(&algorithm, OID, &oid) || !take_element(&key, BIT_STRING, &bits))
+		return 0;
+	if (!IS(oid, "\x2a\x86\x48\xce\x3d\x02\x01"))
+		return 1;
+	return take_element(&algorithm, OID, &curve) && bits.n > 1 && bits.p[1] == UNCOMPRESSED &&
+	    (IS(curve, "\x2b\x81\x04\x00\x21") || IS(curve, "\x2a\x86\x48\xce\x3d\x03\x01\x07") || /* P-224, P-256, */
+		IS(curve, "\x2b\x81\x04\x00\x22") || IS(curve, "\x2b\x81\x04\x00\x23")); /* P-384, P-521 */
+}
+
+static int is_cheap(struct gtls_bytes der)
+{
+	struct gtls_bytes cert, tbs, key, skipped;
+
+	if (!take_element(&der, SEQUENCE, &cert) || !take_element(&cert, SEQUENCE, &tbs))
+		return 0;
+	take_element(&tbs, VERSION, &skipped);
+	return take_element(&tbs, INTEGER, &skipped) && take_element(&tbs, SEQUENCE, &skipped) && /* serial number, signature, */
+	    take_element(&tbs, SEQUENCE, &skipped) && take_element(&tbs, SEQUENCE, &skipped) && /* issuer, validity, */
+	    take_element(&tbs, SEQUENCE, &skipped) && take_element(&tbs, SEQUENCE, &key) && is_cheap_key(key); /* subject */
+}
+
+/* What is wrong with the certificates, a GTLS_ of native.h, or 0. OpenSSL refuses a message that has no list. */
+static int fault(struct gtls_bytes message, int tls13)
+{
+	struct gtls_bytes list, cert, skipped;
+	int n;
+
+	if ((tls13 && !take_counted(&message, 1, &skipped)) || !take_counted(&message, 3, &list))
+		return 0;
+	for (n = 0; list.n > 0; n++) {
+		if (n == GTLS_MAX_CHAIN)
+			return GTLS_TOO_MANY_CERTS;
+		if (!take_counted(&list, 3, &cert) || (tls13 && !take_counted(&list, 2, &skipped)))
+			return 0;
+		if (!is_cheap(cert))
+			return GTLS_BAD_KEY;
+	}
+	return 0;
+}
+
+void gtls_chain_check(struct gtls_conn *c, const unsigned char *p, size_t n)
+{
+	struct gtls_bytes message = {p, n};
+	int found = fault(message, SSL_version(c->ssl) >= TLS1_3_VERSION);
+
+	if (!found)
+		return;
+	c->guard.gave_up = (int8_t)found;
+	memset((unsigned char *)p, 0xff, n < 4 ? n : 4);
+}

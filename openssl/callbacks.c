@@ -77,13 +77,18 @@ static struct gtls_bytes extension(SSL *ssl, unsigned type)
 	return b;
 }
 
+static size_t number16(const unsigned char *p)
+{
+	return (size_t)p[0] << 8 | p[1];
+}
+
 /* The name in the extension, which has a list with one name. OpenSSL has not checked it yet. */
 static struct gtls_bytes name_in(struct gtls_bytes extension)
 {
 	const unsigned char *p = extension.p;
 	struct gtls_bytes name = {NULL, 0};
 
-	if (extension.n <= 5 || p[2] != TLSEXT_NAMETYPE_host_name || 5 + ((size_t)p[3] << 8 | p[4]) != extension.n ||
+	if (extension.n <= 5 || p[2] != TLSEXT_NAMETYPE_host_name || 5 + number16(p + 3) != extension.n ||
 	    extension.n - 5 > TLSEXT_MAXLEN_host_name || memchr(p + 5, 0, extension.n - 5))
 		return name;
 	name.p = p + 5;
@@ -155,17 +160,27 @@ static int ask_hello(SSL *ssl, int *alert)
 	return rc > 0 ? SSL_CLIENT_HELLO_SUCCESS : rc < 0 ? SSL_CLIENT_HELLO_RETRY : SSL_CLIENT_HELLO_ERROR;
 }
 
-/* OpenSSL looks for the group of each key share among all groups of the client, which can be 10,000
- * of both. Clients send one to three shares. */
-static int has_few_shares(SSL *ssl)
+/* Whether the list with which an extension starts is short. Each of its entries has so many bytes before
+ * and after its counted part. */
+static int has_few(SSL *ssl, unsigned type, size_t before, size_t after)
 {
-	enum { MOST_SHARES = 16 };
-	struct gtls_bytes shares = extension(ssl, TLSEXT_TYPE_key_share);
+	enum { MOST_OFFERS = 16 };
+	struct gtls_bytes list = extension(ssl, type);
 	size_t at, count = 0;
 
-	for (at = 2; at + 4 <= shares.n && count <= MOST_SHARES; count++)
-		at += 4 + ((size_t)shares.p[at + 2] << 8 | shares.p[at + 3]);
-	return count <= MOST_SHARES;
+	if (list.n >= 2 && list.n - 2 > number16(list.p))
+		list.n = 2 + number16(list.p);
+	for (at = 2; at + before + 2 <= list.n && count <= MOST_OFFERS; count++)
+		at += before + 2 + number16(list.p + at + before) + after;
+	return count <= MOST_OFFERS;
+}
+
+/* OpenSSL looks for the group of each key share among all groups of the client, which can be 10,000
+ * of both. And it decrypts one ticket after another, with the certificates in them, until it finds one that it can
+ * use. Clients send one to three of each. */
+static int has_few_offers(SSL *ssl)
+{
+	return has_few(ssl, TLSEXT_TYPE_key_share, 2, 0) && has_few(ssl, TLSEXT_TYPE_psk, 0, 4);
 }
 
 /* Asks Go about a client's first message, and later knows the answer. */
@@ -175,8 +190,8 @@ int gtls_on_hello(SSL *ssl, int *alert, void *arg)
 
 	(void)arg;
 	*alert = SSL_AD_ILLEGAL_PARAMETER;
-	if (!has_few_shares(ssl)) {
-		c->guard.gave_up = GTLS_TOO_MANY_SHARES;
+	if (!has_few_offers(ssl)) {
+		c->guard.gave_up = GTLS_TOO_MANY_OFFERS;
 		return SSL_CLIENT_HELLO_ERROR;
 	}
 	if (!keep_name(c, name_in(extension(ssl, TLSEXT_TYPE_server_name))))

@@ -89,6 +89,7 @@ func gtlsKey(handle C.uintptr_t, line *C.char) {
 func gtlsAnother(handle C.uintptr_t) {
 	defer guard()
 	c := cgo.Handle(handle).Value().(*Conn)
+	c.peer.Store(nil)
 	c.next.Store(nil)
 	c.state.Store(nil)
 }

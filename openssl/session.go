@@ -59,11 +59,27 @@ func newSessionCache(most int) *sessionCache {
 }
 
 // stapledPeer returns the server with what it has sent along with its certificate. It sends that only in a
-// full handshake.
+// full handshake. A server of TLS 1.3 may send thousands of tickets, so only the first one of a handshake has
+// the certificates parsed.
 func (c *Conn) stapledPeer() *peer {
 	p := c.peer.Load()
-	if s, err := c.readState(); p != nil && err == nil && !s.DidResume {
-		p = &peer{p.certs, p.chains, s.OCSPResponse, s.SignedCertificateTimestamps}
+	if p != nil && p.stapled {
+		return p
+	}
+	s, err := c.readState()
+	switch {
+	case err != nil:
+		return p
+	case s.DidResume:
+		p = c.resumedPeer(s)
+	case p != nil:
+		p = &peer{certs: p.certs, chains: p.chains, ocsp: s.OCSPResponse, scts: s.SignedCertificateTimestamps}
+	}
+	if p != nil {
+		stapled := *p
+		stapled.stapled = true
+		p = &stapled
+		c.peer.Store(p)
 	}
 	return p
 }

@@ -5,7 +5,10 @@ package openssl_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"io"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -48,6 +51,35 @@ func TestStapleOfAResumedSession(t *testing.T) {
 			conn.Free()
 		}
 	})
+}
+
+// A server may send many tickets, and they do not cost the client as many looks at the server's certificates.
+func TestManyTickets(t *testing.T) {
+	ca := newAuthority(t)
+	large := ca.issueWith(t, newKey(t), func(c *x509.Certificate) {
+		c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Value: make([]byte, 90<<10)}}
+	}, "example.test")
+	ctx := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", SessionCache: 1})
+	allocated := func(tickets int) int64 {
+		var before, after runtime.MemStats
+		ours, theirs := testutil.Socketpair(t)
+		base := newLoop(t)
+		conn := newSocket(t, ctx, base, ours)
+		read, events := watch(t, conn)
+		peer := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{large}, SessionTickets: tickets}), base, theirs)
+		_, connects := watch(t, peer)
+		runtime.ReadMemStats(&before)
+		require.Equal(t, connected, testutil.Receive(t, events))
+		require.Equal(t, connected, testutil.Receive(t, connects))
+		_, err := peer.WriteString("after the tickets")
+		require.NoError(t, err)
+		take(t, read, len("after the tickets"))
+		runtime.ReadMemStats(&after)
+		conn.Free()
+		peer.Free()
+		return int64(after.TotalAlloc - before.TotalAlloc)
+	}
+	assert.Less(t, allocated(16)-allocated(1), int64(10*90<<10))
 }
 
 // A client refuses timestamps that are no list.

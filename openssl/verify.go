@@ -111,8 +111,11 @@ func (s *shared) addNames(op string, pool *x509.CertPool, certs []*x509.Certific
 type peer struct {
 	certs  []*x509.Certificate
 	chains [][]*x509.Certificate // from a certificate of the peer to a root; nil if nobody has verified it
-	ocsp   []byte                // of a server whose session is kept: what it has sent along,
-	scts   [][]byte              // see ConnectionState
+
+	// of a server whose session is kept: what it has sent along, see ConnectionState
+	stapled bool
+	ocsp    []byte
+	scts    [][]byte
 }
 
 // parsePeer parses what the peer has sent. What crypto/x509 does not parse is refused, because

@@ -410,6 +410,41 @@ func TestManyAnswersToKeyUpdates(t *testing.T) {
 	}
 }
 
+// A record of data waits for room when the peer asks for two answers. OpenSSL would answer the first request
+// before it reads the second, in the middle of the record.
+func TestAnswersInTheMiddleOfARecord(t *testing.T) {
+	var keyLog bytes.Buffer
+	modes(t, &tls.Config{KeyLogWriter: &keyLog, MinVersion: tls.VersionTLS13}, func(t *testing.T, o *offender) {
+		keyLog.Reset()
+		testutil.Background(t, o.base)
+		read, events := watch(t, o.conn)
+		require.NoError(t, syscall.SetsockoptInt(o.conn.FD(), syscall.SOL_SOCKET, syscall.SO_SNDBUF, 32<<10))
+		require.NoError(t, o.socket.SetReadBuffer(32<<10))
+		if under := o.conn.Underlying(); under != nil {
+			require.NoError(t, under.SetWatermark(wr, 0, 1000))
+		}
+		require.NoError(t, o.peer.Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		r, much := newRecords(t, keyLog.String()), testutil.Noise(1<<20)
+		for range 3 {
+			_, err := o.conn.Write(much)
+			require.NoError(t, err)
+			takesNoMore(t, o.conn.BufferEvent)
+			for range 2 {
+				_, err = o.socket.Write(slices.Concat(r.keyUpdate(true), r.keyUpdate(true), r.data("x")))
+				require.NoError(t, err)
+				require.Equal(t, "x", testutil.Receive(t, read))
+				testutil.OnLoop(t, o.base, func() {})
+			}
+			takesAll(t, o.peer, much)
+		}
+		_, err := o.conn.WriteString("last")
+		require.NoError(t, err)
+		takesAll(t, o.peer, []byte("last"))
+		assert.Empty(t, events)
+	})
+}
+
 // fill writes to a socket until it has no room.
 func fill(t *testing.T, fd int) {
 	for _, n := range []int{4096, 1} {

@@ -287,6 +287,14 @@ void gtls_on_info(const SSL *ssl, int where, int ret)
 		c->code = ERR_peek_error();
 }
 
+/* If an answer to a KeyUpdate is due, OpenSSL writes it before it takes the next message. */
+static void on_record(struct gtls_conn *c, int type)
+{
+	gtls_guard_record(c, type);
+	if (type == SSL3_RT_HANDSHAKE && !SSL_in_init(c->ssl) && SSL_get_key_update_type(c->ssl) != SSL_KEY_UPDATE_NONE)
+		gtls_wire_put_aside(c);
+}
+
 /* Tells of the records and messages that come. In TLS 1.3 their headers do not say of which type they are. */
 void gtls_on_message(int write, int version, int type, const void *p, size_t n, SSL *ssl, void *arg)
 {
@@ -297,7 +305,7 @@ void gtls_on_message(int write, int version, int type, const void *p, size_t n, 
 	if (write || n == 0)
 		return;
 	if (type == SSL3_RT_INNER_CONTENT_TYPE || (type == SSL3_RT_HEADER && SSL_version(ssl) < TLS1_3_VERSION))
-		gtls_guard_record(gtls_conn_of(ssl), *byte);
+		on_record(gtls_conn_of(ssl), *byte);
 	else if (type == SSL3_RT_HANDSHAKE) {
 		gtls_guard_message(gtls_conn_of(ssl));
 		if (*byte == SSL3_MT_CERTIFICATE && n > SSL3_HM_HEADER_LENGTH)

@@ -77,11 +77,13 @@ struct gtls_wire {
 	size_t unfinished;      /* length of the write that OpenSSL wants to repeat, or 0 */
 	int read_errno;         /* why the last read stopped: an errno, or 0 for close_notify */
 	int broken;             /* why the connection of the socket has broken: an errno, or 0 */
-	/* Answers to KeyUpdates, and messages of a renegotiation, that wait for room in the
-	 * socket: late[late_at] up to late[late_end], or NULL. */
+	/* Answers to KeyUpdates, messages of a renegotiation, and records that were put aside, which
+	 * wait for room in the socket: late[late_at] up to late[late_end], or NULL. */
 	unsigned char *late;
 	size_t late_at, late_end;
-	struct event flight; /* is pending while messages of a renegotiation wait */
+	size_t aside;        /* how many bytes of records are among them, or wait below a filter, at most */
+	struct event flight; /* is pending while one of the latter two waits */
+	int8_t puts_aside;   /* what is written does not wait for room */
 	int8_t blocked;         /* a record is written in part, and waits for room in the socket */
 	int8_t ended;           /* nothing more can be read */
 	int8_t drained;         /* the last read has emptied the socket */
@@ -259,6 +261,9 @@ void gtls_wire_keep_error(struct gtls_conn *c);
 void gtls_wire_free(struct gtls_conn *c);
 /* libevent waits until this descriptor has room, or with -1 only until a timeout. Locked. */
 void gtls_wire_watch(struct gtls_conn *c, int fd);
+/* If a record of data is written in part, its rest no longer keeps OpenSSL from writing. Called in
+ * an SSL_read. Locked. */
+void gtls_wire_put_aside(struct gtls_conn *c);
 /* Whether OpenSSL has given the connection up: for a fatal alert, of the peer or its own. Locked. */
 int gtls_has_failed(const struct gtls_conn *c);
 /* How many bytes of what OpenSSL writes on its own may wait for room. Locked. */

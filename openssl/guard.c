@@ -11,11 +11,12 @@
  * answers each. So a message costs as much as a record. Nothing more is read or written then
  * (wire.c), because OpenSSL would read on.
  *
- * A peer may also send a part of a message, and not the rest. In TLS 1.3 OpenSSL then lets no
- * SSL_write through until the rest has come. The socket has room, so whoever wants to write would
+ * A peer may also send a part of a message, and not the rest: of a KeyUpdate, or before TLS 1.3 of
+ * a request for a renegotiation that will be refused. OpenSSL then lets no SSL_write through until
+ * the rest has come. The socket has room, so whoever wants to write would
  * try again and again. libevent would even do so in one call, for ever, if meanwhile the output was
  * drained or a limit has stopped writing. So if there is something to write, the call of OpenSSL
- * fails.
+ * fails. In a renegotiation nothing is written (renegotiate.c).
  */
 
 #include <openssl/ssl3.h>
@@ -107,7 +108,7 @@ void gtls_guard_message(struct gtls_conn *c)
 /* With an error in its queue, OpenSSL does not say that the caller has to wait. */
 void gtls_guard_halt(struct gtls_conn *c)
 {
-	if (!c->open || SSL_version(c->ssl) < TLS1_3_VERSION || !SSL_in_init(c->ssl) || !SSL_want_read(c->ssl) ||
+	if (!c->open || gtls_renegotiates_now(c) || !SSL_in_init(c->ssl) || !SSL_want_read(c->ssl) ||
 	    evbuffer_get_length(bufferevent_get_output(c->bev)) == 0)
 		return;
 	c->guard.gave_up = GTLS_HALTED;

@@ -135,12 +135,7 @@ func partly(t *testing.T, test func(t *testing.T, o *offender, send func(...[]by
 // taken back before the rest comes.
 func TestWriteInTheMiddleOfAMessage(t *testing.T) {
 	partly(t, func(t *testing.T, o *offender, send func(...[]byte), second []byte, r *records, _ <-chan string, events <-chan told) {
-		_, err := o.conn.WriteString("an answer")
-		require.NoError(t, err)
-		what := testutil.Receive(t, events)
-		assert.Equal(t, libevent.EventWriting|libevent.EventError, what.what)
-		assert.ErrorContains(t, what.err, "only a part of a handshake message")
-		assert.Zero(t, o.conn.Enabled())
+		halts(t, o, events)
 		_ = o.conn.Output().Drain(o.conn.Output().Len())
 		require.NoError(t, o.conn.Enable(rd|wr))
 		send(second, r.data("after"))
@@ -149,6 +144,35 @@ func TestWriteInTheMiddleOfAMessage(t *testing.T) {
 		}
 		assert.Empty(t, events)
 	})
+}
+
+// Before TLS 1.3 a request for a renegotiation is such a message, also if it will be refused.
+func TestWriteInTheMiddleOfARequest(t *testing.T) {
+	modes12(t, func(t *testing.T, o *offender, r *records12, read <-chan string, events <-chan told) {
+		request := []byte{1, 0, 0, 1, 0}
+		_, err := o.socket.Write(append(r.record(23, []byte("before")), r.record(22, request[:4])...))
+		require.NoError(t, err)
+		assert.Equal(t, "before", testutil.Receive(t, read))
+		for range 3 {
+			testutil.OnLoop(t, o.base, func() {}) // the loop reads what is left
+		}
+		halts(t, o, events)
+		_ = o.conn.Output().Drain(o.conn.Output().Len())
+		_, err = o.socket.Write(r.record(22, request[4:]))
+		require.NoError(t, err)
+		testutil.OnLoop(t, o.base, func() {})
+	})
+}
+
+// halts writes in the middle of a message, and the connection ends.
+func halts(t *testing.T, o *offender, events <-chan told) {
+	t.Helper()
+	_, err := o.conn.WriteString("an answer")
+	require.NoError(t, err)
+	what := testutil.Receive(t, events)
+	assert.Equal(t, libevent.EventWriting|libevent.EventError, what.what)
+	assert.ErrorContains(t, what.err, "only a part of a handshake message")
+	assert.Zero(t, o.conn.Enabled())
 }
 
 // A message in two records is as good as in one, if there is nothing to write meanwhile.
@@ -384,6 +408,41 @@ func TestManyAnswersToKeyUpdates(t *testing.T) {
 		assert.Empty(t, events)
 		conn.Free()
 	}
+}
+
+// A record of data waits for room when the peer asks for two answers. OpenSSL would answer the first request
+// before it reads the second, in the middle of the record.
+func TestAnswersInTheMiddleOfARecord(t *testing.T) {
+	var keyLog bytes.Buffer
+	modes(t, &tls.Config{KeyLogWriter: &keyLog, MinVersion: tls.VersionTLS13}, func(t *testing.T, o *offender) {
+		keyLog.Reset()
+		testutil.Background(t, o.base)
+		read, events := watch(t, o.conn)
+		require.NoError(t, syscall.SetsockoptInt(o.conn.FD(), syscall.SOL_SOCKET, syscall.SO_SNDBUF, 32<<10))
+		require.NoError(t, o.socket.SetReadBuffer(32<<10))
+		if under := o.conn.Underlying(); under != nil {
+			require.NoError(t, under.SetWatermark(wr, 0, 1000))
+		}
+		require.NoError(t, o.peer.Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		r, much := newRecords(t, keyLog.String()), testutil.Noise(1<<20)
+		for range 3 {
+			_, err := o.conn.Write(much)
+			require.NoError(t, err)
+			takesNoMore(t, o.conn.BufferEvent)
+			for range 2 {
+				_, err = o.socket.Write(slices.Concat(r.keyUpdate(true), r.keyUpdate(true), r.data("x")))
+				require.NoError(t, err)
+				require.Equal(t, "x", testutil.Receive(t, read))
+				testutil.OnLoop(t, o.base, func() {})
+			}
+			takesAll(t, o.peer, much)
+		}
+		_, err := o.conn.WriteString("last")
+		require.NoError(t, err)
+		takesAll(t, o.peer, []byte("last"))
+		assert.Empty(t, events)
+	})
 }
 
 // fill writes to a socket until it has no room.

@@ -110,10 +110,11 @@
 // EventEOF with io.EOF means that the peer has ended the connection with close_notify, TLS's
 // own message for that. A connection that ends without it is EventError with
 // io.ErrUnexpectedEOF, whether the peer or an attacker has cut it. A connection that is reset
-// is EventError with ECONNRESET. It is also EventError if there is something to write while the peer has sent only a part of a
-// message of TLS 1.3, such as a KeyUpdate, because OpenSSL then writes nothing. Each of these errors
-// is the end of both directions. Only after a write that the peer does not take any more, which is
-// EventWriting|EventError with EPIPE, does reading go on, until the peer's end.
+// is EventError with ECONNRESET. It is also EventError if there is something to write while the peer
+// has sent only a part of a message, such as a KeyUpdate, because OpenSSL writes nothing until the
+// rest has come. Each of these errors is the end of both directions. Only after a write that the
+// peer does not take any more, which is EventWriting|EventError with EPIPE, does reading go on, until
+// the peer's end.
 //
 // CloseWrite sends close_notify when the output is written, and reading goes on. FreeAfterFlush does
 // the same and then frees, without blocking the loop. Free sends nothing, so to the peer the

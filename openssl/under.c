@@ -35,34 +35,35 @@ static int owns_too_much(struct gtls_conn *c, size_t n, int64_t written, size_t 
 	if (!c->open || gtls_has_failed(c))
 		return 0;
 	if (written - (int64_t)waiting >= u->own_from) {
-		u->own = 0;
+		u->own = c->wire.aside = 0;
 		u->own_from = written;
 	}
 	u->own += n;
-	return u->own > gtls_most_late(c);
+	return !c->wire.puts_aside && u->own > gtls_most_late(c);
 }
 
 /*
  * Data waits for room below, if there is a high mark. What OpenSSL writes on its own does not: messages
  * of a handshake, answers to KeyUpdates, alerts. An SSL_read may have to write these. While libevent
  * waits until they can be written, and a filter above or a high mark has stopped its reading, libevent
- * loops for ever in one call. libevent's own BIO has them wait, too.
+ * loops for ever in one call. libevent's own BIO has them wait, too. Nor does a record wait that stands in
+ * the way of these (gtls_wire_put_aside).
  */
 int gtls_under_write(struct gtls_conn *c, BIO *bio, const void *p, int n)
 {
 	struct evbuffer *out = bufferevent_get_output(c->under.bev);
 	size_t high = c->under.bev->wm_write.high, waiting = evbuffer_get_length(out);
-	int is_data = !SSL_in_init(c->ssl);
+	int is_data = !SSL_in_init(c->ssl), waits = is_data && !c->wire.puts_aside;
 
-	if (is_data && high && high <= waiting) {
+	if (waits && high && high <= waiting) {
 		BIO_set_retry_write(bio);
 		return -1;
 	}
-	if (!is_data && owns_too_much(c, (size_t)n, (int64_t)BIO_number_written(bio), waiting)) {
+	if (!waits && owns_too_much(c, (size_t)n, (int64_t)BIO_number_written(bio), waiting)) {
 		errno = ENOBUFS;
 		return -1;
 	}
-	if (is_data && high && (size_t)n > high - waiting)
+	if (waits && high && (size_t)n > high - waiting)
 		n = (int)(high - waiting);
 	else if (is_data)
 		gtls_output_may_drain(c);

@@ -41,6 +41,7 @@ enum {
 	MOST_READ = 256 * 1024, /* by libevent in a row, in bytes */
 	MOST_READS = 256, /* of OpenSSL from the BIO in a row; it makes two for a record */
 	MOST_LATE = 4096, /* of answers to KeyUpdates, in bytes */
+	MOST_ASIDE = 128 * 1024, /* of records, in bytes; two more may come on top of that */
 	MOST_FLIGHT = 256 * 1024, /* of messages of a renegotiation, in bytes */
 	MOST_WRITTEN = 256 * 1024, /* by libevent in a row, in bytes */
 };
@@ -235,6 +236,8 @@ static ssize_t write_socket(struct gtls_wire *w, const void *p, size_t n)
  *  - The answer to a KeyUpdate is kept until something else is written. A peer that goes on asking,
  *    and reads no answer, is cut off.
  *  - Messages of a renegotiation are kept until the socket has room.
+ *  - So is the rest of a record of data that stands in the way of such an answer or message: OpenSSL
+ *    would write in the middle of the record, and fail with "bad length".
  *  - The alert of a failure is dropped. No call of OpenSSL would write it later: after a failure
  *    SSL_read and SSL_do_handshake say for ever that they wait. So nothing but the socket makes
  *    the alert wait.
@@ -257,7 +260,7 @@ static void forget_late(struct gtls_wire *w)
 		event_del(&w->flight);
 	free(w->late);
 	w->late = NULL;
-	w->late_at = w->late_end = 0;
+	w->late_at = w->late_end = w->aside = 0;
 }
 
 /* Writes what was kept. Returns -1 if something is left. */
@@ -301,7 +304,7 @@ static void await_room(struct gtls_conn *c)
 
 size_t gtls_most_late(const struct gtls_conn *c)
 {
-	return gtls_renegotiates_now(c) ? MOST_FLIGHT : MOST_LATE;
+	return (gtls_renegotiates_now(c) ? MOST_FLIGHT : MOST_LATE) + c->wire.aside;
 }
 
 static int keeps_answer(struct gtls_conn *c, const void *p, size_t n)
@@ -310,9 +313,9 @@ static int keeps_answer(struct gtls_conn *c, const void *p, size_t n)
 	int again = gtls_renegotiates_now(c);
 	unsigned char *late;
 
-	if (!again && !is_key_update(c))
+	if (!again && !is_key_update(c) && !w->puts_aside)
 		return 0;
-	late = w->late_end + n <= gtls_most_late(c) ? realloc(w->late, w->late_end + n) : NULL;
+	late = w->puts_aside || w->late_end + n <= gtls_most_late(c) ? realloc(w->late, w->late_end + n) : NULL;
 	if (!late) {
 		errno = ENOBUFS;
 		return 0;
@@ -320,9 +323,47 @@ static int keeps_answer(struct gtls_conn *c, const void *p, size_t n)
 	w->late = late;
 	memcpy(w->late + w->late_end, p, n);
 	w->late_end += n;
-	if (again)
+	if (again || w->puts_aside)
 		await_room(c);
 	return 1;
+}
+
+static void drain_front(struct evbuffer *out, size_t n)
+{
+	int frozen = evbuffer_drain(out, 0) < 0;
+
+	if (frozen)
+		evbuffer_unfreeze(out, 1);
+	evbuffer_drain(out, n);
+	if (frozen)
+		evbuffer_freeze(out, 1);
+}
+
+/* libevent's SSL_write may have been for a piece of many records. Then one more follows. */
+void gtls_wire_put_aside(struct gtls_conn *c)
+{
+	struct gtls_wire *w = &c->wire;
+	struct evbuffer *out = bufferevent_get_output(c->bev);
+	int fast = SSL_get_rbio(c->ssl) == w->fast, rc;
+	struct evbuffer_iovec front;
+
+	if (!w->late && !c->under.bev)
+		w->aside = 0;
+	if (!w->blocked || w->aside > MOST_ASIDE || evbuffer_peek(out, 1, NULL, &front, 1) < 1)
+		return;
+	w->puts_aside = 1;
+	SSL_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
+	rc = SSL_write(c->ssl, front.iov_base, (int)(fast ? w->unfinished : front.iov_len));
+	if (!fast)
+		SSL_clear_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
+	w->puts_aside = 0;
+	if (rc <= 0)
+		return;
+	w->aside += (size_t)rc + 2 * OVERHEAD;
+	w->unfinished = 0;
+	drain_front(out, (size_t)rc);
+	if (c->bev->writecb)
+		bufferevent_trigger(c->bev, EV_WRITE, BEV_TRIG_DEFER_CALLBACKS);
 }
 
 static int bio_write(BIO *bio, const char *p, int n)
@@ -341,7 +382,7 @@ static int bio_write(BIO *bio, const char *p, int n)
 	}
 	if (c->under.bev)
 		return gtls_under_write(c, bio, p, n);
-	if ((c->ask.gated && !gtls_has_failed(c)) || (!SSL_in_init(c->ssl) && wrote_enough(w, bio, n)))
+	if ((c->ask.gated && !gtls_has_failed(c)) || (!SSL_in_init(c->ssl) && !w->puts_aside && wrote_enough(w, bio, n)))
 		return come_again(bio, BIO_FLAGS_WRITE);
 	done = write_late(w) < 0 ? -1 : write_socket(w, p, (size_t)n);
 	if (done < 0 && is_transient(errno) && (gtls_has_failed(c) || keeps_answer(c, p, (size_t)n)))
@@ -690,6 +731,8 @@ ssize_t gtls_send(struct bufferevent *bev, size_t most)
 	size_t total = 0;
 	int rc, err = 0;
 
+	if (c->wire.aside && write_late(&c->wire) < 0)
+		return -1;
 	gtls_clear_errors();
 	while (total < most) {
 		c->wire.more_follows = most - total > GTLS_RECORD;

@@ -77,7 +77,7 @@ struct gtls_wire {
 	size_t unfinished;      /* length of the write that OpenSSL wants to repeat, or 0 */
 	int read_errno;         /* why the last read stopped: an errno, or 0 for close_notify */
 	int broken;             /* why the connection of the socket has broken: an errno, or 0 */
-	/* Answers to KeyUpdates, messages of a renegotiation, and records that were put aside, which
+	/* Answers, messages of a renegotiation, and records that were put aside, which
 	 * wait for room in the socket: late[late_at] up to late[late_end], or NULL. */
 	unsigned char *late;
 	size_t late_at, late_end;

@@ -8,7 +8,9 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"io"
 	"net"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -199,4 +201,49 @@ func TestDrainInAHandshake(t *testing.T) {
 		assert.ErrorIs(t, conn.Output().Prepend([]byte("x")), libevent.ErrFrozen)
 		conn.Free()
 	})
+}
+
+// A refused renegotiation is answered with a warning. If the socket has no room for it, the warning waits: a record
+// that is left out would be the end of the connection for the peer.
+func TestRefusalWithoutRoom(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	message := strings.Repeat("x", 1000)
+	fill := func(most int) (fits int) {
+		var keyLog bytes.Buffer
+		a, b := testutil.Socketpair(t)
+		require.NoError(t, syscall.SetsockoptInt(a, syscall.SOL_SOCKET, syscall.SO_SNDBUF, 8<<10))
+		base := newLoop(t)
+		conn := newSocket(t, ctx, base, a)
+		read, events := watch(t, conn)
+		h := &hellos{Conn: fileConn(t, b)}
+		peer := tls.Client(h, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", KeyLogWriter: &keyLog, MaxVersion: tls.VersionTLS12,
+			CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}})
+		require.NoError(t, peer.Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		for ; fits < most; fits++ {
+			_, err := conn.WriteString(message)
+			require.NoError(t, err)
+			testutil.OnLoop(t, base, func() {})
+			if conn.Output().Len() > 0 {
+				conn.Free()
+				return fits
+			}
+		}
+		r := newRecords12(t, keyLog.String(), h)
+		_, err := h.Write(append(r.record(22, []byte{1, 0, 0, 0}), r.record(23, []byte("hi"))...))
+		require.NoError(t, err)
+		assert.Equal(t, "hi", testutil.Receive(t, read))
+		_, err = conn.WriteString("the end")
+		require.NoError(t, err)
+		got := make([]byte, fits*len(message)+len("the end"))
+		_, err = io.ReadFull(peer, got)
+		assert.NoError(t, err)
+		assert.Equal(t, strings.Repeat(message, fits)+"the end", string(got))
+		conn.Free()
+		return fits
+	}
+	for range 3 {
+		fill(fill(1000))
+	}
 }

@@ -40,7 +40,7 @@ enum {
 	OVERHEAD = 512, /* what a record has on the wire in addition to its plaintext, at most */
 	MOST_READ = 256 * 1024, /* by libevent in a row, in bytes */
 	MOST_READS = 256, /* of OpenSSL from the BIO in a row; it makes two for a record */
-	MOST_LATE = 4096, /* of answers to KeyUpdates, in bytes */
+	MOST_LATE = 4096, /* of answers, in bytes */
 	MOST_ASIDE = 128 * 1024, /* of records, in bytes; two more may come on top of that */
 	MOST_FLIGHT = 256 * 1024, /* of messages of a renegotiation, in bytes */
 	MOST_WRITTEN = 256 * 1024, /* by libevent in a row, in bytes */
@@ -233,8 +233,8 @@ static ssize_t write_socket(struct gtls_wire *w, const void *p, size_t n)
  * a filter above stops its reading, libevent loops for ever. So if the socket has no room, OpenSSL
  * is told that it is written:
  *
- *  - The answer to a KeyUpdate is kept until something else is written. A peer that goes on asking,
- *    and reads no answer, is cut off.
+ *  - The answer to a KeyUpdate, or to a renegotiation that is refused, is kept until something else
+ *    is written. A peer that goes on asking, and reads no answer, is cut off.
  *  - Messages of a renegotiation are kept until the socket has room.
  *  - So is the rest of a record of data that stands in the way of such an answer or message: OpenSSL
  *    would write in the middle of the record, and fail with "bad length".
@@ -245,13 +245,6 @@ static ssize_t write_socket(struct gtls_wire *w, const void *p, size_t n)
 int gtls_has_failed(const struct gtls_conn *c)
 {
 	return strcmp(SSL_state_string(c->ssl), "SSLERR") == 0;
-}
-
-static int is_key_update(const struct gtls_conn *c)
-{
-	OSSL_HANDSHAKE_STATE state = SSL_get_state(c->ssl);
-
-	return state == TLS_ST_SW_KEY_UPDATE || state == TLS_ST_CW_KEY_UPDATE;
 }
 
 static void forget_late(struct gtls_wire *w)
@@ -313,7 +306,7 @@ static int keeps_answer(struct gtls_conn *c, const void *p, size_t n)
 	int again = gtls_renegotiates_now(c);
 	unsigned char *late;
 
-	if (!again && !is_key_update(c) && !w->puts_aside)
+	if (!w->puts_aside && !(c->open && SSL_in_init(c->ssl)))
 		return 0;
 	late = w->puts_aside || w->late_end + n <= gtls_most_late(c) ? realloc(w->late, w->late_end + n) : NULL;
 	if (!late) {

@@ -361,10 +361,20 @@ func TestTooManyAnswersToKeyUpdates(t *testing.T) {
 	ca := newAuthority(t)
 	base := newLoop(t)
 	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256}})
-	for _, filter := range []bool{false, true} {
+	for name, stack := range map[string]func(fd int) *openssl.Conn{
+		"socket": func(fd int) *openssl.Conn { return newConn(t, ctx, base, fd, false) },
+		"filter": func(fd int) *openssl.Conn { return newConn(t, ctx, base, fd, true) },
+		"filter on a filter": func(fd int) *openssl.Conn {
+			under, err := base.NewSocket(fd, libevent.OptCloseOnFree)
+			require.NoError(t, err)
+			conn, err := ctx.NewFilter(testutil.NewFilter(t, under, pass, pass, libevent.OptCloseOnFree), libevent.OptCloseOnFree)
+			require.NoError(t, err)
+			return conn
+		},
+	} {
 		var keyLog bytes.Buffer
 		a, b := testutil.Socketpair(t)
-		conn := newConn(t, ctx, base, a, filter)
+		conn := stack(a)
 		read, events := watch(t, conn)
 		socket := fileConn(t, b)
 		require.NoError(t, tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", KeyLogWriter: &keyLog}).Handshake())
@@ -378,7 +388,7 @@ func TestTooManyAnswersToKeyUpdates(t *testing.T) {
 		assert.Equal(t, "x", testutil.Receive(t, read)[:1])
 		what := testutil.Receive(t, events)
 		assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
-		assert.ErrorIs(t, what.err, syscall.ENOBUFS)
+		assert.ErrorIs(t, what.err, syscall.ENOBUFS, name)
 		conn.Free()
 	}
 }

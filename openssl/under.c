@@ -27,13 +27,18 @@ int gtls_under_read(struct gtls_conn *c, BIO *bio, void *p, int n)
 }
 
 /* Whether too much of what OpenSSL writes on its own would wait below: more was written since bytes that
- * are still there. A first handshake and an alert come once. */
-static int owns_too_much(struct gtls_conn *c, size_t n, int64_t written, size_t waiting)
+ * are still there. A filter below passes bytes on to the bufferevent below itself, and they wait there. A first
+ * handshake and an alert come once. */
+static int owns_too_much(struct gtls_conn *c, size_t n, int64_t written)
 {
 	struct gtls_under *u = &c->under;
+	struct bufferevent *bev;
+	size_t waiting = 0;
 
 	if (!c->open || gtls_has_failed(c))
 		return 0;
+	for (bev = u->bev; bev; bev = bufferevent_get_underlying(bev))
+		waiting += evbuffer_get_length(bufferevent_get_output(bev));
 	if (written - (int64_t)waiting >= u->own_from) {
 		u->own = c->wire.aside = 0;
 		u->own_from = written;
@@ -59,7 +64,7 @@ int gtls_under_write(struct gtls_conn *c, BIO *bio, const void *p, int n)
 		BIO_set_retry_write(bio);
 		return -1;
 	}
-	if (!waits && owns_too_much(c, (size_t)n, (int64_t)BIO_number_written(bio), waiting)) {
+	if (!waits && owns_too_much(c, (size_t)n, (int64_t)BIO_number_written(bio))) {
 		errno = ENOBUFS;
 		return -1;
 	}

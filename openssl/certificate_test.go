@@ -111,22 +111,23 @@ func TestBoundsOfAChain(t *testing.T) {
 	})
 }
 
-// withCurve makes a certificate whose key says that it is a point on a curve.
-func withCurve(t *testing.T, der []byte, curve any, point []byte) []byte {
+// withKey makes a certificate with another key: point, for what the algorithm says.
+func withKey(t *testing.T, der []byte, point []byte, algorithm ...any) []byte {
 	t.Helper()
 	marshal := func(v any) asn1.RawValue {
 		b, err := asn1.Marshal(v)
 		require.NoError(t, err)
 		return asn1.RawValue{FullBytes: b}
 	}
-	ecPublicKey := marshal(asn1.ObjectIdentifier{1, 2, 840, 10045, 2, 1})
-	var cert, tbs []asn1.RawValue
+	var cert, tbs, id []asn1.RawValue
 	_, err := asn1.Unmarshal(der, &cert)
 	require.NoError(t, err)
 	_, err = asn1.Unmarshal(cert[0].FullBytes, &tbs)
 	require.NoError(t, err)
-	algorithm := marshal([]asn1.RawValue{ecPublicKey, marshal(curve)})
-	tbs[6] = marshal([]asn1.RawValue{algorithm, marshal(asn1.BitString{Bytes: point, BitLength: 8 * len(point)})})
+	for _, part := range algorithm {
+		id = append(id, marshal(part))
+	}
+	tbs[6] = marshal([]asn1.RawValue{marshal(id), marshal(asn1.BitString{Bytes: point, BitLength: 8 * len(point)})})
 	cert[0] = marshal(tbs)
 	return marshal(cert).FullBytes
 }
@@ -140,12 +141,13 @@ func TestKeysThatKeepOpenSSLBusy(t *testing.T) {
 	require.NoError(t, err)
 	point := key.Bytes()
 	compressed := append([]byte{2 | point[64]&1}, point[1:33]...)
+	ecPublicKey := asn1.ObjectIdentifier{1, 2, 840, 10045, 2, 1}
 	p256 := asn1.ObjectIdentifier{1, 2, 840, 10045, 3, 1, 7}
 	for name, der := range map[string][]byte{
-		"parameters":       withCurve(t, leaf.Certificate[0], []int{1, 2, 3}, point),
-		"unknown curve":    withCurve(t, leaf.Certificate[0], asn1.ObjectIdentifier{1, 3, 132, 0, 10}, point),
-		"compressed point": withCurve(t, leaf.Certificate[0], p256, compressed),
-		"no point":         withCurve(t, leaf.Certificate[0], p256, nil),
+		"parameters":       withKey(t, leaf.Certificate[0], point, ecPublicKey, []int{1, 2, 3}),
+		"unknown curve":    withKey(t, leaf.Certificate[0], point, ecPublicKey, asn1.ObjectIdentifier{1, 3, 132, 0, 10}),
+		"compressed point": withKey(t, leaf.Certificate[0], compressed, ecPublicKey, p256),
+		"no point":         withKey(t, leaf.Certificate[0], nil, ecPublicKey, p256),
 	} {
 		t.Run(name, func(t *testing.T) {
 			cert := leaf
@@ -153,8 +155,24 @@ func TestKeysThatKeepOpenSSLBusy(t *testing.T) {
 			refuses(t, ca, cert, "a key that crypto/x509 does not take")
 		})
 	}
-	_, err = x509.ParseCertificate(withCurve(t, leaf.Certificate[0], p256, point))
+	_, err = x509.ParseCertificate(withKey(t, leaf.Certificate[0], point, ecPublicKey, p256))
 	assert.NoError(t, err, "the certificates above differ from this one only in what they are refused for")
+}
+
+// The peer's own key is one with which crypto/tls lets a peer sign.
+func TestOwnKeyOfThePeer(t *testing.T) {
+	ca := newAuthority(t)
+	t.Setenv("GODEBUG", "rsa1024min=0") // otherwise crypto/rsa makes no such key
+	weak, err := rsa.GenerateKey(rand.Reader, 768)
+	require.NoError(t, err)
+	refuses(t, ca, ca.issueWith(t, weak, nil, "example.test"), "an RSA key of 768 bits")
+
+	key, err := x509.MarshalPKIXPublicKey(&rsaKey(t).PublicKey)
+	require.NoError(t, err)
+	rsassaPSS := asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 10}
+	cert := ca.issue(t, "example.test")
+	cert.Certificate[0] = withKey(t, cert.Certificate[0], key, rsassaPSS)
+	refuses(t, ca, cert, "neither RSA, ECDSA nor Ed25519")
 }
 
 // A chain at the bounds is accepted.

@@ -46,8 +46,9 @@ enum {
 	GTLS_KEY_LOG = 8,
 };
 
-/* What a peer's certificates may cost: their bytes, their number, and the bits of a key. */
-enum { GTLS_MAX_CHAIN_BYTES = 100 * 1024, GTLS_MAX_CHAIN = 10, GTLS_MAX_KEY_BITS = 8192 };
+/* What a peer's certificates may cost: their bytes, their number, and the bits of a key. The peer's own RSA key
+ * has at least so many. */
+enum { GTLS_MAX_CHAIN_BYTES = 100 * 1024, GTLS_MAX_CHAIN = 10, GTLS_MAX_KEY_BITS = 8192, GTLS_MIN_KEY_BITS = 1024 };
 
 /* How many certificates gtlsPick may choose at most. */
 enum { GTLS_MAX_PICKED = 8 };

@@ -8,6 +8,8 @@ package openssl
 import "C"
 
 import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
@@ -119,7 +121,8 @@ type peer struct {
 }
 
 // parsePeer parses what the peer has sent. What crypto/x509 does not parse is refused, because
-// such a certificate could not be told from none.
+// such a certificate could not be told from none. crypto/x509 looks only at keys that have signed a certificate, so
+// that of the peer itself is checked here.
 func parsePeer(ders [][]byte) (*peer, error) {
 	p := &peer{}
 	for _, der := range ders {
@@ -132,7 +135,24 @@ func parsePeer(ders [][]byte) (*peer, error) {
 		}
 		p.certs = append(p.certs, cert)
 	}
-	return p, nil
+	if len(p.certs) == 0 {
+		return p, nil
+	}
+	return p, checkOwnKey(p.certs[0].PublicKey)
+}
+
+// checkOwnKey refuses the keys with which crypto/tls lets no peer sign a handshake.
+func checkOwnKey(key any) error {
+	switch key := key.(type) {
+	case *rsa.PublicKey:
+		if bits := key.N.BitLen(); bits < C.GTLS_MIN_KEY_BITS {
+			return fmt.Errorf("openssl: the certificate of the peer has an RSA key of %d bits: at least %d are demanded", bits, C.GTLS_MIN_KEY_BITS)
+		}
+	case *ecdsa.PublicKey, ed25519.PublicKey:
+	default:
+		return errors.New("openssl: the certificate of the peer has a key that is neither RSA, ECDSA nor Ed25519")
+	}
+	return nil
 }
 
 // verify verifies the certificates of a peer that shall have this name.

@@ -203,13 +203,26 @@ func TestDrainInAHandshake(t *testing.T) {
 	})
 }
 
+// sip reads little at a time, and lets the loop write in between.
+type sip struct {
+	net.Conn
+	t    *testing.T
+	base *libevent.Base
+}
+
+func (s *sip) Read(p []byte) (int, error) {
+	testutil.OnLoop(s.t, s.base, func() {})
+	return s.Conn.Read(p[:min(len(p), 100)])
+}
+
 // A refused renegotiation is answered with a warning. If the socket has no room for it, the warning waits: a record
-// that is left out would be the end of the connection for the peer.
+// that is left out would be the end of the connection for the peer. OpenSSL may also put the warning off until its next
+// write of data.
 func TestRefusalWithoutRoom(t *testing.T) {
 	ca := newAuthority(t)
 	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
-	message := strings.Repeat("x", 1000)
-	fill := func(most int) (fits int) {
+	message := strings.Repeat("x", 100)
+	fill := func(most int, more ...string) (fits int) {
 		var keyLog bytes.Buffer
 		a, b := testutil.Socketpair(t)
 		require.NoError(t, syscall.SetsockoptInt(a, syscall.SOL_SOCKET, syscall.SO_SNDBUF, 8<<10))
@@ -221,29 +234,37 @@ func TestRefusalWithoutRoom(t *testing.T) {
 			CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}})
 		require.NoError(t, peer.Handshake())
 		require.Equal(t, connected, testutil.Receive(t, events))
-		for ; fits < most; fits++ {
+		write := func(message string) {
 			_, err := conn.WriteString(message)
 			require.NoError(t, err)
 			testutil.OnLoop(t, base, func() {})
+		}
+		for ; fits < most; fits++ {
+			write(message)
 			if conn.Output().Len() > 0 {
 				conn.Free()
 				return fits
 			}
 		}
+		for _, m := range more {
+			write(m)
+		}
 		r := newRecords12(t, keyLog.String(), h)
 		_, err := h.Write(append(r.record(22, []byte{1, 0, 0, 0}), r.record(23, []byte("hi"))...))
 		require.NoError(t, err)
 		assert.Equal(t, "hi", testutil.Receive(t, read))
-		_, err = conn.WriteString("the end")
-		require.NoError(t, err)
-		got := make([]byte, fits*len(message)+len("the end"))
+		write("the end")
+		want := strings.Repeat(message, fits) + strings.Join(more, "") + "the end"
+		got := make([]byte, len(want))
+		h.Conn = &sip{h.Conn, t, base}
 		_, err = io.ReadFull(peer, got)
 		assert.NoError(t, err)
-		assert.Equal(t, strings.Repeat(message, fits)+"the end", string(got))
+		assert.Equal(t, want, string(got))
+		assert.Empty(t, events)
 		conn.Free()
 		return fits
 	}
-	for range 3 {
-		fill(fill(1000))
-	}
+	fits := fill(1000)
+	fill(fits)
+	fill(fits, strings.Repeat("y", 14000), strings.Repeat("z", 1000))
 }

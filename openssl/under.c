@@ -54,11 +54,11 @@ static int owns_too_much(struct gtls_conn *c, size_t n, int64_t written)
  * loops for ever in one call. libevent's own BIO has them wait, too. Nor does a record wait that stands in
  * the way of these (gtls_wire_put_aside).
  */
-int gtls_under_write(struct gtls_conn *c, BIO *bio, const void *p, int n)
+int gtls_under_write(struct gtls_conn *c, BIO *bio, const void *p, int n, int is_data)
 {
 	struct evbuffer *out = bufferevent_get_output(c->under.bev);
 	size_t high = c->under.bev->wm_write.high, waiting = evbuffer_get_length(out);
-	int is_data = !SSL_in_init(c->ssl), waits = is_data && !c->wire.puts_aside;
+	int waits = is_data && !c->wire.puts_aside;
 
 	if (waits && high && high <= waiting) {
 		BIO_set_retry_write(bio);

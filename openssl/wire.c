@@ -300,14 +300,12 @@ size_t gtls_most_late(const struct gtls_conn *c)
 	return (gtls_renegotiates_now(c) ? MOST_FLIGHT : MOST_LATE) + c->wire.aside;
 }
 
-static int keeps_answer(struct gtls_conn *c, const void *p, size_t n)
+static int keeps(struct gtls_conn *c, const void *p, size_t n)
 {
 	struct gtls_wire *w = &c->wire;
 	int again = gtls_renegotiates_now(c);
 	unsigned char *late;
 
-	if (!w->puts_aside && !(c->open && SSL_in_init(c->ssl)))
-		return 0;
 	late = w->puts_aside || w->late_end + n <= gtls_most_late(c) ? realloc(w->late, w->late_end + n) : NULL;
 	if (!late) {
 		errno = ENOBUFS;
@@ -359,10 +357,35 @@ void gtls_wire_put_aside(struct gtls_conn *c)
 		bufferevent_trigger(c->bev, EV_WRITE, BEV_TRIG_DEFER_CALLBACKS);
 }
 
+/* Whether a record is a warning, which OpenSSL may put off and then write within an SSL_write. If it has to wait
+ * there, the repeated SSL_write fails. close_notify can wait. */
+static int is_warning(const struct gtls_conn *c, const char *record)
+{
+	return *record == SSL3_RT_ALERT && c->open && SSL_version(c->ssl) < TLS1_3_VERSION &&
+	    !(SSL_get_shutdown(c->ssl) & SSL_SENT_SHUTDOWN);
+}
+
+static ssize_t write_or_keep(struct gtls_conn *c, BIO *bio, const char *p, int n, int is_data)
+{
+	struct gtls_wire *w = &c->wire;
+	int waits = is_data ? !w->puts_aside : !c->open;
+	ssize_t done;
+
+	if ((c->ask.gated && !gtls_has_failed(c)) || (is_data && waits && wrote_enough(w, bio, n)))
+		return come_again(bio, BIO_FLAGS_WRITE);
+	done = write_late(w) < 0 ? -1 : write_socket(w, p, (size_t)n);
+	if (done < 0 && is_transient(errno) && (gtls_has_failed(c) || (!waits && keeps(c, p, (size_t)n))))
+		done = n;
+	if (done < 0 && is_transient(errno))
+		BIO_set_retry_write(bio);
+	return done;
+}
+
 static int bio_write(BIO *bio, const char *p, int n)
 {
 	struct gtls_conn *c = BIO_get_data(bio);
 	struct gtls_wire *w = &c->wire;
+	int is_data = !SSL_in_init(c->ssl) && (w->blocked || !is_warning(c, p));
 	ssize_t done;
 
 	if (w->counting)
@@ -374,14 +397,9 @@ static int bio_write(BIO *bio, const char *p, int n)
 		return -1;
 	}
 	if (c->under.bev)
-		return gtls_under_write(c, bio, p, n);
-	if ((c->ask.gated && !gtls_has_failed(c)) || (!SSL_in_init(c->ssl) && !w->puts_aside && wrote_enough(w, bio, n)))
-		return come_again(bio, BIO_FLAGS_WRITE);
-	done = write_late(w) < 0 ? -1 : write_socket(w, p, (size_t)n);
-	if (done < 0 && is_transient(errno) && (gtls_has_failed(c) || keeps_answer(c, p, (size_t)n)))
-		done = n;
-	if (done < 0 && is_transient(errno))
-		BIO_set_retry_write(bio);
+		done = gtls_under_write(c, bio, p, n, is_data);
+	else
+		done = write_or_keep(c, bio, p, n, is_data);
 	w->blocked = done != n;
 	return (int)done;
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -167,6 +168,32 @@ func TestConnectRefused(t *testing.T) {
 		assert.ErrorIs(t, what.err, syscall.ECONNREFUSED)
 		assert.ErrorContains(t, what.err, "connect")
 	}
+}
+
+// A connection that has failed is told what becomes of its next socket. A Unix socket is refused at once.
+func TestConnectRefusedAfterAFailure(t *testing.T) {
+	refusing := &net.UnixAddr{Name: filepath.Join(t.TempDir(), "socket"), Net: "unix"}
+	listener, err := net.ListenUnix("unix", refusing)
+	require.NoError(t, err)
+	listener.SetUnlinkOnClose(false)
+	require.NoError(t, listener.Close())
+	base := newLoop(t)
+	fd, peer := testutil.TCPPair(t)
+	conn := newSocket(t, client(t, &openssl.Config{InsecureSkipVerify: true}), base, fd)
+	_, events := watch(t, conn)
+	_, err = peer.Write([]byte("this is not TLS"))
+	require.NoError(t, err)
+	assert.NotZero(t, testutil.Receive(t, events).what&libevent.EventError)
+	for range 2 {
+		testutil.OnLoop(t, base, func() {
+			assert.NoError(t, conn.SetFD(-1))
+			assert.NoError(t, conn.Connect("unix", refusing.Name))
+		})
+		what := testutil.Receive(t, events)
+		assert.NotZero(t, what.what&libevent.EventError)
+		assert.ErrorIs(t, what.err, syscall.ECONNREFUSED)
+	}
+	conn.Free()
 }
 
 func TestNamed(t *testing.T) {

@@ -524,10 +524,8 @@ void gtls_socket(struct bufferevent *bev)
 	}
 	bio = new_bio(c);
 	gtls_conn_offer_session(c);
-	c->open = c->idle = c->unstarted = 0;
-	gtls_guard_restart(c);
-	gtls_ask_restart(c);
-	gtls_wire_restart(c);
+	c->idle = c->unstarted = 0;
+	gtls_conn_restart(c);
 	if (!bio) /* libevent's BIO stays, and with it there is no fast path */
 		return;
 	w->fd = bufferevent_getfd(bev);

@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include <openssl/ssl3.h>
+
 #include "conn.h"
 #include "_cgo_export.h"
 
@@ -280,6 +282,14 @@ static void on_record(struct gtls_conn *c, int type)
 		gtls_wire_put_aside(c);
 }
 
+/* A server answers a ClientHello of a renegotiation at once. */
+static void on_handshake_message(struct gtls_conn *c, int type)
+{
+	gtls_guard_message(c);
+	if (type == SSL3_MT_CLIENT_HELLO && gtls_renegotiates_now(c) && !c->under.bev)
+		gtls_wire_put_aside(c);
+}
+
 /* Tells of the records and messages that come. In TLS 1.3 their headers do not say of which type they are. */
 void gtls_on_message(int write, int version, int type, const void *p, size_t n, SSL *ssl, void *arg)
 {
@@ -292,5 +302,5 @@ void gtls_on_message(int write, int version, int type, const void *p, size_t n, 
 	if (type == SSL3_RT_INNER_CONTENT_TYPE || (type == SSL3_RT_HEADER && SSL_version(ssl) < TLS1_3_VERSION))
 		on_record(gtls_conn_of(ssl), *byte);
 	else if (type == SSL3_RT_HANDSHAKE)
-		gtls_guard_message(gtls_conn_of(ssl));
+		on_handshake_message(gtls_conn_of(ssl), *byte);
 }

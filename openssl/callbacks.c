@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include <openssl/ssl3.h>
+
 #include "conn.h"
 #include "_cgo_export.h"
 
@@ -295,6 +297,16 @@ static void on_record(struct gtls_conn *c, int type)
 		gtls_wire_put_aside(c);
 }
 
+/* A server answers a ClientHello of a renegotiation at once. */
+static void on_handshake_message(struct gtls_conn *c, int type, const unsigned char *body, size_t n)
+{
+	gtls_guard_message(c);
+	if (type == SSL3_MT_CERTIFICATE)
+		gtls_chain_check(c, body, n);
+	if (type == SSL3_MT_CLIENT_HELLO && gtls_renegotiates_now(c) && !c->under.bev)
+		gtls_wire_put_aside(c);
+}
+
 /* Tells of the records and messages that come. In TLS 1.3 their headers do not say of which type they are. */
 void gtls_on_message(int write, int version, int type, const void *p, size_t n, SSL *ssl, void *arg)
 {
@@ -306,9 +318,6 @@ void gtls_on_message(int write, int version, int type, const void *p, size_t n, 
 		return;
 	if (type == SSL3_RT_INNER_CONTENT_TYPE || (type == SSL3_RT_HEADER && SSL_version(ssl) < TLS1_3_VERSION))
 		on_record(gtls_conn_of(ssl), *byte);
-	else if (type == SSL3_RT_HANDSHAKE) {
-		gtls_guard_message(gtls_conn_of(ssl));
-		if (*byte == SSL3_MT_CERTIFICATE && n > SSL3_HM_HEADER_LENGTH)
-			gtls_chain_check(gtls_conn_of(ssl), byte + SSL3_HM_HEADER_LENGTH, n - SSL3_HM_HEADER_LENGTH);
-	}
+	else if (type == SSL3_RT_HANDSHAKE && n >= SSL3_HM_HEADER_LENGTH)
+		on_handshake_message(gtls_conn_of(ssl), *byte, byte + SSL3_HM_HEADER_LENGTH, n - SSL3_HM_HEADER_LENGTH);
 }

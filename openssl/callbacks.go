@@ -80,7 +80,8 @@ func gtlsSession(handle C.uintptr_t, session *C.SSL_SESSION) {
 //export gtlsKey
 func gtlsKey(handle C.uintptr_t, line *C.char) {
 	defer guard()
-	cgo.Handle(handle).Value().(*Conn).rules().keys.add(C.GoString(line))
+	c := cgo.Handle(handle).Value().(*Conn)
+	c.rules().keys.add(C.GoString(line), c.Base())
 }
 
 // There is another socket, whose peer is not known yet.

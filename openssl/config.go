@@ -107,7 +107,8 @@ type Config struct {
 	// HandshakeTimeout is how long a handshake may take as a whole, with verification and the
 	// functions of the Config. When it has passed, the event closure gets EventTimeout. For a
 	// filter it includes the time until the bufferevent below is connected. 0 means 10 seconds,
-	// and a negative value means no limit.
+	// and a negative value means no limit. Like every timeout of libevent it counts from the start of
+	// the loop's turn in which the handshake starts, unless the base has NoCacheTime.
 	HandshakeTimeout time.Duration
 
 	// Renegotiation allows either side a new handshake on an open connection of TLS 1.2 or
@@ -117,6 +118,7 @@ type Config struct {
 	Renegotiation bool
 
 	// KeyLogWriter gets the secrets of the connections in the format of SSLKEYLOGFILE, for
-	// debugging. It is written to on a goroutine of its own, and its errors are ignored.
+	// debugging. It is written to on a goroutine of its own, and its errors are ignored. A panic in it
+	// comes out of the loop of the connection, as one in a closure does.
 	KeyLogWriter io.Writer
 }

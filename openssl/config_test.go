@@ -4,6 +4,7 @@ package openssl_test
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -12,8 +13,10 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -281,6 +284,46 @@ func TestKeyLog(t *testing.T) {
 			testutil.Eventually(t, func() bool { return strings.Contains(ours.String(), line+"\n") }, "the key is logged: "+line)
 		}
 	})
+}
+
+// writer is an io.Writer.
+type writer func(p []byte)
+
+func (w writer) Write(p []byte) (int, error) {
+	w(p)
+	return len(p), nil
+}
+
+// A writer that panics or ends its goroutine loses a line. A panic comes out of the loop.
+func TestKeyLogFails(t *testing.T) {
+	ca := newAuthority(t)
+	for name, fail := range map[string]func(){"panic": testutil.Explode, "Goexit": runtime.Goexit} {
+		t.Run(name, func(t *testing.T) {
+			var lines lockedBuffer
+			var failed atomic.Bool
+			ctx := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", MinVersion: tls.VersionTLS13, KeyLogWriter: writer(func(p []byte) {
+				if !failed.Swap(true) {
+					fail()
+				}
+				_, _ = lines.Write(p)
+			})})
+			base := testutil.NewBase(t)
+			fd, peer := testutil.TCPPair(t)
+			conn := newSocket(t, ctx, base, fd)
+			_, events := watch(t, conn)
+			shaken := handshakeOf(tls.Server(peer, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}))
+			if name == "panic" {
+				raised := make(chan any, 1)
+				go func() { raised <- testutil.Raises(func() { _ = base.Run(context.Background()) }) }()
+				assert.ErrorIs(t, testutil.AsError(testutil.Receive(t, raised)), testutil.ErrBoom)
+			}
+			testutil.Background(t, base)
+			assert.Equal(t, connected, testutil.Receive(t, events))
+			assert.NoError(t, testutil.Receive(t, shaken))
+			testutil.Eventually(t, func() bool { return strings.Count(lines.String(), "\n") == 4 }, "the other lines are written")
+			conn.Free()
+		})
+	}
 }
 
 func TestVersions(t *testing.T) {

@@ -185,6 +185,23 @@ int gtls_is_open(struct bufferevent *bev)
 	return gtls_conn_of(bufferevent_openssl_get_ssl(bev))->open;
 }
 
+/* OpenSSL says of a server's request, too, that a handshake is done. */
+static int64_t renegotiate(struct gtls_conn *c)
+{
+	if (c->under.bev) {
+		if (bufferevent_ssl_renegotiate(c->bev) < 0)
+			return -EIO;
+		gtls_under_intercept(c);
+		gtls_under_wake(c);
+		return 0;
+	}
+	if (SSL_renegotiate(c->ssl) != 1)
+		return -EIO;
+	c->again.awaited = c->server ? 2 : 1;
+	gtls_renegotiate_begin(c);
+	return 0;
+}
+
 int64_t gtls_conn_renegotiate(struct gtls_conn *c, int begin)
 {
 	int64_t rc = 0;
@@ -195,13 +212,8 @@ int64_t gtls_conn_renegotiate(struct gtls_conn *c, int begin)
 		rc = -ENOTCONN;
 	else if (SSL_version(c->ssl) >= TLS1_3_VERSION || (SSL_get_options(c->ssl) & SSL_OP_NO_RENEGOTIATION))
 		rc = -ENOTSUP;
-	else if (begin && bufferevent_ssl_renegotiate(c->bev) < 0)
-		rc = -EIO;
-	if (begin && rc == 0) {
-		gtls_under_intercept(c);
-		gtls_under_wake(c);
-		gtls_renegotiate_intercept(c);
-	}
+	else if (begin)
+		rc = renegotiate(c);
 	ERR_clear_error();
 	gtls_unlock(c);
 	return rc;

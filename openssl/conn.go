@@ -305,7 +305,8 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 		if state.refused != 0 { // EventError follows
 			return 0, nil
 		}
-		// OpenSSL puts off a renegotiation if the peer is in the middle of a record, and libevent reports it as done.
+		// On a filter libevent reports a renegotiation as done that OpenSSL puts off, because the peer is in the
+		// middle of a record.
 		if s := c.next.Swap(nil); s != nil {
 			c.state.Store(s)
 		}
@@ -409,12 +410,16 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, first C.ulong,
 // --- renegotiation and the end ------------------------------------------------------
 
 // Renegotiate starts a new handshake on an open connection of TLS 1.2 or below, if the context
-// allows it. On the loop's goroutine it starts at once, and elsewhere in the loop's next turn,
-// because libevent aborts when another thread starts it. The event closure is told
-// EventConnected again at the end of the handshake, or EventError if it fails. With TLS 1.3, or
-// if the context does not allow it, the error matches errors.ErrUnsupported. If the two ends are
-// sending data when it starts, OpenSSL may end the connection with "unexpected record".
-// Wraps bufferevent_ssl_renegotiate.
+// allows it. On the loop's goroutine it starts at once, and elsewhere in the loop's next turn. If a
+// record has come only in part, it starts after that record. What is written meanwhile waits for the
+// end of the handshake. The event closure is told EventConnected again at the end of the handshake,
+// or EventError if it fails. With TLS 1.3, or if the context does not allow it, the error matches
+// errors.ErrUnsupported.
+//
+// On a filter, libevent does the handshake. There OpenSSL ends the connection with "unexpected record"
+// if the peer is sending data, so the peer has to stop before, and a server is told EventConnected
+// when it has asked its client for a handshake.
+// Stands for bufferevent_ssl_renegotiate.
 func (c *Conn) Renegotiate() error {
 	const op = "bufferevent_ssl_renegotiate"
 	renegotiate := func(begin C.int) error {

@@ -138,6 +138,8 @@ struct gtls_again {
 	event_callback_fn read, write;
 	void *arg;
 	struct event message; /* is pending while writing waits for the end of a handshake */
+	int8_t astray;        /* libevent takes that handshake for the first one */
+	int8_t awaited;       /* how many ends of handshakes are still to come until the user is told */
 };
 
 /* One connection. It lives as long as its bufferevent. */
@@ -225,6 +227,8 @@ void gtls_ctx_can_refuse(struct gtls_ctx *c);
 void gtls_renegotiate_intercept(struct gtls_conn *c);
 /* Puts libevent's back. Locked. */
 void gtls_renegotiate_leave(struct gtls_conn *c);
+/* Starts a handshake that was asked for, if that is possible now. Locked. */
+void gtls_renegotiate_begin(struct gtls_conn *c);
 /* Whether an open connection is in a handshake. Locked. */
 int gtls_renegotiates_now(const struct gtls_conn *c);
 /* Nothing is registered any more. Locked. */

@@ -74,6 +74,7 @@ void gtls_conn_restart(struct gtls_conn *c)
 	c->failed = 0;
 	c->told_end = 0;
 	c->shutdown_blocked = 0;
+	c->again.awaited = c->again.astray = 0;
 	c->open = 0;
 	OPENSSL_free(c->scts);
 	c->scts = NULL;

@@ -121,8 +121,8 @@ func TestAnotherPeerInARenegotiation(t *testing.T) {
 	peer.Free()
 }
 
-// A server asks for a renegotiation while its client has sent the start of a record. libevent says that
-// the renegotiation is done, and OpenSSL puts it off. The server still knows its client, so that the client cannot
+// A server asks for a renegotiation while its client has sent the start of a record, so OpenSSL puts it
+// off. The server still knows its client, so that the client cannot
 // show another certificate in a renegotiation of its own.
 func TestAnotherPeerInAPutOffRenegotiation(t *testing.T) {
 	ca := newAuthority(t)
@@ -170,7 +170,8 @@ func TestAnotherPeerInAPutOffRenegotiation(t *testing.T) {
 		testutil.OnLoop(t, accepted.Base(), func() {}) // the server reads the start
 	}
 	require.NoError(t, accepted.Renegotiate())
-	require.Equal(t, connected, testutil.Receive(t, events))
+	testutil.OnLoop(t, accepted.Base(), func() {})
+	assert.Empty(t, events)
 	assert.Equal(t, before, accepted.ConnectionState())
 	close(rest)
 	what := testutil.Receive(t, events)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * renegotiate.c: handshakes that a peer starts on an open connection.
+ * renegotiate.c: handshakes on an open connection.
  *
- * libevent does not know of them: they happen in the SSL_read and SSL_write of libevent. If
+ * libevent does not know of those that a peer starts, nor of our own on a socket: they happen in the SSL_read and SSL_write of libevent. If
  * SSL_write then waits for bytes of the peer, libevent tries it each time that something can be
  * read, until it succeeds, and does so for ever in one call if meanwhile the output was drained
  * or a rate limit has stopped writing. It does the same for an SSL_read that waits for room in
@@ -32,21 +32,16 @@ static void pass(struct gtls_conn *c, event_callback_fn libevents, int fd, short
 	gtls_renegotiate_intercept(c);
 }
 
-/* Writing waits for the end of the handshake. */
-static void await_message(struct gtls_conn *c)
+/* Whether writing, or the user, waits for the end of a handshake. */
+static int is_awaited(const struct gtls_conn *c)
 {
-	if (!c->freed && under_way(c) && event_get_fd(&c->bev->ev_write) < 0)
-		event_add(&c->again.message, NULL);
+	return c->again.awaited || (under_way(c) && event_get_fd(&c->bev->ev_write) < 0);
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void await_message(struct gtls_conn *c)
 {
-	struct gtls_conn *c = arg;
-
-	gtls_lock(c);
-	pass(c, c->again.read, fd, what);
-	await_message(c);
-	gtls_unlock(c);
+	if (!c->freed && is_awaited(c))
+		event_add(&c->again.message, NULL);
 }
 
 /* Data of the peer stays where it is, and then only libevent's reading can go on. */
@@ -74,6 +69,19 @@ static int go_on(struct gtls_conn *c)
 	return 0;
 }
 
+/* A SetFD in a renegotiation has failed, and since then libevent takes the connection for one in its first
+ * handshake. If it has OpenSSL renegotiate, which OpenSSL refuses, it finds that no handshake goes on. */
+static void find_way(struct gtls_conn *c)
+{
+	if (!c->again.astray || c->freed || !SSL_is_init_finished(c->ssl))
+		return;
+	c->again.astray = 0;
+	SSL_set_options(c->ssl, SSL_OP_NO_RENEGOTIATION);
+	bufferevent_ssl_renegotiate(c->bev);
+	SSL_clear_options(c->ssl, SSL_OP_NO_RENEGOTIATION);
+	gtls_renegotiate_intercept(c);
+}
+
 /* If a limit has stopped libevent's reading, the limit ends by itself. */
 static void on_message(evutil_socket_t fd, short what, void *arg)
 {
@@ -83,23 +91,62 @@ static void on_message(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	gtls_lock(c);
-	if (!c->freed && under_way(c) &&
+	if (!c->freed && is_awaited(c) &&
 	    (bufferevent_get_enabled(bev) & EV_READ ? event_pending(&bev->ev_read, EV_READ, NULL) : go_on(c)))
 		await_message(c);
+	find_way(c);
 	gtls_unlock(c);
 }
 
 /* Both events on the socket have the same priority, so that neither starves the other. */
-static void hold_writing(struct gtls_conn *c)
+static void watch_messages(struct gtls_conn *c)
 {
 	struct event *message = &c->again.message;
 
-	gtls_wire_watch(c, -1);
-	gtls_add(&c->bev->ev_write, &c->bev->timeout_write);
 	gtls_renegotiate_quiet(c);
 	event_assign(message, c->bev->ev_base, c->wire.fd, EV_READ | EV_FINALIZE, on_message, c);
 	event_priority_set(message, event_get_priority(&c->bev->ev_read));
 	await_message(c);
+}
+
+static void hold_writing(struct gtls_conn *c)
+{
+	gtls_wire_watch(c, -1);
+	if (evbuffer_get_length(bufferevent_get_output(c->bev)))
+		gtls_add(&c->bev->ev_write, &c->bev->timeout_write);
+	watch_messages(c);
+}
+
+/*
+ * OpenSSL starts a renegotiation that was asked for in a call of SSL_read or SSL_write, but not in
+ * the middle of a record. While the peer has not answered, it still sends data, and OpenSSL takes that
+ * only in an SSL_read. In an SSL_write or SSL_do_handshake, with which libevent would start, the
+ * connection fails with "unexpected record". So whenever it may start, this starts it.
+ */
+void gtls_renegotiate_begin(struct gtls_conn *c)
+{
+	if (c->under.bev || c->freed || !SSL_renegotiate_pending(c->ssl) || SSL_in_init(c->ssl))
+		return;
+	gtls_wire_put_aside(c);
+	go_on(c);
+	if (under_way(c))
+		hold_writing(c);
+	else
+		watch_messages(c);
+	if (bufferevent_get_enabled(c->bev) & EV_READ)
+		gtls_pending(c->bev, 1);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct gtls_conn *c = arg;
+
+	gtls_lock(c);
+	pass(c, c->again.read, fd, what);
+	find_way(c);
+	gtls_renegotiate_begin(c);
+	await_message(c);
+	gtls_unlock(c);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
@@ -107,6 +154,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 	struct gtls_conn *c = arg;
 
 	gtls_lock(c);
+	gtls_renegotiate_begin(c);
 	if ((what & EV_TIMEOUT) || !under_way(c))
 		pass(c, c->again.write, fd, what);
 	else if (c->freed)
@@ -168,4 +216,6 @@ void gtls_renegotiated(struct gtls_conn *c)
 		gtls_wire_watch(c, c->wire.fd);
 	if ((bufferevent_get_enabled(bev) & EV_WRITE) && evbuffer_get_length(bufferevent_get_output(bev)))
 		gtls_add(&bev->ev_write, &bev->timeout_write);
+	if (c->again.awaited && --c->again.awaited == 0)
+		bufferevent_trigger_event(bev, BEV_EVENT_CONNECTED, BEV_TRIG_DEFER_CALLBACKS);
 }

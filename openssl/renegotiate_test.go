@@ -3,6 +3,7 @@
 package openssl_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -59,6 +60,114 @@ func TestAnotherSocketInARenegotiation(t *testing.T) {
 	_, err := conn.WriteString("one")
 	require.NoError(t, err)
 	assert.Equal(t, "one", take(t, read, 3))
+}
+
+// talker sends a stream as long as it receives that of its peer, and checks what it receives.
+type talker struct {
+	conn       *openssl.Conn
+	events     chan told
+	received   chan struct{}
+	sent, took int
+}
+
+// streamed has the bytes of such a stream, again and again.
+var streamed = func() (p [1 << 20]byte) {
+	for i := range p {
+		p[i] = byte(i % 251)
+	}
+	return p
+}()
+
+func newTalker(t *testing.T, conn *openssl.Conn, piece int) *talker {
+	t.Helper()
+	k := &talker{conn: conn, events: make(chan told, 10), received: make(chan struct{}, 1)}
+	require.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
+		p := make([]byte, min(b.Input().Len(), len(streamed)/2))
+		n, err := b.Read(p)
+		assert.NoError(t, err)
+		assert.True(t, bytes.Equal(p[:n], streamed[k.took%251:][:n]), "what was received after %d bytes", k.took)
+		k.took += n
+		k.send(t, piece)
+		select {
+		case k.received <- struct{}{}:
+		default:
+		}
+	}, nil, func(b *libevent.BufferEvent, what libevent.Events) { k.events <- told{what, b.Err()} }))
+	require.NoError(t, conn.Enable(rd))
+	return k
+}
+
+// send sends one piece, unless much is not written yet.
+func (k *talker) send(t *testing.T, piece int) {
+	if k.conn.Output().Len() < 256<<10 {
+		_, err := k.conn.Write(streamed[k.sent%251:][:piece])
+		assert.NoError(t, err)
+		k.sent += piece
+	}
+}
+
+// Both ends send when one asks for a renegotiation, and go on with it.
+func TestRenegotiationWhileBothEndsSend(t *testing.T) {
+	ca := newAuthority(t)
+	accepting := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: tls.VersionTLS12, Renegotiation: true})
+	connecting := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", Renegotiation: true})
+	for _, piece := range []int{1000, 100000} {
+		a, b := testutil.Socketpair(t)
+		ends := []*talker{newTalker(t, newSocket(t, accepting, newLoop(t), a), piece), newTalker(t, newSocket(t, connecting, newLoop(t), b), piece)}
+		for _, end := range ends {
+			require.Equal(t, connected, testutil.Receive(t, end.events))
+		}
+		flows := func() {
+			for range 5 {
+				for _, end := range ends {
+					testutil.Receive(t, end.received)
+				}
+			}
+		}
+		for _, end := range ends {
+			testutil.OnLoop(t, end.conn.Base(), func() {
+				for range 4 {
+					end.send(t, piece)
+				}
+			})
+		}
+		for range 3 {
+			for i, end := range ends {
+				flows()
+				require.NoError(t, end.conn.Renegotiate())
+				require.Equal(t, connected, testutil.Receive(t, end.events))
+				assert.Empty(t, ends[1-i].events)
+			}
+		}
+		flows()
+		for _, end := range ends {
+			testutil.OnLoop(t, end.conn.Base(), end.conn.Free) // not while its closure writes
+		}
+	}
+}
+
+// The handshake that an end has asked for goes on, though the end neither reads nor writes.
+func TestRenegotiationWithoutReading(t *testing.T) {
+	for _, asks := range []string{"client", "server"} {
+		ca := newAuthority(t)
+		a, b := testutil.Socketpair(t)
+		accepted := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: tls.VersionTLS12, Renegotiation: true}), newLoop(t), a)
+		peer := newSocket(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", Renegotiation: true}), newLoop(t), b)
+		_, open := watch(t, accepted)
+		_, shaken := watch(t, peer)
+		require.Equal(t, connected, testutil.Receive(t, open))
+		require.Equal(t, connected, testutil.Receive(t, shaken))
+		asker, events := peer, shaken
+		if asks == "server" {
+			asker, events = accepted, open
+		}
+		require.NoError(t, asker.Disable(rd))
+		require.NoError(t, asker.SetTimeouts(0, testutil.Patience))
+		require.NoError(t, asker.Renegotiate())
+		assert.Equal(t, connected, testutil.Receive(t, events), asks)
+		accepted.Free()
+		peer.Free()
+	}
 }
 
 // A peer that asks for a renegotiation is refused, and Go is asked nothing: VerifyConnection would run

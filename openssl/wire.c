@@ -503,6 +503,7 @@ int gtls_wire_stand_on(struct gtls_conn *c)
 static void keep_socket(struct gtls_conn *c)
 {
 	use_bio(c, c->wire.plain);
+	c->again.astray = 1;
 	if (!c->freed)
 		return;
 	gtls_renegotiate_leave(c);

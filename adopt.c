@@ -154,8 +154,7 @@ int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct
 	if (bev) {
 		r->stack.under = under;
 		init(r, b, bev, options, loop_only, handle);
-		if (under) /* as on a socket, only libevent drains the output */
-			glev_buf_set_frozen(&r->out, GLEV_FRONT);
+		glev_buf_refreeze(&r->out);
 		r->link = GLEV_CONNECTING;
 		r->fast.plain = r->owed.touched = (int8_t)plain;
 		if (door->recv && r->type == GLEV_SOCKET)

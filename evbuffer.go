@@ -349,7 +349,8 @@ func (b *Buffer) BoundedLines(eol EOL, limit int) iter.Seq2[[]byte, error] {
 // Wraps evbuffer_freeze.
 func (b *Buffer) Freeze(front bool) error { return b.freeze("evbuffer_freeze", front, 1) }
 
-// Unfreeze undoes Freeze.
+// Unfreeze undoes Freeze. The front of the output of a TLS connection stays frozen: what is there,
+// OpenSSL has perhaps begun to write.
 // Wraps evbuffer_unfreeze.
 func (b *Buffer) Unfreeze(front bool) error { return b.freeze("evbuffer_unfreeze", front, 0) }
 

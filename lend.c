@@ -45,7 +45,8 @@ int64_t glev_buf_check(struct glev_buf *b)
 /* --- frozen ends ------------------------------------------------------------ */
 
 /* The ends that the user or the binding has frozen. After CloseWrite nothing more can be
- * appended to the output.
+ * appended to the output. What is at the front of a door's output, the other library has perhaps
+ * begun to write, and will be given again, so the front is always frozen. The door unfreezes it for libevent.
  *
  * libevent sends a file to a socket without reading it. The bytes of such a chain are not
  * in memory. libevent does not notice that when it copies them, or moves them to a buffer
@@ -53,9 +54,10 @@ int64_t glev_buf_check(struct glev_buf *b)
  * writes, may take them from the output. */
 int glev_buf_frozen(const struct glev_buf *b)
 {
-	int shut = b->owner && b == &b->owner->out && b->owner->ending.shut;
+	const struct glev_bev *writer = b->owner && b == &b->owner->out ? b->owner : NULL;
+	int front = b->in_file || (writer && writer->door), back = writer && writer->ending.shut;
 
-	return b->frozen | (b->in_file ? GLEV_FRONT : 0) | (shut ? GLEV_BACK : 0);
+	return b->frozen | (front ? GLEV_FRONT : 0) | (back ? GLEV_BACK : 0);
 }
 
 int64_t glev_buf_refusal(struct glev_buf *b, int end)

@@ -270,14 +270,13 @@ static int set_native_timeouts(struct glev_bev *r, const struct timeval *rd, con
 	return bufferevent_set_timeouts(r->bev, &read, &write);
 }
 
-/* While a door reads and writes, only the fast path changes the outer ends of the buffers, and the
+/* While a door reads and writes, only the fast path changes the back of the input, and the
  * writer has the write timeout. */
-static void keep_ends(struct glev_bev *r, int keep)
+static void keep_back(struct glev_bev *r, int keep)
 {
 	static const struct timeval none;
 
 	glev_buf_set_frozen(&r->in, (r->in.frozen & GLEV_FRONT) | (keep ? GLEV_BACK : 0));
-	glev_buf_set_frozen(&r->out, (r->out.frozen & GLEV_BACK) | (keep ? GLEV_FRONT : 0));
 	if (set_or_null(&r->fast.writer->timeout))
 		set_native_timeouts(r, &r->set.read_timeout, keep ? &none : &r->fast.writer->timeout);
 }
@@ -289,7 +288,7 @@ static void start(struct glev_bev *r)
 	if (r->fast.writer) {
 		if (!r->door->begin(r->bev))
 			return; /* the other library is in the middle of something */
-		keep_ends(r, 1);
+		keep_back(r, 1);
 		event_del(glev_fast_writer_event(r));
 		assign_writer(r);
 	}
@@ -309,7 +308,7 @@ static void stop(struct glev_bev *r)
 	r->owed.touched = 1; /* libevent waits until it can write */
 	sync_events(r);
 	if (r->fast.writer) {
-		keep_ends(r, 0);
+		keep_back(r, 0);
 		r->door->end(r->bev);
 		be_reminder(r);
 	}

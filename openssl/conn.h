@@ -89,7 +89,6 @@ struct gtls_wire {
 	int8_t drained;         /* the last read has emptied the socket */
 	int8_t eof;             /* the socket has ended */
 	int8_t more_follows;    /* another record will be written at once */
-	int8_t counting;        /* the BIOs only count bytes, and leave the socket alone */
 };
 
 /* under.c: the bufferevent below a filter. */
@@ -171,6 +170,7 @@ struct gtls_conn {
 	struct gtls_under under;
 	struct gtls_guard guard;
 	struct evbuffer_cb_entry *out_cb; /* output.c, or NULL */
+	size_t records;           /* with data that were written since libevent has drained the output */
 };
 
 /* A connection without a bufferevent is not shared yet, and has no lock. */
@@ -256,8 +256,8 @@ int gtls_ctx_use_staples(struct gtls_ctx *c);
 /* --- wire.c ---------------------------------------------------------------- */
 
 void gtls_wire_restart(struct gtls_conn *c);
-/* Gives a filter its BIO, which leads to the bufferevent below (under.c). -1 if there is no memory. */
-int gtls_wire_stand_on(struct gtls_conn *c);
+/* Makes the BIO through which libevent reads and writes. -1 if there is no memory. */
+int gtls_wire_init(struct gtls_conn *c, int on_filter);
 /* The bufferevent is freed: what is registered is removed. */
 void gtls_wire_quiet(struct gtls_conn *c);
 /* Called before libevent's callback of a handshake. Locked. */
@@ -294,8 +294,10 @@ void gtls_guard_halt(struct gtls_conn *c);
 /* -1 if there is no memory. */
 int gtls_output_init(struct gtls_conn *c);
 void gtls_output_free(struct gtls_conn *c);
-/* A record with data of a filter is written, so libevent drains the output next. Locked. */
-void gtls_output_may_drain(struct gtls_conn *c);
+/* Where libevent writes: OpenSSL has written a record with data as a whole, or has to wait. Locked. */
+void gtls_output_wrote(struct gtls_conn *c, int whole);
+/* Whether libevent writes from now on, or the fast path. Locked. */
+void gtls_output_watch(struct gtls_conn *c, int on);
 
 /* --- under.c --------------------------------------------------------------- */
 

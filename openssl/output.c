@@ -5,11 +5,11 @@
  * libevent makes a record of each chain of the output, however short the chain is. So the
  * chains are joined before libevent looks at them, up to the size of a record.
  *
- * An SSL_write may have to wait for bytes of the peer, in a handshake. When some come, libevent tries
- * it again and again until it succeeds, and does so for ever in one call if meanwhile the output was
- * drained. So on a filter the front of the output is frozen, except between an SSL_write that has
- * succeeded and libevent's drain. (On a socket libevent does not write in a handshake, see
- * renegotiate.c.)
+ * An SSL_write that had to wait is repeated with the same bytes, which must not be drained meanwhile:
+ * OpenSSL has perhaps made a record of them. And if it waits for bytes of the peer, in a handshake,
+ * libevent tries it again and again when some come, and does so for ever in one call if the output
+ * was drained. So the front of the output is frozen, except between an SSL_write that has succeeded
+ * and libevent's drain.
  */
 
 #include "conn.h"
@@ -29,14 +29,32 @@ static void join_chains(struct evbuffer *out)
  * writes to the bufferevent below a filter. */
 static void on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 {
-	if (((struct gtls_conn *)arg)->under.bev && info->n_deleted)
+	if (info->n_deleted) {
+		((struct gtls_conn *)arg)->records = 0;
 		evbuffer_freeze(buf, 1);
+	}
 	join_chains(buf);
 }
 
-void gtls_output_may_drain(struct gtls_conn *c)
+/* libevent calls SSL_write for one chain after another, and then drains what was written. Only if the first
+ * call has not succeeded, it drains nothing. That call makes as many records as the first chain fills. */
+void gtls_output_wrote(struct gtls_conn *c, int whole)
 {
-	evbuffer_unfreeze(bufferevent_get_output(c->bev), 1);
+	struct evbuffer *out = bufferevent_get_output(c->bev);
+	struct evbuffer_iovec first;
+
+	if (whole) {
+		c->records++;
+		evbuffer_unfreeze(out, 1);
+	} else if (evbuffer_peek(out, 1, NULL, &first, 1) > 0 && first.iov_len > c->records * GTLS_RECORD) {
+		evbuffer_freeze(out, 1);
+	}
+}
+
+void gtls_output_watch(struct gtls_conn *c, int on)
+{
+	c->records = 0;
+	(on ? evbuffer_cb_set_flags : evbuffer_cb_clear_flags)(bufferevent_get_output(c->bev), c->out_cb, EVBUFFER_CB_ENABLED);
 }
 
 int gtls_output_init(struct gtls_conn *c)

@@ -70,8 +70,6 @@ int gtls_under_write(struct gtls_conn *c, BIO *bio, const void *p, int n, int is
 	}
 	if (waits && high && (size_t)n > high - waiting)
 		n = (int)(high - waiting);
-	else if (is_data)
-		gtls_output_may_drain(c);
 	if (evbuffer_add(out, p, (size_t)n) == 0)
 		return n;
 	errno = ENOMEM;
@@ -178,8 +176,6 @@ static void read_little(struct bufferevent *bev)
 
 int gtls_under_init(struct gtls_conn *c, struct bufferevent *under)
 {
-	if (gtls_wire_stand_on(c) < 0)
-		return -1;
 	c->under.in_cb = evbuffer_add_cb(bufferevent_get_input(under), on_input, c);
 	if (!c->under.in_cb)
 		return -1;

@@ -167,8 +167,6 @@ static int bio_read(BIO *bio, char *p, int n)
 	struct gtls_wire *w = &c->wire;
 	int got;
 
-	if (w->counting)
-		return n;
 	BIO_clear_retry_flags(bio);
 	if (c->guard.gave_up) {
 		errno = EPROTO;
@@ -388,8 +386,6 @@ static int bio_write(BIO *bio, const char *p, int n)
 	int is_data = !SSL_in_init(c->ssl) && (w->blocked || !is_warning(c, p));
 	ssize_t done;
 
-	if (w->counting)
-		return n;
 	BIO_clear_retry_flags(bio);
 	w->blocked = 1;
 	if ((c->guard.gave_up || c->ask.refused) && !gtls_has_failed(c)) {
@@ -401,6 +397,8 @@ static int bio_write(BIO *bio, const char *p, int n)
 	else
 		done = write_or_keep(c, bio, p, n, is_data);
 	w->blocked = done != n;
+	if (is_data && bio == w->plain)
+		gtls_output_wrote(c, !w->blocked);
 	return (int)done;
 }
 
@@ -465,35 +463,20 @@ void gtls_wire_watch(struct gtls_conn *c, int fd)
 	assign(&c->bev->ev_write, fd, EV_WRITE);
 }
 
-/* Has a BIO count as many bytes as another one has counted. */
-static void count_on(struct gtls_wire *w, BIO *bio, BIO *from)
-{
-	uint64_t n;
-	char none;
-
-	if (!from)
-		return;
-	w->counting = 1;
-	for (n = BIO_number_read(from); n > 0; n -= n < INT_MAX ? n : INT_MAX)
-		BIO_read(bio, &none, n < INT_MAX ? (int)n : INT_MAX);
-	for (n = BIO_number_written(from); n > 0; n -= n < INT_MAX ? n : INT_MAX)
-		BIO_write(bio, &none, n < INT_MAX ? (int)n : INT_MAX);
-	w->counting = 0;
-}
-
 static void use_bio(struct gtls_conn *c, BIO *bio)
 {
 	BIO_up_ref(bio);
 	SSL_set_bio(c->ssl, bio, bio);
 }
 
-int gtls_wire_stand_on(struct gtls_conn *c)
+int gtls_wire_init(struct gtls_conn *c, int on_filter)
 {
 	c->wire.fd = -1;
 	c->wire.plain = new_bio(c);
 	if (!c->wire.plain)
 		return -1;
-	use_bio(c, c->wire.plain);
+	if (on_filter)
+		use_bio(c, c->wire.plain);
 	return 0;
 }
 
@@ -512,32 +495,26 @@ static void keep_socket(struct gtls_conn *c)
 	c->wire.fd = -1;
 }
 
-/* libevent has made a BIO of its own for the descriptor. */
+/* libevent has made a BIO of its own for the descriptor. Ours goes on counting bytes where it was, because
+ * libevent compares the counts. */
 void gtls_socket(struct bufferevent *bev)
 {
 	struct gtls_conn *c = conn_of(bev);
 	struct gtls_wire *w = &c->wire;
-	BIO *bio;
 
 	if (SSL_renegotiate_pending(c->ssl)) {
 		keep_socket(c);
 		return;
 	}
-	bio = new_bio(c);
 	gtls_conn_offer_session(c);
 	c->idle = c->unstarted = 0;
 	gtls_conn_restart(c);
-	if (!bio) /* libevent's BIO stays, and with it there is no fast path */
-		return;
 	w->fd = bufferevent_getfd(bev);
 	w->broken = 0;
 	if (w->fd >= 0)
 		gtlsAnother(c->handle);
-	count_on(w, bio, w->plain);
-	w->read_before = BIO_number_read(bio);
-	BIO_free(w->plain);
-	w->plain = bio;
-	use_bio(c, bio);
+	w->read_before = BIO_number_read(w->plain);
+	use_bio(c, w->plain);
 	gtls_handshake_intercept(c);
 	gtls_renegotiate_intercept(c);
 }
@@ -558,6 +535,7 @@ int gtls_begin(struct bufferevent *bev)
 	gtls_clear_errors();
 	w->unfinished = 0; /* libevent has finished it */
 	use_bio(c, w->fast);
+	gtls_output_watch(c, 0);
 	SSL_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
 	assign(&c->bev->ev_write, -1, 0);
 	return 1;
@@ -570,6 +548,7 @@ void gtls_end(struct bufferevent *bev)
 	SSL_clear_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
 	c->wire.read = 0;
 	use_bio(c, c->wire.plain);
+	gtls_output_watch(c, 1);
 	gtls_wire_watch(c, c->wire.fd);
 }
 

@@ -111,25 +111,36 @@ func TestBoundsOfAChain(t *testing.T) {
 	})
 }
 
+func marshal(t *testing.T, v any) asn1.RawValue {
+	t.Helper()
+	b, err := asn1.Marshal(v)
+	require.NoError(t, err)
+	return asn1.RawValue{FullBytes: b}
+}
+
+// changed makes a certificate with other fields. Its signature is that of the first one.
+func changed(t *testing.T, der []byte, change func(fields []asn1.RawValue) []asn1.RawValue) []byte {
+	t.Helper()
+	var cert, fields []asn1.RawValue
+	_, err := asn1.Unmarshal(der, &cert)
+	require.NoError(t, err)
+	_, err = asn1.Unmarshal(cert[0].FullBytes, &fields)
+	require.NoError(t, err)
+	cert[0] = marshal(t, change(fields))
+	return marshal(t, cert).FullBytes
+}
+
 // withKey makes a certificate with another key: point, for what the algorithm says.
 func withKey(t *testing.T, der []byte, point []byte, algorithm ...any) []byte {
 	t.Helper()
-	marshal := func(v any) asn1.RawValue {
-		b, err := asn1.Marshal(v)
-		require.NoError(t, err)
-		return asn1.RawValue{FullBytes: b}
-	}
-	var cert, tbs, id []asn1.RawValue
-	_, err := asn1.Unmarshal(der, &cert)
-	require.NoError(t, err)
-	_, err = asn1.Unmarshal(cert[0].FullBytes, &tbs)
-	require.NoError(t, err)
+	var id []asn1.RawValue
 	for _, part := range algorithm {
-		id = append(id, marshal(part))
+		id = append(id, marshal(t, part))
 	}
-	tbs[6] = marshal([]asn1.RawValue{marshal(id), marshal(asn1.BitString{Bytes: point, BitLength: 8 * len(point)})})
-	cert[0] = marshal(tbs)
-	return marshal(cert).FullBytes
+	return changed(t, der, func(fields []asn1.RawValue) []asn1.RawValue {
+		fields[6] = marshal(t, []asn1.RawValue{marshal(t, id), marshal(t, asn1.BitString{Bytes: point, BitLength: 8 * len(point)})})
+		return fields
+	})
 }
 
 // OpenSSL decodes keys on the loop's thread before Go is asked about the certificates. A key with parameters of
@@ -148,11 +159,12 @@ func TestKeysThatKeepOpenSSLBusy(t *testing.T) {
 		"unknown curve":    withKey(t, leaf.Certificate[0], point, ecPublicKey, asn1.ObjectIdentifier{1, 3, 132, 0, 10}),
 		"compressed point": withKey(t, leaf.Certificate[0], compressed, ecPublicKey, p256),
 		"no point":         withKey(t, leaf.Certificate[0], nil, ecPublicKey, p256),
+		"SM2":              withKey(t, leaf.Certificate[0], point, asn1.ObjectIdentifier{1, 2, 156, 10197, 1, 301}, []int{1, 2, 3}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			cert := leaf
 			cert.Certificate = [][]byte{leaf.Certificate[0], der}
-			refuses(t, ca, cert, "a key that crypto/x509 does not take")
+			refuses(t, ca, cert, "a kind of key that is not accepted")
 		})
 	}
 	_, err = x509.ParseCertificate(withKey(t, leaf.Certificate[0], point, ecPublicKey, p256))
@@ -175,11 +187,12 @@ func TestOwnKeyOfThePeer(t *testing.T) {
 	refuses(t, ca, cert, "neither RSA, ECDSA nor Ed25519")
 }
 
-// A chain at the bounds is accepted.
+// A chain at the bounds is accepted. Old roots have version 1, which has neither a version nor extensions.
 func TestChainAtTheBounds(t *testing.T) {
 	ca := newAuthority(t)
 	cert := ca.issue(t, "example.test")
-	cert.Certificate = append(cert.Certificate, ca.giant(t, 8192).Raw)
+	old := changed(t, ca.cert.Raw, func(fields []asn1.RawValue) []asn1.RawValue { return fields[1 : len(fields)-1] })
+	cert.Certificate = append(cert.Certificate, ca.giant(t, 8192).Raw, old)
 	for len(cert.Certificate) < 10 {
 		cert.Certificate = append(cert.Certificate, ca.cert.Raw)
 	}

@@ -5,7 +5,8 @@
  * OpenSSL decodes all certificates of a message, and their keys, before it asks whether they are valid, and does
  * so on the loop's thread. A key with explicit parameters of its curve, in a certificate of 400 bytes, can need
  * half a second, because the peer chooses how hard a root in the field is. crypto/x509 knows only named curves and
- * points that are not compressed, so the other certificates would be refused later in any case. libssl has no
+ * points that are not compressed, so the other certificates would be refused later in any case. Kinds of keys that
+ * are not known here are refused, too, because OpenSSL has several names for the same kind. libssl has no
  * function that refuses a message. But it shows each message before it takes it apart, in its own buffer. There
  * the start of a message that is refused is overwritten, so that libssl finds no list of certificates in it.
  */
@@ -38,12 +39,12 @@ static int take_counted(struct gtls_bytes *from, size_t size, struct gtls_bytes 
 	return take(from, n, out);
 }
 
-/* Takes an element of DER with this tag. */
+/* Takes an element of DER, if the next one has this tag. */
 static int take_element(struct gtls_bytes *from, unsigned char tag, struct gtls_bytes *out)
 {
 	struct gtls_bytes head;
 
-	if (!take(from, 2, &head) || head.p[0] != tag)
+	if (from->n == 0 || *from->p != tag || !take(from, 2, &head))
 		return 0;
 	if (head.p[1] < 0x80)
 		return take(from, head.p[1], out);
@@ -56,10 +57,24 @@ static int is(struct gtls_bytes b, const char *s, size_t n)
 }
 
 #define IS(b, literal) is(b, literal, sizeof(literal) - 1)
+#define STARTS_WITH(b, literal) ((b).n >= sizeof(literal) - 1 && !memcmp((b).p, literal, sizeof(literal) - 1))
 
 enum { SEQUENCE = 0x30, INTEGER = 2, OID = 6, BIT_STRING = 3, VERSION = 0xa0, UNCOMPRESSED = 4 };
 
-/* What is not an elliptic curve costs little. */
+/* OpenSSL decodes these quickly: RSA and RSA-PSS; Ed25519 and Ed448; ML-DSA and SLH-DSA; DSA. */
+static int is_simple(struct gtls_bytes oid)
+{
+	return STARTS_WITH(oid, "\x2a\x86\x48\x86\xf7\x0d\x01\x01") || STARTS_WITH(oid, "\x2b\x65") ||
+	    STARTS_WITH(oid, "\x60\x86\x48\x01\x65\x03\x04\x03") || IS(oid, "\x2a\x86\x48\xce\x38\x04\x01");
+}
+
+/* P-224, P-256, P-384, P-521 */
+static int is_curve(struct gtls_bytes oid)
+{
+	return IS(oid, "\x2b\x81\x04\x00\x21") || IS(oid, "\x2a\x86\x48\xce\x3d\x03\x01\x07") ||
+	    IS(oid, "\x2b\x81\x04\x00\x22") || IS(oid, "\x2b\x81\x04\x00\x23");
+}
+
 static int is_cheap_key(struct gtls_bytes key)
 {
 	struct gtls_bytes algorithm, oid, curve, bits;
@@ -67,10 +82,8 @@ static int is_cheap_key(struct gtls_bytes key)
 	if (!take_element(&key, SEQUENCE, &algorithm) || !take_element(&algorithm, OID, &oid) || !take_element(&key, BIT_STRING, &bits))
 		return 0;
 	if (!IS(oid, "\x2a\x86\x48\xce\x3d\x02\x01"))
-		return 1;
-	return take_element(&algorithm, OID, &curve) && bits.n > 1 && bits.p[1] == UNCOMPRESSED &&
-	    (IS(curve, "\x2b\x81\x04\x00\x21") || IS(curve, "\x2a\x86\x48\xce\x3d\x03\x01\x07") || /* P-224, P-256, */
-		IS(curve, "\x2b\x81\x04\x00\x22") || IS(curve, "\x2b\x81\x04\x00\x23")); /* P-384, P-521 */
+		return is_simple(oid);
+	return take_element(&algorithm, OID, &curve) && is_curve(curve) && bits.n > 1 && bits.p[1] == UNCOMPRESSED;
 }
 
 static int is_cheap(struct gtls_bytes der)
@@ -79,7 +92,7 @@ static int is_cheap(struct gtls_bytes der)
 
 	if (!take_element(&der, SEQUENCE, &cert) || !take_element(&cert, SEQUENCE, &tbs))
 		return 0;
-	take_element(&tbs, VERSION, &skipped);
+	take_element(&tbs, VERSION, &skipped); /* certificates of version 1 do not have it */
 	return take_element(&tbs, INTEGER, &skipped) && take_element(&tbs, SEQUENCE, &skipped) && /* serial number, signature, */
 	    take_element(&tbs, SEQUENCE, &skipped) && take_element(&tbs, SEQUENCE, &skipped) && /* issuer, validity, */
 	    take_element(&tbs, SEQUENCE, &skipped) && take_element(&tbs, SEQUENCE, &key) && is_cheap_key(key); /* subject */
@@ -96,10 +109,12 @@ static int fault(struct gtls_bytes message, int tls13)
 	for (n = 0; list.n > 0; n++) {
 		if (n == GTLS_MAX_CHAIN)
 			return GTLS_TOO_MANY_CERTS;
-		if (!take_counted(&list, 3, &cert) || (tls13 && !take_counted(&list, 2, &skipped)))
+		if (!take_counted(&list, 3, &cert))
 			return 0;
 		if (!is_cheap(cert))
 			return GTLS_BAD_KEY;
+		if (tls13 && !take_counted(&list, 2, &skipped))
+			return 0;
 	}
 	return 0;
 }

@@ -359,7 +359,7 @@ var gaveUp = map[C.int]error{
 	C.GTLS_HALTED:          errors.New("openssl: write: the peer has sent only a part of a handshake message"),
 	C.GTLS_TOO_MANY_OFFERS: errors.New("openssl: handshake: the client offers more than 16 key shares or tickets"),
 	C.GTLS_TOO_MANY_CERTS:  fmt.Errorf("openssl: handshake: the peer has sent more than %d certificates", C.GTLS_MAX_CHAIN),
-	C.GTLS_BAD_KEY:         errors.New("openssl: handshake: a certificate of the peer cannot be parsed, or has a key that crypto/x509 does not take"),
+	C.GTLS_BAD_KEY:         errors.New("openssl: handshake: a certificate of the peer cannot be parsed, or has a kind of key that is not accepted"),
 }
 
 // firstOf returns OpenSSL's first error. libevent gives OpenSSL's codes in reverse order, and then their

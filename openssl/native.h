@@ -131,7 +131,7 @@ enum {
 	GTLS_HALTED,      /* it has sent a part of a message of a handshake, and a write waits for the rest */
 	GTLS_TOO_MANY_OFFERS, /* it offers too many key shares or tickets */
 	GTLS_TOO_MANY_CERTS,  /* it has sent more than GTLS_MAX_CHAIN certificates */
-	GTLS_BAD_KEY,         /* it has sent a certificate whose key crypto/x509 does not take */
+	GTLS_BAD_KEY,         /* it has sent a certificate with a key that may keep OpenSSL busy */
 };
 
 /* What the connection knows when libevent reports an event. */

@@ -270,6 +270,9 @@ void gtls_wire_watch(struct gtls_conn *c, int fd);
 void gtls_wire_put_aside(struct gtls_conn *c);
 /* Whether OpenSSL has given the connection up: for a fatal alert, of the peer or its own. Locked. */
 int gtls_has_failed(const struct gtls_conn *c);
+/* Whether a server sends its first tickets of TLS 1.3. For OpenSSL the handshake is done before, and libevent
+ * still waits for it. Locked. */
+int gtls_sends_tickets(const struct gtls_conn *c);
 /* How many bytes of what OpenSSL writes on its own may wait for room. Locked. */
 size_t gtls_most_late(const struct gtls_conn *c);
 

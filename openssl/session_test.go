@@ -82,6 +82,34 @@ func TestManyTickets(t *testing.T) {
 	assert.Less(t, allocated(16)-allocated(1), int64(10*90<<10))
 }
 
+// The tickets of a server contain the client's certificate, and may not fit into the socket.
+func TestTicketsWithoutRoom(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, ClientAuth: tls.RequireAndVerifyClientCert,
+		ClientCAs: ca.pool(), SessionTickets: 16})
+	cert := ca.issueWith(t, newKey(t), large, "client")
+	for _, mode := range []string{"fast", "plain", "filter"} {
+		t.Run(mode, func(t *testing.T) {
+			a, b := testutil.Socketpair(t)
+			require.NoError(t, syscall.SetsockoptInt(a, syscall.SOL_SOCKET, syscall.SO_SNDBUF, 8<<10))
+			conn := connIn(t, ctx, newLoop(t), a, mode)
+			_, events := watch(t, conn)
+			peer := tls.Client(fileConn(t, b), &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", Certificates: []tls.Certificate{cert}})
+			require.NoError(t, peer.Handshake()) // it has read no ticket
+			echo := make(chan error, 1)
+			go func() {
+				_, err := io.ReadFull(peer, make([]byte, len("after the tickets")))
+				echo <- err
+			}()
+			require.Equal(t, connected, testutil.Receive(t, events))
+			_, err := conn.WriteString("after the tickets")
+			require.NoError(t, err)
+			assert.NoError(t, testutil.Receive(t, echo))
+			conn.Free()
+		})
+	}
+}
+
 // A client refuses timestamps that are no list.
 func TestTimestampsThatAreNoList(t *testing.T) {
 	ca := newAuthority(t)

@@ -363,10 +363,15 @@ static int is_warning(const struct gtls_conn *c, const char *record)
 	    !(SSL_get_shutdown(c->ssl) & SSL_SENT_SHUTDOWN);
 }
 
+int gtls_sends_tickets(const struct gtls_conn *c)
+{
+	return SSL_version(c->ssl) >= TLS1_3_VERSION && SSL_get_state(c->ssl) == TLS_ST_SW_SESSION_TICKET;
+}
+
 static ssize_t write_or_keep(struct gtls_conn *c, BIO *bio, const char *p, int n, int is_data)
 {
 	struct gtls_wire *w = &c->wire;
-	int waits = is_data ? !w->puts_aside : !c->open;
+	int waits = is_data ? !w->puts_aside : !c->open || gtls_sends_tickets(c);
 	ssize_t done;
 
 	if ((c->ask.gated && !gtls_has_failed(c)) || (is_data && waits && wrote_enough(w, bio, n)))

@@ -54,7 +54,7 @@ type Config struct {
 	// CRLs are lists of revoked certificates. A list is used for the certificates of the
 	// authority that has signed it, also for those of intermediates. A list whose NextUpdate
 	// has passed refuses all certificates of its authority. Authorities without a list are not
-	// checked.
+	// checked. A list whose signature crypto/x509 cannot check is an error.
 	CRLs []*x509.RevocationList
 
 	// VerifyPeerCertificate is called in a full handshake, after the certificates of the peer have
@@ -68,7 +68,8 @@ type Config struct {
 	VerifyConnection      func(ConnectionState) error
 
 	// Time returns the time at which certificates must be valid. If it is nil, that is
-	// time.Now. It may be called with a lock of the connection held, and must not use the connection.
+	// time.Now. It may be called with locks of the connection and the context held, so it must not use
+	// these, nor end its goroutine: then Free would wait for ever.
 	Time func() time.Time
 
 	// MinVersion and MaxVersion bound the version of TLS. For MinVersion 0 means TLS 1.2, or

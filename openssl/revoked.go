@@ -34,6 +34,9 @@ func newRevocations(op string, lists []*x509.RevocationList) (revocations, error
 		if list == nil {
 			return nil, badArgument(op, "list %d of CRLs is nil", i)
 		}
+		if !canBeChecked(list.SignatureAlgorithm) {
+			return nil, badArgument(op, "list %d of CRLs has a signature that crypto/x509 cannot check, so it would never be used", i)
+		}
 		l := &revocationList{RevocationList: list, serials: map[string]bool{}, signers: map[string]bool{}}
 		for _, entry := range list.RevokedCertificateEntries {
 			l.serials[entry.SerialNumber.String()] = true
@@ -41,6 +44,14 @@ func newRevocations(op string, lists []*x509.RevocationList) (revocations, error
 		r[list.Issuer.String()] = append(r[list.Issuer.String()], l)
 	}
 	return r, nil
+}
+
+func canBeChecked(alg x509.SignatureAlgorithm) bool {
+	switch alg {
+	case x509.UnknownSignatureAlgorithm, x509.MD2WithRSA, x509.MD5WithRSA, x509.DSAWithSHA1, x509.DSAWithSHA256:
+		return false
+	}
+	return true
 }
 
 func (l *revocationList) isSignedBy(issuer *x509.Certificate) bool {

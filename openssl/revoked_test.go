@@ -68,6 +68,9 @@ func TestCRLs(t *testing.T) {
 		})
 	}
 	serverIsRefused(t, &openssl.Config{Certificates: []tls.Certificate{good}, CRLs: []*x509.RevocationList{nil}})
+	uncheckable := ca.revoke(t, bad.Leaf)
+	uncheckable.SignatureAlgorithm = x509.UnknownSignatureAlgorithm
+	serverIsRefused(t, &openssl.Config{Certificates: []tls.Certificate{good}, CRLs: []*x509.RevocationList{uncheckable}})
 	_, err := openssl.NewClientContext(&openssl.Config{CRLs: []*x509.RevocationList{nil}})
 	assert.ErrorIs(t, err, syscall.EINVAL)
 }

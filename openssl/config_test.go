@@ -54,6 +54,7 @@ func TestBadServerConfig(t *testing.T) {
 		"InsecureSkipVerify":    {Certificates: certs, InsecureSkipVerify: true},
 		"SessionCache":          {Certificates: certs, SessionCache: 1},
 		"SessionTickets":        {Certificates: certs, SessionTickets: -1},
+		"too many tickets":      {Certificates: certs, SessionTickets: 17},
 		"ClientAuth":            {Certificates: certs, ClientAuth: 99},
 		"ClientCAs for nothing": {Certificates: certs, ClientCAs: pool},
 		"both kinds of CAs":     {Certificates: certs, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, ClientCACertificates: roots},

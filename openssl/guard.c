@@ -6,7 +6,7 @@
  * open for ever. A timer bounds the handshake as a whole.
  *
  * A record without data costs OpenSSL as much as one with data, and the closures never learn
- * of it. A peer needs few of them: after MOST_WITHOUT_DATA in a row the connection ends. A record
+ * of it. A peer needs few of them: after GTLS_MAX_WITHOUT_DATA in a row the connection ends. A record
  * may contain thousands of messages, such as requests for a renegotiation or tickets, and OpenSSL
  * answers each. So a message costs as much as a record. Nothing more is read or written then
  * (wire.c), because OpenSSL would read on.
@@ -26,8 +26,6 @@
 #if OPENSSL_VERSION_NUMBER < 0x30000000L
 #define ERR_raise(lib, reason) ERR_put_error(lib, 0, reason, __FILE__, __LINE__)
 #endif
-
-enum { MOST_WITHOUT_DATA = 16 };
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
@@ -82,7 +80,7 @@ static void count(struct gtls_conn *c)
 {
 	struct gtls_guard *g = &c->guard;
 
-	if (++g->without_data <= MOST_WITHOUT_DATA || g->gave_up)
+	if (++g->without_data <= GTLS_MAX_WITHOUT_DATA || g->gave_up)
 		return;
 	g->gave_up = GTLS_FLOODED;
 	bufferevent_trigger_event(c->bev, BEV_EVENT_ERROR | BEV_EVENT_READING, BEV_TRIG_DEFER_CALLBACKS);

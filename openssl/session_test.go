@@ -110,6 +110,24 @@ func TestTicketsWithoutRoom(t *testing.T) {
 	}
 }
 
+// A client takes as many tickets as a server may be told to send, also a client of crypto/tls.
+func TestMostTickets(t *testing.T) {
+	ca := newAuthority(t)
+	_, err := openssl.NewServerContext(&openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, SessionTickets: 17})
+	require.ErrorContains(t, err, "SessionTickets is 17: it must be 0 to 16")
+	fd, socket := testutil.TCPPair(t)
+	conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, SessionTickets: 16}), newLoop(t), fd)
+	_, events := watch(t, conn)
+	peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+	require.NoError(t, peer.Handshake())
+	require.Equal(t, connected, testutil.Receive(t, events))
+	_, err = conn.WriteString("x")
+	require.NoError(t, err)
+	_, err = io.ReadFull(peer, make([]byte, 1))
+	assert.NoError(t, err)
+	conn.Free()
+}
+
 // A client refuses timestamps that are no list.
 func TestTimestampsThatAreNoList(t *testing.T) {
 	ca := newAuthority(t)

@@ -300,7 +300,7 @@ static void on_record(struct gtls_conn *c, int type)
 /* A server answers a ClientHello of a renegotiation at once. */
 static void on_handshake_message(struct gtls_conn *c, int type, const unsigned char *body, size_t n)
 {
-	gtls_guard_message(c);
+	gtls_guard_message(c, type);
 	if (type == SSL3_MT_CERTIFICATE)
 		gtls_chain_check(c, body, n);
 	if (type == SSL3_MT_CLIENT_HELLO && gtls_renegotiates_now(c) && !c->under.bev)

@@ -110,7 +110,7 @@ struct gtls_guard {
 	struct timeval limit;   /* of a handshake; 0 for none */
 	struct event *deadline; /* its end, or NULL */
 	int8_t running;         /* the handshake has begun, and is to end before that */
-	int without_data;       /* records and messages in a row since the last record with data */
+	int without_data;       /* records and messages in a row since the last record with data, or the end of a handshake */
 	int messages;           /* that have ended in the present record */
 	int8_t gave_up;         /* what the peer has done, a GTLS_ of native.h, or 0 */
 };
@@ -287,8 +287,8 @@ void gtls_guard_start(struct gtls_conn *c);
 void gtls_guard_stop(struct gtls_conn *c);
 /* A record of this type has come (SSL3_RT_). */
 void gtls_guard_record(struct gtls_conn *c, int type);
-/* A message of a handshake has come as a whole. */
-void gtls_guard_message(struct gtls_conn *c);
+/* A message of a handshake has come as a whole, of this type (SSL3_MT_). */
+void gtls_guard_message(struct gtls_conn *c, int type);
 /* OpenSSL has left its handshake without finishing it, within the call that is in progress. Locked. */
 void gtls_guard_halt(struct gtls_conn *c);
 

@@ -9,7 +9,8 @@
  * of it. A peer needs few of them: after GTLS_MAX_WITHOUT_DATA in a row the connection ends. A record
  * may contain thousands of messages, such as requests for a renegotiation or tickets, and OpenSSL
  * answers each. So a message costs as much as a record. Nothing more is read or written then
- * (wire.c), because OpenSSL would read on.
+ * (wire.c), because OpenSSL would read on. The records of a renegotiation that the Config allows do
+ * not count, because its peer is trusted, and large certificates may need many.
  *
  * A peer may also send a part of a message, and not the rest: of a KeyUpdate, or before TLS 1.3 of
  * a request for a renegotiation that will be refused. OpenSSL then lets no SSL_write through until
@@ -86,21 +87,30 @@ static void count(struct gtls_conn *c)
 	bufferevent_trigger_event(c->bev, BEV_EVENT_ERROR | BEV_EVENT_READING, BEV_TRIG_DEFER_CALLBACKS);
 }
 
+/* The context of GetConfigForClient may refuse what the first context allows. */
+static int may_renegotiate_now(const struct gtls_conn *c)
+{
+	return gtls_renegotiates_now(c) && !(SSL_get_options(c->ssl) & SSL_OP_NO_RENEGOTIATION);
+}
+
 void gtls_guard_record(struct gtls_conn *c, int type)
 {
 	c->guard.messages = 0;
 	if (!c->open || type == SSL3_RT_APPLICATION_DATA)
 		c->guard.without_data = 0;
-	else
+	else if (!may_renegotiate_now(c))
 		count(c);
 }
 
 /* The first message of a record was counted as the record. Clients skip requests for a renegotiation
- * in a handshake, so messages also count there, but no handshake has so many in one record. */
-void gtls_guard_message(struct gtls_conn *c)
+ * in a handshake, so messages also count there, but no handshake has so many in one record. OpenSSL
+ * takes Finished only at the end of a handshake. */
+void gtls_guard_message(struct gtls_conn *c, int type)
 {
 	if (c->guard.messages++)
 		count(c);
+	if (type == SSL3_MT_FINISHED)
+		c->guard.without_data = 0;
 }
 
 /* With an error in its queue, OpenSSL does not say that the caller has to wait. */

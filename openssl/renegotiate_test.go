@@ -213,6 +213,34 @@ func TestRefusedRenegotiationAsksNothing(t *testing.T) {
 	}
 }
 
+// Renegotiations that are allowed may follow each other without data.
+func TestManyRenegotiations(t *testing.T) {
+	ca := newAuthority(t)
+	accepting := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: tls.VersionTLS12, Renegotiation: true})
+	connecting := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", Renegotiation: true})
+	for _, filter := range []bool{false, true} {
+		t.Run(fmt.Sprint("filter ", filter), func(t *testing.T) {
+			base := newLoop(t)
+			a, b := testutil.Socketpair(t)
+			accepted, conn := newConn(t, accepting, base, a, filter), newConn(t, connecting, base, b, filter)
+			read, open := watch(t, accepted)
+			_, shaken := watch(t, conn)
+			require.Equal(t, connected, testutil.Receive(t, open))
+			require.Equal(t, connected, testutil.Receive(t, shaken))
+			for range 20 {
+				require.NoError(t, conn.Renegotiate())
+				require.Equal(t, connected, testutil.Receive(t, shaken))
+			}
+			_, err := conn.WriteString("after them")
+			require.NoError(t, err)
+			assert.Equal(t, "after them", take(t, read, 10))
+			assert.Empty(t, open)
+			conn.Free()
+			accepted.Free()
+		})
+	}
+}
+
 // The context of GetConfigForClient does not turn renegotiation on: the fast path reads and writes.
 func TestRenegotiationOfAFollowedContext(t *testing.T) {
 	ca := newAuthority(t)

@@ -243,13 +243,13 @@ int gtls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen, con
 	return SSL_TLSEXT_ERR_OK;
 }
 
-/* Passes a copy of a client's new session to Go. OpenSSL makes the original unusable if its
- * connection ends without close_notify. */
+/* Passes a copy of a client's new session to Go, if it has a ticket. With TLS 1.2 it may have only an
+ * ID. OpenSSL makes the original unusable if its connection ends without close_notify. */
 int gtls_on_session(SSL *ssl, SSL_SESSION *session)
 {
 	SSL_SESSION *copy;
 
-	if (SSL_SESSION_is_resumable(session) && (copy = SSL_SESSION_dup(session)) != NULL)
+	if (SSL_SESSION_has_ticket(session) && SSL_SESSION_is_resumable(session) && (copy = SSL_SESSION_dup(session)) != NULL)
 		gtlsSession(gtls_conn_of(ssl)->handle, copy);
 	return 0;
 }

@@ -119,7 +119,7 @@ func newContext(op string, cfg *Config, server bool) (*Context, error) {
 	options := C.int(0)
 	for option, on := range map[C.int]bool{
 		C.GTLS_NO_TICKETS: cfg.SessionTicketsDisabled, C.GTLS_RENEGOTIATION: cfg.Renegotiation,
-		C.GTLS_SESSIONS: cfg.SessionCache > 0, C.GTLS_KEY_LOG: cfg.KeyLogWriter != nil,
+		C.GTLS_SESSIONS: cfg.SessionCache > 0 && !cfg.SessionTicketsDisabled, C.GTLS_KEY_LOG: cfg.KeyLogWriter != nil,
 	} {
 		if on {
 			options |= option

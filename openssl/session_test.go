@@ -110,6 +110,27 @@ func TestTicketsWithoutRoom(t *testing.T) {
 	}
 }
 
+// A client keeps no session if it must not ask for tickets.
+func TestClientWithoutTickets(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}, MaxVersion: version}, sendBack)
+		ctx := client(t, &openssl.Config{RootCAs: ca.pool(), SessionCache: 1, SessionTicketsDisabled: true})
+		for range 2 {
+			conn := newSocket(t, ctx, newLoop(t), -1)
+			read, events := watch(t, conn)
+			require.NoError(t, conn.Connect("tcp", addr.String()))
+			require.Equal(t, connected, testutil.Receive(t, events))
+			_, err := conn.WriteString("hello") // in TLS 1.3 the ticket comes with the answer
+			require.NoError(t, err)
+			assert.Equal(t, "hello", take(t, read, 5))
+			assert.False(t, conn.ConnectionState().DidResume)
+			assert.Zero(t, openssl.Live().Sessions)
+			conn.Free()
+		}
+	})
+}
+
 // A client takes as many tickets as a server may be told to send, also a client of crypto/tls.
 func TestMostTickets(t *testing.T) {
 	ca := newAuthority(t)

@@ -219,6 +219,26 @@ func TestRenegotiateWithSServer(t *testing.T) {
 	}
 }
 
+// A client does not resume a session that has only an ID.
+func TestSessionWithoutTicket(t *testing.T) {
+	ca := newAuthority(t)
+	certFile, keyFile := files(t, ca.issue(t, "127.0.0.1"))
+	addr := sServer(t, "-cert", certFile, "-key", keyFile, "-tls1_2", "-no_ticket")
+	ctx := client(t, &openssl.Config{RootCAs: ca.pool(), SessionCache: 1})
+	for range 2 {
+		conn := newSocket(t, ctx, newLoop(t), -1)
+		read, events := watch(t, conn)
+		require.NoError(t, conn.Connect("tcp", addr))
+		require.Equal(t, connected, testutil.Receive(t, events))
+		_, err := conn.WriteString("hello\n")
+		require.NoError(t, err)
+		assert.Equal(t, "olleh\n", take(t, read, 6))
+		assert.False(t, conn.ConnectionState().DidResume)
+		assert.Zero(t, openssl.Live().Sessions)
+		require.NoError(t, conn.FreeAfterFlush(testutil.Patience)) // s_server serves one client at a time
+	}
+}
+
 // A client may need many records for its certificate, also in a renegotiation.
 func TestRenegotiationInSmallRecords(t *testing.T) {
 	ca := newAuthority(t)

@@ -195,6 +195,45 @@ func TestServerExpiresBeforeItsSession(t *testing.T) {
 	})
 }
 
+// One of the chains to a server has an intermediate that has expired. The list of the authority of the
+// other chain is too old, or not. Only a chain that is valid altogether lets a session be resumed.
+func TestChainsOfASession(t *testing.T) {
+	one, another := newAuthorityNamed(t, "one root"), newAuthorityNamed(t, "another root")
+	below := one.below(t)
+	crossed := template("test intermediate")
+	crossed.IsCA, crossed.BasicConstraintsValid, crossed.KeyUsage = true, true, x509.KeyUsageCertSign
+	crossed.NotAfter = time.Now().Add(10 * time.Minute)
+	cert := withRoot(below.issue(t, "127.0.0.1"), one)
+	cert.Certificate = append(cert.Certificate, sign(t, crossed, another.cert, &below.key.PublicKey, another.key).Raw)
+	addr := listen(t, &tls.Config{Certificates: []tls.Certificate{cert}}, sendBack)
+	for _, old := range []bool{false, true} {
+		list, clock := one.revoke(t), new(clock)
+		if old {
+			list.NextUpdate = crossed.NotAfter // the signature is of the bytes, which stay
+		}
+		ctx := client(t, &openssl.Config{RootCertificates: []*x509.Certificate{one.cert, another.cert}, SessionCache: 1, Time: clock.time, CRLs: []*x509.RevocationList{list}})
+		for ahead, chains := range []int{2, 1} {
+			clock.ahead.Store(int64(time.Duration(ahead) * 30 * time.Minute))
+			conn := newSocket(t, ctx, newLoop(t), -1)
+			read, events := watch(t, conn)
+			require.NoError(t, conn.Connect("tcp", addr.String()))
+			what := testutil.Receive(t, events)
+			if old && ahead > 0 {
+				assert.True(t, as[*tls.CertificateVerificationError](what.err), "%v", what)
+				conn.Free()
+				continue
+			}
+			require.Equal(t, connected, what)
+			_, err := conn.WriteString("hello") // in TLS 1.3 the ticket comes with the answer
+			require.NoError(t, err)
+			assert.Equal(t, "hello", take(t, read, 5))
+			assert.Equal(t, ahead > 0, conn.ConnectionState().DidResume)
+			assert.Len(t, conn.ConnectionState().VerifiedChains, chains)
+			conn.Free()
+		}
+	}
+}
+
 // A session does not outlive the certificate of its client. The client gets a full handshake, which
 // refuses the certificate if it is verified.
 func TestClientExpiresBeforeItsSession(t *testing.T) {

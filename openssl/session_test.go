@@ -131,6 +131,47 @@ func TestClientWithoutTickets(t *testing.T) {
 	})
 }
 
+// once is the cache of a client that uses each session once, as browsers do.
+type once struct{ sessions []*tls.ClientSessionState }
+
+func (o *once) Get(string) (*tls.ClientSessionState, bool) {
+	if len(o.sessions) == 0 {
+		return nil, false
+	}
+	last := len(o.sessions) - 1
+	session := o.sessions[last]
+	o.sessions = o.sessions[:last]
+	return session, true
+}
+
+func (o *once) Put(_ string, session *tls.ClientSessionState) {
+	if session != nil {
+		o.sessions = append(o.sessions, session)
+	}
+}
+
+// With TLS 1.3 a server sends a new ticket also when it resumes a session.
+func TestTicketsThatAreUsedOnce(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, SessionTickets: 1})
+	cache := new(once)
+	for i := range 4 {
+		fd, socket := testutil.TCPPair(t)
+		conn := newSocket(t, ctx, newLoop(t), fd)
+		_, events := watch(t, conn)
+		peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", ClientSessionCache: cache})
+		require.NoError(t, peer.Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		_, err := conn.WriteString("x") // the ticket comes before it
+		require.NoError(t, err)
+		_, err = io.ReadFull(peer, make([]byte, 1))
+		require.NoError(t, err)
+		assert.Equal(t, i > 0, peer.ConnectionState().DidResume)
+		assert.Len(t, cache.sessions, 1)
+		conn.Free()
+	}
+}
+
 // A client takes as many tickets as a server may be told to send, also a client of crypto/tls.
 func TestMostTickets(t *testing.T) {
 	ca := newAuthority(t)

@@ -275,6 +275,8 @@ void gtls_on_info(const SSL *ssl, int where, int ret)
 		gtls_ask_restart(c);
 	if ((where & SSL_CB_HANDSHAKE_DONE) && !c->ask.may_rest)
 		gtls_handshake_done(c);
+	if ((where & SSL_CB_EXIT) && ret > 0 && !c->ask.may_rest)
+		gtls_handshake_left(c);
 	if ((where & SSL_CB_EXIT) && ret <= 0)
 		gtls_guard_halt(c);
 	if (c->code)

@@ -216,8 +216,11 @@ int gtls_ask_verify(struct gtls_conn *c, STACK_OF(X509) *sent);
 /* Asks Go about what, which belongs to this kind of question. 1 is yes, 0 no, and -1 that the
  * handshake rests. Locked. */
 int gtls_ask(struct gtls_conn *c, int kind, const void *what);
-/* A handshake that could not wait for Go is done. OpenSSL has not returned from it yet. Locked. */
+/* A handshake that could not wait for Go is done. OpenSSL has not returned from it yet, and a server
+ * of TLS 1.3 still has to send its tickets. Locked. */
 void gtls_handshake_done(struct gtls_conn *c);
+/* OpenSSL returns from it, and nothing is left to send. Locked. */
+void gtls_handshake_left(struct gtls_conn *c);
 /* Lets a server refuse a client after its certificate has passed. */
 void gtls_ctx_can_refuse(struct gtls_ctx *c);
 

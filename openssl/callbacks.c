@@ -243,13 +243,13 @@ int gtls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen, con
 	return SSL_TLSEXT_ERR_OK;
 }
 
-/* Passes a copy of a client's new session to Go. OpenSSL makes the original unusable if its
- * connection ends without close_notify. */
+/* Passes a copy of a client's new session to Go, if it has a ticket. With TLS 1.2 it may have only an
+ * ID. OpenSSL makes the original unusable if its connection ends without close_notify. */
 int gtls_on_session(SSL *ssl, SSL_SESSION *session)
 {
 	SSL_SESSION *copy;
 
-	if (SSL_SESSION_is_resumable(session) && (copy = SSL_SESSION_dup(session)) != NULL)
+	if (SSL_SESSION_has_ticket(session) && SSL_SESSION_is_resumable(session) && (copy = SSL_SESSION_dup(session)) != NULL)
 		gtlsSession(gtls_conn_of(ssl)->handle, copy);
 	return 0;
 }
@@ -275,6 +275,8 @@ void gtls_on_info(const SSL *ssl, int where, int ret)
 		gtls_ask_restart(c);
 	if ((where & SSL_CB_HANDSHAKE_DONE) && !c->ask.may_rest)
 		gtls_handshake_done(c);
+	if ((where & SSL_CB_EXIT) && ret > 0 && !c->ask.may_rest)
+		gtls_handshake_left(c);
 	if ((where & SSL_CB_EXIT) && ret <= 0)
 		gtls_guard_halt(c);
 	if (c->code)
@@ -300,7 +302,7 @@ static void on_record(struct gtls_conn *c, int type)
 /* A server answers a ClientHello of a renegotiation at once. */
 static void on_handshake_message(struct gtls_conn *c, int type, const unsigned char *body, size_t n)
 {
-	gtls_guard_message(c);
+	gtls_guard_message(c, type);
 	if (type == SSL3_MT_CERTIFICATE)
 		gtls_chain_check(c, body, n);
 	if (type == SSL3_MT_CLIENT_HELLO && gtls_renegotiates_now(c) && !c->under.bev)

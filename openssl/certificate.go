@@ -16,6 +16,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -58,6 +59,13 @@ func nativeCertificate(op string, cert *tls.Certificate) (*x509.Certificate, *C.
 	if len(cert.OCSPStaple) > 0 && !isOCSPResponse(cert.OCSPStaple) {
 		return nil, nil, badArgument(op, "OCSPStaple is not the DER form of an OCSP response")
 	}
+	if slices.ContainsFunc(cert.SignedCertificateTimestamps, func(sct []byte) bool { return len(sct) == 0 }) {
+		return nil, nil, badArgument(op, "SignedCertificateTimestamps has a timestamp without bytes")
+	}
+	scts := timestamps(cert.SignedCertificateTimestamps)
+	if n := len(cert.OCSPStaple) + len(scts); n > mostStapled {
+		return nil, nil, badArgument(op, "OCSPStaple and SignedCertificateTimestamps have %d bytes: a server can send at most %d", n, mostStapled)
+	}
 	key, err := marshalKey(cert.PrivateKey)
 	if err != nil {
 		return nil, nil, badArgument(op, "PrivateKey is a %T: OpenSSL needs the bytes of the key, and it does not give them", cert.PrivateKey)
@@ -74,7 +82,7 @@ func nativeCertificate(op string, cert *tls.Certificate) (*x509.Certificate, *C.
 	if native == nil {
 		return nil, nil, newError(op, code)
 	}
-	if C.gtls_cert_staple(native, pinned.bytes(cert.OCSPStaple), pinned.bytes(timestamps(cert.SignedCertificateTimestamps))) == 0 {
+	if C.gtls_cert_staple(native, pinned.bytes(cert.OCSPStaple), pinned.bytes(scts)) == 0 {
 		C.gtls_cert_free(native)
 		return nil, nil, &libevent.Error{Op: op, Err: syscall.ENOMEM}
 	}
@@ -94,6 +102,10 @@ func isOCSPResponse(der []byte) bool {
 	rest, err := asn1.Unmarshal(der, &response)
 	return err == nil && len(rest) == 0
 }
+
+// mostStapled is how many bytes a server can send along with its certificate. All extensions of a message have
+// at most 64 KiB, and the other extensions need room as well.
+const mostStapled = 1<<16 - 512
 
 // timestamps is TLS's form of a list, in which each length has 16 bits.
 func timestamps(scts [][]byte) []byte {

@@ -310,6 +310,37 @@ func ocspResponse(t *testing.T, text string) []byte {
 	return der
 }
 
+// As much as a context takes along with a certificate can be sent.
+func TestLargeStaple(t *testing.T) {
+	const most = 1<<16 - 512
+	ca := newAuthority(t)
+	staple := ocspResponse(t, strings.Repeat("x", 30000))
+	timestamp := bytes.Repeat([]byte("x"), most-len(staple)-4)
+	for name, set := range map[string]func(*tls.Certificate){
+		"staple":    func(c *tls.Certificate) { c.OCSPStaple = ocspResponse(t, strings.Repeat("x", most-len(staple)+30000)) },
+		"timestamp": func(c *tls.Certificate) { c.SignedCertificateTimestamps = [][]byte{make([]byte, most-4)} },
+		"both": func(c *tls.Certificate) {
+			c.OCSPStaple, c.SignedCertificateTimestamps = staple, [][]byte{timestamp}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			versions(t, func(t *testing.T, version uint16) {
+				cert := ca.issue(t, "example.test")
+				set(&cert)
+				fd, socket := testutil.TCPPair(t)
+				conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{cert}, MaxVersion: version, NextProtos: []string{strings.Repeat("p", 255)}}), newLoop(t), fd)
+				_, events := watch(t, conn)
+				peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", NextProtos: []string{strings.Repeat("p", 255)}})
+				require.NoError(t, peer.Handshake())
+				require.Equal(t, connected, testutil.Receive(t, events))
+				assert.Equal(t, cert.OCSPStaple, peer.ConnectionState().OCSPResponse)
+				assert.Equal(t, cert.SignedCertificateTimestamps, peer.ConnectionState().SignedCertificateTimestamps)
+				conn.Free()
+			})
+		})
+	}
+}
+
 // A server sends what its certificate has, and a client has what the server sends.
 func TestStaple(t *testing.T) {
 	ca := newAuthority(t)

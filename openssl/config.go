@@ -99,7 +99,8 @@ type Config struct {
 	// SessionTicketsDisabled forbids a server to resume sessions, and a client to ask for it.
 	SessionTicketsDisabled bool
 	// SessionTickets is how many tickets a server sends in TLS 1.3. 0 means OpenSSL's
-	// default, which is 2.
+	// default, which is 2. At most 16 are possible: a client of this package or of crypto/tls
+	// ends the connection if more come before the first data.
 	SessionTickets int
 	// SessionCache is the number of servers, told apart by name, whose last session a client
 	// keeps in order to resume it. 0 means none.

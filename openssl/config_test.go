@@ -54,6 +54,7 @@ func TestBadServerConfig(t *testing.T) {
 		"InsecureSkipVerify":    {Certificates: certs, InsecureSkipVerify: true},
 		"SessionCache":          {Certificates: certs, SessionCache: 1},
 		"SessionTickets":        {Certificates: certs, SessionTickets: -1},
+		"too many tickets":      {Certificates: certs, SessionTickets: 17},
 		"ClientAuth":            {Certificates: certs, ClientAuth: 99},
 		"ClientCAs for nothing": {Certificates: certs, ClientCAs: pool},
 		"both kinds of CAs":     {Certificates: certs, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, ClientCACertificates: roots},
@@ -77,6 +78,11 @@ func TestBadCertificate(t *testing.T) {
 		"nothing in it":     {},
 		"not a certificate": {Certificate: [][]byte{{1, 2, 3}}, PrivateKey: newKey(t)},
 		"staple":            {Certificate: cert.Certificate, PrivateKey: cert.PrivateKey, OCSPStaple: []byte("an OCSP response")},
+		"empty timestamp":   {Certificate: cert.Certificate, PrivateKey: cert.PrivateKey, SignedCertificateTimestamps: [][]byte{[]byte("one"), {}}},
+		"large timestamp":   {Certificate: cert.Certificate, PrivateKey: cert.PrivateKey, SignedCertificateTimestamps: [][]byte{make([]byte, 1<<16)}},
+		"large timestamps":  {Certificate: cert.Certificate, PrivateKey: cert.PrivateKey, SignedCertificateTimestamps: [][]byte{make([]byte, 40000), make([]byte, 40000)}},
+		"large staple":      {Certificate: cert.Certificate, PrivateKey: cert.PrivateKey, OCSPStaple: ocspResponse(t, strings.Repeat("x", 1<<16))},
+		"large together":    {Certificate: cert.Certificate, PrivateKey: cert.PrivateKey, OCSPStaple: ocspResponse(t, strings.Repeat("x", 40000)), SignedCertificateTimestamps: [][]byte{make([]byte, 40000)}},
 		"long staple":       {Certificate: cert.Certificate, PrivateKey: cert.PrivateKey, OCSPStaple: append(ocspResponse(t, "a response"), 0)},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -110,7 +110,7 @@ struct gtls_guard {
 	struct timeval limit;   /* of a handshake; 0 for none */
 	struct event *deadline; /* its end, or NULL */
 	int8_t running;         /* the handshake has begun, and is to end before that */
-	int without_data;       /* records and messages in a row since the last record with data */
+	int without_data;       /* records and messages in a row since the last record with data, or the end of a handshake */
 	int messages;           /* that have ended in the present record */
 	int8_t gave_up;         /* what the peer has done, a GTLS_ of native.h, or 0 */
 };
@@ -216,8 +216,11 @@ int gtls_ask_verify(struct gtls_conn *c, STACK_OF(X509) *sent);
 /* Asks Go about what, which belongs to this kind of question. 1 is yes, 0 no, and -1 that the
  * handshake rests. Locked. */
 int gtls_ask(struct gtls_conn *c, int kind, const void *what);
-/* A handshake that could not wait for Go is done. OpenSSL has not returned from it yet. Locked. */
+/* A handshake that could not wait for Go is done. OpenSSL has not returned from it yet, and a server
+ * of TLS 1.3 still has to send its tickets. Locked. */
 void gtls_handshake_done(struct gtls_conn *c);
+/* OpenSSL returns from it, and nothing is left to send. Locked. */
+void gtls_handshake_left(struct gtls_conn *c);
 /* Lets a server refuse a client after its certificate has passed. */
 void gtls_ctx_can_refuse(struct gtls_ctx *c);
 
@@ -287,8 +290,8 @@ void gtls_guard_start(struct gtls_conn *c);
 void gtls_guard_stop(struct gtls_conn *c);
 /* A record of this type has come (SSL3_RT_). */
 void gtls_guard_record(struct gtls_conn *c, int type);
-/* A message of a handshake has come as a whole. */
-void gtls_guard_message(struct gtls_conn *c);
+/* A message of a handshake has come as a whole, of this type (SSL3_MT_). */
+void gtls_guard_message(struct gtls_conn *c, int type);
 /* OpenSSL has left its handshake without finishing it, within the call that is in progress. Locked. */
 void gtls_guard_halt(struct gtls_conn *c);
 

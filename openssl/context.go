@@ -63,6 +63,8 @@ func NewServerContext(cfg *Config) (*Context, error) {
 		return nil, badArgument(op, "ServerName, InsecureSkipVerify and SessionCache are for clients")
 	case cfg.GetClientCertificate != nil:
 		return nil, badArgument(op, "GetClientCertificate is for clients: see GetCertificate")
+	case cfg.SessionTickets < 0 || cfg.SessionTickets > C.GTLS_MAX_WITHOUT_DATA:
+		return nil, badArgument(op, "SessionTickets is %d: it must be 0 to %d, because clients do not take more", cfg.SessionTickets, C.GTLS_MAX_WITHOUT_DATA)
 	case cfg.ClientAuth < tls.NoClientCert || cfg.ClientAuth > tls.RequireAndVerifyClientCert:
 		return nil, badArgument(op, "ClientAuth is %d", cfg.ClientAuth)
 	case cfg.ClientAuth < tls.VerifyClientCertIfGiven && (cfg.ClientCAs != nil || cfg.ClientCACertificates != nil):
@@ -97,9 +99,6 @@ func NewClientContext(cfg *Config) (*Context, error) {
 }
 
 func newContext(op string, cfg *Config, server bool) (*Context, error) {
-	if cfg.SessionTickets < 0 || cfg.SessionTickets > 255 {
-		return nil, badArgument(op, "SessionTickets is %d", cfg.SessionTickets)
-	}
 	if err := checkServerName(op, cfg.ServerName); err != nil {
 		return nil, err
 	}
@@ -120,7 +119,7 @@ func newContext(op string, cfg *Config, server bool) (*Context, error) {
 	options := C.int(0)
 	for option, on := range map[C.int]bool{
 		C.GTLS_NO_TICKETS: cfg.SessionTicketsDisabled, C.GTLS_RENEGOTIATION: cfg.Renegotiation,
-		C.GTLS_SESSIONS: cfg.SessionCache > 0, C.GTLS_KEY_LOG: cfg.KeyLogWriter != nil,
+		C.GTLS_SESSIONS: cfg.SessionCache > 0 && !cfg.SessionTicketsDisabled, C.GTLS_KEY_LOG: cfg.KeyLogWriter != nil,
 	} {
 		if on {
 			options |= option

@@ -73,9 +73,13 @@ func (c *Conn) checkPeer(s *ConnectionState) error {
 	case p == nil || !p.certs[0].Equal(s.PeerCertificates[0]):
 		return errNotVerified
 	case s.DidResume && t.verified:
-		if err := t.stillValid(p, c.serverName(), c.ctx.server); err != nil {
+		chains, err := t.stillValid(p, c.serverName(), c.ctx.server)
+		if err != nil {
 			return err
 		}
+		now := *p
+		now.chains = chains
+		p = &now
 	case t.verified && len(p.chains) == 0:
 		return errNotVerified
 	}
@@ -102,40 +106,44 @@ func (c *Conn) resumedPeer(s *ConnectionState) *peer {
 	return &peer{certs: s.PeerCertificates}
 }
 
-// stillValid checks what can have changed since the certificates were verified.
-func (t *trust) stillValid(p *peer, name string, server bool) error {
-	if err := t.expired(p); err != nil || server {
-		return err
+// stillValid checks what can have changed since the certificates were verified. It returns the
+// chains that are still valid.
+func (t *trust) stillValid(p *peer, name string, server bool) ([][]*x509.Certificate, error) {
+	chains, err := t.unexpired(p)
+	if err != nil || server {
+		return chains, err
 	}
-	return p.certs[0].VerifyHostname(name)
+	return chains, p.certs[0].VerifyHostname(name)
 }
 
-// expired returns an error if the peer's own certificate, or each of its chains, is expired or
-// revoked by now.
-func (t *trust) expired(p *peer) error {
+// unexpired returns the chains of the peer in which no certificate is expired or revoked by now. If
+// there is none, or if the peer's own certificate is expired or revoked, it returns an error.
+func (t *trust) unexpired(p *peer) (good [][]*x509.Certificate, err error) {
 	now := t.now()
-	if len(p.chains) == 0 { // the issuer is not known
-		if err := t.revoked.check(p.certs[0], nil, now); err != nil {
-			return err
-		}
-	} else if _, err := t.revoked.filter(p.chains, now); err != nil {
-		return err
+	chains := p.chains
+	if len(chains) == 0 { // the issuer is not known
+		err = t.revoked.check(p.certs[0], nil, now)
+	} else {
+		chains, err = t.revoked.filter(chains, now)
+	}
+	if err != nil {
+		return nil, err
 	}
 	outside := func(cert *x509.Certificate) bool { return now.Before(cert.NotBefore) || now.After(cert.NotAfter) }
 	bad := p.certs[0]
 	if !outside(bad) {
-		if len(p.chains) == 0 {
-			return nil
-		}
-		for _, chain := range p.chains {
-			i := slices.IndexFunc(chain, outside)
-			if i < 0 {
-				return nil
+		for _, chain := range chains {
+			if i := slices.IndexFunc(chain, outside); i < 0 {
+				good = append(good, chain)
+			} else {
+				bad = chain[i]
 			}
-			bad = chain[i]
+		}
+		if len(good) > 0 || len(chains) == 0 {
+			return good, nil
 		}
 	}
-	return x509.CertificateInvalidError{Cert: bad, Reason: x509.Expired, Detail: fmt.Sprintf("it is %v now", now)}
+	return nil, x509.CertificateInvalidError{Cert: bad, Reason: x509.Expired, Detail: fmt.Sprintf("it is %v now", now)}
 }
 
 // mayResume says whether a server resumes a session with a client. If not, the client gets a full
@@ -150,5 +158,6 @@ func (s *shared) mayResume(client *C.struct_stack_st_X509) bool {
 	case s.trust.examines() && !s.trust.clients.has(certs[0]):
 		return false
 	}
-	return s.trust.expired(&peer{certs: certs}) == nil
+	_, err = s.trust.unexpired(&peer{certs: certs})
+	return err == nil
 }

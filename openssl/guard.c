@@ -6,10 +6,11 @@
  * open for ever. A timer bounds the handshake as a whole.
  *
  * A record without data costs OpenSSL as much as one with data, and the closures never learn
- * of it. A peer needs few of them: after MOST_WITHOUT_DATA in a row the connection ends. A record
+ * of it. A peer needs few of them: after GTLS_MAX_WITHOUT_DATA in a row the connection ends. A record
  * may contain thousands of messages, such as requests for a renegotiation or tickets, and OpenSSL
  * answers each. So a message costs as much as a record. Nothing more is read or written then
- * (wire.c), because OpenSSL would read on.
+ * (wire.c), because OpenSSL would read on. The records of a renegotiation that the Config allows do
+ * not count, because its peer is trusted, and large certificates may need many.
  *
  * A peer may also send a part of a message, and not the rest: of a KeyUpdate, or before TLS 1.3 of
  * a request for a renegotiation that will be refused. OpenSSL then lets no SSL_write through until
@@ -26,8 +27,6 @@
 #if OPENSSL_VERSION_NUMBER < 0x30000000L
 #define ERR_raise(lib, reason) ERR_put_error(lib, 0, reason, __FILE__, __LINE__)
 #endif
-
-enum { MOST_WITHOUT_DATA = 16 };
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
@@ -82,10 +81,16 @@ static void count(struct gtls_conn *c)
 {
 	struct gtls_guard *g = &c->guard;
 
-	if (++g->without_data <= MOST_WITHOUT_DATA || g->gave_up)
+	if (++g->without_data <= GTLS_MAX_WITHOUT_DATA || g->gave_up)
 		return;
 	g->gave_up = GTLS_FLOODED;
 	bufferevent_trigger_event(c->bev, BEV_EVENT_ERROR | BEV_EVENT_READING, BEV_TRIG_DEFER_CALLBACKS);
+}
+
+/* The context of GetConfigForClient may refuse what the first context allows. */
+static int may_renegotiate_now(const struct gtls_conn *c)
+{
+	return gtls_renegotiates_now(c) && !(SSL_get_options(c->ssl) & SSL_OP_NO_RENEGOTIATION);
 }
 
 void gtls_guard_record(struct gtls_conn *c, int type)
@@ -93,16 +98,19 @@ void gtls_guard_record(struct gtls_conn *c, int type)
 	c->guard.messages = 0;
 	if (!c->open || type == SSL3_RT_APPLICATION_DATA)
 		c->guard.without_data = 0;
-	else
+	else if (!may_renegotiate_now(c))
 		count(c);
 }
 
 /* The first message of a record was counted as the record. Clients skip requests for a renegotiation
- * in a handshake, so messages also count there, but no handshake has so many in one record. */
-void gtls_guard_message(struct gtls_conn *c)
+ * in a handshake, so messages also count there, but no handshake has so many in one record. OpenSSL
+ * takes Finished only at the end of a handshake. */
+void gtls_guard_message(struct gtls_conn *c, int type)
 {
 	if (c->guard.messages++)
 		count(c);
+	if (type == SSL3_MT_FINISHED)
+		c->guard.without_data = 0;
 }
 
 /* With an error in its queue, OpenSSL does not say that the caller has to wait. */

@@ -566,6 +566,29 @@ func TestHandshakeTimeoutWhileAsking(t *testing.T) {
 	}
 }
 
+// HandshakeTimeout also limits how long a server waits until its tickets are sent. These contain the client's
+// certificate, so they do not fit into the socket.
+func TestHandshakeTimeoutOfTickets(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issueWith(t, newKey(t), large, "client")
+	for _, renegotiation := range []bool{false, true} { // with it the handshake cannot rest
+		long := longEnough(func(limit time.Duration) bool {
+			ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, SessionTickets: 16,
+				ClientAuth: tls.RequireAnyClientCert, Renegotiation: renegotiation, HandshakeTimeout: limit})
+			a, b := testutil.Socketpair(t)
+			conn := newSocket(t, ctx, newLoop(t), a)
+			_, events := watch(t, conn)
+			// The client does not read the tickets.
+			failed := handshakeOf(tls.Client(fileConn(t, b), &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", Certificates: []tls.Certificate{cert}}))
+			assert.Equal(t, told{libevent.EventTimeout, os.ErrDeadlineExceeded}, testutil.Receive(t, events))
+			assert.Zero(t, conn.Enabled())
+			conn.Free()
+			return <-failed == nil
+		})
+		assert.True(t, long, "the client ends its handshake")
+	}
+}
+
 // HandshakeTimeout does not limit a connection whose handshake is done.
 func TestHandshakeTimeoutAfterTheHandshake(t *testing.T) {
 	ca := newAuthority(t)

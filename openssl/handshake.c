@@ -112,13 +112,19 @@ static void decide(struct gtls_conn *c)
 void gtls_handshake_done(struct gtls_conn *c)
 {
 	decide(c);
-	if (c->decided == GTLS_YES) {
-		gtls_conn_opened(c);
-		gtls_renegotiated(c);
+	if (c->decided == GTLS_YES)
 		return;
-	}
 	SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 	bufferevent_trigger_event(c->bev, BEV_EVENT_ERROR | BEV_EVENT_READING, BEV_TRIG_DEFER_CALLBACKS);
+}
+
+/* OpenSSL also leaves its handshake after each message of TLS 1.3 that comes later. */
+void gtls_handshake_left(struct gtls_conn *c)
+{
+	if (c->decided != GTLS_YES || (c->open && SSL_version(c->ssl) >= TLS1_3_VERSION))
+		return;
+	gtls_conn_opened(c);
+	gtls_renegotiated(c);
 }
 
 /* Whether libevent's callback shall be called now. Locked. */

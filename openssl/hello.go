@@ -69,17 +69,21 @@ func (c *Conn) chose(chosen *choice, err error, mayRest bool) C.int {
 	if err != nil {
 		return c.fail(err)
 	}
-	if s := chosen.follow; s != nil && s != c.ctx {
-		if !slices.Contains(c.held, s) {
-			if !s.enter() {
-				if c.missed == s || !mayRest {
-					return c.fail(errFreed(op))
-				}
-				c.missed = s
-				return C.GTLS_LATER
+	s := chosen.follow
+	if s == nil {
+		s = c.ctx
+	}
+	if s != c.ctx && !slices.Contains(c.held, s) {
+		if !s.enter() {
+			if c.missed == s || !mayRest {
+				return c.fail(errFreed(op))
 			}
-			c.held = append(c.held, s)
+			c.missed = s
+			return C.GTLS_LATER
 		}
+		c.held = append(c.held, s)
+	}
+	if len(c.held) > 0 { // a renegotiation may go back to the first context
 		if C.gtls_conn_follow(c.c, s.c) == 0 {
 			return c.fail(errors.New("openssl: the handshake cannot follow the context of GetConfigForClient"))
 		}

@@ -52,7 +52,8 @@
 //	Time                           the same                  may be called with a lock held; session lifetimes do not use it
 //	Certificates                   the same                  keys give their bytes (no crypto.Signer), because OpenSSL signs; a
 //	                                                         client has at most one; SupportedSignatureAlgorithms is an error,
-//	                                                         and so is an OCSPStaple that is no OCSP response
+//	                                                         and so is an OCSPStaple that is no OCSP response, or what
+//	                                                         has more than 65,024 bytes together with the timestamps
 //	NameToCertificate              none                      the names in the certificates are used, as crypto/tls does by default
 //	GetCertificate                 the same                  called once for each handshake, before versions are negotiated,
 //	                                                         also for one that resumes a session

@@ -213,6 +213,78 @@ func TestRefusedRenegotiationAsksNothing(t *testing.T) {
 	}
 }
 
+// A renegotiation for which GetConfigForClient returns no context follows the first one again, which asks the
+// client for a certificate.
+func TestRenegotiationReturnsToTheFirstContext(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issue(t, "example.test")
+	followed := server(t, &openssl.Config{Certificates: []tls.Certificate{cert}, MaxVersion: tls.VersionTLS12, Renegotiation: true})
+	for _, returns := range []string{"nil", "itself"} {
+		t.Run(returns, func(t *testing.T) {
+			var calls atomic.Int32
+			var first *openssl.Context
+			var asked atomic.Bool
+			first = server(t, &openssl.Config{
+				Certificates: []tls.Certificate{cert}, MaxVersion: tls.VersionTLS12, Renegotiation: true,
+				ClientAuth: tls.RequestClientCert,
+				GetConfigForClient: func(*tls.ClientHelloInfo) (*openssl.Context, error) {
+					switch {
+					case calls.Add(1) == 1:
+						return followed, nil
+					case returns == "nil":
+						return nil, nil
+					}
+					return first, nil
+				}})
+			a, b := testutil.Socketpair(t)
+			accepted := newSocket(t, first, newLoop(t), a)
+			peer := newSocket(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", Renegotiation: true,
+				GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+					asked.Store(true)
+					return &tls.Certificate{}, nil
+				}}), newLoop(t), b)
+			_, open := watch(t, accepted)
+			_, shaken := watch(t, peer)
+			require.Equal(t, connected, testutil.Receive(t, open))
+			require.Equal(t, connected, testutil.Receive(t, shaken))
+			assert.False(t, asked.Load())
+			require.NoError(t, peer.Renegotiate())
+			assert.Equal(t, connected, testutil.Receive(t, shaken))
+			assert.True(t, asked.Load())
+			accepted.Free()
+			peer.Free()
+		})
+	}
+}
+
+// Renegotiations that are allowed may follow each other without data.
+func TestManyRenegotiations(t *testing.T) {
+	ca := newAuthority(t)
+	accepting := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: tls.VersionTLS12, Renegotiation: true})
+	connecting := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", Renegotiation: true})
+	for _, filter := range []bool{false, true} {
+		t.Run(fmt.Sprint("filter ", filter), func(t *testing.T) {
+			base := newLoop(t)
+			a, b := testutil.Socketpair(t)
+			accepted, conn := newConn(t, accepting, base, a, filter), newConn(t, connecting, base, b, filter)
+			read, open := watch(t, accepted)
+			_, shaken := watch(t, conn)
+			require.Equal(t, connected, testutil.Receive(t, open))
+			require.Equal(t, connected, testutil.Receive(t, shaken))
+			for range 20 {
+				require.NoError(t, conn.Renegotiate())
+				require.Equal(t, connected, testutil.Receive(t, shaken))
+			}
+			_, err := conn.WriteString("after them")
+			require.NoError(t, err)
+			assert.Equal(t, "after them", take(t, read, 10))
+			assert.Empty(t, open)
+			conn.Free()
+			accepted.Free()
+		})
+	}
+}
+
 // The context of GetConfigForClient does not turn renegotiation on: the fast path reads and writes.
 func TestRenegotiationOfAFollowedContext(t *testing.T) {
 	ca := newAuthority(t)

@@ -116,7 +116,15 @@ func (s *sessionCache) get(name string, t *trust) (*C.SSL_SESSION, *peer) {
 		return nil, nil
 	}
 	k := e.Value.(*cached)
-	if C.gtls_session_fresh(k.session) == 0 || t.verified && (k.peer == nil || t.stillValid(k.peer, name, false) != nil) {
+	usable := C.gtls_session_fresh(k.session) != 0
+	if usable && t.verified {
+		usable = k.peer != nil
+		if usable {
+			_, err := t.stillValid(k.peer, name, false)
+			usable = err == nil
+		}
+	}
+	if !usable {
 		s.remove(e)
 		return nil, nil
 	}

@@ -110,6 +110,86 @@ func TestTicketsWithoutRoom(t *testing.T) {
 	}
 }
 
+// A client keeps no session if it must not ask for tickets.
+func TestClientWithoutTickets(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}, MaxVersion: version}, sendBack)
+		ctx := client(t, &openssl.Config{RootCAs: ca.pool(), SessionCache: 1, SessionTicketsDisabled: true})
+		for range 2 {
+			conn := newSocket(t, ctx, newLoop(t), -1)
+			read, events := watch(t, conn)
+			require.NoError(t, conn.Connect("tcp", addr.String()))
+			require.Equal(t, connected, testutil.Receive(t, events))
+			_, err := conn.WriteString("hello") // in TLS 1.3 the ticket comes with the answer
+			require.NoError(t, err)
+			assert.Equal(t, "hello", take(t, read, 5))
+			assert.False(t, conn.ConnectionState().DidResume)
+			assert.Zero(t, openssl.Live().Sessions)
+			conn.Free()
+		}
+	})
+}
+
+// once is the cache of a client that uses each session once, as browsers do.
+type once struct{ sessions []*tls.ClientSessionState }
+
+func (o *once) Get(string) (*tls.ClientSessionState, bool) {
+	if len(o.sessions) == 0 {
+		return nil, false
+	}
+	last := len(o.sessions) - 1
+	session := o.sessions[last]
+	o.sessions = o.sessions[:last]
+	return session, true
+}
+
+func (o *once) Put(_ string, session *tls.ClientSessionState) {
+	if session != nil {
+		o.sessions = append(o.sessions, session)
+	}
+}
+
+// With TLS 1.3 a server sends a new ticket also when it resumes a session.
+func TestTicketsThatAreUsedOnce(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, SessionTickets: 1})
+	cache := new(once)
+	for i := range 4 {
+		fd, socket := testutil.TCPPair(t)
+		conn := newSocket(t, ctx, newLoop(t), fd)
+		_, events := watch(t, conn)
+		peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", ClientSessionCache: cache})
+		require.NoError(t, peer.Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		_, err := conn.WriteString("x") // the ticket comes before it
+		require.NoError(t, err)
+		_, err = io.ReadFull(peer, make([]byte, 1))
+		require.NoError(t, err)
+		assert.Equal(t, i > 0, peer.ConnectionState().DidResume)
+		assert.Len(t, cache.sessions, 1)
+		conn.Free()
+	}
+}
+
+// A client takes as many tickets as a server may be told to send, also a client of crypto/tls.
+func TestMostTickets(t *testing.T) {
+	ca := newAuthority(t)
+	_, err := openssl.NewServerContext(&openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, SessionTickets: 17})
+	require.ErrorContains(t, err, "SessionTickets is 17: it must be 0 to 16")
+	fd, socket := testutil.TCPPair(t)
+	conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, SessionTickets: 16}), newLoop(t), fd)
+	_, events := watch(t, conn)
+	peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+	require.NoError(t, peer.Handshake())
+	require.Equal(t, connected, testutil.Receive(t, events))
+	_, err = conn.WriteString("x")
+	require.NoError(t, err)
+	_, err = io.ReadFull(peer, make([]byte, 1))
+	assert.NoError(t, err)
+	conn.Free()
+}
+
 // A client refuses timestamps that are no list.
 func TestTimestampsThatAreNoList(t *testing.T) {
 	ca := newAuthority(t)
@@ -154,6 +234,45 @@ func TestServerExpiresBeforeItsSession(t *testing.T) {
 		assert.True(t, invalid(x509.Expired)(what.err), "%v", what)
 		conn.Free()
 	})
+}
+
+// One of the chains to a server has an intermediate that has expired. The list of the authority of the
+// other chain is too old, or not. Only a chain that is valid altogether lets a session be resumed.
+func TestChainsOfASession(t *testing.T) {
+	one, another := newAuthorityNamed(t, "one root"), newAuthorityNamed(t, "another root")
+	below := one.below(t)
+	crossed := template("test intermediate")
+	crossed.IsCA, crossed.BasicConstraintsValid, crossed.KeyUsage = true, true, x509.KeyUsageCertSign
+	crossed.NotAfter = time.Now().Add(10 * time.Minute)
+	cert := withRoot(below.issue(t, "127.0.0.1"), one)
+	cert.Certificate = append(cert.Certificate, sign(t, crossed, another.cert, &below.key.PublicKey, another.key).Raw)
+	addr := listen(t, &tls.Config{Certificates: []tls.Certificate{cert}}, sendBack)
+	for _, old := range []bool{false, true} {
+		list, clock := one.revoke(t), new(clock)
+		if old {
+			list.NextUpdate = crossed.NotAfter // the signature is of the bytes, which stay
+		}
+		ctx := client(t, &openssl.Config{RootCertificates: []*x509.Certificate{one.cert, another.cert}, SessionCache: 1, Time: clock.time, CRLs: []*x509.RevocationList{list}})
+		for ahead, chains := range []int{2, 1} {
+			clock.ahead.Store(int64(time.Duration(ahead) * 30 * time.Minute))
+			conn := newSocket(t, ctx, newLoop(t), -1)
+			read, events := watch(t, conn)
+			require.NoError(t, conn.Connect("tcp", addr.String()))
+			what := testutil.Receive(t, events)
+			if old && ahead > 0 {
+				assert.True(t, as[*tls.CertificateVerificationError](what.err), "%v", what)
+				conn.Free()
+				continue
+			}
+			require.Equal(t, connected, what)
+			_, err := conn.WriteString("hello") // in TLS 1.3 the ticket comes with the answer
+			require.NoError(t, err)
+			assert.Equal(t, "hello", take(t, read, 5))
+			assert.Equal(t, ahead > 0, conn.ConnectionState().DidResume)
+			assert.Len(t, conn.ConnectionState().VerifiedChains, chains)
+			conn.Free()
+		}
+	}
 }
 
 // A session does not outlive the certificate of its client. The client gets a full handshake, which

@@ -134,7 +134,8 @@ static int init_mac(mac_ctx *mac, struct gtls_ticket_key *key)
 #endif
 
 /* Returns 1 for a key, 2 for one whose ticket is to be replaced, 0 for none, -1 for a failure. A client
- * that is refused gets no ticket. */
+ * that is refused gets no ticket. With TLS 1.3 each ticket is replaced, because clients use one only
+ * once, so that observers cannot tell that it is the same client. */
 static int on_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, mac_ctx *mac, int sealing)
 {
 	const struct gtls_conn *c = gtls_conn_of(ssl);
@@ -154,7 +155,7 @@ static int on_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_C
 	OPENSSL_cleanse(&key, sizeof(key));
 	if (!ok)
 		return -1;
-	return place == 0 ? 1 : 2;
+	return sealing || (place == 0 && SSL_version(ssl) < TLS1_3_VERSION) ? 1 : 2;
 }
 
 /* --- which sessions may be resumed --------------------------------------------------- */

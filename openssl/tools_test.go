@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -216,6 +217,52 @@ func TestRenegotiateWithSServer(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "olleh\n", take(t, read, 6))
 	}
+}
+
+// A client does not resume a session that has only an ID.
+func TestSessionWithoutTicket(t *testing.T) {
+	ca := newAuthority(t)
+	certFile, keyFile := files(t, ca.issue(t, "127.0.0.1"))
+	addr := sServer(t, "-cert", certFile, "-key", keyFile, "-tls1_2", "-no_ticket")
+	ctx := client(t, &openssl.Config{RootCAs: ca.pool(), SessionCache: 1})
+	for range 2 {
+		conn := newSocket(t, ctx, newLoop(t), -1)
+		read, events := watch(t, conn)
+		require.NoError(t, conn.Connect("tcp", addr))
+		require.Equal(t, connected, testutil.Receive(t, events))
+		_, err := conn.WriteString("hello\n")
+		require.NoError(t, err)
+		assert.Equal(t, "olleh\n", take(t, read, 6))
+		assert.False(t, conn.ConnectionState().DidResume)
+		assert.Zero(t, openssl.Live().Sessions)
+		require.NoError(t, conn.FreeAfterFlush(testutil.Patience)) // s_server serves one client at a time
+	}
+}
+
+// A client may need many records for its certificate, also in a renegotiation.
+func TestRenegotiationInSmallRecords(t *testing.T) {
+	ca := newAuthority(t)
+	certFile, keyFile := files(t, ca.issueWith(t, newKey(t), large, "client"))
+	shown, lines, conns := make(chan struct{}, 10), make(chan string, 10), make(chan *openssl.Conn, 1)
+	addr := serveLines(t, server(t, &openssl.Config{
+		Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: tls.VersionTLS12, Renegotiation: true,
+		ClientAuth: tls.RequireAnyClientCert, VerifyPeerCertificate: func([][]byte, [][]*x509.Certificate) error { shown <- struct{}{}; return nil },
+	}), lines, conns)
+	r, w := io.Pipe()
+	said := new(output)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- sClient(t, r, said, "-connect", addr, "-cert", certFile, "-key", keyFile, "-maxfraglen", "512")
+	}()
+	testutil.Receive(t, shown)
+	_, err := io.WriteString(w, "R\n")
+	require.NoError(t, err)
+	testutil.Receive(t, shown)
+	_, err = io.WriteString(w, "hello\n")
+	require.NoError(t, err)
+	assert.Equal(t, "hello", testutil.Receive(t, lines), said)
+	require.NoError(t, w.Close())
+	assert.NoError(t, testutil.Receive(t, ended), said)
 }
 
 func TestCurl(t *testing.T) {

@@ -85,6 +85,7 @@ struct gtls_wire {
 	struct event flight; /* is pending while one of the latter two waits */
 	int8_t puts_aside;   /* what is written does not wait for room */
 	int8_t blocked;         /* a record is written in part, and waits for room in the socket */
+	int8_t warns;           /* that record, or the last one, is a warning */
 	int8_t ended;           /* nothing more can be read */
 	int8_t drained;         /* the last read has emptied the socket */
 	int8_t eof;             /* the socket has ended */
@@ -170,7 +171,7 @@ struct gtls_conn {
 	struct gtls_under under;
 	struct gtls_guard guard;
 	struct evbuffer_cb_entry *out_cb; /* output.c, or NULL */
-	size_t records;           /* with data that were written since libevent has drained the output */
+	size_t again_at_once;     /* how much libevent may still try to repeat, if bytes of that are gone */
 };
 
 /* A connection without a bufferevent is not shared yet, and has no lock. */
@@ -273,9 +274,6 @@ void gtls_wire_watch(struct gtls_conn *c, int fd);
 void gtls_wire_put_aside(struct gtls_conn *c);
 /* Whether OpenSSL has given the connection up: for a fatal alert, of the peer or its own. Locked. */
 int gtls_has_failed(const struct gtls_conn *c);
-/* Whether a server sends its first tickets of TLS 1.3. For OpenSSL the handshake is done before, and libevent
- * still waits for it. Locked. */
-int gtls_sends_tickets(const struct gtls_conn *c);
 /* How many bytes of what OpenSSL writes on its own may wait for room. Locked. */
 size_t gtls_most_late(const struct gtls_conn *c);
 

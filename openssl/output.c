@@ -29,31 +29,43 @@ static void join_chains(struct evbuffer *out)
  * writes to the bufferevent below a filter. */
 static void on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 {
+	struct gtls_conn *c = arg;
+
 	if (info->n_deleted) {
-		((struct gtls_conn *)arg)->records = 0;
 		evbuffer_freeze(buf, 1);
+		if (!c->wire.puts_aside)
+			c->again_at_once = 0;
 	}
 	join_chains(buf);
 }
 
-/* libevent calls SSL_write for one chain after another, and then drains what was written. Only if the first
- * call has not succeeded, it drains nothing. That call makes as many records as the first chain fills. */
+/* libevent calls SSL_write for one chain after another, up to its maximum for one write or as much as it had
+ * to repeat, and then drains what was written. If the first chain has as much, there is only one call, so
+ * libevent drains nothing if that has to wait. A rate limit takes the place of the maximum. */
+static int is_only_write(const struct gtls_conn *c, struct evbuffer *out)
+{
+	size_t n = evbuffer_get_length(out), most = (size_t)bufferevent_get_max_single_write(c->bev);
+	struct evbuffer_iovec first;
+
+	if (bufferevent_get_token_bucket_cfg(c->bev))
+		most = SIZE_MAX;
+	if (most < c->again_at_once)
+		most = c->again_at_once;
+	return evbuffer_peek(out, 1, NULL, &first, 1) > 0 && first.iov_len >= (n < most ? n : most);
+}
+
 void gtls_output_wrote(struct gtls_conn *c, int whole)
 {
 	struct evbuffer *out = bufferevent_get_output(c->bev);
-	struct evbuffer_iovec first;
 
-	if (whole) {
-		c->records++;
+	if (whole)
 		evbuffer_unfreeze(out, 1);
-	} else if (evbuffer_peek(out, 1, NULL, &first, 1) > 0 && first.iov_len > c->records * GTLS_RECORD) {
+	else if (is_only_write(c, out))
 		evbuffer_freeze(out, 1);
-	}
 }
 
 void gtls_output_watch(struct gtls_conn *c, int on)
 {
-	c->records = 0;
 	(on ? evbuffer_cb_set_flags : evbuffer_cb_clear_flags)(bufferevent_get_output(c->bev), c->out_cb, EVBUFFER_CB_ENABLED);
 }
 

@@ -87,3 +87,31 @@ func TestOutputThatTheUserFreezes(t *testing.T) {
 		}
 	})
 }
+
+// A short record waits, and what is written meanwhile comes into the same chain. Then the next record waits.
+func TestOutputThatGrowsWhileItIsBeingWritten(t *testing.T) {
+	writers(t, func(t *testing.T, conn *openssl.Conn, peer *tls.Conn) {
+		under := conn.Underlying()
+		if under == nil {
+			return
+		}
+		room := func(n int) { require.NoError(t, under.SetWatermark(libevent.EvWrite, 0, n)) }
+		room(100)
+		require.NoError(t, under.Disable(libevent.EvWrite))
+		first, second, third := strings.Repeat("a", 200), strings.Repeat("b", 100_000), strings.Repeat("c", 10)
+		_, err := conn.WriteString(first)
+		require.NoError(t, err)
+		_, err = conn.WriteString(second)
+		require.NoError(t, err)
+		room(5000)
+		require.NoError(t, conn.Disable(libevent.EvWrite))
+		require.NoError(t, conn.Enable(libevent.EvWrite))
+		takesNoMore(t, conn.BufferEvent)
+		assert.Equal(t, 5000, under.Output().Len())
+		assert.ErrorIs(t, conn.Output().Drain(conn.Output().Len()), libevent.ErrFrozen)
+		_, err = conn.WriteString(third)
+		require.NoError(t, err)
+		require.NoError(t, under.Enable(libevent.EvWrite))
+		reads(t, peer, first+second+third)
+	})
+}

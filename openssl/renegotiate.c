@@ -133,7 +133,7 @@ void gtls_renegotiate_begin(struct gtls_conn *c)
 		hold_writing(c);
 	else
 		watch_messages(c);
-	if (bufferevent_get_enabled(c->bev) & EV_READ)
+	if (event_pending(&c->bev->ev_read, EV_READ, NULL)) /* no limit has stopped it */
 		gtls_pending(c->bev, 1);
 }
 

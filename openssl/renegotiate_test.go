@@ -7,9 +7,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -302,5 +304,29 @@ func TestRenegotiationOfAFollowedContext(t *testing.T) {
 	require.NoError(t, peer.Renegotiate())
 	assert.ErrorContains(t, testutil.Receive(t, shaken).err, "no renegotiation")
 	accepted.Free()
+	peer.Free()
+}
+
+// A limit has stopped the reading of a server when it asks for a renegotiation, and OpenSSL has more data. The
+// loop goes on, so that the limit ends.
+func TestRenegotiationOfALimitedServer(t *testing.T) {
+	ca := newAuthority(t)
+	accepting := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: tls.VersionTLS12, Renegotiation: true})
+	connecting := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", Renegotiation: true})
+	a, b := testutil.Socketpair(t)
+	conn, peer := newSocket(t, accepting, newLoop(t), a), newSocket(t, connecting, newLoop(t), b)
+	read, events := watch(t, conn)
+	_, shaken := watch(t, peer)
+	require.Equal(t, connected, testutil.Receive(t, events))
+	require.Equal(t, connected, testutil.Receive(t, shaken))
+	require.NoError(t, conn.SetRateLimit(&libevent.RateLimit{ReadRate: 3000, Tick: 10 * time.Millisecond}))
+	much := strings.Repeat("x", 100_000)
+	_, err := peer.WriteString(much)
+	require.NoError(t, err)
+	got := testutil.Receive(t, read)
+	require.NoError(t, conn.Renegotiate())
+	require.Equal(t, connected, testutil.Receive(t, events))
+	assert.Equal(t, len(much)-len(got), len(take(t, read, len(much)-len(got))))
+	conn.Free()
 	peer.Free()
 }

@@ -35,7 +35,7 @@ static int owns_too_much(struct gtls_conn *c, size_t n, int64_t written)
 	struct bufferevent *bev;
 	size_t waiting = 0;
 
-	if (!c->open || gtls_sends_tickets(c) || gtls_has_failed(c))
+	if (!c->open || gtls_has_failed(c))
 		return 0;
 	for (bev = u->bev; bev; bev = bufferevent_get_underlying(bev))
 		waiting += evbuffer_get_length(bufferevent_get_output(bev));

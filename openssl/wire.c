@@ -345,13 +345,15 @@ void gtls_wire_put_aside(struct gtls_conn *c)
 	rc = SSL_write(c->ssl, front.iov_base, (int)(fast ? w->unfinished : front.iov_len));
 	if (!fast)
 		SSL_clear_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
+	if (rc > 0) {
+		if (!fast && c->again_at_once < front.iov_len)
+			c->again_at_once = front.iov_len;
+		w->aside += (size_t)rc + 2 * OVERHEAD;
+		w->unfinished = 0;
+		drain_front(out, (size_t)rc);
+	}
 	w->puts_aside = 0;
-	if (rc <= 0)
-		return;
-	w->aside += (size_t)rc + 2 * OVERHEAD;
-	w->unfinished = 0;
-	drain_front(out, (size_t)rc);
-	if (c->bev->writecb)
+	if (rc > 0 && c->bev->writecb)
 		bufferevent_trigger(c->bev, EV_WRITE, BEV_TRIG_DEFER_CALLBACKS);
 }
 
@@ -363,15 +365,10 @@ static int is_warning(const struct gtls_conn *c, const char *record)
 	    !(SSL_get_shutdown(c->ssl) & SSL_SENT_SHUTDOWN);
 }
 
-int gtls_sends_tickets(const struct gtls_conn *c)
-{
-	return SSL_version(c->ssl) >= TLS1_3_VERSION && SSL_get_state(c->ssl) == TLS_ST_SW_SESSION_TICKET;
-}
-
 static ssize_t write_or_keep(struct gtls_conn *c, BIO *bio, const char *p, int n, int is_data)
 {
 	struct gtls_wire *w = &c->wire;
-	int waits = is_data ? !w->puts_aside : !c->open || gtls_sends_tickets(c);
+	int waits = is_data ? !w->puts_aside : !c->open;
 	ssize_t done;
 
 	if ((c->ask.gated && !gtls_has_failed(c)) || (is_data && waits && wrote_enough(w, bio, n)))
@@ -388,9 +385,12 @@ static int bio_write(BIO *bio, const char *p, int n)
 {
 	struct gtls_conn *c = BIO_get_data(bio);
 	struct gtls_wire *w = &c->wire;
-	int is_data = !SSL_in_init(c->ssl) && (w->blocked || !is_warning(c, p));
+	int is_data;
 	ssize_t done;
 
+	if (!w->blocked)
+		w->warns = (int8_t)is_warning(c, p);
+	is_data = !SSL_in_init(c->ssl) && !w->warns;
 	BIO_clear_retry_flags(bio);
 	w->blocked = 1;
 	if ((c->guard.gave_up || c->ask.refused) && !gtls_has_failed(c)) {
@@ -513,6 +513,8 @@ void gtls_socket(struct bufferevent *bev)
 	}
 	gtls_conn_offer_session(c);
 	c->idle = c->unstarted = 0;
+	if (w->blocked) /* libevent does not forget what it was to repeat */
+		c->again_at_once = SIZE_MAX;
 	gtls_conn_restart(c);
 	w->fd = bufferevent_getfd(bev);
 	w->broken = 0;

@@ -198,6 +198,8 @@ int64_t glev_buf_refusal(struct glev_buf *b, int end);
 int glev_buf_is_closed(struct glev_buf *b);
 /* The ends that are frozen even when the buffer is not lent. */
 int glev_buf_frozen(const struct glev_buf *b);
+/* Whether only the binding and libevent may change that end, though it is not frozen. Needs no lock. */
+int glev_buf_is_barred(const struct glev_buf *b, int end);
 /* Freezes exactly the ends that have to be frozen. */
 void glev_buf_refreeze(struct glev_buf *b);
 /* Freezes these ends, and no other, as long as the buffer is not lent. */

@@ -15,7 +15,7 @@
  * there is no memory. */
 #define ATTEMPT(rc, b, end, op)                                               \
 	do {                                                                  \
-		(rc) = (op);                                                  \
+		(rc) = glev_buf_is_barred((b), (end)) ? -1 : (op);            \
 		if ((rc) < 0) {                                               \
 			glev_buf_hold(b);                                     \
 			(rc) = glev_buf_refusal((b), (end));                  \
@@ -29,7 +29,7 @@
  * never both: libevent takes two locks in the order of their addresses. */
 #define ATTEMPT2(rc, a, a_end, b, b_end, op)                                  \
 	do {                                                                  \
-		(rc) = (op);                                                  \
+		(rc) = glev_buf_is_barred((a), (a_end)) || glev_buf_is_barred((b), (b_end)) ? -1 : (op); \
 		if ((rc) < 0) {                                               \
 			glev_buf_hold(a);                                     \
 			(rc) = glev_buf_refusal((a), (a_end));                \
@@ -224,7 +224,7 @@ int64_t glev_buf_readln(struct glev_buf *b, int eol, char **line)
 
 	GLEV_CHECK_LOOP(b->owner);
 	glev_buf_hold(b);
-	*line = evbuffer_readln(b->evb, &n, (enum evbuffer_eol_style)eol);
+	*line = glev_buf_is_barred(b, GLEV_FRONT) ? NULL : evbuffer_readln(b->evb, &n, (enum evbuffer_eol_style)eol);
 	rc = *line ? (int64_t)n : glev_buf_refusal(b, GLEV_FRONT);
 	glev_buf_unlock(b);
 	return rc;

@@ -44,9 +44,15 @@ int64_t glev_buf_check(struct glev_buf *b)
 
 /* --- frozen ends ------------------------------------------------------------ */
 
+/* What is at the front of a door's output, the other library has perhaps begun to write, and has to be
+ * given again. libevent does not freeze that front, and drains it by itself. */
+int glev_buf_is_barred(const struct glev_buf *b, int end)
+{
+	return (end & GLEV_FRONT) && b->owner && b->owner->door && b == &b->owner->out;
+}
+
 /* The ends that the user or the binding has frozen. After CloseWrite nothing more can be
- * appended to the output. What is at the front of a door's output, the other library has perhaps
- * begun to write, and will be given again, so the front is always frozen. The door unfreezes it for libevent.
+ * appended to the output.
  *
  * libevent sends a file to a socket without reading it. The bytes of such a chain are not
  * in memory. libevent does not notice that when it copies them, or moves them to a buffer
@@ -54,10 +60,9 @@ int64_t glev_buf_check(struct glev_buf *b)
  * writes, may take them from the output. */
 int glev_buf_frozen(const struct glev_buf *b)
 {
-	const struct glev_bev *writer = b->owner && b == &b->owner->out ? b->owner : NULL;
-	int front = b->in_file || (writer && writer->door), back = writer && writer->ending.shut;
+	int shut = b->owner && b == &b->owner->out && b->owner->ending.shut;
 
-	return b->frozen | (front ? GLEV_FRONT : 0) | (back ? GLEV_BACK : 0);
+	return b->frozen | (b->in_file ? GLEV_FRONT : 0) | (shut ? GLEV_BACK : 0);
 }
 
 int64_t glev_buf_refusal(struct glev_buf *b, int end)
@@ -66,7 +71,7 @@ int64_t glev_buf_refusal(struct glev_buf *b, int end)
 		return GLEV_CLOSED;
 	if (b->lent)
 		return GLEV_LENT;
-	if (glev_buf_frozen(b) & end)
+	if ((glev_buf_frozen(b) & end) || glev_buf_is_barred(b, end))
 		return GLEV_FROZEN;
 	return 0;
 }
@@ -75,6 +80,8 @@ void glev_buf_refreeze(struct glev_buf *b)
 {
 	int ends = b->lent ? GLEV_FRONT | GLEV_BACK : glev_buf_frozen(b);
 
+	if (!b->lent && glev_buf_is_barred(b, GLEV_FRONT))
+		ends &= ~GLEV_FRONT;
 	(ends & GLEV_FRONT ? evbuffer_freeze : evbuffer_unfreeze)(b->evb, 1);
 	(ends & GLEV_BACK ? evbuffer_freeze : evbuffer_unfreeze)(b->evb, 0);
 }

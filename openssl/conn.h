@@ -171,7 +171,6 @@ struct gtls_conn {
 	struct gtls_under under;
 	struct gtls_guard guard;
 	struct evbuffer_cb_entry *out_cb; /* output.c, or NULL */
-	size_t again_at_once;     /* how much libevent may still try to repeat, if bytes of that are gone */
 };
 
 /* A connection without a bufferevent is not shared yet, and has no lock. */
@@ -298,10 +297,6 @@ void gtls_guard_halt(struct gtls_conn *c);
 /* -1 if there is no memory. */
 int gtls_output_init(struct gtls_conn *c);
 void gtls_output_free(struct gtls_conn *c);
-/* Where libevent writes: OpenSSL has written a record with data as a whole, or has to wait. Locked. */
-void gtls_output_wrote(struct gtls_conn *c, int whole);
-/* Whether libevent writes from now on, or the fast path. Locked. */
-void gtls_output_watch(struct gtls_conn *c, int on);
 
 /* --- under.c --------------------------------------------------------------- */
 

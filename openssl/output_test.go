@@ -47,7 +47,7 @@ func reads(t *testing.T, peer *tls.Conn, want string) {
 // write something else in the middle of a record.
 func TestOutputThatIsBeingWritten(t *testing.T) {
 	writers(t, func(t *testing.T, conn *openssl.Conn, peer *tls.Conn) {
-		first, second := strings.Repeat("a", 10_000_000), strings.Repeat("b", 200_000)
+		first, second := "a line\n"+strings.Repeat("a", 10_000_000), strings.Repeat("b", 200_000)
 		if under := conn.Underlying(); under != nil { // libevent writes 64 KiB with one SSL_write, and has room for a part
 			require.NoError(t, under.SetWatermark(libevent.EvWrite, 0, 30000))
 			require.NoError(t, under.Disable(libevent.EvWrite))
@@ -60,6 +60,10 @@ func TestOutputThatIsBeingWritten(t *testing.T) {
 		assert.ErrorIs(t, out.Drain(out.Len()), libevent.ErrFrozen)
 		assert.ErrorIs(t, out.Prepend([]byte("x")), libevent.ErrFrozen)
 		assert.ErrorIs(t, testutil.NewBuffer(t, "").AddBuffer(out), libevent.ErrFrozen)
+		_, err = out.RemoveBuffer(testutil.NewBuffer(t, ""), 1)
+		assert.ErrorIs(t, err, libevent.ErrFrozen)
+		_, found := out.ReadLine(libevent.EOLAny)
+		assert.False(t, found)
 		_, err = out.Read(make([]byte, 1))
 		assert.ErrorIs(t, err, libevent.ErrFrozen)
 		require.NoError(t, out.Unfreeze(true))

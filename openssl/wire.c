@@ -317,17 +317,6 @@ static int keeps(struct gtls_conn *c, const void *p, size_t n)
 	return 1;
 }
 
-static void drain_front(struct evbuffer *out, size_t n)
-{
-	int frozen = evbuffer_drain(out, 0) < 0;
-
-	if (frozen)
-		evbuffer_unfreeze(out, 1);
-	evbuffer_drain(out, n);
-	if (frozen)
-		evbuffer_freeze(out, 1);
-}
-
 /* libevent's SSL_write may have been for a piece of many records. Then one more follows. */
 void gtls_wire_put_aside(struct gtls_conn *c)
 {
@@ -346,11 +335,9 @@ void gtls_wire_put_aside(struct gtls_conn *c)
 	if (!fast)
 		SSL_clear_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
 	if (rc > 0) {
-		if (!fast && c->again_at_once < front.iov_len)
-			c->again_at_once = front.iov_len;
 		w->aside += (size_t)rc + 2 * OVERHEAD;
 		w->unfinished = 0;
-		drain_front(out, (size_t)rc);
+		evbuffer_drain(out, (size_t)rc);
 	}
 	w->puts_aside = 0;
 	if (rc > 0 && c->bev->writecb)
@@ -402,8 +389,6 @@ static int bio_write(BIO *bio, const char *p, int n)
 	else
 		done = write_or_keep(c, bio, p, n, is_data);
 	w->blocked = done != n;
-	if (is_data && bio == w->plain)
-		gtls_output_wrote(c, !w->blocked);
 	return (int)done;
 }
 
@@ -513,8 +498,6 @@ void gtls_socket(struct bufferevent *bev)
 	}
 	gtls_conn_offer_session(c);
 	c->idle = c->unstarted = 0;
-	if (w->blocked) /* libevent does not forget what it was to repeat */
-		c->again_at_once = SIZE_MAX;
 	gtls_conn_restart(c);
 	w->fd = bufferevent_getfd(bev);
 	w->broken = 0;
@@ -542,7 +525,6 @@ int gtls_begin(struct bufferevent *bev)
 	gtls_clear_errors();
 	w->unfinished = 0; /* libevent has finished it */
 	use_bio(c, w->fast);
-	gtls_output_watch(c, 0);
 	SSL_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
 	assign(&c->bev->ev_write, -1, 0);
 	return 1;
@@ -555,7 +537,6 @@ void gtls_end(struct bufferevent *bev)
 	SSL_clear_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
 	c->wire.read = 0;
 	use_bio(c, c->wire.plain);
-	gtls_output_watch(c, 1);
 	gtls_wire_watch(c, c->wire.fd);
 }
 

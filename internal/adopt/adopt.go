@@ -27,8 +27,7 @@ import (
 type Kind struct {
 	// Make makes the bufferevent with libevent's options (BEV_OPT_...): for a socket that does
 	// not have a descriptor yet, or, if under is not NULL, on top of under. In the second case
-	// the lock of under is held. The front of the output is frozen afterwards, and the other
-	// package unfreezes it for libevent. If Make fails, it returns NULL and sets errno.
+	// the lock of under is held. The user may not change the front of the output. If Make fails, it returns NULL and sets errno.
 	//
 	//	struct bufferevent *(*)(struct event_base *, struct bufferevent *under, int options, void *arg)
 	Make unsafe.Pointer

@@ -32,10 +32,17 @@ static void pass(struct gtls_conn *c, event_callback_fn libevents, int fd, short
 	gtls_renegotiate_intercept(c);
 }
 
+/* Whether libevent must not write: a handshake goes on, or a client starts one in its next call. A server only
+ * sends a request then. */
+static int holds_writing(const struct gtls_conn *c)
+{
+	return under_way(c) || (!c->server && c->open && SSL_renegotiate_pending(c->ssl) && c->again.read != c->again.write);
+}
+
 /* Whether writing, or the user, waits for the end of a handshake. */
 static int is_awaited(const struct gtls_conn *c)
 {
-	return c->again.awaited || (under_way(c) && event_get_fd(&c->bev->ev_write) < 0);
+	return c->again.awaited || (holds_writing(c) && event_get_fd(&c->bev->ev_write) < 0);
 }
 
 static void await_message(struct gtls_conn *c)
@@ -129,7 +136,7 @@ void gtls_renegotiate_begin(struct gtls_conn *c)
 		return;
 	gtls_wire_put_aside(c);
 	go_on(c);
-	if (under_way(c))
+	if (holds_writing(c))
 		hold_writing(c);
 	else
 		watch_messages(c);
@@ -155,7 +162,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 
 	gtls_lock(c);
 	gtls_renegotiate_begin(c);
-	if ((what & EV_TIMEOUT) || !under_way(c))
+	if ((what & EV_TIMEOUT) || !holds_writing(c))
 		pass(c, c->again.write, fd, what);
 	else if (c->freed)
 		event_del(&c->bev->ev_write);

@@ -9,7 +9,9 @@
 //	                          versions, sessions                with its ConnectionState
 //
 // A Conn is a [libevent.BufferEvent]. It encrypts what is written to it, and what is read from
-// it is decrypted. Its event closure gets EventConnected when the handshake is done.
+// it is decrypted. Its event closure gets EventConnected when the handshake is done. What was written
+// cannot be taken back: OpenSSL has perhaps made a record of it, so Output().Drain and all else that
+// changes the front of the output is [libevent.ErrFrozen].
 //
 //	ctx, err := openssl.NewServerContext(&openssl.Config{Certificates: []tls.Certificate{cert}})
 //	...

@@ -2,15 +2,15 @@
 /*
  * renegotiate.c: handshakes on an open connection.
  *
- * libevent does not know of those that a peer starts, nor of our own on a socket: they happen in the SSL_read and SSL_write of libevent. If
- * SSL_write then waits for bytes of the peer, libevent tries it each time that something can be
- * read, until it succeeds, and does so for ever in one call if meanwhile the output was drained
- * or a rate limit has stopped writing. It does the same for an SSL_read that waits for room in
- * the socket. So on a socket libevent does not write during such a handshake, and what OpenSSL
- * has to send does not wait for room (wire.c). ev_write has no descriptor meanwhile, so that
- * libevent's timeout of writing goes on. If reading is off as well, an event of ours has
- * OpenSSL go on with the handshake, because what is to be written would wait for ever. On a filter
- * output.c and under.c prevent both.
+ * libevent does not know of those that a peer starts, nor of our own on a socket: they happen in
+ * the SSL_read and SSL_write of libevent. If SSL_write then waits for bytes of the peer, libevent
+ * tries it each time that something can be read, until it succeeds, and does so for ever in one
+ * call if meanwhile a rate limit has stopped writing. It does the same for an SSL_read that waits
+ * for room in the socket. So on a socket libevent does not write during such a handshake, and what
+ * OpenSSL has to send does not wait for room (wire.c). ev_write has no descriptor meanwhile, so
+ * that libevent's timeout of writing goes on. If reading is off as well, an event of ours has
+ * OpenSSL go on with the handshake, because what is to be written would wait for ever. A filter
+ * has no limit, only libevent drains its output (lend.c), and under.c lets no SSL_read wait.
  *
  * libevent puts its own callbacks back when a handshake ends, so callbacks of ours stand before
  * them again after each call.

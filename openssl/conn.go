@@ -10,7 +10,6 @@ import "C"
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"runtime/cgo"
@@ -353,13 +352,29 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 	return int(timeout | libevent.EventReading | libevent.EventError), err
 }
 
-// gaveUp says what a peer has done that the connection does not bear. The first has the words of crypto/tls.
-var gaveUp = map[C.int]error{
-	C.GTLS_FLOODED:         errors.New("openssl: read: too many non-advancing records"),
-	C.GTLS_HALTED:          errors.New("openssl: write: the peer has sent only a part of a handshake message"),
-	C.GTLS_TOO_MANY_OFFERS: errors.New("openssl: handshake: the client offers more than 16 key shares or tickets"),
-	C.GTLS_TOO_MANY_CERTS:  fmt.Errorf("openssl: handshake: the peer has sent more than %d certificates", C.GTLS_MAX_CHAIN),
-	C.GTLS_BAD_KEY:         errors.New("openssl: handshake: a certificate of the peer cannot be parsed, or has a kind of key that is not accepted"),
+// What a peer has done that the connection does not bear. errFlood has the words of crypto/tls.
+var (
+	errFlood  = errors.New("openssl: read: too many non-advancing records")
+	errHalt   = errors.New("openssl: write: the peer has sent only a part of a handshake message")
+	errOffers = errors.New("openssl: handshake: the client offers more than 16 key shares or tickets")
+	errChain  = errors.New("openssl: handshake: the peer has sent more than 10 certificates")
+	errKey    = errors.New("openssl: handshake: a certificate of the peer cannot be parsed, or has a kind of key that is not accepted")
+)
+
+func gaveUp(why C.int) error {
+	switch why {
+	case C.GTLS_FLOODED:
+		return errFlood
+	case C.GTLS_HALTED:
+		return errHalt
+	case C.GTLS_TOO_MANY_OFFERS:
+		return errOffers
+	case C.GTLS_TOO_MANY_CERTS:
+		return errChain
+	case C.GTLS_BAD_KEY:
+		return errKey
+	}
+	return nil
 }
 
 // firstOf returns OpenSSL's first error. libevent gives OpenSSL's codes in reverse order, and then their
@@ -380,7 +395,7 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, first C.ulong,
 	if failed := c.failed.Swap(nil); failed != nil {
 		return *failed
 	}
-	if err := gaveUp[state.gave_up]; err != nil {
+	if err := gaveUp(state.gave_up); err != nil {
 		return err
 	}
 	op := "read"

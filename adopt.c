@@ -154,7 +154,6 @@ int64_t glev_adopt_new(struct glev_base *b, struct glev_bev *under, const struct
 	if (bev) {
 		r->stack.under = under;
 		init(r, b, bev, options, loop_only, handle);
-		glev_buf_refreeze(&r->out);
 		r->link = GLEV_CONNECTING;
 		r->fast.plain = r->owed.touched = (int8_t)plain;
 		if (door->recv && r->type == GLEV_SOCKET)

@@ -10,8 +10,8 @@
 
 #include "bev.h"
 
-/* Runs op, an int expression that is negative on failure. The cause of a failure is
- * looked up under the lock. If no end is frozen any more, op is run again; if that fails,
+/* Runs op, an int expression that is negative on failure, unless the end is barred. The cause of
+ * a failure is looked up under the lock. If no end is frozen any more, op is run again; if that fails,
  * there is no memory. */
 #define ATTEMPT(rc, b, end, op)                                               \
 	do {                                                                  \
@@ -29,7 +29,8 @@
  * never both: libevent takes two locks in the order of their addresses. */
 #define ATTEMPT2(rc, a, a_end, b, b_end, op)                                  \
 	do {                                                                  \
-		(rc) = glev_buf_is_barred((a), (a_end)) || glev_buf_is_barred((b), (b_end)) ? -1 : (op); \
+		(rc) = glev_buf_is_barred((a), (a_end)) ||                    \
+		    glev_buf_is_barred((b), (b_end)) ? -1 : (op);             \
 		if ((rc) < 0) {                                               \
 			glev_buf_hold(a);                                     \
 			(rc) = glev_buf_refusal((a), (a_end));                \

@@ -65,8 +65,8 @@ struct bufferevent *gtls_make(struct event_base *base, struct bufferevent *under
 	else
 		c->bev = bufferevent_openssl_socket_new(base, -1, c->ssl, state, options);
 	ERR_clear_error();
-	if (c->bev && (gtls_guard_init(c, base) < 0 || gtls_wire_init(c, under != NULL) < 0 || ((under || c->renegotiates) && gtls_output_init(c) < 0) ||
-	    (under && gtls_under_init(c, under) < 0))) {
+	if (c->bev && (gtls_guard_init(c, base) < 0 || gtls_wire_init(c, under != NULL) < 0 ||
+	    ((under || c->renegotiates) && gtls_output_init(c) < 0) || (under && gtls_under_init(c, under) < 0))) {
 		bufferevent_free(c->bev);
 		c->bev = NULL;
 	}

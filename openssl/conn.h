@@ -81,9 +81,9 @@ struct gtls_wire {
 	 * wait for room in the socket: late[late_at] up to late[late_end], or NULL. */
 	unsigned char *late;
 	size_t late_at, late_end;
-	size_t aside;        /* how many bytes of records are among them, or wait below a filter, at most */
-	struct event flight; /* is pending while one of the latter two waits */
-	int8_t puts_aside;   /* what is written does not wait for room */
+	size_t aside;           /* how many bytes of records are among them, or wait below a filter, at most */
+	struct event flight;    /* is pending while one of the latter two waits */
+	int8_t puts_aside;      /* what is written does not wait for room */
 	int8_t blocked;         /* a record is written in part, and waits for room in the socket */
 	int8_t warns;           /* that record, or the last one, is a warning */
 	int8_t ended;           /* nothing more can be read */

@@ -63,7 +63,7 @@ func (c *Conn) checkPeer(s *ConnectionState) error {
 	if s.DidResume {
 		p = c.resumedPeer(s)
 	} else if len(s.PeerCertificates) == 0 {
-		p = nil // the one that is known was another connection's
+		p = nil // the one that is known is that of the handshake before
 	}
 	switch {
 	case p == nil && t.required:

@@ -46,8 +46,8 @@ enum {
 	GTLS_KEY_LOG = 8,
 };
 
-/* What a peer's certificates may cost: their bytes, their number, and the bits of a key. The peer's own RSA key
- * has at least so many. */
+/* What a peer's certificates may cost: their bytes, their number, and the bits of a key. The last one is how
+ * many bits the peer's own RSA key needs. */
 enum { GTLS_MAX_CHAIN_BYTES = 100 * 1024, GTLS_MAX_CHAIN = 10, GTLS_MAX_KEY_BITS = 8192, GTLS_MIN_KEY_BITS = 1024 };
 
 /* How many records without data, such as tickets, a peer may send in a row. crypto/tls takes as many. */

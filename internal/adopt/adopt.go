@@ -27,7 +27,8 @@ import (
 type Kind struct {
 	// Make makes the bufferevent with libevent's options (BEV_OPT_...): for a socket that does
 	// not have a descriptor yet, or, if under is not NULL, on top of under. In the second case
-	// the lock of under is held. The user may not change the front of the output. If Make fails, it returns NULL and sets errno.
+	// the lock of under is held. The user cannot change the front of the output. If Make fails, it
+	// returns NULL and sets errno.
 	//
 	//	struct bufferevent *(*)(struct event_base *, struct bufferevent *under, int options, void *arg)
 	Make unsafe.Pointer

@@ -79,18 +79,13 @@ static struct gtls_bytes extension(SSL *ssl, unsigned type)
 	return b;
 }
 
-static size_t number16(const unsigned char *p)
-{
-	return (size_t)p[0] << 8 | p[1];
-}
-
 /* The name in the extension, which has a list with one name. OpenSSL has not checked it yet. */
 static struct gtls_bytes name_in(struct gtls_bytes extension)
 {
 	const unsigned char *p = extension.p;
 	struct gtls_bytes name = {NULL, 0};
 
-	if (extension.n <= 5 || p[2] != TLSEXT_NAMETYPE_host_name || 5 + number16(p + 3) != extension.n ||
+	if (extension.n <= 5 || p[2] != TLSEXT_NAMETYPE_host_name || 5 + ((size_t)p[3] << 8 | p[4]) != extension.n ||
 	    extension.n - 5 > TLSEXT_MAXLEN_host_name || memchr(p + 5, 0, extension.n - 5))
 		return name;
 	name.p = p + 5;
@@ -163,18 +158,19 @@ static int ask_hello(SSL *ssl, int *alert)
 }
 
 /* Whether the list with which an extension starts is short. Each of its entries has so many bytes before
- * and after its counted part. */
+ * and after its counted part. OpenSSL refuses a list that ends too early. */
 static int has_few(SSL *ssl, unsigned type, size_t before, size_t after)
 {
 	enum { MOST_OFFERS = 16 };
-	struct gtls_bytes list = extension(ssl, type);
-	size_t at, count = 0;
+	struct gtls_bytes body = extension(ssl, type), list, entry;
+	int n;
 
-	if (list.n >= 2 && list.n - 2 > number16(list.p))
-		list.n = 2 + number16(list.p);
-	for (at = 2; at + before + 2 <= list.n && count <= MOST_OFFERS; count++)
-		at += before + 2 + number16(list.p + at + before) + after;
-	return count <= MOST_OFFERS;
+	if (!gtls_take_counted(&body, 2, &list))
+		return 1;
+	for (n = 0; n <= MOST_OFFERS; n++)
+		if (!gtls_take(&list, before, &entry) || !gtls_take_counted(&list, 2, &entry) || !gtls_take(&list, after, &entry))
+			return 1;
+	return 0;
 }
 
 /* OpenSSL looks for the group of each key share among all groups of the client, which can be 10,000

@@ -15,49 +15,20 @@
 
 #include "conn.h"
 
-static int take(struct gtls_bytes *from, size_t n, struct gtls_bytes *out)
-{
-	if (from->n < n)
-		return 0;
-	out->p = from->p;
-	out->n = n;
-	from->p += n;
-	from->n -= n;
-	return 1;
-}
-
-/* Takes bytes that have their number before them, in so many bytes. */
-static int take_counted(struct gtls_bytes *from, size_t size, struct gtls_bytes *out)
-{
-	struct gtls_bytes number;
-	size_t i, n = 0;
-
-	if (!take(from, size, &number))
-		return 0;
-	for (i = 0; i < size; i++)
-		n = n << 8 | number.p[i];
-	return take(from, n, out);
-}
-
 /* Takes an element of DER, if the next one has this tag. */
 static int take_element(struct gtls_bytes *from, unsigned char tag, struct gtls_bytes *out)
 {
 	struct gtls_bytes head;
 
-	if (from->n == 0 || *from->p != tag || !take(from, 2, &head))
+	if (from->n == 0 || *from->p != tag || !gtls_take(from, 2, &head))
 		return 0;
 	if (head.p[1] < 0x80)
-		return take(from, head.p[1], out);
-	return head.p[1] > 0x80 && head.p[1] <= 0x83 && take_counted(from, head.p[1] & 0x7f, out);
+		return gtls_take(from, head.p[1], out);
+	return head.p[1] > 0x80 && head.p[1] <= 0x83 && gtls_take_counted(from, head.p[1] & 0x7f, out);
 }
 
-static int is(struct gtls_bytes b, const char *s, size_t n)
-{
-	return b.n == n && !memcmp(b.p, s, n);
-}
-
-#define IS(b, literal) is(b, literal, sizeof(literal) - 1)
 #define STARTS_WITH(b, literal) ((b).n >= sizeof(literal) - 1 && !memcmp((b).p, literal, sizeof(literal) - 1))
+#define IS(b, literal) ((b).n == sizeof(literal) - 1 && STARTS_WITH(b, literal))
 
 enum { SEQUENCE = 0x30, INTEGER = 2, OID = 6, BIT_STRING = 3, VERSION = 0xa0, UNCOMPRESSED = 4 };
 
@@ -104,16 +75,16 @@ static int fault(struct gtls_bytes message, int tls13)
 	struct gtls_bytes list, cert, skipped;
 	int n;
 
-	if ((tls13 && !take_counted(&message, 1, &skipped)) || !take_counted(&message, 3, &list))
+	if ((tls13 && !gtls_take_counted(&message, 1, &skipped)) || !gtls_take_counted(&message, 3, &list))
 		return 0;
 	for (n = 0; list.n > 0; n++) {
 		if (n == GTLS_MAX_CHAIN)
 			return GTLS_TOO_MANY_CERTS;
-		if (!take_counted(&list, 3, &cert))
+		if (!gtls_take_counted(&list, 3, &cert))
 			return 0;
 		if (!is_cheap(cert))
 			return GTLS_BAD_KEY;
-		if (tls13 && !take_counted(&list, 2, &skipped))
+		if (tls13 && !gtls_take_counted(&list, 2, &skipped))
 			return 0;
 	}
 	return 0;

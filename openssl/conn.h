@@ -32,6 +32,13 @@ static inline void gtls_clear_errors(void)
 		ERR_clear_error();
 }
 
+/* --- bytes.c --------------------------------------------------------------- */
+
+/* Takes the first n bytes. 0 if there are fewer, and then out is as before. */
+int gtls_take(struct gtls_bytes *from, size_t n, struct gtls_bytes *out);
+/* Takes bytes that have their number before them, in so many bytes. */
+int gtls_take_counted(struct gtls_bytes *from, size_t size, struct gtls_bytes *out);
+
 /* --- context.c ------------------------------------------------------------- */
 
 /* A certificate with its key and the intermediates up to its root. */

@@ -100,16 +100,14 @@ static int add_scts(SSL *ssl, unsigned type, unsigned context, const unsigned ch
 /* Whether n bytes are a list of timestamps with a length before it and before each of them. */
 static int are_scts(const unsigned char *p, size_t n)
 {
-	size_t at = 2, length;
+	struct gtls_bytes body = {p, n}, list, sct;
 
-	if (n <= 2 || ((size_t)p[0] << 8 | p[1]) != n - 2)
+	if (!gtls_take_counted(&body, 2, &list) || body.n > 0 || list.n == 0)
 		return 0;
-	for (; n - at >= 2; at += 2 + length) {
-		length = (size_t)p[at] << 8 | p[at + 1];
-		if (length == 0 || length > n - at - 2)
+	while (list.n > 0)
+		if (!gtls_take_counted(&list, 2, &sct) || sct.n == 0)
 			return 0;
-	}
-	return at == n;
+	return 1;
 }
 
 static int parse_scts(SSL *ssl, unsigned type, unsigned context, const unsigned char *in, size_t n, X509 *x, size_t place, int *alert, void *arg)

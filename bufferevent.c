@@ -273,7 +273,7 @@ static int64_t write_at_once(struct glev_bev *r, const char *p, size_t n)
 	if (sent < n)
 		rc = append(r, p + sent, n - sent);
 	r->fast.direct--;
-	if (straight && rc && sent)
+	if (straight && rc && (sent || r->door)) /* a door may have begun to write them */
 		err = ENOMEM; /* the stream has a hole, so this is its end */
 	if (straight)
 		glev_fast_sent(r, sent, err);

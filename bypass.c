@@ -73,10 +73,10 @@ void glev_bypass_used(struct glev_bev *r, int idle)
 /* Whether the output takes the bytes, and only the closure can see and change them. */
 static int may_open(const struct glev_bev *r)
 {
-	return r->fast.on && !r->door && !r->fast.spilled && !r->fast.unsent && (r->off.held & EV_WRITE) &&
+	return r->fast.on && !r->fast.spilled && !r->fast.unsent && (r->off.held & EV_WRITE) &&
 	    !r->mark.high && !r->mark.low && !r->mark.write_low &&
 	    !r->in.callbacks && !r->out.callbacks && !r->in.lent && !r->out.lent &&
-	    r->in.frozen == GLEV_BACK && r->out.frozen == GLEV_FRONT && !r->ending.shut &&
+	    r->in.frozen == GLEV_BACK && r->out.frozen == (r->door ? 0 : GLEV_FRONT) && !r->ending.shut &&
 	    !evbuffer_get_length(r->in.evb) && !evbuffer_get_length(r->out.evb);
 }
 
@@ -131,7 +131,8 @@ int glev_bypass_put_out(struct glev_bev *r, const char *p, size_t n)
 		return evbuffer_add(r->out.evb, p, n);
 	evbuffer_unfreeze(r->out.evb, 1);
 	rc = evbuffer_prepend(r->out.evb, p, n);
-	evbuffer_freeze(r->out.evb, 1);
+	if (!r->door) /* lend.c has its rule for the front of a door's output */
+		evbuffer_freeze(r->out.evb, 1);
 	return rc;
 }
 

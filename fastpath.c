@@ -378,7 +378,7 @@ static ssize_t write_once(struct glev_bev *r, int fd, size_t most)
 	int i, nvec;
 
 	if (r->door)
-		return r->door->send(r->bev, most);
+		return r->door->send(r->bev, NULL, most);
 	if (r->out.in_file) /* only libevent knows where these bytes are */
 		return evbuffer_write_atmost(r->out.evb, fd, (ev_ssize_t)most);
 	nvec = evbuffer_peek(r->out.evb, (ev_ssize_t)most, NULL, vec, MOST_CHAINS);
@@ -439,7 +439,7 @@ static void write_out(struct glev_bev *r, size_t len)
 
 int glev_fast_is_straight(const struct glev_bev *r, size_t n)
 {
-	return n && r->fast.on && !r->door && !r->fast.spilled && (r->off.held & EV_WRITE) &&
+	return n && r->fast.on && r->fast.reader && !r->fast.spilled && (r->off.held & EV_WRITE) &&
 	    !r->out.callbacks && !r->out.lent && !(glev_buf_frozen(&r->out) & GLEV_BACK) &&
 	    !evbuffer_get_length(r->out.evb);
 }
@@ -448,8 +448,9 @@ size_t glev_fast_send(struct glev_bev *r, const char *p, size_t n, int *err)
 {
 	ssize_t sent;
 
+	n = write_most(n);
 	count(&r->base->fast.writes);
-	sent = send(event_get_fd(r->fast.reader), p, write_most(n), MSG_DONTWAIT | MSG_NOSIGNAL);
+	sent = r->door ? r->door->send(r->bev, p, n) : send(event_get_fd(r->fast.reader), p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 	*err = sent < 0 ? errno : 0;
 	return sent < 0 ? 0 : (size_t)sent;
 }
@@ -473,11 +474,17 @@ static void lose(struct glev_bev *r, short what)
 		wrote(r, 0, ENOMEM);
 }
 
-/* Puts what is left of a bypass into the buffers, and tells the outcome of a send. */
+/* Puts what is left of a bypass into the buffers, and tells the outcome of a send. A door sends with
+ * the lock. */
 static void finish(struct glev_bev *r, size_t sent, int err)
 {
 	struct glev_bypass y = glev_bypass_take(r);
 
+	if (y.nout && r->door) {
+		sent = glev_fast_send(r, y.out, y.nout, &err);
+		y.out += sent;
+		y.nout -= sent;
+	}
 	if (y.state == GLEV_BYPASS_OPEN)
 		r->fast.passes = !y.nin;
 	if (glev_bypass_put_in(r, y.in, y.nin) < 0)
@@ -493,7 +500,7 @@ static void finish(struct glev_bev *r, size_t sent, int err)
 	lose(r, y.lost);
 }
 
-/* The send needs no lock: a thread that wants to change something on which the send depends first
+/* send(2) needs no lock: a thread that wants to change something on which the send depends first
  * closes the bypass, and for that waits while the state is USED. */
 void glev_fast_finish(struct glev_bev *r)
 {
@@ -504,7 +511,7 @@ void glev_fast_finish(struct glev_bev *r)
 	if (!r->fast.finishes)
 		return;
 	r->fast.finishes = 0;
-	if (glev_bypass_use(r)) {
+	if (!r->door && glev_bypass_use(r)) {
 		if (y->nout)
 			sent = glev_fast_send(r, y->out, y->nout, &err);
 		y->out += sent;

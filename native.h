@@ -424,7 +424,7 @@ struct glev_door {
 	void (*end)(struct bufferevent *);
 	ssize_t (*recv)(struct bufferevent *, void *, size_t, void *, size_t);
 	int (*pending)(struct bufferevent *, int);
-	ssize_t (*send)(struct bufferevent *, size_t);
+	ssize_t (*send)(struct bufferevent *, const void *, size_t);
 };
 
 /* Takes over a bufferevent that C made, or, with wrap and on the loop's thread,

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"io"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -118,4 +119,44 @@ func TestOutputThatGrowsWhileItIsBeingWritten(t *testing.T) {
 		require.NoError(t, under.Enable(libevent.EvWrite))
 		reads(t, peer, first+second+third)
 	})
+}
+
+// The socket takes parts of records, of what a read closure writes and of what another goroutine does.
+func TestSocketTakesParts(t *testing.T) {
+	for _, how := range []string{"moves", "copies"} {
+		t.Run(how, func(t *testing.T) {
+			ca := newAuthority(t)
+			ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+			fd, socket := testutil.Socketpair(t)
+			require.NoError(t, syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, 9000))
+			conn := newSocket(t, ctx, newLoop(t), fd)
+			p := make([]byte, 32<<10)
+			require.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
+				if how == "moves" {
+					assert.NoError(t, b.WriteBuffer(b.Input()))
+					return
+				}
+				n, err := b.Read(p)
+				assert.NoError(t, err)
+				for part := p[:n]; len(part) > 0; part = part[min(len(part), 5000):] {
+					_, err = b.Write(part[:min(len(part), 5000)])
+					assert.NoError(t, err)
+				}
+			}, nil, nil))
+			require.NoError(t, conn.Enable(rd))
+			peer := tls.Client(fileConn(t, socket), &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+			require.NoError(t, peer.Handshake())
+			noise := testutil.Noise(30 << 10)
+			for range 200 {
+				testutil.OnLoop(t, conn.Base(), func() { // so that all is read at once
+					_, err := peer.Write(noise)
+					assert.NoError(t, err)
+				})
+				reads(t, peer, string(noise))
+				go func() { _, _ = conn.Write(noise) }()
+				reads(t, peer, string(noise))
+			}
+			assert.Greater(t, conn.Base().Stats().FastSpills, uint64(100), "writes of which the socket took a part")
+		})
+	}
 }

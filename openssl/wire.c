@@ -392,20 +392,24 @@ static int bio_write(BIO *bio, const char *p, int n)
 	return (int)done;
 }
 
+static const struct gtls_wire *wire_of(BIO *bio)
+{
+	return &((struct gtls_conn *)BIO_get_data(bio))->wire;
+}
+
+/* OpenSSL calls this ten times for a record. */
 static long bio_ctrl(BIO *bio, int cmd, long arg, void *p)
 {
-	struct gtls_conn *c = BIO_get_data(bio);
-
 	(void)arg;
 	switch (cmd) {
 	case BIO_CTRL_FLUSH:
 		return 1;
 	case BIO_CTRL_EOF:
-		return c->wire.eof;
+		return wire_of(bio)->eof;
 	case BIO_C_GET_FD:
 		if (p)
-			*(int *)p = c->wire.fd;
-		return c->wire.fd;
+			*(int *)p = wire_of(bio)->fd;
+		return wire_of(bio)->fd;
 	}
 	return 0;
 }
@@ -678,48 +682,60 @@ int gtls_pending(struct bufferevent *bev, int wake)
 
 /* --- writing ----------------------------------------------------------------------- */
 
-/* Writes one record of up to n bytes. OpenSSL wants a write that it could not finish to be
+/* The start of the output, in one piece. OpenSSL wants a write that it could not finish to be
  * repeated, with the same bytes and at least as many. */
-static int write_record(struct gtls_conn *c, struct evbuffer *out, size_t n)
+static const void *front(struct gtls_conn *c, struct evbuffer *out, size_t *n)
 {
 	struct evbuffer_iovec vec;
 
+	if (*n < c->wire.unfinished)
+		*n = c->wire.unfinished;
+	if (evbuffer_peek(out, 1, NULL, &vec, 1) > 0 && vec.iov_len >= *n)
+		return vec.iov_base;
+	return evbuffer_pullup(out, (ev_ssize_t)*n);
+}
+
+/* Writes one record of up to n bytes at p, or of the output. */
+static int write_record(struct gtls_conn *c, struct evbuffer *out, const char *p, size_t n)
+{
+	const void *from = p;
+	int rc;
+
 	if (n > GTLS_RECORD)
 		n = GTLS_RECORD;
-	if (n < c->wire.unfinished)
-		n = c->wire.unfinished;
-	if (evbuffer_peek(out, 1, NULL, &vec, 1) < 1)
-		return 0;
-	if (vec.iov_len < n)
-		vec.iov_base = evbuffer_pullup(out, (ev_ssize_t)n);
-	if (!vec.iov_base) {
+	if (!p && !(from = front(c, out, &n))) {
 		errno = ENOMEM;
 		return -1;
 	}
 	errno = 0;
 	c->wire.unfinished = n;
-	return SSL_write(c->ssl, vec.iov_base, (int)n);
+	rc = SSL_write(c->ssl, from, (int)n);
+	if (rc <= 0)
+		return rc;
+	c->wire.unfinished = 0;
+	if (!p)
+		evbuffer_drain(out, (size_t)rc);
+	return rc;
 }
 
-ssize_t gtls_send(struct bufferevent *bev, size_t most)
+ssize_t gtls_send(struct bufferevent *bev, const void *p, size_t n)
 {
 	struct gtls_conn *c = conn_of(bev);
 	struct evbuffer *out = bufferevent_get_output(bev);
+	const char *bytes = p;
 	size_t total = 0;
 	int rc, err = 0;
 
 	if (c->wire.aside && write_late(&c->wire) < 0)
 		return -1;
 	gtls_clear_errors();
-	while (total < most) {
-		c->wire.more_follows = most - total > GTLS_RECORD;
-		rc = write_record(c, out, most - total);
+	while (total < n) {
+		c->wire.more_follows = n - total > GTLS_RECORD;
+		rc = write_record(c, out, bytes ? bytes + total : NULL, n - total);
 		if (rc <= 0) {
 			err = ssl_errno(c, rc);
 			break;
 		}
-		c->wire.unfinished = 0;
-		evbuffer_drain(out, (size_t)rc);
 		total += (size_t)rc;
 	}
 	c->wire.more_follows = 0;

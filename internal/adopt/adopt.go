@@ -102,10 +102,11 @@ type Kind struct {
 	//
 	//	int (*)(struct bufferevent *, int wake)
 	Pending unsafe.Pointer
-	// Send writes like send(2): it writes up to most bytes of the output and drains them. It
-	// returns their number, or -1 with errno.
+	// Send writes like send(2): up to n bytes at p, or, if p is NULL, up to n bytes of the output,
+	// which Send drains. Send returns their number, or -1 with errno. p is only given while the
+	// output is empty, and the rest of those bytes goes to the output next.
 	//
-	//	ssize_t (*)(struct bufferevent *, size_t most)
+	//	ssize_t (*)(struct bufferevent *, const void *p, size_t n)
 	Send unsafe.Pointer
 
 	// Owner is what the other package has made of the bufferevent. OwnerOf returns it.

@@ -3,9 +3,11 @@
 package conformance_test
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/internal/testutil"
+	"github.com/go-libevent/libevent/openssl"
 )
 
 // While a read closure runs, the fast path keeps bytes outside of the buffers. Whatever the
@@ -197,12 +200,34 @@ var closureActs = map[string]func(c *closure){
 	},
 }
 
+// maker makes a bufferevent and its peer. What the peer does first it does at its first Write.
+type maker func(t *testing.T, base *libevent.Base) (*libevent.BufferEvent, net.Conn)
+
+func makeSocket(t *testing.T, base *libevent.Base) (*libevent.BufferEvent, net.Conn) {
+	return testutil.NewSocket(t, base, 0)
+}
+
+// tlsMaker makes servers of TLS, whose bytes OpenSSL carries.
+func tlsMaker(t *testing.T) maker {
+	certFile, keyFile, roots := testutil.Certificate(t)
+	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+	require.NoError(t, err)
+	ctx, err := openssl.NewServerContext(&openssl.Config{Certificates: []tls.Certificate{cert}})
+	require.NoError(t, err)
+	t.Cleanup(ctx.Free)
+	return func(t *testing.T, base *libevent.Base) (*libevent.BufferEvent, net.Conn) {
+		fd, peer := testutil.TCPPair(t)
+		conn, err := ctx.NewSocket(base, fd, libevent.OptCloseOnFree)
+		require.NoError(t, err)
+		return conn.BufferEvent, tls.Client(peer, &tls.Config{RootCAs: roots, ServerName: "localhost"})
+	}
+}
+
 // run has the closure do something, and returns the record and what the peer got.
-func (c *closure) run(t *testing.T, base *libevent.Base, act func(c *closure)) string {
-	bev, peer := testutil.NewSocket(t, base, 0)
+func (c *closure) run(t *testing.T, base *libevent.Base, mk maker, act func(c *closure)) string {
+	bev, peer := mk(t, base)
 	c.bev = bev
 	testutil.Background(t, base)
-	got := testutil.ReadAll(peer)
 	ran := make(chan struct{})
 	acts := []func(c *closure){act}
 	require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
@@ -215,6 +240,7 @@ func (c *closure) run(t *testing.T, base *libevent.Base, act func(c *closure)) s
 	require.NoError(t, bev.Enable(rd))
 	_, err := peer.Write([]byte("hello"))
 	require.NoError(t, err)
+	got := testutil.ReadAll(peer)
 	testutil.Receive(t, ran)
 	testutil.OnLoop(t, base, func() { // the closure is done
 		if c.bev.Err() == nil {
@@ -231,17 +257,19 @@ func (c *closure) run(t *testing.T, base *libevent.Base, act func(c *closure)) s
 }
 
 func TestClosureCannotTellTheFastPath(t *testing.T) {
-	for name, act := range closureActs {
-		t.Run(name, func(t *testing.T) {
-			var records [2]string
-			for i := range records {
-				base, err := libevent.NewBaseConfig(libevent.Config{PlainIO: i == 1})
-				require.NoError(t, err)
-				t.Cleanup(func() { assert.NoError(t, base.Free()) })
-				records[i] = (&closure{}).run(t, base, act)
-			}
-			assert.Equal(t, records[1], records[0])
-		})
+	for kind, mk := range map[string]maker{"socket": makeSocket, "TLS": tlsMaker(t)} {
+		for name, act := range closureActs {
+			t.Run(kind+"/"+name, func(t *testing.T) {
+				var records [2]string
+				for i := range records {
+					base, err := libevent.NewBaseConfig(libevent.Config{PlainIO: i == 1})
+					require.NoError(t, err)
+					t.Cleanup(func() { assert.NoError(t, base.Free()) })
+					records[i] = (&closure{}).run(t, base, mk, act)
+				}
+				assert.Equal(t, records[1], records[0])
+			})
+		}
 	}
 }
 

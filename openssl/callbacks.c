@@ -267,8 +267,10 @@ void gtls_on_info(const SSL *ssl, int where, int ret)
 	/* In TLS 1.3 a message after the handshake is said to start one, and before TLS 1.3 a message that
 	 * asks for a renegotiation, also if OpenSSL refuses it and says at once that the handshake is done. */
 	if ((where & SSL_CB_HANDSHAKE_START) && SSL_version(ssl) < TLS1_3_VERSION &&
-	    !(SSL_get_options(ssl) & SSL_OP_NO_RENEGOTIATION))
+	    !(SSL_get_options(ssl) & SSL_OP_NO_RENEGOTIATION)) {
 		gtls_ask_restart(c);
+		c->again.wanted = 0;
+	}
 	if ((where & SSL_CB_HANDSHAKE_DONE) && !c->ask.may_rest)
 		gtls_handshake_done(c);
 	if ((where & SSL_CB_EXIT) && ret > 0 && !c->ask.may_rest)
@@ -295,13 +297,14 @@ static void on_record(struct gtls_conn *c, int type)
 		gtls_wire_put_aside(c);
 }
 
-/* A server answers a ClientHello of a renegotiation at once. */
+/* A server answers a ClientHello of a renegotiation at once. So does a client a server's request for one, unless a
+ * record is written in part, and what comes of that is in renegotiate.c. */
 static void on_handshake_message(struct gtls_conn *c, int type, const unsigned char *body, size_t n)
 {
 	gtls_guard_message(c, type);
 	if (type == SSL3_MT_CERTIFICATE)
 		gtls_chain_check(c, body, n);
-	if (type == SSL3_MT_CLIENT_HELLO && gtls_renegotiates_now(c) && !c->under.bev)
+	if ((type == SSL3_MT_CLIENT_HELLO || type == SSL3_MT_HELLO_REQUEST) && gtls_renegotiates_now(c))
 		gtls_wire_put_aside(c);
 }
 

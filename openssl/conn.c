@@ -185,7 +185,6 @@ int gtls_is_open(struct bufferevent *bev)
 	return gtls_conn_of(bufferevent_openssl_get_ssl(bev))->open;
 }
 
-/* OpenSSL says of a server's request, too, that a handshake is done. */
 static int64_t renegotiate(struct gtls_conn *c)
 {
 	if (c->under.bev) {
@@ -195,10 +194,7 @@ static int64_t renegotiate(struct gtls_conn *c)
 		gtls_under_wake(c);
 		return 0;
 	}
-	if (SSL_renegotiate(c->ssl) != 1)
-		return -EIO;
-	c->again.awaited = c->server ? 2 : 1;
-	gtls_renegotiate_begin(c);
+	gtls_renegotiate(c);
 	return 0;
 }
 
@@ -208,7 +204,7 @@ int64_t gtls_conn_renegotiate(struct gtls_conn *c, int begin)
 
 	gtls_lock(c);
 	ERR_clear_error();
-	if (!SSL_is_init_finished(c->ssl))
+	if ((!SSL_is_init_finished(c->ssl) && !gtls_renegotiate_under_way(c)) || (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN))
 		rc = -ENOTCONN;
 	else if (SSL_version(c->ssl) >= TLS1_3_VERSION || (SSL_get_options(c->ssl) & SSL_OP_NO_RENEGOTIATION))
 		rc = -ENOTSUP;
@@ -233,25 +229,36 @@ static int is_busy(const struct gtls_conn *c)
 	return c->open && SSL_in_init(c->ssl) && !gtls_has_failed(c) && !c->told_end && !c->guard.gave_up;
 }
 
-/* Once close_notify is written, another call of SSL_shutdown would read. So it is called
- * again only while close_notify waits for room in the socket. */
+/* C code has called SSL_key_update. OpenSSL sends that with the next data, of which there is none any more. */
+static void update_keys(struct gtls_conn *c)
+{
+	ERR_clear_error();
+	c->wire.puts_aside = 1;
+	SSL_do_handshake(c->ssl);
+	c->wire.puts_aside = 0;
+	ERR_clear_error();
+}
+
+/* Whether close_notify still waits for room in the socket. It does so in the wire, and not in OpenSSL, which
+ * would write an answer to the peer in the middle of it. Once SSL_shutdown has sent it, another call would read. */
 int gtls_shutdown(struct bufferevent *bev)
 {
 	SSL *ssl = bufferevent_openssl_get_ssl(bev);
 	struct gtls_conn *c = gtls_conn_of(ssl);
 	int rc, err;
 
+	if (!SSL_is_init_finished(ssl) && SSL_get_key_update_type(ssl) != SSL_KEY_UPDATE_NONE)
+		update_keys(c);
 	if (!SSL_is_init_finished(ssl))
 		return is_busy(c) ? 1 : -ENOTCONN;
-	if ((SSL_get_shutdown(ssl) & SSL_SENT_SHUTDOWN) && !c->shutdown_blocked)
-		return 0;
+	if (SSL_get_shutdown(ssl) & SSL_SENT_SHUTDOWN)
+		return gtls_wire_flush(c);
 	ERR_clear_error();
 	errno = 0;
+	c->wire.puts_aside = 1;
 	rc = SSL_shutdown(ssl);
-	err = rc < 0 ? SSL_get_error(ssl, rc) : SSL_ERROR_NONE;
+	c->wire.puts_aside = 0;
+	err = errno;
 	ERR_clear_error();
-	c->shutdown_blocked = err == SSL_ERROR_WANT_WRITE;
-	if (err == SSL_ERROR_NONE)
-		return 0;
-	return c->shutdown_blocked ? 1 : -(errno ? errno : EPIPE);
+	return rc < 0 ? -(err ? err : EPIPE) : gtls_wire_flush(c);
 }

@@ -146,6 +146,7 @@ struct gtls_again {
 	void *arg;
 	struct event message; /* is pending while writing waits for the end of a handshake */
 	int8_t astray;        /* libevent takes that handshake for the first one */
+	int8_t wanted;        /* the user has asked for a handshake, and none has started since */
 	int8_t awaited;       /* how many ends of handshakes are still to come until the user is told */
 };
 
@@ -171,7 +172,6 @@ struct gtls_conn {
 	int8_t failed;            /* an error was reported since the handshake started */
 	int8_t told_end;          /* the end of reading was reported since the handshake started */
 	int8_t freed;             /* by the user */
-	int8_t shutdown_blocked;  /* close_notify waits for room in the socket */
 	struct gtls_ask ask;
 	struct gtls_again again;
 	struct gtls_wire wire;
@@ -237,8 +237,10 @@ void gtls_ctx_can_refuse(struct gtls_ctx *c);
 void gtls_renegotiate_intercept(struct gtls_conn *c);
 /* Puts libevent's back. Locked. */
 void gtls_renegotiate_leave(struct gtls_conn *c);
-/* Starts a handshake that was asked for, if that is possible now. Locked. */
-void gtls_renegotiate_begin(struct gtls_conn *c);
+/* Starts a handshake on a socket, as soon as that is possible. If one is under way already, that counts. Locked. */
+void gtls_renegotiate(struct gtls_conn *c);
+/* Whether libevent must not write, because a handshake is under way on a socket. Locked. */
+int gtls_renegotiate_under_way(const struct gtls_conn *c);
 /* Whether an open connection is in a handshake. Locked. */
 int gtls_renegotiates_now(const struct gtls_conn *c);
 /* Nothing is registered any more. Locked. */
@@ -273,6 +275,8 @@ void gtls_wire_quiet(struct gtls_conn *c);
 /* Called before libevent's callback of a handshake. Locked. */
 void gtls_wire_keep_error(struct gtls_conn *c);
 void gtls_wire_free(struct gtls_conn *c);
+/* Writes what waits for room in the socket. Returns 1 if some of that still waits, or the negative of an errno. Locked. */
+int gtls_wire_flush(struct gtls_conn *c);
 /* libevent waits until this descriptor has room, or with -1 only until a timeout. Locked. */
 void gtls_wire_watch(struct gtls_conn *c, int fd);
 /* If a record of data is written in part, its rest no longer keeps OpenSSL from writing. Called in

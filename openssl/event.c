@@ -73,8 +73,7 @@ void gtls_conn_restart(struct gtls_conn *c)
 	c->code = 0;
 	c->failed = 0;
 	c->told_end = 0;
-	c->shutdown_blocked = 0;
-	c->again.awaited = c->again.astray = 0;
+	c->again.wanted = c->again.awaited = c->again.astray = 0;
 	c->open = 0;
 	OPENSSL_free(c->scts);
 	c->scts = NULL;

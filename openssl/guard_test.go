@@ -271,6 +271,34 @@ func TestAnswerToAKeyUpdateDoesNotStopTheLoop(t *testing.T) {
 	conn.Free()
 }
 
+// close_notify waits for room in the socket, and what is answered meanwhile does not get in its way.
+func TestKeyUpdatesWhileCloseNotifyWaits(t *testing.T) {
+	var keyLog bytes.Buffer
+	modes(t, &tls.Config{KeyLogWriter: &keyLog, MinVersion: tls.VersionTLS13}, func(t *testing.T, o *offender) {
+		keyLog.Reset()
+		testutil.Background(t, o.base)
+		read, events := watch(t, o.conn)
+		require.NoError(t, o.peer.Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		r := newRecords(t, keyLog.String())
+		says := func(text string) {
+			_, err := o.socket.Write(append(r.keyUpdate(true), r.data(text)...))
+			require.NoError(t, err)
+			assert.Equal(t, text, testutil.Receive(t, read))
+		}
+		says("before")
+		// The bytes that fill the socket belong to no record, but the peer does not look at them.
+		testutil.OnLoop(t, o.base, func() { fill(t, o.conn.FD()) })
+		require.NoError(t, o.conn.CloseWrite())
+		says("while it waits")
+		says("and once more")
+		all := testutil.ReadAll(o.socket)
+		require.NoError(t, o.conn.FreeAfterFlush(testutil.Patience))
+		assert.NotEmpty(t, testutil.Receive(t, all))
+		assert.Empty(t, events)
+	})
+}
+
 // A KeyUpdate is to be answered when libevent has written as much as it may in a row, and then a limit
 // stops the reading. The loop goes on.
 func TestAnswerToAKeyUpdateAfterALongWrite(t *testing.T) {

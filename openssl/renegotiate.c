@@ -20,10 +20,17 @@
 
 #include "conn.h"
 
-/* While libevent does the handshake itself, it has one callback for both events. */
-static int under_way(const struct gtls_conn *c)
+/* After close_notify the peer sends no more messages, so the handshake does not end. OpenSSL says for ever
+ * that it waits for one. */
+static int is_over(const struct gtls_conn *c)
 {
-	return gtls_renegotiates_now(c) && c->again.read != c->again.write;
+	return gtls_renegotiates_now(c) && (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN);
+}
+
+/* While libevent does the handshake itself, it has one callback for both events. */
+int gtls_renegotiate_under_way(const struct gtls_conn *c)
+{
+	return gtls_renegotiates_now(c) && !is_over(c) && c->again.read != c->again.write;
 }
 
 static void pass(struct gtls_conn *c, event_callback_fn libevents, int fd, short what)
@@ -32,17 +39,15 @@ static void pass(struct gtls_conn *c, event_callback_fn libevents, int fd, short
 	gtls_renegotiate_intercept(c);
 }
 
-/* Whether libevent must not write: a handshake goes on, or a client starts one in its next call. A server only
- * sends a request then. */
-static int holds_writing(const struct gtls_conn *c)
+static int is_held(const struct gtls_conn *c)
 {
-	return under_way(c) || (!c->server && c->open && SSL_renegotiate_pending(c->ssl) && c->again.read != c->again.write);
+	return event_get_fd(&c->bev->ev_write) < 0;
 }
 
 /* Whether writing, or the user, waits for the end of a handshake. */
 static int is_awaited(const struct gtls_conn *c)
 {
-	return c->again.awaited || (holds_writing(c) && event_get_fd(&c->bev->ev_write) < 0);
+	return c->again.awaited || (gtls_renegotiate_under_way(c) && is_held(c));
 }
 
 static void await_message(struct gtls_conn *c)
@@ -89,6 +94,18 @@ static void find_way(struct gtls_conn *c)
 	gtls_renegotiate_intercept(c);
 }
 
+static void let_write(struct gtls_conn *c)
+{
+	struct bufferevent *bev = c->bev;
+
+	if (is_held(c))
+		gtls_wire_watch(c, c->wire.fd);
+	if ((bufferevent_get_enabled(bev) & EV_WRITE) && evbuffer_get_length(bufferevent_get_output(bev)))
+		gtls_add(&bev->ev_write, &bev->timeout_write);
+}
+
+static void begin(struct gtls_conn *c);
+
 /* If a limit has stopped libevent's reading, the limit ends by itself. */
 static void on_message(evutil_socket_t fd, short what, void *arg)
 {
@@ -102,6 +119,9 @@ static void on_message(evutil_socket_t fd, short what, void *arg)
 	    (bufferevent_get_enabled(bev) & EV_READ ? event_pending(&bev->ev_read, EV_READ, NULL) : go_on(c)))
 		await_message(c);
 	find_way(c);
+	begin(c);
+	if (is_held(c) && !gtls_renegotiate_under_way(c))
+		let_write(c);
 	gtls_unlock(c);
 }
 
@@ -125,23 +145,37 @@ static void hold_writing(struct gtls_conn *c)
 }
 
 /*
- * OpenSSL starts a renegotiation that was asked for in a call of SSL_read or SSL_write, but not in
- * the middle of a record. While the peer has not answered, it still sends data, and OpenSSL takes that
- * only in an SSL_read. In an SSL_write or SSL_do_handshake, with which libevent would start, the
- * connection fails with "unexpected record". So whenever it may start, this starts it.
+ * OpenSSL starts a renegotiation in a call of SSL_read or SSL_write, but not in the middle of a record, of the
+ * peer or its own. If it has to put that off, and the peer asks for a renegotiation as well, it starts two, of which
+ * the second one has no message. And while the peer has not answered, it still sends data, which OpenSSL takes only in
+ * an SSL_read: in an SSL_write or SSL_do_handshake, with which libevent would start, the connection fails with
+ * "unexpected record". So OpenSSL is not asked before it can start at once.
  */
-void gtls_renegotiate_begin(struct gtls_conn *c)
+static void begin(struct gtls_conn *c)
 {
-	if (c->under.bev || c->freed || !SSL_renegotiate_pending(c->ssl) || SSL_in_init(c->ssl))
+	if (!c->again.wanted || c->freed || SSL_in_init(c->ssl) || (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN))
 		return;
-	gtls_wire_put_aside(c);
-	go_on(c);
-	if (holds_writing(c))
+	if (!SSL_has_pending(c->ssl))
+		gtls_wire_put_aside(c);
+	if (!SSL_has_pending(c->ssl) && !c->wire.blocked && SSL_renegotiate(c->ssl) == 1) {
+		c->again.wanted = 0;
+		c->again.awaited += (int8_t)c->server; /* OpenSSL says of a server's request, too, that a handshake is done */
+		go_on(c);
+	}
+	if (gtls_renegotiate_under_way(c))
 		hold_writing(c);
 	else
 		watch_messages(c);
 	if (event_pending(&c->bev->ev_read, EV_READ, NULL)) /* no limit has stopped it */
 		gtls_pending(c->bev, 1);
+}
+
+void gtls_renegotiate(struct gtls_conn *c)
+{
+	c->again.wanted = !SSL_in_init(c->ssl);
+	if (c->again.wanted || !c->again.awaited)
+		c->again.awaited = 1;
+	begin(c);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -151,9 +185,18 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	gtls_lock(c);
 	pass(c, c->again.read, fd, what);
 	find_way(c);
-	gtls_renegotiate_begin(c);
+	begin(c);
+	if (is_held(c) && !gtls_renegotiate_under_way(c))
+		let_write(c);
 	await_message(c);
 	gtls_unlock(c);
+}
+
+static void fail_writing(struct gtls_conn *c)
+{
+	event_del(&c->bev->ev_write);
+	errno = EPIPE;
+	bufferevent_trigger_event(c->bev, BEV_EVENT_ERROR | BEV_EVENT_WRITING, BEV_TRIG_DEFER_CALLBACKS);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
@@ -161,11 +204,13 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 	struct gtls_conn *c = arg;
 
 	gtls_lock(c);
-	gtls_renegotiate_begin(c);
-	if ((what & EV_TIMEOUT) || !holds_writing(c))
+	begin(c);
+	if ((what & EV_TIMEOUT) || !(gtls_renegotiate_under_way(c) || is_over(c)))
 		pass(c, c->again.write, fd, what);
 	else if (c->freed)
 		event_del(&c->bev->ev_write);
+	else if (is_over(c))
+		fail_writing(c);
 	else
 		hold_writing(c);
 	gtls_unlock(c);
@@ -219,10 +264,7 @@ void gtls_renegotiated(struct gtls_conn *c)
 	if (!c->renegotiates || c->under.bev)
 		return;
 	gtls_renegotiate_quiet(c);
-	if (event_get_fd(&bev->ev_write) < 0)
-		gtls_wire_watch(c, c->wire.fd);
-	if ((bufferevent_get_enabled(bev) & EV_WRITE) && evbuffer_get_length(bufferevent_get_output(bev)))
-		gtls_add(&bev->ev_write, &bev->timeout_write);
+	let_write(c);
 	if (c->again.awaited && --c->again.awaited == 0)
 		bufferevent_trigger_event(bev, BEV_EVENT_CONNECTED, BEV_TRIG_DEFER_CALLBACKS);
 }

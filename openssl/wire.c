@@ -270,6 +270,13 @@ static int write_late(struct gtls_wire *w)
 	return 0;
 }
 
+int gtls_wire_flush(struct gtls_conn *c)
+{
+	if (write_late(&c->wire) == 0)
+		return 0;
+	return is_transient(errno) ? 1 : -errno;
+}
+
 /* If the socket is broken, what reads it says so. */
 static void on_room(evutil_socket_t fd, short what, void *arg)
 {
@@ -298,12 +305,24 @@ size_t gtls_most_late(const struct gtls_conn *c)
 	return (gtls_renegotiates_now(c) ? MOST_FLIGHT : MOST_LATE) + c->wire.aside;
 }
 
+/* Of what is kept, the start may have been written meanwhile. */
+static void forget_written(struct gtls_wire *w)
+{
+	w->late_end -= w->late_at;
+	if (w->late_at)
+		memmove(w->late, w->late + w->late_at, w->late_end);
+	w->late_at = 0;
+	if (w->aside > w->late_end)
+		w->aside = w->late_end;
+}
+
 static int keeps(struct gtls_conn *c, const void *p, size_t n)
 {
 	struct gtls_wire *w = &c->wire;
 	int again = gtls_renegotiates_now(c);
 	unsigned char *late;
 
+	forget_written(w);
 	late = w->puts_aside || w->late_end + n <= gtls_most_late(c) ? realloc(w->late, w->late_end + n) : NULL;
 	if (!late) {
 		errno = ENOBUFS;
@@ -325,8 +344,8 @@ void gtls_wire_put_aside(struct gtls_conn *c)
 	int fast = SSL_get_rbio(c->ssl) == w->fast, rc;
 	struct evbuffer_iovec front;
 
-	if (!w->late && !c->under.bev)
-		w->aside = 0;
+	if (!c->under.bev)
+		forget_written(w);
 	if (!w->blocked || w->aside > MOST_ASIDE || evbuffer_peek(out, 1, NULL, &front, 1) < 1)
 		return;
 	w->puts_aside = 1;

@@ -88,8 +88,13 @@ int64_t glev_buf_len(struct glev_buf *b)
 
 	GLEV_CHECK_LOOP(b->owner);
 	n = glev_bypass_length(b);
-	if (n < 0)
+	if (n < 0) { /* it is closed, or another thread uses it */
+		if (glev_bypass_matters(b->bypass)) {
+			glev_buf_hold(b);
+			glev_buf_unlock(b);
+		}
 		n = (int64_t)evbuffer_get_length(b->evb);
+	}
 	return glev_buf_is_closed(b) ? GLEV_CLOSED : n; /* asked after the length was read */
 }
 

@@ -273,6 +273,48 @@ func TestClosureCannotTellTheFastPath(t *testing.T) {
 	}
 }
 
+// A closure is told the length of what it has to read, also while another goroutine asks for a length.
+func TestLengthWhileAnotherAsks(t *testing.T) {
+	for kind, mk := range map[string]maker{"socket": makeSocket, "TLS": tlsMaker(t)} {
+		t.Run(kind, func(t *testing.T) {
+			base := testutil.NewBase(t)
+			bev, peer := mk(t, base)
+			testutil.Background(t, base)
+			require.NoError(t, bev.SetCallbacks(func(b *libevent.BufferEvent) {
+				p := make([]byte, 100)
+				n := b.Input().Len()
+				assert.Equal(t, len(p), n)
+				_, _ = b.Read(p)
+				_, err := b.Write(p)
+				assert.NoError(t, err)
+			}, nil, nil))
+			require.NoError(t, bev.Enable(rd))
+			done := make(chan struct{})
+			asks := make(chan struct{})
+			go func() {
+				defer close(asks)
+				for {
+					select {
+					case <-done:
+						return
+					default:
+						bev.Output().Len()
+					}
+				}
+			}()
+			text := strings.Repeat("x", 100)
+			for range 20000 {
+				if testutil.Say(t, peer, text) != text || t.Failed() {
+					break
+				}
+			}
+			close(done)
+			<-asks
+			testutil.OnLoop(t, base, bev.Free)
+		})
+	}
+}
+
 // The bytes of a closure that panics are neither lost nor told twice.
 func TestClosurePanicsOnTheWay(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {

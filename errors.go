@@ -148,6 +148,12 @@ func named(op string, err error) error {
 // loopAborted is Go's own among the codes that C functions return.
 const loopAborted C.int64_t = -2000000
 
+// isInvalid reports whether a call has returned EINVAL, which has no words of its own yet.
+func isInvalid(err error) bool {
+	e, ok := err.(*Error)
+	return ok && e.Err == syscall.EINVAL
+}
+
 // result converts the result of a C function of the binding.
 func result(op string, rc C.int64_t) (int, error) {
 	switch {

@@ -234,7 +234,7 @@ func (b *Buffer) CopyOutFrom(p []byte, from int) (int, error) {
 }
 
 func beyondEnd(op string, from int, err error) error {
-	if errors.Is(err, syscall.EINVAL) {
+	if isInvalid(err) {
 		return badArgument(op, "from is beyond the end: %d", from)
 	}
 	return err

@@ -332,3 +332,20 @@ func TestTimeoutBelowAFilter(t *testing.T) {
 	testutil.Dispatch(t, base)
 	assert.NotZero(t, timeouts)
 }
+
+// The buffers below a filter are its own, and whoever wants to look into them is told so.
+func TestBuffersBelowAFilter(t *testing.T) {
+	base := testutil.NewBase(t)
+	below, peer := testutil.NewSocket(t, base, 0)
+	above := testutil.NewFilter(t, below, nil, nil, 0)
+	defer above.Free()
+	_, err := peer.Write([]byte("x"))
+	require.NoError(t, err)
+	for name, err := range map[string]error{
+		"Peek":    below.Input().Peek(func([][]byte) {}),
+		"Pullup":  below.Input().Pullup(1, func([]byte) {}),
+		"Reserve": below.Output().Reserve(1, func([][]byte) int { return 0 }),
+	} {
+		assert.ErrorContains(t, err, "a filter is on top", name)
+	}
+}

@@ -8,7 +8,6 @@ package libevent
 import "C"
 
 import (
-	"errors"
 	"io"
 	"math"
 	"sync"
@@ -128,7 +127,7 @@ func (b *Buffer) Pullup(n int, fn func(p []byte)) error {
 		c.rc = b.pullup(n, fn)
 	}
 	_, err := c.result(op)
-	if errors.Is(err, syscall.EINVAL) {
+	if isInvalid(err) {
 		return &Error{Op: op, Err: io.ErrShortBuffer}
 	}
 	return err
@@ -169,7 +168,7 @@ func (b *Buffer) Reserve(n int, fn func(spans [][]byte) (used int)) error {
 		c.rc = b.reserve(n, fn)
 	}
 	_, err := c.result(op)
-	if errors.Is(err, syscall.EINVAL) {
+	if isInvalid(err) {
 		return badArgument(op, "used is negative, or more than there is room for")
 	}
 	return err

@@ -93,7 +93,7 @@ func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func
 
 func init() {
 	adopt.New, adopt.Call, adopt.OwnerOf = newOfKind, callOnKind, ownerOf
-	adopt.OnLoop = func(bev any) bool { return bev.(*BufferEvent).Base().onLoop() }
+	adopt.OnLoop = func(bev any) bool { return bev.(*BufferEvent).Base().OnLoop() }
 }
 
 func callOnKind(bev any, op string, call func() int64) (int, error) {

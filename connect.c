@@ -4,6 +4,7 @@
  */
 
 #include <errno.h>
+#include <poll.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -279,6 +280,47 @@ static int is_told(int err)
 	return err == 0 || err == EINPROGRESS || err == EINTR || err == ECONNREFUSED;
 }
 
+/* Linux's first connect(2) after a connect that took time returns 0, whatever the address is. */
+static int is_connected(int fd)
+{
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof(peer);
+
+	return getpeername(fd, (struct sockaddr *)&peer, &len) == 0;
+}
+
+/* A TCP socket that nobody has connected can be "written" to, because that fails at once. */
+static int is_connecting(int fd)
+{
+	struct pollfd p = {fd, POLLIN | POLLOUT, 0};
+
+	return poll(&p, 1, 0) == 0;
+}
+
+/* A connect by name that is under way gives way. */
+static int64_t may_connect(const struct glev_bev *r)
+{
+	int fd = bufferevent_getfd(r->bev);
+
+	if (r->type != GLEV_SOCKET)
+		return GLEV_NO_SOCKET;
+	if (fd < 0 || glev_bev_dials(r))
+		return 0;
+	if (is_connected(fd))
+		return -EISCONN;
+	return r->door && r->link == GLEV_CONNECTING && is_connecting(fd) ? -EALREADY : 0;
+}
+
+int64_t glev_bev_may_connect(struct glev_bev *r)
+{
+	int64_t rc;
+
+	GLEV_ENTER(r);
+	rc = may_connect(r);
+	glev_bev_unlock(r);
+	return rc;
+}
+
 /*
  * The binding calls connect(2) itself, and gives a connect that takes time to libevent, which
  * waits for its end. If libevent called connect and that succeeded at once (AF_UNIX), libevent
@@ -289,6 +331,8 @@ static int64_t start_connect(struct glev_bev *r, const struct sockaddr *sa, int 
 	int fd = bufferevent_getfd(r->bev);
 	int ours = fd < 0, err = 0;
 
+	if (!ours && is_connected(fd))
+		return -EISCONN;
 	if (ours) {
 		fd = socket(sa->sa_family, SOCK_STREAM, 0);
 		if (fd < 0 || evutil_make_socket_nonblocking(fd) < 0 ||
@@ -323,12 +367,12 @@ int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a)
 	int len = glev_addr_to(a, &ss);
 	int64_t rc;
 
-	if (r->type != GLEV_SOCKET)
-		return GLEV_NO_SOCKET;
 	if (len < 0)
 		return len;
 	GLEV_ENTER(r);
-	rc = hang_up(r);
+	rc = may_connect(r);
+	if (rc == 0)
+		rc = hang_up(r);
 	if (rc == 0) {
 		leave_descriptor(r);
 		rc = start_connect(r, (struct sockaddr *)&ss, len);
@@ -370,10 +414,10 @@ int64_t glev_bev_dial(struct glev_bev *r)
 {
 	int64_t rc;
 
-	if (r->type != GLEV_SOCKET)
-		return GLEV_NO_SOCKET;
 	GLEV_ENTER(r);
-	rc = hang_up(r);
+	rc = may_connect(r);
+	if (rc == 0)
+		rc = hang_up(r);
 	if (rc == 0) {
 		leave_descriptor(r);
 		enter_descriptor(r, GLEV_LOOKING_UP);

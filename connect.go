@@ -21,7 +21,8 @@ import (
 // with an IP address and a port, or "unix" with a path, or with "@" and an abstract
 // name. The event closure gets EventConnected, or EventError with the cause in Err. If
 // Connect returns an error, which is known at once, no event follows. A bufferevent
-// without a descriptor gets a socket, which Free closes if OptCloseOnFree was given.
+// without a descriptor gets a socket, which Free closes if OptCloseOnFree was given. If its
+// socket is connected already, the error matches EISCONN: to connect anew, call ReplaceFD(-1) first.
 // While a ConnectHostname is under way, Connect is for the loop's goroutine, or any
 // goroutine while no loop runs, and returns ErrWrongLoop elsewhere.
 // Wraps bufferevent_socket_connect.
@@ -66,6 +67,9 @@ func (b *BufferEvent) Connect(network, address string) error {
 func (b *BufferEvent) dialDoor(op, host string) error {
 	if b.door == nil || b.door.Dial == nil || b.filter != nil {
 		return nil
+	}
+	if _, err := b.do(op, func() C.int64_t { return C.glev_bev_may_connect(b.c) }); err != nil {
+		return err
 	}
 	return b.door.Dial(op, host)
 }

@@ -157,6 +157,32 @@ func TestConnectArguments(t *testing.T) {
 	assert.Nil(t, pair.LocalAddr())
 }
 
+// A socket that is connected stays with its peer. Linux's connect(2) would say once that it has gone to another.
+func TestConnectConnected(t *testing.T) {
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
+	bev, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	events := make(chan libevent.Events, 10)
+	require.NoError(t, bev.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) { events <- what }))
+	var listeners [2]net.Listener
+	for i := range listeners {
+		listeners[i], err = net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer listeners[i].Close()
+	}
+	require.NoError(t, bev.Connect("tcp", listeners[0].Addr().String()))
+	require.Equal(t, libevent.EventConnected, testutil.Receive(t, events))
+	assert.ErrorIs(t, bev.Connect("tcp", listeners[1].Addr().String()), syscall.EISCONN)
+	assert.Equal(t, listeners[0].Addr().String(), bev.RemoteAddr().String())
+	testutil.OnLoop(t, base, func() { assert.NoError(t, bev.ReplaceFD(-1)) })
+	require.NoError(t, bev.Connect("tcp", listeners[1].Addr().String()))
+	require.Equal(t, libevent.EventConnected, testutil.Receive(t, events))
+	assert.Equal(t, listeners[1].Addr().String(), bev.RemoteAddr().String())
+	bev.Free()
+	assert.Empty(t, events)
+}
+
 // A connection to a unix socket succeeds at once. The order of its callbacks is that of
 // any other connection.
 func TestConnectUnixOrder(t *testing.T) {

@@ -342,6 +342,8 @@ int64_t glev_bev_receive(struct glev_bev *r, char *p, size_t n);
 
 /* --- connect.c ----------------------------------------------------------- */
 
+/* Whether Connect is possible now. */
+int64_t glev_bev_may_connect(struct glev_bev *r);
 int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a);
 /* Begins to connect by name: Go looks the name up, and then tries one address
  * after the other. */
@@ -415,7 +417,7 @@ struct glev_door {
 	void *arg;
 	void (*quiet)(struct bufferevent *);
 	void (*gone)(void *);
-	int (*codes)(struct bufferevent *, unsigned long *, int);
+	int (*codes)(struct bufferevent *, short, unsigned long *, int);
 	int (*shutdown)(struct bufferevent *);
 	void (*start)(struct bufferevent *);
 	int (*is_open)(struct bufferevent *);

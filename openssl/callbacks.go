@@ -91,6 +91,7 @@ func gtlsAnother(handle C.uintptr_t) {
 	defer guard()
 	c := cgo.Handle(handle).Value().(*Conn)
 	c.peer.Store(nil)
+	c.failed.Store(nil)
 	c.next.Store(nil)
 	c.state.Store(nil)
 }

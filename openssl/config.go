@@ -46,7 +46,7 @@ type Config struct {
 	// ClientAuth is what a server demands of the client's certificate. If the server verifies
 	// it, its root must be in ClientCAs or ClientCACertificates, which work as RootCAs and
 	// RootCertificates do: set at most one, and neither means the roots of the system. Their
-	// names are sent to the client, which can have 64 KiB in all.
+	// names are sent to the client, and have at most 65,024 bytes in all.
 	ClientAuth           tls.ClientAuthType
 	ClientCAs            *x509.CertPool
 	ClientCACertificates []*x509.Certificate
@@ -54,7 +54,8 @@ type Config struct {
 	// CRLs are lists of revoked certificates. A list is used for the certificates of the
 	// authority that has signed it, also for those of intermediates. A list whose NextUpdate
 	// has passed refuses all certificates of its authority. Authorities without a list are not
-	// checked. A list whose signature crypto/x509 cannot check is an error.
+	// checked. A list whose signature crypto/x509 cannot check is an error, and so is an indirect list, a
+	// delta list, and one with an unknown critical extension.
 	CRLs []*x509.RevocationList
 
 	// VerifyPeerCertificate is called in a full handshake, after the certificates of the peer have
@@ -63,7 +64,7 @@ type Config struct {
 	// handshake fails with it. They may block: they run on goroutines of their own, and the
 	// handshake waits for them, but the loop does not. On a filter, in a renegotiation, and on
 	// a client with OpenSSL 1.1.1, they run on the loop's goroutine, and must not use the
-	// connection.
+	// connection, nor end their goroutine: then the loop would end.
 	VerifyPeerCertificate func(rawCerts [][]byte, verifiedChains [][]*x509.Certificate) error
 	VerifyConnection      func(ConnectionState) error
 
@@ -103,11 +104,12 @@ type Config struct {
 	// ends the connection if more come before the first data.
 	SessionTickets int
 	// SessionCache is the number of servers, told apart by name, whose last session a client
-	// keeps in order to resume it. 0 means none.
+	// keeps in order to resume it. 0 means none. A session with which a handshake fails is forgotten.
 	SessionCache int
 
 	// HandshakeTimeout is how long a handshake may take as a whole, with verification and the
-	// functions of the Config. When it has passed, the event closure gets EventTimeout. For a
+	// functions of the Config. When it has passed, the event closure gets EventTimeout, and should free the
+	// connection: a handshake that waits for a function of the Config would still go on. For a
 	// filter it includes the time until the bufferevent below is connected. 0 means 10 seconds,
 	// and a negative value means no limit. Like every timeout of libevent it counts from the start of
 	// the loop's turn in which the handshake starts, unless the base has NoCacheTime.

@@ -247,7 +247,7 @@ func (c *Conn) setName(op, name string) error {
 		return nil
 	}
 	c.name.Store(&name)
-	asked := strings.TrimSuffix(name, ".") // only resolvers use the dot
+	asked := strings.TrimRight(name, ".") // only resolvers use the dot
 	if isIP(name) {
 		asked = ""
 	}
@@ -297,11 +297,14 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 	}
 	state := C.gtls_conn_event(c.c, C.short(native), C.int(errno))
 	what := libevent.Events(native)
+	if state.open == 0 && what&libevent.EventConnected == 0 && !c.ctx.server {
+		c.ctx.sessions.forget(c.serverName(), c.offered.Load())
+	}
 	// A timeout may come together with an end or an error, which is then the cause.
 	timeout := what & libevent.EventTimeout
 	switch {
 	case what&libevent.EventConnected != 0:
-		if state.refused != 0 { // EventError follows
+		if state.refused != 0 || state.open == 0 { // EventError follows, or this was of the socket before
 			return 0, nil
 		}
 		// On a filter libevent reports a renegotiation as done that OpenSSL puts off, because the peer is in the
@@ -311,6 +314,8 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 		}
 		c.ended.Store(false)
 		return native, nil
+	case what == libevent.EventTimeout && state.open != 0: // the limit of the handshake, which has just ended
+		return 0, nil
 	case what&(libevent.EventEOF|libevent.EventError) == 0:
 		if timeout != 0 {
 			return native, os.ErrDeadlineExceeded
@@ -358,7 +363,7 @@ var (
 	errHalt   = errors.New("openssl: write: the peer has sent only a part of a handshake message")
 	errOffers = errors.New("openssl: handshake: the client offers more than 16 key shares or tickets")
 	errChain  = errors.New("openssl: handshake: the peer has sent more than 10 certificates")
-	errKey    = errors.New("openssl: handshake: a certificate of the peer cannot be parsed, or has a kind of key that is not accepted")
+	errKey    = errors.New("openssl: handshake: a certificate of the peer cannot be parsed, or has a kind of key that is not accepted, or a name of more than 4096 bytes")
 )
 
 func gaveUp(why C.int) error {
@@ -426,10 +431,10 @@ func (c *Conn) causeOf(what libevent.Events, errno syscall.Errno, first C.ulong,
 
 // Renegotiate starts a new handshake on an open connection of TLS 1.2 or below, if the context
 // allows it. On the loop's goroutine it starts at once, and elsewhere in the loop's next turn. If a
-// record has come only in part, it starts after that record. What is written meanwhile waits for the
-// end of the handshake. The event closure is told EventConnected again at the end of the handshake,
-// or EventError if it fails. With TLS 1.3, or if the context does not allow it, the error matches
-// errors.ErrUnsupported.
+// record has come only in part, it starts after that record. If a handshake of the peer is under way
+// already, that one counts. What is written meanwhile waits for the end of the handshake. The event
+// closure is told EventConnected again at the end of the handshake, or EventError if it fails. With
+// TLS 1.3, or if the context does not allow it, the error matches errors.ErrUnsupported.
 //
 // On a filter, libevent does the handshake. There OpenSSL ends the connection with "unexpected record"
 // if the peer is sending data, so the peer has to stop before, and a server is told EventConnected

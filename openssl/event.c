@@ -10,19 +10,21 @@
 /* bufferevent_get_openssl_error gives the last code first, and at the end the class of the
  * failure, an SSL_ERROR_. In libevent 2.2 it gives nothing. The code that gtls_on_info or the
  * fast path has kept is OpenSSL's first, so it comes last. */
-int gtls_codes(struct bufferevent *bev, unsigned long *codes, int n)
+int gtls_codes(struct bufferevent *bev, short what, unsigned long *codes, int n)
 {
 	struct gtls_conn *c = gtls_conn_of(bufferevent_openssl_get_ssl(bev));
-	int i = 0;
+	int i = 0, stale;
 
 	while (i < n && (codes[i] = bufferevent_get_openssl_error(bev)) != 0)
 		i++;
 	gtls_lock(c);
+	/* Before a handshake nothing is read or written that could fail. */
+	stale = !c->under.bev && !c->open && SSL_in_before(c->ssl) && (what & (BEV_EVENT_READING | BEV_EVENT_WRITING));
 	if (i < n && c->code)
 		codes[i++] = c->code;
 	c->code = 0;
 	gtls_unlock(c);
-	return i;
+	return stale ? -1 : i;
 }
 
 /* Whether a write has failed because the peer takes no more. What the peer had sent before can be read. */
@@ -115,7 +117,7 @@ struct gtls_event gtls_conn_event(struct gtls_conn *c, short what, int err)
 	if ((what & (e.refused ? BEV_EVENT_EOF | BEV_EVENT_ERROR : BEV_EVENT_ERROR)) && !SSL_in_before(c->ssl) &&
 	    !is_failed_write(c, what, err))
 		c->failed = 1;
-	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))
+	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
 		gtls_guard_stop(c);
 	if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) && (ended_by(c, what, err) & EV_READ))
 		c->told_end = 1;

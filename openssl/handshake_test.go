@@ -5,6 +5,7 @@ package openssl_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -525,4 +526,85 @@ func TestWriteTimeout(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, told{libevent.EventWriting | libevent.EventTimeout, os.ErrDeadlineExceeded}, testutil.Receive(t, events))
 	assert.Equal(t, rd, conn.Enabled())
+}
+
+// A socket that is connected stays with its peer, also if TLS has failed there.
+func TestConnectToAnotherAfterAFailure(t *testing.T) {
+	ca := newAuthority(t)
+	conn := newSocket(t, client(t, &openssl.Config{RootCAs: ca.pool()}), newLoop(t), -1)
+	_, events := watch(t, conn)
+	bad := listen(t, &tls.Config{Certificates: []tls.Certificate{newAuthorityNamed(t, "another").issue(t, "127.0.0.1")}}, sendBack)
+	good := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}}, sendBack)
+	require.NoError(t, conn.Connect("tcp", bad.String()))
+	refused := conn.Connect("tcp", "127.0.0.2:1")
+	assert.True(t, errors.Is(refused, syscall.EISCONN) || errors.Is(refused, syscall.EALREADY), "%v", refused)
+	told := testutil.Receive(t, events)
+	assert.True(t, as[x509.UnknownAuthorityError](told.err), "the name that is expected has stayed: %v", told)
+	assert.ErrorIs(t, conn.Connect("tcp", good.String()), syscall.EISCONN)
+	assert.ErrorIs(t, conn.ConnectHostname(nil, "tcp4", "localhost", good.Port), syscall.EISCONN)
+	testutil.OnLoop(t, conn.Base(), func() { assert.NoError(t, conn.ReplaceFD(-1)) })
+	require.NoError(t, conn.Connect("tcp", good.String()))
+	assert.Equal(t, connected, testutil.Receive(t, events))
+	assert.Empty(t, events)
+}
+
+// gatedWrites is the connection of a client of TLS 1.3, whose second write ends its handshake.
+type gatedWrites struct {
+	net.Conn
+	writes int
+	last   func(write func())
+}
+
+func (g *gatedWrites) Write(p []byte) (n int, err error) {
+	g.writes++
+	if g.writes != 2 {
+		return g.Conn.Write(p)
+	}
+	g.last(func() { n, err = g.Conn.Write(p) })
+	return n, err
+}
+
+// A handshake ends, or fails, in a turn in which the connection then gets another socket. The user is told nothing
+// of that: the peer of the other socket is not known yet.
+func TestHandshakeOfTheSocketBefore(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	cfg := &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"}
+	for name, end := range map[string]func(socket net.Conn, write func()){
+		"ends":  func(_ net.Conn, write func()) { write() },
+		"fails": func(socket net.Conn, _ func()) { _, _ = socket.Write([]byte("this is no record")) },
+		"cut":   func(socket net.Conn, _ func()) { _ = socket.(*net.UnixConn).CloseWrite() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := newLoop(t)
+			fd, socket := testutil.Socketpair(t)
+			another, other := testutil.TCPPair(t)
+			conn := newSocket(t, ctx, base, fd)
+			_, events := watch(t, conn)
+			near, far := testutil.Socketpair(t)
+			t.Cleanup(func() { _ = syscall.Close(near); _ = syscall.Close(far) })
+			replaced := make(chan struct{})
+			var replace *libevent.Event
+			replace, err := base.NewEvent(near, libevent.EvRead, func(int, libevent.What) {
+				assert.NoError(t, replace.Del())
+				assert.NoError(t, conn.ReplaceFD(another))
+				close(replaced)
+			})
+			require.NoError(t, err)
+			require.NoError(t, replace.Add(-1))
+			first := fileConn(t, socket)
+			_ = tls.Client(&gatedWrites{Conn: first, last: func(write func()) {
+				testutil.OnLoop(t, base, func() { // the loop sees both in its next turn, in this order
+					end(first, write)
+					_, err := syscall.Write(far, []byte("x"))
+					assert.NoError(t, err)
+				})
+			}}, cfg).Handshake()
+			testutil.Receive(t, replaced)
+			require.NoError(t, tls.Client(other, cfg).Handshake())
+			assert.Equal(t, connected, testutil.Receive(t, events))
+			testutil.OnLoop(t, base, replace.Free)
+			assert.Empty(t, events)
+		})
+	}
 }

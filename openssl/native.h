@@ -134,7 +134,7 @@ enum {
 	GTLS_HALTED,      /* it has sent a part of a message of a handshake, and a write waits for the rest */
 	GTLS_TOO_MANY_OFFERS, /* it offers too many key shares or tickets */
 	GTLS_TOO_MANY_CERTS,  /* it has sent more than GTLS_MAX_CHAIN certificates */
-	GTLS_BAD_KEY,         /* it has sent a certificate with a key that may keep OpenSSL busy */
+	GTLS_BAD_KEY,         /* it has sent a certificate that may keep OpenSSL busy, or is not DER */
 };
 
 /* What the connection knows when libevent reports an event. */
@@ -249,7 +249,7 @@ int gtls_shutdown(struct bufferevent *bev);
 void gtls_start(struct bufferevent *bev);
 int gtls_is_open(struct bufferevent *bev);
 /* event.c */
-int gtls_codes(struct bufferevent *bev, unsigned long *codes, int n);
+int gtls_codes(struct bufferevent *bev, short what, unsigned long *codes, int n);
 /* wire.c */
 void gtls_socket(struct bufferevent *bev);
 int gtls_begin(struct bufferevent *bev);

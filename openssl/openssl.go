@@ -33,8 +33,8 @@
 // TLS 1.2 is the lowest version, unless Config says otherwise.
 //
 // A certificate that crypto/x509 does not parse is refused everywhere, also where certificates are
-// not verified, and so are RSA keys above 8192 bits, more than 10 certificates, and more than
-// 100 KB. The peer's own key is RSA with 1024 bits or more, ECDSA, or Ed25519. A server also refuses a
+// not verified, and so are RSA keys above 8192 bits, names of more than 4096 bytes, more than 10
+// certificates, and more than 100 KB. The peer's own key is RSA with 1024 bits or more, ECDSA, or Ed25519. A server also refuses a
 // client that offers more than 16 key shares or tickets. When the handshake is done, everything is
 // checked once more that the Config demands, also if the handshake has resumed a session. Only then
 // EventConnected is reported.
@@ -72,7 +72,7 @@
 //	                                                         OCSPResponse is not there yet
 //	RootCAs, ClientCAs             the same                  or RootCertificates, ClientCACertificates: the same as a list
 //	ServerName                     the same                  or the name that Connect or ConnectHostname is called with
-//	ClientAuth                     the same                  the names of the authorities have at most 64 KiB
+//	ClientAuth                     the same                  the names of the authorities have at most 65,024 bytes
 //	InsecureSkipVerify             the same
 //	NextProtos                     the same                  a server of h2 only refuses a client of http/1.1 only
 //	CipherSuites                   the same                  also for TLS 1.3, and the order matters; CipherList has OpenSSL's format
@@ -97,6 +97,10 @@
 //	  .CurveID, .HelloRetryRequest none                      OpenSSL 1.1.1 does not tell them
 //	  .NegotiatedProtocolIsMutual  none                      deprecated, and always true
 //	ExportKeyingMaterial           of Conn                   also with Renegotiation
+//	a client's certificate         the same                  above about 60 KB only without tickets, which have to contain it
+//	a server's certificate         the same                  with TLS 1.2 an ECDSA or Ed25519 key needs the use digitalSignature,
+//	                                                         and OpenSSL parses all extensions of the certificate; a key of an
+//	                                                         unknown kind is refused in every certificate of a chain
 //	Conn.Handshake                 SetCallbacks, Enable      start the handshake
 //	Conn.HandshakeContext          HandshakeTimeout          EventConnected tells of the end, and Free ends a handshake
 //	Conn.SetDeadline               SetTimeouts               package evnet has deadlines

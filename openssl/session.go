@@ -132,6 +132,16 @@ func (s *sessionCache) get(name string, t *trust) (*C.SSL_SESSION, *peer) {
 	return C.SSL_SESSION_dup(k.session), k.peer
 }
 
+// forget removes the session with a server, if it is that of p: the handshake that has offered it has failed. The
+// session may be the cause, and then every other handshake would fail, too.
+func (s *sessionCache) forget(name string, p *peer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.byName[name]; ok && p != nil && e.Value.(*cached).peer == p {
+		s.remove(e)
+	}
+}
+
 func (s *sessionCache) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -236,6 +236,34 @@ func TestServerExpiresBeforeItsSession(t *testing.T) {
 	})
 }
 
+// A session with which a handshake fails is not tried again.
+func TestSessionThatIsNotAccepted(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}, MaxVersion: version}, sendBack)
+		ctx := client(t, &openssl.Config{RootCAs: ca.pool(), SessionCache: 1, VerifyConnection: func(s openssl.ConnectionState) error {
+			if s.DidResume {
+				return errUnwanted
+			}
+			return nil
+		}})
+		for i := range 4 {
+			conn := newSocket(t, ctx, newLoop(t), -1)
+			read, events := watch(t, conn)
+			require.NoError(t, conn.Connect("tcp", addr.String()))
+			what := testutil.Receive(t, events)
+			if i%2 == 1 {
+				assert.ErrorIs(t, what.err, errUnwanted)
+			} else if assert.Equal(t, connected, what) {
+				_, err := conn.WriteString("hello") // in TLS 1.3 the ticket comes with the answer
+				require.NoError(t, err)
+				assert.Equal(t, "hello", take(t, read, 5))
+			}
+			conn.Free()
+		}
+	})
+}
+
 // One of the chains to a server has an intermediate that has expired. The list of the authority of the
 // other chain is too old, or not. Only a chain that is valid altogether lets a session be resumed.
 func TestChainsOfASession(t *testing.T) {

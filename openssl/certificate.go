@@ -63,8 +63,8 @@ func nativeCertificate(op string, cert *tls.Certificate) (*x509.Certificate, *C.
 		return nil, nil, badArgument(op, "SignedCertificateTimestamps has a timestamp without bytes")
 	}
 	scts := timestamps(cert.SignedCertificateTimestamps)
-	if n := len(cert.OCSPStaple) + len(scts); n > mostStapled {
-		return nil, nil, badArgument(op, "OCSPStaple and SignedCertificateTimestamps have %d bytes: a server can send at most %d", n, mostStapled)
+	if n := len(cert.OCSPStaple) + len(scts); n > mostExtended {
+		return nil, nil, badArgument(op, "OCSPStaple and SignedCertificateTimestamps have %d bytes: a server can send at most %d", n, mostExtended)
 	}
 	key, err := marshalKey(cert.PrivateKey)
 	if err != nil {
@@ -103,9 +103,9 @@ func isOCSPResponse(der []byte) bool {
 	return err == nil && len(rest) == 0
 }
 
-// mostStapled is how many bytes a server can send along with its certificate. All extensions of a message have
+// mostExtended is how many bytes of the user's a message can have in its extensions. All of them together have
 // at most 64 KiB, and the other extensions need room as well.
-const mostStapled = 1<<16 - 512
+const mostExtended = 1<<16 - 512
 
 // timestamps is TLS's form of a list, in which each length has 16 bits.
 func timestamps(scts [][]byte) []byte {

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -169,6 +170,42 @@ func TestKeysThatKeepOpenSSLBusy(t *testing.T) {
 	}
 	_, err = x509.ParseCertificate(withKey(t, leaf.Certificate[0], point, ecPublicKey, p256))
 	assert.NoError(t, err, "the certificates above differ from this one only in what they are refused for")
+}
+
+// crypto/x509 sees a certificate as OpenSSL encodes it. What was sent otherwise, crypto/tls would refuse.
+func TestCertificateThatIsNotDER(t *testing.T) {
+	ca := newAuthority(t)
+	leaf := ca.issue(t, "example.test")
+	der := leaf.Certificate[0]
+	var parts []asn1.RawValue // the signed part, the algorithm, the signature
+	_, err := asn1.Unmarshal(der, &parts)
+	require.NoError(t, err)
+	long := func(der []byte) []byte { return append([]byte{der[0], 0x81}, der[1:]...) }
+	with := func(i int, der []byte) []byte {
+		changed := slices.Clone(parts)
+		changed[i].FullBytes = der
+		return marshal(t, changed).FullBytes
+	}
+	for name, ber := range map[string][]byte{
+		"length":              append([]byte{0x30, 0x83, 0}, der[2:]...),
+		"length of algorithm": with(1, long(parts[1].FullBytes)),
+		"length of signature": with(2, long(parts[2].FullBytes)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := x509.ParseCertificate(ber)
+			require.Error(t, err)
+			refuses(t, ca, tls.Certificate{Certificate: [][]byte{ber}, PrivateKey: leaf.PrivateKey}, "cannot be parsed")
+		})
+	}
+	assert.Equal(t, der, with(1, parts[1].FullBytes))
+}
+
+// OpenSSL sorts the parts of a name, and makes a ticket of the certificate again and again.
+func TestCertificateWithALongName(t *testing.T) {
+	ca := newAuthority(t)
+	refuses(t, ca, ca.issueWith(t, newKey(t), func(c *x509.Certificate) {
+		c.Subject.CommonName = strings.Repeat("x", 5000)
+	}, "example.test"), "a name of more than 4096 bytes")
 }
 
 // The peer's own key is one with which crypto/tls lets a peer sign.

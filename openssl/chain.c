@@ -6,7 +6,8 @@
  * so on the loop's thread. A key with explicit parameters of its curve, in a certificate of 400 bytes, can need
  * half a second, because the peer chooses how hard a root in the field is. crypto/x509 knows only named curves and
  * points that are not compressed, so the other certificates would be refused later in any case. Kinds of keys that
- * are not known here are refused, too, because OpenSSL has several names for the same kind. libssl has no
+ * are not known here are refused, too, because OpenSSL has several names for the same kind, and so are long names
+ * and what is not DER. libssl has no
  * function that refuses a message. But it shows each message before it takes it apart, in its own buffer. There
  * the start of a message that is refused is overwritten, so that libssl finds no list of certificates in it.
  */
@@ -15,20 +16,37 @@
 
 #include "conn.h"
 
-/* Takes an element of DER, if the next one has this tag. */
+/* Takes an element of DER, if the next one has this tag. Its length is written as shortly as possible. */
 static int take_element(struct gtls_bytes *from, unsigned char tag, struct gtls_bytes *out)
 {
 	struct gtls_bytes head;
+	unsigned size;
 
 	if (from->n == 0 || *from->p != tag || !gtls_take(from, 2, &head))
 		return 0;
 	if (head.p[1] < 0x80)
 		return gtls_take(from, head.p[1], out);
-	return head.p[1] > 0x80 && head.p[1] <= 0x83 && gtls_take_counted(from, head.p[1] & 0x7f, out);
+	size = head.p[1] & 0x7f;
+	return size >= 1 && size <= 3 && gtls_take_counted(from, size, out) &&
+	    out->n >= 0x80 && out->n >> 8 * (size - 1) != 0;
+}
+
+/* Takes an element as a whole, with tag and length. */
+static int take_whole(struct gtls_bytes *from, unsigned char tag, struct gtls_bytes *whole)
+{
+	struct gtls_bytes content;
+
+	whole->p = from->p;
+	if (!take_element(from, tag, &content))
+		return 0;
+	whole->n = (size_t)(from->p - whole->p);
+	return 1;
 }
 
 #define STARTS_WITH(b, literal) ((b).n >= sizeof(literal) - 1 && !memcmp((b).p, literal, sizeof(literal) - 1))
 #define IS(b, literal) ((b).n == sizeof(literal) - 1 && STARTS_WITH(b, literal))
+
+enum { MOST_NAME = 4096 }; /* bytes. OpenSSL sorts the parts of a name, of which a peer can send thousands. */
 
 enum { SEQUENCE = 0x30, INTEGER = 2, OID = 6, BIT_STRING = 3, VERSION = 0xa0, UNCOMPRESSED = 4 };
 
@@ -57,16 +75,27 @@ static int is_cheap_key(struct gtls_bytes key)
 	return take_element(&algorithm, OID, &curve) && is_curve(curve) && bits.n > 1 && bits.p[1] == UNCOMPRESSED;
 }
 
+/* Whether what follows the signed part of a certificate is all that may follow. crypto/x509 gets the certificate
+ * as OpenSSL encodes it, which differs only there from what was sent. */
+static int is_exact(struct gtls_bytes rest, struct gtls_bytes algorithm)
+{
+	struct gtls_bytes again, signature;
+
+	return take_whole(&rest, SEQUENCE, &again) && again.n == algorithm.n && !memcmp(again.p, algorithm.p, again.n) &&
+	    take_element(&rest, BIT_STRING, &signature) && signature.n > 1 && signature.p[0] == 0 && rest.n == 0;
+}
+
 static int is_cheap(struct gtls_bytes der)
 {
-	struct gtls_bytes cert, tbs, key, skipped;
+	struct gtls_bytes cert, tbs, algorithm, issuer, subject, key, skipped;
 
-	if (!take_element(&der, SEQUENCE, &cert) || !take_element(&cert, SEQUENCE, &tbs))
+	if (!take_element(&der, SEQUENCE, &cert) || der.n || !take_element(&cert, SEQUENCE, &tbs))
 		return 0;
 	take_element(&tbs, VERSION, &skipped); /* certificates of version 1 do not have it */
-	return take_element(&tbs, INTEGER, &skipped) && take_element(&tbs, SEQUENCE, &skipped) && /* serial number, signature, */
-	    take_element(&tbs, SEQUENCE, &skipped) && take_element(&tbs, SEQUENCE, &skipped) && /* issuer, validity, */
-	    take_element(&tbs, SEQUENCE, &skipped) && take_element(&tbs, SEQUENCE, &key) && is_cheap_key(key); /* subject */
+	return take_element(&tbs, INTEGER, &skipped) && take_whole(&tbs, SEQUENCE, &algorithm) &&
+	    take_element(&tbs, SEQUENCE, &issuer) && issuer.n <= MOST_NAME && take_element(&tbs, SEQUENCE, &skipped) &&
+	    take_element(&tbs, SEQUENCE, &subject) && subject.n <= MOST_NAME && take_element(&tbs, SEQUENCE, &key) &&
+	    is_cheap_key(key) && is_exact(cert, algorithm);
 }
 
 /* What is wrong with the certificates, a GTLS_ of native.h, or 0. OpenSSL refuses a message that has no list. */

@@ -170,8 +170,8 @@ func (s *shared) setProtocols(op string, protos []string) error {
 		}
 		wire = append(append(wire, byte(len(p))), p...)
 	}
-	if len(wire) > 65535 {
-		return badArgument(op, "NextProtos has %d bytes in all: at most 65535 are possible", len(wire))
+	if len(wire) > mostExtended {
+		return badArgument(op, "NextProtos has %d bytes in all: at most %d are possible", len(wire), mostExtended)
 	}
 	pinned := newPinned()
 	defer pinned.Unpin()

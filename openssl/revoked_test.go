@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"math/big"
 	"syscall"
@@ -22,9 +23,15 @@ import (
 // revoke makes a list of revoked certificates.
 func (a *authority) revoke(t *testing.T, certs ...*x509.Certificate) *x509.RevocationList {
 	t.Helper()
+	return a.revokeWith(t, nil, certs...)
+}
+
+// revokeWith makes a list with other extensions.
+func (a *authority) revokeWith(t *testing.T, extensions []pkix.Extension, certs ...*x509.Certificate) *x509.RevocationList {
+	t.Helper()
 	issuer := *a.cert
 	issuer.KeyUsage |= x509.KeyUsageCRLSign
-	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().Add(time.Hour)}
+	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().Add(time.Hour), ExtraExtensions: extensions}
 	for _, cert := range certs {
 		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries,
 			x509.RevocationListEntry{SerialNumber: cert.SerialNumber, RevocationTime: time.Now().Add(-time.Minute)})
@@ -51,6 +58,8 @@ func TestCRLs(t *testing.T) {
 		"intermediate":         {under, ca.revoke(t, below.cert), as[*openssl.RevokedError]},
 		"list of another":      {bad, newAuthorityNamed(t, "another").revoke(t, bad.Leaf), nil},
 		"name as UTF8String":   {bad, asUTF8String(t, ca).revoke(t, bad.Leaf), as[*openssl.RevokedError]},
+		"name in other cases":  {bad, inOtherCases(ca).revoke(t, bad.Leaf), as[*openssl.RevokedError]},
+		"list of a part":       {bad, ca.revokeWith(t, covers(1), bad.Leaf), as[*openssl.RevokedError]},
 		"list with this name":  {bad, newAuthorityNamed(t, "root with lists").revoke(t, bad.Leaf), nil},
 		"list that is too old": {good, oldList(t, ca), func(err error) bool { return err != nil }},
 	} {
@@ -71,8 +80,31 @@ func TestCRLs(t *testing.T) {
 	uncheckable := ca.revoke(t, bad.Leaf)
 	uncheckable.SignatureAlgorithm = x509.UnknownSignatureAlgorithm
 	serverIsRefused(t, &openssl.Config{Certificates: []tls.Certificate{good}, CRLs: []*x509.RevocationList{uncheckable}})
+	for name, extensions := range map[string][]pkix.Extension{
+		"indirect":            covers(4),
+		"attributes":          covers(5),
+		"delta":               {{Id: asn1.ObjectIdentifier{2, 5, 29, 27}, Critical: true, Value: []byte{2, 1, 1}}},
+		"unknown":             {{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}},
+		"no such list at all": {{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: []byte{5, 0}}},
+	} {
+		_, err := openssl.NewClientContext(&openssl.Config{CRLs: []*x509.RevocationList{ca.revokeWith(t, extensions)}})
+		assert.ErrorIs(t, err, syscall.EINVAL, name)
+	}
 	_, err := openssl.NewClientContext(&openssl.Config{CRLs: []*x509.RevocationList{nil}})
 	assert.ErrorIs(t, err, syscall.EINVAL)
+}
+
+// covers is the extension that says which certificates a list has: 1 are those of users, 4 is an indirect list.
+func covers(what byte) []pkix.Extension {
+	return []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: []byte{0x30, 3, 0x80 | what, 1, 0xff}}}
+}
+
+func inOtherCases(a *authority) *authority {
+	other := *a
+	cert := *a.cert
+	cert.RawSubject = bytes.Replace(a.cert.RawSubject, []byte("root with lists"), []byte("Root With LISTS"), 1)
+	other.cert = &cert
+	return &other
 }
 
 // asUTF8String returns the same authority, with another type of string in its name.

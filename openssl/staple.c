@@ -117,7 +117,11 @@ static int parse_scts(SSL *ssl, unsigned type, unsigned context, const unsigned 
 	(void)type;
 	(void)x;
 	(void)arg;
-	if (context == SSL_EXT_CLIENT_HELLO || place > 0 || SSL_is_server(ssl))
+	if (context == SSL_EXT_TLS1_3_CERTIFICATE && SSL_is_server(ssl)) { /* it has not asked for that */
+		*alert = SSL_AD_UNSUPPORTED_EXTENSION;
+		return 0;
+	}
+	if (context == SSL_EXT_CLIENT_HELLO || place > 0)
 		return 1;
 	if (!are_scts(in, n)) {
 		*alert = SSL_AD_DECODE_ERROR;

@@ -81,10 +81,10 @@ func (s *shared) setTrust(op string, cfg *Config) error {
 }
 
 // addNames adds the names of the roots to the list that a server sends to clients when it asks
-// for a certificate. TLS has 16 bits for the length of the list, in which each name has a length
-// of 16 bits before it.
+// for a certificate. Each name has a length of 16 bits before it, and all of them share one extension,
+// so that there is somewhat less room than 64 KiB.
 func (s *shared) addNames(op string, pool *x509.CertPool, certs []*x509.Certificate) (names [][]byte, err error) {
-	const most = 1<<16 - 1
+	const most = mostExtended
 	if pool != nil {
 		//lint:ignore SA1019 Subjects leaves out the roots of the system, which this pool does not have.
 		names = pool.Subjects()

@@ -69,10 +69,16 @@ func TestVerified(t *testing.T) {
 func TestAbsoluteName(t *testing.T) {
 	ca := newAuthority(t)
 	trust(t, ca, func(t *testing.T, cfg openssl.Config) {
-		cfg.ServerName = "example.test."
-		_, what, err := handshake(t, client(t, &cfg), &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
-		require.NoError(t, err)
-		assert.Equal(t, connected, what)
+		for _, name := range []string{"example.test.", "example.test.."} {
+			cfg.ServerName = name
+			_, what, err := handshake(t, client(t, &cfg), &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+			if name == "example.test." {
+				require.NoError(t, err)
+				assert.Equal(t, connected, what)
+			} else {
+				assert.True(t, as[x509.HostnameError](what.err), "%v", what)
+			}
+		}
 	})
 }
 

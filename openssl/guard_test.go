@@ -271,6 +271,44 @@ func TestAnswerToAKeyUpdateDoesNotStopTheLoop(t *testing.T) {
 	conn.Free()
 }
 
+// While the output is lent, no record of it can be put aside for the answers to KeyUpdates.
+func TestKeyUpdatesWhileTheOutputIsLent(t *testing.T) {
+	var keyLog bytes.Buffer
+	modes(t, &tls.Config{KeyLogWriter: &keyLog, MinVersion: tls.VersionTLS13}, func(t *testing.T, o *offender) {
+		if o.conn.Underlying() != nil { // no call of the user reads there
+			return
+		}
+		keyLog.Reset()
+		require.NoError(t, o.conn.SetReceiver(func(b *libevent.BufferEvent) {
+			_ = b.Output().Reserve(1000, func(spans [][]byte) int {
+				_, _ = b.Receive(spans[0])
+				return 0
+			})
+		}))
+		testutil.Background(t, o.base)
+		_, events := watch(t, o.conn)
+		require.NoError(t, o.peer.Handshake())
+		require.Equal(t, connected, testutil.Receive(t, events))
+		r := newRecords(t, keyLog.String())
+		require.NoError(t, syscall.SetsockoptInt(o.conn.FD(), syscall.SOL_SOCKET, syscall.SO_SNDBUF, 8<<10))
+		noise := testutil.Noise(1 << 20)
+		_, err := o.conn.Write(noise)
+		require.NoError(t, err)
+		takesNoMore(t, o.conn.BufferEvent)
+		for range 5 {
+			_, err = o.socket.Write(append(r.keyUpdate(true), r.data("x")...))
+			require.NoError(t, err)
+		}
+		testutil.Eventually(t, func() bool { return !readable(o.conn.FD()) }, "they are read")
+		testutil.OnLoop(t, o.base, func() { // there the output is not lent
+			_, err := o.conn.WriteString("the end")
+			assert.NoError(t, err)
+		})
+		reads(t, o.peer, string(noise)+"the end")
+		assert.Empty(t, events)
+	})
+}
+
 // close_notify waits for room in the socket, and what is answered meanwhile does not get in its way.
 func TestKeyUpdatesWhileCloseNotifyWaits(t *testing.T) {
 	var keyLog bytes.Buffer

@@ -159,6 +159,13 @@ static int read_enough(struct gtls_conn *c)
 	return 1;
 }
 
+/* While the user holds a loan of the output, nothing can be drained. What comes from the peer may need that
+ * (gtls_wire_put_aside), so it has to wait for the end of the loan. */
+static int waits_for_loan(const struct gtls_conn *c)
+{
+	return c->wire.blocked && evbuffer_drain(bufferevent_get_output(c->bev), 0) < 0;
+}
+
 /* Outside of gtls_recv there is no scratch memory, and no more is read from the socket than
  * OpenSSL asks for. */
 static int bio_read(BIO *bio, char *p, int n)
@@ -172,6 +179,8 @@ static int bio_read(BIO *bio, char *p, int n)
 		errno = EPROTO;
 		return -1;
 	}
+	if (waits_for_loan(c))
+		return come_again(bio, BIO_FLAGS_READ);
 	if (c->under.bev)
 		return gtls_under_read(c, bio, p, n);
 	if (c->ask.gated || read_enough(c))
@@ -346,7 +355,7 @@ void gtls_wire_put_aside(struct gtls_conn *c)
 
 	if (!c->under.bev)
 		forget_written(w);
-	if (!w->blocked || w->aside > MOST_ASIDE || evbuffer_peek(out, 1, NULL, &front, 1) < 1)
+	if (!w->blocked || waits_for_loan(c) || w->aside > MOST_ASIDE || evbuffer_peek(out, 1, NULL, &front, 1) < 1)
 		return;
 	w->puts_aside = 1;
 	SSL_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);

@@ -26,6 +26,7 @@ type pump struct {
 	mu              sync.Mutex
 	changed         *sync.Cond
 	allowed, passed int
+	holds           bool // something has come that may not pass
 }
 
 func newPump(from, to net.Conn) *pump {
@@ -55,8 +56,10 @@ func (p *pump) take(n int) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for p.allowed == 0 {
+		p.holds = true
 		p.changed.Wait()
 	}
+	p.holds = false
 	n = min(n, p.allowed)
 	p.allowed -= n
 	return n
@@ -183,6 +186,28 @@ func TestRenegotiationThatBothEndsWant(t *testing.T) {
 	x.flow(t, 100_000, 100_000)
 	assert.Empty(t, x.serverTold)
 	assert.Empty(t, x.clientTold)
+}
+
+// A server calls Renegotiate in the middle of a handshake that its client has started, and neither reads nor
+// writes. That handshake counts.
+func TestRenegotiateInARenegotiation(t *testing.T) {
+	x := newCrossing(t, false)
+	x.toClient.allow(0)
+	renegotiates(t, x.client)
+	testutil.Eventually(t, func() bool {
+		x.toClient.mu.Lock()
+		defer x.toClient.mu.Unlock()
+		return x.toClient.holds
+	}, "the server answers")
+	testutil.OnLoop(t, x.server.Base(), func() {
+		assert.NoError(t, x.server.Renegotiate())
+		assert.NoError(t, x.server.Disable(rd))
+	})
+	x.toClient.allow(math.MaxInt)
+	assert.Equal(t, connected, testutil.Receive(t, x.clientTold))
+	assert.Equal(t, connected, testutil.Receive(t, x.serverTold))
+	require.NoError(t, x.server.Enable(rd))
+	x.flow(t, 0, 0)
 }
 
 // Two requests of a server come together, and the client has written a record in part.

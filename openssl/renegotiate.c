@@ -175,7 +175,10 @@ void gtls_renegotiate(struct gtls_conn *c)
 	c->again.wanted = !SSL_in_init(c->ssl);
 	if (c->again.wanted || !c->again.awaited)
 		c->again.awaited = 1;
-	begin(c);
+	if (c->again.wanted)
+		begin(c);
+	else
+		hold_writing(c);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)

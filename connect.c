@@ -136,6 +136,11 @@ void glev_bev_end_dial(struct glev_bev *r)
 		r->link = GLEV_UNLINKED;
 }
 
+static int goes_on(const struct glev_bev *r)
+{
+	return r->link == GLEV_LOOKING_UP || r->link == GLEV_TRYING;
+}
+
 /* Ends a connect by name, because the caller wants to connect to something else. Only the loop's
  * thread can end it: on another thread, the loop's thread may already have fetched the number of
  * the socket (see drop_descriptor in close.c). */
@@ -143,7 +148,7 @@ static int hang_up(struct glev_bev *r)
 {
 	if (!glev_bev_dials(r))
 		return 0;
-	if (r->link != GLEV_GAVE_UP && !glev_base_on_loop(r->base))
+	if (goes_on(r) && !glev_base_on_loop(r->base))
 		return GLEV_WRONG_LOOP;
 	glev_bev_end_dial(r);
 	glev_settle(r);
@@ -297,14 +302,16 @@ static int is_connecting(int fd)
 	return poll(&p, 1, 0) == 0;
 }
 
-/* A connect by name that is under way gives way. */
+/* A connect by name that is under way will be ended. */
 static int64_t may_connect(const struct glev_bev *r)
 {
 	int fd = bufferevent_getfd(r->bev);
 
 	if (r->type != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
-	if (fd < 0 || glev_bev_dials(r))
+	if (goes_on(r))
+		return glev_base_on_loop(r->base) ? 0 : GLEV_WRONG_LOOP;
+	if (fd < 0)
 		return 0;
 	if (is_connected(fd))
 		return -EISCONN;
@@ -424,11 +431,6 @@ int64_t glev_bev_dial(struct glev_bev *r)
 	}
 	glev_bev_unlock(r);
 	return rc;
-}
-
-static int goes_on(const struct glev_bev *r)
-{
-	return r->link == GLEV_LOOKING_UP || r->link == GLEV_TRYING;
 }
 
 static int64_t try(struct glev_bev *r, const struct sockaddr *sa, int len)

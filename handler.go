@@ -40,8 +40,8 @@ type Handler struct {
 	// nil, the connection is freed.
 	Error func(c *BufferEvent, err error)
 	// Timeout is called when a timeout of SetTimeouts has passed. what is EvRead, EvWrite or
-	// both: the directions that are now off until they are enabled again. If Timeout is nil,
-	// the connection has failed with os.ErrDeadlineExceeded.
+	// both: the directions that are now off until they are enabled again. In a handshake of TLS
+	// it is both. If Timeout is nil, the connection has failed with os.ErrDeadlineExceeded.
 	Timeout func(c *BufferEvent, what What)
 
 	// MaxOutput bounds the output, in bytes. If more is waiting to be written when Read has
@@ -183,6 +183,9 @@ func (s *handling) timeout(b *BufferEvent, what Events) {
 	}
 	if what&EventWriting != 0 {
 		direction |= EvWrite
+	}
+	if direction == 0 {
+		direction = EvRead | EvWrite
 	}
 	s.Timeout(b, direction)
 }

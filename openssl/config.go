@@ -109,10 +109,11 @@ type Config struct {
 
 	// HandshakeTimeout is how long a handshake may take as a whole, with verification and the
 	// functions of the Config. When it has passed, the event closure gets EventTimeout, and should free the
-	// connection: a handshake that waits for a function of the Config would still go on. For a
-	// filter it includes the time until the bufferevent below is connected. 0 means 10 seconds,
-	// and a negative value means no limit. Like every timeout of libevent it counts from the start of
-	// the loop's turn in which the handshake starts, unless the base has NoCacheTime.
+	// connection: a handshake that waits for a function of the Config would still go on, and one
+	// that the loop waits for is not ended. For a filter it includes the time until the bufferevent
+	// below is connected. 0 means 10 seconds, and a negative value means no limit. Like every timeout
+	// of libevent it counts from the start of the loop's turn in which the handshake starts, unless
+	// the base has NoCacheTime.
 	HandshakeTimeout time.Duration
 
 	// Renegotiation allows either side a new handshake on an open connection of TLS 1.2 or

@@ -98,6 +98,8 @@ static void let_write(struct gtls_conn *c)
 {
 	struct bufferevent *bev = c->bev;
 
+	if (c->freed)
+		return;
 	if (is_held(c))
 		gtls_wire_watch(c, c->wire.fd);
 	if ((bufferevent_get_enabled(bev) & EV_WRITE) && evbuffer_get_length(bufferevent_get_output(bev)))

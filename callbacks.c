@@ -471,12 +471,12 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	if (is_for_host(r, what, err) || comes_too_early(r, what, err))
 		return;
 	if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) && carrier->door && carrier->door->codes)
-		ncodes = carrier->door->codes(carrier->bev, what, codes, GLEV_CODES);
+		ncodes = carrier->door->codes(carrier->bev, codes, GLEV_CODES);
 	glev_stack_lock(r);
 	r->owed.err = 0;
 	flushing = glev_bev_is_flushing(r);
 	connecting = glev_bev_connection_is_due(carrier);
-	told = ncodes < 0 ? 0 : what & ~stale(r, what);
+	told = what & ~stale(r, what);
 	r->owed.events &= ~what;
 	what = told;
 	glev_settle_told(r, what);

@@ -417,7 +417,7 @@ struct glev_door {
 	void *arg;
 	void (*quiet)(struct bufferevent *);
 	void (*gone)(void *);
-	int (*codes)(struct bufferevent *, short, unsigned long *, int);
+	int (*codes)(struct bufferevent *, unsigned long *, int);
 	int (*shutdown)(struct bufferevent *);
 	void (*start)(struct bufferevent *);
 	int (*is_open)(struct bufferevent *);

@@ -10,21 +10,19 @@
 /* bufferevent_get_openssl_error gives the last code first, and at the end the class of the
  * failure, an SSL_ERROR_. In libevent 2.2 it gives nothing. The code that gtls_on_info or the
  * fast path has kept is OpenSSL's first, so it comes last. */
-int gtls_codes(struct bufferevent *bev, short what, unsigned long *codes, int n)
+int gtls_codes(struct bufferevent *bev, unsigned long *codes, int n)
 {
 	struct gtls_conn *c = gtls_conn_of(bufferevent_openssl_get_ssl(bev));
-	int i = 0, stale;
+	int i = 0;
 
 	while (i < n && (codes[i] = bufferevent_get_openssl_error(bev)) != 0)
 		i++;
 	gtls_lock(c);
-	/* Before a handshake nothing is read or written that could fail. */
-	stale = !c->under.bev && !c->open && SSL_in_before(c->ssl) && (what & (BEV_EVENT_READING | BEV_EVENT_WRITING));
 	if (i < n && c->code)
 		codes[i++] = c->code;
 	c->code = 0;
 	gtls_unlock(c);
-	return stale ? -1 : i;
+	return i;
 }
 
 /* Whether a write has failed because the peer takes no more. What the peer had sent before can be read. */

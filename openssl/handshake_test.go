@@ -564,47 +564,61 @@ func (g *gatedWrites) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// A handshake ends, or fails, in a turn in which the connection then gets another socket. The user is told nothing
-// of that: the peer of the other socket is not known yet.
+// A server whose handshake has failed may get another socket.
+func TestServerGetsAnotherSocketAfterAFailure(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		for _, first := range []string{"this is no record", ""} {
+			fd, socket := testutil.TCPPair(t)
+			another, other := testutil.TCPPair(t)
+			conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version}), newLoop(t), fd)
+			_, events := watch(t, conn)
+			_, err := socket.Write([]byte(first))
+			require.NoError(t, err)
+			require.NoError(t, socket.CloseWrite())
+			assert.Equal(t, libevent.EventReading|libevent.EventError, testutil.Receive(t, events).what)
+			testutil.OnLoop(t, conn.Base(), func() { assert.NoError(t, conn.ReplaceFD(another)) })
+			require.NoError(t, conn.Enable(rd|wr))
+			require.NoError(t, tls.Client(other, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"}).Handshake())
+			assert.Equal(t, connected, testutil.Receive(t, events))
+			assert.Empty(t, events)
+			conn.Free()
+		}
+	})
+}
+
+// A handshake ends in a turn in which the connection then gets another socket. The user is not told that
+// it is open, because the peer of that socket is not known yet.
 func TestHandshakeOfTheSocketBefore(t *testing.T) {
 	ca := newAuthority(t)
-	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	base := newLoop(t)
+	fd, socket := testutil.Socketpair(t)
+	another, other := testutil.TCPPair(t)
+	conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}), base, fd)
+	_, events := watch(t, conn)
+	near, far := testutil.Socketpair(t)
+	t.Cleanup(func() { _ = syscall.Close(near); _ = syscall.Close(far) })
+	replaced := make(chan struct{})
+	var replace *libevent.Event
+	replace, err := base.NewEvent(near, libevent.EvRead, func(int, libevent.What) {
+		assert.NoError(t, replace.Del())
+		assert.NoError(t, conn.ReplaceFD(another))
+		close(replaced)
+	})
+	require.NoError(t, err)
+	require.NoError(t, replace.Add(-1))
 	cfg := &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"}
-	for name, end := range map[string]func(socket net.Conn, write func()){
-		"ends":  func(_ net.Conn, write func()) { write() },
-		"fails": func(socket net.Conn, _ func()) { _, _ = socket.Write([]byte("this is no record")) },
-		"cut":   func(socket net.Conn, _ func()) { _ = socket.(*net.UnixConn).CloseWrite() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			base := newLoop(t)
-			fd, socket := testutil.Socketpair(t)
-			another, other := testutil.TCPPair(t)
-			conn := newSocket(t, ctx, base, fd)
-			_, events := watch(t, conn)
-			near, far := testutil.Socketpair(t)
-			t.Cleanup(func() { _ = syscall.Close(near); _ = syscall.Close(far) })
-			replaced := make(chan struct{})
-			var replace *libevent.Event
-			replace, err := base.NewEvent(near, libevent.EvRead, func(int, libevent.What) {
-				assert.NoError(t, replace.Del())
-				assert.NoError(t, conn.ReplaceFD(another))
-				close(replaced)
-			})
-			require.NoError(t, err)
-			require.NoError(t, replace.Add(-1))
-			first := fileConn(t, socket)
-			_ = tls.Client(&gatedWrites{Conn: first, last: func(write func()) {
-				testutil.OnLoop(t, base, func() { // the loop sees both in its next turn, in this order
-					end(first, write)
-					_, err := syscall.Write(far, []byte("x"))
-					assert.NoError(t, err)
-				})
-			}}, cfg).Handshake()
-			testutil.Receive(t, replaced)
-			require.NoError(t, tls.Client(other, cfg).Handshake())
-			assert.Equal(t, connected, testutil.Receive(t, events))
-			testutil.OnLoop(t, base, replace.Free)
-			assert.Empty(t, events)
+	first := tls.Client(&gatedWrites{Conn: fileConn(t, socket), last: func(write func()) {
+		testutil.OnLoop(t, base, func() { // the loop sees both in its next turn, in this order
+			write()
+			_, err := syscall.Write(far, []byte("x"))
+			assert.NoError(t, err)
 		})
-	}
+	}}, cfg)
+	require.NoError(t, first.Handshake())
+	testutil.Receive(t, replaced)
+	require.NoError(t, tls.Client(other, cfg).Handshake())
+	assert.Equal(t, connected, testutil.Receive(t, events))
+	testutil.OnLoop(t, base, replace.Free)
+	assert.Empty(t, events)
 }

@@ -249,7 +249,7 @@ int gtls_shutdown(struct bufferevent *bev);
 void gtls_start(struct bufferevent *bev);
 int gtls_is_open(struct bufferevent *bev);
 /* event.c */
-int gtls_codes(struct bufferevent *bev, short what, unsigned long *codes, int n);
+int gtls_codes(struct bufferevent *bev, unsigned long *codes, int n);
 /* wire.c */
 void gtls_socket(struct bufferevent *bev);
 int gtls_begin(struct bufferevent *bev);

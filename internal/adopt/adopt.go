@@ -46,12 +46,11 @@ type Kind struct {
 	//	void (*)(void *arg)
 	Gone unsafe.Pointer
 	// Codes fetches the error codes that the other library has for a BEV_EVENT_ERROR: it writes
-	// at most n of them to codes and returns how many it has written, or -1 if the event was queued
-	// before the bufferevent got another descriptor, and is to be dropped. It is called on the
+	// at most n of them to codes and returns how many it has written. It is called on the
 	// loop's thread, without a lock, before anything else is done about the event. Event gets
 	// the codes.
 	//
-	//	int (*)(struct bufferevent *, short what, unsigned long *codes, int n)
+	//	int (*)(struct bufferevent *, unsigned long *codes, int n)
 	Codes unsafe.Pointer
 	// Shutdown tells the peer that nothing more will be written, as shutdown(2) does. It is
 	// called for CloseWrite and FreeAfterFlush, when the output is empty. It returns 0 when it

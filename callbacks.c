@@ -340,7 +340,7 @@ static short stale(struct glev_bev *r, short what)
 		return BEV_EVENT_CONNECTED;
 	/* It was queued before the door got another descriptor. */
 	if ((what & BEV_EVENT_CONNECTED) && carrier->door && glev_bev_connection_is_due(carrier) &&
-	    !carrier->door->is_open(carrier->bev))
+	    !(r->owed.events & BEV_EVENT_CONNECTED) && !carrier->door->is_open(carrier->bev))
 		return BEV_EVENT_CONNECTED;
 	return 0;
 }

@@ -86,10 +86,10 @@ type Config struct {
 	// CipherList chooses the ciphers of TLS 1.2 and below in the format of
 	// openssl-ciphers(1), which can also set OpenSSL's security level. Set at most one of
 	// CipherList and CipherSuites. Ciphers without a certificate or without encryption are
-	// left out of every list.
+	// left out of every list. With DHE, parameters of 6144 bits and more are refused.
 	CipherList string
 	// CurvePreferences are the groups for the key exchange, most wanted first. Empty means
-	// OpenSSL's default. Those that OpenSSL does not have are left out, if one remains:
+	// OpenSSL's default, without the groups of finite fields (ffdhe). Those that OpenSSL does not have are left out, if one remains:
 	// [tls.X25519MLKEM768] needs OpenSSL 3.5.
 	CurvePreferences []tls.CurveID
 

@@ -243,7 +243,7 @@ func (c *Conn) serverName() string {
 // setName sets the name that the server must have, and the session that the handshake tries to
 // resume. Call it before the handshake.
 func (c *Conn) setName(op, name string) error {
-	if c.ctx.server || name == "" {
+	if c.ctx.server || name == "" && c.name.Load() == nil {
 		return nil
 	}
 	c.name.Store(&name)
@@ -297,14 +297,15 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 	}
 	state := C.gtls_conn_event(c.c, C.short(native), C.int(errno))
 	what := libevent.Events(native)
-	if state.open == 0 && what&libevent.EventConnected == 0 && !c.ctx.server {
-		c.ctx.sessions.forget(c.serverName(), c.offered.Load())
+	if state.open == 0 && what&(libevent.EventEOF|libevent.EventError) != 0 && !c.ctx.server {
+		c.ctx.sessions.forget(c.serverName(), c.offered.Swap(nil))
+		C.gtls_conn_set_session(c.c, nil)
 	}
 	// A timeout may come together with an end or an error, which is then the cause.
 	timeout := what & libevent.EventTimeout
 	switch {
 	case what&libevent.EventConnected != 0:
-		if state.refused != 0 || state.open == 0 { // EventError follows, or this was of the socket before
+		if state.refused != 0 { // EventError follows
 			return 0, nil
 		}
 		// On a filter libevent reports a renegotiation as done that OpenSSL puts off, because the peer is in the

@@ -228,8 +228,9 @@ int gtls_ask(struct gtls_conn *c, int kind, const void *what);
 void gtls_handshake_done(struct gtls_conn *c);
 /* OpenSSL returns from it, and nothing is left to send. Locked. */
 void gtls_handshake_left(struct gtls_conn *c);
-/* Lets a server refuse a client after its certificate has passed. */
-void gtls_ctx_can_refuse(struct gtls_ctx *c);
+/* Puts our decisions before OpenSSL's own about what is secure. A server can refuse a client with them after its
+ * certificate has passed. */
+void gtls_ctx_use_security(struct gtls_ctx *c);
 
 /* --- renegotiate.c ---------------------------------------------------------- */
 

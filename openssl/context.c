@@ -35,6 +35,7 @@ static int set_up(struct gtls_ctx *c, int options, int tickets)
 	/* Only a CipherList can ask for DHE, which needs parameters on a server. */
 	SSL_CTX_set_dh_auto(c->ctx, 1);
 	SSL_CTX_set_max_cert_list(c->ctx, GTLS_MAX_CHAIN_BYTES);
+	gtls_ctx_use_security(c);
 	SSL_CTX_set_info_callback(c->ctx, gtls_on_info);
 	SSL_CTX_set_msg_callback(c->ctx, gtls_on_message);
 	if (options & GTLS_KEY_LOG)
@@ -186,8 +187,6 @@ void gtls_ctx_verify(struct gtls_ctx *c, int asked, int required)
 	SSL_CTX_set_cert_verify_callback(c->ctx, gtls_on_verify, NULL);
 	if (asked)
 		gtls_ctx_ask(c);
-	if (c->server && asked)
-		gtls_ctx_can_refuse(c);
 }
 
 /* --- ALPN --------------------------------------------------------------------- */

@@ -350,20 +350,33 @@ void gtls_ask_restart(struct gtls_conn *c)
 	stop_resting(c);
 }
 
-/* --- a server that has refused a client ------------------------------------------- */
+/* --- what OpenSSL asks on the way ------------------------------------------------ */
 
-/* OpenSSL asks this before it checks the client's signature, and sends an alert if the answer
- * is no. */
+/* A group of finite fields. With the largest ones OpenSSL computes for 100 ms, and the peer needs not compute at
+ * all. crypto/tls has none of them. */
+static int is_ffdhe(int op, const unsigned char *group)
+{
+	return (op & (int)SSL_SECOP_OTHER_TYPE) == SSL_SECOP_OTHER_CURVE && group && group[0] == 1;
+}
+
+/* Parameters of more than about 4096 bits for DHE, which the server chooses. */
+static int is_large_dh(int op, int bits)
+{
+	return op == SSL_SECOP_TMP_DH && bits > 160;
+}
+
+/* OpenSSL asks this about each group, and before it checks a signature of the peer. It sends an alert if the answer is
+ * no: so a server refuses a client. */
 static int on_security(const SSL *ssl, const SSL_CTX *ctx, int op, int bits, int nid, void *other, void *arg)
 {
 	struct gtls_conn *c = ssl && op == SSL_SECOP_SIGALG_CHECK ? gtls_conn_of(ssl) : NULL;
 
-	if (c && c->ask.refused)
+	if ((c && c->ask.refused) || is_ffdhe(op, other) || is_large_dh(op, bits))
 		return 0;
 	return ((struct gtls_ctx *)arg)->security(ssl, ctx, op, bits, nid, other, NULL);
 }
 
-void gtls_ctx_can_refuse(struct gtls_ctx *c)
+void gtls_ctx_use_security(struct gtls_ctx *c)
 {
 	c->security = SSL_CTX_get_security_callback(c->ctx);
 	SSL_CTX_set0_security_ex_data(c->ctx, c);

@@ -548,6 +548,35 @@ func TestConnectToAnotherAfterAFailure(t *testing.T) {
 	assert.Empty(t, events)
 }
 
+// A connection to a path has no name, also if there was one to a host before.
+func TestConnectToAPathAfterAHost(t *testing.T) {
+	ca := newAuthority(t)
+	names := make(chan string, 10)
+	cfg := &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "localhost")}, GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		names <- hello.ServerName
+		return nil, nil
+	}}
+	path := filepath.Join(t.TempDir(), "socket")
+	ln, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	defer ln.Close()
+	go func() {
+		if conn, err := ln.Accept(); err == nil {
+			_ = tls.Server(conn, cfg).Handshake()
+		}
+	}()
+	conn := newSocket(t, client(t, &openssl.Config{InsecureSkipVerify: true, SessionCache: 1}), newLoop(t), -1)
+	_, events := watch(t, conn)
+	require.NoError(t, conn.ConnectHostname(nil, "tcp4", "localhost", listen(t, cfg, sendBack).Port))
+	require.Equal(t, connected, testutil.Receive(t, events))
+	assert.Equal(t, "localhost", testutil.Receive(t, names))
+	testutil.OnLoop(t, conn.Base(), func() { assert.NoError(t, conn.ReplaceFD(-1)) })
+	require.NoError(t, conn.Connect("unix", path))
+	require.Equal(t, connected, testutil.Receive(t, events))
+	assert.Empty(t, testutil.Receive(t, names))
+	assert.Empty(t, conn.ConnectionState().ServerName)
+}
+
 // gatedWrites is the connection of a client of TLS 1.3, whose second write ends its handshake.
 type gatedWrites struct {
 	net.Conn

@@ -390,3 +390,32 @@ func holdUp(t *testing.T, to string, hold *sync.Mutex) (addr string) {
 	}()
 	return ln.Addr().String()
 }
+
+// With a large group of a finite field, one message of a client would keep the loop busy for 100 ms.
+func TestGroupsOfFiniteFields(t *testing.T) {
+	if isOld() {
+		t.Skip("OpenSSL 1.1.1 has no such groups")
+	}
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	for groups, accepted := range map[string]bool{"ffdhe2048": false, "ffdhe8192": false, "ffdhe8192:X25519": true} {
+		fd, socket := testutil.TCPPair(t)
+		conn := newSocket(t, ctx, newLoop(t), fd)
+		_, events := watch(t, conn)
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		go func() { // s_client only connects
+			if client, err := ln.Accept(); err == nil {
+				go func() { _, _ = io.Copy(client, socket) }()
+				_, _ = io.Copy(socket, client)
+				_ = socket.CloseWrite()
+			}
+		}()
+		said := new(output)
+		err = sClient(t, strings.NewReader(""), said, "-connect", ln.Addr().String(), "-tls1_3", "-groups", groups)
+		assert.Equal(t, accepted, testutil.Receive(t, events) == connected, "%s: %v", groups, err)
+		assert.Equal(t, accepted, strings.Contains(said.String(), "X25519"), said)
+		conn.Free()
+		_ = ln.Close()
+	}
+}

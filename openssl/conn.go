@@ -379,6 +379,8 @@ func gaveUp(why C.int) error {
 		return errChain
 	case C.GTLS_BAD_KEY:
 		return errKey
+	case C.GTLS_TIMED_OUT:
+		return os.ErrDeadlineExceeded
 	}
 	return nil
 }

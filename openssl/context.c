@@ -16,6 +16,9 @@ static unsigned long out_of_memory(void)
 	return ERR_PACK(ERR_LIB_SSL, 0, ERR_R_MALLOC_FAILURE);
 }
 
+/* OpenSSL 3.2 has this option. A program may be built with an older header. */
+#define NO_RX_CERTIFICATE_COMPRESSION ((uint64_t)1 << 33)
+
 static int set_up(struct gtls_ctx *c, int options, int tickets)
 {
 	unsigned char id[SSL_MAX_SSL_SESSION_ID_LENGTH];
@@ -29,8 +32,8 @@ static int set_up(struct gtls_ctx *c, int options, int tickets)
 	else
 		SSL_CTX_set_options(c->ctx, SSL_OP_ALLOW_CLIENT_RENEGOTIATION);
 #endif
-#ifdef SSL_OP_NO_RX_CERTIFICATE_COMPRESSION /* chain.c could not look into them */
-	SSL_CTX_set_options(c->ctx, SSL_OP_NO_RX_CERTIFICATE_COMPRESSION);
+#if OPENSSL_VERSION_NUMBER >= 0x30000000L /* chain.c could not look into them */
+	SSL_CTX_set_options(c->ctx, NO_RX_CERTIFICATE_COMPRESSION);
 #endif
 	/* Only a CipherList can ask for DHE, which needs parameters on a server. */
 	SSL_CTX_set_dh_auto(c->ctx, 1);

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -186,6 +187,27 @@ func TestRenegotiationThatBothEndsWant(t *testing.T) {
 	x.flow(t, 100_000, 100_000)
 	assert.Empty(t, x.serverTold)
 	assert.Empty(t, x.clientTold)
+}
+
+// A handshake that is wanted cannot start, because reading is off and the rest of a record has come. The loop waits.
+func TestRenegotiationThatCannotStart(t *testing.T) {
+	x := newCrossing(t, false)
+	x.toServer.allow(0)
+	writes(t, x.client, "c", 16000)
+	x.toServer.let(t, 100, x.server)
+	testutil.OnLoop(t, x.server.Base(), func() {
+		assert.NoError(t, x.server.Disable(rd))
+		assert.NoError(t, x.server.Renegotiate())
+	})
+	writes(t, x.client, "c", 16000)
+	x.toServer.allow(math.MaxInt)
+	testutil.Eventually(t, func() bool { return readable(x.server.FD()) }, "the next record has come")
+	before := testutil.CPUTime()
+	time.Sleep(200 * time.Millisecond) // sleep: a loop that spins uses CPU time meanwhile
+	assert.Less(t, testutil.CPUTime()-before, 100*time.Millisecond)
+	require.NoError(t, x.server.Enable(rd))
+	assert.Equal(t, connected, testutil.Receive(t, x.serverTold))
+	x.flow(t, 32000, 0)
 }
 
 // A server calls Renegotiate in the middle of a handshake that its client has started, and neither reads nor

@@ -35,8 +35,10 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	gtls_lock(c);
 	/* While this waited for the lock, another thread may have stopped the timer, and started it again. */
-	if (!c->open && c->guard.running && !event_pending(c->guard.deadline, EV_TIMEOUT, NULL))
+	if (!c->open && c->guard.running && !event_pending(c->guard.deadline, EV_TIMEOUT, NULL)) {
+		c->guard.gave_up = GTLS_TIMED_OUT; /* if the user lets the handshake go on, it fails */
 		bufferevent_trigger_event(c->bev, BEV_EVENT_TIMEOUT, BEV_TRIG_DEFER_CALLBACKS);
+	}
 	gtls_unlock(c);
 }
 

@@ -632,6 +632,44 @@ func TestHandshakeTimeoutWhileAsking(t *testing.T) {
 	}
 }
 
+// After EventTimeout a handshake does not go on. If the answer that it has waited for comes then, it fails.
+func TestAnswerAfterHandshakeTimeout(t *testing.T) {
+	ca := newAuthority(t)
+	for _, filter := range []bool{false, true} {
+		answer := make(chan struct{})
+		ctx := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", HandshakeTimeout: 50 * time.Millisecond})
+		if !filter {
+			ctx = client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", HandshakeTimeout: 50 * time.Millisecond,
+				VerifyConnection: func(openssl.ConnectionState) error { <-answer; return nil }})
+		}
+		fd, socket := testutil.TCPPair(t)
+		conn := newConn(t, ctx, newLoop(t), fd, filter)
+		_, events := watch(t, conn)
+		failed := make(chan error, 1)
+		shake := func() {
+			go func() {
+				failed <- tls.Server(socket, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: tls.VersionTLS12}).Handshake()
+			}()
+		}
+		if !filter {
+			shake()
+		}
+		assert.Equal(t, told{libevent.EventTimeout, os.ErrDeadlineExceeded}, testutil.Receive(t, events))
+		require.NoError(t, conn.Enable(rd|wr))
+		if filter { // the server answers too late
+			shake()
+		}
+		close(answer)
+		end := testutil.Receive(t, events)
+		assert.NotZero(t, end.what&libevent.EventError)
+		assert.ErrorIs(t, end.err, os.ErrDeadlineExceeded)
+		assert.Empty(t, events)
+		conn.Free()
+		assert.NoError(t, socket.Close())
+		assert.Error(t, testutil.Receive(t, failed))
+	}
+}
+
 // A user who goes on after a timeout of SetTimeouts has the limit of the handshake all the same.
 func TestHandshakeTimeoutAfterOtherTimeouts(t *testing.T) {
 	ca := newAuthority(t)

@@ -159,11 +159,11 @@ static void begin(struct gtls_conn *c)
 		return;
 	if (!SSL_has_pending(c->ssl))
 		gtls_wire_put_aside(c);
-	if (!SSL_has_pending(c->ssl) && !c->wire.blocked && SSL_renegotiate(c->ssl) == 1) {
-		c->again.wanted = 0;
-		c->again.awaited += (int8_t)c->server; /* OpenSSL says of a server's request, too, that a handshake is done */
-		go_on(c);
-	}
+	if (SSL_has_pending(c->ssl) || c->wire.blocked || SSL_renegotiate(c->ssl) != 1)
+		return; /* this is called again when libevent reads or writes */
+	c->again.wanted = 0;
+	c->again.awaited += (int8_t)c->server; /* OpenSSL says of a server's request, too, that a handshake is done */
+	go_on(c);
 	if (gtls_renegotiate_under_way(c))
 		hold_writing(c);
 	else
@@ -177,10 +177,11 @@ void gtls_renegotiate(struct gtls_conn *c)
 	c->again.wanted = !SSL_in_init(c->ssl);
 	if (c->again.wanted || !c->again.awaited)
 		c->again.awaited = 1;
-	if (c->again.wanted)
-		begin(c);
-	else
+	if (!c->again.wanted)
 		hold_writing(c);
+	begin(c);
+	if (c->again.wanted)
+		watch_messages(c);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)

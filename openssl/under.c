@@ -83,7 +83,7 @@ static void on_read(struct bufferevent *bev, void *arg)
 	struct gtls_conn *c = arg;
 
 	gtls_lock(c);
-	if (!c->guard.gave_up)
+	if (!c->guard.gave_up || c->guard.gave_up == GTLS_TIMED_OUT) /* libevent is to meet the failure */
 		c->under.read(bev, c->under.arg);
 	gtls_under_intercept(c);
 	gtls_unlock(c);

@@ -91,9 +91,10 @@ func (b *BufferEvent) FD() int {
 }
 
 // SetFD replaces the descriptor, or removes it with -1. It does not close the old
-// descriptor, which is the caller's from then on. What is buffered stays. An end or an error of
-// the old descriptor that libevent has met in the same turn is still told, and ends what it would
-// have ended before. So change the descriptor in the event closure, or while the old one is quiet.
+// descriptor, which is the caller's from then on. What is buffered stays. An end, an error or
+// a timeout of the old descriptor that libevent has met in the same turn is still told, and turns off
+// what it would have turned off before. So change the descriptor in the event closure, or while the
+// old one is quiet.
 // Loop goroutine only, or any goroutine while no loop runs.
 // Wraps bufferevent_setfd.
 func (b *BufferEvent) SetFD(fd int) error {

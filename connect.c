@@ -294,7 +294,7 @@ static int is_connected(int fd)
 	return getpeername(fd, (struct sockaddr *)&peer, &len) == 0;
 }
 
-/* A TCP socket that nobody has connected can be "written" to, because that fails at once. */
+/* While a connect is in progress, poll(2) reports nothing. Of a socket without one, poll(2) reports that it is writable. */
 static int is_connecting(int fd)
 {
 	struct pollfd p = {fd, POLLIN | POLLOUT, 0};

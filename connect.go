@@ -21,8 +21,9 @@ import (
 // with an IP address and a port, or "unix" with a path, or with "@" and an abstract
 // name. The event closure gets EventConnected, or EventError with the cause in Err. If
 // Connect returns an error, which is known at once, no event follows. A bufferevent
-// without a descriptor gets a socket, which Free closes if OptCloseOnFree was given. If its
-// socket is connected already, the error matches EISCONN: to connect anew, call ReplaceFD(-1) first.
+// without a descriptor gets a socket, which Free closes if OptCloseOnFree was given. If the
+// socket is connected already, Connect returns an error that matches EISCONN, and with TLS EALREADY if
+// a connect is in progress. ReplaceFD(-1) removes the socket, and then Connect makes another one.
 // While a ConnectHostname is under way, Connect is for the loop's goroutine, or any
 // goroutine while no loop runs, and returns ErrWrongLoop elsewhere.
 // Wraps bufferevent_socket_connect.
@@ -219,7 +220,8 @@ func (b *BufferEvent) SetBase(base *Base) error {
 // user enabled, and output waits for the connection.
 //
 // The sockets of attempts that fail are closed. If the bufferevent has a descriptor
-// already, only the first address is tried. Free, Connect, SetFD and another
+// already, only the first address is tried, and the error is that of Connect if the descriptor is
+// connected. Free, Connect, SetFD and another
 // ConnectHostname end a ConnectHostname that is under way. Meanwhile Connect, SetFD and
 // ConnectHostname are for the loop's goroutine, or any goroutine while no loop runs, and
 // return ErrWrongLoop elsewhere.

@@ -16,7 +16,8 @@
  * a request for a renegotiation that will be refused. OpenSSL then lets no SSL_write through until
  * the rest has come. The socket has room, so whoever wants to write would
  * try again and again. libevent would even do so in one call, for ever, if meanwhile a limit has
- * stopped writing. So if there is something to write, the call of OpenSSL fails. In a renegotiation nothing is written (renegotiate.c).
+ * stopped writing. So if there is something to write, the call of OpenSSL fails. In a renegotiation
+ * libevent does not write (renegotiate.c).
  */
 
 #include <openssl/ssl3.h>

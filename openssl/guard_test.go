@@ -105,8 +105,8 @@ func (r *records) keyUpdateInParts() (first, second []byte) {
 	return first, second
 }
 
-// partly calls test, in all modes, when the server has read the first part of a KeyUpdate.
-func partly(t *testing.T, test func(t *testing.T, o *offender, send func(...[]byte), second []byte, r *records, read <-chan string, events <-chan told)) {
+// modes13 calls test, in all modes, with a connection of TLS 1.3 that is open, and the records of its client.
+func modes13(t *testing.T, test func(t *testing.T, o *offender, r *records, read <-chan string, events <-chan told)) {
 	var keyLog bytes.Buffer
 	modes(t, &tls.Config{KeyLogWriter: &keyLog, MinVersion: tls.VersionTLS13}, func(t *testing.T, o *offender) {
 		keyLog.Reset()
@@ -115,6 +115,13 @@ func partly(t *testing.T, test func(t *testing.T, o *offender, send func(...[]by
 		require.NoError(t, o.peer.Handshake())
 		require.Equal(t, connected, testutil.Receive(t, events))
 		r := newRecords(t, keyLog.String())
+		test(t, o, r, read, events)
+	})
+}
+
+// partly calls test, in all modes, when the server has read the first part of a KeyUpdate.
+func partly(t *testing.T, test func(t *testing.T, o *offender, send func(...[]byte), second []byte, r *records, read <-chan string, events <-chan told)) {
+	modes13(t, func(t *testing.T, o *offender, r *records, read <-chan string, events <-chan told) {
 		send := func(records ...[]byte) {
 			_, err := o.socket.Write(bytes.Join(records, nil))
 			require.NoError(t, err)
@@ -311,14 +318,7 @@ func TestKeyUpdatesWhileTheOutputIsLent(t *testing.T) {
 
 // close_notify waits for room in the socket, and what is answered meanwhile does not get in its way.
 func TestKeyUpdatesWhileCloseNotifyWaits(t *testing.T) {
-	var keyLog bytes.Buffer
-	modes(t, &tls.Config{KeyLogWriter: &keyLog, MinVersion: tls.VersionTLS13}, func(t *testing.T, o *offender) {
-		keyLog.Reset()
-		testutil.Background(t, o.base)
-		read, events := watch(t, o.conn)
-		require.NoError(t, o.peer.Handshake())
-		require.Equal(t, connected, testutil.Receive(t, events))
-		r := newRecords(t, keyLog.String())
+	modes13(t, func(t *testing.T, o *offender, r *records, read <-chan string, events <-chan told) {
 		says := func(text string) {
 			_, err := o.socket.Write(append(r.keyUpdate(true), r.data(text)...))
 			require.NoError(t, err)

@@ -373,7 +373,7 @@ void gtls_wire_put_aside(struct gtls_conn *c)
 }
 
 /* Whether a record is a warning, which OpenSSL may put off and then write within an SSL_write. If it has to wait
- * there, the repeated SSL_write fails. close_notify can wait. */
+ * there, the repeated SSL_write fails. close_notify has a call of its own (gtls_shutdown). */
 static int is_warning(const struct gtls_conn *c, const char *record)
 {
 	return *record == SSL3_RT_ALERT && c->open && SSL_version(c->ssl) < TLS1_3_VERSION &&

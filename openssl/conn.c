@@ -174,6 +174,7 @@ void gtls_start(struct bufferevent *bev)
 	if (c->open)
 		return;
 	c->unstarted = 0;
+	gtls_guard_end_timed_out(c);
 	if (c->under.bev)
 		gtls_under_wake(c);
 	else if (bufferevent_getfd(bev) >= 0 && getpeername(bufferevent_getfd(bev), (struct sockaddr *)&peer, &len) == 0)

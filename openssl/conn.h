@@ -297,6 +297,9 @@ void gtls_guard_restart(struct gtls_conn *c);
 /* The first handshake on a socket has started, or has ended, well or not. */
 void gtls_guard_start(struct gtls_conn *c);
 void gtls_guard_stop(struct gtls_conn *c);
+/* If the user enables a connection again whose handshake has timed out, the handshake fails, also if the peer
+ * sends nothing more. Locked. */
+void gtls_guard_end_timed_out(struct gtls_conn *c);
 /* A record of this type has come (SSL3_RT_). */
 void gtls_guard_record(struct gtls_conn *c, int type);
 /* A message of a handshake has come as a whole, of this type (SSL3_MT_). */

@@ -37,10 +37,16 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 	gtls_lock(c);
 	/* While this waited for the lock, another thread may have stopped the timer, and started it again. */
 	if (!c->open && c->guard.running && !event_pending(c->guard.deadline, EV_TIMEOUT, NULL)) {
-		c->guard.gave_up = GTLS_TIMED_OUT; /* if the user lets the handshake go on, it fails */
+		c->guard.gave_up = GTLS_TIMED_OUT;
 		bufferevent_trigger_event(c->bev, BEV_EVENT_TIMEOUT, BEV_TRIG_DEFER_CALLBACKS);
 	}
 	gtls_unlock(c);
+}
+
+void gtls_guard_end_timed_out(struct gtls_conn *c)
+{
+	if (c->guard.gave_up == GTLS_TIMED_OUT)
+		bufferevent_trigger_event(c->bev, BEV_EVENT_ERROR | BEV_EVENT_READING, BEV_TRIG_DEFER_CALLBACKS);
 }
 
 int gtls_guard_init(struct gtls_conn *c, struct event_base *base)

@@ -696,6 +696,28 @@ func TestHandshakeTimeoutAfterOtherTimeouts(t *testing.T) {
 	assert.True(t, told)
 }
 
+// A program that always goes on after a timeout does not keep a peer that sends nothing.
+func TestEnableAfterHandshakeTimeout(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, HandshakeTimeout: 50 * time.Millisecond})
+	for _, filter := range []bool{false, true} {
+		fd, _ := testutil.TCPPair(t)
+		conn := newConn(t, ctx, newLoop(t), fd, filter)
+		failed := make(chan error, 10)
+		require.NoError(t, conn.SetTimeouts(15*time.Millisecond, 0))
+		require.NoError(t, conn.Handle(libevent.Handler{
+			Timeout: func(b *libevent.BufferEvent, what libevent.What) { assert.NoError(t, b.Enable(what)) },
+			Error:   func(_ *libevent.BufferEvent, err error) { failed <- err },
+		}))
+		assert.ErrorIs(t, testutil.Receive(t, failed), os.ErrDeadlineExceeded)
+		assert.Zero(t, conn.Enabled())
+		require.NoError(t, conn.Enable(rd|wr))
+		testutil.OnLoop(t, conn.Base(), func() {})
+		assert.Empty(t, failed)
+		conn.Free()
+	}
+}
+
 // HandshakeTimeout also limits how long a server waits until its tickets are sent. These contain the client's
 // certificate, so they do not fit into the socket.
 func TestHandshakeTimeoutOfTickets(t *testing.T) {

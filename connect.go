@@ -43,18 +43,17 @@ func (b *BufferEvent) Connect(network, address string) error {
 	if a.family != C.AF_UNIX {
 		host, _, _ = net.SplitHostPort(address)
 	}
-	if err := b.dialDoor(op, host); err != nil {
-		return err
-	}
-	// A process that is started meanwhile must not inherit the socket.
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	err = b.redial(op, nil, func() C.int64_t {
-		rc := C.glev_bev_connect(b.c, &a)
-		if rc >= 0 {
-			b.connectsTo(&a)
-		}
-		return rc
+	err = b.toHost(op, host, func() error {
+		// A process that is started meanwhile must not inherit the socket.
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
+		return b.redial(op, nil, func() C.int64_t {
+			rc := C.glev_bev_connect(b.c, &a)
+			if rc >= 0 {
+				b.connectsTo(&a)
+			}
+			return rc
+		})
 	})
 	if e, ok := err.(*Error); ok {
 		if errno, ok := e.Err.(syscall.Errno); ok { // the system's
@@ -64,15 +63,21 @@ func (b *BufferEvent) Connect(network, address string) error {
 	return err
 }
 
-// dialDoor tells the package that made the socket which host it is to be connected to.
-func (b *BufferEvent) dialDoor(op, host string) error {
+// toHost calls connect, which connects to host. Before, it tells the package that made the socket the host. If
+// two goroutines connect at once, the host of the call that is refused must not replace the other one.
+func (b *BufferEvent) toHost(op, host string, connect func() error) error {
 	if b.door == nil || b.door.Dial == nil || b.filter != nil {
-		return nil
+		return connect()
 	}
+	b.host.Lock()
+	defer b.host.Unlock()
 	if _, err := b.do(op, func() C.int64_t { return C.glev_bev_may_connect(b.c) }); err != nil {
 		return err
 	}
-	return b.door.Dial(op, host)
+	if err := b.door.Dial(op, host); err != nil {
+		return err
+	}
+	return connect()
 }
 
 // FD returns the descriptor, or -1 if there is none. The caller may set socket options
@@ -256,12 +261,11 @@ func (b *BufferEvent) ConnectHostname(dns *DNSBase, network, host string, port i
 		return ErrClosed
 	}
 	defer b.leave()
-	if err := b.dialDoor(op, host); err != nil {
-		return err
-	}
 	d := &dial{b: b, base: b.base, port: port}
 	d.base.keep(1)
-	if err := b.redial(op, d, func() C.int64_t { return C.glev_bev_dial(b.c) }); err != nil {
+	if err := b.toHost(op, host, func() error {
+		return b.redial(op, d, func() C.int64_t { return C.glev_bev_dial(b.c) })
+	}); err != nil {
 		d.stop()
 		return err
 	}

@@ -27,7 +27,12 @@ import (
 // listen serves TLS with crypto/tls on loopback. A connection ends when handle returns.
 func listen(t testing.TB, cfg *tls.Config, handle func(*tls.Conn)) *net.TCPAddr {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	return listenOn(t, "127.0.0.1", cfg, handle)
+}
+
+func listenOn(t testing.TB, host string, cfg *tls.Config, handle func(*tls.Conn)) *net.TCPAddr {
+	t.Helper()
+	ln, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = ln.Close() })
 	go func() {
@@ -546,6 +551,32 @@ func TestConnectToAnotherAfterAFailure(t *testing.T) {
 	require.NoError(t, conn.Connect("tcp", good.String()))
 	assert.Equal(t, connected, testutil.Receive(t, events))
 	assert.Empty(t, events)
+}
+
+// If two goroutines connect at once, one call is refused, and its host is not the name that the server's certificate
+// must have.
+func TestConnectAtOnce(t *testing.T) {
+	ca := newAuthority(t)
+	base, ctx := newLoop(t), client(t, &openssl.Config{RootCAs: ca.pool()})
+	port := listenOn(t, "0.0.0.0", &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}}, sendBack).Port
+	for range 1000 {
+		conn := newSocket(t, ctx, base, -1)
+		_, events := watch(t, conn)
+		start, another := make(chan struct{}), make(chan error)
+		go func() {
+			<-start
+			another <- conn.Connect("tcp", fmt.Sprintf("127.0.0.2:%d", port))
+		}()
+		close(start)
+		err := conn.Connect("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		assert.True(t, (err == nil) != (<-another == nil), "one of them is refused")
+		if err == nil {
+			assert.Equal(t, connected, testutil.Receive(t, events))
+		} else {
+			assert.True(t, as[x509.HostnameError](testutil.Receive(t, events).err))
+		}
+		conn.Free()
+	}
 }
 
 // A connection to a path has no name, also if there was one to a host before.

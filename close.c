@@ -28,15 +28,19 @@ static int has_partner(struct glev_bev *r)
 	return bufferevent_pair_get_partner(glev_bev_native_bottom(r)) != NULL;
 }
 
-/* Whether the outputs of the whole stack are empty. */
-static int all_written(struct glev_bev *r)
+/* Whether the outputs of bev and of all below it are empty. */
+static int is_written(struct bufferevent *bev)
 {
-	struct bufferevent *bev;
-
-	for (bev = r->bev; bev; bev = bufferevent_get_underlying(bev))
+	for (; bev; bev = bufferevent_get_underlying(bev))
 		if (evbuffer_get_length(bufferevent_get_output(bev)))
 			return 0;
 	return 1;
+}
+
+/* Whether the outputs of the whole stack are empty. */
+static int all_written(struct glev_bev *r)
+{
+	return is_written(r->bev);
 }
 
 static struct evbuffer *bottom_output(struct glev_bev *r)
@@ -294,6 +298,8 @@ int glev_bev_try_end_flush(struct glev_bev *r)
 
 	if (pair ? !has_partner(r) : fd < 0 && !glev_bev_connection_is_due(bottom))
 		return 1;
+	if (carrier->door && carrier->link == GLEV_UNLINKED) /* its handshake has failed, and only its last words are left */
+		return is_written(bufferevent_get_underlying(carrier->bev));
 	if (r->ending.unfinished || !all_written(r) || !shut_door(r))
 		return 0;
 	if (glev_bev_connection_is_due(carrier))

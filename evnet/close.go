@@ -132,7 +132,8 @@ func (c *Conn) flush(limit time.Duration) {
 		}
 	}
 	err := c.bev.SetCallbacks(dropInput, written, func(bev *libevent.BufferEvent, what libevent.Events) {
-		if what&(libevent.EventError|libevent.EventWriting) != 0 {
+		// A timeout can only be that of a handshake of TLS.
+		if what&(libevent.EventError|libevent.EventWriting|libevent.EventTimeout) != 0 {
 			timer.Stop()
 			resetOnClose(bev)
 			bev.Free()

@@ -48,3 +48,21 @@ func TestHandshakeTimeout(t *testing.T) {
 	require.NoError(t, c.Close())
 	testutil.Eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")
 }
+
+// Close before the end of a handshake waits for that with what was written, but no longer than HandshakeTimeout.
+func TestCloseInHandshake(t *testing.T) {
+	base := running(t)
+	ctx, err := openssl.NewClientContext(&openssl.Config{InsecureSkipVerify: true, HandshakeTimeout: 50 * time.Millisecond})
+	require.NoError(t, err)
+	defer ctx.Free()
+	fd, _ := testutil.TCPPair(t)
+	bev, err := ctx.NewSocket(base, fd, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	c, err := evnet.NewConn(bev.BufferEvent)
+	require.NoError(t, err)
+	require.NoError(t, c.SetLinger(3600))
+	_, err = c.Write([]byte("too early"))
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	testutil.Eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")
+}

@@ -4,9 +4,12 @@ package openssl_test
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -30,6 +33,33 @@ func TestFlushWhileVerifying(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "from us", string(got))
 	})
+}
+
+// After a failed handshake FreeAfterFlush does not wait for output that can never be sent.
+func TestFlushAfterFailedHandshake(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+	refused := &tls.Config{Certificates: []tls.Certificate{newAuthorityNamed(t, "another").issue(t, "example.test")}}
+	for name, end := range map[string]func(*net.TCPConn){
+		"closed":  func(socket *net.TCPConn) { _ = socket.Close() },
+		"refused": func(socket *net.TCPConn) { _ = tls.Server(socket, refused).Handshake() },
+	} {
+		for _, filter := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, "/", filter), func(t *testing.T) {
+				fd, socket := testutil.TCPPair(t)
+				conn := newConn(t, ctx, newLoop(t), fd, filter)
+				_, events := watch(t, conn)
+				_, err := conn.WriteString("before")
+				require.NoError(t, err)
+				go end(socket)
+				require.NotZero(t, testutil.Receive(t, events).what&libevent.EventError)
+				_, err = conn.WriteString("after")
+				require.NoError(t, err)
+				require.NoError(t, conn.FreeAfterFlush(time.Hour))
+				testutil.Eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")
+			})
+		}
+	}
 }
 
 // layers makes two connections of TLS, one in the other, on each of two bufferevents, and returns

@@ -289,6 +289,13 @@ static int shut_door(struct glev_bev *r)
 	return 1;
 }
 
+/* A call of another thread, which began before, must not append to the output any more. */
+static void end_output(struct glev_bev *r)
+{
+	r->ending.flush_ends = 1;
+	glev_buf_refreeze(&r->out);
+}
+
 /* The output of the whole stack has to be written, and then the end of the stream, unless there is
  * no connection to write to. The other end of a pair is told of the end, if it was not told before. */
 int glev_bev_try_end_flush(struct glev_bev *r)
@@ -300,7 +307,10 @@ int glev_bev_try_end_flush(struct glev_bev *r)
 		return 1;
 	if (carrier->door && carrier->link == GLEV_UNLINKED) /* its handshake has failed, and only its last words are left */
 		return is_written(bufferevent_get_underlying(carrier->bev));
-	if (r->ending.unfinished || !all_written(r) || !shut_door(r))
+	if (r->ending.unfinished || !all_written(r))
+		return 0;
+	end_output(r);
+	if (!shut_door(r))
 		return 0;
 	if (glev_bev_connection_is_due(carrier))
 		return 1;

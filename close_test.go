@@ -5,6 +5,8 @@ package libevent_test
 import (
 	"io"
 	"net"
+	"os"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -199,6 +201,41 @@ func TestFreeAfterFlushSendsEverything(t *testing.T) {
 
 // When the limit is over the peer gets a reset: a part of the output must not look like
 // all of it.
+// A Write at the same moment either fails, or its bytes are sent.
+func TestFreeAfterFlushWhileAnotherGoroutineWrites(t *testing.T) {
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
+	for range 500 {
+		fds, err := testutil.Sockets()
+		require.NoError(t, err)
+		peer := os.NewFile(uintptr(fds[1]), "peer")
+		bev, err := base.NewSocket(fds[0], libevent.OptCloseOnFree|libevent.OptPlainIO)
+		require.NoError(t, err)
+		start, written := make(chan struct{}), make(chan int)
+		go func() {
+			<-start
+			for n := 0; ; n++ {
+				if _, err := bev.WriteString("x"); err != nil {
+					assert.ErrorIs(t, err, libevent.ErrClosed)
+					written <- n
+					return
+				}
+			}
+		}()
+		close(start)
+		for range 3 { // the other goroutine begins to write
+			runtime.Gosched()
+		}
+		require.NoError(t, bev.FreeAfterFlush(testutil.Patience))
+		got, err := io.ReadAll(peer)
+		require.NoError(t, err)
+		require.NoError(t, peer.Close())
+		if !assert.Equal(t, <-written, len(got)) {
+			return
+		}
+	}
+}
+
 // The peer's end is about to be told when FreeAfterFlush is called.
 func TestFreeAfterFlushGoesOnAfterAnEnd(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {

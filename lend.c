@@ -11,13 +11,14 @@
 
 #include "bev.h"
 
-/* A call may have begun before another thread freed the bufferevent. While the life is DISCARDING,
- * a part of the stream has been dropped, so such a call must not get what comes after that part. */
+/* A call may have begun before another thread freed the bufferevent. When a flush has found that all is
+ * written, nothing can follow. While the life is DISCARDING, a part of the stream has been dropped, so such
+ * a call must not get what comes after that part. */
 int glev_buf_is_closed(struct glev_buf *b)
 {
 	struct glev_bev *r = b->owner;
 
-	return r && (glev_bev_is_quiet(r) ||
+	return r && (glev_bev_is_quiet(r) || (b == &r->out && r->ending.flush_ends) ||
 	    (b == &r->in && glev_bev_life(r) == GLEV_DISCARDING && !glev_filter_within()));
 }
 
@@ -51,8 +52,8 @@ int glev_buf_is_barred(const struct glev_buf *b, int end)
 	return (end & GLEV_FRONT) && b->owner && b->owner->door && b == &b->owner->out;
 }
 
-/* The ends that the user or the binding has frozen. After CloseWrite nothing more can be
- * appended to the output.
+/* The ends that the user or the binding has frozen. After CloseWrite, and when a flush has found that all is
+ * written, nothing more can be appended to the output.
  *
  * libevent sends a file to a socket without reading it. The bytes of such a chain are not
  * in memory. libevent does not notice that when it copies them, or moves them to a buffer
@@ -60,7 +61,8 @@ int glev_buf_is_barred(const struct glev_buf *b, int end)
  * writes, may take them from the output. */
 int glev_buf_frozen(const struct glev_buf *b)
 {
-	int shut = b->owner && b == &b->owner->out && b->owner->ending.shut;
+	const struct glev_bev *r = b->owner;
+	int shut = r && b == &r->out && (r->ending.shut || r->ending.flush_ends);
 
 	return b->frozen | (b->in_file ? GLEV_FRONT : 0) | (shut ? GLEV_BACK : 0);
 }

@@ -214,13 +214,14 @@ func TestFreeAfterFlushWhileAnotherGoroutineWrites(t *testing.T) {
 		start, written := make(chan struct{}), make(chan int)
 		go func() {
 			<-start
-			for n := 0; ; n++ {
+			n := 0
+			for ; n < 300; n++ {
 				if _, err := bev.WriteString("x"); err != nil {
 					assert.ErrorIs(t, err, libevent.ErrClosed)
-					written <- n
-					return
+					break
 				}
 			}
+			written <- n
 		}()
 		close(start)
 		for range 3 { // the other goroutine begins to write

@@ -107,6 +107,7 @@ struct gtls_under {
 	bufferevent_event_cb event;
 	void *arg;
 	struct evbuffer_cb_entry *in_cb;
+	int busy;                /* OpenSSL is at work, and changes its buffers */
 	short end;               /* the end of its reading, which waits until its input is read, or 0 */
 	int end_err;             /* the errno of that */
 	size_t own;              /* bytes of OpenSSL's own that may still wait there */

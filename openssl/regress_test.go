@@ -31,6 +31,7 @@ type counting struct {
 	t        *testing.T
 	base     *libevent.Base
 	filter   bool // TLS is on other bufferevents, not on sockets
+	passes   bool // and these are filters
 	version  uint16
 	dirty    bool // SetAllowDirtyShutdown
 	late     bool // nothing is written before the handshake is done
@@ -79,6 +80,9 @@ func (c *counting) conn(ctx *openssl.Context, fd int) *openssl.Conn {
 	}
 	under, err := c.base.NewSocket(fd, c.opts|libevent.OptCloseOnFree)
 	require.NoError(c.t, err)
+	if c.passes {
+		under = testutil.NewFilter(c.t, under, pass, pass, c.opts|libevent.OptCloseOnFree)
+	}
 	conn, err := ctx.NewFilter(under, c.opts|libevent.OptCloseOnFree)
 	require.NoError(c.t, err)
 	assert.Same(c.t, under, conn.Underlying())
@@ -187,6 +191,12 @@ func TestRegressLoopOnly(t *testing.T) {
 	for _, opts := range []libevent.Options{libevent.OptLoopOnly, libevent.OptLoopOnly | libevent.OptDeferCallbacks} {
 		each(t, func(t *testing.T, c *counting) {
 			c.opts = opts
+			c.run()
+			assert.Equal(t, []told{cutOff}, c.ends)
+		})
+		// A filter below calls back in the middle of OpenSSL.
+		versions(t, func(t *testing.T, version uint16) {
+			c := &counting{t: t, filter: true, passes: true, version: version, opts: opts}
 			c.run()
 			assert.Equal(t, []told{cutOff}, c.ends)
 		})

@@ -16,14 +16,38 @@ enum { MOST_READ = 4096 }; /* from a socket in one turn, in bytes; libevent 2.1 
 
 /* --- the BIO -------------------------------------------------------------------- */
 
+/* A filter below passes bytes on at once when a buffer of it changes, and without
+ * BEV_OPT_DEFER_CALLBACKS calls back at once, too. Here OpenSSL is at work, and must not be entered again. At the
+ * end of a handshake libevent may have put its own callbacks back. */
+static void enter_under(struct gtls_conn *c)
+{
+	gtls_under_intercept(c);
+	c->under.busy++;
+}
+
 int gtls_under_read(struct gtls_conn *c, BIO *bio, void *p, int n)
 {
 	struct evbuffer *in = bufferevent_get_input(c->under.bev);
+	int got;
 
-	if (evbuffer_get_length(in))
-		return evbuffer_remove(in, p, (size_t)n);
-	BIO_set_retry_read(bio);
-	return -1;
+	if (evbuffer_get_length(in) == 0) {
+		BIO_set_retry_read(bio);
+		return -1;
+	}
+	enter_under(c);
+	got = evbuffer_remove(in, p, (size_t)n);
+	c->under.busy--;
+	return got;
+}
+
+static int append(struct gtls_conn *c, const void *p, size_t n)
+{
+	int rc;
+
+	enter_under(c);
+	rc = evbuffer_add(bufferevent_get_output(c->under.bev), p, n);
+	c->under.busy--;
+	return rc;
 }
 
 /* Whether too much of what OpenSSL writes on its own would wait below: more was written since bytes that
@@ -56,8 +80,8 @@ static int owns_too_much(struct gtls_conn *c, size_t n, int64_t written)
  */
 int gtls_under_write(struct gtls_conn *c, BIO *bio, const void *p, int n, int is_data)
 {
-	struct evbuffer *out = bufferevent_get_output(c->under.bev);
-	size_t high = c->under.bev->wm_write.high, waiting = evbuffer_get_length(out);
+	size_t high = c->under.bev->wm_write.high;
+	size_t waiting = evbuffer_get_length(bufferevent_get_output(c->under.bev));
 	int waits = is_data && !c->wire.puts_aside;
 
 	if (waits && high && high <= waiting) {
@@ -70,7 +94,7 @@ int gtls_under_write(struct gtls_conn *c, BIO *bio, const void *p, int n, int is
 	}
 	if (waits && high && (size_t)n > high - waiting)
 		n = (int)(high - waiting);
-	if (evbuffer_add(out, p, (size_t)n) == 0)
+	if (append(c, p, (size_t)n) == 0)
 		return n;
 	errno = ENOMEM;
 	return -1;
@@ -78,12 +102,19 @@ int gtls_under_write(struct gtls_conn *c, BIO *bio, const void *p, int n, int is
 
 /* --- callbacks ------------------------------------------------------------------ */
 
+static void call_later(struct bufferevent *bev, short what)
+{
+	bufferevent_trigger(bev, what, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+}
+
 static void on_read(struct bufferevent *bev, void *arg)
 {
 	struct gtls_conn *c = arg;
 
 	gtls_lock(c);
-	if (!c->guard.gave_up || c->guard.gave_up == GTLS_TIMED_OUT) /* libevent is to meet the failure */
+	if (c->under.busy)
+		call_later(bev, EV_READ);
+	else if (!c->guard.gave_up || c->guard.gave_up == GTLS_TIMED_OUT) /* libevent is to meet the failure */
 		c->under.read(bev, c->under.arg);
 	gtls_under_intercept(c);
 	gtls_unlock(c);
@@ -94,7 +125,10 @@ static void on_write(struct bufferevent *bev, void *arg)
 	struct gtls_conn *c = arg;
 
 	gtls_lock(c);
-	c->under.write(bev, c->under.arg);
+	if (c->under.busy)
+		call_later(bev, EV_WRITE);
+	else
+		c->under.write(bev, c->under.arg);
 	gtls_under_intercept(c);
 	gtls_unlock(c);
 }
@@ -146,6 +180,12 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	int err = errno;
 
 	gtls_lock(c);
+	if (c->under.busy) {
+		errno = err; /* libevent takes it along */
+		bufferevent_trigger_event(bev, what, BEV_TRIG_DEFER_CALLBACKS);
+		gtls_unlock(c);
+		return;
+	}
 	what = for_libevent(c, what, err);
 	/* A socket turns reading off by itself at its end. Without this TLS would fail each
 	 * time that libevent lets it read, also when libevent does so because writing on
@@ -215,5 +255,5 @@ void gtls_under_intercept(struct gtls_conn *c)
 void gtls_under_wake(struct gtls_conn *c)
 {
 	if (c->under.bev)
-		bufferevent_trigger(c->under.bev, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+		call_later(c->under.bev, EV_WRITE);
 }

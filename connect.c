@@ -302,20 +302,20 @@ static int is_connecting(int fd)
 	return poll(&p, 1, 0) == 0;
 }
 
-/* A connect by name that is under way will be ended. */
+/* A connect by name that is under way will be ended, and its socket closed if it is ours. */
 static int64_t may_connect(const struct glev_bev *r)
 {
 	int fd = bufferevent_getfd(r->bev);
 
 	if (r->type != GLEV_SOCKET)
 		return GLEV_NO_SOCKET;
-	if (goes_on(r))
-		return glev_base_on_loop(r->base) ? 0 : GLEV_WRONG_LOOP;
-	if (fd < 0)
+	if (goes_on(r) && !glev_base_on_loop(r->base))
+		return GLEV_WRONG_LOOP;
+	if (fd < 0 || (r->owns & GLEV_OWNS_ATTEMPT))
 		return 0;
 	if (is_connected(fd))
 		return -EISCONN;
-	return r->door && r->link == GLEV_CONNECTING && is_connecting(fd) ? -EALREADY : 0;
+	return r->door && (r->link == GLEV_CONNECTING || r->link == GLEV_TRYING) && is_connecting(fd) ? -EALREADY : 0;
 }
 
 int64_t glev_bev_may_connect(struct glev_bev *r)

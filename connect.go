@@ -227,7 +227,8 @@ func (b *BufferEvent) SetBase(base *Base) error {
 // The sockets of attempts that fail are closed. If the bufferevent has a descriptor
 // already, only the first address is tried, and the error is that of Connect if the descriptor is
 // connected. Free, Connect, SetFD and another
-// ConnectHostname end a ConnectHostname that is under way. Meanwhile Connect, SetFD and
+// ConnectHostname end a ConnectHostname that is under way; with TLS, Connect and ConnectHostname return
+// EISCONN instead once its handshake has begun. Meanwhile Connect, SetFD and
 // ConnectHostname are for the loop's goroutine, or any goroutine while no loop runs, and
 // return ErrWrongLoop elsewhere.
 // Wraps bufferevent_socket_connect_hostname. That function tries the first address

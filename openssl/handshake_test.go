@@ -553,6 +553,28 @@ func TestConnectToAnotherAfterAFailure(t *testing.T) {
 	assert.Empty(t, events)
 }
 
+// A descriptor of the caller's stays with the host of the ConnectHostname that has connected it, also before its
+// handshake begins.
+func TestConnectAfterConnectHostnameOfADescriptor(t *testing.T) {
+	ca := newAuthority(t)
+	base := newLoop(t)
+	addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}}, sendBack)
+	conn := newSocket(t, client(t, &openssl.Config{RootCAs: ca.pool()}), base, -1)
+	_, events := watch(t, conn)
+	fd := testutil.TCPSocket(t)
+	second := make(chan error, 1)
+	require.NoError(t, base.Post(func() {
+		assert.NoError(t, conn.SetFD(fd))
+		assert.NoError(t, conn.ConnectHostname(nil, "tcp4", "127.0.0.1", addr.Port))
+		assert.NoError(t, base.Post(func() { second <- conn.Connect("tcp", "127.0.0.2:1") }))
+	}))
+	err := testutil.Receive(t, second)
+	assert.True(t, errors.Is(err, syscall.EISCONN) || errors.Is(err, syscall.EALREADY), "%v", err)
+	assert.Equal(t, connected, testutil.Receive(t, events))
+	assert.Equal(t, "127.0.0.1", conn.ConnectionState().ServerName)
+	conn.Free()
+}
+
 // If two goroutines connect at once, one call is refused, and its host is not the name that the server's certificate
 // must have.
 func TestConnectAtOnce(t *testing.T) {

@@ -14,6 +14,8 @@ const (
 	// flushLimit is how long a peer may take to read its rest when a Handler ends a
 	// connection.
 	flushLimit = 10 * time.Second
+	// maxBelow is how much output of a filter may wait in each bufferevent below it.
+	maxBelow = 256 << 10
 )
 
 // Handler has the closures of a connection: those of SetCallbacks, but with one for each kind of
@@ -48,7 +50,8 @@ type Handler struct {
 	// returned, the loop stops reading from the connection, so that a peer which does not
 	// read its answers cannot make the program keep ever more of them. Reading goes on when
 	// half of MaxOutput is left, and, if Written is set, not before Written has been called.
-	// 0 means 1 MiB, and a negative number means no bound.
+	// 0 means 1 MiB, and a negative number means no bound. If the connection is a filter, each
+	// bufferevent below without a high watermark of writing gets one of at most 256 KiB.
 	MaxOutput int
 }
 
@@ -76,12 +79,32 @@ func newHandling(b *BufferEvent, h Handler) *handling {
 // prepare sets the closures. From then on they may run on the loop's goroutine, so all fields
 // are set before.
 func (s *handling) prepare() error {
-	if s.Written == nil && s.MaxOutput > 0 {
-		if err := s.b.SetWatermark(EvWrite, s.MaxOutput/2, 0); err != nil {
+	if s.MaxOutput > 0 {
+		if err := s.boundBelow(); err != nil {
 			return err
+		}
+		if s.Written == nil {
+			if err := s.b.SetWatermark(EvWrite, s.MaxOutput/2, 0); err != nil {
+				return err
+			}
 		}
 	}
 	return s.watch(false)
+}
+
+// boundBelow has the output of a filter wait in the filter. Without a high watermark libevent would
+// pass all of it on to the bufferevent below.
+func (s *handling) boundBelow() error {
+	for under := s.b.Underlying(); under != nil; under = under.Underlying() {
+		low, high, err := under.Watermark(EvWrite)
+		if err == nil && high == 0 {
+			err = under.SetWatermark(EvWrite, low, min(s.MaxOutput, maxBelow))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // begin has the loop read, and tells of what the input has already.

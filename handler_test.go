@@ -176,6 +176,36 @@ func TestHandlerBoundsTheOutput(t *testing.T) {
 	}
 }
 
+// The output of a filter does not grow in the bufferevents below either.
+func TestHandlerBoundsTheOutputOfAFilter(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	for range 2 {
+		bev = testutil.NewFilter(t, bev, nil, nil, libevent.OptCloseOnFree)
+	}
+	const total = 32 << 20
+	require.NoError(t, bev.Handle(libevent.Handler{Read: testutil.Mirror}))
+	testutil.Background(t, base)
+	data := testutil.Noise(total)
+	sent := make(chan error, 1)
+	go func() {
+		_, err := peer.Write(data)
+		sent <- err
+	}()
+	testutil.Eventually(t, func() bool { return bev.Enabled() == wr }, "the loop stops reading")
+	output := 0
+	for b := bev; b != nil; b = b.Underlying() {
+		output += b.Output().Len()
+	}
+	assert.Less(t, output, 4<<20)
+	got := make([]byte, total)
+	_, err := io.ReadFull(peer, got)
+	require.NoError(t, err)
+	require.NoError(t, testutil.Receive(t, sent))
+	testutil.Same(t, data, got)
+	bev.Free()
+}
+
 func TestBoundedLines(t *testing.T) {
 	for _, c := range []struct {
 		in, rest string

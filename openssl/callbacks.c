@@ -70,15 +70,6 @@ int gtls_on_cert(SSL *ssl, void *arg)
 	return 1;
 }
 
-static struct gtls_bytes extension(SSL *ssl, unsigned type)
-{
-	struct gtls_bytes b = {NULL, 0};
-
-	if (!SSL_client_hello_get0_ext(ssl, type, &b.p, &b.n))
-		b.n = 0;
-	return b;
-}
-
 /* The name in the extension, which has a list with one name. OpenSSL has not checked it yet. */
 static struct gtls_bytes name_in(struct gtls_bytes extension)
 {
@@ -140,12 +131,12 @@ static int ask_hello(SSL *ssl, int *alert)
 	memset(&hello, 0, sizeof(hello));
 	hello.legacy_version = (int)SSL_client_hello_get0_legacy_version(ssl);
 	hello.ciphers.n = SSL_client_hello_get0_ciphers(ssl, &hello.ciphers.p);
-	hello.name = name_in(extension(ssl, TLSEXT_TYPE_server_name));
-	hello.groups = extension(ssl, TLSEXT_TYPE_supported_groups);
-	hello.points = extension(ssl, TLSEXT_TYPE_ec_point_formats);
-	hello.schemes = extension(ssl, TLSEXT_TYPE_signature_algorithms);
-	hello.protos = extension(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation);
-	hello.versions = extension(ssl, TLSEXT_TYPE_supported_versions);
+	hello.name = name_in(gtls_offer_extension(ssl, TLSEXT_TYPE_server_name));
+	hello.groups = gtls_offer_extension(ssl, TLSEXT_TYPE_supported_groups);
+	hello.points = gtls_offer_extension(ssl, TLSEXT_TYPE_ec_point_formats);
+	hello.schemes = gtls_offer_extension(ssl, TLSEXT_TYPE_signature_algorithms);
+	hello.protos = gtls_offer_extension(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation);
+	hello.versions = gtls_offer_extension(ssl, TLSEXT_TYPE_supported_versions);
 	if (!keep_hello(c, &hello))
 		return SSL_CLIENT_HELLO_ERROR;
 	if (!SSL_client_hello_get1_extensions_present(ssl, &extensions, &hello.nextensions))
@@ -157,30 +148,6 @@ static int ask_hello(SSL *ssl, int *alert)
 	return rc > 0 ? SSL_CLIENT_HELLO_SUCCESS : rc < 0 ? SSL_CLIENT_HELLO_RETRY : SSL_CLIENT_HELLO_ERROR;
 }
 
-/* Whether the list with which an extension starts is short. Each of its entries has so many bytes before
- * and after its counted part. OpenSSL refuses a list that ends too early. */
-static int has_few(SSL *ssl, unsigned type, size_t before, size_t after)
-{
-	enum { MOST_OFFERS = 16 };
-	struct gtls_bytes body = extension(ssl, type), list, entry;
-	int n;
-
-	if (!gtls_take_counted(&body, 2, &list))
-		return 1;
-	for (n = 0; n <= MOST_OFFERS; n++)
-		if (!gtls_take(&list, before, &entry) || !gtls_take_counted(&list, 2, &entry) || !gtls_take(&list, after, &entry))
-			return 1;
-	return 0;
-}
-
-/* OpenSSL looks for the group of each key share among all groups of the client, which can be 10,000
- * of both. And it decrypts one ticket after another, with the certificates in them, until it finds one that it can
- * use. Clients send one to three of each. */
-static int has_few_offers(SSL *ssl)
-{
-	return has_few(ssl, TLSEXT_TYPE_key_share, 2, 0) && has_few(ssl, TLSEXT_TYPE_psk, 0, 4);
-}
-
 /* Asks Go about a client's first message, and later knows the answer. */
 int gtls_on_hello(SSL *ssl, int *alert, void *arg)
 {
@@ -188,11 +155,11 @@ int gtls_on_hello(SSL *ssl, int *alert, void *arg)
 
 	(void)arg;
 	*alert = SSL_AD_ILLEGAL_PARAMETER;
-	if (!has_few_offers(ssl)) {
+	if (!gtls_offer_is_modest(ssl)) {
 		c->guard.gave_up = GTLS_TOO_MANY_OFFERS;
 		return SSL_CLIENT_HELLO_ERROR;
 	}
-	if (!keep_name(c, name_in(extension(ssl, TLSEXT_TYPE_server_name))))
+	if (!keep_name(c, name_in(gtls_offer_extension(ssl, TLSEXT_TYPE_server_name))))
 		return SSL_CLIENT_HELLO_ERROR;
 	return c->ctx->asks_hello ? ask_hello(ssl, alert) : SSL_CLIENT_HELLO_SUCCESS;
 }
@@ -304,6 +271,8 @@ static void on_handshake_message(struct gtls_conn *c, int type, const unsigned c
 	gtls_guard_message(c, type);
 	if (type == SSL3_MT_CERTIFICATE)
 		gtls_chain_check(c, body, n);
+	else if (type == SSL3_MT_CERTIFICATE_REQUEST)
+		gtls_offer_check_authorities(c, body, n);
 	if ((type == SSL3_MT_CLIENT_HELLO || type == SSL3_MT_HELLO_REQUEST) && gtls_renegotiates_now(c))
 		gtls_wire_put_aside(c);
 }

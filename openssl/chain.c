@@ -46,8 +46,6 @@ static int take_whole(struct gtls_bytes *from, unsigned char tag, struct gtls_by
 #define STARTS_WITH(b, literal) ((b).n >= sizeof(literal) - 1 && !memcmp((b).p, literal, sizeof(literal) - 1))
 #define IS(b, literal) ((b).n == sizeof(literal) - 1 && STARTS_WITH(b, literal))
 
-enum { MOST_NAME = 4096 }; /* bytes. OpenSSL sorts the parts of a name, of which a peer can send thousands. */
-
 enum { SEQUENCE = 0x30, INTEGER = 2, OID = 6, BIT_STRING = 3, VERSION = 0xa0, UNCOMPRESSED = 4 };
 
 /* OpenSSL decodes these quickly: RSA and RSA-PSS; Ed25519 and Ed448; ML-DSA and SLH-DSA; DSA. */
@@ -93,8 +91,8 @@ static int is_cheap(struct gtls_bytes der)
 		return 0;
 	take_element(&tbs, VERSION, &skipped); /* certificates of version 1 do not have it */
 	return take_element(&tbs, INTEGER, &skipped) && take_whole(&tbs, SEQUENCE, &algorithm) &&
-	    take_element(&tbs, SEQUENCE, &issuer) && issuer.n <= MOST_NAME && take_element(&tbs, SEQUENCE, &skipped) &&
-	    take_element(&tbs, SEQUENCE, &subject) && subject.n <= MOST_NAME && take_element(&tbs, SEQUENCE, &key) &&
+	    take_element(&tbs, SEQUENCE, &issuer) && issuer.n <= GTLS_MAX_NAME && take_element(&tbs, SEQUENCE, &skipped) &&
+	    take_element(&tbs, SEQUENCE, &subject) && subject.n <= GTLS_MAX_NAME && take_element(&tbs, SEQUENCE, &key) &&
 	    is_cheap_key(key) && is_exact(cert, algorithm);
 }
 

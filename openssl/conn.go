@@ -362,7 +362,8 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 var (
 	errFlood  = errors.New("openssl: read: too many non-advancing records")
 	errHalt   = errors.New("openssl: write: the peer has sent only a part of a handshake message")
-	errOffers = errors.New("openssl: handshake: the client offers more than 16 key shares or tickets")
+	errOffers = errors.New("openssl: handshake: the client offers more than 16 key shares or tickets, 1000 cipher suites, or 256 authorities in 16 KiB")
+	errNames  = errors.New("openssl: handshake: the server names more than 1000 authorities, or one in more than 4096 bytes")
 	errChain  = errors.New("openssl: handshake: the peer has sent more than 10 certificates")
 	errKey    = errors.New("openssl: handshake: a certificate of the peer cannot be parsed, or has a kind of key that is not accepted, or a name of more than 4096 bytes")
 )
@@ -375,6 +376,8 @@ func gaveUp(why C.int) error {
 		return errHalt
 	case C.GTLS_TOO_MANY_OFFERS:
 		return errOffers
+	case C.GTLS_TOO_MANY_NAMES:
+		return errNames
 	case C.GTLS_TOO_MANY_CERTS:
 		return errChain
 	case C.GTLS_BAD_KEY:

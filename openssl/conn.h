@@ -252,9 +252,21 @@ void gtls_renegotiated(struct gtls_conn *c);
 
 /* --- chain.c --------------------------------------------------------------- */
 
+enum { GTLS_MAX_NAME = 4096 }; /* bytes. OpenSSL sorts the parts of a name, of which a peer can send thousands. */
+
 /* Refuses certificates that would keep OpenSSL busy: this is the message in which the peer has sent them, and
  * OpenSSL has not looked at it yet. Locked. */
 void gtls_chain_check(struct gtls_conn *c, const unsigned char *p, size_t n);
+
+/* --- offer.c --------------------------------------------------------------- */
+
+/* An extension of the client's first message, while OpenSSL asks about that message. Without it n is 0. */
+struct gtls_bytes gtls_offer_extension(SSL *ssl, unsigned type);
+/* Whether that message has no more of anything than clients need. */
+int gtls_offer_is_modest(SSL *ssl);
+/* Refuses a server's request for a certificate if it names too many authorities, or one at too great length. OpenSSL
+ * has not looked at it yet. Locked. */
+void gtls_offer_check_authorities(struct gtls_conn *c, const unsigned char *p, size_t n);
 
 /* --- ticket.c -------------------------------------------------------------- */
 

@@ -132,7 +132,8 @@ SSL *gtls_conn_ssl(struct gtls_conn *c);
 enum {
 	GTLS_FLOODED = 1, /* it has sent too many records without data */
 	GTLS_HALTED,      /* it has sent a part of a message of a handshake, and a write waits for the rest */
-	GTLS_TOO_MANY_OFFERS, /* it offers too many key shares or tickets */
+	GTLS_TOO_MANY_OFFERS, /* a client offers too much */
+	GTLS_TOO_MANY_NAMES,  /* a server names too many authorities, or one at too great length */
 	GTLS_TOO_MANY_CERTS,  /* it has sent more than GTLS_MAX_CHAIN certificates */
 	GTLS_TIMED_OUT,       /* its handshake has taken too long */
 	GTLS_BAD_KEY,         /* it has sent a certificate that may keep OpenSSL busy, or is not DER */

@@ -145,7 +145,8 @@ func withKey(t *testing.T, der []byte, point []byte, algorithm ...any) []byte {
 }
 
 // OpenSSL decodes keys on the loop's thread before Go is asked about the certificates. A key with parameters of
-// its own can keep OpenSSL busy for half a second, and so can many compressed points. Such certificates are refused first.
+// its own can keep OpenSSL busy for half a second, and so can many compressed points. Such certificates are refused
+// first, and keys with which OpenSSL checks a signature slowly.
 func TestKeysThatKeepOpenSSLBusy(t *testing.T) {
 	ca := newAuthority(t)
 	leaf := ca.issue(t, "example.test")
@@ -155,7 +156,12 @@ func TestKeysThatKeepOpenSSLBusy(t *testing.T) {
 	compressed := append([]byte{2 | point[64]&1}, point[1:33]...)
 	ecPublicKey := asn1.ObjectIdentifier{1, 2, 840, 10045, 2, 1}
 	p256 := asn1.ObjectIdentifier{1, 2, 840, 10045, 3, 1, 7}
+	large := new(big.Int).Lsh(big.NewInt(1), 3000)
+	exponent := marshal(t, []*big.Int{new(big.Int).SetBit(large, 0, 1), big.NewInt(1<<32 + 1)}).FullBytes
+	dsa := []any{asn1.ObjectIdentifier{1, 2, 840, 10040, 4, 1}, []*big.Int{large, big.NewInt(257), big.NewInt(2)}}
 	for name, der := range map[string][]byte{
+		"exponent":         withKey(t, leaf.Certificate[0], exponent, asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}, asn1.NullRawValue),
+		"DSA":              withKey(t, leaf.Certificate[0], marshal(t, large).FullBytes, dsa...),
 		"parameters":       withKey(t, leaf.Certificate[0], point, ecPublicKey, []int{1, 2, 3}),
 		"unknown curve":    withKey(t, leaf.Certificate[0], point, ecPublicKey, asn1.ObjectIdentifier{1, 3, 132, 0, 10}),
 		"compressed point": withKey(t, leaf.Certificate[0], compressed, ecPublicKey, p256),
@@ -216,11 +222,9 @@ func TestOwnKeyOfThePeer(t *testing.T) {
 	require.NoError(t, err)
 	refuses(t, ca, ca.issueWith(t, weak, nil, "example.test"), "an RSA key of 768 bits")
 
-	key, err := x509.MarshalPKIXPublicKey(&rsaKey(t).PublicKey)
-	require.NoError(t, err)
 	rsassaPSS := asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 10}
 	cert := ca.issue(t, "example.test")
-	cert.Certificate[0] = withKey(t, cert.Certificate[0], key, rsassaPSS)
+	cert.Certificate[0] = withKey(t, cert.Certificate[0], x509.MarshalPKCS1PublicKey(&rsaKey(t).PublicKey), rsassaPSS)
 	refuses(t, ca, cert, "neither RSA, ECDSA nor Ed25519")
 }
 

@@ -48,11 +48,20 @@ static int take_whole(struct gtls_bytes *from, unsigned char tag, struct gtls_by
 
 enum { SEQUENCE = 0x30, INTEGER = 2, OID = 6, BIT_STRING = 3, VERSION = 0xa0, UNCOMPRESSED = 4 };
 
-/* OpenSSL decodes these quickly: RSA and RSA-PSS; Ed25519 and Ed448; ML-DSA and SLH-DSA; DSA. */
+/* OpenSSL decodes these quickly: Ed25519 and Ed448; ML-DSA and SLH-DSA. */
 static int is_simple(struct gtls_bytes oid)
 {
-	return STARTS_WITH(oid, "\x2a\x86\x48\x86\xf7\x0d\x01\x01") || STARTS_WITH(oid, "\x2b\x65") ||
-	    STARTS_WITH(oid, "\x60\x86\x48\x01\x65\x03\x04\x03") || IS(oid, "\x2a\x86\x48\xce\x38\x04\x01");
+	return STARTS_WITH(oid, "\x2b\x65") || STARTS_WITH(oid, "\x60\x86\x48\x01\x65\x03\x04\x03");
+}
+
+/* RSA and RSA-PSS. A server's OpenSSL uses the key of a client before Go has an answer, and the time grows with
+ * the exponent. crypto/x509 knows exponents of 31 bits. */
+static int is_rsa(struct gtls_bytes oid, struct gtls_bytes bits)
+{
+	struct gtls_bytes unused, key, modulus, exponent;
+
+	return STARTS_WITH(oid, "\x2a\x86\x48\x86\xf7\x0d\x01\x01") && gtls_take(&bits, 1, &unused) && take_element(&bits, SEQUENCE, &key) &&
+	    take_element(&key, INTEGER, &modulus) && take_element(&key, INTEGER, &exponent) && exponent.n <= 4;
 }
 
 /* P-224, P-256, P-384, P-521 */
@@ -69,7 +78,7 @@ static int is_cheap_key(struct gtls_bytes key)
 	if (!take_element(&key, SEQUENCE, &algorithm) || !take_element(&algorithm, OID, &oid) || !take_element(&key, BIT_STRING, &bits))
 		return 0;
 	if (!IS(oid, "\x2a\x86\x48\xce\x3d\x02\x01"))
-		return is_simple(oid);
+		return is_simple(oid) || is_rsa(oid, bits);
 	return take_element(&algorithm, OID, &curve) && is_curve(curve) && bits.n > 1 && bits.p[1] == UNCOMPRESSED;
 }
 

@@ -45,6 +45,9 @@ func (s *shared) setCiphers(op string, cfg *Config) error {
 		}
 		list = strings.Join(tls12, ":")
 	}
+	if list == "" && cfg.MaxVersion != 0 && cfg.MaxVersion < tls.VersionTLS12 {
+		return badArgument(op, "MaxVersion, %s, has none of the default ciphers: set CipherList", tls.VersionName(cfg.MaxVersion))
+	}
 	return newErrorIf(op, C.gtls_ctx_ciphers(s.c, cStringOrNil(list), cStringOrNil(strings.Join(tls13, ":"))))
 }
 

@@ -75,7 +75,8 @@ type Config struct {
 
 	// MinVersion and MaxVersion bound the version of TLS. For MinVersion 0 means TLS 1.2, or
 	// what openssl.cnf demands if that is higher. For MaxVersion 0 means what openssl.cnf
-	// allows, or the highest version that OpenSSL has.
+	// allows, or the highest version that OpenSSL has. TLS 1.0 and 1.1 also need ciphers, which only
+	// CipherList can name, and OpenSSL 3 lets them pass at its security level 0: "HIGH:@SECLEVEL=0" for example.
 	MinVersion, MaxVersion uint16
 	// CipherSuites are the ids of cipher suites, most wanted first. The ids of TLS 1.3 choose
 	// among the suites of TLS 1.3, and the others among those of TLS 1.2 and below. If no id

@@ -61,6 +61,7 @@ func TestBadServerConfig(t *testing.T) {
 		"a CA that is nil":      {Certificates: certs, ClientAuth: tls.RequireAndVerifyClientCert, ClientCACertificates: []*x509.Certificate{nil}},
 		"MinVersion":            {Certificates: certs, MinVersion: 7},
 		"MaxVersion below":      {Certificates: certs, MaxVersion: tls.VersionTLS11},
+		"old, without ciphers":  {Certificates: certs, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11},
 		"NextProtos":            {Certificates: certs, NextProtos: []string{""}},
 		"long NextProtos":       {Certificates: certs, NextProtos: []string{strings.Repeat("x", 256)}},
 	} {

@@ -80,7 +80,8 @@
 //	PreferServerCipherSuites       none                      a server always prefers its own order
 //	CurvePreferences               the same                  the order matters; what OpenSSL does not have is left out; with
 //	                                                         TLS 1.2 it must have the curve of an ECDSA certificate
-//	MinVersion, MaxVersion         the same                  0 is TLS 1.2, and what openssl.cnf says
+//	MinVersion, MaxVersion         the same                  0 is TLS 1.2, and what openssl.cnf says; TLS 1.1 and below also need
+//	                                                         a CipherList
 //	SessionTicketsDisabled         the same
 //	SessionTicketKey               none                      deprecated; SetSessionTicketKeys is there
 //	SetSessionTicketKeys           of Context                servers with different demands on clients do not share sessions

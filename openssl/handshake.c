@@ -287,7 +287,7 @@ int gtls_conn_follow(struct gtls_conn *c, struct gtls_ctx *ctx)
 }
 
 /* Free removes the descriptor, and with it what is pending. So while something is pending on the
- * loop's thread, the bufferevent and its lock exist. */
+ * loop's thread, the bufferevent and its lock exist. An answer that comes after HandshakeTimeout is dropped. */
 int gtls_conn_waits(struct gtls_conn *c, unsigned id)
 {
 	int waits;
@@ -295,7 +295,7 @@ int gtls_conn_waits(struct gtls_conn *c, unsigned id)
 	if (!c->ask.pending)
 		return 0;
 	gtls_lock(c);
-	waits = c->ask.pending && c->ask.id == id && !c->failed;
+	waits = c->ask.pending && c->ask.id == id && !c->failed && !c->guard.gave_up;
 	gtls_unlock(c);
 	return waits;
 }

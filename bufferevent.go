@@ -59,7 +59,6 @@ type BufferEvent struct {
 
 	endpoints atomic.Pointer[endpoints] // the addresses of a socket that is, or was, connected, or connects
 	served    *served                   // a connection of a Server, or a filter on one; else nil
-	host      sync.Mutex                // held while the package of the door is told the host of a connect
 	dialing   sync.Mutex
 	dial      *dial // a ConnectHostname that is under way, or nil
 }

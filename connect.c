@@ -313,19 +313,26 @@ static int64_t may_connect(const struct glev_bev *r)
 		return GLEV_WRONG_LOOP;
 	if (fd < 0 || (r->owns & GLEV_OWNS_ATTEMPT))
 		return 0;
-	if (is_connected(fd))
-		return -EISCONN;
-	return r->door && (r->link == GLEV_CONNECTING || r->link == GLEV_TRYING) && is_connecting(fd) ? -EALREADY : 0;
+	/* In this order: a connect that is in progress may end in between. */
+	if (r->door && (r->link == GLEV_CONNECTING || r->link == GLEV_TRYING) && is_connecting(fd))
+		return -EALREADY;
+	return is_connected(fd) ? -EISCONN : 0;
 }
 
-int64_t glev_bev_may_connect(struct glev_bev *r)
+int64_t glev_bev_hold_to_connect(struct glev_bev *r)
 {
 	int64_t rc;
 
 	GLEV_ENTER(r);
 	rc = may_connect(r);
-	glev_bev_unlock(r);
+	if (rc < 0)
+		glev_bev_unlock(r);
 	return rc;
+}
+
+void glev_bev_release(struct glev_bev *r)
+{
+	glev_bev_unlock(r);
 }
 
 /*

@@ -43,17 +43,15 @@ func (b *BufferEvent) Connect(network, address string) error {
 	if a.family != C.AF_UNIX {
 		host, _, _ = net.SplitHostPort(address)
 	}
-	err = b.toHost(op, host, func() error {
-		// A process that is started meanwhile must not inherit the socket.
-		syscall.ForkLock.RLock()
-		defer syscall.ForkLock.RUnlock()
-		return b.redial(op, nil, func() C.int64_t {
-			rc := C.glev_bev_connect(b.c, &a)
-			if rc >= 0 {
-				b.connectsTo(&a)
-			}
-			return rc
-		})
+	// A process that is started meanwhile must not inherit the socket.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	err = b.redialTo(op, host, nil, func() C.int64_t {
+		rc := C.glev_bev_connect(b.c, &a)
+		if rc >= 0 {
+			b.connectsTo(&a)
+		}
+		return rc
 	})
 	if e, ok := err.(*Error); ok {
 		if errno, ok := e.Err.(syscall.Errno); ok { // the system's
@@ -61,23 +59,6 @@ func (b *BufferEvent) Connect(network, address string) error {
 		}
 	}
 	return err
-}
-
-// toHost calls connect, which connects to host. Before, it tells the package that made the socket the host. If
-// two goroutines connect at once, the host of the call that is refused must not replace the other one.
-func (b *BufferEvent) toHost(op, host string, connect func() error) error {
-	if b.door == nil || b.door.Dial == nil || b.filter != nil {
-		return connect()
-	}
-	b.host.Lock()
-	defer b.host.Unlock()
-	if _, err := b.do(op, func() C.int64_t { return C.glev_bev_may_connect(b.c) }); err != nil {
-		return err
-	}
-	if err := b.door.Dial(op, host); err != nil {
-		return err
-	}
-	return connect()
 }
 
 // FD returns the descriptor, or -1 if there is none. The caller may set socket options
@@ -264,9 +245,7 @@ func (b *BufferEvent) ConnectHostname(dns *DNSBase, network, host string, port i
 	defer b.leave()
 	d := &dial{b: b, base: b.base, port: port}
 	d.base.keep(1)
-	if err := b.toHost(op, host, func() error {
-		return b.redial(op, d, func() C.int64_t { return C.glev_bev_dial(b.c) })
-	}); err != nil {
+	if err := b.redialTo(op, host, d, func() C.int64_t { return C.glev_bev_dial(b.c) }); err != nil {
 		d.stop()
 		return err
 	}
@@ -457,6 +436,31 @@ func (b *BufferEvent) redial(op string, d *dial, call func() C.int64_t) error {
 		return rc
 	})
 	old.stop()
+	return err
+}
+
+// redialTo is redial to a host. The package that made the socket is told the host before. A connect that is refused
+// must leave the host of the one that goes on, and its handshake may begin at any time, so the lock is held from the
+// question whether a connect is possible to the connect itself.
+func (b *BufferEvent) redialTo(op, host string, d *dial, connect func() C.int64_t) error {
+	if b.door == nil || b.door.Dial == nil || b.filter != nil {
+		return b.redial(op, d, connect)
+	}
+	var refused error
+	err := b.redial(op, d, func() C.int64_t {
+		rc := C.glev_bev_hold_to_connect(b.c)
+		if rc < 0 {
+			return rc
+		}
+		defer C.glev_bev_release(b.c)
+		if refused = b.door.Dial(op, host); refused != nil {
+			return -C.int64_t(syscall.EINVAL)
+		}
+		return connect()
+	})
+	if refused != nil {
+		return refused
+	}
 	return err
 }
 

@@ -342,8 +342,9 @@ int64_t glev_bev_receive(struct glev_bev *r, char *p, size_t n);
 
 /* --- connect.c ----------------------------------------------------------- */
 
-/* Whether Connect is possible now. */
-int64_t glev_bev_may_connect(struct glev_bev *r);
+/* Takes the lock if a connect is possible now, and glev_bev_release gives it back. */
+int64_t glev_bev_hold_to_connect(struct glev_bev *r);
+void glev_bev_release(struct glev_bev *r);
 int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a);
 /* Begins to connect by name: Go looks the name up, and then tries one address
  * after the other. */

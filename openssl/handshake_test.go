@@ -581,7 +581,7 @@ func TestConnectAtOnce(t *testing.T) {
 	ca := newAuthority(t)
 	base, ctx := newLoop(t), client(t, &openssl.Config{RootCAs: ca.pool()})
 	port := listenOn(t, "0.0.0.0", &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}}, sendBack).Port
-	for range 1000 {
+	for range 500 {
 		conn := newSocket(t, ctx, base, -1)
 		_, events := watch(t, conn)
 		start, another := make(chan struct{}), make(chan error)

@@ -298,8 +298,12 @@ static int is_connected(int fd)
 static int is_connecting(int fd)
 {
 	struct pollfd p = {fd, POLLIN | POLLOUT, 0};
+	int n;
 
-	return poll(&p, 1, 0) == 0;
+	do
+		n = poll(&p, 1, 0);
+	while (n < 0 && errno == EINTR);
+	return n == 0;
 }
 
 /* A connect by name that is under way will be ended, and its socket closed if it is ours. */

@@ -453,10 +453,14 @@ func (b *BufferEvent) redialTo(op, host string, d *dial, connect func() C.int64_
 			return rc
 		}
 		defer C.glev_bev_release(b.c)
-		if refused = b.door.Dial(op, host); refused != nil {
+		undo, err := b.door.Dial(op, host)
+		if refused = err; err != nil {
 			return -C.int64_t(syscall.EINVAL)
 		}
-		return connect()
+		if rc = connect(); rc < 0 {
+			undo()
+		}
+		return rc
 	})
 	if refused != nil {
 		return refused

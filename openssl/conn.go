@@ -261,18 +261,18 @@ func (c *Conn) setName(op, name string) error {
 }
 
 // expect makes host the name that the server must have, unless the context has a ServerName. The
-// root package calls it before it connects to host.
-func (c *Conn) expect(op, host string) error {
+// root package calls it before it connects to host, and undo if it cannot connect.
+func (c *Conn) expect(op, host string) (undo func(), err error) {
 	if c.ctx.server || c.named {
-		return nil
+		return func() {}, nil
 	}
 	if host == "" && c.ctx.trust.verified {
-		return badArgument(op, "the server's name is not known: set ServerName or InsecureSkipVerify")
+		return nil, badArgument(op, "the server's name is not known: set ServerName or InsecureSkipVerify")
 	}
 	if err := checkServerName(op, host); err != nil {
-		return err
+		return nil, err
 	}
-	var err error
+	before := c.name.Load()
 	if _, refused := adopt.Call(c.BufferEvent, op, func() int64 {
 		rc := int64(C.gtls_conn_may_connect(c.c))
 		if rc == 0 {
@@ -280,9 +280,22 @@ func (c *Conn) expect(op, host string) error {
 		}
 		return rc
 	}); refused != nil {
-		return refused
+		return nil, refused
 	}
-	return err
+	undo = func() { c.restoreName(op, before) }
+	if err != nil {
+		undo()
+	}
+	return undo, err
+}
+
+func (c *Conn) restoreName(op string, name *string) {
+	if name != nil {
+		_ = c.setName(op, *name) // as it was set before
+		return
+	}
+	_ = c.setName(op, "")
+	c.name.Store(nil)
 }
 
 // --- events ---------------------------------------------------------------------

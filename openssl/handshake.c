@@ -167,7 +167,7 @@ static int is_readable(const struct gtls_conn *c)
 {
 	struct pollfd p = {c->wire.fd, POLLIN, 0};
 
-	return poll(&p, 1, 0) != 0;
+	return poll(&p, 1, 0) > 0;
 }
 
 /* Whether a server has to wait until its client sends something. OpenSSL allocates 40 KiB when the

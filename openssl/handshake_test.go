@@ -575,6 +575,22 @@ func TestConnectAfterConnectHostnameOfADescriptor(t *testing.T) {
 	conn.Free()
 }
 
+// The host of a connect that cannot begin is forgotten.
+func TestConnectThatCannotBegin(t *testing.T) {
+	ca := newAuthority(t)
+	base := newLoop(t)
+	conn := newSocket(t, client(t, &openssl.Config{RootCAs: ca.pool()}), base, -1)
+	_, events := watch(t, conn)
+	fd, socket := testutil.TCPPair(t)
+	assert.Error(t, conn.Connect("tcp", "255.255.255.255:1"))
+	failed := handshakeOf(tls.Server(socket, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "255.255.255.255")}}))
+	testutil.OnLoop(t, base, func() { assert.NoError(t, conn.SetFD(fd)) })
+	assert.True(t, as[x509.HostnameError](testutil.Receive(t, events).err))
+	conn.Free()
+	assert.NoError(t, socket.Close())
+	<-failed
+}
+
 // If two goroutines connect at once, one call is refused, and its host is not the name that the server's certificate
 // must have.
 func TestConnectAtOnce(t *testing.T) {

@@ -113,8 +113,9 @@ type Kind struct {
 	Owner any
 	// Dial is a Go function that is called before Connect and ConnectHostname. op is the function
 	// of libevent that is meant, and host is the host that the user connects to, or "" if the
-	// address has none. If Dial returns an error, nothing is connected to.
-	Dial func(op, host string) error
+	// address has none. The lock is held. If Dial returns an error, nothing is connected to. If the
+	// connect is refused after Dial, undo is called.
+	Dial func(op, host string) (undo func(), err error)
 
 	// Event translates an event: what, errno and codes are what libevent and Codes have
 	// reported. It returns what the event closure is called with, or 0 to drop the event, and

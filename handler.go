@@ -142,20 +142,32 @@ func (s *handling) read(b *BufferEvent) {
 		_ = b.Input().Drain(b.Input().Len())
 		return
 	}
-	s.Read(b)
-	if to := s.into; to.MaxOutput > 0 && to.waiter == nil && to.b.Output().Len() > to.MaxOutput {
-		_ = b.Disable(EvRead)
-		to.waiter = s
-		_ = to.watch(true)
-		to.resume() // perhaps another goroutine has written it since
+	if !s.keeps(s.Read) {
+		return
 	}
+	to := s.into
+	if to.MaxOutput <= 0 || to.waiter != nil || to.b.Output().Len() <= to.MaxOutput {
+		return
+	}
+	if to.watch(true) != nil { // freed, or a filter was put on it
+		return
+	}
+	_ = b.Disable(EvRead)
+	to.waiter = s
+	to.resume() // perhaps another goroutine has written it since
+}
+
+// keeps calls a closure of the program. It returns false if that has set other closures: then the connection is theirs.
+func (s *handling) keeps(closure func(*BufferEvent)) bool {
+	before := s.b.closures.Load()
+	closure(s.b)
+	return s.b.closures.Load() == before
 }
 
 func (s *handling) written(b *BufferEvent) {
-	if s.Written != nil {
-		s.Written(b)
+	if s.Written == nil || s.keeps(s.Written) {
+		s.resume()
 	}
-	s.resume()
 }
 
 func (s *handling) resume() {
@@ -172,8 +184,11 @@ func (s *handling) resume() {
 
 // event calls one closure for each kind of event. After an error nothing else matters.
 func (s *handling) event(b *BufferEvent, what Events) {
-	if what&EventConnected != 0 && s.Connected != nil {
-		s.Connected(b)
+	if what&EventConnected != 0 && s.Connected != nil && !s.keeps(s.Connected) {
+		if theirs := b.closures.Load().event; theirs != nil && what != EventConnected && b.isOpen() {
+			theirs(b, what&^EventConnected)
+		}
+		return
 	}
 	if what&EventError != 0 {
 		s.fail(b, b.Err())
@@ -218,13 +233,13 @@ func (s *handling) end(b *BufferEvent) {
 	if s.End != nil {
 		s.End(b)
 	} else {
-		flush(b)
+		flush(b, flushLimit)
 	}
 }
 
 // flush frees a connection when its output is written.
-func flush(b *BufferEvent) {
-	if b.isOpen() && b.FreeAfterFlush(flushLimit) != nil {
+func flush(b *BufferEvent, limit time.Duration) {
+	if b.isOpen() && b.FreeAfterFlush(limit) != nil {
 		b.Free()
 	}
 }

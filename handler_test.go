@@ -176,6 +176,43 @@ func TestHandlerBoundsTheOutput(t *testing.T) {
 	}
 }
 
+// A Read that passes the connection on may leave more output than MaxOutput. Its Handler does not come back.
+func TestHandlerPassesTheConnectionOn(t *testing.T) {
+	for name, pass := range map[string]func(t *testing.T, b *libevent.BufferEvent){
+		"to a Handler": func(t *testing.T, b *libevent.BufferEvent) {
+			assert.NoError(t, b.Handle(libevent.Handler{Read: testutil.Mirror}))
+		},
+		"to closures": func(t *testing.T, b *libevent.BufferEvent) {
+			assert.NoError(t, b.SetCallbacks(testutil.Mirror, nil, nil))
+		},
+		"to a filter": func(t *testing.T, b *libevent.BufferEvent) {
+			filter, err := libevent.NewFilter(b, nil, nil, libevent.OptCloseOnFree)
+			assert.NoError(t, err)
+			assert.NoError(t, filter.Handle(libevent.Handler{Read: testutil.Mirror}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := testutil.NewBase(t)
+			bev, peer := testutil.NewSocket(t, base, 0)
+			answer := testutil.Noise(8 << 20)
+			require.NoError(t, bev.Handle(libevent.Handler{Read: func(b *libevent.BufferEvent) {
+				assert.NoError(t, b.Input().Drain(1))
+				_, err := b.Write(answer)
+				assert.NoError(t, err)
+				pass(t, b)
+			}}))
+			testutil.Background(t, base)
+			_, err := peer.Write([]byte("x"))
+			require.NoError(t, err)
+			got := make([]byte, len(answer))
+			_, err = io.ReadFull(peer, got)
+			require.NoError(t, err)
+			testutil.Same(t, answer, got)
+			assert.Equal(t, "next", testutil.Say(t, peer, "next"))
+		})
+	}
+}
+
 // The output of a filter does not grow in the bufferevents below either.
 func TestHandlerBoundsTheOutputOfAFilter(t *testing.T) {
 	base := testutil.NewBase(t)

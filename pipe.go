@@ -7,14 +7,19 @@ package libevent
 import (
 	"errors"
 	"os"
+	"time"
 )
 
-// maxPiped bounds what waits for one side of a Pipe.
-const maxPiped = 512 << 10
+const (
+	// maxPiped bounds what waits for one side of a Pipe.
+	maxPiped = 512 << 10
+	// pipeLimit is how long a side of a Pipe may take to read its rest.
+	pipeLimit = 10 * time.Minute
+)
 
 // Pipe forwards what each of two connections sends to the other one, until both have ended,
-// and then frees both. The bytes are moved, and Go does not see them. Both connections must be
-// on the same base. They may still be connecting, and may speak TLS. If Pipe returns an error,
+// and then frees both, each when its output is written, after 10 minutes at the latest. The
+// bytes are moved, and Go does not see them. Both connections must be on the same base. They may still be connecting, and may speak TLS. If Pipe returns an error,
 // they stay the caller's.
 //
 // When more than 512 KiB wait for a side that does not read, Pipe stops reading from the other
@@ -83,7 +88,7 @@ func (p *piping) side(i int, b *BufferEvent) *handling {
 		p.since[i].heard, p.since[1-i].heard = false, true
 		switch err := s.into.b.WriteBuffer(c.Input()); {
 		case errors.Is(err, ErrClosed):
-			flush(c)
+			flush(c, pipeLimit)
 		case err != nil:
 			c.Free()
 			s.into.b.Free()
@@ -94,8 +99,8 @@ func (p *piping) side(i int, b *BufferEvent) *handling {
 		if !s.into.ended && s.into.b.CloseWrite() == nil {
 			return
 		}
-		flush(c)
-		flush(s.into.b)
+		flush(c, pipeLimit)
+		flush(s.into.b, pipeLimit)
 	}
 	s.Error = func(c *BufferEvent, err error) {
 		if p.failed != nil {
@@ -103,7 +108,7 @@ func (p *piping) side(i int, b *BufferEvent) *handling {
 		}
 		c.Free()
 		if s.ended {
-			flush(s.into.b)
+			flush(s.into.b, pipeLimit)
 		} else {
 			s.into.b.Free()
 		}
@@ -126,7 +131,7 @@ func (s *handling) takeAlong(other *BufferEvent) {
 	}
 	s.b.AfterFree(func() {
 		if other.isOpen() {
-			_ = other.Base().Post(func() { flush(other) })
+			_ = other.Base().Post(func() { flush(other, pipeLimit) })
 		}
 	})
 }

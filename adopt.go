@@ -124,20 +124,21 @@ func newOfKind(base any, opts uint32, under any, kind *adopt.Kind) (any, error) 
 		}
 	}
 	door := C.struct_glev_door{
-		arg:      kind.Arg,
-		make:     (*[0]byte)(kind.Make),
-		quiet:    (*[0]byte)(kind.Quiet),
-		gone:     (*[0]byte)(kind.Gone),
-		codes:    (*[0]byte)(kind.Codes),
-		shutdown: (*[0]byte)(kind.Shutdown),
-		start:    (*[0]byte)(kind.Start),
-		is_open:  (*[0]byte)(kind.IsOpen),
-		socket:   (*[0]byte)(kind.Socket),
-		begin:    (*[0]byte)(kind.Begin),
-		end:      (*[0]byte)(kind.End),
-		recv:     (*[0]byte)(kind.Recv),
-		pending:  (*[0]byte)(kind.Pending),
-		send:     (*[0]byte)(kind.Send),
+		arg:       kind.Arg,
+		make:      (*[0]byte)(kind.Make),
+		quiet:     (*[0]byte)(kind.Quiet),
+		gone:      (*[0]byte)(kind.Gone),
+		codes:     (*[0]byte)(kind.Codes),
+		shutdown:  (*[0]byte)(kind.Shutdown),
+		start:     (*[0]byte)(kind.Start),
+		is_linked: (*[0]byte)(kind.IsLinked),
+		is_open:   (*[0]byte)(kind.IsOpen),
+		socket:    (*[0]byte)(kind.Socket),
+		begin:     (*[0]byte)(kind.Begin),
+		end:       (*[0]byte)(kind.End),
+		recv:      (*[0]byte)(kind.Recv),
+		pending:   (*[0]byte)(kind.Pending),
+		send:      (*[0]byte)(kind.Send),
 	}
 	plain := cBool(b.plainIO || Options(opts)&OptPlainIO != 0)
 	bev, err := b.takeOver(op, Options(opts), below, func(n *newcomer) C.int64_t {

@@ -544,6 +544,10 @@ void glev_bev_end_dial(struct glev_bev *r);
 int glev_bev_start(struct glev_bev *r, int again);
 /* A filter was freed. If it has not told yet that the connection is there, has that told. */
 void glev_bev_tell_open(struct glev_bev *r);
+/* A door on top of another bufferevent tells of its connection only when its handshake is done. Before an
+ * event, this finds out whether the connection below was there already: then the event is not one of an
+ * attempt to connect. With the locks of the stack. */
+void glev_bev_find_link(struct glev_bev *r);
 /* The connection is there. */
 void glev_bev_open(struct glev_bev *r);
 /* The connect has failed. */

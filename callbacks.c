@@ -473,6 +473,7 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) && carrier->door && carrier->door->codes)
 		ncodes = carrier->door->codes(carrier->bev, codes, GLEV_CODES);
 	glev_stack_lock(r);
+	glev_bev_find_link(r);
 	r->owed.err = 0;
 	flushing = glev_bev_is_flushing(r);
 	connecting = glev_bev_connection_is_due(carrier);

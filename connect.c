@@ -33,16 +33,17 @@ int glev_bev_prepare_fd(int fd, int *stream)
 	return evutil_make_socket_nonblocking(fd) < 0 ? -errno : 0;
 }
 
-static int tell_door(struct glev_bev *r, int rc)
+static int tell_doors(struct glev_bev *r, int rc)
 {
-	if (r->door && r->door->socket)
-		r->door->socket(r->bev);
+	for (; r; r = r->stack.above)
+		if (r->door && r->door->socket)
+			r->door->socket(r->bev);
 	return rc;
 }
 
 int glev_bev_give_fd(struct glev_bev *r, int fd)
 {
-	return tell_door(r, bufferevent_setfd(r->bev, fd));
+	return tell_doors(r, bufferevent_setfd(r->bev, fd));
 }
 
 int64_t glev_bev_fd(struct glev_bev *r)
@@ -105,10 +106,23 @@ static void stay_at_descriptor(struct glev_bev *r)
 	glev_settle(r);
 }
 
+/* The connect has failed for which the handshake of a door above has waited. It waits for this one, and reads then,
+ * which libevent does not after an error. */
+static void link_above(struct glev_bev *r)
+{
+	for (r = r->stack.above; r; r = r->stack.above) {
+		if (!r->door || r->link != GLEV_UNLINKED)
+			continue;
+		r->link = GLEV_CONNECTING;
+		glev_settle_enable(r->stack.under, EV_READ | EV_WRITE);
+	}
+}
+
 /* Called after libevent has got another descriptor. A CloseWrite was one of the old descriptor. */
 static void enter_descriptor(struct glev_bev *r, int link)
 {
 	r->link = (int8_t)link;
+	link_above(r);
 	r->stack.started = 1;
 	r->ending.shut = 0;
 	restore_priority(r);
@@ -368,7 +382,7 @@ static int64_t start_connect(struct glev_bev *r, const struct sockaddr *sa, int 
 	case EINTR:
 		/* With NULL libevent waits for a connect that has begun. It sets the
 		 * descriptor again. */
-		return tell_door(r, bufferevent_socket_connect(r->bev, NULL, 0)) < 0 ? -EIO : 0;
+		return tell_doors(r, bufferevent_socket_connect(r->bev, NULL, 0)) < 0 ? -EIO : 0;
 	case 0:
 	case ECONNREFUSED:
 		connected_at_once(r, err);
@@ -397,7 +411,7 @@ int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a)
 		if (rc == 0) {
 			enter_descriptor(r, GLEV_CONNECTING);
 			glev_bev_start(r, 1);
-		} else {
+				} else {
 			stay_at_descriptor(r);
 		}
 	}
@@ -412,6 +426,25 @@ void glev_bev_open(struct glev_bev *r)
 	r->fast.spilled = 0;
 	restore_priority(r);
 	glev_settle(r);
+}
+
+void glev_bev_find_link(struct glev_bev *r)
+{
+	struct glev_bev *bottom = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
+
+	if (carrier != bottom && carrier->door && carrier->door->is_linked && glev_bev_connection_is_due(bottom) &&
+	    carrier->door->is_linked(carrier->bev))
+		glev_bev_open(bottom);
+}
+
+int glev_bev_is_linked(struct glev_bev *r)
+{
+	int yes;
+
+	glev_bev_lock(r);
+	yes = r->link == GLEV_OPEN;
+	glev_bev_unlock(r);
+	return yes;
 }
 
 void glev_bev_unlink(struct glev_bev *r)
@@ -439,7 +472,7 @@ int64_t glev_bev_dial(struct glev_bev *r)
 	if (rc == 0) {
 		leave_descriptor(r);
 		enter_descriptor(r, GLEV_LOOKING_UP);
-	}
+		}
 	glev_bev_unlock(r);
 	return rc;
 }

@@ -494,7 +494,7 @@ func (b *BufferEvent) dialled(what Events, cause error) (Events, error) {
 	if d.looksUp() { // the event was due before d began
 		return 0, nil
 	}
-	if what&EventConnected == 0 {
+	if what&EventConnected == 0 && C.glev_bev_is_linked(b.c) == 0 {
 		if what&EventTimeout != 0 {
 			cause = b.located(&Error{Op: "connect", Err: os.ErrDeadlineExceeded})
 		}

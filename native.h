@@ -355,6 +355,8 @@ int64_t glev_bev_try(struct glev_bev *r, const struct glev_addr *a);
 int64_t glev_bev_give_up(struct glev_bev *r, int tell);
 /* Whether a dial goes on. */
 int glev_bev_dialing(struct glev_bev *r);
+/* Whether there is a connection. */
+int glev_bev_is_linked(struct glev_bev *r);
 int64_t glev_bev_fd(struct glev_bev *r);
 int64_t glev_bev_addr(struct glev_bev *r, int peer, struct glev_addr *a);
 int64_t glev_bev_addrs(struct glev_bev *r, struct glev_addr a[2]);
@@ -421,6 +423,7 @@ struct glev_door {
 	int (*codes)(struct bufferevent *, unsigned long *, int);
 	int (*shutdown)(struct bufferevent *);
 	void (*start)(struct bufferevent *);
+	int (*is_linked)(struct bufferevent *);
 	int (*is_open)(struct bufferevent *);
 	void (*socket)(struct bufferevent *);
 	int (*begin)(struct bufferevent *);

@@ -181,6 +181,13 @@ void gtls_start(struct bufferevent *bev)
 		event_active(&bev->ev_write, EV_WRITE, 0);
 }
 
+int gtls_is_linked(struct bufferevent *bev)
+{
+	struct gtls_conn *c = gtls_conn_of(bufferevent_openssl_get_ssl(bev));
+
+	return c->under.bev && gtls_under_is_linked(c);
+}
+
 int gtls_is_open(struct bufferevent *bev)
 {
 	return gtls_conn_of(bufferevent_openssl_get_ssl(bev))->open;

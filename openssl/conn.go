@@ -113,7 +113,7 @@ const readAhead = 64 << 10
 
 // NewFilter puts TLS on another bufferevent. It accepts if c is the context of a server, and
 // connects if c is the context of a client. If under is not connected yet, the handshake waits for
-// that. The connection owns under until the connection is freed, and gives it a read watermark of
+// that, and a ConnectHostname of under ends with the first address that takes the connection. The connection owns under until the connection is freed, and gives it a read watermark of
 // 64 KiB, which under keeps. With OptCloseOnFree under is freed with the connection.
 // Loop goroutine only with OptLoopOnly, or any goroutine while no loop runs. Wraps
 // bufferevent_openssl_filter_new.
@@ -189,6 +189,7 @@ func (c *Conn) kind() *adopt.Kind {
 		Codes:    unsafe.Pointer(C.gtls_codes),
 		Shutdown: unsafe.Pointer(C.gtls_shutdown),
 		Start:    unsafe.Pointer(C.gtls_start),
+		IsLinked: unsafe.Pointer(C.gtls_is_linked),
 		IsOpen:   unsafe.Pointer(C.gtls_is_open),
 		Owner:    c,
 		Dial:     c.expect,
@@ -310,7 +311,7 @@ func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, er
 	}
 	state := C.gtls_conn_event(c.c, C.short(native), C.int(errno))
 	what := libevent.Events(native)
-	if state.open == 0 && what&(libevent.EventEOF|libevent.EventError) != 0 && !c.ctx.server {
+	if state.open == 0 && state.begun != 0 && what&(libevent.EventEOF|libevent.EventError) != 0 && !c.ctx.server {
 		c.ctx.sessions.forget(c.serverName(), c.offered.Swap(nil))
 		C.gtls_conn_set_session(c.c, nil)
 	}

@@ -108,6 +108,7 @@ struct gtls_under {
 	void *arg;
 	struct evbuffer_cb_entry *in_cb;
 	int busy;                /* OpenSSL is at work, and changes its buffers */
+	int8_t linked;           /* there is, or was, a connection */
 	short end;               /* the end of its reading, which waits until its input is read, or 0 */
 	int end_err;             /* the errno of that */
 	size_t own;              /* bytes of OpenSSL's own that may still wait there */
@@ -338,6 +339,10 @@ int gtls_under_read(struct gtls_conn *c, BIO *bio, void *p, int n);
 int gtls_under_write(struct gtls_conn *c, BIO *bio, const void *p, int n, int is_data);
 /* Has libevent start or continue the handshake of a filter, in the loop's next turn. */
 void gtls_under_wake(struct gtls_conn *c);
+/* There is another descriptor at the bottom, or none. Locked. */
+void gtls_under_socket(struct gtls_conn *c);
+/* Whether there is, or was, a connection below. Locked. */
+int gtls_under_is_linked(struct gtls_conn *c);
 
 /* --- callbacks.c ----------------------------------------------------------- */
 

@@ -106,8 +106,9 @@ struct gtls_event gtls_conn_event(struct gtls_conn *c, short what, int err)
 	if (failed && (what & BEV_EVENT_EOF))
 		what |= BEV_EVENT_ERROR;
 	e.close_notify = (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN) && !failed;
+	e.begun = !SSL_in_before(c->ssl) && (!c->under.bev || gtls_under_is_linked(c));
 	e.open = c->open;
-	e.nothing_received = !c->open && (SSL_in_before(c->ssl) || BIO_number_read(bio) == c->wire.read_before);
+	e.nothing_received = !c->open && (!e.begun || BIO_number_read(bio) == c->wire.read_before);
 	e.gave_up = c->guard.gave_up;
 	e.failed_before = c->failed;
 	e.refused = c->decided == GTLS_NO;

@@ -142,7 +142,8 @@ enum {
 /* What the connection knows when libevent reports an event. */
 struct gtls_event {
 	int close_notify;     /* the peer has sent close_notify */
-	int open;             /* the handshake is done */
+	int begun;            /* the handshake has begun, and something may have been sent */
+	int open;             /* it is done */
 	int nothing_received; /* it is not, and the peer has not sent a byte */
 	int gave_up;          /* why the connection ends: one of these, or 0 */
 	int failed_before;    /* an error of this connection was reported already */
@@ -249,6 +250,7 @@ void gtls_gone(void *arg);
 void gtls_quiet(struct bufferevent *bev);
 int gtls_shutdown(struct bufferevent *bev);
 void gtls_start(struct bufferevent *bev);
+int gtls_is_linked(struct bufferevent *bev);
 int gtls_is_open(struct bufferevent *bev);
 /* event.c */
 int gtls_codes(struct bufferevent *bev, unsigned long *codes, int n);

@@ -102,6 +102,42 @@ int gtls_under_write(struct gtls_conn *c, BIO *bio, const void *p, int n, int is
 
 /* --- callbacks ------------------------------------------------------------------ */
 
+/* Whether what is below has its connection. A descriptor that is no socket has nothing to connect. */
+static int is_connected(struct bufferevent *bev)
+{
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof(peer);
+	struct bufferevent *below;
+	SSL *ssl;
+
+	for (;; bev = below) {
+		if ((ssl = bufferevent_openssl_get_ssl(bev)) != NULL)
+			return SSL_is_init_finished(ssl);
+		if ((below = bufferevent_get_underlying(bev)) == NULL)
+			break;
+	}
+	if (bufferevent_getfd(bev) < 0)
+		return bufferevent_pair_get_partner(bev) != NULL;
+	return getpeername(bufferevent_getfd(bev), (struct sockaddr *)&peer, &len) == 0 || errno != ENOTCONN;
+}
+
+/* The failure of an attempt to connect has stopped the timer of the handshake. */
+static void link_up(struct gtls_conn *c)
+{
+	c->under.linked = 1;
+	if (!c->open && !SSL_in_before(c->ssl) && !c->guard.running)
+		gtls_guard_start(c);
+}
+
+/* OpenSSL begins before there is a connection below. What it has written waits there, for the next address if this
+ * one fails. So such a failure is not one of TLS, and the failure of the next one is told as well. */
+int gtls_under_is_linked(struct gtls_conn *c)
+{
+	if (!c->under.linked && is_connected(c->under.bev))
+		link_up(c);
+	return c->under.linked;
+}
+
 static void call_later(struct bufferevent *bev, short what)
 {
 	bufferevent_trigger(bev, what, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
@@ -112,6 +148,7 @@ static void on_read(struct bufferevent *bev, void *arg)
 	struct gtls_conn *c = arg;
 
 	gtls_lock(c);
+	gtls_under_is_linked(c);
 	if (c->under.busy)
 		call_later(bev, EV_READ);
 	else if (!c->guard.gave_up || c->guard.gave_up == GTLS_TIMED_OUT) /* libevent is to meet the failure */
@@ -125,6 +162,7 @@ static void on_write(struct bufferevent *bev, void *arg)
 	struct gtls_conn *c = arg;
 
 	gtls_lock(c);
+	gtls_under_is_linked(c);
 	if (c->under.busy)
 		call_later(bev, EV_WRITE);
 	else
@@ -186,6 +224,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 		gtls_unlock(c);
 		return;
 	}
+	if ((what & BEV_EVENT_CONNECTED) && !c->under.linked)
+		link_up(c);
 	what = for_libevent(c, what, err);
 	/* A socket turns reading off by itself at its end. Without this TLS would fail each
 	 * time that libevent lets it read, also when libevent does so because writing on
@@ -197,6 +237,12 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 		c->under.event(bev, what, c->under.arg);
 	gtls_under_intercept(c);
 	gtls_unlock(c);
+}
+
+void gtls_under_socket(struct gtls_conn *c)
+{
+	if (!c->under.linked)
+		c->failed = c->told_end = 0;
 }
 
 /* --- making, freeing, handshake -------------------------------------------------- */

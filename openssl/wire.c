@@ -524,6 +524,10 @@ void gtls_socket(struct bufferevent *bev)
 	struct gtls_conn *c = conn_of(bev);
 	struct gtls_wire *w = &c->wire;
 
+	if (c->under.bev) {
+		gtls_under_socket(c);
+		return;
+	}
 	if (SSL_renegotiate_pending(c->ssl)) {
 		keep_socket(c);
 		return;

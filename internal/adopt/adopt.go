@@ -60,17 +60,22 @@ type Kind struct {
 	Shutdown unsafe.Pointer
 	// Start has the handshake start, or go on, in the loop's next turn. It is called when the user
 	// sets closures or enables a direction, when there is another descriptor, and for
-	// FreeAfterFlush. The handshake may have ended already, or have no descriptor yet. The
+	// FreeAfterFlush. The handshake may have ended already, or have no connection yet. The
 	// bufferevent below was enabled before.
 	//
 	//	void (*)(struct bufferevent *)
 	Start unsafe.Pointer
+	// IsLinked reports, for a bufferevent on another one, whether that one is, or was, connected. Then a
+	// failure is not one of the connect below.
+	//
+	//	int (*)(struct bufferevent *)
+	IsLinked unsafe.Pointer
 	// IsOpen reports whether the handshake has ended well. libevent tells that to a filter on top.
 	// If that filter is freed at the same moment, the root asks IsOpen and tells the bufferevent below.
 	//
 	//	int (*)(struct bufferevent *)
 	IsOpen unsafe.Pointer
-	// Socket is called after libevent was given another descriptor, or none.
+	// Socket is called after libevent was given another descriptor, or none, also at the bottom.
 	//
 	//	void (*)(struct bufferevent *)
 	Socket unsafe.Pointer

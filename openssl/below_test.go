@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package openssl_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-libevent/libevent"
+	"github.com/go-libevent/libevent/internal/testutil"
+	"github.com/go-libevent/libevent/openssl"
+)
+
+// byName is a client on a bufferevent that connects to a name with several addresses.
+type byName struct {
+	*openssl.Conn
+	events <-chan told
+}
+
+// connectByName makes one. The name has the address of the listener, after so many others that refuse the connection.
+func connectByName(t *testing.T, ctx *openssl.Context, to *net.TCPAddr, others int) byName {
+	base := newLoop(t)
+	var hosts strings.Builder
+	for i := range others {
+		fmt.Fprintf(&hosts, "127.0.0.%d example.test\n", 9+i)
+	}
+	fmt.Fprintf(&hosts, "%s example.test\n", to.IP)
+	file := filepath.Join(t.TempDir(), "hosts")
+	require.NoError(t, os.WriteFile(file, []byte(hosts.String()), 0o600))
+	dns := testutil.NewDNSBase(t, base, libevent.DNSConfig{NoSystemConfig: true, Hosts: file})
+	under, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	conn, err := ctx.NewFilter(under, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	t.Cleanup(conn.Free)
+	_, events := watch(t, conn)
+	require.NoError(t, under.ConnectHostname(dns, "tcp4", "example.test", to.Port))
+	return byName{conn, events}
+}
+
+// Addresses that refuse the connection have no effect on what comes after them.
+func TestFilterOnAConnectByName(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+	good := &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}
+	for others := range 3 {
+		ends := make(chan struct{})
+		conn := connectByName(t, ctx, listen(t, good, func(c *tls.Conn) {
+			assert.NoError(t, c.Handshake())
+			<-ends
+			assert.NoError(t, c.NetConn().(*net.TCPConn).SetLinger(0))
+		}), others)
+		assert.Equal(t, connected, testutil.Receive(t, conn.events))
+		close(ends)
+		end := testutil.Receive(t, conn.events)
+		assert.Equal(t, libevent.EventReading|libevent.EventError, end.what)
+		assert.ErrorIs(t, end.err, syscall.ECONNRESET)
+	}
+}
+
+// HandshakeTimeout also limits the handshake with a later address.
+func TestFilterOnAConnectByNameTimesOut(t *testing.T) {
+	ctx := client(t, &openssl.Config{InsecureSkipVerify: true, HandshakeTimeout: 100 * time.Millisecond})
+	for others := range 2 {
+		ends := make(chan struct{})
+		conn := connectByName(t, ctx, listen(t, &tls.Config{}, func(*tls.Conn) { <-ends }), others)
+		assert.Equal(t, told{libevent.EventTimeout, os.ErrDeadlineExceeded}, testutil.Receive(t, conn.events))
+		close(ends)
+	}
+}
+
+// The first address that takes the connection is the last one.
+func TestFilterOnAConnectByNameIsRefused(t *testing.T) {
+	bad := listen(t, &tls.Config{Certificates: []tls.Certificate{newAuthority(t).issue(t, "example.test")}}, sendBack)
+	conn := connectByName(t, client(t, &openssl.Config{RootCAs: newAuthorityNamed(t, "another").pool(), ServerName: "example.test"}), bad, 1)
+	end := testutil.Receive(t, conn.events)
+	assert.Equal(t, libevent.EventReading|libevent.EventError, end.what)
+	assert.True(t, as[x509.UnknownAuthorityError](end.err), "%v", end.err)
+	assert.Empty(t, conn.events)
+}
+
+// After a refused connect of the bufferevent below, another one may follow.
+func TestFilterAfterARefusedConnect(t *testing.T) {
+	ca := newAuthority(t)
+	base := newLoop(t)
+	under, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	conn, err := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"}).NewFilter(under, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	read, events := watch(t, conn)
+	require.NoError(t, under.Connect("tcp", testutil.Refusing(t).String()))
+	assert.ErrorIs(t, testutil.Receive(t, events).err, syscall.ECONNREFUSED)
+	testutil.OnLoop(t, base, func() { assert.NoError(t, under.ReplaceFD(-1)) })
+	addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}, sendBack)
+	require.NoError(t, under.Connect("tcp", addr.String()))
+	require.NoError(t, conn.Enable(rd|wr))
+	assert.Equal(t, connected, testutil.Receive(t, events))
+	_, err = conn.WriteString("hello")
+	require.NoError(t, err)
+	assert.Equal(t, "hello", take(t, read, 5))
+	require.NoError(t, conn.FreeAfterFlush(testutil.Patience))
+}

@@ -114,7 +114,8 @@ const readAhead = 64 << 10
 // NewFilter puts TLS on another bufferevent. It accepts if c is the context of a server, and
 // connects if c is the context of a client. If under is not connected yet, the handshake waits for
 // that, and a ConnectHostname of under ends with the first address that takes the connection. The connection owns under until the connection is freed, and gives it a read watermark of
-// 64 KiB, which under keeps. With OptCloseOnFree under is freed with the connection.
+// 64 KiB, which under keeps. With OptCloseOnFree under is freed with the connection. The callbacks are always deferred
+// (OptDeferCallbacks).
 // Loop goroutine only with OptLoopOnly, or any goroutine while no loop runs. Wraps
 // bufferevent_openssl_filter_new.
 func (c *Context) NewFilter(under *libevent.BufferEvent, opts libevent.Options) (*Conn, error) {
@@ -125,6 +126,9 @@ func (c *Context) NewFilter(under *libevent.BufferEvent, opts libevent.Options) 
 	if err := c.checkName(op); err != nil {
 		return nil, err
 	}
+	// Otherwise, with OptLoopOnly, libevent would call the event closure for an end in the middle of its reading,
+	// before the read closure has had the last bytes.
+	opts |= libevent.OptDeferCallbacks
 	conn, err := c.newConn(op, under.Base(), opts, under)
 	if err != nil {
 		return nil, err

@@ -122,6 +122,7 @@ struct gtls_guard {
 	int8_t running;         /* the handshake has begun, and is to end before that */
 	int without_data;       /* records and messages in a row since the last record with data, or the end of a handshake */
 	int messages;           /* that have ended in the present record */
+	int parts;              /* records of the present message */
 	int8_t gave_up;         /* what the peer has done, a GTLS_ of native.h, or 0 */
 };
 

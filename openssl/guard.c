@@ -8,7 +8,8 @@
  * A record without data costs OpenSSL as much as one with data, and the closures never learn
  * of it. A peer needs few of them: after GTLS_MAX_WITHOUT_DATA in a row the connection ends. A record
  * may contain thousands of messages, such as requests for a renegotiation or tickets, and OpenSSL
- * answers each. So a message costs as much as a record. Nothing more is read or written then
+ * answers each. So messages are counted. Of a message that has many records, because it is long, the
+ * first ones do not count. Nothing more is read or written then
  * (wire.c), because OpenSSL would read on. The records of a renegotiation that the Config allows do
  * not count, because its peer is trusted, and large certificates may need many.
  *
@@ -103,22 +104,27 @@ static int may_renegotiate_now(const struct gtls_conn *c)
 
 void gtls_guard_record(struct gtls_conn *c, int type)
 {
-	c->guard.messages = 0;
+	enum { MOST_PARTS = 256 };
+	struct gtls_guard *g = &c->guard;
+
+	g->messages = 0;
 	if (!c->open || type == SSL3_RT_APPLICATION_DATA)
-		c->guard.without_data = 0;
-	else if (!may_renegotiate_now(c))
+		g->without_data = g->parts = 0;
+	else if (!may_renegotiate_now(c) && (type != SSL3_RT_HANDSHAKE || ++g->parts > MOST_PARTS))
 		count(c);
 }
 
-/* The first message of a record was counted as the record. Clients skip requests for a renegotiation
- * in a handshake, so messages also count there, but no handshake has so many in one record. OpenSSL
- * takes Finished only at the end of a handshake. */
+/* Clients skip requests for a renegotiation in a handshake, so messages also count there, from the second one of
+ * a record, but no handshake has so many in one record. OpenSSL takes Finished only at the end of a handshake. */
 void gtls_guard_message(struct gtls_conn *c, int type)
 {
-	if (c->guard.messages++)
+	struct gtls_guard *g = &c->guard;
+
+	g->parts = 0;
+	if (g->messages++ || (c->open && !may_renegotiate_now(c)))
 		count(c);
 	if (type == SSL3_MT_FINISHED)
-		c->guard.without_data = 0;
+		g->without_data = 0;
 }
 
 /* With an error in its queue, OpenSSL does not say that the caller has to wait. */

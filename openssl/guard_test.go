@@ -197,6 +197,21 @@ func TestMessageInTwoRecords(t *testing.T) {
 	})
 }
 
+// The records of a message do not count, but the message.
+func TestMessagesInTwoRecords(t *testing.T) {
+	modes13(t, func(t *testing.T, o *offender, r *records, read <-chan string, events <-chan told) {
+		var all []byte
+		for range 16 {
+			first, second := r.keyUpdateInParts()
+			all = slices.Concat(all, first, second)
+		}
+		_, err := o.socket.Write(append(all, r.data("after")...))
+		require.NoError(t, err)
+		assert.Equal(t, "after", testutil.Receive(t, read))
+		assert.Empty(t, events)
+	})
+}
+
 // The end waits for the rest of the message.
 func TestCloseWriteInTheMiddleOfAMessage(t *testing.T) {
 	partly(t, func(t *testing.T, o *offender, send func(...[]byte), second []byte, _ *records, _ <-chan string, events <-chan told) {

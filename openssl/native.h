@@ -50,7 +50,7 @@ enum {
  * many bits the peer's own RSA key needs. */
 enum { GTLS_MAX_CHAIN_BYTES = 100 * 1024, GTLS_MAX_CHAIN = 10, GTLS_MAX_KEY_BITS = 8192, GTLS_MIN_KEY_BITS = 1024 };
 
-/* How many records without data, such as tickets, a peer may send in a row. crypto/tls takes as many. */
+/* How many messages and records without data, such as tickets, a peer may send in a row. */
 enum { GTLS_MAX_WITHOUT_DATA = 16 };
 
 /* How many certificates gtlsPick may choose at most. */

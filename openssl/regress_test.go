@@ -203,6 +203,41 @@ func TestRegressLoopOnly(t *testing.T) {
 	}
 }
 
+// Also with OptLoopOnly the read closure has had the last bytes before the end is told.
+func TestEndWithLoopOnly(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	for _, filter := range []bool{false, true} {
+		fd, socket := testutil.TCPPair(t)
+		c := &counting{t: t, base: testutil.NewBase(t), filter: filter, opts: libevent.OptLoopOnly}
+		conn := c.conn(ctx, fd)
+		got := ""
+		require.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
+			p := make([]byte, b.Input().Len())
+			n, err := b.Read(p)
+			assert.NoError(t, err)
+			got += string(p[:n])
+		}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+			if what != libevent.EventConnected {
+				assert.Equal(t, endOfFile, told{what, b.Err()})
+				assert.Equal(t, "last words", got)
+				b.Free()
+			}
+		}))
+		require.NoError(t, conn.Enable(rd))
+		peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, err := peer.Write([]byte("last words"))
+			assert.NoError(t, err)
+			assert.NoError(t, peer.Close())
+		}()
+		testutil.Dispatch(t, c.base)
+		testutil.Receive(t, done)
+	}
+}
+
 // The descriptor can be taken away in the event closure.
 func TestRegressFD(t *testing.T) {
 	ca := newAuthority(t)

@@ -146,7 +146,7 @@ func (s *handling) read(b *BufferEvent) {
 		return
 	}
 	to := s.into
-	if to.MaxOutput <= 0 || to.waiter != nil || to.b.Output().Len() <= to.MaxOutput {
+	if to.MaxOutput <= 0 || to.waiter != nil || to.b.Output().Len() <= to.MaxOutput || b.Enabled()&EvRead == 0 {
 		return
 	}
 	if to.watch(true) != nil { // freed, or a filter was put on it

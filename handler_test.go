@@ -213,6 +213,26 @@ func TestHandlerPassesTheConnectionOn(t *testing.T) {
 	}
 }
 
+// A Read that turns reading off, with more output than MaxOutput, turns it on again itself.
+func TestHandlerLeavesReadingOff(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	answer := testutil.Noise(8 << 20)
+	require.NoError(t, bev.Handle(libevent.Handler{Read: func(b *libevent.BufferEvent) {
+		assert.NoError(t, b.Input().Drain(1))
+		assert.NoError(t, b.Disable(rd))
+		_, err := b.Write(answer)
+		assert.NoError(t, err)
+	}}))
+	testutil.Background(t, base)
+	_, err := peer.Write([]byte("x"))
+	require.NoError(t, err)
+	_, err = io.ReadFull(peer, make([]byte, len(answer)))
+	require.NoError(t, err)
+	testutil.OnLoop(t, base, func() {})
+	assert.Equal(t, wr, bev.Enabled())
+}
+
 // The output of a filter does not grow in the bufferevents below either.
 func TestHandlerBoundsTheOutputOfAFilter(t *testing.T) {
 	base := testutil.NewBase(t)

@@ -163,14 +163,15 @@ func (e *examination) call() {
 		caught(&e.err, "VerifyPeerCertificate", func() error { return e.trust.verifyPeer(e.ders, e.peer.chains) })
 	}
 	if e.err == nil && e.state != nil {
-		e.state.HandshakeComplete = false
 		e.state.PeerCertificates, e.state.VerifiedChains = e.peer.certs, e.peer.chains
 		e.trust.confirm(&e.err, e.state)
 	}
 }
 
 func (t *trust) confirm(err *error, s *ConnectionState) {
-	caught(err, "VerifyConnection", func() error { return t.verifyConnection(*s) })
+	state := *s
+	state.HandshakeComplete = false
+	caught(err, "VerifyConnection", func() error { return t.verifyConnection(state) })
 }
 
 // conclude keeps the result, and returns the X509_V_ for it.

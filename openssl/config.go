@@ -10,7 +10,8 @@ import (
 )
 
 // Config says what a Context is like. Its words are those of crypto/tls. A constructor copies
-// what it needs, so a Config may be changed and used again.
+// what it needs, so a Config may be changed and used again. Pools of certificates are not copied, as in
+// crypto/tls: what is added to a pool counts for the contexts that have it.
 type Config struct {
 	// Certificates are shown to the peer. A server needs at least one. For each type of
 	// key it shows the client the first one that has the name that the client asks for, or,

@@ -171,6 +171,7 @@ func TestVerifyConnectionWithoutCertificates(t *testing.T) {
 		var refuse atomic.Bool
 		seen := make(chan openssl.ConnectionState, 10)
 		verify := func(s openssl.ConnectionState) error {
+			assert.False(t, s.HandshakeComplete, "as in crypto/tls")
 			seen <- s
 			if refuse.Load() {
 				return errUnwanted

@@ -29,7 +29,9 @@
 // a [*tls.CertificateVerificationError] and the error of crypto/x509 for the reason:
 // [x509.HostnameError], [x509.UnknownAuthorityError], [x509.CertificateInvalidError]. The server
 // gets the matching alert, and a client that a server refuses gets handshake_failure. If the client
-// sends its signature in the same record as its certificate, it gets internal_error or no alert.
+// sends its signature in the same record as its certificate, it gets internal_error or no alert. In
+// TLS 1.3 OpenSSL does not encrypt the alert of a client, which a server that uses crypto/tls takes
+// for a bad record.
 // TLS 1.2 is the lowest version, unless Config says otherwise.
 //
 // A certificate that crypto/x509 does not parse is refused everywhere, also where certificates are

@@ -37,6 +37,7 @@ import (
 //   - EventEOF is the peer's close_notify. The package's doc tells of other ends.
 //   - CloseWrite and FreeAfterFlush send close_notify after the last byte. In the handshake
 //     FreeAfterFlush frees at once if there is nothing to write, and the peer's handshake fails.
+//   - With OptLoopOnly it has OptDeferCallbacks as well.
 //   - SetFD starts a new connection on another socket. In the middle of a renegotiation, and
 //     after one that has failed, OpenSSL cannot do that: SetFD and Connect return an error that
 //     matches syscall.EBUSY, and the program makes another Conn.
@@ -114,8 +115,7 @@ const readAhead = 64 << 10
 // NewFilter puts TLS on another bufferevent. It accepts if c is the context of a server, and
 // connects if c is the context of a client. If under is not connected yet, the handshake waits for
 // that, and a ConnectHostname of under ends with the first address that takes the connection. The connection owns under until the connection is freed, and gives it a read watermark of
-// 64 KiB, which under keeps. With OptCloseOnFree under is freed with the connection. The callbacks are always deferred
-// (OptDeferCallbacks).
+// 64 KiB, which under keeps. With OptCloseOnFree under is freed with the connection.
 // Loop goroutine only with OptLoopOnly, or any goroutine while no loop runs. Wraps
 // bufferevent_openssl_filter_new.
 func (c *Context) NewFilter(under *libevent.BufferEvent, opts libevent.Options) (*Conn, error) {
@@ -126,9 +126,6 @@ func (c *Context) NewFilter(under *libevent.BufferEvent, opts libevent.Options) 
 	if err := c.checkName(op); err != nil {
 		return nil, err
 	}
-	// Otherwise, with OptLoopOnly, libevent would call the event closure for an end in the middle of its reading,
-	// before the read closure has had the last bytes.
-	opts |= libevent.OptDeferCallbacks
 	conn, err := c.newConn(op, under.Base(), opts, under)
 	if err != nil {
 		return nil, err
@@ -173,7 +170,9 @@ func (c *Context) newConn(op string, base *libevent.Base, opts libevent.Options,
 	if under != nil {
 		below = under
 	}
-	bev, err := adopt.New(base, uint32(opts), below, conn.kind())
+	// Otherwise, with OptLoopOnly, libevent would call the event closure for an end in the middle of its reading,
+	// before the read closure has had the last bytes.
+	bev, err := adopt.New(base, uint32(opts|libevent.OptDeferCallbacks), below, conn.kind())
 	if err != nil {
 		C.gtls_conn_free(conn.c)
 		releaseConn(handle)

@@ -220,7 +220,7 @@ func TestEndWithLoopOnly(t *testing.T) {
 		}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
 			if what != libevent.EventConnected {
 				assert.Equal(t, endOfFile, told{what, b.Err()})
-				assert.Equal(t, "last words", got)
+				assert.Equal(t, "last words", got, "filter %v", filter)
 				b.Free()
 			}
 		}))

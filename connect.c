@@ -411,7 +411,7 @@ int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a)
 		if (rc == 0) {
 			enter_descriptor(r, GLEV_CONNECTING);
 			glev_bev_start(r, 1);
-				} else {
+		} else {
 			stay_at_descriptor(r);
 		}
 	}
@@ -430,11 +430,11 @@ void glev_bev_open(struct glev_bev *r)
 
 void glev_bev_find_link(struct glev_bev *r)
 {
-	struct glev_bev *bottom = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
+	struct glev_bev *bottom = glev_bev_bottom(r);
 
-	if (carrier != bottom && carrier->door && carrier->door->is_linked && glev_bev_connection_is_due(bottom) &&
-	    carrier->door->is_linked(carrier->bev))
-		glev_bev_open(bottom);
+	for (; r != bottom && glev_bev_connection_is_due(bottom); r = r->stack.under)
+		if (r->door && r->door->is_linked && r->door->is_linked(r->bev))
+			glev_bev_open(bottom);
 }
 
 int glev_bev_is_linked(struct glev_bev *r)
@@ -472,7 +472,7 @@ int64_t glev_bev_dial(struct glev_bev *r)
 	if (rc == 0) {
 		leave_descriptor(r);
 		enter_descriptor(r, GLEV_LOOKING_UP);
-		}
+	}
 	glev_bev_unlock(r);
 	return rc;
 }

@@ -110,11 +110,12 @@ type Config struct {
 	SessionCache int
 
 	// HandshakeTimeout is how long a handshake may take as a whole, with verification and the
-	// functions of the Config. When it has passed, the event closure gets EventTimeout, and if the program
-	// then enables the connection again, EventError. It does not end what the loop itself waits for. For a filter it includes the time until the bufferevent
-	// below is connected, up to the first attempt to connect that fails. 0 means 10 seconds, and a negative value means no limit. Like every timeout
-	// of libevent it counts from the start of the loop's turn in which the handshake starts, unless
-	// the base has NoCacheTime.
+	// functions of the Config. When it has passed, the event closure gets EventTimeout, and if the
+	// program then enables the connection again, EventError. It does not end what the loop itself
+	// waits for. For a filter it includes the time until the bufferevent below is connected, up to
+	// the first attempt to connect that fails. 0 means 10 seconds, and a negative value means no
+	// limit. Like every timeout of libevent it counts from the start of the loop's turn in which the
+	// handshake starts, unless the base has NoCacheTime.
 	HandshakeTimeout time.Duration
 
 	// Renegotiation allows either side a new handshake on an open connection of TLS 1.2 or

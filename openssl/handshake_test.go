@@ -575,6 +575,24 @@ func TestConnectAfterConnectHostnameOfADescriptor(t *testing.T) {
 	conn.Free()
 }
 
+// So does ConnectHostname, if another goroutine connects while the name is looked up.
+func TestConnectDuringALookup(t *testing.T) {
+	ca := newAuthority(t)
+	base := newLoop(t)
+	addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}}, sendBack)
+	conn := newSocket(t, client(t, &openssl.Config{RootCAs: ca.pool()}), base, -1)
+	_, events := watch(t, conn)
+	held, ends := make(chan struct{}), make(chan struct{})
+	require.NoError(t, base.Post(func() { close(held); <-ends }))
+	testutil.Receive(t, held)
+	require.NoError(t, conn.ConnectHostname(nil, "tcp4", "127.0.0.1", addr.Port))
+	assert.ErrorIs(t, conn.Connect("tcp", "127.0.0.2:1"), libevent.ErrWrongLoop)
+	close(ends)
+	assert.Equal(t, connected, testutil.Receive(t, events))
+	assert.Equal(t, "127.0.0.1", conn.ConnectionState().ServerName)
+	conn.Free()
+}
+
 // The host of a connect that cannot begin is forgotten.
 func TestConnectThatCannotBegin(t *testing.T) {
 	ca := newAuthority(t)

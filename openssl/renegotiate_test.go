@@ -48,6 +48,20 @@ func TestFreeInARenegotiation(t *testing.T) {
 	testutil.Eventually(t, func() bool { return openssl.Live().Conns <= 1 }, "the client is gone")
 }
 
+func TestRenegotiateAfterTheBase(t *testing.T) {
+	ca := newAuthority(t)
+	base := testutil.NewBase(t)
+	stop := testutil.Background(t, base)
+	fd, socket := testutil.TCPPair(t)
+	conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: tls.VersionTLS12, Renegotiation: true}), base, fd)
+	_, events := watch(t, conn)
+	require.NoError(t, tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"}).Handshake())
+	require.Equal(t, connected, testutil.Receive(t, events))
+	stop()
+	require.NoError(t, base.Free())
+	assert.ErrorIs(t, conn.Renegotiate(), libevent.ErrClosed)
+}
+
 func TestAnotherSocketInARenegotiation(t *testing.T) {
 	other := testutil.TCPSocket(t)
 	conn, shaken, read := renegotiate(t, func(conn *openssl.Conn) {

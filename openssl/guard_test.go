@@ -655,6 +655,7 @@ func TestHandshakeTimeoutWhileAsking(t *testing.T) {
 
 // After EventTimeout a handshake does not go on. If the answer that it has waited for comes then, it fails.
 func TestAnswerAfterHandshakeTimeout(t *testing.T) {
+	needWaitingClients(t)
 	ca := newAuthority(t)
 	for _, filter := range []bool{false, true} {
 		answer := make(chan struct{})

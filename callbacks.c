@@ -368,8 +368,8 @@ static void relink(struct glev_bev *r, short what)
 }
 
 /* An error is the end of both directions of a door, unless the peer only takes no more, or it is that of
- * one attempt of a connect by name: the next attempt needs what is enabled. A door that is a filter turns that off when it
- * is told of the error, so it is kept in held until there is a connection. A door's last words,
+ * one attempt of a connect by name, as a timeout is: the next attempt needs what is enabled. A door that is a filter turns
+ * that off when it is told of it, so it is kept in held until there is a connection. A door's last words,
  * such as an alert of TLS, may still be in the output of the bottom, and a Free in the closure
  * would drop them. With the locks of the stack. */
 static void end_door(struct glev_bev *r, short what, int err)
@@ -382,6 +382,8 @@ static void end_door(struct glev_bev *r, short what, int err)
 		carrier->off.held |= bufferevent_get_enabled(carrier->bev);
 		return;
 	}
+	if (!(what & BEV_EVENT_ERROR))
+		return;
 	if (r->door)
 		glev_settle_end(r, reads_on ? EV_WRITE : EV_READ | EV_WRITE);
 	glev_bev_push(glev_bev_bottom(r));
@@ -481,7 +483,7 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	r->owed.events &= ~what;
 	what = told;
 	glev_settle_told(r, what);
-	if ((what & BEV_EVENT_ERROR) && carrier->door)
+	if ((what & (BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT)) && carrier->door)
 		end_door(r, what, err);
 	relink(r, what);
 	glev_stack_unlock(r);

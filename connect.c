@@ -254,7 +254,7 @@ int glev_bev_start(struct glev_bev *r, int again)
 	int rc = 0;
 
 	for (; r && rc == 0; r = r->stack.under) {
-		if (!r->door || r->link != GLEV_CONNECTING)
+		if (!r->door || (r->link != GLEV_CONNECTING && r->link != GLEV_TRYING))
 			continue;
 		glev_bev_lock(r);
 		if (!again)
@@ -524,6 +524,8 @@ int64_t glev_bev_give_up(struct glev_bev *r, int tell)
 		glev_buf_refreeze(&r->out);
 		if (tell)
 			bufferevent_trigger_event(r->bev, BEV_EVENT_ERROR, BEV_TRIG_DEFER_CALLBACKS);
+		else if (r->ending.waits) /* a FreeAfterFlush that has begun meanwhile is not told otherwise */
+			event_active(r->ending.waits, EV_WRITE, 0);
 	}
 	glev_bev_unlock(r);
 	return 0;

@@ -503,7 +503,7 @@ func TestConnectHostnameWithDNSOfAnotherLoop(t *testing.T) {
 
 // Timeouts do not run during the lookup. They limit each attempt to connect.
 func TestConnectHostnameTimeout(t *testing.T) {
-	full := fullBacklog(t)
+	full := testutil.FullBacklog(t, "127.0.0.1", 0)
 	s := newNameserver(t, map[string][]string{"full.test": {"127.0.0.1"}, "then.test": {"127.0.0.1", "127.0.0.2"}})
 	forBothKinds(t, func(t *testing.T, base *libevent.Base, bev *libevent.BufferEvent) {
 		s.hush(true)
@@ -535,32 +535,6 @@ func TestConnectHostnameTimeout(t *testing.T) {
 		assert.ErrorIs(t, bev.Err(), os.ErrDeadlineExceeded)
 		assert.Equal(t, -1, bev.FD())
 	})
-}
-
-// fullBacklog makes a listener that does not answer, because its backlog is full, and
-// returns its port on 127.0.0.1.
-func fullBacklog(t *testing.T) (port int) {
-	t.Helper()
-	fd := testutil.TCPSocket(t)
-	t.Cleanup(func() { _ = syscall.Close(fd) })
-	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
-	require.NoError(t, syscall.Listen(fd, 0))
-	sa, err := syscall.Getsockname(fd)
-	require.NoError(t, err)
-	port = sa.(*syscall.SockaddrInet4).Port
-	for range 8 { // not blocking: a busy machine would look like a full backlog
-		client := testutil.TCPSocket(t)
-		require.NoError(t, syscall.SetNonblock(client, true))
-		t.Cleanup(func() { _ = syscall.Close(client) })
-		if err := syscall.Connect(client, sa); err != nil {
-			require.ErrorIs(t, err, syscall.EINPROGRESS)
-		}
-	}
-	if conn, err := net.DialTimeout("tcp", "127.0.0.1:"+strconv.Itoa(port), 50*time.Millisecond); err == nil {
-		_ = conn.Close()
-		t.Skip("this system's backlog never fills")
-	}
-	return port
 }
 
 // Without free descriptors connecting fails, and the next try works.

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -25,11 +26,12 @@ import (
 // byName is a client on a bufferevent that connects to a name with several addresses.
 type byName struct {
 	*openssl.Conn
+	read   <-chan string
 	events <-chan told
 }
 
 // connectByName makes one. The name has the address of the listener, after so many others that refuse the connection.
-func connectByName(t *testing.T, ctx *openssl.Context, to *net.TCPAddr, others int) byName {
+func connectByName(t *testing.T, ctx *openssl.Context, to *net.TCPAddr, others int, prepare ...func(under *libevent.BufferEvent)) byName {
 	base := newLoop(t)
 	var hosts strings.Builder
 	for i := range others {
@@ -44,9 +46,12 @@ func connectByName(t *testing.T, ctx *openssl.Context, to *net.TCPAddr, others i
 	conn, err := ctx.NewFilter(under, libevent.OptCloseOnFree)
 	require.NoError(t, err)
 	t.Cleanup(conn.Free)
-	_, events := watch(t, conn)
+	read, events := watch(t, conn)
+	for _, f := range prepare {
+		f(under)
+	}
 	require.NoError(t, under.ConnectHostname(dns, "tcp4", "example.test", to.Port))
-	return byName{conn, events}
+	return byName{conn, read, events}
 }
 
 // Addresses that refuse the connection have no effect on what comes after them.
@@ -88,6 +93,43 @@ func TestFilterOnAConnectByNameIsRefused(t *testing.T) {
 	assert.Equal(t, libevent.EventReading|libevent.EventError, end.what)
 	assert.True(t, as[x509.UnknownAuthorityError](end.err), "%v", end.err)
 	assert.Empty(t, conn.events)
+}
+
+// Also an address that does not answer has no effect on what comes after it.
+func TestFilterOnAConnectByNameWaits(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+	addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}, sendBack)
+	testutil.FullBacklog(t, "127.0.0.9", addr.Port)
+	conn := connectByName(t, ctx, addr, 1, func(under *libevent.BufferEvent) { require.NoError(t, under.SetTimeouts(0, 100*time.Millisecond)) })
+	_, err := conn.WriteString("hello")
+	require.NoError(t, err)
+	assert.Equal(t, connected, testutil.Receive(t, conn.events))
+	assert.Equal(t, "hello", take(t, conn.read, 5))
+}
+
+// FreeAfterFlush in a handshake waits for it, also on a socket that connects by name.
+func TestFlushAfterConnectHostname(t *testing.T) {
+	ca := newAuthority(t)
+	hello, flushing, got := make(chan struct{}), make(chan struct{}), make(chan string)
+	addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		close(hello)
+		<-flushing
+		return nil, nil
+	}}, func(c *tls.Conn) {
+		all, err := io.ReadAll(c)
+		assert.NoError(t, err)
+		got <- string(all)
+	})
+	conn := newSocket(t, client(t, &openssl.Config{RootCAs: ca.pool()}), newLoop(t), -1)
+	watch(t, conn)
+	_, err := conn.WriteString("all of it")
+	require.NoError(t, err)
+	require.NoError(t, conn.ConnectHostname(nil, "tcp4", "127.0.0.1", addr.Port))
+	testutil.Receive(t, hello)
+	require.NoError(t, conn.FreeAfterFlush(testutil.Patience))
+	close(flushing)
+	assert.Equal(t, "all of it", testutil.Receive(t, got))
 }
 
 // After a refused connect of the bufferevent below, another one may follow.

@@ -5,7 +5,9 @@ package testutil
 import (
 	"io"
 	"net"
+	"net/netip"
 	"os"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -107,4 +109,30 @@ func OpenFDs(t testing.TB) int {
 	entries, err := os.ReadDir("/dev/fd")
 	require.NoError(t, err)
 	return len(entries)
+}
+
+// FullBacklog makes a listener that does not answer, because its backlog is full, and returns its
+// port on the address. If port is 0, it is any.
+func FullBacklog(t testing.TB, ip string, port int) int {
+	t.Helper()
+	fd := TCPSocket(t)
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: netip.MustParseAddr(ip).As4(), Port: port}))
+	require.NoError(t, syscall.Listen(fd, 0))
+	sa, err := syscall.Getsockname(fd)
+	require.NoError(t, err)
+	port = sa.(*syscall.SockaddrInet4).Port
+	for range 8 { // not blocking: a busy machine would look like a full backlog
+		client := TCPSocket(t)
+		require.NoError(t, syscall.SetNonblock(client, true))
+		t.Cleanup(func() { _ = syscall.Close(client) })
+		if err := syscall.Connect(client, sa); err != nil {
+			require.ErrorIs(t, err, syscall.EINPROGRESS)
+		}
+	}
+	if conn, err := net.DialTimeout("tcp", net.JoinHostPort(ip, strconv.Itoa(port)), 50*time.Millisecond); err == nil {
+		_ = conn.Close()
+		t.Skip("this system's backlog never fills")
+	}
+	return port
 }

@@ -214,6 +214,37 @@ func TestCertificateWithALongName(t *testing.T) {
 	}, "example.test"), "a name of more than 4096 bytes")
 }
 
+// OpenSSL keeps the parts of some extensions.
+func TestCertificateWithManyParts(t *testing.T) {
+	ca := newAuthority(t)
+	value := func(n int, part ...byte) []byte {
+		return marshal(t, asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: bytes.Repeat(part, n)}).FullBytes
+	}
+	for name, san := range map[string][]byte{
+		"directory names": value(2100, 0xa4, 2, 0x30, 0),
+		"URIs":            value(4100, 0x86, 0),
+		"indefinite":      value(4100, 0xa4, 0x80, 0, 0),
+		"not DER":         bytes.Repeat([]byte{0x1f, 0xff}, 9000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			refuses(t, ca, ca.issueWith(t, newKey(t), func(c *x509.Certificate) {
+				c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 18}, Value: san}}
+			}, "example.test"), "extensions of more than 4096 parts")
+		})
+	}
+	names := []string{"example.test"}
+	for i := range 2000 {
+		names = append(names, fmt.Sprintf("%d.example.test", i))
+	}
+	versions(t, func(t *testing.T, version uint16) {
+		fd, socket := testutil.TCPPair(t)
+		conn := newSocket(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "1999.example.test"}), newLoop(t), fd)
+		_, events := watch(t, conn)
+		require.NoError(t, tls.Server(socket, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, names...)}, MaxVersion: version}).Handshake())
+		assert.Equal(t, connected, testutil.Receive(t, events))
+	})
+}
+
 // The peer's own key is one with which crypto/tls lets a peer sign.
 func TestOwnKeyOfThePeer(t *testing.T) {
 	ca := newAuthority(t)

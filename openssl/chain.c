@@ -6,9 +6,8 @@
  * so on the loop's thread. A key with explicit parameters of its curve, in a certificate of 400 bytes, can need
  * half a second, because the peer chooses how hard a root in the field is. crypto/x509 knows only named curves and
  * points that are not compressed, so the other certificates would be refused later in any case. Kinds of keys that
- * are not known here are refused, too, because OpenSSL has several names for the same kind, and so are long names
- * and what is not DER. libssl has no
- * function that refuses a message. But it shows each message before it takes it apart, in its own buffer. There
+ * are not known here are refused, too, because OpenSSL has several names for the same kind, and so are long names,
+ * extensions with thousands of parts, and what is not DER. libssl has no function that refuses a message. But it shows each message before it takes it apart, in its own buffer. There
  * the start of a message that is refused is overwritten, so that libssl finds no list of certificates in it.
  */
 
@@ -46,7 +45,8 @@ static int take_whole(struct gtls_bytes *from, unsigned char tag, struct gtls_by
 #define STARTS_WITH(b, literal) ((b).n >= sizeof(literal) - 1 && !memcmp((b).p, literal, sizeof(literal) - 1))
 #define IS(b, literal) ((b).n == sizeof(literal) - 1 && STARTS_WITH(b, literal))
 
-enum { SEQUENCE = 0x30, INTEGER = 2, OID = 6, BIT_STRING = 3, VERSION = 0xa0, UNCOMPRESSED = 4 };
+enum { SEQUENCE = 0x30, BOOLEAN = 1, INTEGER = 2, OID = 6, BIT_STRING = 3, OCTET_STRING = 4, UNCOMPRESSED = 4 };
+enum { VERSION = 0xa0, ISSUER_ID = 0x81, SUBJECT_ID = 0x82, EXTENSIONS = 0xa3, CONSTRUCTED = 0x20 };
 
 /* OpenSSL decodes these quickly: Ed25519 and Ed448; ML-DSA and SLH-DSA. */
 static int is_simple(struct gtls_bytes oid)
@@ -92,6 +92,57 @@ static int is_exact(struct gtls_bytes rest, struct gtls_bytes algorithm)
 	    take_element(&rest, BIT_STRING, &signature) && signature.n > 1 && signature.p[0] == 0 && rest.n == 0;
 }
 
+/* How many elements there are, at all depths. What cannot be read counts as many small ones. */
+static size_t elements(struct gtls_bytes der)
+{
+	struct gtls_bytes head, content;
+	size_t n = 0;
+	unsigned size;
+
+	for (; der.n > 0; n++) {
+		if (!gtls_take(&der, 2, &head))
+			return n + 1;
+		size = head.p[1] & 0x80 ? head.p[1] & 0x7f : 0;
+		if (head.p[0] & CONSTRUCTED) { /* its elements follow */
+			if (!gtls_take(&der, size, &content))
+				return n + 1;
+		} else if (size ? !gtls_take_counted(&der, size, &content) : !gtls_take(&der, head.p[1], &content)) {
+			return n + der.n / 4;
+		}
+	}
+	return n;
+}
+
+/* OpenSSL decodes some extensions when it uses a key, and keeps them: 4 bytes become 187, as in offer.c. */
+static int are_short(struct gtls_bytes extensions)
+{
+	enum { MOST_PARTS = 4096 };
+	struct gtls_bytes list, extension, skipped, value;
+	size_t n = 0;
+
+	if (!take_element(&extensions, SEQUENCE, &list))
+		return 0;
+	while (list.n > 0 && n <= MOST_PARTS) {
+		if (!take_element(&list, SEQUENCE, &extension) || !take_element(&extension, OID, &skipped))
+			return 0;
+		take_element(&extension, BOOLEAN, &skipped);
+		if (!take_element(&extension, OCTET_STRING, &value))
+			return 0;
+		n += 1 + elements(value);
+	}
+	return n <= MOST_PARTS;
+}
+
+/* Certificates of version 1 have no extensions. */
+static int has_short_extensions(struct gtls_bytes tbs)
+{
+	struct gtls_bytes extensions, skipped;
+
+	take_element(&tbs, ISSUER_ID, &skipped);
+	take_element(&tbs, SUBJECT_ID, &skipped);
+	return tbs.n == 0 || (take_element(&tbs, EXTENSIONS, &extensions) && are_short(extensions) && tbs.n == 0);
+}
+
 static int is_cheap(struct gtls_bytes der)
 {
 	struct gtls_bytes cert, tbs, algorithm, issuer, subject, key, skipped;
@@ -102,7 +153,7 @@ static int is_cheap(struct gtls_bytes der)
 	return take_element(&tbs, INTEGER, &skipped) && take_whole(&tbs, SEQUENCE, &algorithm) &&
 	    take_element(&tbs, SEQUENCE, &issuer) && issuer.n <= GTLS_MAX_NAME && take_element(&tbs, SEQUENCE, &skipped) &&
 	    take_element(&tbs, SEQUENCE, &subject) && subject.n <= GTLS_MAX_NAME && take_element(&tbs, SEQUENCE, &key) &&
-	    is_cheap_key(key) && is_exact(cert, algorithm);
+	    is_cheap_key(key) && has_short_extensions(tbs) && is_exact(cert, algorithm);
 }
 
 /* What is wrong with the certificates, a GTLS_ of native.h, or 0. OpenSSL refuses a message that has no list. */

@@ -113,22 +113,29 @@ static size_t elements(struct gtls_bytes der)
 	return n;
 }
 
-/* OpenSSL decodes some extensions when it uses a key, and keeps them: 4 bytes become 187, as in offer.c. */
+/* OpenSSL decodes some of these extensions when it uses a key, and keeps them: 4 bytes become 187, as in offer.c. They
+ * are of X.509, of PKIX, and of Netscape. */
+static int may_be_decoded(struct gtls_bytes oid)
+{
+	return STARTS_WITH(oid, "\x55\x1d") || STARTS_WITH(oid, "\x2b\x06\x01\x05\x05\x07\x01") ||
+	    STARTS_WITH(oid, "\x60\x86\x48\x01\x86\xf8\x42\x01");
+}
+
 static int are_short(struct gtls_bytes extensions)
 {
 	enum { MOST_PARTS = 4096 };
-	struct gtls_bytes list, extension, skipped, value;
+	struct gtls_bytes list, extension, oid, skipped, value;
 	size_t n = 0;
 
 	if (!take_element(&extensions, SEQUENCE, &list))
 		return 0;
 	while (list.n > 0 && n <= MOST_PARTS) {
-		if (!take_element(&list, SEQUENCE, &extension) || !take_element(&extension, OID, &skipped))
+		if (!take_element(&list, SEQUENCE, &extension) || !take_element(&extension, OID, &oid))
 			return 0;
 		take_element(&extension, BOOLEAN, &skipped);
 		if (!take_element(&extension, OCTET_STRING, &value))
 			return 0;
-		n += 1 + elements(value);
+		n += 1 + (may_be_decoded(oid) ? elements(value) : 0);
 	}
 	return n <= MOST_PARTS;
 }

@@ -548,6 +548,8 @@ void glev_bev_tell_open(struct glev_bev *r);
  * event, this finds out whether the connection below was there already: then the event is not one of an
  * attempt to connect. With the locks of the stack. */
 void glev_bev_find_link(struct glev_bev *r);
+/* Whether there is, or was, a connection below a door. With its lock. */
+int glev_bev_door_is_linked(struct glev_bev *r);
 /* The connection is there. */
 void glev_bev_open(struct glev_bev *r);
 /* The connect has failed. */

@@ -306,7 +306,7 @@ int glev_bev_try_end_flush(struct glev_bev *r)
 	if (pair ? !has_partner(r) : fd < 0 && !glev_bev_connection_is_due(bottom))
 		return 1;
 	if (carrier->door && carrier->link == GLEV_UNLINKED) /* its handshake has failed, and only its last words are left */
-		return is_written(bufferevent_get_underlying(carrier->bev));
+		return !glev_bev_door_is_linked(carrier) || is_written(bufferevent_get_underlying(carrier->bev));
 	if (r->ending.unfinished || !all_written(r))
 		return 0;
 	end_output(r);

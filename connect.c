@@ -433,8 +433,13 @@ void glev_bev_find_link(struct glev_bev *r)
 	struct glev_bev *bottom = glev_bev_bottom(r);
 
 	for (; r != bottom && glev_bev_connection_is_due(bottom); r = r->stack.under)
-		if (r->door && r->door->is_linked && r->door->is_linked(r->bev))
+		if (r->door && glev_bev_door_is_linked(r))
 			glev_bev_open(bottom);
+}
+
+int glev_bev_door_is_linked(struct glev_bev *r)
+{
+	return !r->door->is_linked || r->door->is_linked(r->bev);
 }
 
 int glev_bev_is_linked(struct glev_bev *r)

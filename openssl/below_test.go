@@ -153,3 +153,18 @@ func TestFilterAfterARefusedConnect(t *testing.T) {
 	assert.Equal(t, "hello", take(t, read, 5))
 	require.NoError(t, conn.FreeAfterFlush(testutil.Patience))
 }
+
+// Nothing can be sent after a refused connect, so FreeAfterFlush does not wait.
+func TestFlushAfterARefusedConnect(t *testing.T) {
+	under, err := newLoop(t).NewSocket(-1, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	conn, err := client(t, &openssl.Config{InsecureSkipVerify: true}).NewFilter(under, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	_, events := watch(t, conn)
+	_, err = conn.WriteString("lost")
+	require.NoError(t, err)
+	require.NoError(t, under.Connect("tcp", testutil.Refusing(t).String()))
+	assert.ErrorIs(t, testutil.Receive(t, events).err, syscall.ECONNREFUSED)
+	require.NoError(t, conn.FreeAfterFlush(time.Hour))
+	testutil.Eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")
+}

@@ -143,6 +143,7 @@ struct glev_stack {
 	int8_t rests;             /* that function waits for the next turn */
 	int8_t put_off;           /* an end from below is passed on when it comes again; loop */
 	int8_t digesting;         /* the filter above goes on in the next turn */
+	size_t left;              /* of a filter: what was left to write when its timeout passed, or 0 */
 };
 
 enum { GLEV_ASKED = 1, GLEV_RECEIVED };
@@ -594,6 +595,9 @@ int glev_filter_put(struct glev_bev *under, struct glev_bev *above);
 void glev_filter_end_put(struct glev_bev *under, int succeeded);
 /* Passes an event of the bufferevent below on to libevent, or keeps it. */
 void glev_filter_feed_event(struct glev_bev *r, short what, int err);
+/* Which bits of an event are to be told: not those of a timeout of writing that a filter should not have. With the
+ * locks of the stack. */
+short glev_filter_timeout(struct glev_bev *r, short what);
 /* An event was told. */
 void glev_filter_told(struct glev_bev *r, short what);
 /* The function for the input was called. Returns 1 if it rests until the next turn. */

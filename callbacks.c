@@ -481,6 +481,7 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	connecting = glev_bev_connection_is_due(carrier);
 	told = what & ~stale(r, what);
 	r->owed.events &= ~what;
+	told = glev_filter_timeout(r, told);
 	what = told;
 	glev_settle_told(r, what);
 	if ((what & (BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT)) && carrier->door)

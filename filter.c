@@ -8,6 +8,9 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include <event2/bufferevent.h>
+#include <event2/bufferevent_struct.h>
+
 #include "bev.h"
 #include "callbacks.h"
 
@@ -173,6 +176,49 @@ void glev_filter_feed_event(struct glev_bev *r, short what, int err)
 		errno = err;
 		feed->event(r->stack.under->bev, what & ~kept, feed->arg);
 	}
+}
+
+/* --- the timeout of writing --------------------------------------------------------- */
+
+static int has_turned_writing_off(const struct glev_bev *r)
+{
+	return !(bufferevent_get_enabled(r->bev) & EV_WRITE) && !(r->off.held & EV_WRITE);
+}
+
+/* The timeout of a bufferevent below turns writing off there. */
+static int is_from_below(const struct glev_bev *r)
+{
+	while ((r = r->stack.under) != NULL)
+		if (has_turned_writing_off(r))
+			return 1;
+	return 0;
+}
+
+/* libevent's filters restart the timer of writing after the last byte, too, and see only what they pass on, and not
+ * that the bufferevent below writes. So if nothing is left, or if less is left than when the timer passed before,
+ * writing goes on. */
+short glev_filter_timeout(struct glev_bev *r, short what)
+{
+	const short timeout = BEV_EVENT_TIMEOUT | BEV_EVENT_WRITING;
+	size_t own = evbuffer_get_length(r->out.evb), left = own;
+	struct bufferevent *bev = r->bev;
+	int off = has_turned_writing_off(r);
+
+	if (r->type != GLEV_FILTER || (what & timeout) != timeout || (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) || is_from_below(r))
+		return what;
+	while ((bev = bufferevent_get_underlying(bev)) != NULL)
+		left += evbuffer_get_length(bufferevent_get_output(bev));
+	if (left > 0 && (!off || left == own || (r->stack.left && left >= r->stack.left))) {
+		r->stack.left = 0;
+		return what;
+	}
+	r->stack.left = left;
+	if (off)
+		bufferevent_enable(r->bev, EV_WRITE);
+	if (left == 0)
+		event_del(&r->bev->ev_write);
+	what &= ~BEV_EVENT_WRITING;
+	return what & BEV_EVENT_READING ? what : 0;
 }
 
 /* --- making -------------------------------------------------------------------------- */

@@ -586,3 +586,33 @@ func TestFilterWithoutRoomGoesOn(t *testing.T) {
 		}
 	}
 }
+
+// The timeout of writing passes only if there is something to write, and nothing of it leaves the stack.
+func TestFilterWriteTimeout(t *testing.T) {
+	base := testutil.NewBase(t)
+	sock, peer := testutil.NewSocket(t, base, 0)
+	filter := testutil.NewFilter(t, sock, nil, nil, libevent.OptCloseOnFree)
+	events := make(chan libevent.Events, 10)
+	require.NoError(t, filter.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) { events <- what }))
+	require.NoError(t, filter.SetTimeouts(0, 20*time.Millisecond))
+	require.NoError(t, filter.Enable(rd|wr))
+	testutil.Background(t, base)
+	for _, text := range []string{"one", "two"} {
+		_, err := filter.WriteString(text)
+		require.NoError(t, err)
+		got := make([]byte, 3)
+		_, err = io.ReadFull(peer, got)
+		require.NoError(t, err)
+		assert.Equal(t, text, string(got))
+		passed := make(chan struct{})
+		_, err = base.After(100*time.Millisecond, func() { close(passed) })
+		require.NoError(t, err)
+		testutil.Receive(t, passed)
+		assert.Empty(t, events)
+	}
+	_, err := filter.Write(make([]byte, 16<<20))
+	require.NoError(t, err)
+	assert.Equal(t, libevent.EventWriting|libevent.EventTimeout, testutil.Receive(t, events))
+	assert.Equal(t, rd, filter.Enabled())
+	filter.Free()
+}

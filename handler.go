@@ -51,7 +51,7 @@ type Handler struct {
 	// read its answers cannot make the program keep ever more of them. Reading goes on when
 	// half of MaxOutput is left, and, if Written is set, not before Written has been called.
 	// 0 means 1 MiB, and a negative number means no bound. If the connection is a filter, each
-	// bufferevent below without a high watermark of writing gets one of at most 256 KiB.
+	// bufferevent below without a high watermark of writing gets one of 256 KiB.
 	MaxOutput int
 }
 
@@ -98,7 +98,7 @@ func (s *handling) boundBelow() error {
 	for under := s.b.Underlying(); under != nil; under = under.Underlying() {
 		low, high, err := under.Watermark(EvWrite)
 		if err == nil && high == 0 {
-			err = under.SetWatermark(EvWrite, low, min(s.MaxOutput, maxBelow))
+			err = under.SetWatermark(EvWrite, low, maxBelow)
 		}
 		if err != nil {
 			return err
@@ -167,6 +167,11 @@ func (s *handling) keeps(closure func(*BufferEvent)) bool {
 func (s *handling) written(b *BufferEvent) {
 	if s.Written == nil || s.keeps(s.Written) {
 		s.resume()
+		return
+	}
+	if w := s.waiter; w != nil && !w.ended {
+		s.waiter = nil
+		_ = w.b.Enable(EvRead)
 	}
 }
 

@@ -213,6 +213,27 @@ func TestHandlerPassesTheConnectionOn(t *testing.T) {
 	}
 }
 
+// So may a Written, while reading is off because of MaxOutput.
+func TestHandlerPassesTheConnectionOnInWritten(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewSocket(t, base, 0)
+	answer := testutil.Noise(8 << 20)
+	require.NoError(t, bev.Handle(libevent.Handler{
+		Read: func(b *libevent.BufferEvent) {
+			assert.NoError(t, b.Input().Drain(1))
+			_, err := b.Write(answer)
+			assert.NoError(t, err)
+		},
+		Written: func(b *libevent.BufferEvent) { assert.NoError(t, b.SetCallbacks(testutil.Mirror, nil, nil)) },
+	}))
+	testutil.Background(t, base)
+	_, err := peer.Write([]byte("x"))
+	require.NoError(t, err)
+	_, err = io.ReadFull(peer, make([]byte, len(answer)))
+	require.NoError(t, err)
+	assert.Equal(t, "next", testutil.Say(t, peer, "next"))
+}
+
 // A Read that turns reading off, with more output than MaxOutput, turns it on again itself.
 func TestHandlerLeavesReadingOff(t *testing.T) {
 	base := testutil.NewBase(t)

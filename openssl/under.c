@@ -241,8 +241,10 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 
 void gtls_under_socket(struct gtls_conn *c)
 {
-	if (!c->under.linked)
-		c->failed = c->told_end = 0;
+	if (c->under.linked)
+		return;
+	c->failed = c->told_end = 0;
+	gtls_guard_restart(c);
 }
 
 /* --- making, freeing, handshake -------------------------------------------------- */

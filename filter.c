@@ -214,7 +214,7 @@ short glev_filter_timeout(struct glev_bev *r, short what)
 	}
 	r->stack.left = left;
 	if (off)
-		bufferevent_enable(r->bev, EV_WRITE);
+		glev_settle_enable(r, EV_WRITE);
 	if (left == 0)
 		event_del(&r->bev->ev_write);
 	what &= ~BEV_EVENT_WRITING;

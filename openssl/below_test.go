@@ -135,22 +135,33 @@ func TestFlushAfterConnectHostname(t *testing.T) {
 // After a refused connect of the bufferevent below, another one may follow.
 func TestFilterAfterARefusedConnect(t *testing.T) {
 	ca := newAuthority(t)
-	base := newLoop(t)
-	under, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+	under, err := newLoop(t).NewSocket(-1, libevent.OptCloseOnFree)
 	require.NoError(t, err)
 	conn, err := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"}).NewFilter(under, libevent.OptCloseOnFree)
 	require.NoError(t, err)
-	read, events := watch(t, conn)
+	addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}, sendBack)
+	events, back := make(chan told, 10), make(chan string, 10)
+	require.NoError(t, conn.Handle(libevent.Handler{
+		Connected: func(b *libevent.BufferEvent) { events <- connected },
+		Error: func(b *libevent.BufferEvent, err error) {
+			events <- told{libevent.EventError, err}
+			assert.NoError(t, under.ReplaceFD(-1))
+			assert.NoError(t, under.Connect("tcp", addr.String()))
+			assert.NoError(t, b.Enable(rd|wr))
+		},
+		Read: func(b *libevent.BufferEvent) {
+			p := make([]byte, b.Input().Len())
+			n, err := b.Read(p)
+			assert.NoError(t, err)
+			back <- string(p[:n])
+		},
+	}))
 	require.NoError(t, under.Connect("tcp", testutil.Refusing(t).String()))
 	assert.ErrorIs(t, testutil.Receive(t, events).err, syscall.ECONNREFUSED)
-	testutil.OnLoop(t, base, func() { assert.NoError(t, under.ReplaceFD(-1)) })
-	addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}, sendBack)
-	require.NoError(t, under.Connect("tcp", addr.String()))
-	require.NoError(t, conn.Enable(rd|wr))
 	assert.Equal(t, connected, testutil.Receive(t, events))
 	_, err = conn.WriteString("hello")
 	require.NoError(t, err)
-	assert.Equal(t, "hello", take(t, read, 5))
+	assert.Equal(t, "hello", take(t, back, 5))
 	require.NoError(t, conn.FreeAfterFlush(testutil.Patience))
 }
 

@@ -19,19 +19,25 @@ import (
 	"github.com/go-libevent/libevent/openssl"
 )
 
-// A handshake that takes too long ends the connection for good. As a new deadline does not help,
-// the error does not match that of a deadline. Close does not wait for output that is left.
-func TestHandshakeTimeout(t *testing.T) {
+// shaking makes the connection of a client whose server does not answer.
+func shaking(t *testing.T) *evnet.Conn {
 	base := running(t)
 	ctx, err := openssl.NewClientContext(&openssl.Config{InsecureSkipVerify: true, HandshakeTimeout: 50 * time.Millisecond})
 	require.NoError(t, err)
-	defer ctx.Free()
+	t.Cleanup(ctx.Free)
 	fd, _ := testutil.TCPPair(t)
 	bev, err := ctx.NewSocket(base, fd, libevent.OptCloseOnFree)
 	require.NoError(t, err)
 	c, err := evnet.NewConn(bev.BufferEvent)
 	require.NoError(t, err)
-	_, err = c.Write([]byte("too early"))
+	return c
+}
+
+// A handshake that takes too long ends the connection for good. As a new deadline does not help,
+// the error does not match that of a deadline. Close does not wait for output that is left.
+func TestHandshakeTimeout(t *testing.T) {
+	c := shaking(t)
+	_, err := c.Write([]byte("too early"))
 	require.NoError(t, err)
 	p := make([]byte, 1)
 	for _, call := range []func([]byte) (int, error){c.Read, c.Write, c.Read} {
@@ -51,17 +57,9 @@ func TestHandshakeTimeout(t *testing.T) {
 
 // Close before the end of a handshake waits for that with what was written, but no longer than HandshakeTimeout.
 func TestCloseInHandshake(t *testing.T) {
-	base := running(t)
-	ctx, err := openssl.NewClientContext(&openssl.Config{InsecureSkipVerify: true, HandshakeTimeout: 50 * time.Millisecond})
-	require.NoError(t, err)
-	defer ctx.Free()
-	fd, _ := testutil.TCPPair(t)
-	bev, err := ctx.NewSocket(base, fd, libevent.OptCloseOnFree)
-	require.NoError(t, err)
-	c, err := evnet.NewConn(bev.BufferEvent)
-	require.NoError(t, err)
+	c := shaking(t)
 	require.NoError(t, c.SetLinger(3600))
-	_, err = c.Write([]byte("too early"))
+	_, err := c.Write([]byte("too early"))
 	require.NoError(t, err)
 	require.NoError(t, c.Close())
 	testutil.Eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")

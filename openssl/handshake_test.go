@@ -575,7 +575,7 @@ func TestConnectAfterConnectHostnameOfADescriptor(t *testing.T) {
 	conn.Free()
 }
 
-// So does ConnectHostname, if another goroutine connects while the name is looked up.
+// A Connect that is refused while ConnectHostname looks a name up does not change the host.
 func TestConnectDuringALookup(t *testing.T) {
 	ca := newAuthority(t)
 	base := newLoop(t)
@@ -593,7 +593,7 @@ func TestConnectDuringALookup(t *testing.T) {
 	conn.Free()
 }
 
-// The host of a connect that cannot begin is forgotten.
+// A connect that cannot begin does not change the host either.
 func TestConnectThatCannotBegin(t *testing.T) {
 	ca := newAuthority(t)
 	base := newLoop(t)

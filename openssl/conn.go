@@ -51,7 +51,7 @@ type Conn struct {
 	name atomic.Pointer[string] // that the server must have; nil if none is known
 
 	followed atomic.Pointer[shared] // what GetConfigForClient has chosen in this handshake, or nil
-	held     []*shared              // the contexts that it has chosen so far
+	held     []*shared              // the contexts that it has chosen and OpenSSL may still use
 	missed   *shared                // one that was freed when it had chosen it
 
 	named bool        // the context has a ServerName
@@ -213,9 +213,7 @@ func releaseConn(handle cgo.Handle) {
 	handle.Delete()
 	conn.gone.Store(true)
 	conn.ctx.leave()
-	for _, followed := range conn.held {
-		followed.leave()
-	}
+	conn.leaveAllBut(nil)
 	live.conns.Add(-1)
 }
 

@@ -88,6 +88,7 @@ func (c *Conn) chose(chosen *choice, err error, mayRest bool) C.int {
 			return c.fail(errors.New("openssl: the handshake cannot follow the context of GetConfigForClient"))
 		}
 		c.followed.Store(s)
+		c.leaveAllBut(s)
 	}
 	var shown *C.struct_gtls_cert
 	if chosen.cert != nil {
@@ -98,6 +99,17 @@ func (c *Conn) chose(chosen *choice, err error, mayRest bool) C.int {
 	}
 	runtime.KeepAlive(chosen.cert)
 	return C.GTLS_YES
+}
+
+// leaveAllBut lets go of the contexts of earlier handshakes, because GetConfigForClient may return a new one
+// for each.
+func (c *Conn) leaveAllBut(s *shared) {
+	c.held = slices.DeleteFunc(c.held, func(held *shared) bool {
+		if held != s {
+			held.leave()
+		}
+		return held != s
+	})
 }
 
 // --- a server ---------------------------------------------------------------------

@@ -301,6 +301,42 @@ func TestManyRenegotiations(t *testing.T) {
 	}
 }
 
+// A connection lets go of the context that its handshake before has followed.
+func TestContextsOfManyRenegotiations(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issue(t, "example.test")
+	connecting := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", Renegotiation: true})
+	for _, filter := range []bool{false, true} {
+		t.Run(fmt.Sprint("filter ", filter), func(t *testing.T) {
+			var followed atomic.Pointer[openssl.Context]
+			first := server(t, &openssl.Config{MaxVersion: tls.VersionTLS12, Renegotiation: true,
+				GetConfigForClient: func(*tls.ClientHelloInfo) (*openssl.Context, error) {
+					ctx, err := openssl.NewServerContext(&openssl.Config{Certificates: []tls.Certificate{cert}, MaxVersion: tls.VersionTLS12, Renegotiation: true})
+					if before := followed.Swap(ctx); before != nil {
+						before.Free()
+					}
+					return ctx, err
+				}})
+			a, b := testutil.Socketpair(t)
+			accepted, peer := newConn(t, first, newLoop(t), a, filter), newConn(t, connecting, newLoop(t), b, filter)
+			_, open := watch(t, accepted)
+			_, shaken := watch(t, peer)
+			require.Equal(t, connected, testutil.Receive(t, open))
+			require.Equal(t, connected, testutil.Receive(t, shaken))
+			before := openssl.Live().Contexts
+			for range 8 {
+				require.NoError(t, peer.Renegotiate())
+				require.Equal(t, connected, testutil.Receive(t, shaken))
+				assert.Equal(t, before, openssl.Live().Contexts)
+			}
+			peer.Free()
+			accepted.Free()
+			followed.Load().Free()
+			testutil.Eventually(t, func() bool { return openssl.Live().Contexts == before-1 }, "the last one is gone, too")
+		})
+	}
+}
+
 // The context of GetConfigForClient does not turn renegotiation on: the fast path reads and writes.
 func TestRenegotiationOfAFollowedContext(t *testing.T) {
 	ca := newAuthority(t)

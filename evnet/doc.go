@@ -38,9 +38,10 @@
 // Errors are *net.OpError, as in package net. With errors.Is they match net.ErrClosed,
 // os.ErrDeadlineExceeded, syscall.ECONNRESET, syscall.EPIPE and so on. When data that Write
 // has accepted cannot be sent, the next Write or CloseWrite returns the error, or, after
-// CloseWrite, the next Read. Close then resets a TCP connection. A handshake of TLS that takes
-// longer than its context allows ends the connection: the error of all calls is a timeout that
-// matches context.DeadlineExceeded, as that of tls.Conn.HandshakeContext does.
+// CloseWrite, the next Read. Close then resets a TCP connection. A handshake of TLS that fails
+// ends the connection, and all calls return the reason. If the handshake has taken longer than its
+// context allows, the reason is a timeout that matches context.DeadlineExceeded, as that of
+// tls.Conn.HandshakeContext does.
 //
 // # Differences from package net
 //

@@ -107,7 +107,7 @@ func (c *Conn) handleEvent(what libevent.Events, err error) {
 	case what&libevent.EventReading != 0:
 		c.endReading(err)
 		if what&libevent.EventError != 0 { // the peer is lost, so writing fails too
-			c.out.fail(errBrokenPipe)
+			c.out.fail(lostError(err))
 		}
 	default:
 		c.endReading(err)
@@ -139,6 +139,16 @@ func (c *Conn) endReading(err error) {
 // writeError returns errBrokenPipe if the peer has ended the connection, or else err.
 func writeError(what libevent.Events, err error) error {
 	if what&libevent.EventEOF != 0 || err == error(syscall.EPIPE) {
+		return errBrokenPipe
+	}
+	return err
+}
+
+// lostError returns the error of writing after reading has failed with err: EPIPE if the peer is gone. If TLS
+// has refused what the peer has sent, both directions have the same reason.
+func lostError(err error) error {
+	var errno syscall.Errno
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &errno) {
 		return errBrokenPipe
 	}
 	return err

@@ -55,6 +55,29 @@ func TestHandshakeTimeout(t *testing.T) {
 	testutil.Eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")
 }
 
+// After a handshake that has failed all calls return the reason.
+func TestHandshakeFails(t *testing.T) {
+	base := running(t)
+	ctx, err := openssl.NewClientContext(&openssl.Config{ServerName: "example.test"})
+	require.NoError(t, err)
+	t.Cleanup(ctx.Free)
+	fd, peer := testutil.TCPPair(t)
+	bev, err := ctx.NewSocket(base, fd, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	c, err := evnet.NewConn(bev.BufferEvent)
+	require.NoError(t, err)
+	_, err = peer.Write([]byte("\x15\x03\x03\x00\x02\x02\x28")) // the alert handshake_failure
+	require.NoError(t, err)
+	p := make([]byte, 1)
+	for _, call := range []func([]byte) (int, error){c.Read, c.Write, c.Read, c.Write} {
+		n, err := call(p)
+		assert.Zero(t, n)
+		assert.ErrorContains(t, err, "handshake failure")
+	}
+	require.NoError(t, c.Close())
+	testutil.Eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")
+}
+
 // Close before the end of a handshake waits for that with what was written, but no longer than HandshakeTimeout.
 func TestCloseInHandshake(t *testing.T) {
 	c := shaking(t)

@@ -214,9 +214,36 @@ func TestCertificateWithALongName(t *testing.T) {
 	}, "example.test"), "a name of more than 4096 bytes")
 }
 
-// OpenSSL keeps the parts of some extensions.
+const tooManyParts = "the names and extensions of the peer's certificates have more than 4096 parts"
+
+// OpenSSL keeps the parts of names, of extensions, and within some extensions. A part of a few bytes becomes
+// hundreds.
 func TestCertificateWithManyParts(t *testing.T) {
 	ca := newAuthority(t)
+	chain := func(fill func(*x509.Certificate)) tls.Certificate {
+		cert := ca.issue(t, "example.test")
+		for range 8 {
+			key := newKey(t)
+			junk := template("junk.test")
+			fill(junk)
+			cert.Certificate = append(cert.Certificate, sign(t, junk, ca.cert, key.Public(), ca.key).Raw)
+		}
+		return cert
+	}
+	for name, cert := range map[string]tls.Certificate{
+		"names": chain(func(c *x509.Certificate) {
+			for range 140 {
+				c.Subject.ExtraNames = append(c.Subject.ExtraNames, pkix.AttributeTypeAndValue{Type: asn1.ObjectIdentifier{1, 2, 3}, Value: "x"})
+			}
+		}),
+		"extensions": chain(func(c *x509.Certificate) {
+			for i := range 180 {
+				c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 128 + i}})
+			}
+		}),
+	} {
+		t.Run(name, func(t *testing.T) { refuses(t, ca, cert, tooManyParts) })
+	}
 	value := func(n int, part ...byte) []byte {
 		return marshal(t, asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: bytes.Repeat(part, n)}).FullBytes
 	}
@@ -229,7 +256,7 @@ func TestCertificateWithManyParts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			refuses(t, ca, ca.issueWith(t, newKey(t), func(c *x509.Certificate) {
 				c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 18}, Value: san}}
-			}, "example.test"), "extensions of more than 4096 parts")
+			}, "example.test"), tooManyParts)
 		})
 	}
 	names := []string{"example.test"}

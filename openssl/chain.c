@@ -7,7 +7,7 @@
  * half a second, because the peer chooses how hard a root in the field is. crypto/x509 knows only named curves and
  * points that are not compressed, so the other certificates would be refused later in any case. Kinds of keys that
  * are not known here are refused, too, because OpenSSL has several names for the same kind, and so are long names,
- * extensions with thousands of parts, and what is not DER. libssl has no function that refuses a message. But it shows each message before it takes it apart, in its own buffer. There
+ * thousands of parts in names and extensions, and what is not DER. libssl has no function that refuses a message. But it shows each message before it takes it apart, in its own buffer. There
  * the start of a message that is refused is overwritten, so that libssl finds no list of certificates in it.
  */
 
@@ -121,52 +121,65 @@ static int may_be_decoded(struct gtls_bytes oid)
 	    STARTS_WITH(oid, "\x60\x86\x48\x01\x86\xf8\x42\x01");
 }
 
-static int are_short(struct gtls_bytes extensions)
+/* Counts the parts that OpenSSL makes objects of. */
+static int count_parts(struct gtls_bytes extensions, size_t *parts)
 {
-	enum { MOST_PARTS = 4096 };
 	struct gtls_bytes list, extension, oid, skipped, value;
-	size_t n = 0;
 
 	if (!take_element(&extensions, SEQUENCE, &list))
 		return 0;
-	while (list.n > 0 && n <= MOST_PARTS) {
+	*parts += elements(list);
+	while (list.n > 0) {
 		if (!take_element(&list, SEQUENCE, &extension) || !take_element(&extension, OID, &oid))
 			return 0;
 		take_element(&extension, BOOLEAN, &skipped);
 		if (!take_element(&extension, OCTET_STRING, &value))
 			return 0;
-		n += 1 + (may_be_decoded(oid) ? elements(value) : 0);
+		if (may_be_decoded(oid))
+			*parts += elements(value);
 	}
-	return n <= MOST_PARTS;
+	return 1;
 }
 
 /* Certificates of version 1 have no extensions. */
-static int has_short_extensions(struct gtls_bytes tbs)
+static int has_good_extensions(struct gtls_bytes tbs, size_t *parts)
 {
 	struct gtls_bytes extensions, skipped;
 
 	take_element(&tbs, ISSUER_ID, &skipped);
 	take_element(&tbs, SUBJECT_ID, &skipped);
-	return tbs.n == 0 || (take_element(&tbs, EXTENSIONS, &extensions) && are_short(extensions) && tbs.n == 0);
+	return tbs.n == 0 || (take_element(&tbs, EXTENSIONS, &extensions) && count_parts(extensions, parts) && tbs.n == 0);
 }
 
-static int is_cheap(struct gtls_bytes der)
+static int take_name(struct gtls_bytes *tbs, size_t *parts)
 {
-	struct gtls_bytes cert, tbs, algorithm, issuer, subject, key, skipped;
+	struct gtls_bytes name;
+
+	if (!take_element(tbs, SEQUENCE, &name) || name.n > GTLS_MAX_NAME)
+		return 0;
+	*parts += elements(name);
+	return 1;
+}
+
+static int is_cheap(struct gtls_bytes der, size_t *parts)
+{
+	struct gtls_bytes cert, tbs, algorithm, key, skipped;
 
 	if (!take_element(&der, SEQUENCE, &cert) || der.n || !take_element(&cert, SEQUENCE, &tbs))
 		return 0;
 	take_element(&tbs, VERSION, &skipped); /* certificates of version 1 do not have it */
 	return take_element(&tbs, INTEGER, &skipped) && take_whole(&tbs, SEQUENCE, &algorithm) &&
-	    take_element(&tbs, SEQUENCE, &issuer) && issuer.n <= GTLS_MAX_NAME && take_element(&tbs, SEQUENCE, &skipped) &&
-	    take_element(&tbs, SEQUENCE, &subject) && subject.n <= GTLS_MAX_NAME && take_element(&tbs, SEQUENCE, &key) &&
-	    is_cheap_key(key) && has_short_extensions(tbs) && is_exact(cert, algorithm);
+	    take_name(&tbs, parts) && take_element(&tbs, SEQUENCE, &skipped) &&
+	    take_name(&tbs, parts) && take_element(&tbs, SEQUENCE, &key) &&
+	    is_cheap_key(key) && has_good_extensions(tbs, parts) && is_exact(cert, algorithm);
 }
 
 /* What is wrong with the certificates, a GTLS_ of native.h, or 0. OpenSSL refuses a message that has no list. */
 static int fault(struct gtls_bytes message, int tls13)
 {
+	enum { MOST_PARTS = 4096 }; /* of all names and extensions; real chains have some hundreds */
 	struct gtls_bytes list, cert, skipped;
+	size_t parts = 0;
 	int n;
 
 	if ((tls13 && !gtls_take_counted(&message, 1, &skipped)) || !gtls_take_counted(&message, 3, &list))
@@ -176,8 +189,10 @@ static int fault(struct gtls_bytes message, int tls13)
 			return GTLS_TOO_MANY_CERTS;
 		if (!gtls_take_counted(&list, 3, &cert))
 			return 0;
-		if (!is_cheap(cert))
+		if (!is_cheap(cert, &parts))
 			return GTLS_BAD_KEY;
+		if (parts > MOST_PARTS)
+			return GTLS_TOO_MANY_PARTS;
 		if (tls13 && !gtls_take_counted(&list, 2, &skipped))
 			return 0;
 	}

@@ -381,7 +381,8 @@ var (
 	errOffers = errors.New("openssl: handshake: the client offers more than 16 key shares or tickets, 1000 cipher suites, or 256 authorities in 16 KiB")
 	errNames  = errors.New("openssl: handshake: the server names more than 1000 authorities, or one in more than 4096 bytes")
 	errChain  = errors.New("openssl: handshake: the peer has sent more than 10 certificates")
-	errKey    = errors.New("openssl: handshake: a certificate of the peer cannot be parsed, or has a kind of key that is not accepted, or a name of more than 4096 bytes, or extensions of more than 4096 parts")
+	errKey    = errors.New("openssl: handshake: a certificate of the peer cannot be parsed, or has a kind of key that is not accepted, or a name of more than 4096 bytes")
+	errParts  = errors.New("openssl: handshake: the names and extensions of the peer's certificates have more than 4096 parts")
 )
 
 func gaveUp(why C.int) error {
@@ -396,6 +397,8 @@ func gaveUp(why C.int) error {
 		return errNames
 	case C.GTLS_TOO_MANY_CERTS:
 		return errChain
+	case C.GTLS_TOO_MANY_PARTS:
+		return errParts
 	case C.GTLS_BAD_KEY:
 		return errKey
 	case C.GTLS_TIMED_OUT:

@@ -136,6 +136,7 @@ enum {
 	GTLS_TOO_MANY_NAMES,  /* a server names too many authorities, or one at too great length */
 	GTLS_TOO_MANY_CERTS,  /* it has sent more than GTLS_MAX_CHAIN certificates */
 	GTLS_TIMED_OUT,       /* its handshake has taken too long */
+	GTLS_TOO_MANY_PARTS,  /* the names and extensions of its certificates have more than 4096 parts */
 	GTLS_BAD_KEY,         /* it has sent a certificate that may keep OpenSSL busy, or is not DER */
 };
 

@@ -35,8 +35,9 @@
 // TLS 1.2 is the lowest version, unless Config says otherwise.
 //
 // A certificate that crypto/x509 does not parse is refused everywhere, also where certificates are
-// not verified, and so are RSA keys above 8192 bits, names of more than 4096 bytes, extensions of more
-// than 4096 parts, more than 10 certificates, and more than 100 KB. The peer's own key is RSA with 1024 bits or more, ECDSA, or Ed25519.
+// not verified, and so are RSA keys above 8192 bits, names of more than 4096 bytes, more than 10
+// certificates, more than 4096 parts in all of their names and extensions, and more than 100 KB. The
+// peer's own key is RSA with 1024 bits or more, ECDSA, or Ed25519.
 // A server also refuses a client that offers more than 16 key shares or tickets, 1000 cipher suites, or the
 // names of 256 authorities, in 16 KiB, and a client a server that names more than 1000 authorities.
 // When the handshake is done, everything is checked once more that the Config demands, also if the

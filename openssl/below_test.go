@@ -30,9 +30,8 @@ type byName struct {
 	events <-chan told
 }
 
-// connectByName makes one. The name has the address of the listener, after so many others that refuse the connection.
-func connectByName(t *testing.T, ctx *openssl.Context, to *net.TCPAddr, others int, prepare ...func(under *libevent.BufferEvent)) byName {
-	base := newLoop(t)
+// names makes a DNSBase in which example.test has the address to, after so many others that refuse the connection.
+func names(t *testing.T, base *libevent.Base, to *net.TCPAddr, others int) *libevent.DNSBase {
 	var hosts strings.Builder
 	for i := range others {
 		fmt.Fprintf(&hosts, "127.0.0.%d example.test\n", 9+i)
@@ -40,7 +39,13 @@ func connectByName(t *testing.T, ctx *openssl.Context, to *net.TCPAddr, others i
 	fmt.Fprintf(&hosts, "%s example.test\n", to.IP)
 	file := filepath.Join(t.TempDir(), "hosts")
 	require.NoError(t, os.WriteFile(file, []byte(hosts.String()), 0o600))
-	dns := testutil.NewDNSBase(t, base, libevent.DNSConfig{NoSystemConfig: true, Hosts: file})
+	return testutil.NewDNSBase(t, base, libevent.DNSConfig{NoSystemConfig: true, Hosts: file})
+}
+
+// connectByName makes one. The name has the address of the listener, after so many others that refuse the connection.
+func connectByName(t *testing.T, ctx *openssl.Context, to *net.TCPAddr, others int, prepare ...func(under *libevent.BufferEvent)) byName {
+	base := newLoop(t)
+	dns := names(t, base, to, others)
 	under, err := base.NewSocket(-1, libevent.OptCloseOnFree)
 	require.NoError(t, err)
 	conn, err := ctx.NewFilter(under, libevent.OptCloseOnFree)
@@ -71,6 +76,36 @@ func TestFilterOnAConnectByName(t *testing.T) {
 		end := testutil.Receive(t, conn.events)
 		assert.Equal(t, libevent.EventReading|libevent.EventError, end.what)
 		assert.ErrorIs(t, end.err, syscall.ECONNRESET)
+	}
+}
+
+// Nor have they in a stack of several TLS.
+func TestFiltersOnAConnectByName(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+	good := &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}
+	for filters := 1; filters <= 3; filters++ {
+		base := newLoop(t)
+		to := listen(t, good, func(c *tls.Conn) {
+			for range filters {
+				c = tls.Server(c, good)
+			}
+			sendBack(c)
+		})
+		bottom := newSocket(t, ctx, base, -1)
+		top := bottom
+		for range filters {
+			filter, err := ctx.NewFilter(top.BufferEvent, libevent.OptCloseOnFree)
+			require.NoError(t, err)
+			top = filter
+		}
+		t.Cleanup(top.Free)
+		read, events := watch(t, top)
+		_, err := top.WriteString("hello")
+		require.NoError(t, err)
+		require.NoError(t, bottom.ConnectHostname(names(t, base, to, 1), "tcp4", "example.test", to.Port))
+		assert.Equal(t, connected, testutil.Receive(t, events))
+		assert.Equal(t, "hello", take(t, read, 5))
 	}
 }
 

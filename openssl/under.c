@@ -229,8 +229,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	what = for_libevent(c, what, err);
 	/* A socket turns reading off by itself at its end. Without this TLS would fail each
 	 * time that libevent lets it read, also when libevent does so because writing on
-	 * the filter has ended. */
-	if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) && (what & BEV_EVENT_READING))
+	 * the filter has ended. But after an attempt to connect another one may follow, whose bytes TLS reads. */
+	if (c->under.linked && (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) && (what & BEV_EVENT_READING))
 		bufferevent_disable(bev, EV_READ);
 	errno = err;
 	if (what)

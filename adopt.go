@@ -133,6 +133,7 @@ func newOfKind(base any, opts uint32, under any, kind *adopt.Kind) (any, error) 
 		start:     (*[0]byte)(kind.Start),
 		is_linked: (*[0]byte)(kind.IsLinked),
 		is_open:   (*[0]byte)(kind.IsOpen),
+		sent:      (*[0]byte)(kind.Sent),
 		socket:    (*[0]byte)(kind.Socket),
 		begin:     (*[0]byte)(kind.Begin),
 		end:       (*[0]byte)(kind.End),

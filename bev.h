@@ -62,6 +62,7 @@ enum {
 
 struct glev_off {
 	short held;  /* directions that the user has enabled and that are off in libevent */
+	short asked; /* directions that a call has turned off, and not libevent at an end or a timeout */
 	int because; /* GLEV_OFF_ bits */
 };
 
@@ -143,7 +144,9 @@ struct glev_stack {
 	int8_t rests;             /* that function waits for the next turn */
 	int8_t put_off;           /* an end from below is passed on when it comes again; loop */
 	int8_t digesting;         /* the filter above goes on in the next turn */
-	size_t left;              /* of a filter: what was left to write when its timeout passed, or 0 */
+	uint64_t sent;            /* of a bufferevent below a filter that is no door: the bytes that have left its output */
+	uint64_t gone;            /* of a filter: what had left the bottom when the timeout of writing passed */
+	int8_t stands;            /* of a filter: gone is known, and something was left then */
 };
 
 enum { GLEV_ASKED = 1, GLEV_RECEIVED };

@@ -382,8 +382,8 @@ func direction(op string, what What) error {
 // SetTimeouts sets how long reading and writing may go without progress while they are
 // enabled and, for writing, while there is something to write. 0 means no timeout. When
 // a timeout passes, libevent turns that direction off and calls the event closure with
-// EventTimeout. While bytes that were written to a filter wait in a bufferevent below, the filter's
-// write timeout is told after up to twice its time. The write timeout also limits Connect. Timeouts are rounded up to microseconds.
+// EventTimeout. The write timeout of a filter passes if nothing leaves the bufferevents below it, and
+// is told after up to twice its time. The write timeout also limits Connect. Timeouts are rounded up to microseconds.
 // Wraps bufferevent_set_timeouts.
 func (b *BufferEvent) SetTimeouts(read, write time.Duration) error {
 	const op = "bufferevent_set_timeouts"

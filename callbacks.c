@@ -595,10 +595,10 @@ enum bufferevent_filter_result glev_on_filter_out(struct evbuffer *src, struct e
 /* Under the lock of the buffer. */
 void glev_on_filter_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 {
-	struct glev_bev *r = arg;
+	struct glev_bev *r = arg, *under = r->stack.under;
 
-	(void)buf;
-	(void)info;
+	if (under && buf == under->out.evb)
+		under->stack.sent += info->n_deleted;
 	__atomic_fetch_add(&r->stack.changes, 1, __ATOMIC_RELAXED);
 }
 

@@ -194,29 +194,56 @@ static int is_from_below(const struct glev_bev *r)
 	return 0;
 }
 
+/* How many bytes have left the bottom of the stack. The length of its output does not tell, because more is added. */
+static uint64_t sent(struct glev_bev *r)
+{
+	struct glev_bev *bottom = glev_bev_bottom(r), *above = bottom->stack.above;
+
+	if (bottom->door)
+		return bottom->door->sent(bottom->bev);
+	if (bottom->type == GLEV_FILTER) /* C made it, and what is below it */
+		return evbuffer_get_length(bufferevent_get_output(glev_bev_native_bottom(r)));
+	return above && above->door ? above->door->sent(above->bev) : bottom->stack.sent;
+}
+
+/* What was written since the timer has passed is passed on now. */
+static void go_on_writing(struct glev_bev *r, size_t left)
+{
+	if (r->off.asked & EV_WRITE)
+		return;
+	if (has_turned_writing_off(r)) {
+		glev_settle_enable(r, EV_WRITE);
+		glev_fast_write(r);
+	}
+	if (left == 0)
+		event_del(&r->bev->ev_write);
+	else if (evutil_timerisset(&r->bev->timeout_write))
+		event_add(&r->bev->ev_write, &r->bev->timeout_write);
+}
+
 /* libevent's filters restart the timer of writing after the last byte, too, and see only what they pass on, and not
- * that the bufferevent below writes. So if nothing is left, or if less is left than when the timer passed before,
- * writing goes on. */
+ * that the bufferevent below writes. So the timeout is told only if something is left, and nothing of it has left the
+ * stack since the timer passed before. Where the binding keeps writing off, the timer runs all the same. */
 short glev_filter_timeout(struct glev_bev *r, short what)
 {
 	const short timeout = BEV_EVENT_TIMEOUT | BEV_EVENT_WRITING;
-	size_t own = evbuffer_get_length(r->out.evb), left = own;
-	struct bufferevent *bev = r->bev;
-	int off = has_turned_writing_off(r);
+	size_t left = 0;
+	struct bufferevent *bev;
+	uint64_t gone, before = r->stack.gone;
+	int stood = r->stack.stands;
 
 	if (r->type != GLEV_FILTER || (what & timeout) != timeout || (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) || is_from_below(r))
 		return what;
-	while ((bev = bufferevent_get_underlying(bev)) != NULL)
+	for (bev = r->bev; bev; bev = bufferevent_get_underlying(bev))
 		left += evbuffer_get_length(bufferevent_get_output(bev));
-	if (left > 0 && (!off || left == own || (r->stack.left && left >= r->stack.left))) {
-		r->stack.left = 0;
+	r->stack.gone = gone = sent(r);
+	r->stack.stands = left > 0;
+	if (left > 0 && stood && gone == before) {
+		r->stack.stands = 0;
+		glev_settle_end(r, EV_WRITE);
 		return what;
 	}
-	r->stack.left = left;
-	if (off)
-		glev_settle_enable(r, EV_WRITE);
-	if (left == 0)
-		event_del(&r->bev->ev_write);
+	go_on_writing(r, left);
 	what &= ~BEV_EVENT_WRITING;
 	return what & BEV_EVENT_READING ? what : 0;
 }

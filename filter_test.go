@@ -616,3 +616,77 @@ func TestFilterWriteTimeout(t *testing.T) {
 	assert.Equal(t, rd, filter.Enabled())
 	filter.Free()
 }
+
+// More is written all the time, and the peer reads all the time.
+func TestFilterWriteTimeoutWithProgress(t *testing.T) {
+	base := testutil.NewBase(t)
+	sock, peer := testutil.NewSocket(t, base, 0)
+	lower := testutil.NewFilter(t, sock, nil, nil, libevent.OptCloseOnFree)
+	filter := testutil.NewFilter(t, lower, nil, nil, libevent.OptCloseOnFree)
+	events := make(chan libevent.Events, 10)
+	require.NoError(t, filter.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) { events <- what }))
+	require.NoError(t, filter.SetTimeouts(0, 50*time.Millisecond))
+	require.NoError(t, filter.Enable(rd|wr))
+	p, turns, done := make([]byte, 4096), 0, make(chan struct{})
+	tick, err := base.Every(10*time.Millisecond, func() {
+		_, err := peer.Read(p)
+		assert.NoError(t, err)
+		_, err = filter.Write(make([]byte, 3*len(p)))
+		assert.NoError(t, err)
+		if turns++; turns == 40 {
+			close(done)
+		}
+	})
+	require.NoError(t, err)
+	_, err = filter.Write(make([]byte, 16<<20)) // more than the kernel takes
+	require.NoError(t, err)
+	testutil.Background(t, base)
+	testutil.Receive(t, done)
+	tick.Free()
+	assert.Empty(t, events)
+	assert.Equal(t, libevent.EventWriting|libevent.EventTimeout, testutil.Receive(t, events))
+	filter.Free()
+}
+
+// The timer of an idle filter passes, and before libevent's event is dropped the program does something.
+func TestFilterWriteTimeoutOfLibevent(t *testing.T) {
+	const limit = 20 * time.Millisecond
+	for name, act := range map[string]func(*libevent.BufferEvent) error{
+		"write":   func(b *libevent.BufferEvent) error { _, err := b.WriteString("two"); return err },
+		"disable": func(b *libevent.BufferEvent) error { return b.Disable(wr) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := testutil.NewBase(t)
+			sock, peer := testutil.NewSocket(t, base, 0)
+			filter := testutil.NewFilter(t, sock, nil, nil, libevent.OptCloseOnFree)
+			events := make(chan libevent.Events, 10)
+			require.NoError(t, filter.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) { events <- what }))
+			require.NoError(t, filter.SetTimeouts(0, limit))
+			require.NoError(t, filter.Enable(rd|wr))
+			testutil.Background(t, base)
+			acted := make(chan struct{})
+			testutil.OnLoop(t, base, func() {
+				_, err := filter.WriteString("one")
+				assert.NoError(t, err)
+				_, err = base.After(limit+time.Millisecond, func() {
+					assert.NoError(t, act(filter))
+					close(acted)
+				})
+				assert.NoError(t, err)
+				time.Sleep(2 * limit) // sleep: both timers are to pass in one turn of the loop
+			})
+			testutil.Receive(t, acted)
+			want, enabled := "onetwo", rd|wr
+			if name == "disable" {
+				want, enabled = "one", rd
+			}
+			got := make([]byte, len(want))
+			_, err := io.ReadFull(peer, got)
+			require.NoError(t, err)
+			assert.Equal(t, want, string(got))
+			testutil.OnLoop(t, base, func() { assert.Equal(t, enabled, filter.Enabled()) })
+			assert.Empty(t, events)
+			filter.Free()
+		})
+	}
+}

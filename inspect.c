@@ -68,7 +68,7 @@ void glev_bev_describe(struct glev_bev *r, char *buf, int size)
 	    r->stack.above != NULL, r->stack.partner != NULL);
 	say(&t, "\n  fast: on=%d plain=%d paused=%d reading=%d writing=%d spilled=%d direct=%d queued=%d read_error=%d receiver=%d room=%u",
 	    r->fast.on, r->fast.plain, r->fast.paused, r->fast.reading, r->fast.writer ? r->fast.writer->writing : -1,
-	    r->fast.spilled, r->fast.direct, r->fast.at != NULL, r->fast.read_error, r->fast.receiver, r->fast.room);
+	    r->fast.spilled, r->fast.direct, r->fast.unsent, r->fast.read_error, r->fast.receiver, r->fast.room);
 	say(&t, "\n  in: lent=%d frozen=%#x; out: lent=%d frozen=%#x in_file=%d", r->in.lent, (unsigned)r->in.frozen,
 	    r->out.lent, (unsigned)r->out.frozen, r->out.in_file != NULL);
 }

@@ -425,6 +425,7 @@ struct glev_door {
 	void (*start)(struct bufferevent *);
 	int (*is_linked)(struct bufferevent *);
 	int (*is_open)(struct bufferevent *);
+	uint64_t (*sent)(struct bufferevent *);
 	void (*socket)(struct bufferevent *);
 	int (*begin)(struct bufferevent *);
 	void (*end)(struct bufferevent *);

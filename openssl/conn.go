@@ -195,6 +195,7 @@ func (c *Conn) kind() *adopt.Kind {
 		Start:    unsafe.Pointer(C.gtls_start),
 		IsLinked: unsafe.Pointer(C.gtls_is_linked),
 		IsOpen:   unsafe.Pointer(C.gtls_is_open),
+		Sent:     unsafe.Pointer(C.gtls_sent),
 		Owner:    c,
 		Dial:     c.expect,
 		Event:    c.onEvent,

@@ -533,6 +533,54 @@ func TestWriteTimeout(t *testing.T) {
 	assert.Equal(t, rd, conn.Enabled())
 }
 
+// The peer of a filter reads slowly, but all the time.
+func TestWriteTimeoutOfAFilter(t *testing.T) {
+	ca := newAuthority(t)
+	base := newLoop(t)
+	accepting := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	connecting := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+	for name, below := range map[string]func(*testing.T, int, int) (accepted, connected *openssl.Conn){
+		"socket": func(t *testing.T, a, b int) (accepted, connected *openssl.Conn) {
+			return newConn(t, accepting, base, a, true), newConn(t, connecting, base, b, true)
+		},
+		"TLS": func(t *testing.T, a, b int) (accepted, connected *openssl.Conn) {
+			accepted, err := accepting.NewFilter(newSocket(t, accepting, base, a).BufferEvent, libevent.OptCloseOnFree)
+			require.NoError(t, err)
+			connected, err = connecting.NewFilter(newSocket(t, connecting, base, b).BufferEvent, libevent.OptCloseOnFree)
+			require.NoError(t, err)
+			return accepted, connected
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := testutil.Socketpair(t)
+			accepted, conn := below(t, a, b)
+			read, open := watch(t, accepted)
+			_, shaken := watch(t, conn)
+			require.Equal(t, connected, testutil.Receive(t, open))
+			require.Equal(t, connected, testutil.Receive(t, shaken))
+			const size = 1 << 20
+			reads := accepted.Underlying()
+			require.NoError(t, reads.Disable(rd))
+			require.NoError(t, accepted.SetWatermark(rd, 0, 16<<10))
+			require.NoError(t, conn.SetTimeouts(0, 50*time.Millisecond))
+			_, err := conn.Write(make([]byte, size))
+			require.NoError(t, err)
+			got := 0
+			for got < size {
+				passed := make(chan struct{})
+				_, err := base.After(5*time.Millisecond, func() { close(passed); assert.NoError(t, reads.Enable(rd)) })
+				require.NoError(t, err)
+				testutil.Receive(t, passed)
+				got += len(testutil.Receive(t, read))
+				require.NoError(t, reads.Disable(rd))
+			}
+			assert.Empty(t, shaken)
+			conn.Free()
+			accepted.Free()
+		})
+	}
+}
+
 // A socket that is connected stays with its peer, also if TLS has failed there.
 func TestConnectToAnotherAfterAFailure(t *testing.T) {
 	ca := newAuthority(t)

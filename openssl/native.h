@@ -262,5 +262,6 @@ void gtls_end(struct bufferevent *bev);
 ssize_t gtls_recv(struct bufferevent *bev, void *p, size_t n, void *scratch, size_t size);
 int gtls_pending(struct bufferevent *bev, int wake);
 ssize_t gtls_send(struct bufferevent *bev, const void *p, size_t n);
+uint64_t gtls_sent(struct bufferevent *bev);
 
 #endif

@@ -50,20 +50,31 @@ static int append(struct gtls_conn *c, const void *p, size_t n)
 	return rc;
 }
 
+static size_t waiting_below(struct gtls_conn *c)
+{
+	struct bufferevent *bev;
+	size_t waiting = 0;
+
+	for (bev = c->under.bev; bev; bev = bufferevent_get_underlying(bev))
+		waiting += evbuffer_get_length(bufferevent_get_output(bev));
+	return waiting;
+}
+
+uint64_t gtls_under_sent(struct gtls_conn *c)
+{
+	return BIO_number_written(SSL_get_wbio(c->ssl)) - waiting_below(c);
+}
+
 /* Whether too much of what OpenSSL writes on its own would wait below: more was written since bytes that
  * are still there. A filter below passes bytes on to the bufferevent below itself, and they wait there. A first
  * handshake and an alert come once. */
 static int owns_too_much(struct gtls_conn *c, size_t n, int64_t written)
 {
 	struct gtls_under *u = &c->under;
-	struct bufferevent *bev;
-	size_t waiting = 0;
 
 	if (!c->open || gtls_has_failed(c))
 		return 0;
-	for (bev = u->bev; bev; bev = bufferevent_get_underlying(bev))
-		waiting += evbuffer_get_length(bufferevent_get_output(bev));
-	if (written - (int64_t)waiting >= u->own_from) {
+	if (written - (int64_t)waiting_below(c) >= u->own_from) {
 		u->own = c->wire.aside = 0;
 		u->own_from = written;
 	}

@@ -696,6 +696,16 @@ static int keeps_end(const struct gtls_conn *c)
 	return !c->told_end && (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN);
 }
 
+uint64_t gtls_sent(struct bufferevent *bev)
+{
+	struct gtls_conn *c = conn_of(bev);
+	const struct gtls_wire *w = &c->wire;
+
+	if (c->under.bev)
+		return gtls_under_sent(c);
+	return BIO_number_written(w->plain) + (w->fast ? BIO_number_written(w->fast) : 0);
+}
+
 int gtls_pending(struct bufferevent *bev, int wake)
 {
 	struct gtls_conn *c = conn_of(bev);

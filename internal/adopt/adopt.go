@@ -20,7 +20,7 @@ import (
 //
 // Event and Dial are Go functions. The other functions are C functions, because they run inside
 // libevent and while its locks are held; the comment of each has its type. A field may be nil if
-// the bufferevent does not need it, except Make.
+// the bufferevent does not need it, except Make and Sent.
 //
 // A C function is called with the lock of the bufferevent held, if the bufferevent has a lock and
 // the comment says nothing else. It must not call a Go function of the user.
@@ -75,6 +75,11 @@ type Kind struct {
 	//
 	//	int (*)(struct bufferevent *)
 	IsOpen unsafe.Pointer
+	// Sent returns how many bytes have left for the peer so far: those that the socket has taken, or the
+	// bufferevent below has passed on.
+	//
+	//	uint64_t (*)(struct bufferevent *)
+	Sent unsafe.Pointer
 	// Socket is called after libevent was given another descriptor, or none, also at the bottom.
 	//
 	//	void (*)(struct bufferevent *)

@@ -138,6 +138,7 @@ struct glev_stack {
 	struct evbuffer_cb_entry *under_in_cb, *under_out_cb;
 	uint64_t changes;         /* of the buffers that a filter's functions see; atomic */
 	int8_t carries;           /* a door above says when the connection is open */
+	int8_t used;              /* there was a descriptor, or a connect, since then */
 	int8_t started;           /* of a door: its handshake may start */
 	struct glev_later again;  /* of a filter: its function for the input is to be called */
 	int steps;                /* how often in a row that function was called by now */
@@ -537,6 +538,8 @@ void glev_bucket_free(struct glev_bucket *b);
 
 /* Gives libevent another descriptor, or -1. */
 int glev_bev_give_fd(struct glev_bev *r, int fd);
+/* Whether there is a connection, or one is on its way. */
+int glev_bev_has_begun(const struct glev_bev *r);
 /* Makes a descriptor fit for a bufferevent, or returns the negative of an errno. *stream
  * says whether it is a stream socket. */
 int glev_bev_prepare_fd(int fd, int *stream);

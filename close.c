@@ -540,6 +540,19 @@ static void release(struct bufferevent *bev)
 	bufferevent_decref(bev);
 }
 
+/* The counterpart of carry in adopt.c. */
+static void stop_carrying(struct glev_bev *r)
+{
+	int is_door = 0;
+
+	for (; r && !is_door; r = r->stack.under) {
+		glev_bev_lock(r);
+		r->stack.carries = 0;
+		is_door = r->door != NULL;
+		glev_bev_unlock(r);
+	}
+}
+
 /* Restores the callbacks of the bufferevent below a filter: ours, C's, or none if C has
  * freed it. */
 static void leave_below(struct glev_bev *r, struct glev_bev *filter)
@@ -550,7 +563,8 @@ static void leave_below(struct glev_bev *r, struct glev_bev *filter)
 	glev_bev_lock(r);
 	quiet = glev_bev_is_quiet(r);
 	r->stack.above = NULL;
-	r->stack.carries = 0;
+	if (filter->door)
+		stop_carrying(r);
 	r->stack.digesting = 0;
 	if (filter->stack.under_in_cb)
 		evbuffer_remove_cb_entry(r->in.evb, filter->stack.under_in_cb);

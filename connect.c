@@ -33,17 +33,16 @@ int glev_bev_prepare_fd(int fd, int *stream)
 	return evutil_make_socket_nonblocking(fd) < 0 ? -errno : 0;
 }
 
-static int tell_doors(struct glev_bev *r, int rc)
+static int tell_door(struct glev_bev *r, int rc)
 {
-	for (; r; r = r->stack.above)
-		if (r->door && r->door->socket)
-			r->door->socket(r->bev);
+	if (r->door && r->door->socket)
+		r->door->socket(r->bev);
 	return rc;
 }
 
 int glev_bev_give_fd(struct glev_bev *r, int fd)
 {
-	return tell_doors(r, bufferevent_setfd(r->bev, fd));
+	return tell_door(r, bufferevent_setfd(r->bev, fd));
 }
 
 int64_t glev_bev_fd(struct glev_bev *r)
@@ -106,23 +105,10 @@ static void stay_at_descriptor(struct glev_bev *r)
 	glev_settle(r);
 }
 
-/* The connect has failed for which the handshake of a door above has waited. It waits for this one, and reads then,
- * which libevent does not after an error. */
-static void link_above(struct glev_bev *r)
-{
-	for (r = r->stack.above; r; r = r->stack.above) {
-		if (!r->door || r->link != GLEV_UNLINKED)
-			continue;
-		r->link = GLEV_CONNECTING;
-		glev_settle_enable(r->stack.under, EV_READ | EV_WRITE);
-	}
-}
-
 /* Called after libevent has got another descriptor. A CloseWrite was one of the old descriptor. */
 static void enter_descriptor(struct glev_bev *r, int link)
 {
 	r->link = (int8_t)link;
-	link_above(r);
 	r->stack.started = 1;
 	r->ending.shut = 0;
 	restore_priority(r);
@@ -169,6 +155,13 @@ static int hang_up(struct glev_bev *r)
 	return 0;
 }
 
+/* A door above has begun with the connection that was made first, and no thread that has the lock of this bufferevent
+ * may call up. */
+static int had_its_turn(const struct glev_bev *r)
+{
+	return r->stack.carries && r->stack.used;
+}
+
 static int link_of(const struct glev_bev *r, int stream)
 {
 	if (r->door) /* its handshake has still to come */
@@ -191,6 +184,10 @@ static int64_t set_descriptor(struct glev_bev *r, int fd, int *old)
 	if (rc < 0)
 		return rc;
 	GLEV_ENTER(r);
+	if (fd >= 0 && had_its_turn(r)) {
+		glev_bev_unlock(r);
+		return -EBUSY;
+	}
 	rc = hang_up(r);
 	*old = bufferevent_getfd(r->bev);
 	leave_descriptor(r);
@@ -199,8 +196,10 @@ static int64_t set_descriptor(struct glev_bev *r, int fd, int *old)
 		glev_bev_unlock(r);
 		return -EBUSY;
 	}
-	if (fd >= 0)
+	if (fd >= 0) {
 		r->owed.mute = 0;
+		r->stack.used = 1;
+	}
 	enter_descriptor(r, link_of(r, stream));
 	/* libevent has begun to wait until it can write. */
 	if (r->fast.on && (r->off.held & EV_WRITE) && glev_settle_shows(r)) {
@@ -320,6 +319,14 @@ static int is_connecting(int fd)
 	return n == 0;
 }
 
+int glev_bev_has_begun(const struct glev_bev *r)
+{
+	int fd = bufferevent_getfd(r->bev);
+
+	/* In this order: a connect that is in progress may end in between. */
+	return glev_bev_dials(r) || (fd >= 0 && (is_connecting(fd) || is_connected(fd)));
+}
+
 /* A connect by name that is under way will be ended, and its socket closed if it is ours. */
 static int64_t may_connect(const struct glev_bev *r)
 {
@@ -329,12 +336,14 @@ static int64_t may_connect(const struct glev_bev *r)
 		return GLEV_NO_SOCKET;
 	if (goes_on(r) && !glev_base_on_loop(r->base))
 		return GLEV_WRONG_LOOP;
-	if (fd < 0 || (r->owns & GLEV_OWNS_ATTEMPT))
-		return 0;
-	/* In this order: a connect that is in progress may end in between. */
-	if (r->door && (r->link == GLEV_CONNECTING || r->link == GLEV_TRYING) && is_connecting(fd))
-		return -EALREADY;
-	return is_connected(fd) ? -EISCONN : 0;
+	if (fd >= 0 && !(r->owns & GLEV_OWNS_ATTEMPT)) {
+		/* In this order: a connect that is in progress may end in between. */
+		if (r->door && (r->link == GLEV_CONNECTING || r->link == GLEV_TRYING) && is_connecting(fd))
+			return -EALREADY;
+		if (is_connected(fd))
+			return -EISCONN;
+	}
+	return had_its_turn(r) ? -EBUSY : 0;
 }
 
 int64_t glev_bev_hold_to_connect(struct glev_bev *r)
@@ -382,7 +391,7 @@ static int64_t start_connect(struct glev_bev *r, const struct sockaddr *sa, int 
 	case EINTR:
 		/* With NULL libevent waits for a connect that has begun. It sets the
 		 * descriptor again. */
-		return tell_doors(r, bufferevent_socket_connect(r->bev, NULL, 0)) < 0 ? -EIO : 0;
+		return tell_door(r, bufferevent_socket_connect(r->bev, NULL, 0)) < 0 ? -EIO : 0;
 	case 0:
 	case ECONNREFUSED:
 		connected_at_once(r, err);
@@ -409,6 +418,7 @@ int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a)
 		leave_descriptor(r);
 		rc = start_connect(r, (struct sockaddr *)&ss, len);
 		if (rc == 0) {
+			r->stack.used = 1;
 			enter_descriptor(r, GLEV_CONNECTING);
 			glev_bev_start(r, 1);
 		} else {
@@ -476,6 +486,7 @@ int64_t glev_bev_dial(struct glev_bev *r)
 		rc = hang_up(r);
 	if (rc == 0) {
 		leave_descriptor(r);
+		r->stack.used = 1;
 		enter_descriptor(r, GLEV_LOOKING_UP);
 	}
 	glev_bev_unlock(r);
@@ -503,26 +514,54 @@ static int64_t try(struct glev_bev *r, const struct sockaddr *sa, int len)
 	return rc;
 }
 
+/* The loop's thread calls these, and no other thread frees a record meanwhile. So it can find the top of the stack, and
+ * take all locks from there. */
+static struct glev_bev *lock_from_top(struct glev_bev *r)
+{
+	struct glev_bev *above;
+
+	for (;; r = above) {
+		glev_bev_lock(r);
+		above = r->stack.above;
+		glev_bev_unlock(r);
+		if (!above)
+			break;
+	}
+	glev_stack_lock(r);
+	return r;
+}
+
+/* For the doors above the next attempt is another connection. */
+static void begin_again(struct glev_bev *r)
+{
+	for (r = r->stack.above; r; r = r->stack.above)
+		tell_door(r, 0);
+}
+
 int64_t glev_bev_try(struct glev_bev *r, const struct glev_addr *a)
 {
 	struct sockaddr_storage ss;
 	int len = glev_addr_to(a, &ss);
+	struct glev_bev *top;
 	int64_t rc;
 
 	if (len < 0)
 		return len;
-	GLEV_ENTER(r);
-	rc = try(r, (struct sockaddr *)&ss, len);
-	glev_bev_unlock(r);
+	top = lock_from_top(r);
+	rc = glev_bev_is_quiet(r) ? GLEV_CLOSED : try(r, (struct sockaddr *)&ss, len);
+	begin_again(r);
+	glev_stack_unlock(top);
 	return rc;
 }
 
 int64_t glev_bev_give_up(struct glev_bev *r, int tell)
 {
-	GLEV_ENTER(r);
-	if (goes_on(r)) {
+	struct glev_bev *top = lock_from_top(r);
+
+	if (!glev_bev_is_quiet(r) && goes_on(r)) {
 		if (r->link == GLEV_TRYING)
 			end_attempt(r);
+		begin_again(r);
 		r->link = GLEV_GAVE_UP;
 		glev_settle(r);
 		glev_buf_refreeze(&r->in);
@@ -532,7 +571,7 @@ int64_t glev_bev_give_up(struct glev_bev *r, int tell)
 		else if (r->ending.waits) /* a FreeAfterFlush that has begun meanwhile is not told otherwise */
 			event_active(r->ending.waits, EV_WRITE, 0);
 	}
-	glev_bev_unlock(r);
+	glev_stack_unlock(top);
 	return 0;
 }
 

@@ -167,37 +167,113 @@ func TestFlushAfterConnectHostname(t *testing.T) {
 	assert.Equal(t, "all of it", testutil.Receive(t, got))
 }
 
-// After a refused connect of the bufferevent below, another one may follow.
-func TestFilterAfterARefusedConnect(t *testing.T) {
+// TLS begins with the first connection of the bufferevent below, so that one makes no other.
+func TestFilterIsForOneConnection(t *testing.T) {
 	ca := newAuthority(t)
-	under, err := newLoop(t).NewSocket(-1, libevent.OptCloseOnFree)
-	require.NoError(t, err)
-	conn, err := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"}).NewFilter(under, libevent.OptCloseOnFree)
-	require.NoError(t, err)
+	ctx := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"})
 	addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}, sendBack)
-	events, back := make(chan told, 10), make(chan string, 10)
-	require.NoError(t, conn.Handle(libevent.Handler{
-		Connected: func(b *libevent.BufferEvent) { events <- connected },
-		Error: func(b *libevent.BufferEvent, err error) {
-			events <- told{libevent.EventError, err}
-			assert.NoError(t, under.ReplaceFD(-1))
-			assert.NoError(t, under.Connect("tcp", addr.String()))
-			assert.NoError(t, b.Enable(rd|wr))
+	for name, first := range map[string]func(under *libevent.BufferEvent) error{
+		"refused": func(under *libevent.BufferEvent) error { return under.Connect("tcp", testutil.Refusing(t).String()) },
+		"refused by name": func(under *libevent.BufferEvent) error {
+			return under.ConnectHostname(nil, "tcp4", "127.0.0.1", testutil.Refusing(t).Port)
 		},
-		Read: func(b *libevent.BufferEvent) {
-			p := make([]byte, b.Input().Len())
-			n, err := b.Read(p)
-			assert.NoError(t, err)
-			back <- string(p[:n])
+		"connected": func(under *libevent.BufferEvent) error { return under.Connect("tcp", addr.String()) },
+		"connected by name": func(under *libevent.BufferEvent) error {
+			return under.ConnectHostname(nil, "tcp4", "127.0.0.1", addr.Port)
 		},
-	}))
-	require.NoError(t, under.Connect("tcp", testutil.Refusing(t).String()))
-	assert.ErrorIs(t, testutil.Receive(t, events).err, syscall.ECONNREFUSED)
-	assert.Equal(t, connected, testutil.Receive(t, events))
-	_, err = conn.WriteString("hello")
+	} {
+		for _, between := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, " ", between), func(t *testing.T) {
+				base := newLoop(t)
+				under, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+				require.NoError(t, err)
+				below := under
+				if between {
+					below = testutil.NewFilter(t, under, nil, nil, libevent.OptCloseOnFree)
+				}
+				conn, err := ctx.NewFilter(below, libevent.OptCloseOnFree)
+				require.NoError(t, err)
+				_, events := watch(t, conn)
+				require.NoError(t, first(under))
+				testutil.Receive(t, events)
+				testutil.OnLoop(t, base, func() {
+					require.NoError(t, under.ReplaceFD(-1))
+					a, b := testutil.Socketpair(t)
+					assert.ErrorIs(t, under.ReplaceFD(a), syscall.EBUSY)
+					assert.ErrorIs(t, under.SetFD(a), syscall.EBUSY)
+					assert.NoError(t, syscall.Close(a))
+					assert.NoError(t, syscall.Close(b))
+				})
+				assert.ErrorIs(t, under.Connect("tcp", addr.String()), syscall.EBUSY)
+				assert.ErrorIs(t, under.ConnectHostname(nil, "tcp4", "127.0.0.1", addr.Port), syscall.EBUSY)
+				conn.Free()
+			})
+		}
+	}
+}
+
+// Without the filter the bufferevent below connects again.
+func TestConnectAfterTheFilter(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+	addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}, sendBack)
+	base := newLoop(t)
+	under, err := base.NewSocket(-1, libevent.OptCloseOnFree)
 	require.NoError(t, err)
-	assert.Equal(t, "hello", take(t, back, 5))
-	require.NoError(t, conn.FreeAfterFlush(testutil.Patience))
+	between := testutil.NewFilter(t, under, nil, nil, 0)
+	for range 2 {
+		conn, err := ctx.NewFilter(between, 0)
+		require.NoError(t, err)
+		read, events := watch(t, conn)
+		require.NoError(t, under.Connect("tcp", addr.String()))
+		require.Equal(t, connected, testutil.Receive(t, events))
+		_, err = conn.WriteString("hello")
+		require.NoError(t, err)
+		require.Equal(t, "hello", take(t, read, 5))
+		conn.Free()
+		testutil.OnLoop(t, base, func() {
+			assert.NoError(t, under.ReplaceFD(-1))
+			assert.NoError(t, between.Input().Drain(between.Input().Len()))
+		})
+	}
+	between.Free()
+	under.Free()
+}
+
+// The attempts of a connect by name reach TLS through a filter with a lock of its own, while another goroutine takes
+// the locks of the stack.
+func TestFilterOnAFilterOnAConnectByName(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+	addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}, sendBack)
+	base := newLoop(t)
+	for range 20 {
+		under, err := base.NewSocket(-1, libevent.OptCloseOnFree)
+		require.NoError(t, err)
+		conn, err := ctx.NewFilter(testutil.NewFilter(t, under, nil, nil, libevent.OptCloseOnFree), libevent.OptCloseOnFree)
+		require.NoError(t, err)
+		read, events := watch(t, conn)
+		_, err = conn.WriteString("hello")
+		require.NoError(t, err)
+		ends, ended := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(ended)
+			for {
+				select {
+				case <-ends:
+					return
+				default:
+					conn.FD()
+				}
+			}
+		}()
+		require.NoError(t, under.ConnectHostname(names(t, base, addr, 3), "tcp4", "example.test", addr.Port))
+		assert.Equal(t, connected, testutil.Receive(t, events))
+		assert.Equal(t, "hello", take(t, read, 5))
+		close(ends)
+		testutil.Receive(t, ended)
+		conn.Free()
+	}
 }
 
 // Nothing can be sent after a refused connect, so FreeAfterFlush does not wait.

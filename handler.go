@@ -6,6 +6,7 @@ package libevent
 
 import (
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -113,6 +114,7 @@ func (s *handling) begin() error {
 		return err
 	}
 	if s.b.Input().Len() > 0 {
+		s.due.Store(true)
 		return s.b.Trigger(EvRead, 0)
 	}
 	return nil
@@ -122,9 +124,11 @@ func (s *handling) begin() error {
 type handling struct {
 	Handler
 	b      *BufferEvent
-	into   *handling // Read writes to its output: its own, or that of the other side of a Pipe
-	waiter *handling // is not read from until the output of this one is written, or nil
-	ended  bool      // the peer sends no more
+	into   *handling   // Read writes to its output: its own, or that of the other side of a Pipe
+	waiter *handling   // is not read from until the output of this one is written, or nil
+	ended  bool        // the peer sends no more
+	due    atomic.Bool // Read is to be called for what was in the input before
+	early  bool        // it was called, and the loop will call it once more
 }
 
 // watch sets the closures, with that for writing only if it has something to do, because
@@ -138,6 +142,10 @@ func (s *handling) watch(output bool) error {
 }
 
 func (s *handling) read(b *BufferEvent) {
+	if !s.due.Swap(false) && s.early && b.Input().Len() == 0 {
+		s.early = false
+		return
+	}
 	if s.Read == nil {
 		_ = b.Input().Drain(b.Input().Len())
 		return
@@ -187,12 +195,32 @@ func (s *handling) resume() {
 	}
 }
 
+// isDue reports whether Read comes before an event. libevent calls the read closure before the event closure, but
+// the call that begin has asked for comes after an event that was due already.
+func (s *handling) isDue() bool {
+	if !s.due.Load() {
+		return false
+	}
+	low, _, err := s.b.Watermark(EvRead)
+	s.early = err == nil && s.b.Input().Len() >= max(low, 1)
+	return s.early
+}
+
+// passOn gives an event to the closures that the program has set in another one.
+func passOn(b *BufferEvent, what Events) {
+	if theirs := b.closures.Load().event; theirs != nil && what != 0 && b.isOpen() {
+		theirs(b, what)
+	}
+}
+
 // event calls one closure for each kind of event. After an error nothing else matters.
 func (s *handling) event(b *BufferEvent, what Events) {
+	if s.isDue() && !s.keeps(s.read) {
+		passOn(b, what)
+		return
+	}
 	if what&EventConnected != 0 && s.Connected != nil && !s.keeps(s.Connected) {
-		if theirs := b.closures.Load().event; theirs != nil && what != EventConnected && b.isOpen() {
-			theirs(b, what&^EventConnected)
-		}
+		passOn(b, what&^EventConnected)
 		return
 	}
 	if what&EventError != 0 {

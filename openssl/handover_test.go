@@ -3,12 +3,15 @@
 package openssl_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"io"
 	"math/rand/v2"
+	"net"
 	"runtime"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -205,5 +208,83 @@ func takeSome(read <-chan string) (got string) {
 		default:
 			return got
 		}
+	}
+}
+
+// corked is a socket that sends what is written after cork in one piece.
+type corked struct {
+	net.Conn
+	kept *bytes.Buffer
+}
+
+func (c *corked) Write(p []byte) (int, error) {
+	if c.kept != nil {
+		return c.kept.Write(p)
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *corked) cork() { c.kept = new(bytes.Buffer) }
+
+// CloseWrite of crypto/tls leaves a deadline that has passed.
+func (c *corked) SetWriteDeadline(time.Time) error { return nil }
+
+func (c *corked) uncork() error {
+	all := c.kept.Bytes()
+	c.kept = nil
+	_, err := c.Write(all)
+	return err
+}
+
+// The peer's last bytes and its end come in one turn. A Read that passes the connection on, and leaves the bytes, has
+// them come before the end.
+func TestPassingOnBeforeTheEnd(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	for name, pass := range map[string]func(t *testing.T, b, other *libevent.BufferEvent){
+		"Pipe": func(t *testing.T, b, other *libevent.BufferEvent) { assert.NoError(t, libevent.Pipe(b, other, nil)) },
+		"Handle": func(t *testing.T, b, other *libevent.BufferEvent) {
+			assert.NoError(t, b.Handle(libevent.Handler{
+				Read: func(b *libevent.BufferEvent) {
+					assert.NotZero(t, b.Input().Len())
+					assert.NoError(t, other.WriteBuffer(b.Input()))
+				},
+				End: func(b *libevent.BufferEvent) {
+					assert.NoError(t, other.FreeAfterFlush(testutil.Patience))
+					b.Free()
+				},
+			}))
+		},
+		"watermark": func(t *testing.T, b, other *libevent.BufferEvent) {
+			assert.NoError(t, b.SetWatermark(rd, 100, 0))
+			assert.NoError(t, b.Handle(libevent.Handler{
+				Read: func(b *libevent.BufferEvent) { assert.Fail(t, "too little has come") },
+				End: func(b *libevent.BufferEvent) {
+					assert.NoError(t, other.WriteBuffer(b.Input()))
+					assert.NoError(t, other.FreeAfterFlush(testutil.Patience))
+					b.Free()
+				},
+			}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := newLoop(t)
+			fd, socket := testutil.TCPPair(t)
+			other, far := testutil.NewSocket(t, base, 0)
+			conn := newConn(t, ctx, base, fd, true)
+			require.NoError(t, conn.Handle(libevent.Handler{Read: func(b *libevent.BufferEvent) { pass(t, b, other) }}))
+			cork := &corked{Conn: socket}
+			peer := tls.Client(cork, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+			require.NoError(t, peer.Handshake())
+			cork.cork()
+			_, err := peer.Write([]byte("hello"))
+			require.NoError(t, err)
+			require.NoError(t, peer.CloseWrite())
+			require.NoError(t, cork.uncork())
+			got, err := io.ReadAll(far)
+			require.NoError(t, err)
+			assert.Equal(t, "hello", string(got))
+			conn.Free()
+		})
 	}
 }

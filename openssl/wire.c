@@ -351,6 +351,7 @@ void gtls_wire_put_aside(struct gtls_conn *c)
 	struct gtls_wire *w = &c->wire;
 	struct evbuffer *out = bufferevent_get_output(c->bev);
 	int fast = SSL_get_rbio(c->ssl) == w->fast, rc;
+	uint64_t before = BIO_number_written(SSL_get_wbio(c->ssl));
 	struct evbuffer_iovec front;
 
 	if (!c->under.bev)
@@ -363,7 +364,8 @@ void gtls_wire_put_aside(struct gtls_conn *c)
 	if (!fast)
 		SSL_clear_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
 	if (rc > 0) {
-		w->aside += (size_t)rc + 2 * OVERHEAD;
+		/* rc also has what libevent's SSL_write had written before the record. */
+		w->aside += (size_t)(BIO_number_written(SSL_get_wbio(c->ssl)) - before) + OVERHEAD;
 		w->unfinished = 0;
 		evbuffer_drain(out, (size_t)rc);
 	}

@@ -11,19 +11,27 @@ import (
 	"crypto/tls"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
+	"time"
 )
 
 // ask.go answers the questions of handshakes. What can be answered at once is, and for the rest
 // the handshake waits while a goroutine works.
 
-// crew runs functions on goroutines, at most so many at a time.
+// crew does work for connections on goroutines, at most so much at a time.
 type crew struct {
 	most int
 
 	mu      sync.Mutex
-	waiting []func()
+	waiting []work
+	sweep   int // when so many are waiting, those whose connection is gone are dropped
 	running int
+}
+
+type work struct {
+	conn *Conn
+	do   func()
 }
 
 // verifying has as many goroutines as there are processors for Go, at least two: verification keeps a
@@ -33,21 +41,29 @@ var (
 	calling   = crew{most: 1000}
 )
 
-func (w *crew) do(work func()) {
+func (w *crew) do(next work) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.running == w.most {
-		w.waiting = append(w.waiting, work)
+	if w.running < w.most {
+		w.running++
+		go w.run(next)
 		return
 	}
-	w.running++
-	go w.run(work)
+	w.waiting = append(w.waiting, next)
+	if len(w.waiting) >= w.sweep {
+		w.waiting = slices.DeleteFunc(w.waiting, func(w work) bool { return w.conn.gone.Load() })
+		w.sweep = max(100, 2*len(w.waiting))
+	}
 }
 
-// run has a goroutine for each work, because a function of the user may end its goroutine.
-func (w *crew) run(work func()) {
+// run has a goroutine for each work, because a function of the user may end its goroutine. The connection may have been
+// freed while the work has waited, for example when the handshake has timed out. Then there is nothing to do, and the
+// next handshakes do not wait for it.
+func (w *crew) run(next work) {
 	defer w.next()
-	work()
+	if !next.conn.gone.Load() {
+		next.do()
+	}
 }
 
 func (w *crew) next() {
@@ -59,20 +75,12 @@ func (w *crew) next() {
 		return
 	}
 	go w.run(w.waiting[0])
-	w.waiting[0] = nil
+	w.waiting[0] = work{}
 	w.waiting = w.waiting[1:]
 }
 
-// later has a crew work for a handshake of the connection. While the work waits for its turn, the
-// connection may be freed, for example when the handshake has timed out. Then there is no work to do,
-// and the next handshakes do not wait for it.
-func (c *Conn) later(w *crew, work func()) {
-	w.do(func() {
-		if !c.gone.Load() {
-			work()
-		}
-	})
-}
+// later has a crew work for a handshake of the connection.
+func (c *Conn) later(w *crew, do func()) { w.do(work{c, do}) }
 
 // caught runs a function and sets *err to its result. It makes an error of a panic, and of
 // runtime.Goexit, which the methods of testing.T call that end a test.
@@ -112,7 +120,7 @@ func (c *Conn) askVerify(ders [][]byte, id C.uint, mayRest bool) C.int {
 	if t.verifyConnection != nil {
 		work.state, work.err = c.readState()
 	}
-	calls := t.verifyPeer != nil || t.verifyConnection != nil
+	calls := t.calls()
 	if !mayRest || !t.verified && !calls {
 		work.verify()
 		work.call()
@@ -135,8 +143,9 @@ type examination struct {
 	name  string           // that a server must have
 	state *ConnectionState // for VerifyConnection, or nil
 
-	peer *peer
-	err  error
+	peer  *peer
+	until time.Time // the peer is good
+	err   error
 }
 
 // verify does what crypto/x509 does.
@@ -152,6 +161,8 @@ func (e *examination) verify() {
 		}
 		if err != nil {
 			err = &tls.CertificateVerificationError{UnverifiedCertificates: e.peer.certs, Err: err}
+		} else if len(e.peer.certs) > 0 {
+			e.until = e.trust.goodUntil(e.peer)
 		}
 		return err
 	})
@@ -181,7 +192,7 @@ func (e *examination) conclude() C.int {
 	} else {
 		e.conn.peer.Store(e.peer)
 		if e.conn.ctx.server && e.trust.examines() && len(e.peer.certs) > 0 {
-			e.trust.clients.add(e.peer.certs[0])
+			e.trust.clients.add(e.peer.certs[0], e.until)
 		}
 	}
 	return alertFor(e.err)

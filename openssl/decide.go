@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // decide says whether a connection may be reported whose handshake is done. It is the only place
@@ -146,6 +147,34 @@ func (t *trust) unexpired(p *peer) (good [][]*x509.Certificate, err error) {
 	return nil, x509.CertificateInvalidError{Cert: bad, Reason: x509.Expired, Detail: fmt.Sprintf("it is %v now", now)}
 }
 
+// goodUntil returns when the last chain of the peer has an expired certificate, or needs a new revocation list.
+func (t *trust) goodUntil(p *peer) (until time.Time) {
+	if len(p.chains) == 0 { // the peer was not verified
+		return p.certs[0].NotAfter
+	}
+	for _, chain := range p.chains {
+		end := chain[0].NotAfter
+		for i, cert := range chain {
+			end = earlier(end, cert.NotAfter)
+			if i > 0 {
+				end = earlier(end, t.revoked.nextUpdate(chain[i-1], cert))
+			}
+		}
+		if end.After(until) {
+			until = end
+		}
+	}
+	return until
+}
+
+// earlier returns the first of two times. A zero other stands for never.
+func earlier(one, other time.Time) time.Time {
+	if !other.IsZero() && other.Before(one) {
+		return other
+	}
+	return one
+}
+
 // mayResume says whether a server resumes a session with a client. If not, the client gets a full
 // handshake.
 func (s *shared) mayResume(client *C.struct_stack_st_X509) bool {
@@ -153,9 +182,9 @@ func (s *shared) mayResume(client *C.struct_stack_st_X509) bool {
 	switch {
 	case err != nil:
 		return false
-	case len(certs) == 0: // VerifyPeerCertificate may accept a client that has none, or refuse it
-		return !s.trust.required && (!s.trust.asked || s.trust.verifyPeer == nil)
-	case s.trust.examines() && !s.trust.clients.has(certs[0]):
+	case len(certs) == 0: // a function may accept a client that has none, or refuse it, after the tickets were sent
+		return !s.trust.required && !(s.trust.asked && s.trust.calls())
+	case s.trust.examines() && !s.trust.clients.has(certs[0], s.trust.now()):
 		return false
 	}
 	_, err = s.trust.unexpired(&peer{certs: certs})

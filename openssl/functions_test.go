@@ -6,8 +6,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"os"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -222,6 +224,36 @@ func TestVerifyConnectionWithoutCertificates(t *testing.T) {
 				conn.Free()
 			}
 		})
+	})
+}
+
+// A client without a certificate gets its tickets before VerifyConnection is called. They do not help a client that is
+// refused: a server without this client's certificate cannot know what the function has said.
+func TestRefusedClientIsNotResumed(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		seen := make(chan bool, 10)
+		ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}, MaxVersion: version,
+			ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: ca.pool(), VerifyConnection: func(s openssl.ConnectionState) error {
+				seen <- s.DidResume
+				if s.DidResume {
+					return nil
+				}
+				return errUnwanted
+			}})
+		addr := accept(t, newLoop(t), ctx, func(conn *openssl.Conn) { echo(t, conn) }).String()
+		cfg := &tls.Config{RootCAs: ca.pool(), ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+		for range 2 {
+			conn, err := tls.Dial("tcp", addr, cfg)
+			if err == nil {
+				require.NoError(t, conn.SetDeadline(time.Now().Add(testutil.Patience)))
+				_, err = conn.Read(make([]byte, 1))
+				_ = conn.Close()
+			}
+			assert.Error(t, err)
+			assert.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+			assert.False(t, testutil.Receive(t, seen))
+		}
 	})
 }
 

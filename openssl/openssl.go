@@ -72,7 +72,8 @@
 //	                                                         VerifyConnection is, and such a client does not resume sessions
 //	VerifyConnection               the same                  gets a ConnectionState of this package; without a certificate in
 //	                                                         the handshake it is called at the end, when the peer's handshake
-//	                                                         may have ended, and a refusal sends no alert; with TLS 1.2
+//	                                                         may have ended, and a refusal sends no alert; with ClientAuth
+//	                                                         such a client does not resume sessions; with TLS 1.2
 //	                                                         OCSPResponse is not there yet
 //	RootCAs, ClientCAs             the same                  or RootCertificates, ClientCACertificates: the same as a list
 //	ServerName                     the same                  or the name that Connect or ConnectHostname is called with

@@ -142,6 +142,19 @@ func (r revocations) check(cert, issuer *x509.Certificate, now time.Time) error 
 	return nil
 }
 
+// nextUpdate returns when the first list of an issuer should be replaced, or the zero time if none says.
+func (r revocations) nextUpdate(cert, issuer *x509.Certificate) (next time.Time) {
+	if len(r) == 0 {
+		return next
+	}
+	for _, list := range r[nameOf(&cert.Issuer)] {
+		if !list.NextUpdate.IsZero() && (next.IsZero() || list.NextUpdate.Before(next)) && list.isSignedBy(issuer) {
+			next = list.NextUpdate
+		}
+	}
+	return next
+}
+
 // filter returns the chains in which no certificate is revoked. If there is none, it returns an
 // error.
 func (r revocations) filter(chains [][]*x509.Certificate, now time.Time) (good [][]*x509.Certificate, err error) {

@@ -12,6 +12,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"sync"
+	"time"
 )
 
 // clients remembers the certificates of clients that a server has verified. Another server may have
@@ -19,23 +20,24 @@ import (
 // nothing. When there are too many, it starts again, and the clients get full handshakes.
 type clients struct {
 	mu   sync.Mutex
-	seen map[[sha256.Size]byte]bool
+	seen map[[sha256.Size]byte]time.Time // until when they are good
 }
 
-func (c *clients) add(cert *x509.Certificate) {
+func (c *clients) add(cert *x509.Certificate, until time.Time) {
 	const most = 10000
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.seen == nil || len(c.seen) >= most {
-		c.seen = map[[sha256.Size]byte]bool{}
+		c.seen = map[[sha256.Size]byte]time.Time{}
 	}
-	c.seen[sha256.Sum256(cert.Raw)] = true
+	c.seen[sha256.Sum256(cert.Raw)] = until
 }
 
-func (c *clients) has(cert *x509.Certificate) bool {
+func (c *clients) has(cert *x509.Certificate, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.seen[sha256.Sum256(cert.Raw)]
+	until, seen := c.seen[sha256.Sum256(cert.Raw)]
+	return seen && !now.After(until)
 }
 
 // sessionCache has the last session with each of the most recently used servers. It holds a

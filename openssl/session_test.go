@@ -9,6 +9,7 @@ import (
 	"encoding/asn1"
 	"io"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -308,20 +309,60 @@ func TestChainsOfASession(t *testing.T) {
 func TestClientExpiresBeforeItsSession(t *testing.T) {
 	for _, auth := range []tls.ClientAuthType{tls.VerifyClientCertIfGiven, tls.RequestClientCert, tls.RequireAnyClientCert} {
 		t.Run(auth.String(), func(t *testing.T) {
-			versions(t, func(t *testing.T, version uint16) { clientExpires(t, version, auth) })
+			versions(t, func(t *testing.T, version uint16) {
+				ca := newAuthority(t)
+				accepting := &openssl.Config{ClientAuth: auth}
+				var refuses func(error) bool
+				if auth == tls.VerifyClientCertIfGiven {
+					accepting.ClientCAs = ca.pool()
+					refuses = invalid(x509.Expired)
+				}
+				clientExpires(t, version, accepting, ca.issue(t, "client"), refuses)
+			})
 		})
 	}
 }
 
-func clientExpires(t *testing.T, version uint16, auth tls.ClientAuthType) {
+// lasting makes a certificate for an authority that is good for a day.
+func lasting(t *testing.T, name string, by *authority) *authority {
+	t.Helper()
+	key, cert := newKey(t), template(name)
+	cert.IsCA, cert.BasicConstraintsValid, cert.KeyUsage = true, true, x509.KeyUsageCertSign
+	cert.NotAfter = time.Now().Add(24 * time.Hour)
+	if by == nil {
+		by = &authority{cert, key}
+	}
+	return &authority{sign(t, cert, by.cert, &key.PublicKey, by.key), key}
+}
+
+// Nor does it outlive the certificate of an intermediate, or the revocation list of one.
+func TestChainOfAClientExpiresBeforeItsSession(t *testing.T) {
+	root := lasting(t, "root", nil)
+	byList := func(err error) bool { return err != nil && strings.Contains(err.Error(), "revocation list") }
+	for name, c := range map[string]struct {
+		by      *authority
+		lists   []*x509.RevocationList
+		refuses func(error) bool
+	}{
+		"intermediate": {by: root.below(t), refuses: invalid(x509.Expired)},
+		"list":         {by: lasting(t, "intermediate", root), lists: []*x509.RevocationList{root.revoke(t)}, refuses: byList},
+	} {
+		t.Run(name, func(t *testing.T) {
+			versions(t, func(t *testing.T, version uint16) {
+				cert := c.by.issueWith(t, newKey(t), func(cert *x509.Certificate) { cert.NotAfter = time.Now().Add(12 * time.Hour) }, "client")
+				clientExpires(t, version, &openssl.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: root.pool(), CRLs: c.lists}, cert, c.refuses)
+			})
+		})
+	}
+}
+
+// clientExpires connects until a session is resumed, and again after two hours. Then the client gets a full handshake,
+// which refuses it unless refuses is nil.
+func clientExpires(t *testing.T, version uint16, accepting *openssl.Config, cert tls.Certificate, refuses func(error) bool) {
 	ca := newAuthority(t)
 	var clock clock
 	events := make(chan told, 100)
-	accepting := &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}, MaxVersion: version, ClientAuth: auth, Time: clock.time}
-	verified := auth == tls.VerifyClientCertIfGiven
-	if verified {
-		accepting.ClientCAs = ca.pool()
-	}
+	accepting.Certificates, accepting.MaxVersion, accepting.Time = []tls.Certificate{ca.issue(t, "127.0.0.1")}, version, clock.time
 	addr := accept(t, newLoop(t), server(t, accepting), func(conn *openssl.Conn) {
 		read, told := watch(t, conn)
 		go func() {
@@ -332,7 +373,7 @@ func clientExpires(t *testing.T, version uint16, auth tls.ClientAuthType) {
 			}
 		}()
 	})
-	cfg := &tls.Config{RootCAs: ca.pool(), ClientSessionCache: tls.NewLRUClientSessionCache(1), Certificates: []tls.Certificate{ca.issue(t, "client")}}
+	cfg := &tls.Config{RootCAs: ca.pool(), ClientSessionCache: tls.NewLRUClientSessionCache(1), Certificates: []tls.Certificate{cert}}
 	dial := func() (*tls.Conn, error) {
 		conn, err := tls.Dial("tcp", addr.String(), cfg)
 		if err != nil {
@@ -354,9 +395,9 @@ func clientExpires(t *testing.T, version uint16, auth tls.ClientAuthType) {
 	clock.ahead.Store(int64(2 * time.Hour))
 	conn, err := dial()
 	what := testutil.Receive(t, events)
-	if verified {
+	if refuses != nil {
 		assert.Error(t, err)
-		assert.True(t, invalid(x509.Expired)(what.err), "%v", what)
+		assert.True(t, refuses(what.err), "%v", what)
 		return
 	}
 	require.NoError(t, err)
@@ -437,6 +478,22 @@ func TestSetSessionTicketKeys(t *testing.T) {
 	freed := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")}})
 	freed.Free()
 	assert.ErrorIs(t, freed.SetSessionTicketKeys([][32]byte{{}}), libevent.ErrClosed)
+}
+
+// A session of TLS 1.2 is resumed only with a cipher that the server has, also if another server has made it.
+func TestCipherOfASession(t *testing.T) {
+	ca := newAuthority(t)
+	serve := func(suites ...uint16) string {
+		return sharing(t, ca, &openssl.Config{MaxVersion: tls.VersionTLS12, CipherSuites: suites})
+	}
+	const narrow, wide = tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+	one, another, strict := serve(wide), serve(narrow, wide), serve(narrow)
+	cfg := &tls.Config{RootCAs: ca.pool(), MaxVersion: tls.VersionTLS12, ServerName: "127.0.0.1", ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+	assert.False(t, resumes(t, one, cfg))
+	assert.True(t, resumes(t, another, cfg))
+	assert.False(t, resumes(t, strict, cfg))
+	assert.True(t, resumes(t, strict, cfg))
+	assert.False(t, resumes(t, one, cfg))
 }
 
 // sharing starts a server whose ticket keys other servers have as well.

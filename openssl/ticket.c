@@ -160,13 +160,29 @@ static int on_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_C
 
 /* --- which sessions may be resumed --------------------------------------------------- */
 
+/* Before TLS 1.3 a session has its cipher, and OpenSSL looks only whether the client offers that. The context that has made
+ * the ticket may have allowed more. */
+static int has_cipher(const SSL *ssl, const SSL_SESSION *session)
+{
+	STACK_OF(SSL_CIPHER) *allowed = SSL_get_ciphers(ssl);
+	const SSL_CIPHER *cipher = SSL_SESSION_get0_cipher(session);
+	int i;
+
+	if (SSL_SESSION_get_protocol_version(session) >= TLS1_3_VERSION)
+		return 1;
+	for (i = 0; cipher && i < sk_SSL_CIPHER_num(allowed); i++)
+		if (SSL_CIPHER_get_id(sk_SSL_CIPHER_value(allowed, i)) == SSL_CIPHER_get_id(cipher))
+			return 1;
+	return 0;
+}
+
 static int is_usable(const struct gtls_conn *c, SSL_SESSION *session)
 {
 	STACK_OF(X509) *client = sk_X509_new_null();
 	X509 *cert = SSL_SESSION_get0_peer(session);
 	int usable;
 
-	if (!client || (cert && !sk_X509_push(client, cert))) {
+	if (!has_cipher(c->ssl, session) || !client || (cert && !sk_X509_push(client, cert))) {
 		sk_X509_free(client);
 		return 0;
 	}

@@ -39,6 +39,9 @@ type trust struct {
 // examines reports whether the context does not take every certificate.
 func (t *trust) examines() bool { return t.verified || t.verifyPeer != nil }
 
+// calls reports whether functions of the user decide about peers.
+func (t *trust) calls() bool { return t.verifyPeer != nil || t.verifyConnection != nil }
+
 // setTrust sets what the context demands of its peers.
 func (s *shared) setTrust(op string, cfg *Config) error {
 	s.trust = trust{asked: true, required: true, verified: !cfg.InsecureSkipVerify, usage: x509.ExtKeyUsageServerAuth, now: time.Now, clients: new(clients)}

@@ -311,6 +311,7 @@ void gtls_guard_free(struct gtls_conn *c);
 void gtls_guard_restart(struct gtls_conn *c);
 /* The first handshake on a socket has started, or has ended, well or not. */
 void gtls_guard_start(struct gtls_conn *c);
+void gtls_guard_hurry(struct gtls_conn *c);
 void gtls_guard_stop(struct gtls_conn *c);
 /* If the user enables a connection again whose handshake has timed out, the handshake fails, also if the peer
  * sends nothing more. Locked. */

@@ -39,7 +39,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 	/* While this waited for the lock, another thread may have stopped the timer, and started it again. */
 	if (!c->open && c->guard.running && !event_pending(c->guard.deadline, EV_TIMEOUT, NULL)) {
 		c->guard.gave_up = GTLS_TIMED_OUT;
-		bufferevent_trigger_event(c->bev, BEV_EVENT_TIMEOUT, BEV_TRIG_DEFER_CALLBACKS);
+		bufferevent_trigger_event(c->bev, c->ask.refused ? BEV_EVENT_ERROR | BEV_EVENT_READING : BEV_EVENT_TIMEOUT, BEV_TRIG_DEFER_CALLBACKS);
 	}
 	gtls_unlock(c);
 }
@@ -77,6 +77,15 @@ void gtls_guard_start(struct gtls_conn *c)
 		return;
 	event_add(c->guard.deadline, &c->guard.limit);
 	c->guard.running = 1;
+}
+
+/* A client that is refused learns of that when it has sent its signature. It may never send that. */
+void gtls_guard_hurry(struct gtls_conn *c)
+{
+	static const struct timeval soon = {1, 0};
+
+	if (c->guard.running && c->guard.limit.tv_sec >= soon.tv_sec)
+		event_add(c->guard.deadline, &soon);
 }
 
 void gtls_guard_stop(struct gtls_conn *c)

@@ -9,6 +9,7 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"io"
 	"net"
@@ -331,6 +332,46 @@ func TestKeyUpdatesWhileTheOutputIsLent(t *testing.T) {
 	})
 }
 
+// A filter writes a long piece, and some of its records are put aside for the answers to KeyUpdates. They do not count for
+// all of the piece.
+func TestKeyUpdatesInALongWriteOfAFilter(t *testing.T) {
+	ca := newAuthority(t)
+	var keyLog bytes.Buffer
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256}})
+	a, b := testutil.Socketpair(t)
+	conn := newConn(t, ctx, newLoop(t), a, true)
+	require.NoError(t, conn.Underlying().SetWatermark(wr, 0, 256<<10))
+	read, events := watch(t, conn)
+	socket := fileConn(t, b)
+	peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test", KeyLogWriter: &keyLog})
+	require.NoError(t, peer.Handshake())
+	require.Equal(t, connected, testutil.Receive(t, events))
+	r := newRecords(t, keyLog.String())
+	noise := testutil.Noise(2 << 20)
+	testutil.OnLoop(t, conn.Base(), func() {
+		_, err := conn.Write(noise)
+		assert.NoError(t, err)
+	})
+	got := make([]byte, len(noise))
+	from := 0
+	for range 3 {
+		takesNoMore(t, conn.Underlying())
+		all := append(r.keyUpdate(true), r.data("x")...)
+		all = append(append(all, r.keyUpdate(false)...), r.data("y")...)
+		_, err := socket.Write(all)
+		require.NoError(t, err)
+		assert.Equal(t, "xy", take(t, read, 2))
+		_, err = io.ReadFull(peer, got[from:from+(500<<10)])
+		require.NoError(t, err)
+		from += 500 << 10
+	}
+	_, err := io.ReadFull(peer, got[from:])
+	require.NoError(t, err)
+	testutil.Same(t, noise, got)
+	assert.Empty(t, events)
+	conn.Free()
+}
+
 // close_notify waits for room in the socket, and what is answered meanwhile does not get in its way.
 func TestKeyUpdatesWhileCloseNotifyWaits(t *testing.T) {
 	modes13(t, func(t *testing.T, o *offender, r *records, read <-chan string, events <-chan told) {
@@ -651,6 +692,47 @@ func TestHandshakeTimeoutWhileAsking(t *testing.T) {
 			})
 		})
 	}
+}
+
+// onlyCertificate sends the client's first message, and then one more record.
+type onlyCertificate struct {
+	net.Conn
+	writes int
+}
+
+func (c *onlyCertificate) Write(p []byte) (int, error) {
+	part := p
+	switch c.writes++; {
+	case c.writes == 2:
+		part = p[:min(len(p), 5+int(p[3])<<8+int(p[4]))]
+	case c.writes > 2:
+		part = nil
+	}
+	if _, err := c.Conn.Write(part); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// A client that is refused, and does not send its signature, does not keep the reason from the server until
+// HandshakeTimeout.
+func TestRefusedClientThatSaysNoMore(t *testing.T) {
+	ca := newAuthority(t)
+	fd, socket := testutil.TCPPair(t)
+	conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: tls.VersionTLS12,
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool(), HandshakeTimeout: time.Hour}), newLoop(t), fd)
+	_, events := watch(t, conn)
+	failed := handshakeOf(tls.Client(&onlyCertificate{Conn: socket}, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test",
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			cert := newAuthorityNamed(t, "another").issue(t, "client")
+			return &cert, nil
+		}}))
+	what := testutil.Receive(t, events)
+	assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
+	assert.True(t, as[x509.UnknownAuthorityError](what.err), "%v", what)
+	conn.Free()
+	assert.Error(t, testutil.Receive(t, failed))
+	assert.Empty(t, events)
 }
 
 // After EventTimeout a handshake does not go on. If the answer that it has waited for comes then, it fails.

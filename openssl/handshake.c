@@ -332,6 +332,8 @@ void gtls_conn_answer(struct gtls_conn *c, unsigned id, int kind, int answer)
 		c->ask.kind = answer == GTLS_LATER ? 0 : kind;
 		c->ask.answer = answer;
 		c->ask.refused = kind == GTLS_ASK_VERIFY && c->server && answer != X509_V_OK;
+		if (c->ask.refused)
+			gtls_guard_hurry(c);
 		if (kind == GTLS_ASK_CONFIRM)
 			c->decided = (int8_t)answer;
 		stop_resting(c);

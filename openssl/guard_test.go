@@ -11,6 +11,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -771,6 +773,38 @@ func TestAnswerAfterHandshakeTimeout(t *testing.T) {
 		conn.Free()
 		assert.NoError(t, socket.Close())
 		assert.Error(t, testutil.Receive(t, failed))
+	}
+}
+
+// After EventTimeout the program is told of nothing before it enables the connection again.
+func TestSilenceAfterHandshakeTimeout(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, HandshakeTimeout: 50 * time.Millisecond})
+	for _, filter := range []bool{false, true} {
+		for name, act := range map[string]func(*net.TCPConn) error{
+			"sends":  func(socket *net.TCPConn) error { _, err := socket.Write([]byte{22}); return err },
+			"closes": func(socket *net.TCPConn) error { return socket.Close() },
+			"resets": func(socket *net.TCPConn) error { return errors.Join(socket.SetLinger(0), socket.Close()) },
+		} {
+			t.Run(fmt.Sprint(name, ", filter ", filter), func(t *testing.T) {
+				base := newLoop(t)
+				fd, socket := testutil.TCPPair(t)
+				conn := newConn(t, ctx, base, fd, filter)
+				_, events := watch(t, conn)
+				_, err := socket.Write([]byte{22, 3, 1})
+				require.NoError(t, err)
+				assert.Equal(t, told{libevent.EventTimeout, os.ErrDeadlineExceeded}, testutil.Receive(t, events))
+				require.NoError(t, act(socket))
+				passes(t, base, 20*time.Millisecond)
+				assert.Empty(t, events)
+				require.NoError(t, conn.Enable(rd))
+				end := testutil.Receive(t, events)
+				assert.NotZero(t, end.what&libevent.EventError)
+				assert.ErrorIs(t, end.err, os.ErrDeadlineExceeded)
+				assert.Empty(t, events)
+				conn.Free()
+			})
+		}
 	}
 }
 

@@ -162,7 +162,7 @@ static void on_read(struct bufferevent *bev, void *arg)
 	gtls_under_is_linked(c);
 	if (c->under.busy)
 		call_later(bev, EV_READ);
-	else if (!c->guard.gave_up || c->guard.gave_up == GTLS_TIMED_OUT) /* libevent is to meet the failure */
+	else if (!c->guard.gave_up)
 		c->under.read(bev, c->under.arg);
 	gtls_under_intercept(c);
 	gtls_unlock(c);
@@ -237,7 +237,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	}
 	if ((what & BEV_EVENT_CONNECTED) && !c->under.linked)
 		link_up(c);
-	what = for_libevent(c, what, err);
+	/* The user was told of the timeout, and is told of nothing more before an Enable. */
+	what = c->guard.gave_up == GTLS_TIMED_OUT && c->under.linked ? 0 : for_libevent(c, what, err);
 	/* A socket turns reading off by itself at its end. Without this TLS would fail each
 	 * time that libevent lets it read, also when libevent does so because writing on
 	 * the filter has ended. But after an attempt to connect another one may follow, whose bytes TLS reads. */

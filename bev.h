@@ -62,7 +62,7 @@ enum {
 
 struct glev_off {
 	short held;  /* directions that the user has enabled and that are off in libevent */
-	short asked; /* directions that a call has turned off, and not libevent at an end or a timeout */
+	short ended; /* directions that a call or a failure has turned off, and not a timeout */
 	int because; /* GLEV_OFF_ bits */
 };
 

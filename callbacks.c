@@ -484,6 +484,8 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	told = glev_filter_timeout(r, told);
 	what = told;
 	glev_settle_told(r, what);
+	if ((what & BEV_EVENT_ERROR) && ((what & BEV_EVENT_WRITING) || r->door) && !glev_bev_dials(glev_bev_bottom(r)))
+		r->off.ended |= EV_WRITE;
 	if ((what & (BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT)) && carrier->door)
 		end_door(r, what, err);
 	relink(r, what);

@@ -206,11 +206,19 @@ static uint64_t sent(struct glev_bev *r)
 	return above && above->door ? above->door->sent(above->bev) : bottom->stack.sent;
 }
 
-/* What was written since the timer has passed is passed on now. */
+static size_t left_in(struct glev_bev *r)
+{
+	struct bufferevent *bev;
+	size_t left = 0;
+
+	for (bev = r->bev; bev; bev = bufferevent_get_underlying(bev))
+		left += evbuffer_get_length(bufferevent_get_output(bev));
+	return left;
+}
+
+/* What was written since the timer has passed is passed on as well. */
 static void go_on_writing(struct glev_bev *r, size_t left)
 {
-	if (r->off.asked & EV_WRITE)
-		return;
 	if (has_turned_writing_off(r)) {
 		glev_settle_enable(r, EV_WRITE);
 		glev_fast_write(r);
@@ -221,29 +229,36 @@ static void go_on_writing(struct glev_bev *r, size_t left)
 		event_add(&r->bev->ev_write, &r->bev->timeout_write);
 }
 
+/* Whether the program is told that the timer has passed. If not, writing goes on, unless it has ended. */
+static int stands_still(struct glev_bev *r)
+{
+	size_t left = left_in(r);
+	uint64_t before = r->stack.gone;
+	int stood = r->stack.stands;
+
+	if (r->off.ended & EV_WRITE)
+		return 0;
+	if (left > 0 && is_from_below(r))
+		return 1;
+	r->stack.gone = sent(r);
+	r->stack.stands = left > 0 && !(stood && r->stack.gone == before);
+	if (left > 0 && !r->stack.stands) {
+		glev_settle_end(r, EV_WRITE);
+		return 1;
+	}
+	go_on_writing(r, left);
+	return 0;
+}
+
 /* libevent's filters restart the timer of writing after the last byte, too, and see only what they pass on, and not
  * that the bufferevent below writes. So the timeout is told only if something is left, and nothing of it has left the
  * stack since the timer passed before. Where the binding keeps writing off, the timer runs all the same. */
 short glev_filter_timeout(struct glev_bev *r, short what)
 {
 	const short timeout = BEV_EVENT_TIMEOUT | BEV_EVENT_WRITING;
-	size_t left = 0;
-	struct bufferevent *bev;
-	uint64_t gone, before = r->stack.gone;
-	int stood = r->stack.stands;
 
-	if (r->type != GLEV_FILTER || (what & timeout) != timeout || (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) || is_from_below(r))
+	if (r->type != GLEV_FILTER || (what & timeout) != timeout || (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) || stands_still(r))
 		return what;
-	for (bev = r->bev; bev; bev = bufferevent_get_underlying(bev))
-		left += evbuffer_get_length(bufferevent_get_output(bev));
-	r->stack.gone = gone = sent(r);
-	r->stack.stands = left > 0;
-	if (left > 0 && stood && gone == before) {
-		r->stack.stands = 0;
-		glev_settle_end(r, EV_WRITE);
-		return what;
-	}
-	go_on_writing(r, left);
 	what &= ~BEV_EVENT_WRITING;
 	return what & BEV_EVENT_READING ? what : 0;
 }

@@ -637,7 +637,7 @@ short glev_settle_enable(struct glev_bev *r, short what)
 	short failed;
 
 	errno = 0;
-	r->off.asked &= ~what;
+	r->off.ended &= ~what;
 	r->off.held |= what;
 	failed = apply(r, what);
 	if (was_reading && (what & EV_READ) && wants_to_read(r) && add_reader(r) < 0)
@@ -659,7 +659,7 @@ int glev_settle_disable(struct glev_bev *r, short what)
 
 	if ((what & EV_WRITE) && wants_to_write(r))
 		r->fast.spilled = 0; /* or else glev_settle_write_failed would take it for a failure */
-	r->off.asked |= what;
+	r->off.ended |= what;
 	r->off.held &= ~what;
 	rc = bufferevent_disable(r->bev, what);
 	sync_events(r);

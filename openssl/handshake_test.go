@@ -581,6 +581,29 @@ func TestWriteTimeoutOfAFilter(t *testing.T) {
 	}
 }
 
+// After a failure nothing is written, so no write timeout passes.
+func TestNoWriteTimeoutAfterAFailure(t *testing.T) {
+	ca := newAuthority(t)
+	base := newLoop(t)
+	fd, socket := testutil.TCPPair(t)
+	conn := newConn(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}), base, fd, true)
+	_, events := watch(t, conn)
+	require.NoError(t, tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"}).Handshake())
+	require.Equal(t, connected, testutil.Receive(t, events))
+	require.NoError(t, conn.SetTimeouts(0, 200*time.Millisecond))
+	_, err := conn.Write(make([]byte, 16<<20)) // which the peer does not read
+	require.NoError(t, err)
+	require.NoError(t, socket.SetLinger(0))
+	require.NoError(t, socket.Close())
+	what := testutil.Receive(t, events)
+	assert.NotZero(t, what.what&libevent.EventError, "%v", what)
+	_, err = conn.WriteString("more") // in vain
+	require.NoError(t, err)
+	passes(t, base, 500*time.Millisecond)
+	assert.Empty(t, events)
+	conn.Free()
+}
+
 // A socket that is connected stays with its peer, also if TLS has failed there.
 func TestConnectToAnotherAfterAFailure(t *testing.T) {
 	ca := newAuthority(t)

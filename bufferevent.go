@@ -382,8 +382,12 @@ func direction(op string, what What) error {
 // SetTimeouts sets how long reading and writing may go without progress while they are
 // enabled and, for writing, while there is something to write. 0 means no timeout. When
 // a timeout passes, libevent turns that direction off and calls the event closure with
-// EventTimeout. The write timeout of a filter passes if nothing leaves the bufferevents below it, and
-// is told after up to twice its time. The write timeout also limits Connect. Timeouts are rounded up to microseconds.
+// EventTimeout. Timeouts are rounded up to microseconds.
+//
+// The write timeout also limits Connect of this bufferevent, but a plain filter's does not limit one below. The
+// write timeout of a filter passes if nothing leaves the bufferevents below it, and is told after up to
+// twice its time. The read timeout of a filter passes if the filter passes nothing on, so a record of TLS
+// that takes longer to arrive is no progress before its end.
 // Wraps bufferevent_set_timeouts.
 func (b *BufferEvent) SetTimeouts(read, write time.Duration) error {
 	const op = "bufferevent_set_timeouts"

@@ -31,11 +31,12 @@ fixed=
 ! setarch -R true 2>/dev/null || fixed="setarch -R"
 options="suppressions=$PWD/scripts/tsan/suppressions second_deadlock_stack=1${TSAN_OPTIONS:+ $TSAN_OPTIONS}"
 
-# Some tests ask for more memory than there is. internal/faults has an allocator of its own.
+# Some tests ask for more memory than there is. internal/faults has an allocator of its own. Go leaves
+# the symbols out of test programs, and without them the suppressions match nothing.
 step "running the tests"
 sanitized() {
 	TSAN_OPTIONS="$options allocator_may_return_null=1" CGO_CFLAGS="-O1 -g $sanitize" CGO_LDFLAGS=-fsanitize=thread \
-		go test -count=1 -timeout 60m ${fixed:+-exec "$fixed"} "$@"
+		go test -count=1 -timeout 60m -ldflags="-s=0 -w=0" ${fixed:+-exec "$fixed"} "$@"
 }
 sanitized . ./evnet ./openssl ./internal/conformance
 sanitized ./internal/chaos -duration "${2:-60}s"

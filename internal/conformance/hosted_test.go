@@ -158,9 +158,9 @@ func TestWrapBaseFreeCallsForReferences(t *testing.T) {
 				require.NoError(t, bev.Output().AddFileSegment(s, 0, -1))
 				s.Free()
 			}
-			if started {
+			if started { // and the binding knows it
 				h.Start()
-				h.Call(func() {})
+				testutil.OnLoop(t, base, func() {})
 			}
 			require.NoError(t, base.Free())
 			for range cap(done) {

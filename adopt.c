@@ -105,8 +105,7 @@ static void carry(struct glev_bev *under)
 {
 	for (; under; under = under->stack.under) {
 		glev_bev_lock(under);
-		under->stack.carries = 1;
-		under->stack.used = (int8_t)glev_bev_has_begun(under);
+		glev_bev_carry(under);
 		glev_bev_unlock(under);
 	}
 }

@@ -129,6 +129,8 @@ struct glev_feed {
 	void *arg;
 };
 
+enum { GLEV_USED_NOT, GLEV_USED_TO_CONNECT, GLEV_USED_CONNECTED };
+
 /* The bufferevents around this one. */
 struct glev_stack {
 	struct glev_bev *under;   /* of a filter: the one it is on, if that has a record */
@@ -138,7 +140,7 @@ struct glev_stack {
 	struct evbuffer_cb_entry *under_in_cb, *under_out_cb;
 	uint64_t changes;         /* of the buffers that a filter's functions see; atomic */
 	int8_t carries;           /* a door above says when the connection is open */
-	int8_t used;              /* there was a descriptor, or a connect, since then */
+	int8_t used;              /* a GLEV_USED_: what has come below since then */
 	int8_t started;           /* of a door: its handshake may start */
 	struct glev_later again;  /* of a filter: its function for the input is to be called */
 	int steps;                /* how often in a row that function was called by now */
@@ -538,8 +540,10 @@ void glev_bucket_free(struct glev_bucket *b);
 
 /* Gives libevent another descriptor, or -1. */
 int glev_bev_give_fd(struct glev_bev *r, int fd);
-/* Whether there is a connection, or one is on its way. */
-int glev_bev_has_begun(const struct glev_bev *r);
+/* A door above says when the connection is open. It begins with the first connection, and no thread that has the lock
+ * of this bufferevent may call up. So no other connection follows. But the descriptor of this one may be taken away and
+ * come back. */
+void glev_bev_carry(struct glev_bev *r);
 /* Makes a descriptor fit for a bufferevent, or returns the negative of an errno. *stream
  * says whether it is a stream socket. */
 int glev_bev_prepare_fd(int fd, int *stream);

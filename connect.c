@@ -155,18 +155,20 @@ static int hang_up(struct glev_bev *r)
 	return 0;
 }
 
-/* A door above has begun with the connection that was made first, and no thread that has the lock of this bufferevent
- * may call up. */
-static int had_its_turn(const struct glev_bev *r)
-{
-	return r->stack.carries && r->stack.used;
-}
-
 static int link_of(const struct glev_bev *r, int stream)
 {
 	if (r->door) /* its handshake has still to come */
 		return GLEV_CONNECTING;
 	return stream ? GLEV_OPEN : GLEV_UNLINKED;
+}
+
+/* Linux's first connect(2) after a connect that took time returns 0, whatever the address is. */
+static int is_connected(int fd)
+{
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof(peer);
+
+	return getpeername(fd, (struct sockaddr *)&peer, &len) == 0;
 }
 
 static int64_t set_descriptor(struct glev_bev *r, int fd, int *old)
@@ -184,22 +186,22 @@ static int64_t set_descriptor(struct glev_bev *r, int fd, int *old)
 	if (rc < 0)
 		return rc;
 	GLEV_ENTER(r);
-	if (fd >= 0 && had_its_turn(r)) {
+	*old = bufferevent_getfd(r->bev);
+	if (*old >= 0 && is_connected(*old))
+		r->stack.used = GLEV_USED_CONNECTED;
+	if (fd >= 0 && r->stack.carries && r->stack.used == GLEV_USED_TO_CONNECT) {
 		glev_bev_unlock(r);
 		return -EBUSY;
 	}
 	rc = hang_up(r);
-	*old = bufferevent_getfd(r->bev);
 	leave_descriptor(r);
 	if (glev_bev_give_fd(r, fd) < 0) { /* a door in the middle of a renegotiation */
 		stay_at_descriptor(r);
 		glev_bev_unlock(r);
 		return -EBUSY;
 	}
-	if (fd >= 0) {
+	if (fd >= 0)
 		r->owed.mute = 0;
-		r->stack.used = 1;
-	}
 	enter_descriptor(r, link_of(r, stream));
 	/* libevent has begun to wait until it can write. */
 	if (r->fast.on && (r->off.held & EV_WRITE) && glev_settle_shows(r)) {
@@ -298,15 +300,6 @@ static int is_told(int err)
 	return err == 0 || err == EINPROGRESS || err == EINTR || err == ECONNREFUSED;
 }
 
-/* Linux's first connect(2) after a connect that took time returns 0, whatever the address is. */
-static int is_connected(int fd)
-{
-	struct sockaddr_storage peer;
-	socklen_t len = sizeof(peer);
-
-	return getpeername(fd, (struct sockaddr *)&peer, &len) == 0;
-}
-
 /* While a connect is in progress, poll(2) reports nothing. Of a socket without one, poll(2) reports that it is writable. */
 static int is_connecting(int fd)
 {
@@ -319,12 +312,13 @@ static int is_connecting(int fd)
 	return n == 0;
 }
 
-int glev_bev_has_begun(const struct glev_bev *r)
+/* In this order: a connect that is in progress may end in between. */
+void glev_bev_carry(struct glev_bev *r)
 {
-	int fd = bufferevent_getfd(r->bev);
+	int fd = bufferevent_getfd(r->bev), begun = glev_bev_dials(r) || (fd >= 0 && is_connecting(fd));
 
-	/* In this order: a connect that is in progress may end in between. */
-	return glev_bev_dials(r) || (fd >= 0 && (is_connecting(fd) || is_connected(fd)));
+	r->stack.carries = 1;
+	r->stack.used = fd >= 0 && is_connected(fd) ? GLEV_USED_CONNECTED : begun ? GLEV_USED_TO_CONNECT : GLEV_USED_NOT;
 }
 
 /* A connect by name that is under way will be ended, and its socket closed if it is ours. */
@@ -343,7 +337,7 @@ static int64_t may_connect(const struct glev_bev *r)
 		if (is_connected(fd))
 			return -EISCONN;
 	}
-	return had_its_turn(r) ? -EBUSY : 0;
+	return r->stack.carries && r->stack.used ? -EBUSY : 0;
 }
 
 int64_t glev_bev_hold_to_connect(struct glev_bev *r)
@@ -418,7 +412,7 @@ int64_t glev_bev_connect(struct glev_bev *r, const struct glev_addr *a)
 		leave_descriptor(r);
 		rc = start_connect(r, (struct sockaddr *)&ss, len);
 		if (rc == 0) {
-			r->stack.used = 1;
+			r->stack.used = GLEV_USED_TO_CONNECT;
 			enter_descriptor(r, GLEV_CONNECTING);
 			glev_bev_start(r, 1);
 		} else {
@@ -486,7 +480,7 @@ int64_t glev_bev_dial(struct glev_bev *r)
 		rc = hang_up(r);
 	if (rc == 0) {
 		leave_descriptor(r);
-		r->stack.used = 1;
+		r->stack.used = GLEV_USED_TO_CONNECT;
 		enter_descriptor(r, GLEV_LOOKING_UP);
 	}
 	glev_bev_unlock(r);

@@ -115,8 +115,9 @@ const readAhead = 64 << 10
 // NewFilter puts TLS on another bufferevent. It accepts if c is the context of a server, and
 // connects if c is the context of a client. If under is not connected yet, the handshake waits for
 // that, and a ConnectHostname of under ends with the first address that takes the connection. Under
-// connects once: after that, also if it was refused, Connect, ConnectHostname and SetFD of under return an
-// error that matches syscall.EBUSY, unless the connection has been freed before. The
+// connects once: after that, also if it was refused, Connect and ConnectHostname of under return an error
+// that matches syscall.EBUSY, unless the connection has been freed before. SetFD of under may take
+// the descriptor away and give it back. The
 // connection owns under until the connection is freed, and gives it a read watermark of 64 KiB,
 // which under keeps. With OptCloseOnFree under is freed with the connection.
 // Loop goroutine only with OptLoopOnly, or any goroutine while no loop runs. Wraps

@@ -90,6 +90,7 @@ func (s *handling) prepare() error {
 			}
 		}
 	}
+	s.due.Store(true)
 	return s.watch(false)
 }
 
@@ -114,9 +115,10 @@ func (s *handling) begin() error {
 		return err
 	}
 	if s.b.Input().Len() > 0 {
-		s.due.Store(true)
+		s.early.Store(true)
 		return s.b.Trigger(EvRead, 0)
 	}
+	s.due.Store(false)
 	return nil
 }
 
@@ -128,7 +130,7 @@ type handling struct {
 	waiter *handling   // is not read from until the output of this one is written, or nil
 	ended  bool        // the peer sends no more
 	due    atomic.Bool // Read is to be called for what was in the input before
-	early  bool        // it was called, and the loop will call it once more
+	early  atomic.Bool // it was called, and the loop will call it once more
 }
 
 // watch sets the closures, with that for writing only if it has something to do, because
@@ -142,8 +144,7 @@ func (s *handling) watch(output bool) error {
 }
 
 func (s *handling) read(b *BufferEvent) {
-	if !s.due.Swap(false) && s.early && b.Input().Len() == 0 {
-		s.early = false
+	if !s.due.Swap(false) && b.Input().Len() == 0 && s.early.Swap(false) {
 		return
 	}
 	if s.Read == nil {
@@ -202,8 +203,7 @@ func (s *handling) isDue() bool {
 		return false
 	}
 	low, _, err := s.b.Watermark(EvRead)
-	s.early = err == nil && s.b.Input().Len() >= max(low, 1)
-	return s.early
+	return err == nil && s.b.Input().Len() >= max(low, 1)
 }
 
 // passOn gives an event to the closures that the program has set in another one.
@@ -215,9 +215,14 @@ func passOn(b *BufferEvent, what Events) {
 
 // event calls one closure for each kind of event. After an error nothing else matters.
 func (s *handling) event(b *BufferEvent, what Events) {
-	if s.isDue() && !s.keeps(s.read) {
-		passOn(b, what)
-		return
+	if s.isDue() {
+		if !s.keeps(s.read) {
+			passOn(b, what)
+			return
+		}
+		if !b.isOpen() {
+			return
+		}
 	}
 	if what&EventConnected != 0 && s.Connected != nil && !s.keeps(s.Connected) {
 		passOn(b, what&^EventConnected)

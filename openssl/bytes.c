@@ -27,3 +27,24 @@ int gtls_take_counted(struct gtls_bytes *from, size_t size, struct gtls_bytes *o
 		n = n << 8 | number.p[i];
 	return gtls_take(from, n, out);
 }
+
+size_t gtls_elements(struct gtls_bytes der)
+{
+	enum { CONSTRUCTED = 0x20 };
+	struct gtls_bytes head, content;
+	size_t n = 0;
+	unsigned size;
+
+	for (; der.n > 0; n++) {
+		if (!gtls_take(&der, 2, &head))
+			return n + 1;
+		size = head.p[1] & 0x80 ? head.p[1] & 0x7f : 0;
+		if (head.p[0] & CONSTRUCTED) { /* its elements follow */
+			if (!gtls_take(&der, size, &content))
+				return n + 1;
+		} else if (size ? !gtls_take_counted(&der, size, &content) : !gtls_take(&der, head.p[1], &content)) {
+			return n + der.n / 4;
+		}
+	}
+	return n;
+}

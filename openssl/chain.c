@@ -46,7 +46,7 @@ static int take_whole(struct gtls_bytes *from, unsigned char tag, struct gtls_by
 #define IS(b, literal) ((b).n == sizeof(literal) - 1 && STARTS_WITH(b, literal))
 
 enum { SEQUENCE = 0x30, BOOLEAN = 1, INTEGER = 2, OID = 6, BIT_STRING = 3, OCTET_STRING = 4, UNCOMPRESSED = 4 };
-enum { VERSION = 0xa0, ISSUER_ID = 0x81, SUBJECT_ID = 0x82, EXTENSIONS = 0xa3, CONSTRUCTED = 0x20 };
+enum { VERSION = 0xa0, ISSUER_ID = 0x81, SUBJECT_ID = 0x82, EXTENSIONS = 0xa3 };
 
 /* OpenSSL decodes these quickly: Ed25519 and Ed448; ML-DSA and SLH-DSA. */
 static int is_simple(struct gtls_bytes oid)
@@ -92,27 +92,6 @@ static int is_exact(struct gtls_bytes rest, struct gtls_bytes algorithm)
 	    take_element(&rest, BIT_STRING, &signature) && signature.n > 1 && signature.p[0] == 0 && rest.n == 0;
 }
 
-/* How many elements there are, at all depths. What cannot be read counts as many small ones. */
-static size_t elements(struct gtls_bytes der)
-{
-	struct gtls_bytes head, content;
-	size_t n = 0;
-	unsigned size;
-
-	for (; der.n > 0; n++) {
-		if (!gtls_take(&der, 2, &head))
-			return n + 1;
-		size = head.p[1] & 0x80 ? head.p[1] & 0x7f : 0;
-		if (head.p[0] & CONSTRUCTED) { /* its elements follow */
-			if (!gtls_take(&der, size, &content))
-				return n + 1;
-		} else if (size ? !gtls_take_counted(&der, size, &content) : !gtls_take(&der, head.p[1], &content)) {
-			return n + der.n / 4;
-		}
-	}
-	return n;
-}
-
 /* OpenSSL decodes some of these extensions when it uses a key, and keeps them: 4 bytes become 187, as in offer.c. They
  * are of X.509, of PKIX, and of Netscape. */
 static int may_be_decoded(struct gtls_bytes oid)
@@ -128,7 +107,7 @@ static int count_parts(struct gtls_bytes extensions, size_t *parts)
 
 	if (!take_element(&extensions, SEQUENCE, &list))
 		return 0;
-	*parts += elements(list);
+	*parts += gtls_elements(list);
 	while (list.n > 0) {
 		if (!take_element(&list, SEQUENCE, &extension) || !take_element(&extension, OID, &oid))
 			return 0;
@@ -136,7 +115,7 @@ static int count_parts(struct gtls_bytes extensions, size_t *parts)
 		if (!take_element(&extension, OCTET_STRING, &value))
 			return 0;
 		if (may_be_decoded(oid))
-			*parts += elements(value);
+			*parts += gtls_elements(value);
 	}
 	return 1;
 }
@@ -157,7 +136,7 @@ static int take_name(struct gtls_bytes *tbs, size_t *parts)
 
 	if (!take_element(tbs, SEQUENCE, &name) || name.n > GTLS_MAX_NAME)
 		return 0;
-	*parts += elements(name);
+	*parts += gtls_elements(name);
 	return 1;
 }
 
@@ -175,11 +154,10 @@ static int is_cheap(struct gtls_bytes der, size_t *parts)
 }
 
 /* What is wrong with the certificates, a GTLS_ of native.h, or 0. OpenSSL refuses a message that has no list. */
-static int fault(struct gtls_bytes message, int tls13)
+static int fault(struct gtls_bytes message, int tls13, size_t *parts)
 {
 	enum { MOST_PARTS = 4096 }; /* of all names and extensions; real chains have some hundreds */
 	struct gtls_bytes list, cert, skipped;
-	size_t parts = 0;
 	int n;
 
 	if ((tls13 && !gtls_take_counted(&message, 1, &skipped)) || !gtls_take_counted(&message, 3, &list))
@@ -189,9 +167,9 @@ static int fault(struct gtls_bytes message, int tls13)
 			return GTLS_TOO_MANY_CERTS;
 		if (!gtls_take_counted(&list, 3, &cert))
 			return 0;
-		if (!is_cheap(cert, &parts))
+		if (!is_cheap(cert, parts))
 			return GTLS_BAD_KEY;
-		if (parts > MOST_PARTS)
+		if (*parts > MOST_PARTS)
 			return GTLS_TOO_MANY_PARTS;
 		if (tls13 && !gtls_take_counted(&list, 2, &skipped))
 			return 0;
@@ -199,11 +177,22 @@ static int fault(struct gtls_bytes message, int tls13)
 	return 0;
 }
 
+/* For each ticket a server decodes and encodes the certificate of the client again. */
+static void limit_tickets(SSL *ssl, size_t parts)
+{
+	enum { MANY_PARTS = 512, FEW_TICKETS = 2 };
+
+	if (parts > MANY_PARTS && SSL_get_num_tickets(ssl) > FEW_TICKETS)
+		SSL_set_num_tickets(ssl, FEW_TICKETS);
+}
+
 void gtls_chain_check(struct gtls_conn *c, const unsigned char *p, size_t n)
 {
 	struct gtls_bytes message = {p, n};
-	int found = fault(message, SSL_version(c->ssl) >= TLS1_3_VERSION);
+	size_t parts = 0;
+	int found = fault(message, SSL_version(c->ssl) >= TLS1_3_VERSION, &parts);
 
+	limit_tickets(c->ssl, parts);
 	if (!found)
 		return;
 	c->guard.gave_up = (int8_t)found;

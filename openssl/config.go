@@ -103,7 +103,8 @@ type Config struct {
 	SessionTicketsDisabled bool
 	// SessionTickets is how many tickets a server sends in TLS 1.3. 0 means OpenSSL's
 	// default, which is 2. At most 16 are possible: a client of this package or of crypto/tls
-	// ends the connection if more come before the first data.
+	// ends the connection if more come before the first data. A client whose certificates have more than
+	// 512 parts in their names and extensions gets at most two, because each contains its certificate.
 	SessionTickets int
 	// SessionCache is the number of servers, told apart by name, whose last session a client
 	// keeps in order to resume it. 0 means none. A session with which a handshake fails is forgotten.

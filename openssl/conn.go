@@ -383,7 +383,7 @@ var (
 	errFlood  = errors.New("openssl: read: too many non-advancing records")
 	errHalt   = errors.New("openssl: write: the peer has sent only a part of a handshake message")
 	errOffers = errors.New("openssl: handshake: the client offers more than 16 key shares or tickets, 1000 cipher suites, or 256 authorities in 16 KiB")
-	errNames  = errors.New("openssl: handshake: the server names more than 1000 authorities, or one in more than 4096 bytes")
+	errNames  = errors.New("openssl: handshake: the server names more than 1000 authorities, or one in more than 4096 bytes, or their names have more than 8192 parts")
 	errChain  = errors.New("openssl: handshake: the peer has sent more than 10 certificates")
 	errKey    = errors.New("openssl: handshake: a certificate of the peer cannot be parsed, or has a kind of key that is not accepted, or a name of more than 4096 bytes")
 	errParts  = errors.New("openssl: handshake: the names and extensions of the peer's certificates have more than 4096 parts")

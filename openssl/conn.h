@@ -38,6 +38,8 @@ static inline void gtls_clear_errors(void)
 int gtls_take(struct gtls_bytes *from, size_t n, struct gtls_bytes *out);
 /* Takes bytes that have their number before them, in so many bytes. */
 int gtls_take_counted(struct gtls_bytes *from, size_t size, struct gtls_bytes *out);
+/* How many elements of DER there are, at all depths. What cannot be read counts as many small ones. */
+size_t gtls_elements(struct gtls_bytes der);
 
 /* --- context.c ------------------------------------------------------------- */
 

@@ -81,11 +81,15 @@ static struct gtls_bytes authorities_in(struct gtls_bytes request, int version)
 
 static int are_short(struct gtls_bytes names)
 {
+	enum { MOST_PARTS = 8192 };
 	struct gtls_bytes name;
+	size_t parts = 0;
 
-	while (gtls_take_counted(&names, 2, &name))
-		if (name.n > GTLS_MAX_NAME)
+	while (gtls_take_counted(&names, 2, &name)) {
+		parts += gtls_elements(name);
+		if (name.n > GTLS_MAX_NAME || parts > MOST_PARTS)
 			return 0;
+	}
 	return 1;
 }
 

@@ -8,6 +8,8 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -117,9 +119,10 @@ func TestTooManyAuthorities(t *testing.T) {
 	ca := newAuthority(t)
 	key := newKey(t)
 	pool := x509.NewCertPool()
-	named := func(n int, name string) {
+	named := func(n int, name string, parts ...pkix.AttributeTypeAndValue) {
 		for i := range n {
 			cert := template(fmt.Sprint(name, i))
+			cert.Subject.ExtraNames = parts
 			der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
 			require.NoError(t, err)
 			parsed, err := x509.ParseCertificate(der)
@@ -149,5 +152,11 @@ func TestTooManyAuthorities(t *testing.T) {
 	versions(t, refused)
 	pool = x509.NewCertPool()
 	named(1, strings.Repeat("long", 1024))
+	versions(t, refused)
+	pool = x509.NewCertPool()
+	part := pkix.AttributeTypeAndValue{Type: asn1.ObjectIdentifier{1, 2, 3}, Value: "x"}
+	named(10, "parts", slices.Repeat([]pkix.AttributeTypeAndValue{part}, 190)...)
+	versions(t, func(t *testing.T, version uint16) { assert.Equal(t, connected, connects(t, version)) })
+	named(1, "more parts", slices.Repeat([]pkix.AttributeTypeAndValue{part}, 190)...)
 	versions(t, refused)
 }

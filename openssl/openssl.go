@@ -39,7 +39,8 @@
 // certificates, more than 4096 parts in all of their names and extensions, and more than 100 KB. The
 // peer's own key is RSA with 1024 bits or more, ECDSA, or Ed25519.
 // A server also refuses a client that offers more than 16 key shares or tickets, 1000 cipher suites, or the
-// names of 256 authorities, in 16 KiB, and a client a server that names more than 1000 authorities.
+// names of 256 authorities, in 16 KiB, and a client a server that names more than 1000 authorities, or whose
+// names have more than 8192 parts.
 // When the handshake is done, everything is checked once more that the Config demands, also if the
 // handshake has resumed a session. Only then EventConnected is reported.
 //

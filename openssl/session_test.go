@@ -480,6 +480,29 @@ func TestSetSessionTicketKeys(t *testing.T) {
 	assert.ErrorIs(t, freed.SetSessionTicketKeys([][32]byte{{}}), libevent.ErrClosed)
 }
 
+// tickets counts those that a client of crypto/tls gets.
+type tickets struct{ n atomic.Int32 }
+
+func (c *tickets) Get(string) (*tls.ClientSessionState, bool)    { return nil, false }
+func (c *tickets) Put(_ string, session *tls.ClientSessionState) { c.n.Add(1) }
+
+// A ticket contains the certificate of the client, which OpenSSL decodes for each.
+func TestTicketsOfAClientWithManyParts(t *testing.T) {
+	ca := newAuthority(t)
+	addr := accept(t, newLoop(t), server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1")},
+		SessionTickets: 16, ClientAuth: tls.RequireAnyClientCert}), func(conn *openssl.Conn) { echo(t, conn) }).String()
+	for parts, want := range map[int]int32{10: 16, 200: 2} {
+		cert := ca.issueWith(t, newKey(t), func(c *x509.Certificate) {
+			for i := range parts {
+				c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 128 + i}})
+			}
+		}, "client")
+		got := &tickets{}
+		assert.False(t, resumes(t, addr, &tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{cert}, ClientSessionCache: got}))
+		assert.Equal(t, want, got.n.Load())
+	}
+}
+
 // A session of TLS 1.2 is resumed only with a cipher that the server has, also if another server has made it.
 func TestCipherOfASession(t *testing.T) {
 	ca := newAuthority(t)

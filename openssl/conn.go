@@ -52,7 +52,7 @@ type Conn struct {
 
 	followed atomic.Pointer[shared] // what GetConfigForClient has chosen in this handshake, or nil
 	held     []*shared              // the contexts that it has chosen and OpenSSL may still use
-	missed   *shared                // one that was freed when it had chosen it
+	missed   bool                   // the last one that it has chosen was freed before the handshake could follow it
 
 	named bool        // the context has a ServerName
 	ended atomic.Bool // the event closure was told io.EOF

@@ -63,7 +63,7 @@ func (c *Conn) choose(fn func(*choice) error, id C.uint, kind C.int, mayRest boo
 
 // chose has the handshake go on with what was chosen. If the chosen context was freed since
 // GetConfigForClient has returned it, the function probably has another one now. Then chose returns
-// GTLS_LATER, and the function is asked again.
+// GTLS_LATER, and the function is asked again, once.
 func (c *Conn) chose(chosen *choice, err error, mayRest bool) C.int {
 	const op = "handshake"
 	if err != nil {
@@ -75,14 +75,15 @@ func (c *Conn) chose(chosen *choice, err error, mayRest bool) C.int {
 	}
 	if s != c.ctx && !slices.Contains(c.held, s) {
 		if !s.enter() {
-			if c.missed == s || !mayRest {
+			if c.missed || !mayRest {
 				return c.fail(errFreed(op))
 			}
-			c.missed = s
+			c.missed = true
 			return C.GTLS_LATER
 		}
 		c.held = append(c.held, s)
 	}
+	c.missed = false
 	if len(c.held) > 0 { // a renegotiation may go back to the first context
 		if C.gtls_conn_follow(c.c, s.c) == 0 {
 			return c.fail(errors.New("openssl: the handshake cannot follow the context of GetConfigForClient"))

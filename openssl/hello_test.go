@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -273,6 +274,29 @@ func TestGetConfigForClientDuringAReload(t *testing.T) {
 	require.NoError(t, tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"}).Handshake())
 	assert.Equal(t, connected, testutil.Receive(t, events))
 	assert.Empty(t, contexts)
+}
+
+// A function that always returns a context that it has freed is not asked for ever.
+func TestGetConfigForClientReturnsFreedContexts(t *testing.T) {
+	ca := newAuthority(t)
+	var calls atomic.Int32
+	ctx := server(t, &openssl.Config{HandshakeTimeout: time.Hour, GetConfigForClient: func(*tls.ClientHelloInfo) (*openssl.Context, error) {
+		calls.Add(1)
+		freed, err := openssl.NewServerContext(&openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+		if err == nil {
+			freed.Free()
+		}
+		return freed, err
+	}})
+	fd, socket := testutil.TCPPair(t)
+	conn := newSocket(t, ctx, newLoop(t), fd)
+	_, events := watch(t, conn)
+	require.Error(t, tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"}).Handshake())
+	what := testutil.Receive(t, events)
+	assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
+	assert.ErrorIs(t, what.err, libevent.ErrClosed)
+	assert.EqualValues(t, 2, calls.Load())
+	conn.Free()
 }
 
 // A Conn whose socket is replaced asks again, and starts with its own context.

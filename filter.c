@@ -229,6 +229,12 @@ static void go_on_writing(struct glev_bev *r, size_t left)
 		event_add(&r->bev->ev_write, &r->bev->timeout_write);
 }
 
+/* Whether an attempt of a connect by name has taken too long: it has writing on in libevent. */
+static int has_timed_out(const struct glev_bev *bottom)
+{
+	return bottom->link == GLEV_TRYING && !(bufferevent_get_enabled(bottom->bev) & EV_WRITE);
+}
+
 /* Whether the program is told that the timer has passed. If not, writing goes on, unless it has ended. */
 static int stands_still(struct glev_bev *r)
 {
@@ -238,7 +244,11 @@ static int stands_still(struct glev_bev *r)
 
 	if (r->off.ended & EV_WRITE)
 		return 0;
-	if (left > 0 && is_from_below(r))
+	if (has_timed_out(glev_bev_bottom(r))) {
+		go_on_writing(r, left); /* to the next address; the timer of the filter may have passed, too */
+		return 1;
+	}
+	if (is_from_below(r))
 		return 1;
 	r->stack.gone = sent(r);
 	r->stack.stands = left > 0 && !(stood && r->stack.gone == before);

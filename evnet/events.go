@@ -5,6 +5,7 @@ package evnet
 import (
 	"errors"
 	"io"
+	"os"
 	"syscall"
 
 	"github.com/go-libevent/libevent"
@@ -145,10 +146,11 @@ func writeError(what libevent.Events, err error) error {
 }
 
 // lostError returns the error of writing after reading has failed with err: EPIPE if the peer is gone. If TLS
-// has refused what the peer has sent, both directions have the same reason.
+// has refused the peer, both directions have the same reason, and the reason of a function of the user may be
+// any error.
 func lostError(err error) error {
-	var errno syscall.Errno
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &errno) {
+	_, system := err.(*os.SyscallError)
+	if system || err == io.ErrUnexpectedEOF {
 		return errBrokenPipe
 	}
 	return err

@@ -83,8 +83,13 @@ void gtls_guard_start(struct gtls_conn *c)
 void gtls_guard_hurry(struct gtls_conn *c)
 {
 	static const struct timeval soon = {1, 0};
+	struct timeval now, end;
 
-	if (c->guard.running && c->guard.limit.tv_sec >= soon.tv_sec)
+	if (!c->guard.running || !event_pending(c->guard.deadline, EV_TIMEOUT, &end))
+		return;
+	evutil_gettimeofday(&now, NULL); /* of this clock is end */
+	evutil_timeradd(&now, &soon, &now);
+	if (evutil_timercmp(&now, &end, <))
 		event_add(c->guard.deadline, &soon);
 }
 

@@ -86,11 +86,15 @@ func (c *Conn) CloseWrite() error {
 		}
 		refused := c.out.err // also by an earlier CloseWrite
 		again := c.writeShut
+		left := !c.plain && !again && !c.told && refused != nil && unsent(c.bev) > 0
 		c.writeShut = true
 		c.out.fail(errBrokenPipe)
 		err := c.bev.CloseWrite()
 		if c.plain && refused != nil && (!again || unsent(c.bev) == 0) {
 			return c.shutdown(syscall.SHUT_WR)
+		}
+		if left { // no write has failed, but the whole connection has, such as a handshake of TLS
+			return refused
 		}
 		return connError("shutdown", err)
 	})

@@ -39,9 +39,9 @@
 // os.ErrDeadlineExceeded, syscall.ECONNRESET, syscall.EPIPE and so on. When data that Write
 // has accepted cannot be sent, the next Write or CloseWrite returns the error, or, after
 // CloseWrite, the next Read. Close then resets a TCP connection. A handshake of TLS that fails
-// ends the connection, and all calls return the reason. If the handshake has taken longer than its
-// context allows, the reason is a timeout that matches context.DeadlineExceeded, as that of
-// tls.Conn.HandshakeContext does.
+// ends the connection, and Read and Write return the reason, as CloseWrite does if Write has
+// accepted data. If the handshake has taken longer than its context allows, the reason is a timeout
+// that matches context.DeadlineExceeded, as that of tls.Conn.HandshakeContext does.
 //
 // # Differences from package net
 //

@@ -50,6 +50,7 @@ type BufferEvent struct {
 	cause    atomic.Pointer[error] // the cause of the last event
 	ended    atomic.Pointer[error] // what Read returns once the input is empty
 	flushing atomic.Bool           // FreeAfterFlush was called and has not ended
+	late     atomic.Bool           // the limit of FreeAfterFlush has passed, of this one or of a filter on it
 	group    atomic.Pointer[RateLimitGroup]
 	loopOnly bool
 	wrapped  bool         // made by WrapBufferEvent: it stays C's

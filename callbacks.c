@@ -517,7 +517,7 @@ void glev_on_bev_limit(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	glev_bev_cut_off(r);
-	glevBevFlushEnds(r->handle, r->bev, 0, 0);
+	glevBevFlushEnds(r->handle, r->bev, 0, ETIMEDOUT);
 	done(b, visit);
 }
 

@@ -92,9 +92,12 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 }
 
 // flushEnds ends a FreeAfterFlush because of an event, or with 0 because the output is
-// written or limit has passed. It goes on if the event is the failure of an address of
-// ConnectHostname, and another address is tried.
+// written or, with ETIMEDOUT, limit has passed. It goes on if the event is the failure of an address
+// of ConnectHostname, and another address is tried.
 func (b *BufferEvent) flushEnds(what Events, errno syscall.Errno) {
+	for p := b; what == 0 && errno == syscall.ETIMEDOUT && p != nil; p = p.below {
+		p.late.Store(true)
+	}
 	if what != 0 {
 		if what, _ = b.bottom().dialled(what, b.located(&Error{Op: "connect", Err: errno})); what == 0 {
 			return

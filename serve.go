@@ -44,6 +44,8 @@ type Server struct {
 	mu        sync.Mutex
 	conns     map[*BufferEvent]bool // false: the other side of a Pipe
 	closing   bool
+	deadline  time.Time     // of the first Shutdown, at which the loop frees what is left, or zero
+	late      bool          // the loop has done so
 	listening bool          // the listener's socket is not closed
 	done      chan struct{} // closed when it is closing and neither socket nor connection is left
 }
@@ -203,6 +205,7 @@ func (s *Server) remove(c *BufferEvent) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
+	s.late = s.late || c.late.Load()
 	s.finish()
 }
 
@@ -248,15 +251,32 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.wait(ctx)
 	if err != nil {
 		s.Close()
+	} else if s.wasLate(ctx) {
+		<-ctx.Done() // which is a moment later than by the time of the loop
+		err = context.Cause(ctx)
 	}
 	return err
 }
 
-// drain starts the end of each connection.
+// wasLate reports whether the loop has met the deadline of ctx with output left.
+func (s *Server) wasLate(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return ok && s.late && s.deadline.Equal(deadline)
+}
+
+// drain starts the end of each connection. What is left at the deadline is reset by the loop, so
+// that no peer takes a part of the output for all of it.
 func (s *Server) drain(ctx context.Context) {
 	limit := 24 * time.Hour
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = max(time.Until(deadline), 0)
+		s.mu.Lock()
+		if !s.closing {
+			s.deadline = deadline
+		}
+		s.mu.Unlock()
 	}
 	for _, c := range s.close() {
 		free := func() { c.freeInOrder(limit) }

@@ -121,6 +121,45 @@ func TestShutdownGivesUp(t *testing.T) {
 	})
 }
 
+// early is a context that ends some time after its deadline.
+type early struct {
+	context.Context
+	deadline time.Time
+}
+
+func (e early) Deadline() (time.Time, bool) { return e.deadline, true }
+
+// The loop drops what is left at the deadline, and may do so before the context ends. Shutdown tells nevertheless.
+func TestShutdownTellsOfItsDeadline(t *testing.T) {
+	eachServer(t, func(t *testing.T, loop serving) {
+		for name, wrap := range map[string]func(*libevent.BufferEvent){
+			"socket": func(*libevent.BufferEvent) {},
+			"filter": func(c *libevent.BufferEvent) { testutil.NewFilter(t, c, nil, nil, libevent.OptCloseOnFree) },
+		} {
+			t.Run(name, func(t *testing.T) {
+				full := make(chan struct{}, 1)
+				s := serve(t, loop, libevent.ServeOptions{}, func(c *libevent.BufferEvent) libevent.Handler {
+					_, err := c.Write(make([]byte, 64<<20)) // which the peer does not read
+					assert.NoError(t, err)
+					wrap(c)
+					full <- struct{}{}
+					return libevent.Handler{}
+				})
+				stop := testutil.Background(t, loop)
+				defer stop()
+				dialServer(t, s)
+				testutil.Receive(t, full)
+				enough := errors.New("enough")
+				ctx, cancel := context.WithTimeoutCause(context.Background(), 200*time.Millisecond, enough)
+				defer cancel()
+				assert.Equal(t, enough, s.Shutdown(early{ctx, time.Now().Add(20 * time.Millisecond)}))
+				assert.Empty(t, s.Conns())
+				assert.NoError(t, s.Shutdown(patient(t)), "a second time there is nothing to do")
+			})
+		}
+	})
+}
+
 func TestShutdownInAClosure(t *testing.T) {
 	base := testutil.NewBase(t)
 	s := serve(t, base, libevent.ServeOptions{}, echoHandler)

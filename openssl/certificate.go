@@ -154,35 +154,41 @@ func (p *picker) add(i int, leaf *x509.Certificate) {
 		p.byName = map[string][]int{}
 	}
 	p.leaves = append(p.leaves, leaf)
-	p.addTo("", i)
+	p.byName[""] = p.with(p.byName[""], i)
 	for _, name := range leaf.DNSNames {
-		p.addTo(strings.ToLower(name), i)
+		name = strings.ToLower(name)
+		p.byName[name] = p.with(p.byName[name], i)
 	}
 }
 
-// addTo adds certificate i to those of a name, if it is the first with its type of key.
-func (p *picker) addTo(name string, i int) {
-	for _, j := range p.byName[name] {
+// with adds certificate i to some, if it is the first with its type of key.
+func (p *picker) with(some []int, i int) []int {
+	for _, j := range some {
 		if p.leaves[j].PublicKeyAlgorithm == p.leaves[i].PublicKeyAlgorithm {
-			return
+			return some
 		}
 	}
-	if len(p.byName[name]) < C.GTLS_MAX_PICKED {
-		p.byName[name] = append(p.byName[name], i)
+	if len(some) < C.GTLS_MAX_PICKED {
+		some = append(some, i)
 	}
+	return some
 }
 
-// find returns the certificates for a name: those that have the name, or else those with a
-// wildcard for its domain, or else the default.
+// find returns the certificates for a name: those that have the name, and, for the other types of
+// key, those with a wildcard for its domain, or else the default.
 func (p *picker) find(name string) []int {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	if found, ok := p.byName[name]; ok && name != "" {
-		return found
+	if name == "" {
+		return p.byName[""]
 	}
+	found := slices.Clip(p.byName[name]) // others use it, so what is added goes elsewhere
 	if _, domain, ok := strings.Cut(name, "."); ok {
-		if found, ok := p.byName["*."+domain]; ok {
-			return found
+		for _, i := range p.byName["*."+domain] {
+			found = p.with(found, i)
 		}
+	}
+	if len(found) > 0 {
+		return found
 	}
 	return p.byName[""]
 }

@@ -350,6 +350,26 @@ func TestAsCryptoTLS(t *testing.T) {
 	}
 }
 
+// A certificate with the exact name does not hide a wildcard with another type of key.
+func TestWildcardWithAnotherTypeOfKey(t *testing.T) {
+	ca := newAuthority(t)
+	exact, wildcard := ca.issueWith(t, rsaKey(t), nil, "a.example.test"), ca.issue(t, "*.example.test")
+	unwanted := ca.issue(t, "other.test") // the default for its type of key
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{unwanted, exact, wildcard}})
+	for suite, want := range map[uint16]tls.Certificate{
+		tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256:   exact,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256: wildcard,
+	} {
+		fd, socket := testutil.TCPPair(t)
+		conn := newSocket(t, ctx, newLoop(t), fd)
+		_, events := watch(t, conn)
+		peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "a.example.test", MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{suite}})
+		require.NoError(t, peer.Handshake())
+		assert.Equal(t, connected, testutil.Receive(t, events))
+		assert.True(t, want.Leaf.Equal(peer.ConnectionState().PeerCertificates[0]))
+	}
+}
+
 // A name with a dot before it would be that of no server, or of all below a domain.
 func TestLeadingDot(t *testing.T) {
 	ca := newAuthority(t)

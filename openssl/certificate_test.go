@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -496,6 +497,31 @@ func TestStaple(t *testing.T) {
 			assert.Equal(t, cert.OCSPStaple, conn.ConnectionState().OCSPResponse)
 			assert.Equal(t, cert.SignedCertificateTimestamps, conn.ConnectionState().SignedCertificateTimestamps)
 		}
+	})
+}
+
+// While VerifyConnection decides, and after it has refused, there are no keys, though OpenSSL's handshake is done.
+func TestExportKeyingMaterialOfARefusedPeer(t *testing.T) {
+	ca := newAuthority(t)
+	versions(t, func(t *testing.T, version uint16) {
+		asked, answer := make(chan struct{}), make(chan error)
+		fd, socket := testutil.TCPPair(t)
+		conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, MaxVersion: version,
+			VerifyConnection: func(openssl.ConnectionState) error {
+				close(asked)
+				return <-answer
+			}}), newLoop(t), fd)
+		_, events := watch(t, conn)
+		shaken := handshakeOf(tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"}))
+		testutil.Receive(t, asked)
+		_, err := conn.ExportKeyingMaterial("label", nil, 32)
+		assert.ErrorIs(t, err, syscall.ENOTCONN)
+		refused := errors.New("refused")
+		answer <- refused
+		assert.ErrorIs(t, testutil.Receive(t, events).err, refused)
+		testutil.Receive(t, shaken)
+		_, err = conn.ExportKeyingMaterial("label", nil, 32)
+		assert.ErrorIs(t, err, syscall.ENOTCONN)
 	})
 }
 

@@ -90,6 +90,7 @@ func (c *Conn) readState() (*ConnectionState, error) {
 // label and a context, which may be nil, as RFC 5705 has it. The label "EXPORTER-Channel-Binding"
 // with an empty context gives the binding tls-exporter. With TLS 1.2 and a peer that does not know
 // RFC 7627 the error matches errors.ErrUnsupported, because such bytes do not bind the connection.
+// Before EventConnected the error matches syscall.ENOTCONN: the peer is perhaps refused.
 func (c *Conn) ExportKeyingMaterial(label string, context []byte, length int) ([]byte, error) {
 	const op = "SSL_export_keying_material"
 	if length <= 0 || label == "" {
@@ -100,6 +101,9 @@ func (c *Conn) ExportKeyingMaterial(label string, context []byte, length int) ([
 	defer pinned.Unpin()
 	to, from, with := pinned.bytes(out), pinned.bytes([]byte(label)), pinned.bytes(context)
 	_, err := adopt.Call(c.BufferEvent, op, func() int64 {
+		if c.state.Load() == nil {
+			return -int64(syscall.ENOTCONN)
+		}
 		return int64(C.gtls_conn_export(c.c, (*C.uchar)(unsafe.Pointer(to.p)), to.n, from, with, cBool(context != nil)))
 	})
 	if err != nil {

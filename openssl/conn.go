@@ -158,16 +158,21 @@ func (c *Context) newConn(op string, base *libevent.Base, opts libevent.Options,
 	conn := &Conn{ctx: c.shared}
 	handle := cgo.NewHandle(conn)
 	live.conns.Add(1)
+	defer func() {
+		if conn.BufferEvent == nil { // also if Config.Time has panicked
+			if conn.c != nil {
+				C.gtls_conn_free(conn.c)
+			}
+			releaseConn(handle)
+		}
+	}()
 	var code C.ulong
 	conn.c = C.gtls_conn_new(c.c, C.int64_t(c.timeout.Microseconds()), C.uintptr_t(handle), &code)
 	if conn.c == nil {
-		releaseConn(handle)
 		return nil, newError(op, code)
 	}
 	conn.named = c.name != ""
 	if err := conn.setName(op, c.name); err != nil {
-		C.gtls_conn_free(conn.c)
-		releaseConn(handle)
 		return nil, err
 	}
 	var below any
@@ -178,8 +183,6 @@ func (c *Context) newConn(op string, base *libevent.Base, opts libevent.Options,
 	// before the read closure has had the last bytes.
 	bev, err := adopt.New(base, uint32(opts|libevent.OptDeferCallbacks), below, conn.kind())
 	if err != nil {
-		C.gtls_conn_free(conn.c)
-		releaseConn(handle)
 		return nil, err
 	}
 	conn.BufferEvent = bev.(*libevent.BufferEvent)

@@ -579,3 +579,27 @@ func refusedBy(addr string, cfg *tls.Config) error {
 	_, err = conn.Read(make([]byte, 1)) // in TLS 1.3 the refusal comes after the client's handshake
 	return err
 }
+
+// NewSocket asks Time whether a session can still be resumed. A panic in Time comes out of NewSocket, and leaves
+// nothing behind.
+func TestTimePanicsInNewSocket(t *testing.T) {
+	ca := newAuthority(t)
+	var panics atomic.Bool
+	ctx := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test", MaxVersion: tls.VersionTLS12, SessionCache: 1, Time: func() time.Time {
+		if panics.Load() {
+			testutil.Explode()
+		}
+		return time.Now()
+	}})
+	conn, what, err := handshake(t, ctx, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	require.NoError(t, err)
+	require.Equal(t, connected, what)
+	conn.Free()
+	testutil.Eventually(t, func() bool { return openssl.Live() == openssl.LiveObjects{Contexts: 1, Sessions: 1} }, "the connection is freed")
+	base := newLoop(t)
+	panics.Store(true)
+	assert.ErrorIs(t, testutil.AsError(testutil.Raises(func() { _, _ = ctx.NewSocket(base, -1, 0) })), testutil.ErrBoom)
+	assert.Zero(t, openssl.Live().Conns)
+	panics.Store(false)
+	newSocket(t, ctx, base, -1).Free()
+}

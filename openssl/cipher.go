@@ -10,6 +10,7 @@ import "C"
 import (
 	"crypto/tls"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -51,14 +52,15 @@ func (s *shared) setCiphers(op string, cfg *Config) error {
 	return newErrorIf(op, C.gtls_ctx_ciphers(s.c, cStringOrNil(list), cStringOrNil(strings.Join(tls13, ":"))))
 }
 
-// groups has OpenSSL's names for those of crypto/tls.
+// groups has OpenSSL's names for those of crypto/tls. Older versions of crypto/tls do not name the last two.
 var groups = map[tls.CurveID]string{
 	tls.CurveP256: "P-256", tls.CurveP384: "P-384", tls.CurveP521: "P-521",
 	tls.X25519: "X25519", tls.X25519MLKEM768: "X25519MLKEM768",
+	4587: "SecP256r1MLKEM768", 4589: "SecP384r1MLKEM1024",
 }
 
-// setGroups leaves out what this OpenSSL does not have. OpenSSL refuses a whole list for one such
-// name, so each is tried alone before.
+// setGroups leaves out what this OpenSSL does not have, and what is there already. OpenSSL refuses a whole
+// list for one such name, so each is tried alone before.
 func (s *shared) setGroups(op string, wanted []tls.CurveID) error {
 	if len(wanted) == 0 {
 		return nil
@@ -69,6 +71,9 @@ func (s *shared) setGroups(op string, wanted []tls.CurveID) error {
 		name, ok := groups[id]
 		if !ok {
 			return badArgument(op, "CurvePreferences has %v, which is not a group that crypto/tls knows", id)
+		}
+		if slices.Contains(names, name) {
+			continue
 		}
 		if code := C.gtls_ctx_groups(s.c, cString(name)); code != 0 {
 			failed = newError(op, code)

@@ -193,3 +193,15 @@ func TestCurvePreferences(t *testing.T) {
 	_, err := openssl.NewClientContext(&openssl.Config{CurvePreferences: []tls.CurveID{1}})
 	assert.ErrorIs(t, err, syscall.EINVAL)
 }
+
+// A group that only newer versions of OpenSSL or crypto/tls have is left out, and so is one that is there already.
+func TestCurvesThatAreLeftOut(t *testing.T) {
+	ca := newAuthority(t)
+	for name, extra := range map[string]tls.CurveID{"SecP256r1MLKEM768": 4587, "SecP384r1MLKEM1024": 4589, "again": tls.CurveP384} {
+		_, what, err := handshake(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test",
+			CurvePreferences: []tls.CurveID{tls.CurveP384, extra, tls.CurveP256}}),
+			&tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, CurvePreferences: []tls.CurveID{tls.CurveP384}})
+		assert.NoError(t, err, name)
+		assert.Equal(t, connected, what, name)
+	}
+}

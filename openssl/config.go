@@ -92,7 +92,7 @@ type Config struct {
 	CipherList string
 	// CurvePreferences are the groups for the key exchange, most wanted first. Empty means
 	// OpenSSL's default, without the groups of finite fields (ffdhe). Those that OpenSSL does not have are left out, if one remains:
-	// [tls.X25519MLKEM768] needs OpenSSL 3.5.
+	// those with ML-KEM, such as [tls.X25519MLKEM768], need OpenSSL 3.5.
 	CurvePreferences []tls.CurveID
 
 	// NextProtos are the protocols of ALPN. A server picks the first of its own that the

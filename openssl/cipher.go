@@ -28,17 +28,12 @@ func (s *shared) setVersions(op string, low, high uint16) error {
 
 func (s *shared) setCiphers(op string, cfg *Config) error {
 	list := cfg.CipherList
-	var tls12, tls13 []string
-	for _, id := range cfg.CipherSuites {
-		name := tls.CipherSuiteName(id)
-		switch {
-		case id>>8 == 0x13:
-			tls13 = append(tls13, name)
-		case !strings.HasPrefix(name, "0x"):
-			tls12 = append(tls12, C.GoString(C.OPENSSL_cipher_name(cString(name))))
-		default:
-			return badArgument(op, "CipherSuites has %#04x, which crypto/tls does not know", id)
-		}
+	if strings.Contains(list, "\x00") {
+		return badArgument(op, "CipherList has a byte that is 0, at which OpenSSL would end it")
+	}
+	tls12, tls13, err := ciphersOf(op, cfg.CipherSuites)
+	if err != nil {
+		return err
 	}
 	if len(tls12) > 0 {
 		if list != "" {
@@ -50,6 +45,26 @@ func (s *shared) setCiphers(op string, cfg *Config) error {
 		return badArgument(op, "MaxVersion, %s, has none of the default ciphers: set CipherList", tls.VersionName(cfg.MaxVersion))
 	}
 	return newErrorIf(op, C.gtls_ctx_ciphers(s.c, cStringOrNil(list), cStringOrNil(strings.Join(tls13, ":"))))
+}
+
+// ciphersOf returns OpenSSL's names for the ids of crypto/tls. Most builds of OpenSSL leave RC4 and 3DES out.
+func ciphersOf(op string, ids []uint16) (tls12, tls13 []string, err error) {
+	for _, id := range ids {
+		name := tls.CipherSuiteName(id)
+		if strings.HasPrefix(name, "0x") {
+			return nil, nil, badArgument(op, "CipherSuites has %#04x, which crypto/tls does not know", id)
+		}
+		if id>>8 == 0x13 {
+			tls13 = append(tls13, name)
+			continue
+		}
+		native := C.GoString(C.OPENSSL_cipher_name(cString(name)))
+		if native == "(NONE)" {
+			return nil, nil, badArgument(op, "CipherSuites has %#04x, %s, which OpenSSL does not have", id, name)
+		}
+		tls12 = append(tls12, native)
+	}
+	return tls12, tls13, nil
 }
 
 // groups has OpenSSL's names for those of crypto/tls. Older versions of crypto/tls do not name the last two.

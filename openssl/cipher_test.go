@@ -166,11 +166,26 @@ func TestCipherSuites(t *testing.T) {
 		assert.Equal(t, suite, conn.ConnectionState().CipherSuite)
 	}
 	for name, cfg := range map[string]openssl.Config{
-		"unknown":   {CipherSuites: []uint16{0xfefe}},
-		"two lists": {CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}, CipherList: "ECDHE"},
+		"unknown":     {CipherSuites: []uint16{0xfefe}},
+		"unknown 1.3": {CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256, 0x13fe}},
+		"two lists":   {CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}, CipherList: "ECDHE"},
+		"NUL":         {CipherList: "ECDHE\x00:nonsense"},
 	} {
 		_, err := openssl.NewClientContext(&cfg)
 		assert.ErrorIs(t, err, syscall.EINVAL, name)
+	}
+}
+
+// Each suite of crypto/tls is there, or the error names it.
+func TestCipherSuitesThatOpenSSLDoesNotHave(t *testing.T) {
+	for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+		ctx, err := openssl.NewClientContext(&openssl.Config{CipherSuites: []uint16{suite.ID}})
+		if err != nil {
+			assert.ErrorIs(t, err, syscall.EINVAL)
+			assert.ErrorContains(t, err, fmt.Sprintf("%#04x, %s", suite.ID, suite.Name))
+			continue
+		}
+		ctx.Free()
 	}
 }
 

@@ -83,7 +83,8 @@ type Config struct {
 	// among the suites of TLS 1.3, and the others among those of TLS 1.2 and below. If no id
 	// of a kind is there, the context has the ciphers of openssl.cnf, or else OpenSSL's
 	// default; for TLS 1.2 only those of them with forward secrecy and authenticated
-	// encryption.
+	// encryption. A suite that OpenSSL does not have is an error, such as those with RC4 in most
+	// builds of OpenSSL.
 	CipherSuites []uint16
 	// CipherList chooses the ciphers of TLS 1.2 and below in the format of
 	// openssl-ciphers(1), which can also set OpenSSL's security level. Set at most one of

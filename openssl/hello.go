@@ -10,10 +10,12 @@ import "C"
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 	"unsafe"
 )
 
@@ -194,14 +196,20 @@ func protosIn(b []byte) (protos []string) {
 	return protos
 }
 
-// ends is the Conn of a ClientHelloInfo: it has addresses, and does not read or write.
-type ends struct {
-	net.Conn // nil
-	c        *Conn
-}
+// ends is the Conn of a ClientHelloInfo: it has addresses, and refuses all else.
+type ends struct{ c *Conn }
 
 func (e ends) LocalAddr() net.Addr  { return e.c.BufferEvent.LocalAddr() }
 func (e ends) RemoteAddr() net.Addr { return e.c.BufferEvent.RemoteAddr() }
+
+var errEnds = fmt.Errorf("openssl: the Conn of a ClientHelloInfo has addresses only: %w", errors.ErrUnsupported)
+
+func (ends) Read([]byte) (int, error)         { return 0, errEnds }
+func (ends) Write([]byte) (int, error)        { return 0, errEnds }
+func (ends) Close() error                     { return errEnds }
+func (ends) SetDeadline(time.Time) error      { return errEnds }
+func (ends) SetReadDeadline(time.Time) error  { return errEnds }
+func (ends) SetWriteDeadline(time.Time) error { return errEnds }
 
 // --- a client ---------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -458,4 +459,22 @@ func TestAnotherSecondHello(t *testing.T) {
 			conn.Free()
 		})
 	}
+}
+
+// The Conn of a ClientHelloInfo has addresses. What else a function tries with it is an error.
+func TestConnOfClientHelloInfo(t *testing.T) {
+	ca := newAuthority(t)
+	_, what := handshakeWith(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")},
+		GetCertificate: func(info *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			c, now := info.Conn, time.Now()
+			assert.NotNil(t, c.LocalAddr())
+			assert.NotNil(t, c.RemoteAddr())
+			_, read := c.Read(make([]byte, 1))
+			_, write := c.Write([]byte("x"))
+			for _, err := range []error{read, write, c.SetDeadline(now), c.SetReadDeadline(now), c.SetWriteDeadline(now), c.Close()} {
+				assert.ErrorIs(t, err, errors.ErrUnsupported)
+			}
+			return nil, nil
+		}}, ca, &tls.Certificate{}, true)
+	assert.Equal(t, connected, what)
 }

@@ -68,7 +68,8 @@
 //	                                                         tickets and HandshakeTimeout stay those of the first context
 //	GetClientCertificate           the same
 //	ClientHelloInfo,               the same                  Context returns nil, because only crypto/tls can set it;
-//	CertificateRequestInfo                                   HelloRetryRequest is false, as there is one call
+//	CertificateRequestInfo                                   HelloRetryRequest is false, as there is one call; Conn has the
+//	                                                         addresses, and its other methods return an error
 //	VerifyPeerCertificate          the same                  for a client without a certificate it is called at the end, as
 //	                                                         VerifyConnection is, and such a client does not resume sessions
 //	VerifyConnection               the same                  gets a ConnectionState of this package; without a certificate in

@@ -56,7 +56,8 @@ type Config struct {
 	// authority that has signed it, also for those of intermediates. A list whose NextUpdate
 	// has passed refuses all certificates of its authority. Authorities without a list are not
 	// checked. A list whose signature crypto/x509 cannot check is an error, and so is an indirect list, a
-	// delta list, and one with an unknown critical extension.
+	// delta list, and one with an unknown critical extension. So are CRLs where no certificates are verified:
+	// with InsecureSkipVerify, or a ClientAuth below VerifyClientCertIfGiven.
 	CRLs []*x509.RevocationList
 
 	// VerifyPeerCertificate is called in a full handshake, after the certificates of the peer have

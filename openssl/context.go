@@ -69,6 +69,8 @@ func NewServerContext(cfg *Config) (*Context, error) {
 		return nil, badArgument(op, "ClientAuth is %d", cfg.ClientAuth)
 	case cfg.ClientAuth < tls.VerifyClientCertIfGiven && (cfg.ClientCAs != nil || cfg.ClientCACertificates != nil):
 		return nil, badArgument(op, "ClientCAs or ClientCACertificates is set, but ClientAuth is %v, which verifies nothing", cfg.ClientAuth)
+	case cfg.ClientAuth < tls.VerifyClientCertIfGiven && len(cfg.CRLs) > 0:
+		return nil, badArgument(op, "CRLs is set, but ClientAuth is %v, which verifies nothing", cfg.ClientAuth)
 	case cfg.ClientCAs != nil && cfg.ClientCACertificates != nil:
 		return nil, badArgument(op, "ClientCAs and ClientCACertificates are both set")
 	}
@@ -92,6 +94,8 @@ func NewClientContext(cfg *Config) (*Context, error) {
 		return nil, badArgument(op, "SessionTickets is for servers: see SessionCache")
 	case cfg.RootCAs != nil && cfg.RootCertificates != nil:
 		return nil, badArgument(op, "RootCAs and RootCertificates are both set")
+	case cfg.InsecureSkipVerify && len(cfg.CRLs) > 0:
+		return nil, badArgument(op, "CRLs is set, but InsecureSkipVerify is true, so nothing is verified")
 	case cfg.SessionCache < 0:
 		return nil, badArgument(op, "SessionCache is %d", cfg.SessionCache)
 	}

@@ -76,10 +76,13 @@ func TestCRLs(t *testing.T) {
 			assert.True(t, as[*tls.CertificateVerificationError](what.err))
 		})
 	}
-	serverIsRefused(t, &openssl.Config{Certificates: []tls.Certificate{good}, CRLs: []*x509.RevocationList{nil}})
+	verifying := openssl.Config{Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool()}
+	verifying.CRLs = []*x509.RevocationList{nil}
+	serverIsRefused(t, &verifying)
 	uncheckable := ca.revoke(t, bad.Leaf)
 	uncheckable.SignatureAlgorithm = x509.UnknownSignatureAlgorithm
-	serverIsRefused(t, &openssl.Config{Certificates: []tls.Certificate{good}, CRLs: []*x509.RevocationList{uncheckable}})
+	verifying.CRLs = []*x509.RevocationList{uncheckable}
+	serverIsRefused(t, &verifying)
 	for name, extensions := range map[string][]pkix.Extension{
 		"indirect":            covers(4),
 		"attributes":          covers(5),
@@ -92,6 +95,19 @@ func TestCRLs(t *testing.T) {
 	}
 	_, err := openssl.NewClientContext(&openssl.Config{CRLs: []*x509.RevocationList{nil}})
 	assert.ErrorIs(t, err, syscall.EINVAL)
+}
+
+// Lists that would never be looked at are an error.
+func TestCRLsWhereNothingIsVerified(t *testing.T) {
+	ca := newAuthority(t)
+	lists := []*x509.RevocationList{ca.revoke(t)}
+	for _, auth := range []tls.ClientAuthType{tls.NoClientCert, tls.RequestClientCert, tls.RequireAnyClientCert} {
+		serverIsRefused(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, ClientAuth: auth, CRLs: lists})
+	}
+	_, err := openssl.NewClientContext(&openssl.Config{InsecureSkipVerify: true, CRLs: lists})
+	assert.ErrorIs(t, err, syscall.EINVAL)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, ClientAuth: tls.VerifyClientCertIfGiven, CRLs: lists})
+	ctx.Free()
 }
 
 // covers is the extension that says which certificates a list has: 1 are those of users, 4 is an indirect list.

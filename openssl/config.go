@@ -15,8 +15,9 @@ import (
 type Config struct {
 	// Certificates are shown to the peer. A server needs at least one. For each type of
 	// key it shows the client the first one that has the name that the client asks for, or,
-	// if no certificate has that name, the first of all. A client has at most one, which it
-	// shows to servers that accept one of its issuers. OpenSSL needs the bytes of the private
+	// if no certificate has that name, the first of all. If the client can use several types of
+	// key, OpenSSL chooses among them, and their order here does not matter. A client has at most
+	// one certificate, which it shows to servers that accept one of its issuers. OpenSSL needs the bytes of the private
 	// keys, so keys in hardware are not supported.
 	Certificates []tls.Certificate
 
@@ -92,7 +93,8 @@ type Config struct {
 	// CipherList and CipherSuites. Ciphers without a certificate or without encryption are
 	// left out of every list. With DHE, parameters of 6144 bits and more are refused.
 	CipherList string
-	// CurvePreferences are the groups for the key exchange, most wanted first. Empty means
+	// CurvePreferences are the groups for the key exchange, most wanted first. With TLS 1.3 a server takes
+	// a group for which the client has sent a share, if it has that group, also if another one is wanted more. Empty means
 	// OpenSSL's default, without the groups of finite fields (ffdhe). Those that OpenSSL does not have are left out, if one remains:
 	// those with ML-KEM, such as [tls.X25519MLKEM768], need OpenSSL 3.5.
 	CurvePreferences []tls.CurveID

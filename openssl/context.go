@@ -183,7 +183,7 @@ func (s *shared) setProtocols(op string, protos []string) error {
 }
 
 // Named returns a client's context that has another ServerName, and everything else in common
-// with c, also the sessions. It is freed with c.
+// with c, also the sessions. The two are freed together: Free of either frees both.
 func (c *Context) Named(serverName string) (*Context, error) {
 	const op = "Named"
 	if c.server {

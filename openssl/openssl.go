@@ -60,7 +60,8 @@
 //	Certificates                   the same                  keys give their bytes (no crypto.Signer), because OpenSSL signs; a
 //	                                                         client has at most one; SupportedSignatureAlgorithms is an error,
 //	                                                         and so is an OCSPStaple that is no OCSP response, or what
-//	                                                         has more than 65,024 bytes together with the timestamps
+//	                                                         has more than 65,024 bytes together with the timestamps; of
+//	                                                         several types of key that the client can use OpenSSL chooses one
 //	NameToCertificate              none                      the names in the certificates are used, as crypto/tls does by default
 //	GetCertificate                 the same                  called once for each handshake, before versions are negotiated,
 //	                                                         also for one that resumes a session
@@ -84,7 +85,8 @@
 //	NextProtos                     the same                  a server of h2 only refuses a client of http/1.1 only
 //	CipherSuites                   the same                  also for TLS 1.3, and the order matters; CipherList has OpenSSL's format
 //	PreferServerCipherSuites       none                      a server always prefers its own order
-//	CurvePreferences               the same                  the order matters; what OpenSSL does not have is left out; with
+//	CurvePreferences               the same                  the order matters, but a server of TLS 1.3 prefers a group of the
+//	                                                         client's shares; what OpenSSL does not have is left out; with
 //	                                                         TLS 1.2 it must have the curve of an ECDSA certificate
 //	MinVersion, MaxVersion         the same                  0 is TLS 1.2, and what openssl.cnf says; TLS 1.1 and below also need
 //	                                                         a CipherList

@@ -116,7 +116,8 @@ struct glev_ending {
 	struct evbuffer *last_byte; /* tells a door of the end of the bufferevent; see close.c */
 	struct event *waits;   /* of a bottom: the flushed event of the bufferevent that waits, or NULL */
 	int8_t shut;           /* CloseWrite: GLEV_SHUT_ASKED, GLEV_SHUT_DONE, or 0 */
-	int8_t flush_ends;     /* a flush has found that all is written */
+	int8_t flush_ends;     /* a flush has found that all is written; atomic */
+	int8_t failed;         /* of a door: its stream has failed, and takes no more */
 	int8_t unfinished;     /* of a filter: its functions have still to write what they hold */
 	int8_t finished;       /* of an end of a pair: the other end was told that this one has ended */
 	int8_t finishing;      /* of a filter: its functions are told that a flush is the last one */

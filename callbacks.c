@@ -384,8 +384,10 @@ static void end_door(struct glev_bev *r, short what, int err)
 	}
 	if (!(what & BEV_EVENT_ERROR))
 		return;
-	if (r->door)
+	if (r->door) {
 		glev_settle_end(r, reads_on ? EV_WRITE : EV_READ | EV_WRITE);
+		r->ending.failed = !reads_on;
+	}
 	glev_bev_push(glev_bev_bottom(r));
 }
 

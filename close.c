@@ -292,7 +292,7 @@ static int shut_door(struct glev_bev *r)
 /* A call of another thread, which began before, must not append to the output any more. */
 static void end_output(struct glev_bev *r)
 {
-	r->ending.flush_ends = 1;
+	__atomic_store_n(&r->ending.flush_ends, 1, __ATOMIC_RELEASE);
 	glev_buf_refreeze(&r->out);
 }
 
@@ -305,7 +305,7 @@ int glev_bev_try_end_flush(struct glev_bev *r)
 
 	if (pair ? !has_partner(r) : fd < 0 && !glev_bev_connection_is_due(bottom))
 		return 1;
-	if (carrier->door && carrier->link == GLEV_UNLINKED) /* its handshake has failed, and only its last words are left */
+	if (carrier->door && (carrier->link == GLEV_UNLINKED || carrier->ending.failed)) /* only its last words are left */
 		return !glev_bev_door_is_linked(carrier) || is_written(bufferevent_get_underlying(carrier->bev));
 	if (r->ending.unfinished || !all_written(r))
 		return 0;

@@ -110,7 +110,7 @@ static void enter_descriptor(struct glev_bev *r, int link)
 {
 	r->link = (int8_t)link;
 	r->stack.started = 1;
-	r->ending.shut = 0;
+	r->ending.shut = r->ending.failed = 0;
 	restore_priority(r);
 	stay_at_descriptor(r);
 }

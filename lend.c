@@ -18,7 +18,7 @@ int glev_buf_is_closed(struct glev_buf *b)
 {
 	struct glev_bev *r = b->owner;
 
-	return r && (glev_bev_is_quiet(r) || (b == &r->out && r->ending.flush_ends) ||
+	return r && (glev_bev_is_quiet(r) || (b == &r->out && __atomic_load_n(&r->ending.flush_ends, __ATOMIC_ACQUIRE)) ||
 	    (b == &r->in && glev_bev_life(r) == GLEV_DISCARDING && !glev_filter_within()));
 }
 
@@ -62,7 +62,7 @@ int glev_buf_is_barred(const struct glev_buf *b, int end)
 int glev_buf_frozen(const struct glev_buf *b)
 {
 	const struct glev_bev *r = b->owner;
-	int shut = r && b == &r->out && (r->ending.shut || r->ending.flush_ends);
+	int shut = r && b == &r->out && (r->ending.shut || __atomic_load_n(&r->ending.flush_ends, __ATOMIC_ACQUIRE));
 
 	return b->frozen | (b->in_file ? GLEV_FRONT : 0) | (shut ? GLEV_BACK : 0);
 }

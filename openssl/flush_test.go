@@ -155,3 +155,29 @@ func newSockets(t *testing.T, base *libevent.Base) (socks [2]*libevent.BufferEve
 	}
 	return socks
 }
+
+// A connection that has failed takes no more, so FreeAfterFlush does not wait for a peer that reads nothing.
+func TestFlushAfterAFailure(t *testing.T) {
+	ca := newAuthority(t)
+	for name, fail := range map[string]func(socket *net.TCPConn) error{
+		"end without close_notify": (*net.TCPConn).CloseWrite,
+		"bad record": func(socket *net.TCPConn) error {
+			_, err := socket.Write(append([]byte{23, 3, 3, 0, 32}, make([]byte, 32)...))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fd, socket := testutil.TCPPair(t)
+			conn := newSocket(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}), newLoop(t), fd)
+			_, events := watch(t, conn)
+			require.NoError(t, tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"}).Handshake())
+			require.Equal(t, connected, testutil.Receive(t, events))
+			_, err := conn.Write(make([]byte, 16<<20)) // which the peer does not read
+			require.NoError(t, err)
+			require.NoError(t, fail(socket))
+			assert.NotZero(t, testutil.Receive(t, events).what&libevent.EventError)
+			require.NoError(t, conn.FreeAfterFlush(time.Hour))
+			testutil.Eventually(t, func() bool { return openssl.Live().Conns == 0 }, "the connection is freed")
+		})
+	}
+}

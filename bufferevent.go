@@ -387,8 +387,10 @@ func direction(op string, what What) error {
 //
 // The write timeout also limits Connect of this bufferevent, but a plain filter's does not limit one below. The
 // write timeout of a filter passes if nothing leaves the bufferevents below it, and is told after up to
-// twice its time. The read timeout of a filter passes if the filter passes nothing on, so a record of TLS
-// that takes longer to arrive is no progress before its end.
+// twice its time. But libevent restarts it with each write, so it does not pass while the program goes on
+// writing. There, set the write timeout of the lowest bufferevent as well. The read timeout of a filter
+// passes if the filter passes nothing on, so a record of TLS that takes longer to arrive is no progress
+// before its end.
 // Wraps bufferevent_set_timeouts.
 func (b *BufferEvent) SetTimeouts(read, write time.Duration) error {
 	const op = "bufferevent_set_timeouts"

@@ -380,6 +380,8 @@ static void end_door(struct glev_bev *r, short what, int err)
 
 	if (glev_bev_dials(glev_bev_bottom(r))) {
 		carrier->off.held |= bufferevent_get_enabled(carrier->bev);
+		if (what & BEV_EVENT_TIMEOUT) /* its own timer may have passed in the same turn */
+			carrier->off.held |= EV_WRITE & ~carrier->off.ended;
 		return;
 	}
 	if (!(what & BEV_EVENT_ERROR))

@@ -525,11 +525,15 @@ static struct glev_bev *lock_from_top(struct glev_bev *r)
 	return r;
 }
 
-/* For the doors above the next attempt is another connection. */
-static void begin_again(struct glev_bev *r)
+/* For the doors above the next attempt is another connection. After the failure of the one before they have turned
+ * reading below off. */
+static void begin_again(struct glev_bev *r, int tries)
 {
-	for (r = r->stack.above; r; r = r->stack.above)
+	for (r = r->stack.above; r; r = r->stack.above) {
 		tell_door(r, 0);
+		if (tries && r->door && r->stack.started)
+			glev_settle_enable(r->stack.under, EV_READ);
+	}
 }
 
 int64_t glev_bev_try(struct glev_bev *r, const struct glev_addr *a)
@@ -543,7 +547,7 @@ int64_t glev_bev_try(struct glev_bev *r, const struct glev_addr *a)
 		return len;
 	top = lock_from_top(r);
 	rc = glev_bev_is_quiet(r) ? GLEV_CLOSED : try(r, (struct sockaddr *)&ss, len);
-	begin_again(r);
+	begin_again(r, rc == 0);
 	glev_stack_unlock(top);
 	return rc;
 }
@@ -555,7 +559,7 @@ int64_t glev_bev_give_up(struct glev_bev *r, int tell)
 	if (!glev_bev_is_quiet(r) && goes_on(r)) {
 		if (r->link == GLEV_TRYING)
 			end_attempt(r);
-		begin_again(r);
+		begin_again(r, 0);
 		r->link = GLEV_GAVE_UP;
 		glev_settle(r);
 		glev_buf_refreeze(&r->in);

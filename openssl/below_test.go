@@ -109,6 +109,26 @@ func TestFiltersOnAConnectByName(t *testing.T) {
 	}
 }
 
+// The peer of several TLS goes away before their handshakes. The program is told once, and the loop sleeps.
+func TestPeerOfSeveralTLSGoesAway(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, HandshakeTimeout: 100 * time.Millisecond})
+	for _, filter := range []bool{false, true} {
+		base := newLoop(t)
+		fd, socket := testutil.TCPPair(t)
+		top, err := ctx.NewFilter(newConn(t, ctx, base, fd, filter).BufferEvent, libevent.OptCloseOnFree)
+		require.NoError(t, err)
+		_, events := watch(t, top)
+		require.NoError(t, socket.Close())
+		assert.NotZero(t, testutil.Receive(t, events).what&libevent.EventError)
+		before := testutil.CPUTime()
+		passes(t, base, 400*time.Millisecond)
+		assert.Less(t, testutil.CPUTime()-before, 200*time.Millisecond, "the loop sleeps")
+		assert.Empty(t, events)
+		top.Free()
+	}
+}
+
 // HandshakeTimeout also limits the handshake with a later address.
 func TestFilterOnAConnectByNameTimesOut(t *testing.T) {
 	ctx := client(t, &openssl.Config{InsecureSkipVerify: true, HandshakeTimeout: 100 * time.Millisecond})

@@ -223,6 +223,16 @@ static void on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, 
 	u->end = 0;
 }
 
+/* The program is told of the end of TLS below only through this one. */
+static void end_handshake_below(struct bufferevent *bev)
+{
+	SSL *ssl = bufferevent_openssl_get_ssl(bev);
+	struct gtls_conn *below = ssl ? gtls_conn_of(ssl) : NULL; /* C may have made it */
+
+	if (below)
+		gtls_guard_stop(below);
+}
+
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct gtls_conn *c = arg;
@@ -241,9 +251,11 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	what = c->guard.gave_up == GTLS_TIMED_OUT && c->under.linked ? 0 : for_libevent(c, what, err);
 	/* A socket turns reading off by itself at its end. Without this TLS would fail each
 	 * time that libevent lets it read, also when libevent does so because writing on
-	 * the filter has ended. But after an attempt to connect another one may follow, whose bytes TLS reads. */
-	if (c->under.linked && (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) && (what & BEV_EVENT_READING))
+	 * the filter has ended. The next attempt to connect turns it on again. */
+	if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) && (what & BEV_EVENT_READING))
 		bufferevent_disable(bev, EV_READ);
+	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
+		end_handshake_below(bev);
 	errno = err;
 	if (what)
 		c->under.event(bev, what, c->under.arg);

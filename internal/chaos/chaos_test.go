@@ -95,6 +95,7 @@ func newWorld(t *testing.T) *world {
 	var err error
 	w.kinds, err = choose(kinds, *kindsFlag)
 	require.NoError(t, err)
+	require.NotEmpty(t, w.bottoms(), "-kinds needs one that can be at the bottom")
 	w.acts, err = choose(actNames(), *opsFlag)
 	require.NoError(t, err)
 	for _, what := range actTable() {

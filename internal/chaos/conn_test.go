@@ -37,20 +37,20 @@ func (s shape) String() string {
 	return strings.Join(append([]string{text}, s.layers...), ", ")
 }
 
-// drawShape returns false if no kind is chosen that can be at the bottom.
-func (a *actor) drawShape() (s shape, ok bool) {
+// bottoms returns the kinds that are chosen and can be at the bottom.
+func (w *world) bottoms() []string {
+	return slices.DeleteFunc([]string{"unix", "tcp", "pair"}, func(kind string) bool { return !w.kinds[kind] })
+}
+
+func (a *actor) drawShape() shape {
 	w := a.w
-	bottoms := slices.DeleteFunc([]string{"unix", "tcp", "pair"}, func(kind string) bool { return !w.kinds[kind] })
-	if len(bottoms) == 0 {
-		return s, false
-	}
-	s = shape{bottom: pick(a, bottoms...), tls: -1}
+	s := shape{bottom: pick(a, w.bottoms()...), tls: -1}
 	if s.bottom != "pair" && w.kinds["tls"] && a.chance(1, 4) {
 		s.tls = a.rng.Intn(len(w.tls))
 	}
 	if s.bottom != "pair" && w.kinds["raw"] && a.chance(1, 3) {
 		s.raw = true
-		return s, true
+		return s
 	}
 	for range pick(a, 0, 0, 1, 2) {
 		layers := slices.DeleteFunc([]string{"xor", "hold", "tlsfilter"}, func(kind string) bool {
@@ -61,7 +61,7 @@ func (a *actor) drawShape() (s shape, ok bool) {
 			s.layers = append(s.layers, pick(a, layers...))
 		}
 	}
-	return s, true
+	return s
 }
 
 // conn is a connection: two ends, and a stream in each direction.
@@ -82,12 +82,7 @@ type conn struct {
 // newConn makes a connection. It returns nil if the run has failed.
 func (c *conductor) newConn() *conn {
 	a, w := c.actor, c.actor.w
-	s, ok := a.drawShape()
-	for ; !ok; s, ok = a.drawShape() {
-		if w.failed() {
-			return nil
-		}
-	}
+	s := a.drawShape()
 	conn := &conn{w: w, id: w.ids.Add(1), shape: s}
 	for side := range conn.streams {
 		conn.streams[side] = &stream{phase: a.rng.Intn(period)}

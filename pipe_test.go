@@ -233,6 +233,30 @@ func TestPipeFromAnotherGoroutine(t *testing.T) {
 	}
 }
 
+// The end of one side may come while another goroutine calls Pipe. What is in the input comes before it.
+func TestPipeFromAnotherGoroutineBeforeTheEnd(t *testing.T) {
+	base := testutil.NewBase(t)
+	testutil.Background(t, base)
+	for range 100 {
+		a, left := testutil.NewSocket(t, base, libevent.OptCloseOnFree)
+		b, right := testutil.NewSocket(t, base, libevent.OptCloseOnFree)
+		require.NoError(t, a.Enable(rd))
+		_, err := io.WriteString(left, "hello")
+		require.NoError(t, err)
+		testutil.Eventually(t, func() bool { return a.Input().Len() == 5 }, "it has come")
+		closed := make(chan error, 1)
+		go func() { closed <- left.Close() }()
+		require.NoError(t, libevent.Pipe(a, b, nil))
+		got, err := io.ReadAll(right)
+		require.NoError(t, err)
+		assert.Equal(t, "hello", string(got))
+		require.NoError(t, testutil.Receive(t, closed))
+		require.NoError(t, right.Close())
+		a.Free()
+		b.Free()
+	}
+}
+
 func TestPipeArguments(t *testing.T) {
 	base, other := testutil.NewBase(t), testutil.NewBase(t)
 	a, _ := testutil.NewSocket(t, base, 0)

@@ -187,6 +187,32 @@ func TestFlushAfterConnectHostname(t *testing.T) {
 	assert.Equal(t, "all of it", testutil.Receive(t, got))
 }
 
+// An address does not answer. The timers of the filter and of the bufferevent below pass in one turn, and FreeAfterFlush
+// goes on with the next address.
+func TestFlushToTheNextAddress(t *testing.T) {
+	ca := newAuthority(t)
+	got := make(chan string)
+	addr := listen(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}, func(c *tls.Conn) {
+		all, err := io.ReadAll(c)
+		assert.NoError(t, err)
+		got <- string(all)
+	})
+	testutil.FullBacklog(t, "127.0.0.9", addr.Port)
+	const limit = 200 * time.Millisecond
+	conn := connectByName(t, client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"}), addr, 1,
+		func(under *libevent.BufferEvent) { require.NoError(t, under.SetTimeouts(0, limit)) })
+	require.NoError(t, conn.SetTimeouts(0, limit))
+	text := strings.Repeat("all of it", 10000)
+	_, err := conn.WriteString(text)
+	require.NoError(t, err)
+	passes(t, conn.Base(), limit/2)
+	testutil.OnLoop(t, conn.Base(), func() {
+		assert.NoError(t, conn.FreeAfterFlush(testutil.Patience))
+		time.Sleep(2 * limit) // sleep: both timers are to pass in one turn of the loop
+	})
+	assert.Equal(t, text, testutil.Receive(t, got))
+}
+
 // TLS begins with the first connection of the bufferevent below, so that one makes no other.
 func TestFilterIsForOneConnection(t *testing.T) {
 	ca := newAuthority(t)

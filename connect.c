@@ -312,13 +312,17 @@ static int is_connecting(int fd)
 	return n == 0;
 }
 
-/* In this order: a connect that is in progress may end in between. */
 void glev_bev_carry(struct glev_bev *r)
 {
-	int fd = bufferevent_getfd(r->bev), begun = glev_bev_dials(r) || (fd >= 0 && is_connecting(fd));
+	int fd = bufferevent_getfd(r->bev);
 
 	r->stack.carries = 1;
-	r->stack.used = fd >= 0 && is_connected(fd) ? GLEV_USED_CONNECTED : begun ? GLEV_USED_TO_CONNECT : GLEV_USED_NOT;
+	r->stack.used = GLEV_USED_NOT;
+	/* In this order: a connect that is in progress may end in between. */
+	if (glev_bev_dials(r) || (fd >= 0 && is_connecting(fd)))
+		r->stack.used = GLEV_USED_TO_CONNECT;
+	if (fd >= 0 && is_connected(fd))
+		r->stack.used = GLEV_USED_CONNECTED;
 }
 
 /* A connect by name that is under way will be ended, and its socket closed if it is ours. */

@@ -665,7 +665,7 @@ func TestFilterWriteTimeoutOfLibevent(t *testing.T) {
 			require.NoError(t, filter.Enable(rd|wr))
 			testutil.Background(t, base)
 			acted := make(chan struct{})
-			testutil.OnLoop(t, base, func() {
+			testutil.Hold(t, base, 2*limit, func() {
 				_, err := filter.WriteString("one")
 				assert.NoError(t, err)
 				_, err = base.After(limit+time.Millisecond, func() {
@@ -673,7 +673,6 @@ func TestFilterWriteTimeoutOfLibevent(t *testing.T) {
 					close(acted)
 				})
 				assert.NoError(t, err)
-				time.Sleep(2 * limit) // sleep: both timers are to pass in one turn of the loop
 			})
 			testutil.Receive(t, acted)
 			want, enabled := "onetwo", rd|wr

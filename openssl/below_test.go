@@ -206,9 +206,8 @@ func TestFlushToTheNextAddress(t *testing.T) {
 	_, err := conn.WriteString(text)
 	require.NoError(t, err)
 	passes(t, conn.Base(), limit/2)
-	testutil.OnLoop(t, conn.Base(), func() {
+	testutil.Hold(t, conn.Base(), 2*limit, func() {
 		assert.NoError(t, conn.FreeAfterFlush(testutil.Patience))
-		time.Sleep(2 * limit) // sleep: both timers are to pass in one turn of the loop
 	})
 	assert.Equal(t, text, testutil.Receive(t, got))
 }

@@ -7,8 +7,9 @@
  * half a second, because the peer chooses how hard a root in the field is. crypto/x509 knows only named curves and
  * points that are not compressed, so the other certificates would be refused later in any case. Kinds of keys that
  * are not known here are refused, too, because OpenSSL has several names for the same kind, and so are long names,
- * thousands of parts in names and extensions, and what is not DER. libssl has no function that refuses a message. But it shows each message before it takes it apart, in its own buffer. There
- * the start of a message that is refused is overwritten, so that libssl finds no list of certificates in it.
+ * thousands of parts in names and extensions, and what is not DER. libssl has no function that refuses a message. But it
+ * shows each message before it takes it apart, in its own buffer. There the start of a message that is refused is
+ * overwritten, so that libssl finds no list of certificates in it.
  */
 
 #include <string.h>
@@ -156,7 +157,7 @@ static int is_cheap(struct gtls_bytes der, size_t *parts)
 /* What is wrong with the certificates, a GTLS_ of native.h, or 0. OpenSSL refuses a message that has no list. */
 static int fault(struct gtls_bytes message, int tls13, size_t *parts)
 {
-	enum { MOST_PARTS = 4096 }; /* of all names and extensions; real chains have some hundreds */
+	enum { MOST_PARTS = 4096 }; /* of all names and extensions */
 	struct gtls_bytes list, cert, skipped;
 	int n;
 

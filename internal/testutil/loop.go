@@ -84,6 +84,24 @@ func Dispatch(t testing.TB, base *libevent.Base) {
 	require.NoError(t, base.Dispatch())
 }
 
+// Hold runs act on the loop of base, and keeps the loop there until a timer of another loop has passed. Then all timers
+// of base that have passed meanwhile are met in one turn.
+func Hold(t testing.TB, base *libevent.Base, d time.Duration, act func()) {
+	t.Helper()
+	clock := NewBase(t)
+	Background(t, clock)
+	acted, ends := make(chan struct{}), make(chan struct{})
+	require.NoError(t, base.Post(func() {
+		act()
+		close(acted)
+		<-ends
+	}))
+	Receive(t, acted)
+	_, err := clock.After(d, func() { close(ends) })
+	require.NoError(t, err)
+	Receive(t, ends)
+}
+
 // OnLoop runs fn on the loop's goroutine, which runs in the background, and waits until fn
 // has returned.
 func OnLoop(t testing.TB, base *libevent.Base, fn func()) {

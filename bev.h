@@ -66,10 +66,22 @@ struct glev_off {
 	int because; /* GLEV_OFF_ bits */
 };
 
+/* The write timeout of a filter, or of an end of a pair. */
+struct glev_stall {
+	struct event *timer; /* or NULL: there was no timeout yet */
+	struct evbuffer_cb_entry *out_cb; /* glev_on_stall_output, or NULL */
+	struct timeval timeout;
+	uint64_t sent;  /* the bytes that had left the stack when the timer was started */
+	uint64_t taken; /* the bytes that have left the output since there was a timeout */
+	int8_t runs;
+	int8_t anew;   /* when the timer passes, it is started again */
+};
+
 /* Settings of the user that libevent does not keep, or that we must know. */
 struct glev_settings {
 	struct glev_bucket *rate;     /* its rate limit, or NULL */
 	struct timeval read_timeout;
+	struct glev_stall stall;
 	short priority;               /* or -1 */
 	int8_t limits;                /* GLEV_LIMIT_ bits: what libevent must count */
 	int8_t was_limited;           /* it has, or had, a limit, whose timer libevent keeps */
@@ -149,8 +161,6 @@ struct glev_stack {
 	int8_t put_off;           /* an end from below is passed on when it comes again; loop */
 	int8_t digesting;         /* the filter above goes on in the next turn */
 	uint64_t sent;            /* of a bufferevent below a filter that is no door: the bytes that have left its output */
-	uint64_t gone;            /* of a filter: what had left the bottom when the timeout of writing passed */
-	int8_t stands;            /* of a filter: gone is known, and something was left then */
 };
 
 enum { GLEV_ASKED = 1, GLEV_RECEIVED };
@@ -404,6 +414,22 @@ int glev_bypass_write(struct glev_bev *r, const char *p, size_t n);
 int glev_bypass_move(struct glev_buf *dst, struct glev_buf *src);
 int64_t glev_bypass_length(struct glev_buf *b);
 
+/* --- stall.c --------------------------------------------------------------- */
+
+/* All are called with the lock. For a socket, which has libevent's timer, they do nothing. */
+
+/* Sets the timeout, or none if it is 0. Returns -ENOMEM if there is no memory for it. */
+int glev_stall_set(struct glev_bev *r, const struct timeval *timeout);
+/* The user has enabled writing, or the binding goes on with it: the timeout begins anew. */
+void glev_stall_renew(struct glev_bev *r);
+/* The output, which had that many bytes before, has changed. */
+void glev_stall_output(struct glev_bev *r, size_t before, size_t added, size_t taken);
+/* The timer was called. Returns whether the timeout has passed. With the locks of the stack. */
+int glev_stall_passes(struct glev_bev *r);
+/* The bufferevent becomes quiet, and is freed. */
+void glev_stall_end(struct glev_bev *r);
+void glev_stall_free(struct glev_bev *r);
+
 /* --- settle.c -------------------------------------------------------------- */
 
 /* All in this section are called with the lock. */
@@ -429,6 +455,8 @@ int glev_settle_shows(const struct glev_bev *r);
 int glev_settle_disable(struct glev_bev *r, short what);
 /* Turns directions of the fast path off, because they have ended. */
 void glev_settle_end(struct glev_bev *r, short what);
+/* Turns directions off whose timeout has passed. */
+void glev_settle_time_out(struct glev_bev *r, short what);
 /* Has the event callback told of these events; err is the errno of an error, or 0. */
 void glev_settle_tell(struct glev_bev *r, short what, int err);
 /* Whether libevent may still have to tell of a write that has failed: it has turned WRITE off by
@@ -606,9 +634,6 @@ int glev_filter_put(struct glev_bev *under, struct glev_bev *above);
 void glev_filter_end_put(struct glev_bev *under, int succeeded);
 /* Passes an event of the bufferevent below on to libevent, or keeps it. */
 void glev_filter_feed_event(struct glev_bev *r, short what, int err);
-/* Which bits of an event are to be told: not those of a timeout of writing that a filter should not have. With the
- * locks of the stack. */
-short glev_filter_timeout(struct glev_bev *r, short what);
 /* An event was told. */
 void glev_filter_told(struct glev_bev *r, short what);
 /* The function for the input was called. Returns 1 if it rests until the next turn. */

@@ -204,7 +204,7 @@ int64_t glev_bev_set_timeouts(struct glev_bev *r, int64_t read_usec, int64_t wri
 	GLEV_ENTER(r);
 	rc = glev_settle_set_timeouts(r, &rd, &wr);
 	glev_bev_unlock(r);
-	return rc < 0 ? -EIO : 0;
+	return rc;
 }
 
 int64_t glev_bev_set_watermark(struct glev_bev *r, short what, size_t low, size_t high)

@@ -385,12 +385,10 @@ func direction(op string, what What) error {
 // a timeout passes, libevent turns that direction off and calls the event closure with
 // EventTimeout. Timeouts are rounded up to microseconds.
 //
-// The write timeout also limits Connect of this bufferevent, but a plain filter's does not limit one below. The
-// write timeout of a filter passes if nothing leaves the bufferevents below it, and is told after up to
-// twice its time. But libevent restarts it with each write, so it does not pass while the program goes on
-// writing. There, set the write timeout of the lowest bufferevent as well. The read timeout of a filter
-// passes if the filter passes nothing on, so a record of TLS that takes longer to arrive is no progress
-// before its end.
+// The write timeout also limits Connect of this bufferevent, but a filter's does not limit one below by name. The
+// write timeout of a filter passes if nothing leaves the bufferevents below it while something is left in
+// their outputs or in its own, and is told after up to twice its time. The read timeout of a filter passes if
+// the filter passes nothing on, so a record of TLS that takes longer to arrive is no progress before its end.
 // Wraps bufferevent_set_timeouts.
 func (b *BufferEvent) SetTimeouts(read, write time.Duration) error {
 	const op = "bufferevent_set_timeouts"

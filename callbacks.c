@@ -227,6 +227,27 @@ void glev_on_reminder(evutil_socket_t fd, short what, void *arg)
 	glev_fast_remind(arg);
 }
 
+void glev_on_stall(evutil_socket_t fd, short what, void *arg)
+{
+	struct glev_bev *r = arg;
+
+	(void)fd;
+	(void)what;
+	glev_stack_lock(r);
+	if (glev_stall_passes(r)) {
+		glev_settle_time_out(r, EV_WRITE);
+		glev_settle_tell(r, BEV_EVENT_TIMEOUT | BEV_EVENT_WRITING, 0);
+	}
+	glev_stack_unlock(r);
+}
+
+/* Under the lock, on the thread that changed the output. */
+void glev_on_stall_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
+{
+	(void)buf;
+	glev_stall_output(arg, info->orig_size, info->n_added, info->n_deleted);
+}
+
 /* Under the lock, on the thread that changed the input. */
 void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 {
@@ -380,8 +401,6 @@ static void end_door(struct glev_bev *r, short what, int err)
 
 	if (glev_bev_dials(glev_bev_bottom(r))) {
 		carrier->off.held |= bufferevent_get_enabled(carrier->bev);
-		if (what & BEV_EVENT_TIMEOUT) /* its own timer may have passed in the same turn */
-			carrier->off.held |= EV_WRITE & ~carrier->off.ended;
 		return;
 	}
 	if (!(what & BEV_EVENT_ERROR))
@@ -485,7 +504,6 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	connecting = glev_bev_connection_is_due(carrier);
 	told = what & ~stale(r, what);
 	r->owed.events &= ~what;
-	told = glev_filter_timeout(r, told);
 	what = told;
 	glev_settle_told(r, what);
 	if ((what & BEV_EVENT_ERROR) && ((what & BEV_EVENT_WRITING) || r->door) && !glev_bev_dials(glev_bev_bottom(r)))

@@ -30,6 +30,8 @@ void glev_on_filter_change(struct evbuffer *buf, const struct evbuffer_cb_info *
 void glev_on_readable(evutil_socket_t fd, short what, void *arg);
 void glev_on_writable(evutil_socket_t fd, short what, void *arg);
 void glev_on_reminder(evutil_socket_t fd, short what, void *arg);
+void glev_on_stall(evutil_socket_t fd, short what, void *arg);
+void glev_on_stall_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_unsent(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);
 void glev_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);

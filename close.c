@@ -455,6 +455,7 @@ static void unwatch(struct glev_bev *r)
 		bufferevent_setcb(r->bev, NULL, NULL, NULL, NULL);
 	if (r->ending.limit)
 		event_del(r->ending.limit);
+	glev_stall_end(r);
 	if (r->mark.in_cb)
 		evbuffer_remove_cb_entry(r->in.evb, r->mark.in_cb);
 	r->mark.in_cb = NULL;
@@ -632,6 +633,7 @@ void glev_bev_free(struct glev_bev *r)
 		event_free(r->ending.limit);
 	if (r->ending.flushed)
 		event_free(r->ending.flushed);
+	glev_stall_free(r);
 	glev_bucket_free(r->set.rate);
 	free(r);
 }

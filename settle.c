@@ -642,6 +642,8 @@ short glev_settle_enable(struct glev_bev *r, short what)
 	failed = apply(r, what);
 	if (was_reading && (what & EV_READ) && wants_to_read(r) && add_reader(r) < 0)
 		failed |= EV_READ;
+	if (what & EV_WRITE)
+		glev_stall_renew(r);
 	return failed;
 }
 
@@ -653,17 +655,27 @@ void glev_settle_on(struct glev_bev *r, short what)
 		fail(r, failed);
 }
 
-int glev_settle_disable(struct glev_bev *r, short what)
+static int turn_off(struct glev_bev *r, short what)
 {
 	int rc;
 
-	if ((what & EV_WRITE) && wants_to_write(r))
-		r->fast.spilled = 0; /* or else glev_settle_write_failed would take it for a failure */
-	r->off.ended |= what;
 	r->off.held &= ~what;
 	rc = bufferevent_disable(r->bev, what);
 	sync_events(r);
 	return rc;
+}
+
+int glev_settle_disable(struct glev_bev *r, short what)
+{
+	if ((what & EV_WRITE) && wants_to_write(r))
+		r->fast.spilled = 0; /* or else glev_settle_write_failed would take it for a failure */
+	r->off.ended |= what;
+	return turn_off(r, what);
+}
+
+void glev_settle_time_out(struct glev_bev *r, short what)
+{
+	turn_off(r, what);
 }
 
 void glev_settle_end(struct glev_bev *r, short what)
@@ -845,7 +857,10 @@ int glev_settle_set_timeouts(struct glev_bev *r, const struct timeval *rd, const
 	static const struct timeval none;
 	struct glev_writer *w = r->fast.writer;
 	short failed = 0;
+	int libevents = r->type == GLEV_SOCKET; /* its write timer */
 
+	if (!libevents && glev_stall_set(r, wr) < 0)
+		return -ENOMEM;
 	r->set.read_timeout = *rd;
 	r->set.write_timed = wr->tv_sec || wr->tv_usec;
 	errno = 0;
@@ -862,7 +877,7 @@ int glev_settle_set_timeouts(struct glev_bev *r, const struct timeval *rd, const
 	}
 	if (failed)
 		fail(r, failed);
-	return set_native_timeouts(r, rd, r->fast.on && w ? &none : wr);
+	return set_native_timeouts(r, rd, !libevents || (r->fast.on && w) ? &none : wr) < 0 ? -EIO : 0;
 }
 
 int glev_settle_set_priority(struct glev_bev *r, int priority)

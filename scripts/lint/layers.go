@@ -29,7 +29,7 @@ var layered = []folder{{
 		{"base.c", "event.c"},
 		{"bypass.c"},
 		{"lend.c", "sockopt.c"},
-		{"buffercallback.c", "reference.c"},
+		{"buffercallback.c", "reference.c", "stall.c"},
 		{"settle.c"},
 		{"evbuffer.c"},
 		{"fastpath.c", "filesegment.c", "ratelimit.c", "connect.c"},

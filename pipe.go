@@ -26,8 +26,9 @@ const (
 // side. When one side ends its stream, Pipe forwards what came before, and then the
 // end; the other direction goes on. When one side fails, Pipe calls failed with its error,
 // unless failed is nil, and frees the side. It also frees the other side: if the failed side
-// had ended its stream before, after everything is written, and otherwise at once, so that
-// the peer does not take a part for the whole.
+// had ended its stream before, after everything is written, and otherwise at once. Then its
+// connection is reset, so that the peer does not take a part for the whole. (A Unix socket
+// cannot be reset.)
 //
 // A write timeout of SetTimeouts is such a failure. A read timeout is a failure only if nothing
 // has moved in the other direction either, so a long transfer in one direction goes on.
@@ -91,7 +92,7 @@ func (p *piping) side(i int, b *BufferEvent) *handling {
 			flush(c, pipeLimit)
 		case err != nil:
 			c.Free()
-			s.into.b.Free()
+			cut(s.into.b)
 		}
 	}
 	s.End = func(c *BufferEvent) {
@@ -110,7 +111,7 @@ func (p *piping) side(i int, b *BufferEvent) *handling {
 		if s.ended {
 			flush(s.into.b, pipeLimit)
 		} else {
-			s.into.b.Free()
+			cut(s.into.b)
 		}
 	}
 	s.Timeout = func(c *BufferEvent, what What) {
@@ -121,6 +122,13 @@ func (p *piping) side(i int, b *BufferEvent) *handling {
 		}
 	}
 	return s
+}
+
+// cut frees a bufferevent and has the system reset its connection, so that the peer does not take a part
+// for the whole. A pair or a failed connect has nothing to reset.
+func cut(b *BufferEvent) {
+	_ = b.bottom().SetLinger(0)
+	b.Free()
 }
 
 // takeAlong frees the other side of a Pipe after this one, and has the server of this one end

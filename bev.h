@@ -420,7 +420,7 @@ int64_t glev_bypass_length(struct glev_buf *b);
 
 /* Sets the timeout, or none if it is 0. Returns -ENOMEM if there is no memory for it. */
 int glev_stall_set(struct glev_bev *r, const struct timeval *timeout);
-/* The user has enabled writing, or the binding goes on with it: the timeout begins anew. */
+/* The user or the binding has enabled writing. From then on the whole timeout has to pass before it is told. */
 void glev_stall_renew(struct glev_bev *r);
 /* The output, which had that many bytes before, has changed. */
 void glev_stall_output(struct glev_bev *r, size_t before, size_t added, size_t taken);
@@ -456,7 +456,7 @@ int glev_settle_disable(struct glev_bev *r, short what);
 /* Turns directions of the fast path off, because they have ended. */
 void glev_settle_end(struct glev_bev *r, short what);
 /* Turns directions off whose timeout has passed. */
-void glev_settle_time_out(struct glev_bev *r, short what);
+int glev_settle_time_out(struct glev_bev *r, short what);
 /* Has the event callback told of these events; err is the errno of an error, or 0. */
 void glev_settle_tell(struct glev_bev *r, short what, int err);
 /* Whether libevent may still have to tell of a write that has failed: it has turned WRITE off by

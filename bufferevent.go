@@ -385,8 +385,9 @@ func direction(op string, what What) error {
 // a timeout passes, libevent turns that direction off and calls the event closure with
 // EventTimeout. Timeouts are rounded up to microseconds.
 //
-// The write timeout also limits Connect of this bufferevent, but a filter's does not limit one below by name. The
-// write timeout of a filter passes if nothing leaves the bufferevents below it while something is left in
+// The write timeout also limits Connect of this bufferevent. That of a filter does not limit a connect of the
+// bufferevent below while nothing is written to the filter, and never a connect by name. The write timeout of
+// a filter passes if nothing leaves the bufferevents below it while something is left in
 // their outputs or in its own, and is told after up to twice its time. The read timeout of a filter passes if
 // the filter passes nothing on, so a record of TLS that takes longer to arrive is no progress before its end.
 // Wraps bufferevent_set_timeouts.

@@ -655,7 +655,7 @@ void glev_settle_on(struct glev_bev *r, short what)
 		fail(r, failed);
 }
 
-static int turn_off(struct glev_bev *r, short what)
+int glev_settle_time_out(struct glev_bev *r, short what)
 {
 	int rc;
 
@@ -670,12 +670,7 @@ int glev_settle_disable(struct glev_bev *r, short what)
 	if ((what & EV_WRITE) && wants_to_write(r))
 		r->fast.spilled = 0; /* or else glev_settle_write_failed would take it for a failure */
 	r->off.ended |= what;
-	return turn_off(r, what);
-}
-
-void glev_settle_time_out(struct glev_bev *r, short what)
-{
-	turn_off(r, what);
+	return glev_settle_time_out(r, what);
 }
 
 void glev_settle_end(struct glev_bev *r, short what)

@@ -6,9 +6,13 @@
  * what that one writes. It starts again with each write of the program, so it does not pass while the
  * program goes on writing. And it runs after the last byte, so it passes on an idle connection. That of a
  * pair does not start until the other end takes something. So libevent is given no write timeout for
- * these. The timer here runs while bytes are left in the outputs of the stack. It is not started anew for
- * each byte: when it passes, and bytes have left the stack meanwhile, or there was nothing to write at
- * some time, it runs once more.
+ * these.
+ *
+ * The timer here runs while bytes are left in the outputs of the stack. A byte that leaves the stack does
+ * not restart the timer, because that would cost a call of libevent for each message. Instead, when the
+ * timer passes, glev_stall_passes looks whether bytes have left the stack since the timer was started, or
+ * whether the outputs were empty at some time. If so, the timer is started once more. If not, the timeout
+ * is told.
  */
 
 #include <errno.h>

@@ -83,8 +83,8 @@ func TestFilterWriteTimeoutWithProgress(t *testing.T) {
 	})
 }
 
-// The timer of an idle filter passes, and before libevent's event is dropped the program does something.
-func TestFilterWriteTimeoutOfLibevent(t *testing.T) {
+// The timer passes in the turn in which the program writes again, or turns writing off. Nothing is told.
+func TestFilterWriteTimeoutInOneTurn(t *testing.T) {
 	const limit = 20 * time.Millisecond
 	for name, act := range map[string]func(*libevent.BufferEvent) error{
 		"write":   func(b *libevent.BufferEvent) error { _, err := b.WriteString("two"); return err },

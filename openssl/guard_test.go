@@ -817,8 +817,8 @@ func TestHandshakeTimeoutAfterOtherTimeouts(t *testing.T) {
 	events := make(chan libevent.Events, 1000)
 	require.NoError(t, conn.SetTimeouts(17*time.Millisecond, 0))
 	require.NoError(t, conn.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
-		events <- what
 		assert.NoError(t, b.Enable(rd|wr))
+		events <- what
 	}))
 	require.NoError(t, conn.Enable(rd))
 	_, err := socket.Write([]byte{22, 3, 1, 10})

@@ -127,10 +127,10 @@ struct glev_ending {
 	struct evbuffer_cb_entry *out_cb; /* glev_on_output on the output of the bottom, or NULL */
 	struct evbuffer *last_byte; /* tells a door of the end of the bufferevent; see close.c */
 	struct event *waits;   /* of a bottom: the flushed event of the bufferevent that waits, or NULL */
+	struct glev_bev *unfinished; /* the topmost filter whose functions have still to write what they hold, or NULL */
 	int8_t shut;           /* CloseWrite: GLEV_SHUT_ASKED, GLEV_SHUT_DONE, or 0 */
 	int8_t flush_ends;     /* a flush has found that all is written; atomic */
 	int8_t failed;         /* of a door: its stream has failed, and takes no more */
-	int8_t unfinished;     /* of a filter: its functions have still to write what they hold */
 	int8_t finished;       /* of an end of a pair: the other end was told that this one has ended */
 	int8_t finishing;      /* of a filter: its functions are told that a flush is the last one */
 };
@@ -614,8 +614,6 @@ void glev_bev_push(struct glev_bev *r);
 int glev_bev_flush_goes_on(struct glev_bev *r, short what);
 /* Whether the bottom is an end of a pair. */
 int glev_bev_on_pair(struct glev_bev *r);
-/* Drops what the peer sends after all was written. Takes the lock. */
-void glev_bev_discard(struct glev_bev *r);
 /* C's callbacks, if they are due. It needs no lock. */
 const struct glev_host *glev_bev_awaited(struct glev_bev *r);
 /* Whether a flush would move bytes of a buffer that is lent. */

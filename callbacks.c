@@ -145,10 +145,6 @@ static void read_closure(struct glev_bev *r)
 {
 	size_t before = (size_t)-1;
 
-	if (glev_bev_life(r) == GLEV_DISCARDING) {
-		glev_bev_discard(r);
-		return;
-	}
 	if (r->type == GLEV_PAIR && is_for_nothing(r))
 		return;
 	if (has_high_mark(r))
@@ -478,7 +474,7 @@ static int is_for_host(struct glev_bev *r, short what, int err)
 /* An event has come while a FreeAfterFlush is under way. */
 static void event_in_flush(struct glev_bev *r, short what, int err)
 {
-	if ((what & BEV_EVENT_CONNECTED) || glev_bev_flush_goes_on(r, what))
+	if ((what & BEV_EVENT_CONNECTED) || glev_bev_life(r) == GLEV_DISCARDING || glev_bev_flush_goes_on(r, what))
 		return;
 	/* Also for an end of writing, which libevent tells when a file has become shorter. */
 	glev_bev_cut_off(r);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "bev.h"
 #include "callbacks.h"
@@ -108,37 +109,74 @@ int64_t glev_bev_flush_native(struct glev_bev *r, short what, enum bufferevent_f
 	return bufferevent_flush(r->bev, what, mode);
 }
 
-static void set_finishing(struct glev_bev *r, int on)
+static void set_finishing(struct glev_bev *filter, int on)
 {
-	for (; r->stack.under; r = r->stack.under)
-		r->ending.finishing = (int8_t)on;
+	for (; filter->stack.under; filter = filter->stack.under)
+		filter->ending.finishing = (int8_t)on;
 }
 
-/* Has the functions of the filters write what they still hold. libevent would also tell the other
- * end of a pair of the end, before all that is written has room there. So the functions alone are
- * told that this is the end. (Filters that C made are not known here.) */
-static void finish_filters(struct glev_bev *r)
+/* Has the functions of a filter, and of the filters below it, write what they still hold. libevent would also tell the
+ * other end of a pair of the end, before all that is written has room there. So the functions alone are told that this
+ * is the end, if it is the last that they get. (Filters that C made are not known here.) */
+static void finish_filters(struct glev_bev *filter, int last)
 {
-	if (!r->stack.under) {
-		glev_bev_flush_native(r, EV_WRITE, BEV_FINISHED);
+	if (!filter->stack.under) {
+		glev_bev_flush_native(filter, EV_WRITE, last ? BEV_FINISHED : BEV_FLUSH);
 		return;
 	}
-	set_finishing(r, 1);
-	bufferevent_flush(r->bev, EV_WRITE, BEV_FLUSH);
-	set_finishing(r, 0);
+	set_finishing(filter, last);
+	bufferevent_flush(filter->bev, EV_WRITE, BEV_FLUSH);
+	set_finishing(filter, 0);
+}
+
+static int has_shut_door(struct glev_bev *r)
+{
+	return r->ending.shut == GLEV_SHUT_DONE && glev_bev_carrier(r)->door;
+}
+
+/* A door does not pass a flush on. The functions of the filters below it come when it has shut, and what it has written
+ * is with them. */
+static struct glev_bev *filter_below_door(struct glev_bev *r)
+{
+	for (r = r->stack.under; r; r = r->stack.under)
+		if (r->type == GLEV_FILTER && !r->door && r->stack.above->door)
+			return r;
+	return NULL;
+}
+
+static int is_written_above(const struct glev_bev *r, const struct glev_bev *filter)
+{
+	for (; r != filter; r = r->stack.under)
+		if (evbuffer_get_length(r->out.evb))
+			return 0;
+	return 1;
 }
 
 /* The functions of a filter could not use a buffer that is lent. A loan is on the loop's thread,
- * so it has ended when that thread calls the flushed event. */
+ * so it has ended when that thread calls the flushed event. After a CloseWrite a door may still have to answer its
+ * peer. */
 static void finish(struct glev_bev *r)
 {
-	if (r->type != GLEV_FILTER)
-		return;
-	r->ending.unfinished = (int8_t)glev_bev_flush_meets_loan(r);
-	if (!r->ending.unfinished)
-		finish_filters(r);
-	else if (r->ending.flushed)
-		retry_soon(r, 0);
+	struct glev_bev *filter;
+
+	while ((filter = r->ending.unfinished) != NULL) {
+		if (glev_bev_flush_meets_loan(filter) || !is_written_above(r, filter)) {
+			if (r->ending.flushed)
+				retry_soon(r, filter == r ? 0 : 10);
+			return;
+		}
+		finish_filters(filter, !has_shut_door(r) || glev_bev_is_flushing(r));
+		r->ending.unfinished = has_shut_door(r) ? filter_below_door(filter) : NULL;
+	}
+}
+
+static void start_finish(struct glev_bev *r)
+{
+	if (has_shut_door(r))
+		r->ending.unfinished = filter_below_door(glev_bev_carrier(r));
+	else if (r->type == GLEV_FILTER)
+		r->ending.unfinished = r;
+	finish(r);
 }
 
 int64_t glev_bev_try_shut(struct glev_bev *r)
@@ -146,8 +184,7 @@ int64_t glev_bev_try_shut(struct glev_bev *r)
 	struct glev_bev *bottom = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
 	int rc;
 
-	if (r->ending.unfinished)
-		finish(r);
+	finish(r);
 	/* A FreeAfterFlush does not wait for the event that tells of the connection. */
 	if (r->ending.shut != GLEV_SHUT_ASKED || r->ending.unfinished || !all_written(r) ||
 	    (glev_bev_connection_is_due(carrier) && !glev_bev_is_flushing(r)))
@@ -157,6 +194,7 @@ int64_t glev_bev_try_shut(struct glev_bev *r)
 		if (rc > 0)
 			return retry_soon(r, 10);
 		r->ending.shut = GLEV_SHUT_DONE;
+		start_finish(r);
 		return rc;
 	}
 	r->ending.shut = GLEV_SHUT_DONE;
@@ -180,7 +218,7 @@ int64_t glev_bev_close_write(struct glev_bev *r)
 		rc = -ENOTCONN;
 	else if (!r->ending.shut && (rc = watch_output(r)) == 0) {
 		r->ending.shut = GLEV_SHUT_ASKED;
-		finish(r);
+		start_finish(r);
 		glev_buf_refreeze(&r->out);
 		glev_fast_write(r);
 		rc = glev_bev_try_shut(r);
@@ -223,59 +261,60 @@ static int unacknowledged(int fd)
 	return unsent;
 }
 
-/* Whether bytes of ours may still be under way. The kernel tells of them only when asked,
- * so this looks again after a while. */
+/* Whether bytes of ours may still be under way. The kernel tells of them only when asked, so this looks again after a
+ * while. */
 static int discard_longer(struct glev_bev *r, int fd)
 {
+	const struct timeval *again = NULL;
 #ifdef __linux__
+	static const struct timeval soon = {0, 50000};
 	int unread = 1, unsent = 1;
 
 	if (ioctl(fd, FIONREAD, &unread) == 0 && ioctl(fd, TIOCOUTQ, &unsent) == 0 &&
 	    unread == 0 && unsent == 0)
 		return 0;
-	retry_soon(r, 50);
+	again = &soon;
 #else
-	(void)r;
 	(void)fd;
 #endif
-	return 1;
+	return event_add(r->ending.flushed, again) == 0;
 }
 
-/* While the input is lent nothing is dropped. That is made up for after the next read. */
-void glev_bev_discard(struct glev_bev *r)
+/* Drops what the peer has sent. Returns 1 if nothing has to be dropped any more. */
+static int discard(struct glev_bev *r, int fd)
 {
-	glev_bev_lock(r);
-	if (!r->in.lent) {
-		evbuffer_unfreeze(r->in.evb, 1);
-		evbuffer_drain(r->in.evb, (size_t)-1);
-		glev_buf_refreeze(&r->in);
-	}
-	glev_bev_unlock(r);
+	char bytes[16384];
+	int reads = 0;
+	ssize_t n;
+
+	do
+		n = read(fd, bytes, sizeof(bytes));
+	while (n > 0 && ++reads < GLEV_MOST_IN_A_TURN);
+	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) || !discard_longer(r, fd);
 }
 
 /*
  * The kernel resets a socket that is closed with bytes unread, or that gets bytes after it was
  * closed, and then also drops what it has not sent yet. So a peer that is still sending, or that
  * may do so before it has all bytes of ours, is told of our end, and what it sends is dropped
- * until its own end, or until it has all of ours. Returns 1 if nothing has to be dropped any more.
+ * until its own end, or until it has all of ours. That is not the stack's affair any more: TLS would stop at the
+ * peer's close_notify, or try to answer, and a rate limit would have the peer wait. So the stack does nothing more,
+ * and the flushed event waits for the descriptor. Returns 1 if nothing has to be dropped.
  */
 static int discard_rest(struct glev_bev *r, int fd)
 {
 	struct glev_bev *p;
 	int unread = 0;
 
-	if (glev_bev_life(r) == GLEV_DISCARDING)
-		return !discard_longer(r, fd);
 	if (ioctl(fd, FIONREAD, &unread) < 0 || (unread == 0 && !unacknowledged(fd)))
 		return 1;
 	shutdown(fd, SHUT_WR);
 	__atomic_store_n(&r->life, GLEV_DISCARDING, __ATOMIC_RELEASE);
 	for (p = r; p; p = p->stack.under)
-		glev_settle_set_watermark(p, EV_READ, 0, 0);
-	glev_buf_set_frozen(&r->in, r->in.frozen | GLEV_FRONT);
-	glev_bev_discard(r);
-	turn_on(r, EV_READ);
-	return !discard_longer(r, fd);
+		glev_settle_quiet(p);
+	event_del(r->ending.flushed);
+	event_assign(r->ending.flushed, r->base->base, fd, EV_READ | EV_FINALIZE, glev_on_bev_flushed, r);
+	return discard(r, fd);
 }
 
 /* Has the door of a stack end its stream. Returns whether the end is written as well. */
@@ -284,7 +323,7 @@ static int shut_door(struct glev_bev *r)
 	if (glev_bev_carrier(r)->door && r->ending.shut != GLEV_SHUT_DONE) {
 		r->ending.shut = GLEV_SHUT_ASKED;
 		glev_bev_try_shut(r);
-		return r->ending.shut == GLEV_SHUT_DONE && all_written(r);
+		return r->ending.shut == GLEV_SHUT_DONE && !r->ending.unfinished && all_written(r);
 	}
 	return 1;
 }
@@ -303,6 +342,8 @@ int glev_bev_try_end_flush(struct glev_bev *r)
 	struct glev_bev *bottom = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
 	int fd = bufferevent_getfd(bottom->bev), pair = glev_bev_on_pair(r);
 
+	if (glev_bev_life(r) == GLEV_DISCARDING)
+		return discard(r, fd);
 	if (pair ? !has_partner(r) : fd < 0 && !glev_bev_connection_is_due(bottom))
 		return 1;
 	if (carrier->door && (carrier->link == GLEV_UNLINKED || carrier->ending.failed)) /* only its last words are left */
@@ -327,13 +368,13 @@ static int64_t start_flush(struct glev_bev *r, int64_t usec)
 	struct timeval tv = {usec / 1000000, usec % 1000000};
 	int watched = watch_output(r);
 
+	__atomic_store_n(&r->life, GLEV_FLUSHING, __ATOMIC_RELEASE);
 	glev_settle_disable(r, EV_READ);
-	finish(r);
+	start_finish(r);
 	if (!r->ending.limit)
 		r->ending.limit = event_new(r->base->base, -1, EV_FINALIZE, glev_on_bev_limit, r);
 	__atomic_store_n(&r->closures, 0, __ATOMIC_RELAXED);
 	glev_fast_write(r);
-	__atomic_store_n(&r->life, GLEV_FLUSHING, __ATOMIC_RELEASE);
 	if (!r->ending.limit || watched < 0)
 		return -ENOMEM;
 	if (glev_bev_try_end_flush(r))

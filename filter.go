@@ -57,7 +57,9 @@ type filter struct {
 // While a function of Peek, Pullup or Reserve sees bytes of under, NewFilter returns ErrLent.
 //
 // The filter reads nothing before Enable(EvRead). CloseWrite and FreeAfterFlush of the filter
-// first call out with FlushFinished, and then wait until the bufferevents below have written.
+// first call out with FlushFinished, and then wait until the bufferevents below have written. If TLS
+// is on the filter, FreeAfterFlush of TLS calls out with FlushFinished after TLS has ended its stream,
+// and CloseWrite with FlushSync, because TLS may still have to answer its peer.
 //
 // When a timeout of under passes, libevent turns that direction of under off, and the filter's
 // event closure gets EventTimeout. To go on, it calls Enable of under.

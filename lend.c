@@ -12,14 +12,12 @@
 #include "bev.h"
 
 /* A call may have begun before another thread freed the bufferevent. When a flush has found that all is
- * written, nothing can follow. While the life is DISCARDING, a part of the stream has been dropped, so such
- * a call must not get what comes after that part. */
+ * written, nothing can follow. */
 int glev_buf_is_closed(struct glev_buf *b)
 {
 	struct glev_bev *r = b->owner;
 
-	return r && (glev_bev_is_quiet(r) || (b == &r->out && __atomic_load_n(&r->ending.flush_ends, __ATOMIC_ACQUIRE)) ||
-	    (b == &r->in && glev_bev_life(r) == GLEV_DISCARDING && !glev_filter_within()));
+	return r && (glev_bev_is_quiet(r) || (b == &r->out && __atomic_load_n(&r->ending.flush_ends, __ATOMIC_ACQUIRE)));
 }
 
 int64_t glev_buf_lock(struct glev_buf *b)

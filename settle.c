@@ -240,7 +240,7 @@ static int may_be_fast(const struct glev_bev *r)
 {
 	return (r->fast.reader || glev_fast_gathers(r)) && r->link == GLEV_OPEN &&
 	    !r->fast.plain && !r->fast.paused && !r->set.limits && !r->stack.above &&
-	    (glev_bev_life(r) == GLEV_LIVE || (glev_bev_is_flushing(r) && r->fast.writer));
+	    (glev_bev_life(r) == GLEV_LIVE || (glev_bev_life(r) == GLEV_FLUSHING && r->fast.writer));
 }
 
 /* How much libevent writes at once of what was spilled: in small steps where the write

@@ -13,6 +13,7 @@ import "C"
 
 import (
 	"runtime/cgo"
+	"syscall"
 	"unsafe"
 )
 
@@ -82,6 +83,16 @@ func gtlsKey(handle C.uintptr_t, line *C.char) {
 	defer guard()
 	c := cgo.Handle(handle).Value().(*Conn)
 	c.rules().keys.add(C.GoString(line), c.Base())
+}
+
+//export gtlsBelow
+func gtlsBelow(below, above C.uintptr_t, what C.short, err C.int, codes *C.ulong, n C.int) {
+	defer guard()
+	copied := make([]uint64, n)
+	for i, code := range unsafe.Slice(codes, n) {
+		copied[i] = uint64(code)
+	}
+	cgo.Handle(above).Value().(*Conn).onEventBelow(cgo.Handle(below).Value().(*Conn), int(what), syscall.Errno(err), copied)
 }
 
 // There is another socket, whose peer is not known yet.

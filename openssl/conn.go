@@ -314,11 +314,25 @@ const directions = libevent.EventReading | libevent.EventWriting
 
 // onEvent corrects what libevent reports of TLS, and finds the cause.
 func (c *Conn) onEvent(native int, errno syscall.Errno, codes []uint64) (int, error) {
+	return c.learn(native, errno, codes, false)
+}
+
+// onEventBelow is called for an event of the connection below c, which tells the program nothing itself.
+// Its failure is the cause of that of c.
+func (c *Conn) onEventBelow(below *Conn, native int, errno syscall.Errno, codes []uint64) {
+	what, err := below.learn(native, errno, codes, true)
+	if libevent.Events(what)&libevent.EventError != 0 && err != io.ErrUnexpectedEOF {
+		c.failed.CompareAndSwap(nil, &err)
+	}
+}
+
+// learn takes an event of libevent's. It returns what that is for the program, and the cause.
+func (c *Conn) learn(native int, errno syscall.Errno, codes []uint64, below bool) (int, error) {
 	first := firstOf(codes)
 	if C.gtls_lib(first) == C.ERR_LIB_SYS { // OpenSSL 3.5 and newer report the errno of a write this way
 		errno, first = syscall.Errno(C.gtls_reason(first)), 0
 	}
-	state := C.gtls_conn_event(c.c, C.short(native), C.int(errno))
+	state := C.gtls_conn_event(c.c, C.short(native), C.int(errno), cBool(below))
 	what := libevent.Events(native)
 	if state.open == 0 && state.begun != 0 && what&(libevent.EventEOF|libevent.EventError) != 0 && !c.ctx.server {
 		c.ctx.sessions.forget(c.serverName(), c.offered.Swap(nil))

@@ -19,6 +19,8 @@
 
 /* The most bytes of plaintext that a TLS record can have. */
 enum { GTLS_RECORD = 16384 };
+/* The most codes of OpenSSL that are asked for after a failure. */
+enum { GTLS_CODES = 16 };
 
 /* --- error.c --------------------------------------------------------------- */
 

@@ -92,7 +92,7 @@ void gtls_conn_opened(struct gtls_conn *c)
 	gtls_guard_stop(c);
 }
 
-struct gtls_event gtls_conn_event(struct gtls_conn *c, short what, int err)
+struct gtls_event gtls_conn_event(struct gtls_conn *c, short what, int err, int below)
 {
 	struct gtls_event e;
 	BIO *bio;
@@ -120,7 +120,10 @@ struct gtls_event gtls_conn_event(struct gtls_conn *c, short what, int err)
 		gtls_guard_stop(c);
 	if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) && (ended_by(c, what, err) & EV_READ))
 		c->told_end = 1;
-	turn_off(c, ended_by(c, what, err));
+	/* Below another one a handshake that fails may be that of one attempt of a connect by name. The next one needs
+	 * what is enabled. */
+	if (!below || c->open)
+		turn_off(c, ended_by(c, what, err));
 	gtls_unlock(c);
 	return e;
 }

@@ -152,8 +152,9 @@ struct gtls_event {
 	int refused;          /* Go has said that the connection must not be reported */
 };
 
-/* Turns off the directions that the event has ended. */
-struct gtls_event gtls_conn_event(struct gtls_conn *c, short what, int err);
+/* Turns off the directions that the event has ended. With below another connection stands on this one, and the program
+ * is told only of that one's events. */
+struct gtls_event gtls_conn_event(struct gtls_conn *c, short what, int err, int below);
 
 /* --- handshake.c ----------------------------------------------------------- */
 

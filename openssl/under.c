@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include "conn.h"
+#include "_cgo_export.h"
 
 enum { MOST_READ = 4096 }; /* from a socket in one turn, in bytes; libevent 2.1 has the same bound */
 
@@ -223,14 +224,22 @@ static void on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, 
 	u->end = 0;
 }
 
-/* The program is told of the end of TLS below only through this one. */
-static void end_handshake_below(struct bufferevent *bev)
+/* The program is told of the events of TLS below only through this one. So here that TLS learns of them, which may be
+ * below filters, and its failure is the cause of this one's. */
+static void tell_below(struct gtls_conn *c, struct bufferevent *bev, short what, int err)
 {
-	SSL *ssl = bufferevent_openssl_get_ssl(bev);
-	struct gtls_conn *below = ssl ? gtls_conn_of(ssl) : NULL; /* C may have made it */
+	struct gtls_conn *below;
+	unsigned long codes[GTLS_CODES];
+	int n = 0;
 
-	if (below)
-		gtls_guard_stop(below);
+	while (bev && !bufferevent_openssl_get_ssl(bev))
+		bev = bufferevent_get_underlying(bev);
+	below = bev ? gtls_conn_of(bufferevent_openssl_get_ssl(bev)) : NULL;
+	if (!below) /* there is none, or C has made it */
+		return;
+	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
+		n = gtls_codes(bev, codes, GTLS_CODES);
+	gtlsBelow(below->handle, c->handle, what, err, codes, n);
 }
 
 static void on_event(struct bufferevent *bev, short what, void *arg)
@@ -245,6 +254,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 		gtls_unlock(c);
 		return;
 	}
+	tell_below(c, bev, what, err);
 	if ((what & BEV_EVENT_CONNECTED) && !c->under.linked)
 		link_up(c);
 	/* The user was told of the timeout, and is told of nothing more before an Enable. */
@@ -254,8 +264,6 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	 * the filter has ended. The next attempt to connect turns it on again. */
 	if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) && (what & BEV_EVENT_READING))
 		bufferevent_disable(bev, EV_READ);
-	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
-		end_handshake_below(bev);
 	errno = err;
 	if (what)
 		c->under.event(bev, what, c->under.arg);
@@ -269,6 +277,7 @@ void gtls_under_socket(struct gtls_conn *c)
 		return;
 	c->failed = c->told_end = 0;
 	gtls_guard_restart(c);
+	gtlsAnother(c->handle);
 }
 
 /* --- making, freeing, handshake -------------------------------------------------- */

@@ -141,6 +141,8 @@ int64_t glev_bev_enable(struct glev_bev *r, short what)
 		if (glev_settle_shows(r))
 			r->fast.spilled = 1;
 	}
+	if ((what & EV_READ) && !(r->owed.passed & BEV_EVENT_EOF))
+		r->owed.end_passed = 0;
 	failed = glev_settle_enable(r, what);
 	if (!failed)
 		rc = glev_bev_start(r, 0);

@@ -139,6 +139,20 @@ static int holds_back(struct glev_bev *r)
 	return waits || r->stack.put_off;
 }
 
+/* TLS says its end again with each read, and what is on it has it read for reasons of its own. To the program one
+ * end is enough, until the program enables reading again or there is another connection. Returns what is new. */
+static short news(struct glev_bev *r, short what)
+{
+	if (what & BEV_EVENT_CONNECTED)
+		r->owed.end_passed = 0;
+	if (what != (BEV_EVENT_EOF | BEV_EVENT_READING) || r->stack.above || !glev_bev_carrier(r)->door)
+		return what;
+	if (r->owed.end_passed)
+		return 0;
+	r->owed.end_passed = 1;
+	return what;
+}
+
 static void keep(struct glev_bev *r, short what, int err)
 {
 	r->owed.kept |= what;
@@ -166,9 +180,10 @@ void glev_filter_feed_event(struct glev_bev *r, short what, int err)
 		kept = what;
 	else if ((what & BEV_EVENT_EOF) && !glev_bev_is_flushing(r) && holds_back(r))
 		kept = what & end;
+	glev_filter_told(r->stack.under, what);
+	what = kept | news(r, what & ~kept);
 	keep(r, kept, err);
 	r->owed.passed |= glev_event_lasting(what & ~kept);
-	glev_filter_told(r->stack.under, what);
 	if (r->stack.put_off)
 		glev_settle_tell_kept(r);
 	glev_bev_unlock(r);

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -508,6 +509,49 @@ func TestCutBelow(t *testing.T) {
 	assert.Less(t, testutil.CPUTime()-before, 100*time.Millisecond, "the loop sleeps")
 	assert.Empty(t, events)
 	conn.Free()
+}
+
+// A filter on TLS that does not read at the moment keeps the peer's end, and tells it once when the program reads on.
+func TestEndBelowAFilterIsToldOnce(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
+	for _, below := range []bool{false, true} {
+		for _, filters := range []int{1, 2} {
+			t.Run(fmt.Sprint(below, filters), func(t *testing.T) {
+				fd, socket := testutil.TCPPair(t)
+				base := newLoop(t)
+				conn := newConn(t, ctx, base, fd, below)
+				top := conn.BufferEvent
+				for range filters {
+					top = testutil.NewFilter(t, top, nil, nil, libevent.OptCloseOnFree)
+				}
+				events := make(chan told, 100)
+				reads := func(b *libevent.BufferEvent) { _ = b.Input().Drain(b.Input().Len()) }
+				tells := func(b *libevent.BufferEvent, what libevent.Events) { events <- told{what, b.Err()} }
+				require.NoError(t, top.SetCallbacks(nil, nil, tells))
+				require.NoError(t, top.SetWatermark(rd, 0, 1000))
+				require.NoError(t, top.Enable(rd))
+				peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+				require.NoError(t, peer.Handshake())
+				require.Equal(t, connected, testutil.Receive(t, events))
+				_, err := peer.Write(make([]byte, 50_000))
+				require.NoError(t, err)
+				require.NoError(t, peer.CloseWrite())
+				testutil.Eventually(t, func() bool { return top.Input().Len() >= 1000 && top.Underlying().Input().Len() > 0 }, "the input is full")
+				for range 5 {
+					testutil.OnLoop(t, base, func() {})
+				}
+				require.NoError(t, top.SetCallbacks(reads, nil, tells))
+				testutil.OnLoop(t, base, func() { reads(top) })
+				assert.Equal(t, endOfFile, testutil.Receive(t, events))
+				for range 5 {
+					testutil.OnLoop(t, base, func() {})
+				}
+				assert.Empty(t, events)
+				top.Free()
+			})
+		}
+	}
 }
 
 // later passes the first write on and keeps the following ones.

@@ -541,6 +541,21 @@ int64_t glev_buf_remove_buffer(struct glev_buf *src, struct glev_buf *dst, size_
 	return move_apart(dst, GLEV_BACK, evbuffer_add_buffer, src, n);
 }
 
+/* --- freezing ------------------------------------------------------------- */
+
+int64_t glev_buf_freeze(struct glev_buf *b, int end, int on)
+{
+	int64_t rc = glev_buf_lock(b);
+
+	if (rc)
+		return rc;
+	glev_buf_set_frozen(b, on ? b->frozen | end : b->frozen & ~end);
+	if (b->owner)
+		glev_settle_lent(b->owner);
+	glev_buf_unlock(b);
+	return 0;
+}
+
 /* --- lending -------------------------------------------------------------- */
 
 /* Takes the lock for a loan. The buffers of a bufferevent are lent on the loop's thread only:

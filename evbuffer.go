@@ -345,7 +345,8 @@ func (b *Buffer) BoundedLines(eol EOL, limit int) iter.Seq2[[]byte, error] {
 
 // Freeze makes changes at the front, or else at the back, fail with ErrFrozen. libevent
 // itself freezes the back of an input and the front of an output, and restores that
-// after each read and write.
+// after each read and write. A TLS connection that libevent reads, with OptPlainIO, a rate limit or
+// a filter on it, reads nothing while the back of its input is frozen.
 // Wraps evbuffer_freeze.
 func (b *Buffer) Freeze(front bool) error { return b.freeze("evbuffer_freeze", front, 1) }
 

@@ -92,17 +92,6 @@ void glev_buf_set_frozen(struct glev_buf *b, int ends)
 	glev_buf_refreeze(b);
 }
 
-int64_t glev_buf_freeze(struct glev_buf *b, int end, int on)
-{
-	int64_t rc = glev_buf_lock(b);
-
-	if (rc)
-		return rc;
-	glev_buf_set_frozen(b, on ? b->frozen | end : b->frozen & ~end);
-	glev_buf_unlock(b);
-	return 0;
-}
-
 void glev_buf_out_of_file(struct glev_buf *b)
 {
 	if (!b->in_file)

@@ -386,6 +386,9 @@ static int lent(const struct glev_bev *r, short enabled)
 		because |= GLEV_OFF_LENT_INPUT;
 	if (r->out.lent && (r->type != GLEV_SOCKET || (r->door && !(enabled & EV_WRITE))))
 		because |= GLEV_OFF_LENT_OUTPUT;
+	/* libevent would try to add to it again and again. */
+	if (r->door && !(r->fast.on && r->fast.reader) && (r->in.frozen & GLEV_BACK))
+		because |= GLEV_OFF_LENT_INPUT;
 	return because;
 }
 

@@ -266,3 +266,21 @@ func TestKeyUpdatesAtTheEndOfAFlush(t *testing.T) {
 		testutil.Receive(t, freed)
 	})
 }
+
+// TLS that libevent reads cannot add to a frozen input. The peer's bytes wait, and the loop sleeps.
+func TestFrozenInput(t *testing.T) {
+	nested(t, func(t *testing.T, conn *openssl.Conn, read <-chan string, events <-chan told, layers [2]*tls.Conn) {
+		for _, in := range []*libevent.Buffer{conn.Input(), openssl.ConnOf(conn.Underlying()).Input()} {
+			require.NoError(t, in.Freeze(false))
+			_, err := layers[1].Write([]byte("read"))
+			require.NoError(t, err)
+			before := testutil.CPUTime()
+			passes(t, conn.Base(), 200*time.Millisecond)
+			assert.Less(t, testutil.CPUTime()-before, 100*time.Millisecond, "the loop sleeps")
+			require.NoError(t, in.Unfreeze(false))
+			assert.Equal(t, "read", take(t, read, 4))
+		}
+		assert.Empty(t, events)
+		conn.Free()
+	})
+}

@@ -224,21 +224,27 @@ static void on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, 
 	u->end = 0;
 }
 
-/* The program is told of the events of TLS below only through this one. So here that TLS learns of them, which may be
- * below filters, and its failure is the cause of this one's. */
+/* The TLS below, which may be below filters. NULL if there is none, or C has made it. */
+static struct gtls_conn *conn_below(struct bufferevent *bev)
+{
+	for (; bev; bev = bufferevent_get_underlying(bev))
+		if (bufferevent_openssl_get_ssl(bev))
+			return gtls_conn_of(bufferevent_openssl_get_ssl(bev));
+	return NULL;
+}
+
+/* The program is told of the events of TLS below only through this one. So here that TLS learns of them, and its failure
+ * is the cause of this one's. */
 static void tell_below(struct gtls_conn *c, struct bufferevent *bev, short what, int err)
 {
-	struct gtls_conn *below;
+	struct gtls_conn *below = conn_below(bev);
 	unsigned long codes[GTLS_CODES];
 	int n = 0;
 
-	while (bev && !bufferevent_openssl_get_ssl(bev))
-		bev = bufferevent_get_underlying(bev);
-	below = bev ? gtls_conn_of(bufferevent_openssl_get_ssl(bev)) : NULL;
-	if (!below) /* there is none, or C has made it */
+	if (!below)
 		return;
 	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
-		n = gtls_codes(bev, codes, GTLS_CODES);
+		n = gtls_codes(below->bev, codes, GTLS_CODES);
 	gtlsBelow(below->handle, c->handle, what, err, codes, n);
 }
 

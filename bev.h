@@ -58,6 +58,7 @@ enum {
 	GLEV_OFF_FAST_WRITE = 64,  /* the fast path writes */
 	GLEV_OFF_DIGESTING = 128,  /* the filter above has still to take what is in the input */
 	GLEV_OFF_WAITING = 256,    /* a door's handshake has not been started */
+	GLEV_OFF_DISCARDING = 512, /* all is written, and what the peer sends is dropped (close.c) */
 };
 
 struct glev_off {

@@ -310,8 +310,10 @@ static int discard_rest(struct glev_bev *r, int fd)
 		return 1;
 	shutdown(fd, SHUT_WR);
 	__atomic_store_n(&r->life, GLEV_DISCARDING, __ATOMIC_RELEASE);
-	for (p = r; p; p = p->stack.under)
-		glev_settle_quiet(p);
+	for (p = r; p; p = p->stack.under) {
+		p->off.because |= GLEV_OFF_DISCARDING;
+		glev_settle(p);
+	}
 	event_del(r->ending.flushed);
 	event_assign(r->ending.flushed, r->base->base, fd, EV_READ | EV_FINALIZE, glev_on_bev_flushed, r);
 	return discard(r, fd);
@@ -381,6 +383,8 @@ static int64_t start_flush(struct glev_bev *r, int64_t usec)
 		return 1;
 	if (event_add(r->ending.limit, &tv) < 0)
 		return -ENOMEM;
+	if (glev_bev_life(r) == GLEV_DISCARDING)
+		return 0;
 	/* Writing may be off, because the user wants it so or after an error. It is turned on
 	 * for the flush, so that a broken socket fails at once, also one below a filter. */
 	glev_settle(r);
@@ -595,6 +599,18 @@ static void stop_carrying(struct glev_bev *r)
 	}
 }
 
+/* What was below a filter may be used again, to read the end of the stream for example. */
+static void stop_discarding(struct glev_bev *r)
+{
+	for (; r; r = r->stack.under) {
+		glev_bev_lock(r);
+		r->off.because &= ~GLEV_OFF_DISCARDING;
+		if (!glev_bev_is_quiet(r))
+			glev_settle(r);
+		glev_bev_unlock(r);
+	}
+}
+
 /* Restores the callbacks of the bufferevent below a filter: ours, C's, or none if C has
  * freed it. */
 static void leave_below(struct glev_bev *r, struct glev_bev *filter)
@@ -608,6 +624,8 @@ static void leave_below(struct glev_bev *r, struct glev_bev *filter)
 	if (filter->door)
 		stop_carrying(r);
 	r->stack.digesting = 0;
+	if (r->off.because & GLEV_OFF_DISCARDING)
+		stop_discarding(r);
 	if (filter->stack.under_in_cb)
 		evbuffer_remove_cb_entry(r->in.evb, filter->stack.under_in_cb);
 	if (filter->stack.under_out_cb)

@@ -467,6 +467,33 @@ func TestFreeAfterFlushOfAFilterWithReadOffBelow(t *testing.T) {
 	testutil.Receive(t, freed)
 }
 
+// What was below a filter that is flushed reads on when the filter is freed.
+func TestBelowAFlushedFilter(t *testing.T) {
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewSocket(t, base, libevent.OptCloseOnFree)
+	lower := testutil.NewFilter(t, bev, nil, nil, libevent.OptCloseOnFree)
+	top := testutil.NewFilter(t, lower, nil, nil, 0)
+	freed, events := make(chan struct{}), make(chan libevent.Events, 10)
+	top.AfterFree(func() { close(freed) })
+	require.NoError(t, lower.Enable(rd))
+	testutil.Background(t, base)
+	const n = 1 << 20 // the kernel takes it, but not the peer's
+	_, err := top.Write(make([]byte, n))
+	require.NoError(t, err)
+	require.NoError(t, top.FreeAfterFlush(2*testutil.Patience))
+	testutil.OnLoop(t, base, func() {})
+	_, err = peer.Write([]byte("dropped"))
+	require.NoError(t, err)
+	got, err := io.ReadAll(peer)
+	assert.NoError(t, err)
+	assert.Equal(t, n, len(got))
+	testutil.Receive(t, freed)
+	require.NoError(t, lower.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) { events <- what }))
+	require.NoError(t, peer.Close())
+	assert.Equal(t, libevent.EventReading|libevent.EventEOF, testutil.Receive(t, events))
+	lower.Free()
+}
+
 // The peer has not read everything yet, and says something after all bytes were handed to the
 // kernel. It gets them all the same.
 func TestFreeAfterFlushWhenThePeerSpeaksLater(t *testing.T) {

@@ -58,7 +58,7 @@ enum {
 	GLEV_OFF_FAST_WRITE = 64,  /* the fast path writes */
 	GLEV_OFF_DIGESTING = 128,  /* the filter above has still to take what is in the input */
 	GLEV_OFF_WAITING = 256,    /* a door's handshake has not been started */
-	GLEV_OFF_DISCARDING = 512, /* all is written, and what the peer sends is dropped (close.c) */
+	GLEV_OFF_DISCARDING = 512, /* all is written, and what the peer sends is dropped (flush.c) */
 };
 
 struct glev_off {
@@ -597,14 +597,32 @@ void glev_bev_open(struct glev_bev *r);
 /* The connect has failed. */
 void glev_bev_unlink(struct glev_bev *r);
 
-/* --- close.c --------------------------------------------------------------- */
+/* --- shut.c ---------------------------------------------------------------- */
 
 /* With the locks of the stack. */
 
+/* Whether the bottom is an end of a pair. */
+int glev_bev_on_pair(struct glev_bev *r);
+/* Whether the outputs of bev and of all below it are empty. */
+int glev_shut_is_written(struct bufferevent *bev);
+int glev_shut_all_written(struct glev_bev *r);
+/* Has the flushed event fire when the output of the bottom becomes empty. -ENOMEM if that is not possible. */
+int glev_shut_watch(struct glev_bev *r);
+void glev_shut_unwatch(struct glev_bev *r);
+/* Has it fire after this time in any case. */
+int glev_shut_retry(struct glev_bev *r, int msec);
+/* Has the functions of filters write what they hold: nothing more is written to the stack. */
+void glev_shut_start(struct glev_bev *r);
 /* Shuts the writing side down if that was asked for and all is written. */
 int64_t glev_bev_try_shut(struct glev_bev *r);
+/* Whether a flush would move bytes of a buffer that is lent. */
+int glev_bev_flush_meets_loan(const struct glev_bev *r);
+int64_t glev_bev_flush_native(struct glev_bev *r, short what, enum bufferevent_flush_mode mode);
+
+/* --- flush.c --------------------------------------------------------------- */
+
 /* Takes the next step of a FreeAfterFlush when all is written. Returns 1 if it has nothing more
- * to wait for. */
+ * to wait for. With the locks of the stack. */
 int glev_bev_try_end_flush(struct glev_bev *r);
 /* A FreeAfterFlush ends early: if it has not written all, the connection will be reset. Takes the
  * locks. */
@@ -614,13 +632,11 @@ void glev_bev_push(struct glev_bev *r);
 /* Whether a FreeAfterFlush goes on after an event: it does if only the peer's stream has ended.
  * Takes the locks. */
 int glev_bev_flush_goes_on(struct glev_bev *r, short what);
-/* Whether the bottom is an end of a pair. */
-int glev_bev_on_pair(struct glev_bev *r);
+
+/* --- close.c --------------------------------------------------------------- */
+
 /* C's callbacks, if they are due. It needs no lock. */
 const struct glev_host *glev_bev_awaited(struct glev_bev *r);
-/* Whether a flush would move bytes of a buffer that is lent. */
-int glev_bev_flush_meets_loan(const struct glev_bev *r);
-int64_t glev_bev_flush_native(struct glev_bev *r, short what, enum bufferevent_flush_mode mode);
 
 /* --- bufferevent.c --------------------------------------------------------- */
 

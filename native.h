@@ -380,14 +380,20 @@ int64_t glev_bev_set_keep_alive(struct glev_bev *r, const struct glev_keep_alive
 /* SO_LINGER; it is off if seconds is negative. */
 int64_t glev_bev_set_linger(struct glev_bev *r, int seconds);
 
-/* --- close.c ------------------------------------------------------------- */
+/* --- shut.c -------------------------------------------------------------- */
 
 int64_t glev_bev_close_write(struct glev_bev *r);
-/* Writes the output, and then has glevBevFlushEnds called, after usec
- * microseconds at the latest. Returns 1 if there is nothing to wait for. */
+
+/* --- flush.c ------------------------------------------------------------- */
+
 /* Refuses what glev_bev_free_after_flush would refuse. */
 int64_t glev_bev_may_flush(struct glev_bev *r);
+/* Writes the output, and then has glevBevFlushEnds called, after usec
+ * microseconds at the latest. Returns 1 if there is nothing to wait for. */
 int64_t glev_bev_free_after_flush(struct glev_bev *r, int64_t usec);
+
+/* --- close.c ------------------------------------------------------------- */
+
 /* For a wrapped bufferevent whose Free has to wait for the loop's thread: what
  * comes until then is for C's callbacks. */
 void glev_bev_await(struct glev_bev *r);

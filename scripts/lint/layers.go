@@ -33,6 +33,8 @@ var layered = []folder{{
 		{"settle.c"},
 		{"evbuffer.c"},
 		{"fastpath.c", "filesegment.c", "ratelimit.c", "connect.c"},
+		{"shut.c"},
+		{"flush.c"},
 		{"close.c"},
 		{"bufferevent.c", "listener.c", "dns.c", "inspect.c"},
 		{"filter.c"},

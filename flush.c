@@ -52,28 +52,24 @@ static int unacknowledged(int fd)
 	return unsent;
 }
 
-/* Whether bytes of ours may still be under way. The kernel tells of them only when asked, so this looks again after a
- * while. */
-static int discard_longer(struct glev_bev *r, int fd)
+/* Whether the peer may still send, or may still be without bytes of ours. The kernel tells of them only when asked. */
+static int is_under_way(int fd)
 {
-	const struct timeval *again = NULL;
 #ifdef __linux__
-	static const struct timeval soon = {0, 50000};
 	int unread = 1, unsent = 1;
 
-	if (ioctl(fd, FIONREAD, &unread) == 0 && ioctl(fd, TIOCOUTQ, &unsent) == 0 &&
-	    unread == 0 && unsent == 0)
-		return 0;
-	again = &soon;
+	return ioctl(fd, FIONREAD, &unread) < 0 || ioctl(fd, TIOCOUTQ, &unsent) < 0 || unread || unsent;
 #else
 	(void)fd;
+	return 1;
 #endif
-	return event_add(r->ending.flushed, again) == 0;
 }
 
-/* Drops what the peer has sent. Returns 1 if nothing has to be dropped any more. */
+/* Drops what the peer has sent, and looks again after a while, soon at first. The descriptor is not registered, because
+ * the program may give the bottom another one, or free it. Returns 1 if nothing has to be dropped any more. */
 static int discard(struct glev_bev *r, int fd)
 {
+	enum { LONGEST = 50 }; /* ms */
 	char bytes[16384];
 	int reads = 0;
 	ssize_t n;
@@ -81,7 +77,14 @@ static int discard(struct glev_bev *r, int fd)
 	do
 		n = read(fd, bytes, sizeof(bytes));
 	while (n > 0 && ++reads < GLEV_MOST_IN_A_TURN);
-	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) || !discard_longer(r, fd);
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) || !is_under_way(fd))
+		return 1;
+	if (reads)
+		r->ending.pause = 0;
+	if (glev_shut_retry(r, n > 0 ? 0 : r->ending.pause) < 0)
+		return 1;
+	r->ending.pause = (int8_t)(r->ending.pause < LONGEST / 2 ? 2 * r->ending.pause + 1 : LONGEST);
+	return 0;
 }
 
 /*
@@ -89,8 +92,8 @@ static int discard(struct glev_bev *r, int fd)
  * closed, and then also drops what it has not sent yet. So a peer that is still sending, or that
  * may do so before it has all bytes of ours, is told of our end, and what it sends is dropped
  * until its own end, or until it has all of ours. That is not the stack's affair any more: TLS would stop at the
- * peer's close_notify, or try to answer, and a rate limit would have the peer wait. So the stack does nothing more,
- * and the flushed event waits for the descriptor. Returns 1 if nothing has to be dropped.
+ * peer's close_notify, or try to answer, and a rate limit would have the peer wait. So the stack does nothing more.
+ * Returns 1 if nothing has to be dropped.
  */
 static int discard_rest(struct glev_bev *r, int fd)
 {
@@ -105,8 +108,6 @@ static int discard_rest(struct glev_bev *r, int fd)
 		p->off.because |= GLEV_OFF_DISCARDING;
 		glev_settle(p);
 	}
-	event_del(r->ending.flushed);
-	event_assign(r->ending.flushed, r->base->base, fd, EV_READ | EV_FINALIZE, glev_on_bev_flushed, r);
 	return discard(r, fd);
 }
 

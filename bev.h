@@ -131,7 +131,8 @@ struct glev_ending {
 	struct event *waits;   /* of a bottom: the flushed event of the bufferevent that waits, or NULL */
 	struct glev_bev *unfinished; /* the topmost filter whose functions have still to write what they hold, or NULL */
 	int8_t shut;           /* CloseWrite: GLEV_SHUT_ASKED, GLEV_SHUT_DONE, or 0 */
-	int8_t pause;          /* ms, before a flush looks again for what the peer still sends */
+	int discards;          /* of a flush: the descriptor from which it drops what the peer still sends */
+	int8_t pause;          /* ms, before it looks there again */
 	int8_t flush_ends;     /* a flush has found that all is written; atomic */
 	int8_t failed;         /* of a door: its stream has failed, and takes no more */
 	int8_t finished;       /* of an end of a pair: the other end was told that this one has ended */

@@ -494,6 +494,47 @@ func TestBelowAFlushedFilter(t *testing.T) {
 	lower.Free()
 }
 
+// What is below a filter is freed while the filter's flush waits for the peer. The number of its descriptor may belong to
+// another connection then.
+func TestFreeBelowAFlushedFilter(t *testing.T) {
+	base := testutil.NewBase(t)
+	fd, peer := testutil.TCPPair(t)
+	bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	top := testutil.NewFilter(t, bev, nil, nil, 0)
+	freed := make(chan struct{})
+	top.AfterFree(func() { close(freed) })
+	testutil.Background(t, base)
+	_, err = top.Write(make([]byte, 1<<20)) // the kernel takes it, but not the peer's
+	require.NoError(t, err)
+	require.NoError(t, top.FreeAfterFlush(2*testutil.Patience))
+	for range 5 {
+		testutil.OnLoop(t, base, func() {})
+		_, err := peer.Write([]byte("still here"))
+		require.NoError(t, err)
+	}
+	bev.Free()
+	next, nextPeer := -1, -1
+	for next != fd { // lower numbers may be free as well
+		next, nextPeer = testutil.Socketpair(t)
+		if nextPeer == fd {
+			next, nextPeer = nextPeer, next
+		}
+	}
+	defer func() { _ = syscall.Close(nextPeer) }()
+	other, err := base.NewSocket(fd, libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	read := make(chan struct{}, 10)
+	require.NoError(t, other.SetCallbacks(func(*libevent.BufferEvent) { read <- struct{}{} }, nil, nil))
+	require.NoError(t, other.Enable(rd))
+	_, err = syscall.Write(nextPeer, []byte("read"))
+	require.NoError(t, err)
+	testutil.Receive(t, read)
+	testutil.Receive(t, freed)
+	testutil.OnLoop(t, base, func() { assert.Equal(t, 4, other.Input().Len()) })
+	other.Free()
+}
+
 // The peer has not read everything yet, and says something after all bytes were handed to the
 // kernel. It gets them all the same.
 func TestFreeAfterFlushWhenThePeerSpeaksLater(t *testing.T) {

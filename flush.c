@@ -103,6 +103,7 @@ static int discard_rest(struct glev_bev *r, int fd)
 	if (ioctl(fd, FIONREAD, &unread) < 0 || (unread == 0 && !unacknowledged(fd)))
 		return 1;
 	shutdown(fd, SHUT_WR);
+	r->ending.discards = fd;
 	__atomic_store_n(&r->life, GLEV_DISCARDING, __ATOMIC_RELEASE);
 	for (p = r; p; p = p->stack.under) {
 		p->off.because |= GLEV_OFF_DISCARDING;
@@ -137,7 +138,7 @@ int glev_bev_try_end_flush(struct glev_bev *r)
 	int fd = bufferevent_getfd(bottom->bev), pair = glev_bev_on_pair(r);
 
 	if (glev_bev_life(r) == GLEV_DISCARDING)
-		return discard(r, fd);
+		return fd != r->ending.discards || discard(r, fd);
 	if (pair ? !has_partner(r) : fd < 0 && !glev_bev_connection_is_due(bottom))
 		return 1;
 	if (carrier->door && (carrier->link == GLEV_UNLINKED || carrier->ending.failed)) /* only its last words are left */

@@ -58,7 +58,6 @@ enum {
 	GLEV_OFF_FAST_WRITE = 64,  /* the fast path writes */
 	GLEV_OFF_DIGESTING = 128,  /* the filter above has still to take what is in the input */
 	GLEV_OFF_WAITING = 256,    /* a door's handshake has not been started */
-	GLEV_OFF_DISCARDING = 512, /* all is written, and what the peer sends is dropped (flush.c) */
 };
 
 struct glev_off {
@@ -613,6 +612,9 @@ int glev_shut_watch(struct glev_bev *r);
 void glev_shut_unwatch(struct glev_bev *r);
 /* Has it fire after this time in any case. */
 int glev_shut_retry(struct glev_bev *r, int msec);
+/* Has it fire when the bottom has nothing to write, but something above has: the functions of filters may take that, and
+ * pass nothing on. */
+void glev_shut_wait(struct glev_bev *r);
 /* Has the functions of filters write what they hold: nothing more is written to the stack. */
 void glev_shut_start(struct glev_bev *r);
 /* Shuts the writing side down if that was asked for and all is written. */

@@ -154,18 +154,6 @@ static void stop_carrying(struct glev_bev *r)
 	}
 }
 
-/* What was below a filter may be used again, to read the end of the stream for example. */
-static void stop_discarding(struct glev_bev *r)
-{
-	for (; r; r = r->stack.under) {
-		glev_bev_lock(r);
-		r->off.because &= ~GLEV_OFF_DISCARDING;
-		if (!glev_bev_is_quiet(r))
-			glev_settle(r);
-		glev_bev_unlock(r);
-	}
-}
-
 /* Restores the callbacks of the bufferevent below a filter: ours, C's, or none if C has
  * freed it. */
 static void leave_below(struct glev_bev *r, struct glev_bev *filter)
@@ -179,8 +167,6 @@ static void leave_below(struct glev_bev *r, struct glev_bev *filter)
 	if (filter->door)
 		stop_carrying(r);
 	r->stack.digesting = 0;
-	if (r->off.because & GLEV_OFF_DISCARDING)
-		stop_discarding(r);
 	if (filter->stack.under_in_cb)
 		evbuffer_remove_cb_entry(r->in.evb, filter->stack.under_in_cb);
 	if (filter->stack.under_out_cb)

@@ -49,7 +49,8 @@ func (b *BufferEvent) Free() {
 // that the peer still sends would reset the connection, and output on its way would be lost. So if
 // the peer is still sending, or has not received everything yet (which only Linux tells), the loop
 // drops what the peer sends until the peer has ended its stream or has received everything, or
-// until limit passes. Then the socket is closed.
+// until limit passes. Then the socket is closed. What is below a filter without OptCloseOnFree lives on:
+// there the peer gets no EOF of the socket, and nothing is dropped.
 //
 // FreeAfterFlush refuses a bufferevent of WrapBufferEvent, because only C may free that one, and one
 // that has a filter on top, which is to be freed instead. A filter that was freed is on top until

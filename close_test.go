@@ -450,7 +450,7 @@ func TestFreeAfterFlushWhenThePartnerGoes(t *testing.T) {
 func TestFreeAfterFlushOfAFilterWithReadOffBelow(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := testutil.NewUnixSocket(t, base)
-	top := testutil.NewFilter(t, bev, nil, nil, 0)
+	top := testutil.NewFilter(t, bev, nil, nil, libevent.OptCloseOnFree)
 	defer func() { bev.Free(); _ = syscall.Close(peer) }()
 	require.NoError(t, bev.Disable(rd))
 	require.NoError(t, bev.SetWatermark(rd, 0, 3))
@@ -467,7 +467,7 @@ func TestFreeAfterFlushOfAFilterWithReadOffBelow(t *testing.T) {
 	testutil.Receive(t, freed)
 }
 
-// What was below a filter that is flushed reads on when the filter is freed.
+// What is below a filter that is flushed, and is not freed with it, gets what the peer sends after that.
 func TestBelowAFlushedFilter(t *testing.T) {
 	base := testutil.NewBase(t)
 	bev, peer := testutil.NewSocket(t, base, libevent.OptCloseOnFree)
@@ -481,14 +481,18 @@ func TestBelowAFlushedFilter(t *testing.T) {
 	_, err := top.Write(make([]byte, n))
 	require.NoError(t, err)
 	require.NoError(t, top.FreeAfterFlush(2*testutil.Patience))
-	testutil.OnLoop(t, base, func() {})
-	_, err = peer.Write([]byte("dropped"))
+	_, err = peer.Write([]byte("not lost"))
 	require.NoError(t, err)
-	got, err := io.ReadAll(peer)
-	assert.NoError(t, err)
-	assert.Equal(t, n, len(got))
 	testutil.Receive(t, freed)
+	got, err := io.ReadFull(peer, make([]byte, n))
+	assert.NoError(t, err)
+	assert.Equal(t, n, got)
+	testutil.Eventually(t, func() bool { return lower.Input().Len() == len("not lost") }, "it has come")
 	require.NoError(t, lower.SetCallbacks(nil, nil, func(_ *libevent.BufferEvent, what libevent.Events) { events <- what }))
+	_, err = lower.WriteString("goes on")
+	require.NoError(t, err)
+	_, err = io.ReadFull(peer, make([]byte, len("goes on")))
+	require.NoError(t, err)
 	require.NoError(t, peer.Close())
 	assert.Equal(t, libevent.EventReading|libevent.EventEOF, testutil.Receive(t, events))
 	lower.Free()
@@ -501,7 +505,7 @@ func TestFreeBelowAFlushedFilter(t *testing.T) {
 	fd, peer := testutil.TCPPair(t)
 	bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 	require.NoError(t, err)
-	top := testutil.NewFilter(t, bev, nil, nil, 0)
+	top := testutil.NewFilter(t, bev, nil, nil, libevent.OptCloseOnFree)
 	freed := make(chan struct{})
 	top.AfterFree(func() { close(freed) })
 	testutil.Background(t, base)

@@ -87,6 +87,16 @@ static int discard(struct glev_bev *r, int fd)
 	return 0;
 }
 
+/* Whether what is below r is freed together with r. Otherwise the program goes on with it, so nothing is closed, and what the
+ * peer sends is not dropped. */
+static int goes_with(const struct glev_bev *r)
+{
+	for (; r->stack.under; r = r->stack.under)
+		if (!(r->owns & GLEV_OWNS_DESCRIPTOR) || r->stack.under->host)
+			return 0;
+	return 1;
+}
+
 /*
  * The kernel resets a socket that is closed with bytes unread, or that gets bytes after it was
  * closed, and then also drops what it has not sent yet. So a peer that is still sending, or that
@@ -100,15 +110,15 @@ static int discard_rest(struct glev_bev *r, int fd)
 	struct glev_bev *p;
 	int unread = 0;
 
+	if (!goes_with(r))
+		return 1;
 	if (ioctl(fd, FIONREAD, &unread) < 0 || (unread == 0 && !unacknowledged(fd)))
 		return 1;
 	shutdown(fd, SHUT_WR);
 	r->ending.discards = fd;
 	__atomic_store_n(&r->life, GLEV_DISCARDING, __ATOMIC_RELEASE);
-	for (p = r; p; p = p->stack.under) {
-		p->off.because |= GLEV_OFF_DISCARDING;
-		glev_settle(p);
-	}
+	for (p = r; p; p = p->stack.under)
+		glev_settle_quiet(p);
 	return discard(r, fd);
 }
 
@@ -143,8 +153,10 @@ int glev_bev_try_end_flush(struct glev_bev *r)
 		return 1;
 	if (carrier->door && (carrier->link == GLEV_UNLINKED || carrier->ending.failed)) /* only its last words are left */
 		return !glev_bev_door_is_linked(carrier) || glev_shut_is_written(bufferevent_get_underlying(carrier->bev));
-	if (r->ending.unfinished || !glev_shut_all_written(r))
+	if (r->ending.unfinished || !glev_shut_all_written(r)) {
+		glev_shut_wait(r);
 		return 0;
+	}
 	end_output(r);
 	if (!shut_door(r))
 		return 0;

@@ -14,7 +14,7 @@ static const char *const types[] = {"SOCKET", "PAIR", "FILTER"};
 
 static const char *const reasons[] = {
 	"unlinked", "moving", "full", "lent_input", "lent_output", "fast_read", "fast_write", "digesting",
-	"waiting", "discarding",
+	"waiting",
 };
 
 static const char *name_of(const char *const *names, size_t n, int8_t value)

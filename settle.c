@@ -402,7 +402,7 @@ static int lent(const struct glev_bev *r, short enabled)
  *    there is an event closure. */
 static int reasons(const struct glev_bev *r, short enabled)
 {
-	int because = r->off.because & (GLEV_OFF_MOVING | GLEV_OFF_DISCARDING);
+	int because = r->off.because & GLEV_OFF_MOVING;
 
 	if (glev_bev_dials(r))
 		because |= GLEV_OFF_UNLINKED;
@@ -423,9 +423,9 @@ static int reasons(const struct glev_bev *r, short enabled)
  * told to read. So a loan of the output keeps reading off there as well. */
 static short directions(const struct glev_bev *r, int because)
 {
-	const int reading = (glev_fast_gathers(r) ? GLEV_OFF_LENT_OUTPUT : 0) | GLEV_OFF_UNLINKED | GLEV_OFF_MOVING | GLEV_OFF_FULL | GLEV_OFF_DISCARDING |
+	const int reading = (glev_fast_gathers(r) ? GLEV_OFF_LENT_OUTPUT : 0) | GLEV_OFF_UNLINKED | GLEV_OFF_MOVING | GLEV_OFF_FULL |
 	    GLEV_OFF_WAITING | GLEV_OFF_DIGESTING | GLEV_OFF_LENT_INPUT | GLEV_OFF_FAST_READ;
-	const int writing = GLEV_OFF_UNLINKED | GLEV_OFF_MOVING | GLEV_OFF_LENT_OUTPUT | GLEV_OFF_DISCARDING |
+	const int writing = GLEV_OFF_UNLINKED | GLEV_OFF_MOVING | GLEV_OFF_LENT_OUTPUT |
 	    GLEV_OFF_WAITING | GLEV_OFF_FAST_WRITE;
 
 	return (because & reading ? EV_READ : 0) | (because & writing ? EV_WRITE : 0);

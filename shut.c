@@ -165,12 +165,20 @@ void glev_shut_start(struct glev_bev *r)
 	finish(r);
 }
 
+void glev_shut_wait(struct glev_bev *r)
+{
+	if (r->ending.flushed && !glev_shut_all_written(r) && !evbuffer_get_length(bottom_output(r)))
+		glev_shut_retry(r, 10);
+}
+
 int64_t glev_bev_try_shut(struct glev_bev *r)
 {
 	struct glev_bev *bottom = glev_bev_bottom(r), *carrier = glev_bev_carrier(r);
 	int rc;
 
 	finish(r);
+	if (r->ending.shut == GLEV_SHUT_ASKED)
+		glev_shut_wait(r);
 	/* A FreeAfterFlush does not wait for the event that tells of the connection. */
 	if (r->ending.shut != GLEV_SHUT_ASKED || r->ending.unfinished || !glev_shut_all_written(r) ||
 	    (glev_bev_connection_is_due(carrier) && !glev_bev_is_flushing(r)))

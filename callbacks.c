@@ -612,6 +612,31 @@ enum bufferevent_filter_result glev_on_filter_out(struct evbuffer *src, struct e
 	return filter(arg, 1, limit, mode);
 }
 
+/* In place of a function that the user has not given. libevent's own moves a part of src with evbuffer_remove_buffer,
+ * which calls the callbacks of dst while src is half changed. With OptLoopOnly these may come back here. */
+enum bufferevent_filter_result glev_on_filter_pass(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg)
+{
+	size_t n = evbuffer_get_length(src);
+	struct evbuffer *part;
+	int rc;
+
+	(void)mode;
+	(void)arg;
+	if (n == 0 || limit == 0 || limit < -1)
+		return BEV_NEED_MORE;
+	if (limit < 0 || n <= (size_t)limit)
+		return evbuffer_add_buffer(dst, src) < 0 ? BEV_ERROR : BEV_OK;
+	part = evbuffer_new();
+	if (!part)
+		return BEV_ERROR;
+	evbuffer_remove_buffer(src, part, (size_t)limit);
+	rc = evbuffer_add_buffer(dst, part);
+	if (rc < 0)
+		evbuffer_prepend_buffer(src, part);
+	evbuffer_free(part);
+	return rc < 0 ? BEV_ERROR : BEV_OK;
+}
+
 /* Under the lock of the buffer. */
 void glev_on_filter_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 {

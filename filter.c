@@ -262,8 +262,8 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 	*err = ENOMEM;
 	/* Go frees the bufferevent below, so libevent is not asked to. */
 	r->stack.again.run = look_again;
-	bev = bufferevent_filter_new(under->bev, in ? glev_on_filter_in : NULL,
-	    out ? glev_on_filter_out : NULL, options & ~BEV_OPT_CLOSE_ON_FREE, NULL, r);
+	bev = bufferevent_filter_new(under->bev, in ? glev_on_filter_in : glev_on_filter_pass,
+	    out ? glev_on_filter_out : glev_on_filter_pass, options & ~BEV_OPT_CLOSE_ON_FREE, NULL, r);
 	if (bev) {
 		r->stack.under = under;
 		feed(r);

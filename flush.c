@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "bev.h"
 #include "callbacks.h"
@@ -75,7 +74,7 @@ static int discard(struct glev_bev *r, int fd)
 	ssize_t n;
 
 	do
-		n = read(fd, bytes, sizeof(bytes));
+		n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
 	while (n > 0 && ++reads < GLEV_MOST_IN_A_TURN);
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) || !is_under_way(fd))
 		return 1;

@@ -231,11 +231,16 @@ func TestFilterBelowHoldsBytesBack(t *testing.T) {
 			peer := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
 			require.NoError(t, peer.Handshake())
 			require.Equal(t, connected, testutil.Receive(t, events))
-			holds.Store(true)
+			// The socket is full at first. Then the function takes the last bytes when the socket has nothing to write.
+			require.NoError(t, under.SetWatermark(wr, 0, 20_000))
 			require.NoError(t, holding.SetWatermark(wr, 0, 20_000))
-			want := testutil.Noise(1_000_000)
+			want := testutil.Noise(8 << 20)
 			_, err = conn.Write(want)
 			require.NoError(t, err)
+			for range 5 {
+				testutil.OnLoop(t, conn.Base(), func() {})
+			}
+			holds.Store(true)
 			require.NoError(t, end(conn))
 			got, err := io.ReadAll(peer)
 			require.NoError(t, err)

@@ -45,7 +45,7 @@ static void init(struct glev_bev *r, struct glev_base *b, struct bufferevent *be
 	glev_bev_init(r, b, bev, type_of(bev), options, loop_only, handle);
 	bufferevent_getwatermark(bev, EV_READ, &low, &high);
 	r->mark.native = high != 0;
-	if (!keeps_frozen(bev))
+	if (r->door || !keeps_frozen(bev)) /* without memory a buffer looks frozen */
 		r->in.frozen = r->out.frozen = 0;
 	r->fast.plain = r->owed.touched = 1;
 }

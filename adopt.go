@@ -79,7 +79,7 @@ func (b *Base) takeOver(op string, opts Options, below *BufferEvent, record func
 	if _, err := result(op, rc); err != nil {
 		bev.handle.release()
 		if rc == -C.int64_t(syscall.EBUSY) {
-			return nil, badArgument(op, "the bufferevent below has a filter already, or its writing side was closed")
+			return nil, badArgument(op, "the bufferevent below has a filter already (one that was freed is on top until its AfterFree), or its writing side was closed")
 		}
 		return nil, err
 	}

@@ -457,8 +457,7 @@ func TestFreeAfterFlushOfAFilterWithReadOffBelow(t *testing.T) {
 	_, err := syscall.Write(peer, []byte("unread"))
 	require.NoError(t, err)
 	testutil.Background(t, base)
-	freed := make(chan struct{})
-	top.AfterFree(func() { close(freed) })
+	freed := testutil.Freed(top)
 	_, err = top.WriteString("x")
 	require.NoError(t, err)
 	require.NoError(t, top.FreeAfterFlush(2*testutil.Patience))
@@ -473,8 +472,7 @@ func TestBelowAFlushedFilter(t *testing.T) {
 	bev, peer := testutil.NewSocket(t, base, libevent.OptCloseOnFree)
 	lower := testutil.NewFilter(t, bev, nil, nil, libevent.OptCloseOnFree)
 	top := testutil.NewFilter(t, lower, nil, nil, 0)
-	freed, events := make(chan struct{}), make(chan libevent.Events, 10)
-	top.AfterFree(func() { close(freed) })
+	freed, events := testutil.Freed(top), make(chan libevent.Events, 10)
 	require.NoError(t, lower.Enable(rd))
 	testutil.Background(t, base)
 	const n = 1 << 20 // the kernel takes it, but not the peer's
@@ -506,8 +504,7 @@ func TestFreeBelowAFlushedFilter(t *testing.T) {
 	bev, err := base.NewSocket(fd, libevent.OptCloseOnFree)
 	require.NoError(t, err)
 	top := testutil.NewFilter(t, bev, nil, nil, libevent.OptCloseOnFree)
-	freed := make(chan struct{})
-	top.AfterFree(func() { close(freed) })
+	freed := testutil.Freed(top)
 	testutil.Background(t, base)
 	_, err = top.Write(make([]byte, 1<<20)) // the kernel takes it, but not the peer's
 	require.NoError(t, err)
@@ -545,8 +542,7 @@ func TestFreeAfterFlushWhenThePeerSpeaksLater(t *testing.T) {
 	testutil.BothWays(t, func(t *testing.T, base *libevent.Base) {
 		bev, peer := testutil.NewSocket(t, base, libevent.OptCloseOnFree)
 		testutil.Background(t, base)
-		freed := make(chan struct{})
-		bev.AfterFree(func() { close(freed) })
+		freed := testutil.Freed(bev)
 		const n = 1 << 20 // the kernel takes it, but not the peer's
 		_, err := bev.Write(make([]byte, n))
 		require.NoError(t, err)

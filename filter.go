@@ -53,8 +53,9 @@ type filter struct {
 // The filter uses under until the filter is freed. Meanwhile the closures of under are not
 // called, and these methods of under return errors: SetCallbacks, CloseWrite, FreeAfterFlush,
 // Trigger, TriggerEvent, and Peek, Pullup and Reserve of its buffers. With OptCloseOnFree, Free
-// of the filter also frees under. Without it, the closures of under are called again after that.
-// While a function of Peek, Pullup or Reserve sees bytes of under, NewFilter returns ErrLent.
+// of the filter also frees under. Without it, the closures of under are called again after that, and
+// under takes another filter. Free of the filter may return before that; AfterFree tells of it. While
+// a function of Peek, Pullup or Reserve sees bytes of under, NewFilter returns ErrLent.
 //
 // The filter reads nothing before Enable(EvRead). CloseWrite and FreeAfterFlush of the filter
 // first call out with FlushFinished, and then wait until the bufferevents below have written. If TLS
@@ -93,7 +94,7 @@ func NewFilter(under *BufferEvent, in, out FilterFunc, opts Options) (*BufferEve
 		b.handle.release()
 		under.leave()
 		if rc == -C.int64_t(syscall.EBUSY) {
-			return nil, badArgument(op, "under has a filter already, or its writing side was closed")
+			return nil, badArgument(op, "under has a filter already (one that was freed is on top until its AfterFree), or its writing side was closed")
 		}
 		_, err := result(op, rc)
 		return nil, err

@@ -282,7 +282,9 @@ func TestConnectAfterTheFilter(t *testing.T) {
 		_, err = conn.WriteString("hello")
 		require.NoError(t, err)
 		require.Equal(t, "hello", take(t, read, 5))
+		freed := testutil.Freed(conn)
 		conn.Free()
+		testutil.Receive(t, freed) // until then it is on top
 		testutil.OnLoop(t, base, func() {
 			assert.NoError(t, under.ReplaceFD(-1))
 			assert.NoError(t, between.Input().Drain(between.Input().Len()))

@@ -220,8 +220,7 @@ func TestConnectedAfterAFilterWasFreed(t *testing.T) {
 		go func() { assert.NoError(t, client.Handshake()) }()
 		for !conn.ConnectionState().HandshakeComplete && !t.Failed() {
 		}
-		freed := make(chan struct{})
-		filter.AfterFree(func() { close(freed) })
+		freed := testutil.Freed(filter)
 		filter.Free()
 		testutil.Receive(t, freed)
 		assert.EqualValues(t, libevent.EventConnected, testutil.Receive(t, events))

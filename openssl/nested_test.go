@@ -82,8 +82,7 @@ func TestOutputAfterTheEndsOfTwoLayers(t *testing.T) {
 // not cost it these.
 func TestFlushOfAnEndedLayer(t *testing.T) {
 	nested(t, func(t *testing.T, conn *openssl.Conn, _ <-chan string, events <-chan told, layers [2]*tls.Conn) {
-		freed := make(chan struct{})
-		conn.AfterFree(func() { close(freed) })
+		freed := testutil.Freed(conn)
 		require.NoError(t, layers[1].CloseWrite())
 		assert.Equal(t, endOfFile, testutil.Receive(t, events))
 		require.NoError(t, layers[0].SetWriteDeadline(time.Now().Add(testutil.Patience))) // CloseWrite has let it pass
@@ -255,8 +254,7 @@ func TestFilterBelowHoldsBytesBack(t *testing.T) {
 // ended, and do not end the flush.
 func TestKeyUpdatesAtTheEndOfAFlush(t *testing.T) {
 	modes13(t, func(t *testing.T, o *offender, r *records, _ <-chan string, _ <-chan told) {
-		freed := make(chan struct{})
-		o.conn.AfterFree(func() { close(freed) })
+		freed := testutil.Freed(o.conn)
 		want := testutil.Noise(1 << 20) // the kernel takes it, but not the peer's
 		_, err := o.conn.Write(want)
 		require.NoError(t, err)

@@ -47,6 +47,14 @@ func NewFilter(t testing.TB, under *libevent.BufferEvent, in, out libevent.Filte
 	return f
 }
 
+// Freed returns a channel that is closed when the memory of a bufferevent has been given back. A
+// bufferevent takes another filter only after that of the filter on top.
+func Freed(bev interface{ AfterFree(func()) func() bool }) <-chan struct{} {
+	freed := make(chan struct{})
+	bev.AfterFree(func() { close(freed) })
+	return freed
+}
+
 // Happening runs the loop until the first event of a bufferevent and returns that event.
 func Happening(t testing.TB, bev *libevent.BufferEvent) libevent.Events {
 	t.Helper()

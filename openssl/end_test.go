@@ -433,27 +433,18 @@ func writeUntilItFails(t *testing.T, conn *openssl.Conn, events <-chan told) {
 
 // The end of the bufferevent below is reported only when the bytes before it were read.
 func TestEndBelowWaitsForTheReader(t *testing.T) {
-	ca := newAuthority(t)
 	base := newLoop(t)
-	x, y, err := base.NewPair(0)
-	require.NoError(t, err)
-	accepted, err := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}).
-		NewFilter(x, libevent.OptCloseOnFree)
-	require.NoError(t, err)
-	conn, err := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"}).NewFilter(y, libevent.OptCloseOnFree)
-	require.NoError(t, err)
-	_, shaken := watch(t, accepted)
-	_, events := watch(t, conn)
-	require.Equal(t, connected, testutil.Receive(t, shaken))
-	require.Equal(t, connected, testutil.Receive(t, events))
+	under := newPair(t, base)
+	accepted, conn := layer(t, under)
+	events := shake(t, accepted, conn)
 	require.NoError(t, conn.Disable(rd))
 	want := testutil.Noise(50_000)
-	_, err = accepted.Write(want)
+	_, err := accepted.Write(want)
 	require.NoError(t, err)
 	require.NoError(t, accepted.CloseWrite())
-	_, err = x.Flush(wr, libevent.FlushFinished) // moves the bytes even if the other end does not read
+	_, err = under[0].Flush(wr, libevent.FlushFinished) // moves the bytes even if the other end does not read
 	require.NoError(t, err)
-	testutil.Eventually(t, func() bool { return y.Input().Len() > len(want) }, "it is there")
+	testutil.Eventually(t, func() bool { return under[1].Input().Len() > len(want) }, "it is there")
 	testutil.OnLoop(t, base, func() { assert.Empty(t, events) })
 	read, events := watch(t, conn)
 	assert.True(t, take(t, read, len(want)) == string(want))
@@ -464,25 +455,12 @@ func TestEndBelowWaitsForTheReader(t *testing.T) {
 
 // The socket below ends after close_notify, and a later write fails there. That is reported too.
 func TestWriteAfterTheEndBelow(t *testing.T) {
-	ca := newAuthority(t)
 	base := newLoop(t)
-	fda, fdb := testutil.Socketpair(t)
-	filter := func(ctx *openssl.Context, fd int) *openssl.Conn {
-		under, err := base.NewSocket(fd, libevent.OptCloseOnFree)
-		require.NoError(t, err)
-		conn, err := ctx.NewFilter(under, libevent.OptCloseOnFree)
-		require.NoError(t, err)
-		return conn
-	}
-	accepted := filter(server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}), fda)
-	conn := filter(client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"}), fdb)
-	_, shaken := watch(t, accepted)
-	_, events := watch(t, conn)
-	require.Equal(t, connected, testutil.Receive(t, shaken))
-	require.Equal(t, connected, testutil.Receive(t, events))
+	accepted, conn := layer(t, newSockets(t, base))
+	events := shake(t, accepted, conn)
 	require.NoError(t, accepted.FreeAfterFlush(testutil.Patience))
 	require.Equal(t, endOfFile, testutil.Receive(t, events))
-	_, err := conn.WriteString("nobody is there")
+	_, err := conn.WriteString("in vain")
 	require.NoError(t, err)
 	failed := testutil.Receive(t, events)
 	assert.Equal(t, libevent.EventWriting|libevent.EventError, failed.what)

@@ -66,22 +66,15 @@ func TestFlushAfterFailedHandshake(t *testing.T) {
 // the inner ones when their handshakes are done, with what the second is told then.
 func layers(t *testing.T, under [2]*libevent.BufferEvent) (conns [2]*openssl.Conn, events <-chan told) {
 	t.Helper()
-	ca := newAuthority(t)
-	contexts := [2]*openssl.Context{
-		server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}),
-		client(t, &openssl.Config{ServerName: "example.test", RootCAs: ca.pool()}),
-	}
+	accepted, connecting := layer(t, under)
+	conns[0], conns[1] = layer(t, [2]*libevent.BufferEvent{accepted.BufferEvent, connecting.BufferEvent})
 	shaken := make([]chan told, 2)
-	for i, ctx := range contexts {
-		outer, err := ctx.NewFilter(under[i], libevent.OptCloseOnFree)
-		require.NoError(t, err)
-		conns[i], err = ctx.NewFilter(outer.BufferEvent, libevent.OptCloseOnFree)
-		require.NoError(t, err)
+	for i, conn := range conns {
 		shaken[i] = make(chan told, 100)
-		require.NoError(t, conns[i].SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+		require.NoError(t, conn.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
 			shaken[i] <- told{what, b.Err()}
 		}))
-		require.NoError(t, conns[i].Enable(rd))
+		require.NoError(t, conn.Enable(rd))
 	}
 	require.Equal(t, connected, testutil.Receive(t, shaken[0]))
 	require.Equal(t, connected, testutil.Receive(t, shaken[1]))

@@ -230,6 +230,29 @@ func newConn(t testing.TB, ctx *openssl.Context, base *libevent.Base, fd int, fi
 	return conn
 }
 
+// layer puts TLS on the two ends of a connection.
+func layer(t testing.TB, under [2]*libevent.BufferEvent) (accepted, connecting *openssl.Conn) {
+	t.Helper()
+	ca := newAuthority(t)
+	accepted, err := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}).
+		NewFilter(under[0], libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	connecting, err = client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"}).
+		NewFilter(under[1], libevent.OptCloseOnFree)
+	require.NoError(t, err)
+	return accepted, connecting
+}
+
+// shake waits for the handshake of two ends. events has what the second one is told after that.
+func shake(t testing.TB, accepted, connecting *openssl.Conn) (events <-chan told) {
+	t.Helper()
+	_, open := watch(t, accepted)
+	_, events = watch(t, connecting)
+	require.Equal(t, connected, testutil.Receive(t, open))
+	require.Equal(t, connected, testutil.Receive(t, events))
+	return events
+}
+
 // fileConn makes a connection of package net for a descriptor.
 func fileConn(t testing.TB, fd int) net.Conn {
 	t.Helper()

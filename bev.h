@@ -154,6 +154,8 @@ struct glev_stack {
 	struct glev_bev *partner; /* the other end of the pair, until that is freed, or NULL */
 	struct glev_feed *feed;   /* of a filter of libevent's own kind, or NULL */
 	struct evbuffer_cb_entry *under_in_cb, *under_out_cb;
+	short asks;               /* of a filter: the directions for which the user has given a function */
+	short works;              /* the directions whose function is being called */
 	uint64_t changes;         /* of the buffers that a filter's functions see; atomic */
 	int8_t carries;           /* a door above says when the connection is open */
 	int8_t used;              /* a GLEV_USED_: what has come below since then */
@@ -161,7 +163,7 @@ struct glev_stack {
 	struct glev_later again;  /* of a filter: its function for the input is to be called */
 	int steps;                /* how often in a row that function was called by now */
 	int8_t rests;             /* that function waits for the next turn */
-	int8_t put_off;           /* an end from below is passed on when it comes again; loop */
+	size_t put_off;           /* how many bytes were below when an end from there was put off; loop */
 	int8_t digesting;         /* the filter above goes on in the next turn */
 	uint64_t sent;            /* of a bufferevent below a filter that is no door: the bytes that have left its output */
 };
@@ -518,6 +520,8 @@ int glev_fast_gathers(const struct glev_bev *r);
 
 /* The bufferevent below has the events that a filter keeps told again. Takes the lock of that one. */
 void glev_settle_tell_kept(struct glev_bev *r);
+/* Has libevent call the function of a filter for the input, or the one for the output, later in this turn. */
+void glev_settle_ask_filter(struct glev_bev *r, short what);
 /* Keeps reading off, with on 0 no more, while the filter above has to take the input. */
 void glev_settle_digest(struct glev_bev *r, int on);
 

@@ -584,7 +584,37 @@ static int ask_filter(struct glev_bev *r, int out, ev_ssize_t limit, int mode)
 	return rc;
 }
 
-static enum bufferevent_filter_result filter(struct glev_bev *r, int out, ev_ssize_t limit, int mode)
+/* Moves a part of the bytes. Not with evbuffer_remove_buffer alone, which calls the callbacks of dst while src is half
+ * changed. */
+static int pass_some(struct evbuffer *src, struct evbuffer *dst, size_t n)
+{
+	struct evbuffer *part = evbuffer_new();
+	int rc;
+
+	if (!part)
+		return -1;
+	rc = glev_evbuffer_take(part, src, n);
+	if (rc == 0 && evbuffer_add_buffer(dst, part) < 0) {
+		evbuffer_prepend_buffer(src, part);
+		rc = -1;
+	}
+	evbuffer_free(part);
+	return rc;
+}
+
+/* In place of a function that the user has not given. */
+static int pass(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit)
+{
+	size_t n = evbuffer_get_length(src);
+	int rc;
+
+	if (n == 0 || limit == 0 || limit < -1)
+		return BEV_NEED_MORE;
+	rc = limit < 0 || n <= (size_t)limit ? evbuffer_add_buffer(dst, src) : pass_some(src, dst, (size_t)limit);
+	return rc < 0 ? BEV_ERROR : BEV_OK;
+}
+
+static int ask(struct glev_bev *r, int out, ev_ssize_t limit, int mode)
 {
 	int rc = ask_filter(r, out, limit, mode);
 
@@ -595,46 +625,34 @@ static enum bufferevent_filter_result filter(struct glev_bev *r, int out, ev_ssi
 		bufferevent_trigger_event(r->bev,
 		    BEV_EVENT_ERROR | (out ? BEV_EVENT_WRITING : BEV_EVENT_READING),
 		    BEV_TRIG_DEFER_CALLBACKS);
-	return (enum bufferevent_filter_result)rc;
+	return rc;
+}
+
+/* What a function takes or appends makes libevent call the filters around this one, and without BEV_OPT_DEFER_CALLBACKS they
+ * may have it call this function again, which would then pass on the bytes that follow before those in the function's
+ * hands. So it is called again later. */
+static int filter(struct glev_bev *r, short what, struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, int mode)
+{
+	int rc;
+
+	if (r->stack.works & what) {
+		glev_settle_ask_filter(r, what);
+		return BEV_NEED_MORE;
+	}
+	r->stack.works |= what;
+	rc = r->stack.asks & what ? ask(r, what == EV_WRITE, limit, mode) : pass(src, dst, limit);
+	r->stack.works &= ~what;
+	return rc;
 }
 
 enum bufferevent_filter_result glev_on_filter_in(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg)
 {
-	(void)src; /* Go has them as Buffers of the two bufferevents */
-	(void)dst;
-	return filter(arg, 0, limit, mode);
+	return (enum bufferevent_filter_result)filter(arg, EV_READ, src, dst, limit, mode);
 }
 
 enum bufferevent_filter_result glev_on_filter_out(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg)
 {
-	(void)src;
-	(void)dst;
-	return filter(arg, 1, limit, mode);
-}
-
-/* In place of a function that the user has not given. libevent's own moves a part of src with evbuffer_remove_buffer,
- * which calls the callbacks of dst while src is half changed. With OptLoopOnly these may come back here. */
-enum bufferevent_filter_result glev_on_filter_pass(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg)
-{
-	size_t n = evbuffer_get_length(src);
-	struct evbuffer *part;
-	int rc;
-
-	(void)mode;
-	(void)arg;
-	if (n == 0 || limit == 0 || limit < -1)
-		return BEV_NEED_MORE;
-	if (limit < 0 || n <= (size_t)limit)
-		return evbuffer_add_buffer(dst, src) < 0 ? BEV_ERROR : BEV_OK;
-	part = evbuffer_new();
-	if (!part)
-		return BEV_ERROR;
-	evbuffer_remove_buffer(src, part, (size_t)limit);
-	rc = evbuffer_add_buffer(dst, part);
-	if (rc < 0)
-		evbuffer_prepend_buffer(src, part);
-	evbuffer_free(part);
-	return rc < 0 ? BEV_ERROR : BEV_OK;
+	return (enum bufferevent_filter_result)filter(arg, EV_WRITE, src, dst, limit, mode);
 }
 
 /* Under the lock of the buffer. */

@@ -24,7 +24,6 @@ void glev_on_below_write(struct bufferevent *bev, void *arg);
 void glev_on_below_event(struct bufferevent *bev, short what, void *arg);
 void glev_on_bev_limit(evutil_socket_t fd, short what, void *arg);
 void glev_on_bev_flushed(evutil_socket_t fd, short what, void *arg);
-enum bufferevent_filter_result glev_on_filter_pass(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg);
 enum bufferevent_filter_result glev_on_filter_in(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg);
 enum bufferevent_filter_result glev_on_filter_out(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg);
 void glev_on_filter_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg);

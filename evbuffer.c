@@ -448,7 +448,7 @@ static int copy(struct evbuffer *to, struct evbuffer *evb, const struct evbuffer
 
 /* Moves n of the bytes, or fails and moves none. evbuffer_remove_buffer copies what is not a whole
  * chain, and loses it if there is no memory. So the copy is made here, before anything moves. */
-static int take_some(struct evbuffer *scratch, struct evbuffer *src, size_t n)
+int glev_evbuffer_take(struct evbuffer *scratch, struct evbuffer *src, size_t n)
 {
 	struct evbuffer *part = evbuffer_new();
 	struct evbuffer_ptr others;
@@ -476,7 +476,7 @@ static int take(struct evbuffer *scratch, struct glev_buf *src, size_t n)
 	if (n >= evbuffer_get_length(src->evb)) /* nothing is copied */
 		rc = evbuffer_remove_buffer(src->evb, scratch, n) < 0 ? -1 : 0;
 	else
-		rc = take_some(scratch, src->evb, n);
+		rc = glev_evbuffer_take(scratch, src->evb, n);
 	glev_buf_unlock(src);
 	return rc;
 }

@@ -62,12 +62,9 @@ void glev_filter_end_put(struct glev_bev *under, int succeeded)
 
 /* --- the function for the input ------------------------------------------------------ */
 
-/* Has libevent call that function. */
 static void look_again(struct glev_later *l)
 {
-	struct glev_bev *r = (struct glev_bev *)((char *)l - offsetof(struct glev_bev, stack.again));
-
-	bufferevent_trigger(r->stack.under->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+	glev_settle_ask_filter((struct glev_bev *)((char *)l - offsetof(struct glev_bev, stack.again)), EV_READ);
 }
 
 /* Whether libevent will call the function for the input again at once. */
@@ -113,8 +110,8 @@ int glev_filter_rests(struct glev_bev *r, int got_on)
  * libevent passes every event of the bufferevent below on to the filter at once. So callbacks of
  * ours are in between:
  *
- *  - The end of the stream must not be told before the bytes that came before it. If these wait
- *    below because the filter does not read, the end waits for them.
+ *  - The end of the stream, or an error of reading, must not be told before the bytes that came before
+ *    it. If these wait below because the filter does not read, the end waits for them.
  *  - What a filter was told but has not told when it is freed is an event of the bufferevent below,
  *    which tells it then.
  *  - When libevent destroys a filter, it removes its callbacks from the bufferevent below, and may
@@ -127,15 +124,17 @@ static int waits_below(const struct glev_bev *r)
 	    (r->stack.rests || !(bufferevent_get_enabled(r->bev) & EV_READ));
 }
 
-/* Whether the end has to wait: for what waits below, or because the last bytes of a pair may have
- * come between libevent's calls of the read callback and of the event callback. Then they are
- * passed on before the event is told again. */
-static int holds_back(struct glev_bev *r)
+/* Whether an end has to wait. What is below may go on although libevent has passed on what it does in one call: a pair may
+ * have brought it between libevent's calls of the read callback and of the event callback; and without
+ * BEV_OPT_DEFER_CALLBACKS libevent passes on no more than the filter's high mark, if what is above takes that at once. So
+ * it is passed on before the end is told again, until no more of it goes on. An EOF also waits until the filter reads.
+ * An error does not: it may have ended writing as well, and the program may not read before its output is written. */
+static int holds_back(struct glev_bev *r, int is_error)
 {
-	int waits = waits_below(r);
+	size_t left = evbuffer_get_length(r->stack.under->in.evb);
+	int waits = !is_error && waits_below(r);
 
-	r->stack.put_off = !waits && !r->stack.put_off && glev_bev_on_pair(r) &&
-	    evbuffer_get_length(r->stack.under->in.evb);
+	r->stack.put_off = waits || left == r->stack.put_off ? 0 : left;
 	return waits || r->stack.put_off;
 }
 
@@ -172,20 +171,23 @@ void glev_filter_told(struct glev_bev *r, short what)
 void glev_filter_feed_event(struct glev_bev *r, short what, int err)
 {
 	const struct glev_feed *feed = r->stack.feed;
-	const short end = BEV_EVENT_EOF | BEV_EVENT_READING;
+	/* That writing has failed is no reason to wait. */
+	const short end = BEV_EVENT_EOF | (what & BEV_EVENT_WRITING ? 0 : BEV_EVENT_ERROR);
 	short kept = 0;
 
 	glev_bev_lock(r);
 	if (glev_bev_is_quiet(r))
 		kept = what;
-	else if ((what & BEV_EVENT_EOF) && !glev_bev_is_flushing(r) && holds_back(r))
-		kept = what & end;
+	else if ((what & end) && !glev_bev_is_flushing(r) && holds_back(r, what & end & BEV_EVENT_ERROR))
+		kept = what & (end | BEV_EVENT_READING);
 	glev_filter_told(r->stack.under, what);
 	what = kept | news(r, what & ~kept);
 	keep(r, kept, err);
 	r->owed.passed |= glev_event_lasting(what & ~kept);
-	if (r->stack.put_off)
+	if (r->stack.put_off) {
+		glev_settle_ask_filter(r, EV_READ);
 		glev_settle_tell_kept(r);
+	}
 	glev_bev_unlock(r);
 	if (what & ~kept) {
 		errno = err;
@@ -262,8 +264,8 @@ struct glev_bev *glev_filter_new(struct glev_bev *under, int in, int out, int op
 	*err = ENOMEM;
 	/* Go frees the bufferevent below, so libevent is not asked to. */
 	r->stack.again.run = look_again;
-	bev = bufferevent_filter_new(under->bev, in ? glev_on_filter_in : glev_on_filter_pass,
-	    out ? glev_on_filter_out : glev_on_filter_pass, options & ~BEV_OPT_CLOSE_ON_FREE, NULL, r);
+	r->stack.asks = (in ? EV_READ : 0) | (out ? EV_WRITE : 0);
+	bev = bufferevent_filter_new(under->bev, glev_on_filter_in, glev_on_filter_out, options & ~BEV_OPT_CLOSE_ON_FREE, NULL, r);
 	if (bev) {
 		r->stack.under = under;
 		feed(r);

@@ -4,9 +4,7 @@ package libevent_test
 
 import (
 	"io"
-	"math/rand/v2"
 	"net"
-	"os"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -349,52 +347,5 @@ func TestBuffersBelowAFilter(t *testing.T) {
 		"Reserve": below.Output().Reserve(1, func([][]byte) int { return 0 }),
 	} {
 		assert.ErrorContains(t, err, "a filter is on top", name)
-	}
-}
-
-// With OptLoopOnly libevent calls back in the middle of its own work. Two filters without functions pass all bytes on in
-// order, also if the bufferevents below are full in between.
-func TestFiltersWithoutFunctionsInOneThread(t *testing.T) {
-	for seed := range uint64(10) {
-		random := rand.New(rand.NewPCG(seed, 0))
-		base := testutil.NewBase(t)
-		fd, peer := testutil.Socketpair(t)
-		require.NoError(t, syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, 8<<10))
-		const opts = libevent.OptCloseOnFree | libevent.OptLoopOnly
-		bev, err := base.NewSocket(fd, opts)
-		require.NoError(t, err)
-		top := bev
-		for range 2 {
-			require.NoError(t, top.SetWatermark(wr, 0, 1+random.IntN(100_000)))
-			top = testutil.NewFilter(t, top, nil, nil, opts)
-		}
-		want := testutil.Noise(400_000)
-		rest := want
-		var step func()
-		step = func() {
-			n := 1 + random.IntN(300)
-			if random.IntN(4) == 0 {
-				n = 1 + random.IntN(60_000)
-			}
-			n = min(n, len(rest))
-			_, err := top.Write(rest[:n])
-			assert.NoError(t, err)
-			if rest = rest[n:]; len(rest) > 0 {
-				_, err = base.After(100*time.Microsecond, step)
-			} else {
-				err = top.FreeAfterFlush(testutil.Patience)
-			}
-			assert.NoError(t, err)
-		}
-		require.NoError(t, base.Post(step))
-		file := os.NewFile(uintptr(peer), "peer")
-		got := make(chan []byte, 1)
-		go func() {
-			all, _ := io.ReadAll(file)
-			got <- all
-		}()
-		testutil.Dispatch(t, base)
-		testutil.Same(t, want, testutil.Receive(t, got))
-		require.NoError(t, file.Close())
 	}
 }

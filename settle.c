@@ -443,6 +443,11 @@ static void tell_read_error(struct glev_bev *r)
 
 /* libevent has a filter look at what waits for it only when more comes. So the bufferevent below is
  * made to say that more has come. */
+void glev_settle_ask_filter(struct glev_bev *r, short what)
+{
+	bufferevent_trigger(r->stack.under->bev, what, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+}
+
 static void read_below(struct glev_bev *r)
 {
 	struct glev_bev *under = r->stack.under;
@@ -450,7 +455,7 @@ static void read_below(struct glev_bev *r)
 	if (r->stack.rests)
 		glev_later(r->base, &r->stack.again);
 	else if (evbuffer_get_length(under->in.evb))
-		bufferevent_trigger(under->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+		glev_settle_ask_filter(r, EV_READ);
 }
 
 static int add_dropped_of(struct glev_bev *r)
@@ -528,7 +533,6 @@ static int turn_on_below(struct glev_bev *r)
 
 static int turn_on(struct glev_bev *r, short what)
 {
-	const int now = BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS;
 	struct glev_bev *under = r->stack.under;
 	int rc = bufferevent_enable(r->bev, what);
 
@@ -543,7 +547,7 @@ static int turn_on(struct glev_bev *r, short what)
 		glev_settle_tell_kept(r);
 	}
 	if (under && (what & EV_WRITE) && evbuffer_get_length(r->out.evb))
-		bufferevent_trigger(under->bev, EV_WRITE, now);
+		glev_settle_ask_filter(r, EV_WRITE);
 	return rc;
 }
 

@@ -115,6 +115,7 @@ struct gtls_under {
 	int8_t linked;           /* there is, or was, a connection */
 	short end;               /* the end of its reading, which waits until its input is read, or 0 */
 	int end_err;             /* the errno of that */
+	size_t put_off;          /* how many bytes were in its input when a failure of TLS there was put off */
 	size_t own;              /* bytes of OpenSSL's own that may still wait there */
 	int64_t own_from;        /* how many bytes had been written before the first of them */
 };

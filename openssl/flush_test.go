@@ -174,3 +174,42 @@ func TestFlushAfterAFailure(t *testing.T) {
 		})
 	}
 }
+
+// With OptLoopOnly a filter below TLS passes on no more than its high mark in one call, and the other end of a pair brings
+// everything at once. The end comes after all bytes.
+func TestFlushToAFilterInOneThread(t *testing.T) {
+	const opts = libevent.OptCloseOnFree | libevent.OptLoopOnly
+	ca := newAuthority(t)
+	base := testutil.NewBase(t)
+	a, b, err := base.NewPair(opts)
+	require.NoError(t, err)
+	conn, err := client(t, &openssl.Config{RootCAs: ca.pool(), ServerName: "example.test"}).NewFilter(a, opts)
+	require.NoError(t, err)
+	accepted, err := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}).
+		NewFilter(testutil.NewFilter(t, b, nil, nil, opts), opts)
+	require.NoError(t, err)
+	const n = 700_000
+	require.NoError(t, conn.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+		assert.EqualValues(t, libevent.EventConnected, what)
+		_, err := b.Write(make([]byte, n))
+		assert.NoError(t, err)
+		assert.NoError(t, b.FreeAfterFlush(testutil.Patience))
+	}))
+	require.NoError(t, conn.Enable(rd))
+	got, ended := 0, 0
+	require.NoError(t, accepted.SetCallbacks(func(b *libevent.BufferEvent) {
+		got += b.Input().Len()
+		assert.NoError(t, b.Input().Drain(b.Input().Len()))
+	}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+		if what == libevent.EventConnected {
+			return
+		}
+		assert.Equal(t, endOfFile, told{what, b.Err()})
+		assert.Equal(t, n, got)
+		ended++
+		b.Free()
+	}))
+	require.NoError(t, accepted.Enable(rd))
+	testutil.Dispatch(t, base)
+	assert.Equal(t, 1, ended)
+}

@@ -32,7 +32,7 @@ func nest(t *testing.T, lower, upper *openssl.Context, base *libevent.Base, fd i
 }
 
 // nested calls test, with each bottom, with a server's connection of TLS on TLS that is open, and with the two layers of
-// its peer, the outer one first.
+// its peer, the outer one first, each on a corked connection.
 func nested(t *testing.T, test func(t *testing.T, conn *openssl.Conn, read <-chan string, events <-chan told, layers [2]*tls.Conn)) {
 	ca := newAuthority(t)
 	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}})
@@ -42,8 +42,8 @@ func nested(t *testing.T, test func(t *testing.T, conn *openssl.Conn, read <-cha
 			_, conn := nest(t, ctx, ctx, newLoop(t), fd, bottom)
 			read, events := watch(t, conn)
 			cfg := &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"}
-			outer := tls.Client(socket, cfg)
-			inner := tls.Client(outer, cfg)
+			outer := tls.Client(&corked{Conn: socket}, cfg)
+			inner := tls.Client(&corked{Conn: outer}, cfg)
 			require.NoError(t, inner.Handshake())
 			require.Equal(t, connected, testutil.Receive(t, events))
 			test(t, conn, read, events, [2]*tls.Conn{outer, inner})
@@ -285,6 +285,33 @@ func TestFrozenInput(t *testing.T) {
 			assert.Equal(t, "read", take(t, read, 4))
 		}
 		assert.Empty(t, events)
+		conn.Free()
+	})
+}
+
+// The layer below fails while the program does not take what came before. The program is told of that all the same, because
+// what it writes has no way out any more.
+func TestFailureBelowWhileNothingIsRead(t *testing.T) {
+	nested(t, func(t *testing.T, conn *openssl.Conn, _ <-chan string, _ <-chan told, layers [2]*tls.Conn) {
+		require.NoError(t, conn.SetWatermark(rd, 0, 500))
+		events := make(chan libevent.Events, 10)
+		require.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
+			_, err := b.WriteString("in vain")
+			assert.NoError(t, err)
+		}, nil, func(_ *libevent.BufferEvent, what libevent.Events) { events <- what }))
+		socket, inner := layers[0].NetConn().(*corked), layers[1].NetConn().(*corked)
+		socket.cork()
+		inner.cork()
+		for range 5 {
+			_, err := layers[1].Write(make([]byte, 500))
+			require.NoError(t, err)
+		}
+		require.NoError(t, inner.uncork())
+		_, err := socket.Write(append([]byte{23, 3, 3, 0, 32}, make([]byte, 32)...))
+		require.NoError(t, err)
+		require.NoError(t, socket.uncork())
+		what := testutil.Receive(t, events)
+		assert.NotZero(t, what&libevent.EventError, "%v", what)
 		conn.Free()
 	})
 }

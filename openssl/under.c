@@ -183,6 +183,20 @@ static void on_write(struct bufferevent *bev, void *arg)
 	gtls_unlock(c);
 }
 
+/* The TLS below, which may be below filters. NULL if there is none, or C has made it. */
+static struct gtls_conn *conn_below(struct bufferevent *bev)
+{
+	for (; bev; bev = bufferevent_get_underlying(bev))
+		if (bufferevent_openssl_get_ssl(bev))
+			return gtls_conn_of(bufferevent_openssl_get_ssl(bev));
+	return NULL;
+}
+
+static int is_failure_of_tls(struct bufferevent *bev, short what)
+{
+	return (what & BEV_EVENT_ERROR) && !(what & BEV_EVENT_WRITING) && conn_below(bev);
+}
+
 /* The part of an event that libevent is told now. libevent takes an EOF below for a failure of
  * TLS, and at once, as it does an error below. But if close_notify came before, nothing has
  * failed, and what came before may also be in input that is not read yet: then the end of reading
@@ -201,7 +215,7 @@ static short for_libevent(struct gtls_conn *c, short what, int err)
 		end |= BEV_EVENT_ERROR;
 	end &= what;
 	if (!(end & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) ||
-	    (!closed && evbuffer_get_length(bufferevent_get_input(c->under.bev)) == 0))
+	    (!closed && (evbuffer_get_length(bufferevent_get_input(c->under.bev)) == 0 || is_failure_of_tls(c->under.bev, what))))
 		return what;
 	if (!closed) {
 		c->under.end = end;
@@ -224,15 +238,6 @@ static void on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, 
 	u->end = 0;
 }
 
-/* The TLS below, which may be below filters. NULL if there is none, or C has made it. */
-static struct gtls_conn *conn_below(struct bufferevent *bev)
-{
-	for (; bev; bev = bufferevent_get_underlying(bev))
-		if (bufferevent_openssl_get_ssl(bev))
-			return gtls_conn_of(bufferevent_openssl_get_ssl(bev));
-	return NULL;
-}
-
 /* The program is told of the events of TLS below only through this one. So here that TLS learns of them, and its failure
  * is the cause of this one's. */
 static void tell_below(struct gtls_conn *c, struct bufferevent *bev, short what, int err)
@@ -248,13 +253,27 @@ static void tell_below(struct gtls_conn *c, struct bufferevent *bev, short what,
 	gtlsBelow(below->handle, c->handle, what, err, codes, n);
 }
 
+/* Whether a failure of TLS below is told later, after the bytes that came before it. It waits as long as these go on, but not
+ * until the program reads: writing has ended there as well, and the program may not read before its output is written. */
+static int puts_off(struct gtls_conn *c, struct bufferevent *bev, short what)
+{
+	size_t left = evbuffer_get_length(bufferevent_get_input(bev));
+
+	if (!is_failure_of_tls(bev, what) || left == c->under.put_off)
+		left = 0;
+	c->under.put_off = left;
+	if (left)
+		call_later(bev, EV_READ);
+	return left > 0;
+}
+
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct gtls_conn *c = arg;
 	int err = errno;
 
 	gtls_lock(c);
-	if (c->under.busy) {
+	if (c->under.busy || puts_off(c, bev, what)) {
 		errno = err; /* libevent takes it along */
 		bufferevent_trigger_event(bev, what, BEV_TRIG_DEFER_CALLBACKS);
 		gtls_unlock(c);

@@ -61,6 +61,11 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	if limit < 0 {
 		return badArgument(op, "limit is negative: %v", limit)
 	}
+	return b.freeAfterFlush(op, limit, b.served != nil && b.served.endsWith(b))
+}
+
+// freeAfterFlush does FreeAfterFlush. whole says that what is below is freed as well, also without OptCloseOnFree.
+func (b *BufferEvent) freeAfterFlush(op string, limit time.Duration, whole bool) error {
 	if b.wrapped && b.isOpen() {
 		return badArgument(op, "it is C's: Free gives it back")
 	}
@@ -83,7 +88,7 @@ func (b *BufferEvent) FreeAfterFlush(limit time.Duration) error {
 	// The loop may end the flush before the call below returns.
 	b.flushing.Store(true)
 	for c.next() {
-		c.rc = C.glev_bev_free_after_flush(b.c, C.int64_t(microseconds(limit)))
+		c.rc = C.glev_bev_free_after_flush(b.c, C.int64_t(microseconds(limit)), cBool(whole))
 	}
 	if c.rc != 0 { // there is nothing to wait for, or waiting failed
 		b.freeFlushed()

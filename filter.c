@@ -124,15 +124,24 @@ static int waits_below(const struct glev_bev *r)
 	    (r->stack.rests || !(bufferevent_get_enabled(r->bev) & EV_READ));
 }
 
-/* Whether an end has to wait. What is below may go on although libevent has passed on what it does in one call: a pair may
- * have brought it between libevent's calls of the read callback and of the event callback; and without
- * BEV_OPT_DEFER_CALLBACKS libevent passes on no more than the filter's high mark, if what is above takes that at once. So
- * it is passed on before the end is told again, until no more of it goes on. An EOF also waits until the filter reads.
- * An error does not: it may have ended writing as well, and the program may not read before its output is written. */
+/* Whether there is something to write above what has failed, which is the door below, or the bottom. */
+static int has_output(const struct glev_bev *r)
+{
+	for (; r; r = r->door ? NULL : r->stack.under)
+		if (evbuffer_get_length(r->out.evb))
+			return 1;
+	return 0;
+}
+
+/* Whether an end has to wait: for what waits below, as long as it goes on, or the filter does not read. A pair may have
+ * brought it between libevent's calls of the read callback and of the event callback; and without
+ * BEV_OPT_DEFER_CALLBACKS libevent passes on no more in one call than the filter's high mark, if what is above takes that at
+ * once. So it is passed on before the end is told again. An error may have ended writing as well, and the program may not
+ * read before its output is written. So an error does not wait for the filter to read if there is something to write. */
 static int holds_back(struct glev_bev *r, int is_error)
 {
 	size_t left = evbuffer_get_length(r->stack.under->in.evb);
-	int waits = !is_error && waits_below(r);
+	int waits = waits_below(r) && !(is_error && has_output(r));
 
 	r->stack.put_off = waits || left == r->stack.put_off ? 0 : left;
 	return waits || r->stack.put_off;

@@ -3,6 +3,7 @@
 package libevent_test
 
 import (
+	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -195,4 +196,33 @@ func TestFilterMeetsAFrozenEnd(t *testing.T) {
 		got += n
 	}
 	assert.Equal(t, 5000, got)
+}
+
+// A filter function below fails while bytes wait for a filter that does not read. The error is told after them.
+func TestFilterTellsAnErrorAfterWhatWaitsBelow(t *testing.T) {
+	failed := errors.New("not valid")
+	base := testutil.NewBase(t)
+	bev, peer := testutil.NewUnixSocket(t, base)
+	lower := testutil.NewFilter(t, bev, func(src, dst *libevent.Buffer, _ int, _ libevent.FlushMode) (libevent.FilterResult, error) {
+		assert.NoError(t, dst.AddBuffer(src))
+		return libevent.FilterError, failed
+	}, nil, libevent.OptCloseOnFree)
+	top := testutil.NewFilter(t, lower, nil, nil, libevent.OptCloseOnFree)
+	defer func() { top.Free(); _ = syscall.Close(peer) }()
+	events := make(chan error, 10)
+	require.NoError(t, top.SetCallbacks(nil, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+		assert.Equal(t, libevent.EventReading|libevent.EventError, what)
+		assert.Equal(t, 6, b.Input().Len())
+		events <- b.Err()
+	}))
+	require.NoError(t, bev.Input().Prepend([]byte("before"))) // as if it had been read before
+	testutil.Background(t, base)
+	_, err := lower.Flush(rd, libevent.FlushSync)
+	require.NoError(t, err)
+	for range 5 {
+		testutil.OnLoop(t, base, func() {})
+	}
+	assert.Empty(t, events)
+	require.NoError(t, top.Enable(rd))
+	assert.ErrorIs(t, testutil.Receive(t, events), failed)
 }

@@ -90,8 +90,10 @@ static int discard(struct glev_bev *r, int fd)
  * peer sends is not dropped. */
 static int goes_with(const struct glev_bev *r)
 {
+	int whole = r->ending.whole;
+
 	for (; r->stack.under; r = r->stack.under)
-		if (!(r->owns & GLEV_OWNS_DESCRIPTOR) || r->stack.under->host)
+		if (!(whole || (r->owns & GLEV_OWNS_DESCRIPTOR)) || r->stack.under->host)
 			return 0;
 	return 1;
 }
@@ -217,11 +219,12 @@ int64_t glev_bev_may_flush(struct glev_bev *r)
 	return rc;
 }
 
-int64_t glev_bev_free_after_flush(struct glev_bev *r, int64_t usec)
+int64_t glev_bev_free_after_flush(struct glev_bev *r, int64_t usec, int whole)
 {
 	int64_t rc;
 
 	GLEV_ENTER_STACK(r);
+	r->ending.whole = (int8_t)whole;
 	rc = r->stack.above ? GLEV_FILTERED : start_flush(r, usec);
 	if (rc == -ENOMEM)
 		cut_off(r);

@@ -390,7 +390,7 @@ int64_t glev_bev_close_write(struct glev_bev *r);
 int64_t glev_bev_may_flush(struct glev_bev *r);
 /* Writes the output, and then has glevBevFlushEnds called, after usec
  * microseconds at the latest. Returns 1 if there is nothing to wait for. */
-int64_t glev_bev_free_after_flush(struct glev_bev *r, int64_t usec);
+int64_t glev_bev_free_after_flush(struct glev_bev *r, int64_t usec, int whole);
 
 /* --- close.c ------------------------------------------------------------- */
 

@@ -295,7 +295,7 @@ func (b *BufferEvent) freeInOrder(limit time.Duration) {
 	if top != b {
 		top.AfterFree(b.Free)
 	}
-	if err := top.FreeAfterFlush(limit); err != nil && !errors.Is(err, ErrClosed) {
+	if err := top.freeAfterFlush("FreeAfterFlush", limit, true); err != nil && !errors.Is(err, ErrClosed) {
 		b.Free()
 	}
 }

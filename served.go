@@ -45,6 +45,16 @@ func (s *served) put(f *BufferEvent) {
 	}
 }
 
+// endsWith reports whether all that is below b is freed when b is freed.
+func (s *served) endsWith(b *BufferEvent) bool {
+	for b = b.below; b != nil; b = b.below {
+		if b.closures.Load() != &noClosures {
+			return false
+		}
+	}
+	return true
+}
+
 // closed is called when a bufferevent of the stack is freed. Filters on it are freed first.
 func (s *served) closed(b *BufferEvent) {
 	s.mu.Lock()

@@ -5,6 +5,7 @@ package libevent_test
 import (
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -252,4 +253,42 @@ func TestServePipesFilters(t *testing.T) {
 	require.NoError(t, s.Shutdown(patient(t)))
 	testutil.Receive(t, ends[0])
 	testutil.Receive(t, ends[1])
+}
+
+// A peer still sends when the server ends. It gets all that was written before, also if the filter does not own the
+// connection: that is freed as well.
+func TestShutdownOfAFilterWhosePeerSends(t *testing.T) {
+	eachFilter(t, func(t *testing.T, loop serving, opts libevent.Options) {
+		const n = 1 << 20                          // the kernel takes it, but not the peer's
+		written := make(chan *libevent.Base, 1000) // connections that are tried below count
+		s := serve(t, loop, libevent.ServeOptions{}, func(c *libevent.BufferEvent) libevent.Handler {
+			f := testutil.NewFilter(t, c, nil, nil, opts)
+			_, err := f.Write(make([]byte, n))
+			assert.NoError(t, err)
+			written <- c.Base()
+			return libevent.Handler{Read: func(b *libevent.BufferEvent) { assert.NoError(t, b.Input().Drain(b.Input().Len())) }}
+		})
+		testutil.Background(t, loop)
+		conn := dialServer(t, s)
+		base := testutil.Receive(t, written)
+		ended := make(chan error, 1)
+		go func() { ended <- s.Shutdown(patient(t)) }()
+		testutil.Eventually(t, func() bool {
+			another, err := net.Dial("tcp", conn.RemoteAddr().String())
+			if err == nil {
+				_ = another.Close()
+			}
+			return err != nil
+		}, "the server accepts no more")
+		for range 5 {
+			testutil.OnLoop(t, base, func() {})
+			_, err := conn.Write([]byte("still here"))
+			require.NoError(t, err)
+		}
+		got, err := io.ReadAll(conn)
+		require.NoError(t, err)
+		assert.Len(t, got, n)
+		require.NoError(t, conn.Close())
+		assert.NoError(t, testutil.Receive(t, ended))
+	})
 }

@@ -345,6 +345,8 @@ void gtls_under_intercept(struct gtls_conn *c);
 int gtls_under_read(struct gtls_conn *c, BIO *bio, void *p, int n);
 int gtls_under_write(struct gtls_conn *c, BIO *bio, const void *p, int n, int is_data);
 uint64_t gtls_under_sent(struct gtls_conn *c);
+/* The output of the connection has got bytes. */
+void gtls_under_output(struct gtls_conn *c);
 /* Has libevent start or continue the handshake of a filter, in the loop's next turn. */
 void gtls_under_wake(struct gtls_conn *c);
 /* There is another descriptor at the bottom, or none. Locked. */

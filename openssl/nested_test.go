@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,7 +22,7 @@ import (
 
 // nest puts a connection of upper on one of lower, on a socket in the way that bottom says.
 func nest(t *testing.T, lower, upper *openssl.Context, base *libevent.Base, fd int, bottom string) (low, up *openssl.Conn) {
-	low = newConn(t, lower, base, fd, bottom == "filter")
+	low = newConn(t, lower, base, fd, bottom != "socket")
 	under := low.BufferEvent
 	if bottom == "with a filter between" {
 		under = testutil.NewFilter(t, under, nil, nil, libevent.OptCloseOnFree)
@@ -289,29 +290,56 @@ func TestFrozenInput(t *testing.T) {
 	})
 }
 
-// The layer below fails while the program does not take what came before. The program is told of that all the same, because
-// what it writes has no way out any more.
+// The layer below fails while the program does not take what came before. If there is something to write, the program is
+// told of that all the same, because that has no way out any more.
 func TestFailureBelowWhileNothingIsRead(t *testing.T) {
-	nested(t, func(t *testing.T, conn *openssl.Conn, _ <-chan string, _ <-chan told, layers [2]*tls.Conn) {
-		require.NoError(t, conn.SetWatermark(rd, 0, 500))
-		events := make(chan libevent.Events, 10)
-		require.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
-			_, err := b.WriteString("in vain")
-			assert.NoError(t, err)
-		}, nil, func(_ *libevent.BufferEvent, what libevent.Events) { events <- what }))
-		socket, inner := layers[0].NetConn().(*corked), layers[1].NetConn().(*corked)
-		socket.cork()
-		inner.cork()
-		for range 5 {
-			_, err := layers[1].Write(make([]byte, 500))
-			require.NoError(t, err)
-		}
-		require.NoError(t, inner.uncork())
-		_, err := socket.Write(append([]byte{23, 3, 3, 0, 32}, make([]byte, 32)...))
-		require.NoError(t, err)
-		require.NoError(t, socket.uncork())
-		what := testutil.Receive(t, events)
-		assert.NotZero(t, what&libevent.EventError, "%v", what)
-		conn.Free()
-	})
+	for name, later := range map[string]bool{"written before": false, "written after": true} {
+		t.Run(name, func(t *testing.T) {
+			nested(t, func(t *testing.T, conn *openssl.Conn, _ <-chan string, _ <-chan told, layers [2]*tls.Conn) {
+				require.NoError(t, conn.SetWatermark(rd, 0, 500))
+				if strings.HasSuffix(t.Name(), "between") { // some of the bytes wait below the filter
+					require.NoError(t, conn.Underlying().SetWatermark(rd, 0, 600))
+				}
+				full, events := make(chan struct{}, 10), make(chan libevent.Events, 10)
+				require.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
+					if !later {
+						_, err := b.WriteString("in vain")
+						assert.NoError(t, err)
+					}
+					full <- struct{}{}
+				}, nil, func(_ *libevent.BufferEvent, what libevent.Events) { events <- what }))
+				socket, inner := layers[0].NetConn().(*corked), layers[1].NetConn().(*corked)
+				socket.cork()
+				inner.cork()
+				for range 5 {
+					_, err := layers[1].Write(make([]byte, 500))
+					require.NoError(t, err)
+				}
+				require.NoError(t, inner.uncork())
+				_, err := socket.Write(append([]byte{23, 3, 3, 0, 32}, make([]byte, 32)...))
+				require.NoError(t, err)
+				require.NoError(t, socket.uncork())
+				testutil.Receive(t, full)
+				if later && strings.HasSuffix(t.Name(), "/socket") {
+					t.Skip("below a filter that is full libevent may read no further from a socket")
+				}
+				if later {
+					bottom := conn.BufferEvent
+					for bottom.Underlying() != nil {
+						bottom = bottom.Underlying()
+					}
+					testutil.Eventually(t, func() bool { return bottom.Input().Len() == 0 }, "the layer below has read all")
+					for range 5 {
+						testutil.OnLoop(t, conn.Base(), func() {})
+					}
+					assert.Empty(t, events, "the bytes come first")
+					_, err = conn.WriteString("in vain")
+					require.NoError(t, err)
+				}
+				what := testutil.Receive(t, events)
+				assert.NotZero(t, what&libevent.EventError, "%v", what)
+				conn.Free()
+			})
+		})
+	}
 }

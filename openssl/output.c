@@ -23,9 +23,9 @@ static void join_chains(struct evbuffer *out)
  * writes to the bufferevent below a filter. */
 static void on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 {
-	(void)info;
-	(void)arg;
 	join_chains(buf);
+	if (info->n_added)
+		gtls_under_output(arg);
 }
 
 int gtls_output_init(struct gtls_conn *c)

@@ -51,14 +51,22 @@ static int append(struct gtls_conn *c, const void *p, size_t n)
 	return rc;
 }
 
-static size_t waiting_below(struct gtls_conn *c)
+/* How many bytes wait in the outputs from bev down to the TLS below, or to the bottom. */
+static size_t waiting_in(struct bufferevent *bev, int to_tls)
 {
-	struct bufferevent *bev;
 	size_t waiting = 0;
 
-	for (bev = c->under.bev; bev; bev = bufferevent_get_underlying(bev))
+	for (; bev; bev = bufferevent_get_underlying(bev)) {
 		waiting += evbuffer_get_length(bufferevent_get_output(bev));
+		if (to_tls && bufferevent_openssl_get_ssl(bev))
+			break;
+	}
 	return waiting;
+}
+
+static size_t waiting_below(struct gtls_conn *c)
+{
+	return waiting_in(c->under.bev, 0);
 }
 
 uint64_t gtls_under_sent(struct gtls_conn *c)
@@ -197,6 +205,14 @@ static int is_failure_of_tls(struct bufferevent *bev, short what)
 	return (what & BEV_EVENT_ERROR) && !(what & BEV_EVENT_WRITING) && conn_below(bev);
 }
 
+/* A failure of TLS below has ended writing there as well. If there is something to write, the program has to be told of it
+ * although it does not read: it may not do so before that is written. */
+static int has_no_way_out(struct gtls_conn *c, short what)
+{
+	return is_failure_of_tls(c->under.bev, what) &&
+	    (evbuffer_get_length(bufferevent_get_output(c->bev)) || waiting_in(c->under.bev, 1));
+}
+
 /* The part of an event that libevent is told now. libevent takes an EOF below for a failure of
  * TLS, and at once, as it does an error below. But if close_notify came before, nothing has
  * failed, and what came before may also be in input that is not read yet: then the end of reading
@@ -215,7 +231,7 @@ static short for_libevent(struct gtls_conn *c, short what, int err)
 		end |= BEV_EVENT_ERROR;
 	end &= what;
 	if (!(end & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) ||
-	    (!closed && (evbuffer_get_length(bufferevent_get_input(c->under.bev)) == 0 || is_failure_of_tls(c->under.bev, what))))
+	    (!closed && (evbuffer_get_length(bufferevent_get_input(c->under.bev)) == 0 || has_no_way_out(c, what))))
 		return what;
 	if (!closed) {
 		c->under.end = end;
@@ -225,17 +241,28 @@ static short for_libevent(struct gtls_conn *c, short what, int err)
 	return what == BEV_EVENT_WRITING ? 0 : what;
 }
 
-/* Locked, on the thread that has taken bytes from the input below. */
-static void on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
+/* Tells the end that waits. */
+static void tell_end(struct gtls_under *u)
 {
-	struct gtls_under *u = &((struct gtls_conn *)arg)->under;
-
-	(void)info;
-	if (!u->end || evbuffer_get_length(buf))
-		return;
 	errno = u->end_err; /* libevent takes it along */
 	bufferevent_trigger_event(u->bev, u->end, BEV_TRIG_DEFER_CALLBACKS);
 	u->end = 0;
+}
+
+/* Locked, on the thread that has taken bytes from the input below. */
+static void on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
+{
+	struct gtls_conn *c = arg;
+
+	(void)info;
+	if (c->under.end && evbuffer_get_length(buf) == 0)
+		tell_end(&c->under);
+}
+
+void gtls_under_output(struct gtls_conn *c)
+{
+	if (c->under.end && is_failure_of_tls(c->under.bev, c->under.end))
+		tell_end(&c->under);
 }
 
 /* The program is told of the events of TLS below only through this one. So here that TLS learns of them, and its failure
@@ -253,8 +280,7 @@ static void tell_below(struct gtls_conn *c, struct bufferevent *bev, short what,
 	gtlsBelow(below->handle, c->handle, what, err, codes, n);
 }
 
-/* Whether a failure of TLS below is told later, after the bytes that came before it. It waits as long as these go on, but not
- * until the program reads: writing has ended there as well, and the program may not read before its output is written. */
+/* Whether a failure of TLS below is told later, after the bytes that came before it. It waits as long as these go on. */
 static int puts_off(struct gtls_conn *c, struct bufferevent *bev, short what)
 {
 	size_t left = evbuffer_get_length(bufferevent_get_input(bev));

@@ -131,7 +131,7 @@ struct glev_ending {
 	struct glev_bev *unfinished; /* the topmost filter whose functions have still to write what they hold, or NULL */
 	int8_t shut;           /* CloseWrite: GLEV_SHUT_ASKED, GLEV_SHUT_DONE, or 0 */
 	int discards;          /* of a flush: the descriptor from which it drops what the peer still sends */
-	int8_t pause;          /* ms, before it looks there again */
+	int8_t pause;          /* how long until it looks there again, in ms; before that, how often glev_shut_wait has looked */
 	int8_t whole;          /* of a flush: all that is below is freed as well, whether or not it is owned */
 	int8_t flush_ends;     /* a flush has found that all is written; atomic */
 	int8_t failed;         /* of a door: its stream has failed, and takes no more */

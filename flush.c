@@ -117,6 +117,7 @@ static int discard_rest(struct glev_bev *r, int fd)
 		return 1;
 	shutdown(fd, SHUT_WR);
 	r->ending.discards = fd;
+	r->ending.pause = 0;
 	__atomic_store_n(&r->life, GLEV_DISCARDING, __ATOMIC_RELEASE);
 	for (p = r; p; p = p->stack.under)
 		glev_settle_quiet(p);

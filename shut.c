@@ -165,10 +165,21 @@ void glev_shut_start(struct glev_bev *r)
 	finish(r);
 }
 
+/* Bytes above an empty bottom may be in the hands of a function, or they may wait for the program, or for the peer. So
+ * the pauses become longer. The end of a handshake is told. */
 void glev_shut_wait(struct glev_bev *r)
 {
-	if (r->ending.flushed && !glev_shut_all_written(r) && !evbuffer_get_length(bottom_output(r)))
-		glev_shut_retry(r, 10);
+	enum { LONGEST = 7 };
+
+	if (!r->ending.flushed || glev_bev_connection_is_due(glev_bev_carrier(r)))
+		return;
+	if (glev_shut_all_written(r) || evbuffer_get_length(bottom_output(r))) {
+		r->ending.pause = 0;
+		return;
+	}
+	glev_shut_retry(r, 10 << r->ending.pause);
+	if (r->ending.pause < LONGEST)
+		r->ending.pause++;
 }
 
 int64_t glev_bev_try_shut(struct glev_bev *r)

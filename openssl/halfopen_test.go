@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-libevent/libevent"
 	"github.com/go-libevent/libevent/internal/testutil"
 	"github.com/go-libevent/libevent/openssl"
 	"github.com/go-libevent/libevent/openssl/internal/heap"
@@ -81,4 +82,25 @@ func TestMemoryOfHalfOpenHandshakes(t *testing.T) {
 			})
 		}
 	}
+}
+
+// CloseWrite waits for a handshake of a client that says nothing. The loop is told of its end, so it does not look again and
+// again.
+func TestCloseWriteInAHandshakeOfASilentClient(t *testing.T) {
+	ca := newAuthority(t)
+	base := newLoop(t)
+	fd, _ := testutil.TCPPair(t)
+	conn := newConn(t, server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}}), base, fd, true)
+	watch(t, conn)
+	_, err := conn.WriteString("hello")
+	require.NoError(t, err)
+	count := func() (n int) {
+		testutil.OnLoop(t, base, func() {})
+		testutil.OnLoop(t, base, func() { n = base.NumEvents(libevent.CountAdded) })
+		return n
+	}
+	before := count()
+	require.NoError(t, conn.CloseWrite())
+	assert.Equal(t, before, count())
+	conn.Free()
 }

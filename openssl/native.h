@@ -219,7 +219,7 @@ struct gtls_state {
 	size_t nocsp, nscts;
 };
 
-/* -ENOTCONN before the end of the first handshake. */
+/* -ENOTCONN before the end of the first handshake, and -ENOMEM with nothing to free. */
 int64_t gtls_conn_state(struct gtls_conn *c, struct gtls_state *s);
 /* Derives bytes that only the two ends of the connection can derive. OpenSSL's error, or 0.
  * -ENOTCONN before the end of the handshake, -ENOTSUP if the ends do not prove that they share it

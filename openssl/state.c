@@ -9,41 +9,50 @@
 
 #include "conn.h"
 
-/* The peer's certificates, leaf first. */
-static STACK_OF(X509) *peer_of(SSL *ssl)
+static int push(STACK_OF(X509) *all, X509 *x)
 {
-	STACK_OF(X509) *chain = SSL_get_peer_cert_chain(ssl), *all = sk_X509_new_null();
-	X509 *leaf = SSL_get_peer_certificate(ssl); /* a reference */
-	int i;
-
-	if (leaf && (!all || !sk_X509_push(all, leaf)))
-		X509_free(leaf);
-	/* On a client OpenSSL's chain contains the leaf, and on a server it does not. */
-	for (i = SSL_is_server(ssl) ? 0 : 1; all && i < sk_X509_num(chain); i++) {
-		X509 *x = sk_X509_value(chain, i);
-
-		if (sk_X509_push(all, x))
-			X509_up_ref(x);
-	}
-	return all;
+	if (!sk_X509_push(all, x))
+		return 0;
+	X509_up_ref(x);
+	return 1;
 }
 
-/* Locked. */
-static void read_staple(const struct gtls_conn *c, struct gtls_state *s)
+/* The peer's certificates, leaf first. Returns 0 without memory: that is not a peer without a certificate. */
+static int read_peer(SSL *ssl, struct gtls_state *s)
+{
+	STACK_OF(X509) *chain = SSL_get_peer_cert_chain(ssl);
+	X509 *leaf = SSL_get_peer_certificate(ssl); /* a reference */
+	int i, ok;
+
+	s->peer = sk_X509_new_null();
+	ok = s->peer && (!leaf || push(s->peer, leaf));
+	/* On a client OpenSSL's chain contains the leaf, and on a server it does not. */
+	for (i = SSL_is_server(ssl) ? 0 : 1; ok && i < sk_X509_num(chain); i++)
+		ok = push(s->peer, sk_X509_value(chain, i));
+	X509_free(leaf);
+	return ok;
+}
+
+static int copy(unsigned char **to, size_t *nto, const unsigned char *p, size_t n)
+{
+	if (n == 0)
+		return 1;
+	*to = OPENSSL_memdup(p, n);
+	*nto = *to ? n : 0;
+	return *to != NULL;
+}
+
+/* Locked. Returns 0 without memory. */
+static int read_staple(const struct gtls_conn *c, struct gtls_state *s)
 {
 	const unsigned char *ocsp;
 	long n = SSL_get_tlsext_status_ocsp_resp(c->ssl, &ocsp);
 
-	if (c->server)
-		return;
-	if (n > 0 && (s->ocsp = OPENSSL_memdup(ocsp, (size_t)n)) != NULL)
-		s->nocsp = (size_t)n;
-	if (c->nscts && (s->scts = OPENSSL_memdup(c->scts, c->nscts)) != NULL)
-		s->nscts = c->nscts;
+	return c->server || (copy(&s->ocsp, &s->nocsp, ocsp, n > 0 ? (size_t)n : 0) && copy(&s->scts, &s->nscts, c->scts, c->nscts));
 }
 
-/* Locked. */
-static void read_state(const struct gtls_conn *c, const SSL_CIPHER *cipher, struct gtls_state *s)
+/* Locked. Returns 0 without memory. */
+static int read_state(const struct gtls_conn *c, const SSL_CIPHER *cipher, struct gtls_state *s)
 {
 	SSL *ssl = c->ssl;
 	const unsigned char *proto;
@@ -57,8 +66,7 @@ static void read_state(const struct gtls_conn *c, const SSL_CIPHER *cipher, stru
 	memcpy(s->alpn, proto, s->alpn_len);
 	if (c->name)
 		strncpy(s->name, c->name, sizeof(s->name) - 1);
-	s->peer = peer_of(ssl);
-	read_staple(c, s);
+	return read_peer(ssl, s) && read_staple(c, s);
 }
 
 int64_t gtls_conn_export(struct gtls_conn *c, unsigned char *out, size_t n, struct gtls_bytes label, struct gtls_bytes context, int has_context)
@@ -80,6 +88,7 @@ int64_t gtls_conn_export(struct gtls_conn *c, unsigned char *out, size_t n, stru
 int64_t gtls_conn_state(struct gtls_conn *c, struct gtls_state *s)
 {
 	const SSL_CIPHER *cipher;
+	int64_t rc = -ENOTCONN;
 
 	memset(s, 0, sizeof(*s));
 	gtls_lock(c);
@@ -87,10 +96,15 @@ int64_t gtls_conn_state(struct gtls_conn *c, struct gtls_state *s)
 	if (!cipher) /* during a handshake of TLS 1.2 */
 		cipher = SSL_get_pending_cipher(c->ssl);
 	if (cipher)
-		read_state(c, cipher, s);
+		rc = read_state(c, cipher, s) ? 0 : -ENOMEM;
 	ERR_clear_error();
 	gtls_unlock(c);
-	return cipher ? 0 : -ENOTCONN;
+	if (rc == -ENOMEM) {
+		gtls_certs_free(s->peer);
+		gtls_der_free(s->ocsp);
+		gtls_der_free(s->scts);
+	}
+	return rc;
 }
 
 static time_t made_at(const SSL_SESSION *session)

@@ -444,23 +444,36 @@ static long bio_ctrl(BIO *bio, int cmd, long arg, void *p)
 	return 0;
 }
 
-static CRYPTO_ONCE once = CRYPTO_ONCE_STATIC_INIT;
-static BIO_METHOD *method;
-
-static void make_method(void)
+static BIO_METHOD *make_method(void)
 {
-	method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "bufferevent's socket");
-	if (!method || !BIO_meth_set_read(method, bio_read) ||
-	    !BIO_meth_set_write(method, bio_write) || !BIO_meth_set_ctrl(method, bio_ctrl))
-		abort(); /* there is no memory */
+	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "bufferevent's socket");
+
+	if (m && BIO_meth_set_read(m, bio_read) && BIO_meth_set_write(m, bio_write) && BIO_meth_set_ctrl(m, bio_ctrl))
+		return m;
+	BIO_meth_free(m);
+	return NULL;
+}
+
+/* All connections have one. Without memory the next connection tries again, and several threads may try at once. */
+static BIO_METHOD *method(void)
+{
+	static BIO_METHOD *shared;
+	BIO_METHOD *before = __atomic_load_n(&shared, __ATOMIC_ACQUIRE), *made;
+
+	if (before)
+		return before;
+	made = make_method();
+	if (!made || __atomic_compare_exchange_n(&shared, &before, made, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return made;
+	BIO_meth_free(made);
+	return before;
 }
 
 static BIO *new_bio(struct gtls_conn *c)
 {
-	BIO *bio;
+	BIO_METHOD *m = method();
+	BIO *bio = m ? BIO_new(m) : NULL;
 
-	CRYPTO_THREAD_run_once(&once, make_method);
-	bio = BIO_new(method);
 	if (bio) {
 		BIO_set_data(bio, c);
 		BIO_set_init(bio, 1);

@@ -333,6 +333,9 @@ func (c *Conn) learn(native int, errno syscall.Errno, codes []uint64, below bool
 		errno, first = syscall.Errno(C.gtls_reason(first)), 0
 	}
 	state := C.gtls_conn_event(c.c, C.short(native), C.int(errno), cBool(below))
+	if state.lost_end != 0 {
+		native |= int(libevent.EventReading)
+	}
 	what := libevent.Events(native)
 	if state.open == 0 && state.begun != 0 && what&(libevent.EventEOF|libevent.EventError) != 0 && !c.ctx.server {
 		c.ctx.sessions.forget(c.serverName(), c.offered.Swap(nil))

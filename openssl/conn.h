@@ -113,6 +113,7 @@ struct gtls_under {
 	struct evbuffer_cb_entry *in_cb;
 	int busy;                /* OpenSSL is at work, and changes its buffers */
 	int8_t linked;           /* there is, or was, a connection */
+	int8_t ended;            /* libevent was told that its reading has ended */
 	short end;               /* the end of its reading, which waits until its input is read, or 0 */
 	int end_err;             /* the errno of that */
 	size_t put_off;          /* how many bytes were in its input when a failure of TLS there was put off */
@@ -214,6 +215,9 @@ void gtls_conn_offer_session(struct gtls_conn *c);
 void gtls_conn_restart(struct gtls_conn *c);
 /* The handshake is done, and does not wait for Go any more: libevent reports that now. Locked. */
 void gtls_conn_opened(struct gtls_conn *c);
+/* Whether an event says of writing only that it has failed, though reading has ended as well. libevent makes of the end of
+ * what is below an error without a direction, and merges that with the failure of a write. Locked. */
+int gtls_lost_end(const struct gtls_conn *c, short what);
 
 /* --- handshake.c ----------------------------------------------------------- */
 

@@ -468,6 +468,49 @@ func TestWriteAfterTheEndBelow(t *testing.T) {
 	conn.Free()
 }
 
+// With OptLoopOnly the failure of a write and the end of the peer come one after the other, and libevent merges what TLS on a
+// filter makes of them. The program is told that reading has ended as well.
+func TestEndAfterAFailedWriteInOneThread(t *testing.T) {
+	const opts = libevent.OptCloseOnFree | libevent.OptLoopOnly
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")},
+		SessionTicketsDisabled: true}) // the peer, which does not read them, would reset the socket
+	for _, layers := range []int{1, 2} {
+		base := testutil.NewBase(t)
+		fd, other := testutil.Socketpair(t)
+		under, err := base.NewSocket(fd, opts)
+		require.NoError(t, err)
+		var conn *openssl.Conn
+		peer := fileConn(t, other)
+		socket := peer
+		for range layers {
+			conn, err = ctx.NewFilter(under, opts)
+			require.NoError(t, err)
+			under = conn.BufferEvent
+			peer = tls.Client(peer, &tls.Config{RootCAs: ca.pool(), ServerName: "example.test"})
+		}
+		var events libevent.Events
+		require.NoError(t, conn.SetCallbacks(func(b *libevent.BufferEvent) {
+			assert.NoError(t, b.Input().Drain(b.Input().Len()))
+			assert.NoError(t, base.Post(func() { // then the socket can be read and written in one turn
+				assert.NoError(t, socket.Close())
+				_, err := b.Write(make([]byte, 50_000))
+				assert.NoError(t, err)
+			}))
+		}, nil, func(b *libevent.BufferEvent, what libevent.Events) {
+			if what == libevent.EventConnected {
+				return
+			}
+			events |= what
+		}))
+		require.NoError(t, conn.Enable(rd))
+		go func() { _, _ = peer.Write([]byte("hello")) }()
+		testutil.Dispatch(t, base)
+		assert.Equal(t, libevent.EventReading|libevent.EventWriting|libevent.EventError, events)
+		conn.Free()
+	}
+}
+
 // When the connection below is cut, TLS on TLS reports the end once, and then the loop sleeps.
 func TestCutBelow(t *testing.T) {
 	ca := newAuthority(t)

@@ -25,6 +25,11 @@ int gtls_codes(struct bufferevent *bev, unsigned long *codes, int n)
 	return i;
 }
 
+int gtls_lost_end(const struct gtls_conn *c, short what)
+{
+	return c->under.ended && !c->told_end && (what & BEV_EVENT_ERROR) && (what & BEV_EVENT_WRITING);
+}
+
 /* Whether a write has failed because the peer takes no more. What the peer had sent before can be read. */
 static int is_failed_write(const struct gtls_conn *c, short what, int err)
 {
@@ -100,6 +105,9 @@ struct gtls_event gtls_conn_event(struct gtls_conn *c, short what, int err, int 
 
 	gtls_lock(c);
 	bio = SSL_get_rbio(c->ssl);
+	e.lost_end = gtls_lost_end(c, what);
+	if (e.lost_end)
+		what |= BEV_EVENT_READING;
 	/* After a fatal alert OpenSSL says of the next write that the peer has closed the connection, and
 	 * libevent 2.2 may report only that. */
 	failed = gtls_has_failed(c);

@@ -150,6 +150,7 @@ struct gtls_event {
 	int failed_before;    /* an error of this connection was reported already */
 	int socket_eof;       /* the socket has ended */
 	int refused;          /* Go has said that the connection must not be reported */
+	int lost_end;         /* reading has ended as well, although the event does not say so */
 };
 
 /* Turns off the directions that the event has ended. With below another connection stands on this one, and the program

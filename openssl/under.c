@@ -145,6 +145,7 @@ static int is_connected(struct bufferevent *bev)
 static void link_up(struct gtls_conn *c)
 {
 	c->under.linked = 1;
+	c->under.ended = 0;
 	if (!c->open && !SSL_in_before(c->ssl) && !c->guard.running)
 		gtls_guard_start(c);
 }
@@ -267,14 +268,11 @@ void gtls_under_output(struct gtls_conn *c)
 
 /* The program is told of the events of TLS below only through this one. So here that TLS learns of them, and its failure
  * is the cause of this one's. */
-static void tell_below(struct gtls_conn *c, struct bufferevent *bev, short what, int err)
+static void tell_below(struct gtls_conn *c, struct gtls_conn *below, short what, int err)
 {
-	struct gtls_conn *below = conn_below(bev);
 	unsigned long codes[GTLS_CODES];
 	int n = 0;
 
-	if (!below)
-		return;
 	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
 		n = gtls_codes(below->bev, codes, GTLS_CODES);
 	gtlsBelow(below->handle, c->handle, what, err, codes, n);
@@ -295,7 +293,7 @@ static int puts_off(struct gtls_conn *c, struct bufferevent *bev, short what)
 
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
-	struct gtls_conn *c = arg;
+	struct gtls_conn *c = arg, *below = conn_below(bev);
 	int err = errno;
 
 	gtls_lock(c);
@@ -305,7 +303,10 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 		gtls_unlock(c);
 		return;
 	}
-	tell_below(c, bev, what, err);
+	if (below) {
+		what |= gtls_lost_end(below, what) ? BEV_EVENT_READING : 0;
+		tell_below(c, below, what, err);
+	}
 	if ((what & BEV_EVENT_CONNECTED) && !c->under.linked)
 		link_up(c);
 	/* The user was told of the timeout, and is told of nothing more before an Enable. */
@@ -315,6 +316,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	 * the filter has ended. The next attempt to connect turns it on again. */
 	if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) && (what & BEV_EVENT_READING))
 		bufferevent_disable(bev, EV_READ);
+	if ((what & BEV_EVENT_EOF) && (what & BEV_EVENT_READING))
+		c->under.ended = 1;
 	errno = err;
 	if (what)
 		c->under.event(bev, what, c->under.arg);

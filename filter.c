@@ -151,14 +151,16 @@ static int holds_back(struct glev_bev *r, int is_error)
  * end is enough, until the program enables reading again or there is another connection. Returns what is new. */
 static short news(struct glev_bev *r, short what)
 {
+	const short end = BEV_EVENT_EOF | BEV_EVENT_READING;
+	int again = r->owed.end_passed;
+
 	if (what & BEV_EVENT_CONNECTED)
 		r->owed.end_passed = 0;
-	if (what != (BEV_EVENT_EOF | BEV_EVENT_READING) || r->stack.above || !glev_bev_carrier(r)->door)
+	if ((what & end) != end || r->stack.above || !glev_bev_carrier(r)->door)
 		return what;
-	if (r->owed.end_passed)
-		return 0;
 	r->owed.end_passed = 1;
-	return what;
+	/* An event without a direction, which is left of an error, would be one of both. */
+	return again && (what == end || (what & BEV_EVENT_WRITING)) ? what & ~end : what;
 }
 
 static void keep(struct glev_bev *r, short what, int err)

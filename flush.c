@@ -179,6 +179,8 @@ static int64_t start_flush(struct glev_bev *r, int64_t usec)
 
 	__atomic_store_n(&r->life, GLEV_FLUSHING, __ATOMIC_RELEASE);
 	glev_settle_disable(r, EV_READ);
+	if (glev_bev_carrier(r)->door && goes_with(r)) /* or it waits for what it reads in a handshake */
+		glev_settle_disable(glev_bev_carrier(r), EV_READ);
 	glev_shut_start(r);
 	if (!r->ending.limit)
 		r->ending.limit = event_new(r->base->base, -1, EV_FINALIZE, glev_on_bev_limit, r);

@@ -48,6 +48,20 @@ func TestFreeInARenegotiation(t *testing.T) {
 	testutil.Eventually(t, func() bool { return openssl.Live().Conns <= 1 }, "the client is gone")
 }
 
+// A filter on the client is flushed in the middle. Its bytes go out when the handshake is done, although nothing is read any
+// more.
+func TestFlushOfAFilterInARenegotiation(t *testing.T) {
+	_, _, read := renegotiate(t, func(conn *openssl.Conn) {
+		f, err := libevent.NewFilter(conn.BufferEvent, nil, nil, libevent.OptCloseOnFree)
+		assert.NoError(t, err)
+		assert.NoError(t, f.Enable(rd))
+		_, err = f.WriteString("the last words")
+		assert.NoError(t, err)
+		assert.NoError(t, f.FreeAfterFlush(2*testutil.Patience))
+	})
+	assert.Equal(t, "the last words", take(t, read, len("the last words")))
+}
+
 func TestRenegotiateAfterTheBase(t *testing.T) {
 	ca := newAuthority(t)
 	base := testutil.NewBase(t)

@@ -659,6 +659,8 @@ int glev_filter_put(struct glev_bev *under, struct glev_bev *above);
 void glev_filter_end_put(struct glev_bev *under, int succeeded);
 /* Passes an event of the bufferevent below on to libevent, or keeps it. */
 void glev_filter_feed_event(struct glev_bev *r, short what, int err);
+/* The part of an event of TLS, or of a filter on TLS, that the program has not been told. */
+short glev_filter_news(struct glev_bev *r, short what);
 /* An event was told. */
 void glev_filter_told(struct glev_bev *r, short what);
 /* The function for the input was called. Returns 1 if it rests until the next turn. */

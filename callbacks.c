@@ -499,6 +499,8 @@ void glev_on_bev_event(struct bufferevent *bev, short what, void *arg)
 	flushing = glev_bev_is_flushing(r);
 	connecting = glev_bev_connection_is_due(carrier);
 	told = what & ~stale(r, what);
+	if (r->door)
+		told = glev_filter_news(r, told);
 	r->owed.events &= ~what;
 	what = told;
 	glev_settle_told(r, what);

@@ -149,7 +149,7 @@ static int holds_back(struct glev_bev *r, int is_error)
 
 /* TLS says its end again with each read, and what is on it has it read for reasons of its own. To the program one
  * end is enough, until the program enables reading again or there is another connection. Returns what is new. */
-static short news(struct glev_bev *r, short what)
+short glev_filter_news(struct glev_bev *r, short what)
 {
 	const short end = BEV_EVENT_EOF | BEV_EVENT_READING;
 	int again = r->owed.end_passed;
@@ -192,7 +192,7 @@ void glev_filter_feed_event(struct glev_bev *r, short what, int err)
 	else if ((what & end) && !glev_bev_is_flushing(r) && holds_back(r, what & end & BEV_EVENT_ERROR))
 		kept = what & (end | BEV_EVENT_READING);
 	glev_filter_told(r->stack.under, what);
-	what = kept | news(r, what & ~kept);
+	what = kept | glev_filter_news(r, what & ~kept);
 	keep(r, kept, err);
 	r->owed.passed |= glev_event_lasting(what & ~kept);
 	if (r->stack.put_off) {

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -340,6 +341,32 @@ func TestFailureBelowWhileNothingIsRead(t *testing.T) {
 				assert.NotZero(t, what&libevent.EventError, "%v", what)
 				conn.Free()
 			})
+		})
+	}
+}
+
+// The handshake of the layer below takes too long, and so does the one above. The program is told once, and of nothing more
+// that the peer does before an Enable, which ends the connection.
+func TestHandshakeTimeoutOfTwoLayers(t *testing.T) {
+	ca := newAuthority(t)
+	ctx := server(t, &openssl.Config{Certificates: []tls.Certificate{ca.issue(t, "example.test")}, HandshakeTimeout: 50 * time.Millisecond})
+	for _, bottom := range []string{"socket", "filter", "with a filter between"} {
+		t.Run(bottom, func(t *testing.T) {
+			base := newLoop(t)
+			fd, socket := testutil.TCPPair(t)
+			_, conn := nest(t, ctx, ctx, base, fd, bottom)
+			_, events := watch(t, conn)
+			assert.Equal(t, told{libevent.EventTimeout, os.ErrDeadlineExceeded}, testutil.Receive(t, events))
+			passes(t, base, 100*time.Millisecond)
+			_, err := socket.Write([]byte{22, 3, 1})
+			require.NoError(t, err)
+			passes(t, base, 20*time.Millisecond)
+			assert.Empty(t, events)
+			require.NoError(t, conn.Enable(rd))
+			what := testutil.Receive(t, events)
+			assert.Equal(t, libevent.EventReading|libevent.EventError, what.what)
+			assert.ErrorIs(t, what.err, os.ErrDeadlineExceeded)
+			conn.Free()
 		})
 	}
 }

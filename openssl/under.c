@@ -291,6 +291,11 @@ static int puts_off(struct gtls_conn *c, struct bufferevent *bev, short what)
 	return left > 0;
 }
 
+static int has_timed_out(const struct gtls_conn *below)
+{
+	return below && below->guard.gave_up == GTLS_TIMED_OUT;
+}
+
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct gtls_conn *c = arg, *below = conn_below(bev);
@@ -310,7 +315,11 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	if ((what & BEV_EVENT_CONNECTED) && !c->under.linked)
 		link_up(c);
 	/* The user was told of the timeout, and is told of nothing more before an Enable. */
-	what = c->guard.gave_up == GTLS_TIMED_OUT && c->under.linked ? 0 : for_libevent(c, what, err);
+	what = c->guard.gave_up == GTLS_TIMED_OUT && (c->under.linked || has_timed_out(below)) ? 0 : for_libevent(c, what, err);
+	if (has_timed_out(below) && !c->open && !c->guard.gave_up) { /* the timeout below is that of this one, too */
+		c->guard.gave_up = GTLS_TIMED_OUT;
+		gtls_guard_stop(c);
+	}
 	/* A socket turns reading off by itself at its end. Without this TLS would fail each
 	 * time that libevent lets it read, also when libevent does so because writing on
 	 * the filter has ended. The next attempt to connect turns it on again. */

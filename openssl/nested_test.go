@@ -333,7 +333,9 @@ func TestFailureBelowWhileNothingIsRead(t *testing.T) {
 					for range 5 {
 						testutil.OnLoop(t, conn.Base(), func() {})
 					}
-					assert.Empty(t, events, "the bytes come first")
+					if conn.Input().Len() < 2500 { // libevent 2.2 reads more than the high watermark
+						assert.Empty(t, events, "the bytes come first")
+					}
 					_, err = conn.WriteString("in vain")
 					require.NoError(t, err)
 				}

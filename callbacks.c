@@ -586,8 +586,7 @@ static int ask_filter(struct glev_bev *r, int out, ev_ssize_t limit, int mode)
 	return rc;
 }
 
-/* Moves a part of the bytes. Not with evbuffer_remove_buffer alone, which calls the callbacks of dst while src is half
- * changed. */
+/* Moves a part of the bytes. evbuffer_remove_buffer would call the callbacks of dst while src is half changed. */
 static int pass_some(struct evbuffer *src, struct evbuffer *dst, size_t n)
 {
 	struct evbuffer *part = evbuffer_new();
@@ -630,9 +629,9 @@ static int ask(struct glev_bev *r, int out, ev_ssize_t limit, int mode)
 	return rc;
 }
 
-/* What a function takes or appends makes libevent call the filters around this one, and without BEV_OPT_DEFER_CALLBACKS they
- * may have it call this function again, which would then pass on the bytes that follow before those in the function's
- * hands. So it is called again later. */
+/* What a function takes or appends makes libevent call the filters around this one. Without BEV_OPT_DEFER_CALLBACKS
+ * these may have libevent call the same function again, which would pass on the bytes that follow before those in the
+ * function's hands. So it is called again later. */
 static int filter(struct glev_bev *r, short what, struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit, int mode)
 {
 	int rc;

@@ -135,9 +135,10 @@ static int has_output(const struct glev_bev *r)
 
 /* Whether an end has to wait: for what waits below, as long as it goes on, or the filter does not read. A pair may have
  * brought it between libevent's calls of the read callback and of the event callback; and without
- * BEV_OPT_DEFER_CALLBACKS libevent passes on no more in one call than the filter's high mark, if what is above takes that at
- * once. So it is passed on before the end is told again. An error may have ended writing as well, and the program may not
- * read before its output is written. So an error does not wait for the filter to read if there is something to write. */
+ * BEV_OPT_DEFER_CALLBACKS libevent passes on no more in one call than the filter's high mark, if what is above takes
+ * that at once. So it is passed on before the end is told again. An error may have ended writing as well, and the
+ * program may not read before its output is written. So an error does not wait for the filter to read if there is
+ * something to write. */
 static int holds_back(struct glev_bev *r, int is_error)
 {
 	size_t left = evbuffer_get_length(r->stack.under->in.evb);
@@ -159,7 +160,7 @@ short glev_filter_news(struct glev_bev *r, short what)
 	if ((what & end) != end || r->stack.above || !glev_bev_carrier(r)->door)
 		return what;
 	r->owed.end_passed = 1;
-	/* An event without a direction, which is left of an error, would be one of both. */
+	/* An error without a direction would stand for both, so only that of a write is told without the end. */
 	return again && (what == end || (what & BEV_EVENT_WRITING)) ? what & ~end : what;
 }
 

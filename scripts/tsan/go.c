@@ -529,7 +529,7 @@ void bev_free_after_flush(struct bev *b, int64_t usec)
 	if (close_object(&b->o)) {
 		__atomic_store_n(&b->flushing, 1, __ATOMIC_SEQ_CST);
 		glev_filter_enter();
-		if (glev_bev_free_after_flush(b->c, usec) != 0)
+		if (glev_bev_free_after_flush(b->c, usec, 0) != 0)
 			flush_ends(b);
 		glev_filter_leave();
 	}

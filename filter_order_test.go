@@ -120,7 +120,9 @@ func TestFiltersReadInOneThread(t *testing.T) {
 			b.Free()
 		}))
 		require.NoError(t, top.Enable(rd))
+		written := make(chan struct{})
 		go func() {
+			defer close(written)
 			for rest := want; len(rest) > 0; {
 				n := min(1+len(rest)/3, len(rest))
 				_, err := peer.Write(rest[:n])
@@ -130,6 +132,7 @@ func TestFiltersReadInOneThread(t *testing.T) {
 			assert.NoError(t, syscall.Shutdown(int(peer.Fd()), syscall.SHUT_WR))
 		}()
 		testutil.Dispatch(t, top.Base())
+		testutil.Receive(t, written)
 		testutil.Same(t, want, got)
 	})
 }

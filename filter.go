@@ -62,6 +62,10 @@ type filter struct {
 // is on the filter, FreeAfterFlush of TLS calls out with FlushFinished after TLS has ended its stream,
 // and CloseWrite with FlushSync, because TLS may still have to answer its peer.
 //
+// The end of under, and an error of it, are told after the bytes that came before. Both wait while the
+// filter does not read; the error only as long as there is nothing to write, because it may have ended
+// writing as well.
+//
 // When a timeout of under passes, libevent turns that direction of under off, and the filter's
 // event closure gets EventTimeout. To go on, it calls Enable of under.
 // Wraps bufferevent_filter_new.

@@ -209,6 +209,7 @@ void glev_buf_lend(struct glev_buf *b);
 void glev_buf_take_back(struct glev_buf *b);
 /* Unlocks what a Goexit on this thread has left locked. */
 void glev_evbuffer_abandon(struct evbuffer *evb);
+/* Moves n of the bytes, of which there are more, or fails and moves none. */
 int glev_evbuffer_take(struct evbuffer *scratch, struct evbuffer *src, size_t n);
 /* All bytes are in memory now. */
 void glev_buf_out_of_file(struct glev_buf *b);

@@ -107,7 +107,7 @@ struct glev_owed {
 	short kept;     /* of a filter: events that wait; see filter.c */
 	int kept_err;   /* the errno of an error among them */
 	short passed;   /* of a filter: events from below that libevent has still to tell */
-	int8_t end_passed; /* of a filter: so has the end of TLS below been */
+	int8_t end_passed; /* of TLS, and of a filter on it: so has the end of TLS been */
 };
 
 /* Watermarks. */

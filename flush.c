@@ -179,7 +179,7 @@ static int64_t start_flush(struct glev_bev *r, int64_t usec)
 
 	__atomic_store_n(&r->life, GLEV_FLUSHING, __ATOMIC_RELEASE);
 	glev_settle_disable(r, EV_READ);
-	if (glev_bev_carrier(r)->door && goes_with(r)) /* or it waits for what it reads in a handshake */
+	if (glev_bev_carrier(r)->door && goes_with(r)) /* TLS whose reading is on would wait in a renegotiation until the filter reads */
 		glev_settle_disable(glev_bev_carrier(r), EV_READ);
 	glev_shut_start(r);
 	if (!r->ending.limit)
